@@ -1,0 +1,47 @@
+"""Character-level Shakespeare: nanoGPT's two recipes, without biases as there."""
+
+from dataclasses import replace
+
+from experiments.registry import experiment
+from research.config import Data, Experiment, Model, Optimizer, Run, Schedule
+
+
+@experiment
+def gpt2_shakespeare_char() -> Experiment:
+    """10.7M parameters on 1 MB of Shakespeare, by the character (nanoGPT's GPU recipe).
+
+    5,000 steps of 16,384 characters. Expected: 1.47 validation loss at its best.
+    """
+    return Experiment(
+        model=Model(
+            family="gpt2", vocabulary=65, context=256, width=384, depth=6, heads=6, dropout=0.2, bias=False
+        ),
+        data=Data(
+            source="tfds:tiny_shakespeare:train+validation+test",
+            tokenizer="char",
+            batch=64,
+            length=256,
+            split="tail",
+            holdout=0.1,
+            order="random",
+        ),
+        optimizer=Optimizer(
+            b2=0.99, decay=0.1, clip=1.0, rate=Schedule(name="cosine", peak=1e-3, warmup=100, final=0.1)
+        ),
+        run=Run(steps=5_000),
+    )
+
+
+@experiment
+def gpt2_shakespeare_char_cpu() -> Experiment:
+    """0.8M parameters on 1 MB of Shakespeare, by the character (nanoGPT's CPU recipe).
+
+    2,000 steps of 768 characters, minutes on a laptop. Expected: 1.88 validation loss.
+    """
+    big = gpt2_shakespeare_char()
+    return replace(
+        big,
+        model=replace(big.model, context=64, width=128, depth=4, heads=4, dropout=0.0),
+        data=replace(big.data, batch=12, length=64),
+        run=replace(big.run, steps=2_000),
+    )

@@ -1,0 +1,300 @@
+"""The vocabulary of experiments: typed, frozen declarations. Standard library only."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from research.errors import UsageError, near
+
+FORMAT = 1  # of experiment.json; a reader refuses what a later format wrote
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The network. Sizes are counts; `heads` divides `width`."""
+
+    family: Literal["gpt2"]
+    vocabulary: int
+    context: int  # positions
+    width: int
+    depth: int  # blocks
+    heads: int
+    dropout: float = 0.0  # of embeddings, residual branches and attention probabilities
+    bias: bool = True  # in linear layers and layer norms
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of activations; auto: float32 on CPUs
+    unroll: int = 1  # blocks a turn of the compiled loop over depth
+
+    def __post_init__(self):
+        _positive("model", self, "vocabulary", "context", "width", "depth", "heads", "unroll")
+        _fraction("model", self, "dropout")
+        if self.width % self.heads:
+            divisors = [h for h in range(1, self.width + 1) if self.width % h == 0]
+            choices = sorted(sorted(divisors, key=lambda h: abs(h - self.heads))[:3])
+            raise UsageError(
+                f"model.heads={self.heads}: expected a divisor of model.width={self.width}, such as "
+                + ", ".join(map(str, choices))
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is read, how it is cut into tokens, and what a batch is."""
+
+    source: str  # tfds:NAME[/CONFIG] or files:GLOB
+    tokenizer: str  # a name, a path, `char`, or `bpe:SIZE`, trained on the source
+    batch: int  # sequences a step, over all devices
+    length: int  # tokens a sequence
+    field: str = "text"  # of the source's records
+    split: Literal["published", "documents", "tail"] = "documents"  # where validation comes from
+    holdout: float = 0.01  # share held out: of documents, by hash, or of the tail's tokens
+    order: Literal["shuffled", "random"] = "shuffled"  # every window once an epoch, or drawn anywhere
+
+    def __post_init__(self):
+        _positive("data", self, "batch", "length")
+        _fraction("data", self, "holdout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is minimised."""
+
+    name: Literal["next_token"] = "next_token"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The learning rate over steps: linear warm-up, then by name."""
+
+    name: Literal["constant", "linear", "cosine"] = "cosine"
+    peak: float
+    warmup: int = 0  # steps
+    final: float = 0.0  # share of the peak left at the last step
+
+    def __post_init__(self):
+        _positive("optimizer.rate", self, "peak")
+        if self.warmup < 0:
+            raise UsageError(f"optimizer.rate.warmup={self.warmup}: expected a number of steps from 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """How gradients become updates."""
+
+    name: Literal["adamw"] = "adamw"
+    rate: Schedule
+    b1: float = 0.9
+    b2: float = 0.999
+    epsilon: float = 1e-8
+    decay: float = 0.0  # decoupled, times the rate; never on biases and norms
+    clip: float | None = None  # global norm of the gradient
+
+    def __post_init__(self):
+        _fraction("optimizer", self, "b1", "b2")
+        if self.clip is not None:
+            _positive("optimizer", self, "clip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How long, how often. `*_every` count steps; 0 is never, but for the last step."""
+
+    steps: int
+    seed: int = 0
+    log_every: int = 10
+    evaluate_every: int = 250
+    checkpoint_every: int = 250
+    keep: int = 2  # checkpoints left on disk
+    sample: int = 200  # tokens of text written at each evaluation
+
+    def __post_init__(self):
+        _positive("run", self, "steps", "keep")
+        for name in ("seed", "log_every", "evaluate_every", "checkpoint_every", "sample"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"run.{name}={getattr(self, name)}: expected 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel:
+    """Which compiler, over which devices."""
+
+    compile: Literal["jit", "sharded", "pmap"] = "jit"  # one device; all, one program; all, one each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """All that decides a run's numbers. Two equal experiments train to equal bits."""
+
+    name: str = ""  # as registered
+    model: Model
+    data: Data
+    objective: Objective = field(default_factory=Objective)
+    optimizer: Optimizer
+    run: Run
+    parallel: Parallel = field(default_factory=Parallel)
+
+    def __post_init__(self):
+        if self.data.length > self.model.context:
+            raise UsageError(
+                f"data.length={self.data.length}: expected at most model.context={self.model.context}"
+            )
+        if self.optimizer.rate.warmup > self.run.steps:
+            raise UsageError(
+                f"optimizer.rate.warmup={self.optimizer.rate.warmup}: "
+                f"expected at most run.steps={self.run.steps}"
+            )
+
+
+def override(config: T, changes: Mapping[str, Any]) -> T:
+    """`config` with dotted names set, e.g. {"optimizer.rate.peak": "1e-3"}; texts are converted.
+
+    All changes are applied before any is validated, so their order does not matter.
+    Raises UsageError for an unknown name or a value of the wrong type.
+    """
+    tree: dict = {}
+    for name, value in changes.items():
+        hint = _hint(type(config), name)
+        *parents, leaf = name.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = convert(value, hint, name)
+    return _replace(config, tree)
+
+
+def parse_assignments(texts: list[str]) -> dict[str, str]:
+    """['a.b=v', …] → {'a.b': 'v', …}."""
+    changes = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"{text}: expected a.b=value")
+        changes[name.strip()] = value
+    return changes
+
+
+def convert(value: Any, hint: Any, name: str) -> Any:
+    """`value`, a text or a JSON value, as the type `hint`; `name` is for the message."""
+    if get_origin(hint) in (Union, UnionType):
+        if value is None or value == "none":
+            return None
+        (hint,) = (option for option in get_args(hint) if option is not NoneType)
+    if get_origin(hint) is Literal:
+        options = get_args(hint)
+        if value not in options:
+            raise UsageError(f"{name}={value}: not known{near(str(value), options)}")
+        return value
+    if hint is str and isinstance(value, str):
+        return value
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        if value in ("true", "false"):
+            return value == "true"
+        raise UsageError(f"{name}={value}: expected true or false")
+    if hint in (int, float) and not isinstance(value, bool):
+        try:
+            number = float(value)  # so that 6e5 is an integer too
+            if hint is float:
+                return number
+            if number.is_integer():
+                return int(value) if not isinstance(value, str) or value.lstrip("+-").isdigit() else int(number)
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise UsageError(f"{name}={value}: expected {_a(hint)}")
+
+
+def to_json(config: Experiment) -> dict:
+    """A JSON object that `from_json` turns back into an equal experiment."""
+    return {"format": FORMAT} | dataclasses.asdict(config)
+
+
+def from_json(record: Mapping[str, Any]) -> Experiment:
+    """Raises UsageError for a later format, an unknown field or a missing one."""
+    if record.get("format") != FORMAT:
+        raise UsageError(f"the record has format {record.get('format')}; this version reads format {FORMAT}")
+    return _build(Experiment, {k: v for k, v in record.items() if k != "format"}, "")
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """{'model.family': 'gpt2', …} in the order of declaration."""
+    flat = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        name = f"{prefix}{f.name}"
+        flat |= flatten(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
+    return flat
+
+
+def differences(old: Experiment, new: Experiment) -> dict[str, tuple[Any, Any]]:
+    """{'run.steps': (100, 200), …}: what `new` declares otherwise than `old`."""
+    before, after = flatten(old), flatten(new)
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+
+
+def _hint(cls: type, name: str) -> Any:
+    """The type of a dotted name; suggests the nearest among all names where there is none."""
+    hint: Any = cls
+    for part in name.split("."):
+        hints = get_type_hints(hint) if dataclasses.is_dataclass(hint) else {}
+        if part not in hints:
+            raise UsageError(f"{name}: no such setting{near(name, _names(cls))}")
+        hint = hints[part]
+    if dataclasses.is_dataclass(hint) or name == "name":
+        raise UsageError(f"{name}: no such setting{near(name + '.', _names(cls))}")
+    return hint
+
+
+def _names(cls: type, prefix: str = "") -> list[str]:
+    names = []
+    for name, hint in get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            names += _names(hint, f"{prefix}{name}.")
+        elif prefix:
+            names.append(prefix + name)
+    return names
+
+
+def _replace(config: T, tree: Mapping[str, Any]) -> T:
+    changes = {}
+    for name, value in tree.items():
+        child = getattr(config, name)
+        changes[name] = _replace(child, value) if dataclasses.is_dataclass(child) else value
+    return dataclasses.replace(config, **changes)
+
+
+def _build(cls: type[T], record: Mapping[str, Any], prefix: str) -> T:
+    hints = get_type_hints(cls)
+    for name in record:
+        if name not in hints:
+            raise UsageError(f"{prefix}{name}: no such setting in this version{near(name, hints)}")
+    values = {}
+    for name, hint in hints.items():
+        if name not in record:
+            raise UsageError(f"{prefix}{name}: missing from the record")
+        inner = dataclasses.is_dataclass(hint)
+        values[name] = (
+            _build(hint, record[name], f"{prefix}{name}.")
+            if inner
+            else convert(record[name], hint, prefix + name)
+        )
+    return cls(**values)
+
+
+def _positive(section: str, config: Any, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise UsageError(f"{section}.{name}={getattr(config, name)}: expected more than 0")
+
+
+def _fraction(section: str, config: Any, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise UsageError(f"{section}.{name}={getattr(config, name)}: expected from 0 to below 1")
+
+
+def _a(hint: type) -> str:
+    return {int: "an integer", float: "a number", str: "a text"}[hint]

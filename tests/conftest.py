@@ -1,0 +1,28 @@
+"""Every test runs on eight fake CPU devices, with strict promotion and caches of its own."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def lineage_home(tmp_path_factory, monkeypatch) -> Path:
+    """A cache directory shared by a session's tests, apart from the user's."""
+    path = tmp_path_factory.getbasetemp() / "home"
+    monkeypatch.setenv("LINEAGE_HOME", str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The data kept beside the project; tests that need it are skipped without it."""
+    path = os.environ.get("LINEAGE_DATA")
+    if not path:
+        pytest.skip("LINEAGE_DATA is not set")
+    return Path(path)
