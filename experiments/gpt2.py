@@ -14,9 +14,7 @@ def gpt2_small() -> Experiment:
     """
     return Experiment(
         model=Model(family="gpt2", vocabulary=50_257, context=1_024, width=768, depth=12, heads=12),
-        data=Data(
-            source="tfds:c4/webtextlike", split="published", tokenizer="gpt2", batch=512, length=1_024
-        ),
+        data=Data(source="tfds:c4/webtextlike", split="published", tokenizer="gpt2", batch=512, length=1_024),
         optimizer=Optimizer(
             b2=0.95, decay=0.1, clip=1.0, rate=Schedule(name="cosine", peak=6e-4, warmup=700)
         ),

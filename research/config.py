@@ -17,15 +17,19 @@ T = TypeVar("T")
 class Model:
     """The network. Sizes are counts; `heads` divides `width`."""
 
-    family: Literal["gpt2"]
+    family: Literal["gpt1", "gpt2", "bert"]
     vocabulary: int
     context: int  # positions
     width: int
     depth: int  # blocks
     heads: int
     dropout: float = 0.0  # of embeddings, residual branches and attention probabilities
+    norm: Literal["pre", "post"] = "pre"  # before each branch, or after each residual sum
+    norm_epsilon: float = 1e-5
+    activation: Literal["gelu_tanh", "gelu_erf"] = "gelu_tanh"
     bias: bool = True  # in linear layers and layer norms
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of activations; auto: float32 on CPUs
+    remat: Literal["none", "dots", "block"] = "none"  # what the backward pass makes again
     unroll: int = 1  # blocks a turn of the compiled loop over depth
 
     def __post_init__(self):
@@ -141,11 +145,6 @@ class Experiment:
             raise UsageError(
                 f"data.length={self.data.length}: expected at most model.context={self.model.context}"
             )
-        if self.optimizer.rate.warmup > self.run.steps:
-            raise UsageError(
-                f"optimizer.rate.warmup={self.optimizer.rate.warmup}: "
-                f"expected at most run.steps={self.run.steps}"
-            )
 
 
 def override(config: T, changes: Mapping[str, Any]) -> T:
@@ -201,8 +200,8 @@ def convert(value: Any, hint: Any, name: str) -> Any:
             if hint is float:
                 return number
             if number.is_integer():
-                return int(value) if not isinstance(value, str) or value.lstrip("+-").isdigit() else int(number)
-        except (TypeError, ValueError, OverflowError):
+                return int(number)
+        except (TypeError, ValueError):
             pass
     raise UsageError(f"{name}={value}: expected {_a(hint)}")
 

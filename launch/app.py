@@ -1,0 +1,93 @@
+"""The commands. What a command needs is imported when it runs, so that `lineage list` is instant."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="lineage",
+    help="GPT-1, GPT-2 and BERT in JAX: named experiments, exact resume. --debug on any command shows tracebacks.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Name = Annotated[str, typer.Argument(help="An experiment; `lineage list` shows them.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[a.b=v]…", help="Settings to change.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory.")]
+
+
+@app.command("list")
+def list_(json: Json = False):
+    """Every experiment, a line each."""
+    from launch.inspect import list_experiments
+
+    list_experiments(json)
+
+
+@app.command()
+def show(name: Name, overrides: Overrides = None, json: Json = False):
+    """The resolved declaration."""
+    from launch.inspect import show_experiment
+
+    show_experiment(name, overrides, json)
+
+
+@app.command()
+def params(name: Name, overrides: Overrides = None, json: Json = False):
+    """Parameters by component, with shapes and totals."""
+    from launch.inspect import show_parameters
+
+    show_parameters(name, overrides, json)
+
+
+@app.command()
+def prepare(name: Name, overrides: Overrides = None, json: Json = False):
+    """Build and tokenize the data ahead of time."""
+    from launch.data import prepare_data
+
+    prepare_data(name, overrides, json)
+
+
+@app.command()
+def batch(
+    name: Name,
+    step: Annotated[int, typer.Option(help="Counted from 0: the batch of the update that ends step + 1.")],
+    overrides: Overrides = None,
+    json: Json = False,
+):
+    """Decode the exact batch of a step, past or future."""
+    from launch.data import show_batch
+
+    show_batch(name, step, overrides, json)
+
+
+@app.command()
+def train(
+    name: Name,
+    dir: Annotated[Path, typer.Option(help="Where the run lives; one that is there is continued.")],
+    overrides: Overrides = None,
+):
+    """Start, or continue, the run in DIR."""
+    from launch.train import train_experiment
+
+    return train_experiment(name, overrides, dir)
+
+
+@app.command()
+def resume(directory: RunDirectory):
+    """Continue a run from its own record."""
+    from launch.train import resume_run
+
+    return resume_run(directory)
+
+
+@app.command()
+def doctor(json: Json = False):
+    """Devices, versions, caches; what is missing and how to get it."""
+    from launch.doctor import diagnose
+
+    diagnose(json)

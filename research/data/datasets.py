@@ -1,0 +1,150 @@
+"""Documents in TensorFlow Datasets, read by random access from ArrayRecord, without TensorFlow."""
+
+import importlib.util
+import io
+import logging
+import shutil
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from research.data.once import alone
+from research.data.python_docs import PythonDocs
+from research.errors import EnvironmentFault, UsageError, near
+from research.home import home
+
+INSTALL = "pip install 'lineage-lm[tf]'"
+
+
+def read(name: str, split: str, field: str) -> Iterator[str]:
+    """The `field` of every record of NAME[/CONFIG]; `split` as TFDS spells it, 'train+test[:10%]'.
+
+    Prepares the data set where it is not. Raises UsageError for a name, split or field that does
+    not exist, EnvironmentFault for a data set that cannot be prepared or read here.
+    """
+    builder = prepared(name)
+    if field not in builder.info.features:
+        raise UsageError(f"data.field={field}: no field of tfds:{name}{near(field, builder.info.features)}")
+    try:
+        with _quiet():
+            records = builder.as_data_source(split=split)
+    except NotImplementedError as fault:
+        raise EnvironmentFault(
+            f"tfds:{name}: prepared as {builder.info.file_format.value}, read as array_record; convert it: "
+            f"tfds convert_format --dataset_version_dir={builder.data_dir} --out_file_format=array_record"
+        ) from fault
+    except (KeyError, ValueError) as fault:
+        raise UsageError(f"tfds:{name}: no split {split}{near(split, builder.info.splits)}") from fault
+    for number, record in enumerate(records):
+        text = record[field]
+        try:
+            yield text if isinstance(text, str) else text.decode()
+        except (AttributeError, UnicodeDecodeError) as fault:
+            raise UsageError(f"data.field={field}: no text in record {number} of tfds:{name}") from fault
+
+
+def identity(name: str) -> list:
+    """What changes when the data set does: its version, and the size of each split."""
+    info = prepared(name).info
+    return [
+        info.full_name,
+        [(split.name, split.num_examples, split.num_bytes) for split in info.splits.values()],
+    ]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """TFDS talks on standard output, which is for results, and warns of what it is about to do."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@_quiet()
+def prepared(name: str) -> tfds.core.DatasetBuilder:
+    """The builder of a data set that is on disk, by now."""
+    if name == "python_docs":
+        return _python_docs()
+    try:
+        builder = tfds.builder(name)
+    except ValueError as fault:
+        raise _unknown(name) from fault
+    if not builder.is_prepared():
+        _prepare(builder, name)
+    return builder
+
+
+def _python_docs() -> PythonDocs:
+    build = partial(PythonDocs, data_dir=home() / "tfds", file_format="array_record")
+    target = Path(build().data_dir)
+    if not target.exists():
+        with alone(target):
+            for left in target.parent.glob("incomplete.*"):  # by a process that was killed
+                shutil.rmtree(left)
+            tfds.disable_progress_bar()  # it takes two seconds
+            build().download_and_prepare()
+            tfds.enable_progress_bar()
+    return build()
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
+    try:
+        _resolve_hosts(builder)
+        builder.download_and_prepare(file_format="array_record")
+    except Exception as fault:
+        reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
+        if isinstance(fault, ImportError) and not _has_tensorflow():
+            reason = f"it needs TensorFlow: {INSTALL}"
+        raise EnvironmentFault(
+            f"tfds:{name}: cannot prepare it here: {reason}; {_elsewhere(name)}"
+        ) from fault
+
+
+def _resolve_hosts(builder: tfds.core.DatasetBuilder) -> None:
+    """Without a network, TFDS retries for minutes, so ask before. A proxy resolves for us."""
+    if not urllib.request.getproxies():
+        for host in {urllib.parse.urlsplit(url).hostname for url in builder.url_infos or ()}:
+            try:
+                socket.getaddrinfo(host, None)
+            except OSError as fault:
+                raise OSError(f"{host} is out of reach") from fault
+
+
+def _unknown(name: str) -> UsageError | EnvironmentFault:
+    dataset, _, config = name.partition("/")
+    names = {"python_docs", *tfds.list_builders(with_community_datasets=False)}
+    if dataset in names:
+        configs = tfds.builder_cls(dataset).builder_configs
+        return UsageError(f"tfds:{name}: {dataset} has no configuration {config!r}{near(config, configs)}")
+    missing = set() if _has_tensorflow() else _named_by_modules()
+    if dataset in missing:
+        return EnvironmentFault(f"tfds:{name}: preparing it needs TensorFlow: {INSTALL}; {_elsewhere(name)}")
+    return UsageError(f"tfds:{name}: no such data set{near(dataset, names | missing)}")
+
+
+def _named_by_modules() -> set[str]:
+    """Without TensorFlow many builders are not registered. Their modules are there, though."""
+    package = Path(tfds.__file__).parent
+    rooms = ("question_answering", "summarization", "text", "translate")
+    names = {module.stem for room in rooms for module in package.glob(f"{room}/**/*.py")}
+    return {name for name in names if not name.endswith(("_test", "_utils", "__"))}
+
+
+def _elsewhere(name: str) -> str:
+    folder = tfds.core.constants.DATA_DIR
+    return f"or prepare it elsewhere (tfds build {name} --file_format=array_record) and copy it to {folder}"
+
+
+def _has_tensorflow() -> bool:
+    return importlib.util.find_spec("tensorflow") is not None

@@ -1,0 +1,169 @@
+"""What the three models share: linear layers, norms, attention, the MLP, the block, the stack of blocks.
+
+Modules are plain pytrees of parameters: a call takes a `key` for its dropout, and without one it is
+deterministic. Shapes: B batch, L length, S source length, H heads, K head size, D width, N depth.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array, lax
+
+from research.config import Model
+from research.models import primitives
+from research.models.primitives import dropout, dropout_mask
+
+Initializer = Callable[[Array, tuple[int, ...]], Array]
+
+ACTIVATIONS = {"gelu_tanh": primitives.gelu_tanh, "gelu_erf": primitives.gelu_erf}
+
+
+def normal(std: float) -> Initializer:
+    return lambda key, shape: std * jax.random.normal(key, shape)
+
+
+def truncated_normal(std: float) -> Initializer:
+    """Cut at two standard deviations of the normal before the cut, as TensorFlow's."""
+    return lambda key, shape: std * jax.random.truncated_normal(key, -2, 2, shape)
+
+
+class Cache(NamedTuple):
+    """Keys and values of the positions already seen, for decoding; `position` is the next to fill."""
+
+    keys_NBSHK: Array
+    values_NBSHK: Array
+    position: Array
+
+
+class Linear(nnx.Module):
+    def __init__(self, inputs: int, outputs: tuple[int, ...], init: Initializer, bias: bool, *, key: Array):
+        self.kernel = nnx.Param(init(key, (inputs, *outputs)))
+        self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
+
+    def __call__(self, x: Array) -> Array:
+        return primitives.linear(x, self.kernel[...], None if self.bias is None else self.bias[...])
+
+
+class LayerNorm(nnx.Module):
+    def __init__(self, width: int, epsilon: float, bias: bool):
+        self.scale = nnx.Param(jnp.ones(width))
+        self.bias = nnx.Param(jnp.zeros(width)) if bias else None
+        self.epsilon = epsilon
+
+    def __call__(self, x: Array) -> Array:
+        bias = None if self.bias is None else self.bias[...]
+        return primitives.layer_norm(x, self.scale[...], bias, self.epsilon)
+
+
+class Attention(nnx.Module):
+    def __init__(self, config: Model, init: Initializer, init_output: Initializer, *, key: Array):
+        key_qkv, key_output = jax.random.split(key)
+        width = config.width
+        self.qkv = Linear(width, (3, width), init, config.bias, key=key_qkv)
+        self.output = Linear(width, (width,), init_output, config.bias, key=key_output)
+        self.heads = config.heads
+        self.dropout = config.dropout
+
+    def __call__(
+        self, x_BLD: Array, mask: Array | None, key: Array | None, cache: Cache | None
+    ) -> tuple[Array, tuple[Array, Array] | None]:
+        B, L, D = x_BLD.shape
+        qkv = self.qkv(x_BLD).reshape(B, L, 3, self.heads, D // self.heads)
+        q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        if cache is not None:
+            k = lax.dynamic_update_slice_in_dim(cache.keys_NBSHK, k, cache.position, axis=1)
+            v = lax.dynamic_update_slice_in_dim(cache.values_NBSHK, v, cache.position, axis=1)
+        keep = dropout_mask((B, self.heads, L, k.shape[1]), self.dropout, key, x_BLD.dtype)
+        y = primitives.attention(q, k, v, mask, keep)
+        return self.output(y.reshape(B, L, D)), None if cache is None else (k, v)
+
+
+class MLP(nnx.Module):
+    def __init__(self, config: Model, init: Initializer, init_output: Initializer, *, key: Array):
+        key_expand, key_output = jax.random.split(key)
+        self.expand = Linear(config.width, (4 * config.width,), init, config.bias, key=key_expand)
+        self.output = Linear(4 * config.width, (config.width,), init_output, config.bias, key=key_output)
+        self.activation = config.activation
+
+    def __call__(self, x_BLD: Array) -> Array:
+        return self.output(ACTIVATIONS[self.activation](self.expand(x_BLD)))
+
+
+class Block(nnx.Module):
+    """Attention and MLP, each a residual branch, normalized before (GPT-2) or after the sum (GPT-1, BERT)."""
+
+    def __init__(self, config: Model, init: Initializer, init_output: Initializer, *, key: Array):
+        key_attention, key_mlp = jax.random.split(key)
+        self.attention = Attention(config, init, init_output, key=key_attention)
+        self.attention_norm = LayerNorm(config.width, config.norm_epsilon, config.bias)
+        self.mlp = MLP(config, init, init_output, key=key_mlp)
+        self.mlp_norm = LayerNorm(config.width, config.norm_epsilon, config.bias)
+        self.norm_first = config.norm == "pre"
+        self.dropout = config.dropout
+
+    def __call__(
+        self, x_BLD: Array, mask: Array | None, key: Array | None = None, cache: Cache | None = None
+    ) -> tuple[Array, tuple[Array, Array] | None]:
+        keys = (None, None, None) if key is None else jax.random.split(key, 3)
+        drop = partial(dropout, rate=self.dropout)
+        if self.norm_first:
+            y, seen = self.attention(self.attention_norm(x_BLD), mask, keys[0], cache)
+            x_BLD = x_BLD + drop(y, key=keys[1])
+            return x_BLD + drop(self.mlp(self.mlp_norm(x_BLD)), key=keys[2]), seen
+        y, seen = self.attention(x_BLD, mask, keys[0], cache)
+        x_BLD = self.attention_norm(x_BLD + drop(y, key=keys[1]))
+        return self.mlp_norm(x_BLD + drop(self.mlp(x_BLD), key=keys[2])), seen
+
+
+def stack(config: Model, init: Initializer, init_output: Initializer, *, key: Array) -> Block:
+    """`depth` blocks as one, each parameter with a leading axis N, so compile time does not grow with N."""
+    keys = jax.random.split(key, config.depth)
+    return jax.vmap(lambda key: Block(config, init, init_output, key=key))(keys)
+
+
+def run_stack(
+    blocks: Block,
+    config: Model,
+    x_BLD: Array,
+    mask: Array | None,
+    key: Array | None = None,
+    cache: Cache | None = None,
+) -> tuple[Array, Cache | None, Array]:
+    """The blocks in turn: the last state, the cache grown by L positions, and all states (N, B, L, D)."""
+    keys = None if key is None else jax.random.split(key, config.depth)
+
+    def step(x, layer):
+        block, key, seen = layer
+        seen = None if seen is None else Cache(*seen, cache.position)
+        x, seen = block(x, mask, key, seen)
+        return x, (seen, x)
+
+    seen = None if cache is None else (cache.keys_NBSHK, cache.values_NBSHK)
+    x_BLD, (seen, states) = lax.scan(
+        remat(step, config.remat), x_BLD, (blocks, keys, seen), unroll=min(config.unroll, config.depth)
+    )
+    if cache is not None:
+        cache = Cache(*seen, cache.position + x_BLD.shape[1])
+    return x_BLD, cache, states
+
+
+def remat(step: Callable, policy: str) -> Callable:
+    """`step` that keeps for its backward pass all it made, its matrix products only, or its input only."""
+    if policy == "none":
+        return step
+    policies = {
+        "dots": jax.checkpoint_policies.dots_saveable,
+        "block": jax.checkpoint_policies.nothing_saveable,
+    }
+    return jax.checkpoint(step, policy=policies[policy], prevent_cse=False)
+
+
+def compute_dtype(precision: str):
+    """The type of activations; `auto` is bfloat16 where it is native."""
+    if precision == "auto":
+        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(precision)

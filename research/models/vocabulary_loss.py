@@ -1,0 +1,92 @@
+"""Cross-entropy over a vocabulary, without ever holding the logits of all tokens at once.
+
+The logits of a GPT-2 batch are far larger than anything else in it. They are made for a few tokens at a
+time; where a gradient is wanted it is made in the same pass, since it is linear in what comes from above.
+
+Shapes: B batch, L length, D width, V vocabulary.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+TOKENS_AT_ONCE = 512
+
+
+@jax.custom_vjp
+def vocabulary_loss(
+    x_BLD: Array, table_VD: Array, bias_V: Array | None, targets_BL: Array, weights_BL: Array
+) -> tuple[Array, Array]:
+    """Weighted sums of the cross-entropy (nats) of `x @ table.T + bias` and of the hits of its argmax."""
+
+    def add(sums, piece):
+        x, targets, weights = piece
+        losses, hits, _ = _losses(x, table_VD, bias_V, targets)
+        return (sums[0] + (losses * weights).sum(), sums[1] + (hits * weights).sum()), None
+
+    sums, _ = _over_pieces(add, (jnp.float32(0), jnp.float32(0)), (x_BLD, targets_BL, weights_BL))
+    return sums
+
+
+def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL):
+    def add(sums, piece):
+        loss, correct, dtable, dbias = sums
+        x, targets, weights = piece
+        losses, hits, log_probabilities = _losses(x, table_VD, bias_V, targets)
+        dlogits = jnp.exp(log_probabilities) - jax.nn.one_hot(targets, table_VD.shape[0])
+        dlogits = dlogits * weights[..., None]
+        if dbias is not None:
+            dbias = dbias + dlogits.sum((0, 1))
+        dlogits = dlogits.astype(x.dtype)
+        dx = jnp.einsum("BLV,VD->BLD", dlogits, table_VD.astype(x.dtype))
+        dtable = dtable + jnp.einsum("BLV,BLD->VD", dlogits, x, preferred_element_type=jnp.float32)
+        return (loss + (losses * weights).sum(), correct + (hits * weights).sum(), dtable, dbias), dx
+
+    zero = jnp.float32(0)
+    dbias = None if bias_V is None else jnp.zeros_like(bias_V)
+    start = (zero, zero, jnp.zeros_like(table_VD), dbias)
+    (loss, correct, dtable, dbias), dx = _over_pieces(add, start, (x_BLD, targets_BL, weights_BL))
+    return (loss, correct), (dx, dtable, dbias)
+
+
+def _backward(saved, above):
+    dx, dtable, dbias = saved
+    g = above[0]  # hits have no derivative
+    return (
+        dx * g.astype(dx.dtype),
+        dtable * g,
+        None if dbias is None else dbias * g,
+        None,
+        None,
+    )
+
+
+vocabulary_loss.defvjp(_forward, _backward)
+
+
+def _losses(x_BLD, table_VD, bias_V, targets_BL):
+    """Losses and hits (B, L), log-probabilities (B, L, V), all float32."""
+    logits = jnp.einsum(
+        "BLD,VD->BLV", x_BLD, table_VD.astype(x_BLD.dtype), preferred_element_type=jnp.float32
+    )
+    if bias_V is not None:
+        logits = logits + bias_V
+    best = logits.max(-1, keepdims=True)
+    shifted = logits - best
+    log_probabilities = shifted - jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
+    chosen = jnp.take_along_axis(log_probabilities, targets_BL[..., None], axis=-1)[..., 0]
+    shifted_chosen = jnp.take_along_axis(shifted, targets_BL[..., None], axis=-1)[..., 0]
+    return -chosen, (shifted_chosen == 0).astype(jnp.float32), log_probabilities
+
+
+def _over_pieces(add, start, arrays):
+    """Folds `add` over slices of the length, so that a batch split over devices stays where it is."""
+    batch, length = arrays[1].shape
+    at_once = max(
+        n for n in range(1, length + 1) if length % n == 0 and (n == 1 or n * batch <= TOKENS_AT_ONCE)
+    )
+    if at_once == length:
+        return add(start, arrays)
+    pieces = [x.reshape(batch, -1, at_once, *x.shape[2:]).swapaxes(0, 1) for x in arrays]
+    sums, dx = lax.scan(add, start, tuple(pieces))
+    return sums, None if dx is None else dx.swapaxes(0, 1).reshape(arrays[0].shape)

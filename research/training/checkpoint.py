@@ -1,0 +1,85 @@
+"""State on disk: by parameter path, in no device's shape, written by Orbax while training goes on."""
+
+import errno
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from jax.tree_util import tree_leaves_with_path, tree_map_with_path
+
+from research.errors import EnvironmentFault
+from research.models.account import name
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells its steps there
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """{'model/blocks/mlp/expand/kernel': array, …}: readable, and blind to the library that made the tree."""
+    return {name(path): leaf for path, leaf in tree_leaves_with_path(tree)}
+
+
+def refill(tree: Any, leaves: dict[str, Any]) -> Any:
+    """`tree` with its leaves taken from `leaves` by path."""
+    return tree_map_with_path(lambda path, _: leaves[name(path)], tree)
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `directory`/STEP; the last `keep` stay."""
+
+    def __init__(self, directory: Path, keep: int):
+        self._directory = directory
+        with _told(directory):
+            self._manager = ocp.CheckpointManager(
+                directory.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+            )
+
+    def latest(self) -> int | None:
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any) -> None:
+        """Copies `state` and returns; the writing goes on behind. A step that is there is left alone."""
+        if step in self._manager.all_steps():
+            return
+        with _told(self._directory):
+            self._manager.save(step, args=ocp.args.StandardSave(by_path(state)))
+
+    def restore(self, step: int, abstract: Any, layout: Callable[[Any], Any]) -> Any:
+        """A state of `abstract`'s structure, placed as `layout` says, whatever it was written from."""
+        leaves = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            by_path(abstract),
+            by_path(layout(abstract)),
+        )
+        with _told(self._directory):
+            return refill(abstract, self._manager.restore(step, args=ocp.args.StandardRestore(leaves)))
+
+    def finish(self) -> None:
+        """Waits until all that was saved is on disk."""
+        with _told(self._directory):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        with _told(self._directory):
+            self._manager.close()
+
+
+@contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    """Turns what a file system refuses into one line; Orbax wraps it in errors of several kinds."""
+    try:
+        yield
+    except Exception as error:
+        text = f"{error} {error.__cause__}"
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text:
+            free = shutil.disk_usage(directory).free // 2**20
+            raise EnvironmentFault(
+                f"{directory}: the disk is full ({free} MB free); earlier checkpoints are intact"
+            ) from error
+        if isinstance(error, OSError) or "Permission denied" in text or "Read-only file system" in text:
+            raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error
+        raise

@@ -1,0 +1,68 @@
+"""Every registered experiment is whole, and its name leads to it."""
+
+import subprocess
+import sys
+
+import jax
+import pytest
+
+import experiments
+from experiments.registry import experiment
+from research.config import override
+from research.errors import UsageError
+from research.models.account import account
+from research.training.state import initial_state
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_builds_abstractly(name):
+    declared = experiments.get(name)
+    state = jax.eval_shape(lambda: initial_state(declared))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.model))
+    moments = sum(leaf.size for leaf in jax.tree.leaves(state.moments))
+    assert 2 * parameters <= moments < 2.01 * parameters
+    assert experiments.describe(name)
+    assert declared.name == name
+
+
+def test_a_name_is_taken_once():
+    def quickstart():
+        raise AssertionError("never called")
+
+    with pytest.raises(ValueError, match="quickstart"):
+        experiment(quickstart)
+
+
+def test_unknown_name_suggests():
+    with pytest.raises(UsageError, match="gpt2_smal: .*gpt2_small"):
+        experiments.get("gpt2_smal")
+
+
+def test_declaring_needs_no_jax():
+    code = "import experiments, launch.app, sys; assert not {'jax', 'numpy', 'tokenizers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "name, total",
+    [
+        ("gpt2_small", 124_439_808),
+        ("gpt2_medium", 354_823_168),
+        ("gpt2_large", 774_030_080),
+        ("gpt2_xl", 1_557_611_200),
+    ],
+)
+def test_published_sizes(name, total):
+    assert sum(component.count for component in account(experiments.get(name).model)) == total
+
+
+def test_sizes_without_biases():
+    """nanoGPT prints 10.65M for its Shakespeare model, the position table not counted."""
+    config = experiments.get("gpt2_shakespeare_char").model
+    components = {component.name: component.count for component in account(config)}
+    width, depth = 384, 6
+    assert sum(components.values()) - components["positions"] == (
+        65 * width + depth * (12 * width * width + 2 * width) + width
+    )
+    deeper = override(experiments.get("gpt2_shakespeare_char"), {"model.depth": 7}).model
+    assert sum(c.count for c in account(deeper)) - sum(components.values()) == 12 * width**2 + 2 * width

@@ -1,0 +1,138 @@
+"""The hand-written derivatives equal autodiff of the plain formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from research.models import primitives
+from research.models.vocabulary_loss import TOKENS_AT_ONCE, vocabulary_loss
+
+KEY = jax.random.key(0)
+
+
+def arrays(*shapes):
+    return [jax.random.normal(jax.random.fold_in(KEY, i), shape) for i, shape in enumerate(shapes)]
+
+
+def assert_same(ours, plain, *arguments, tolerance=2e-6):
+    """Values and all gradients, of a random weighting of the output."""
+    weights = jax.random.normal(KEY, jax.eval_shape(plain, *arguments).shape)
+    wanted = [i for i, argument in enumerate(arguments) if argument is not None]
+    for function in (lambda f: f(*arguments), lambda f: jax.grad(weighted(f, weights), wanted)(*arguments)):
+        for a, b in zip(jax.tree.leaves(function(ours)), jax.tree.leaves(function(plain)), strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * float(abs(b).max()))
+
+
+def weighted(function, weights):
+    return lambda *arguments: (function(*arguments) * weights).sum()
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("epsilon", [1e-5, 1e-12])
+def test_layer_norm(has_bias, epsilon):
+    def plain(x, scale, bias):
+        y = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + epsilon) * scale
+        return y if bias is None else y + bias
+
+    x, scale, bias = arrays((3, 5, 16), (16,), (16,))
+    assert_same(
+        lambda *a: primitives.layer_norm(*a, epsilon), plain, 3 * x + 1, scale, bias if has_bias else None
+    )
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("outputs", [(7,), (3, 4)])
+def test_linear(has_bias, outputs):
+    def plain(x, kernel, bias):
+        y = jnp.tensordot(x, kernel, 1)
+        return y if bias is None else y + bias
+
+    x, kernel, bias = arrays((2, 5, 6), (6, *outputs), outputs)
+    assert_same(primitives.linear, plain, x, kernel, bias if has_bias else None)
+
+
+def test_gelu_tanh():
+    assert_same(primitives.gelu_tanh, lambda x: jax.nn.gelu(x, approximate=True), 3 * arrays((4, 33))[0])
+
+
+@pytest.mark.parametrize("masked", ["no", "causal", "padding"])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_attention(masked, dropped):
+    q, k, v = arrays((2, 5, 3, 4), (2, 7, 3, 4), (2, 7, 3, 4))
+    mask = {
+        "no": None,
+        "causal": (jnp.arange(5)[:, None] + 2 >= jnp.arange(7))[None, None],
+        "padding": jnp.arange(7)[None, None, None] < jnp.array([4, 7])[:, None, None, None],
+    }[masked]
+    keep = primitives.dropout_mask((2, 3, 5, 7), 0.3, KEY, jnp.float32) if dropped else None
+
+    def plain(q, k, v):
+        scores = jnp.einsum("blhk,bshk->bhls", q, k) / 2
+        probabilities = jax.nn.softmax(scores if mask is None else jnp.where(mask, scores, -jnp.inf))
+        probabilities = probabilities if keep is None else probabilities * keep
+        return jnp.einsum("bhls,bshk->blhk", probabilities, v)
+
+    assert_same(lambda q, k, v: primitives.attention(q, k, v, mask, keep), plain, q, k, v)
+
+
+def test_gradients_by_finite_differences():
+    """Independent of autodiff's own rules."""
+    x, scale, bias = arrays((2, 8), (8,), (8,))
+    with jax.enable_x64(True):
+        x64, scale64, bias64 = (jnp.asarray(np.asarray(a, np.float64)) for a in (x, scale, bias))
+        check_grads(primitives.gelu_tanh, (x64,), order=1, modes=["rev"])
+        check_grads(primitives.linear, (x64, jnp.stack([scale64] * 3, 1), bias64[:3]), order=1, modes=["rev"])
+
+
+@pytest.mark.parametrize("function", ["layer_norm", "linear", "attention"])
+def test_parameters_keep_their_type_under_bfloat16(function):
+    x, kernel, scale, q = arrays((2, 6), (6, 5), (6,), (1, 4, 2, 3))
+    x, q = x.astype(jnp.bfloat16), q.astype(jnp.bfloat16)
+    if function == "attention":
+        assert primitives.attention(q, q, q, None, None).dtype == jnp.bfloat16
+        return
+    call, parameter = {
+        "layer_norm": (lambda s: primitives.layer_norm(x, s, None, 1e-5), scale),
+        "linear": (lambda w: primitives.linear(x, w, None), kernel),
+    }[function]
+    assert call(parameter).dtype == jnp.bfloat16
+    assert jax.grad(lambda p: call(p).astype(jnp.float32).sum())(parameter).dtype == jnp.float32
+
+
+def test_dropout_keeps_the_mean_and_drops_its_rate():
+    y = primitives.dropout(jnp.ones((400, 400)), 0.1, KEY)
+    assert abs(float((y == 0).mean()) - 0.1) < 0.003
+    assert abs(float(y.mean()) - 1) < 0.003
+    np.testing.assert_allclose(np.unique(y), [0, 1 / 0.9], rtol=1e-6)
+    assert primitives.dropout(y, 0.1, None) is y and primitives.dropout(y, 0.0, KEY) is y
+
+
+@pytest.mark.parametrize("length", [8, 4 * TOKENS_AT_ONCE, 607])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_vocabulary_loss(length, has_bias):
+    """Whole, in pieces, and in pieces of one position where the length is prime."""
+    B, D, V = 2, 8, 50
+    x, table, bias, weights = arrays((B, length, D), (V, D), (V,), (B, length))
+    bias = bias if has_bias else None
+    targets = jax.random.randint(KEY, (B, length), 0, V)
+
+    def plain(x, table, bias):
+        logits = x @ table.T + (0 if bias is None else bias)
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], -1)[..., 0]
+        return -(chosen * weights).sum()
+
+    assert_same(
+        lambda *a: 3 * vocabulary_loss(*a, targets, weights)[0],
+        lambda *a: 3 * plain(*a),
+        x,
+        table,
+        bias,
+        tolerance=5e-6,
+    )
+    hits = (x @ table.T + (0 if bias is None else bias)).argmax(-1) == targets
+    np.testing.assert_allclose(
+        vocabulary_loss(x, table, bias, targets, weights)[1], weights[hits].sum(), rtol=1e-5, atol=1e-5
+    )
