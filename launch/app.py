@@ -7,7 +7,7 @@ import typer
 
 app = typer.Typer(
     name="lineage",
-    help="GPT-1, GPT-2 and BERT in JAX: named experiments, exact resume. --debug on any command shows tracebacks.",
+    help="GPT-1, GPT-2 and BERT in JAX: named experiments, exact resume. --debug shows tracebacks.",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,

@@ -4,7 +4,7 @@ A batch carries a weight for every target. Whoever calls divides the weights by 
 batch first, or the sums by it afterwards; here all is a plain sum, so parts of a batch add up exactly.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import optax
@@ -12,9 +12,14 @@ from jax import Array
 
 from research.models.vocabulary_loss import vocabulary_loss
 
-Batch = Mapping[str, Array]
+Batch = dict[str, Array]
 Sums = dict[str, Array]
 Objective = Callable[..., Sums]
+
+
+def weights_in(batch: Batch) -> list[str]:
+    """The names of a batch's weights, of which there is an array for each kind of target."""
+    return [name for name in batch if name.endswith("weights")]
 
 
 def next_token(model, batch: Batch, key: Array | None = None) -> Sums:
@@ -28,8 +33,9 @@ def masked_token(model, batch: Batch, key: Array | None = None) -> Sums:
     """BERT's two losses, added: of the masked tokens (B, P), and of whether B follows A (B,)."""
     x_BLD = model.features(batch["tokens"], batch["segments"], batch["lengths"], key)
     masked_BPD = jnp.take_along_axis(x_BLD, batch["positions"][..., None], axis=1)
+    masked_BPD, table_VD, bias_V = model.masked(masked_BPD), model.tokens[...], model.masked.bias[...]
     masked_loss, masked_correct = vocabulary_loss(
-        model.masked(masked_BPD), model.tokens[...], model.masked.bias[...], batch["targets"], batch["weights"]
+        masked_BPD, table_VD, bias_V, batch["targets"], batch["weights"]
     )
     next_B2, follows_B, weights_B = model.next_logits(x_BLD), batch["next_targets"], batch["next_weights"]
     next_losses_B = optax.softmax_cross_entropy_with_integer_labels(next_B2, follows_B)

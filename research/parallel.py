@@ -23,7 +23,7 @@ def jit(step: Callable, evaluate: Callable) -> Compiled:
     """One device."""
     device = SingleDeviceSharding(jax.local_devices()[0])
     return Compiled(
-        layout=partial(_everywhere, device),
+        layout=partial(everywhere, device),
         feed=partial(jax.device_put, device=device),
         step=jax.jit(step, donate_argnums=0),
         evaluate=jax.jit(evaluate),
@@ -34,7 +34,7 @@ def sharded(step: Callable, evaluate: Callable) -> Compiled:
     """All devices, one program: the compiler splits the batch and adds up the gradients."""
     whole, split = _shardings()
     return Compiled(
-        layout=partial(_everywhere, whole),
+        layout=partial(everywhere, whole),
         feed=partial(_split, split),
         step=jax.jit(step, in_shardings=(whole, split), out_shardings=whole, donate_argnums=0),
         evaluate=jax.jit(evaluate, in_shardings=(whole, split), out_shardings=whole),
@@ -53,7 +53,7 @@ def pmap(step: Callable, evaluate: Callable) -> Compiled:
         return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
     return Compiled(
-        layout=partial(_everywhere, whole),
+        layout=partial(everywhere, whole),
         feed=partial(_split, split),
         step=lambda state, batch: mapped(state, deal(batch)),
         evaluate=jax.jit(evaluate, in_shardings=(whole, split), out_shardings=whole),
@@ -68,7 +68,7 @@ def _shardings() -> tuple[NamedSharding, NamedSharding]:
     return NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
 
 
-def _everywhere(sharding: Sharding, tree):
+def everywhere(sharding: Sharding, tree):
     return jax.tree.map(lambda _: sharding, tree)
 
 

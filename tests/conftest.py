@@ -17,8 +17,9 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 @pytest.fixture(autouse=True)
 def lineage_home(tmp_path_factory, monkeypatch) -> Path:
-    """A cache directory shared by a session's tests, apart from the user's."""
-    path = tmp_path_factory.getbasetemp() / "home"
+    """A cache directory shared by a session's tests and workers, apart from the user's."""
+    base = tmp_path_factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "home"
     monkeypatch.setenv("LINEAGE_HOME", str(path))
     return path
 

@@ -33,8 +33,10 @@ def train_batches(
             f"expected {data.length + 1} or more"
         )
     if data.order == "shuffled":
-        windows = grain.MapDataset.range((span - 1) // data.length + 1).seed(seed).shuffle().repeat()
-        starts = windows.batch(rows)[process_index::process_count].map(lambda index: index * data.length)
+        indices = grain.MapDataset.range((len(store.tokens) - 1) // data.length)
+        # Repeated before it is batched, so that epochs join inside a batch and no window is dropped.
+        batches = indices.seed(seed).shuffle().repeat().batch(rows, drop_remainder=True)
+        starts = batches[process_index::process_count].map(lambda index: index * data.length)
     else:
         mine = slice(process_index * rows, (process_index + 1) * rows)
         draw = partial(_draw, seed=seed, rows=data.batch, span=span)

@@ -3,7 +3,6 @@
 import importlib.util
 import io
 import logging
-import shutil
 import socket
 import urllib.parse
 import urllib.request
@@ -32,7 +31,7 @@ def read(name: str, split: str, field: str) -> Iterator[str]:
     if field not in builder.info.features:
         raise UsageError(f"data.field={field}: no field of tfds:{name}{near(field, builder.info.features)}")
     try:
-        with _quiet():
+        with quiet():
             records = builder.as_data_source(split=split)
     except NotImplementedError as fault:
         raise EnvironmentFault(
@@ -59,7 +58,7 @@ def identity(name: str) -> list:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """TFDS talks on standard output, which is for results, and warns of what it is about to do."""
     logger = logging.getLogger("absl")
     level = logger.level
@@ -71,31 +70,33 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@_quiet()
+@quiet()
 def prepared(name: str) -> tfds.core.DatasetBuilder:
     """The builder of a data set that is on disk, by now."""
-    if name == "python_docs":
-        return _python_docs()
+    own = name == "python_docs"
+    build = partial(PythonDocs, data_dir=home() / "tfds") if own else partial(tfds.builder, name)
     try:
-        builder = tfds.builder(name)
+        builder = build()
     except ValueError as fault:
         raise _unknown(name) from fault
     if not builder.is_prepared():
-        _prepare(builder, name)
+        with alone(Path(builder.data_dir), "LINEAGE_HOME" if own else "TFDS_DATA_DIR"):
+            prepare = _prepare_own if own else _prepare
+            prepare(build(), name)
+        builder = build()
     return builder
 
 
-def _python_docs() -> PythonDocs:
-    build = partial(PythonDocs, data_dir=home() / "tfds", file_format="array_record")
-    target = Path(build().data_dir)
-    if not target.exists():
-        with alone(target):
-            for left in target.parent.glob("incomplete.*"):  # by a process that was killed
-                shutil.rmtree(left)
-            tfds.disable_progress_bar()  # it takes two seconds
-            build().download_and_prepare()
-            tfds.enable_progress_bar()
-    return build()
+def _prepare_own(builder: tfds.core.DatasetBuilder, name: str) -> None:
+    for left in builder.data_path.parent.glob("incomplete.*"):  # by a process that was killed
+        left.rmtree()
+    tfds.disable_progress_bar()  # it takes two seconds
+    try:
+        builder.download_and_prepare(file_format="array_record")
+    except RuntimeError as fault:  # what ArrayRecord makes of a full disk
+        raise OSError(str(fault)) from fault
+    finally:
+        tfds.enable_progress_bar()
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
@@ -104,11 +105,10 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
         builder.download_and_prepare(file_format="array_record")
     except Exception as fault:
         reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
-        if isinstance(fault, ImportError) and not _has_tensorflow():
+        if isinstance(fault, ImportError) and not has_tensorflow():
             reason = f"it needs TensorFlow: {INSTALL}"
-        raise EnvironmentFault(
-            f"tfds:{name}: cannot prepare it here: {reason}; {_elsewhere(name)}"
-        ) from fault
+        elsewhere = _elsewhere(name)
+        raise EnvironmentFault(f"tfds:{name}: cannot prepare it here: {reason}; {elsewhere}") from fault
 
 
 def _resolve_hosts(builder: tfds.core.DatasetBuilder) -> None:
@@ -127,7 +127,7 @@ def _unknown(name: str) -> UsageError | EnvironmentFault:
     if dataset in names:
         configs = tfds.builder_cls(dataset).builder_configs
         return UsageError(f"tfds:{name}: {dataset} has no configuration {config!r}{near(config, configs)}")
-    missing = set() if _has_tensorflow() else _named_by_modules()
+    missing = set() if has_tensorflow() else _named_by_modules()
     if dataset in missing:
         return EnvironmentFault(f"tfds:{name}: preparing it needs TensorFlow: {INSTALL}; {_elsewhere(name)}")
     return UsageError(f"tfds:{name}: no such data set{near(dataset, names | missing)}")
@@ -146,5 +146,5 @@ def _elsewhere(name: str) -> str:
     return f"or prepare it elsewhere (tfds build {name} --file_format=array_record) and copy it to {folder}"
 
 
-def _has_tensorflow() -> bool:
+def has_tensorflow() -> bool:
     return importlib.util.find_spec("tensorflow") is not None

@@ -23,7 +23,7 @@ class Piece(NamedTuple):
 
 
 def encode(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[tuple[Piece, list[int]]]:
-    """Every text in order, piece by piece, with its ids; a last piece ends in `<|endoftext|>` if there is one.
+    """Every text in order, piece by piece, with its ids; a last piece ends in `<|endoftext|>`, if known.
 
     In a text, the spelling of a special token is but text. Pieces begin at a single space, where
     tokenizers that split words cut as well: the ids are those of the whole text.

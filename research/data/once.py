@@ -13,8 +13,8 @@ from research.errors import EnvironmentFault
 def make_once(target: Path, build: Callable[[Path], None]) -> bool:
     """Makes the directory `target` by `build(folder)`; False where it was there already.
 
-    `folder` is a sibling that takes the target's name when `build` returns. Raises
-    EnvironmentFault where the disk is full or cannot be written.
+    `folder` is a sibling that takes the target's name when `build` returns.
+    Raises EnvironmentFault where the disk is full or cannot be written.
     """
     if target.exists():
         return False
@@ -34,8 +34,11 @@ def make_once(target: Path, build: Callable[[Path], None]) -> bool:
 
 
 @contextmanager
-def alone(target: Path) -> Iterator[None]:
-    """Holds the lock that belongs to `target`. The system frees it when a process dies."""
+def alone(target: Path, setting: str = "LINEAGE_HOME") -> Iterator[None]:
+    """Holds the lock that belongs to `target`. The system frees it when a process dies.
+
+    Raises EnvironmentFault where the disk is full or cannot be written; `setting` moves it.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target.with_name(f".{target.name}.lock"), "w") as lock:
@@ -43,5 +46,5 @@ def alone(target: Path) -> Iterator[None]:
             yield
     except OSError as fault:
         raise EnvironmentFault(
-            f"{target.parent}: {fault.strerror or fault}; free space there, or set LINEAGE_HOME elsewhere"
+            f"{target.parent}: {fault.strerror or fault}; free space there, or set {setting} elsewhere"
         ) from fault

@@ -30,7 +30,7 @@ COMPILED = (
     "math", "mmap", "posix", "pyexpat", "select", "sys", "time", "unicodedata", "zlib",
 )  # fmt: skip
 
-Entry = tuple[str, str]  # heading, docstring
+Entry = tuple[str, str]  # heading, docstring or nothing
 
 
 class PythonDocs(tfds.core.GeneratorBasedBuilder):
@@ -61,26 +61,31 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
 
 
 def documents() -> Iterator[tuple[str, str]]:
-    """(name, text) of every document, in a fixed order; a docstring met before is left out."""
+    """(name, text) of every document, in a fixed order, without what repeats an earlier one."""
     seen = set()
     for name, entries in _entries():
         parts = []
         for heading, docstring in entries:
-            if docstring not in seen:
-                seen.add(docstring)
+            paragraphs = set(docstring.split("\n\n"))
+            if _length(paragraphs - seen) > _length(paragraphs) / 2:
                 parts += [heading, docstring] if heading else [docstring]
+            seen |= paragraphs
         if parts:
             yield name, "\n\n".join(parts) + "\n"
 
 
+def _length(paragraphs: set[str]) -> int:
+    return sum(map(len, paragraphs))
+
+
 def validates(name: str) -> bool:
-    """One document in twenty-five, 100 kB in all, by a hash that no later version reshuffles."""
+    """One document in twenty, 100 kB in all, by a hash that no later version reshuffles."""
     digest = hashlib.sha256(f"python_docs/{name}".encode()).digest()
-    return int.from_bytes(digest[:8]) < 2**64 // 25
+    return int.from_bytes(digest[:8]) < 2**64 // 20
 
 
 def _entries() -> Iterator[tuple[str, list[Entry]]]:
-    for name in sorted(topics):
+    for name in sorted(topics, key=lambda name: (-len(topics[name]), name)):  # long ones contain others
         yield f"topics/{name}", [("", topics[name].strip())]
     library = Path(sysconfig.get_path("stdlib"))
     for path in _sources(library):
@@ -109,24 +114,22 @@ def _of_source(name: str, path: Path) -> list[Entry]:
             tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):  # templates and samples that are no Python
         return []
-    entries = []
+    entries = [(name, ast.get_docstring(tree) or "")]
 
-    def visit(node: ast.AST, scope: str, heading: str) -> None:
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and (docstring := ast.get_docstring(node)):
-            entries.append((heading, docstring))
-        for child in getattr(node, "body", []) + getattr(node, "orelse", []) + getattr(node, "handlers", []):
+    def visit(node: ast.AST, scope: str) -> None:
+        for child in (child for part in ("body", "orelse", "handlers") for child in getattr(node, part, [])):
             match child:
                 case ast.ClassDef():
                     bases = ", ".join(map(ast.unparse, child.bases))
-                    visit(child, f"{scope}{child.name}.", f"class {scope}{child.name}({bases})")
+                    entries.append((f"class {scope}{child.name}({bases})", ast.get_docstring(child) or ""))
+                    visit(child, f"{scope}{child.name}.")
                 case ast.FunctionDef() | ast.AsyncFunctionDef():
-                    if docstring := ast.get_docstring(child):
-                        entries.append((f"{scope}{child.name}({ast.unparse(child.args)})", docstring))
+                    heading = f"{scope}{child.name}({ast.unparse(child.args)})"
+                    entries.append((heading, ast.get_docstring(child) or ""))
                 case ast.If() | ast.Try() | ast.With() | ast.ExceptHandler():
-                    visit(child, scope, "")
+                    visit(child, scope)
 
-    visit(tree, "", name)
+    visit(tree, "")
     return entries
 
 
@@ -140,7 +143,7 @@ def _of_compiled(module) -> list[Entry]:
                 if inspect.isroutine(method):
                     heading = f"{name}.{attribute}{_signature(method)}"
                     entries.append((heading, inspect.getdoc(method) or ""))
-    return [(heading, docstring) for heading, docstring in entries if docstring]
+    return entries
 
 
 def _signature(member) -> str:

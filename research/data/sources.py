@@ -25,7 +25,9 @@ def documents(data: Data, split: Split) -> Iterator[str]:
             count += 1
             yield text
     if not count:
-        raise UsageError(f"data.source={data.source}: no document {_FATE[split]}{_share(data)}")
+        missing = {"train": "trains", "validation": "validates", "all": "is in it"}[split]
+        share = f" with data.holdout={data.holdout:g}" if data.split == "documents" else ""
+        raise UsageError(f"data.source={data.source}: no document {missing}{share}")
 
 
 def fingerprint(data: Data) -> str:
@@ -40,13 +42,6 @@ def fingerprint(data: Data) -> str:
     holdout = None if data.split == "published" else data.holdout
     facts = [kind, identity, spec, data.field, data.split, holdout]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-_FATE = {"train": "trains", "validation": "validates", "all": "in it"}
-
-
-def _share(data: Data) -> str:
-    return f" with data.holdout={data.holdout:g}" if data.split == "documents" else ""
 
 
 def _chosen(data: Data, split: Split) -> Iterator[str]:

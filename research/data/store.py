@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import time
 from array import array
@@ -105,15 +106,16 @@ def _write(folder: Path, texts: Iterable[str], tokenizer: Tokenizer, dtype: np.d
 def _cut(whole: Path, tail: Path, share: float, tokenizer: Tokenizer, dtype: np.dtype) -> int:
     """Moves the last `share` of tokens from `whole` to `tail`; returns the bytes of their text."""
     tail.mkdir()
-    tokens, starts = np.fromfile(whole / "tokens.bin", dtype), np.load(whole / "starts.npy")
+    tokens, starts = np.memmap(whole / "tokens.bin", dtype, mode="r"), np.load(whole / "starts.npy")
     cut = int(len(tokens) * (1 - share))
-    tokens[cut:].tofile(tail / "tokens.bin")
-    tokens[:cut].tofile(whole / "tokens.bin")
     after = np.union1d(cut, starts[starts > cut])
     np.save(tail / "starts.npy", after - cut)
     np.save(whole / "starts.npy", starts[starts < cut])
+    tokens[cut:].tofile(tail / "tokens.bin")
     texts = (tokenizer.decode(part.tolist()) for part in np.split(tokens, after)[1:])
-    return sum(len(text.encode()) for text in texts)
+    size = sum(len(text.encode()) for text in texts)
+    os.truncate(whole / "tokens.bin", cut * dtype.itemsize)
+    return size
 
 
 def _measure(folder: Path, size: int, entries: int, dtype: np.dtype) -> None:

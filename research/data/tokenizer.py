@@ -80,9 +80,9 @@ def byte_pairs(data: Data, size: int) -> Tokenizer:
 
 
 def _trained(data: Data, train: Callable[[Data], Tokenizer]) -> Tokenizer:
-    key = hashlib.sha256(f"1 {data.tokenizer} {fingerprint(data)}".encode()).hexdigest()[:16]
-    name = re.sub(r"\W+", "-", f"{data.source}-{data.tokenizer}")[:60]
-    folder = home() / "tokenizers-trained" / f"{name}-{key}"
+    key = hashlib.sha256(f"{data.tokenizer} {fingerprint(data)}".encode()).hexdigest()[:16]
+    readable = re.sub(r"\W+", "-", f"{data.source}-{data.tokenizer}")[-60:].strip("-")
+    folder = home() / "tokenizers-trained" / f"{readable}-{key}"
 
     def build(folder: Path) -> None:
         (folder / "tokenizer.json").write_text(train(data).to_str(pretty=True))

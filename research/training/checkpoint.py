@@ -3,7 +3,7 @@
 import errno
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,23 +48,23 @@ class Checkpoints:
         with _told(self._directory):
             self._manager.save(step, args=ocp.args.StandardSave(by_path(state)))
 
-    def restore(self, step: int, abstract: Any, layout: Callable[[Any], Any]) -> Any:
-        """A state of `abstract`'s structure, placed as `layout` says, whatever it was written from."""
+    def restore(self, step: int, abstract: Any, layout: Any) -> Any:
+        """A state of `abstract`'s structure on the shardings of `layout`, whatever it was written from."""
         leaves = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             by_path(abstract),
-            by_path(layout(abstract)),
+            by_path(layout),
         )
         with _told(self._directory):
             return refill(abstract, self._manager.restore(step, args=ocp.args.StandardRestore(leaves)))
 
-    def finish(self) -> None:
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_) -> None:
         """Waits until all that was saved is on disk."""
         with _told(self._directory):
             self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        with _told(self._directory):
             self._manager.close()
 
 

@@ -1,26 +1,42 @@
 """The objective over a whole split, and a sample of what the model writes."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import jax
 import numpy as np
 from jax import Array
 from tokenizers import Tokenizer
 
-from research.data.store import Store
 from research.data.tokenizer import end_of_text
 from research.generation import sample
-from research.objectives import Sums
+from research.objectives import Batch, Sums, weights_in
 
 
-def evaluate(model, batches: Iterable, evaluate_batch: Callable[..., Sums], store: Store) -> dict[str, float]:
-    """Means over all targets: loss in nats, accuracy; and the loss in bits per byte of the split's text."""
-    sums = jax.device_get([evaluate_batch(model, batch) for batch in batches])
-    totals = {name: float(np.sum([batch[name] for batch in sums], dtype=np.float64)) for name in sums[0]}
-    targets = totals.pop("targets")
-    means = {name: total / targets for name, total in totals.items()}
-    return means | {"bits_per_byte": means["loss"] * targets / store.bytes / math.log(2)}
+def totals(batches: Iterable[Batch]) -> dict[str, float]:
+    """The sums of a split's weights, by name: what its sums are divided by."""
+    sums: dict[str, float] = {}
+    for batch in batches:
+        for name in weights_in(batch):
+            sums[name] = sums.get(name, 0.0) + float(np.sum(batch[name], dtype=np.float64))
+    return sums
+
+
+def evaluate(
+    model, batches: Iterable[Batch], totals: Mapping[str, float], evaluate_batch: Callable[..., Sums]
+) -> dict[str, float]:
+    """The objective's means over a whole split: loss in nats, accuracies."""
+    sums = [
+        evaluate_batch(model, batch | {name: batch[name] / np.float32(totals[name]) for name in totals})
+        for batch in batches
+    ]
+    sums = jax.device_get(sums)
+    return {name: float(np.sum([batch[name] for batch in sums], dtype=np.float64)) for name in sums[0]}
+
+
+def bits_per_byte(loss: float, targets: float, bytes: int) -> float:
+    """The loss of `targets` tokens, spread over the bytes of their text."""
+    return loss * targets / bytes / math.log(2)
 
 
 def sample_text(model, tokenizer: Tokenizer, tokens: int, key: Array) -> str:

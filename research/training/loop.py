@@ -1,6 +1,7 @@
 """Training from declaration to result: the one file that meets all others."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +17,13 @@ from research.objectives import OBJECTIVES
 from research.optimizers import optimizer
 from research.training import record
 from research.training.checkpoint import Checkpoints
-from research.training.evaluate import evaluate, sample_text
+from research.training.evaluate import bits_per_byte, evaluate, sample_text, totals
 from research.training.interrupt import stop_on_signals
 from research.training.log import Log
 from research.training.metrics import Metrics, Row
 from research.training.progress import progress
 from research.training.state import State, initial_state
-from research.training.step import evaluation_step, train_step
+from research.training.step import train_step
 
 SAMPLING = 1  # folded into a state's key for its sample, so that no step's dropout has the same numbers
 
@@ -46,27 +47,24 @@ def train(experiment: Experiment, directory: Path, report: Callable[[str], None]
     record.writable(directory)
     corpus = prepare(experiment.data, experiment.model.vocabulary, report)
     batches = train_batches(experiment, corpus.train)
-    record.claim(directory, experiment, {"data": corpus.train.sha256 + corpus.validation.sha256})
+    validate = _validation(experiment, corpus)
+    record.claim(directory, experiment, {"data": [corpus.train.sha256, corpus.validation.sha256]})
     write_whole(directory / "tokenizer.json", corpus.tokenizer.to_str())
+
     compiled = compile_step(experiment)
-    checkpoints = Checkpoints(directory / "checkpoints", run.keep)
-    state = first_state(experiment, compiled, checkpoints)
-    start = int(state.step)
-    metrics = Metrics(directory, start)
-    if start:
-        report(f"continuing from step {start} of {run.steps}")
-
-    try:
-        with stop_on_signals() as stop, progress(run.steps, start) as display:
+    with Checkpoints(directory / "checkpoints", run.keep) as checkpoints:
+        state = first_state(experiment, compiled, checkpoints)
+        step = start = int(state.step)
+        if start:
+            report(f"continuing from step {start} of {run.steps}")
+        with (
+            Metrics(directory, start) as metrics,
+            progress(run.steps, start) as display,
+            stop_on_signals() as stop,
+        ):
             log = Log(experiment, metrics, display)
-
-            def validate(step: int) -> None:
-                log.write(
-                    {"step": step, "split": "validation"} | _validation(experiment, corpus, compiled, state)
-                )
-
             if start == 0 and run.evaluate_every:
-                validate(0)
+                log.write(validate(state, compiled))
             log.resume(start)
             for step, batch in _fed(compiled, batches, start, run.steps):
                 state, sums = compiled.step(state, batch)
@@ -74,28 +72,23 @@ def train(experiment: Experiment, directory: Path, report: Callable[[str], None]
                 log.settle()
                 if _due(step, run.log_every, run.steps):
                     log.hold(step, sums)
-                evaluating = _due(step, run.evaluate_every, run.steps)
                 stopping = bool(stop)
+                evaluating = _due(step, run.evaluate_every, run.steps)
                 saving = stopping or _due(step, run.checkpoint_every, run.steps)
                 if evaluating or saving:
                     log.pause()
                     if evaluating:
-                        validate(step)
+                        log.write(validate(state, compiled))
                     if saving:
                         metrics.flush()
                         checkpoints.save(step, state)
                     log.resume(step)
                 if stopping:
                     break
-        checkpoints.finish()
-    finally:
-        metrics.close()
-        checkpoints.close()
-    validations = [row for row in metrics.rows if row["split"] == "validation"]
     return Result(
-        step=int(state.step),
-        signal=stop.signal if int(state.step) < run.steps else None,
-        validation=validations[-1] if validations else None,
+        step=step,
+        signal=stop.signal if step < run.steps else None,
+        validation=next((row for row in reversed(metrics.rows) if row["split"] == "validation"), None),
         unigram_entropy=corpus.validation.unigram_entropy,
     )
 
@@ -106,7 +99,7 @@ def compile_step(experiment: Experiment) -> parallel.Compiled:
     update = optimizer(experiment.optimizer, experiment.run.steps)
     return parallel.COMPILERS[experiment.parallel.compile](
         partial(train_step, objective=objective, optimizer=update),
-        partial(evaluation_step, objective=objective),
+        objective,
     )
 
 
@@ -123,24 +116,32 @@ def first_state(experiment: Experiment, compiled: parallel.Compiled, checkpoints
 
 def _fed(compiled: parallel.Compiled, batches, start: int, stop: int) -> Iterator[tuple]:
     """(step, batch) from `start` + 1 to `stop`, each batch on its way to the devices a step ahead."""
-    ahead = None
-    for step, batch in enumerate(stream(batches, start, stop), start + 1):
-        batch = compiled.feed(batch)
+    with closing(stream(batches, start, stop)) as read:
+        ahead = None
+        for step, batch in enumerate(map(compiled.feed, read), start + 1):
+            if ahead is not None:
+                yield ahead
+            ahead = step, batch
         if ahead is not None:
             yield ahead
-        ahead = step, batch
-    if ahead is not None:
-        yield ahead
 
 
-def _validation(experiment: Experiment, corpus: Corpus, compiled: parallel.Compiled, state: State) -> Row:
+def _validation(experiment: Experiment, corpus: Corpus) -> Callable[[State, parallel.Compiled], Row]:
+    """Returns what makes a row of the whole validation split and a sample."""
     batches = validation_batches(experiment, corpus.validation)
-    fed = map(compiled.feed, stream(batches, 0, len(batches)))
-    row = evaluate(state.model, fed, compiled.evaluate, corpus.validation)
-    if experiment.run.sample:
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SAMPLING)
-        row["sample"] = sample_text(state.model, corpus.tokenizer, experiment.run.sample, key)
-    return row
+    sums = totals(batches)
+
+    def validate(state: State, compiled: parallel.Compiled) -> Row:
+        with closing(stream(batches, 0, len(batches))) as read:
+            means = evaluate(state.model, map(compiled.feed, read), sums, compiled.evaluate)
+        spread = bits_per_byte(means["loss"], sums["weights"], corpus.validation.bytes)
+        row = {"step": int(state.step), "split": "validation", **means, "bits_per_byte": spread}
+        if experiment.run.sample:
+            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SAMPLING)
+            row["sample"] = sample_text(state.model, corpus.tokenizer, experiment.run.sample, key)
+        return row
+
+    return validate
 
 
 def _due(step: int, every: int, last: int) -> bool:

@@ -23,12 +23,13 @@ class Metrics:
         self.rows = [row for row in read(directory) if row["step"] <= step] if step else []
         write_whole(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
         with writing(directory):
-            self._file = self._path.open("a")
+            self._file = self._path.open("a", buffering=1)  # a line at a time, for those who watch
             self._tensorboard = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
 
     def write(self, row: Row) -> None:
         self.rows.append(row)
-        self._file.write(json.dumps(row) + "\n")
+        with writing(self._path):
+            self._file.write(json.dumps(row) + "\n")
         for name, value in row.items():
             if name in ("step", "split"):
                 continue
@@ -44,7 +45,10 @@ class Metrics:
             self._file.flush()
             os.fsync(self._file.fileno())
 
-    def close(self) -> None:
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(self, *_) -> None:
         self.flush()
         self._file.close()
         self._tensorboard.close()

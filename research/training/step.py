@@ -1,10 +1,11 @@
 """One update, written once: `research.parallel` makes it a jitted, a sharded or a pmapped one."""
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax import Array
 
-from research.objectives import Batch, Objective, Sums
+from research.objectives import Batch, Objective, weights_in
 from research.training.state import State
 
 
@@ -41,16 +42,11 @@ def train_step(
     return state, sums | {"gradient_norm": optax.tree.norm(grads)}
 
 
-def evaluation_step(model, batch: Batch, *, objective: Objective) -> Sums:
-    """Unnormalized sums of a batch, with the number of targets beside them, to add up over a split."""
-    return objective(model, batch) | {"targets": batch["weights"].sum()}
-
-
 def normalized(batch: Batch, axis: str | None) -> Batch:
     """`batch` with each array of weights divided by its sum over the whole batch, on all devices."""
 
     def share(weights: Array) -> Array:
         total = weights.sum() if axis is None else jax.lax.psum(weights.sum(), axis)
-        return weights / jax.numpy.maximum(total, 1e-9)
+        return weights / jnp.maximum(total, 1e-9)  # a batch without targets moves nothing
 
-    return {name: share(x) if name.endswith("weights") else x for name, x in batch.items()}
+    return batch | {name: share(batch[name]) for name in weights_in(batch)}

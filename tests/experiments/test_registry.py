@@ -34,7 +34,7 @@ def test_a_name_is_taken_once():
 
 
 def test_unknown_name_suggests():
-    with pytest.raises(UsageError, match="gpt2_smal: .*gpt2_small"):
+    with pytest.raises(UsageError, match=r"gpt2_smal: .*gpt2_small"):
         experiments.get("gpt2_smal")
 
 

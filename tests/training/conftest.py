@@ -1,0 +1,9 @@
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="package")
+def standard_promotion():
+    """Optax's Adam raises a float to an integer, which strict promotion refuses."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield

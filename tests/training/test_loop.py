@@ -1,0 +1,160 @@
+"""A whole run: it learns, and a stop at any point leaves no trace in its numbers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from research import parallel
+from research.errors import UsageError
+from research.training.checkpoint import Checkpoints, by_path
+from research.training.loop import train
+from research.training.progress import Lines
+from research.training.record import experiment_of
+from research.training.state import initial_state
+from tests.training.tiny import assignments, quickstart, timeless
+
+
+def final_arrays(experiment, directory: Path) -> dict[str, np.ndarray]:
+    """Every array of the last checkpoint, keys as their data."""
+    abstract = jax.eval_shape(partial(initial_state, experiment))
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with Checkpoints(directory / "checkpoints", 2) as checkpoints:
+        assert checkpoints.latest() == experiment.run.steps
+        state = checkpoints.restore(experiment.run.steps, abstract, parallel.everywhere(device, abstract))
+    state = state.replace(key=jax.random.key_data(state.key))
+    return {name: np.asarray(leaf) for name, leaf in by_path(state).items()}
+
+
+def assert_same_run(experiment, one: Path, other: Path):
+    assert timeless(one) == timeless(other)
+    expected = final_arrays(experiment, one)
+    for name, array in final_arrays(experiment, other).items():
+        assert array.tobytes() == expected[name].tobytes(), name
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run that nothing stopped; (experiment, directory, result)."""
+    folder = tmp_path_factory.mktemp("straight")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LINEAGE_HOME", str(folder / "home"))
+        experiment = quickstart(folder / "corpus.txt")
+        return experiment, folder / "run", train(experiment, folder / "run", print)
+
+
+def test_rows_are_complete_and_the_loss_falls(straight):
+    experiment, directory, result = straight
+    rows = timeless(directory)
+    assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 13))
+    validations = [row for row in rows if row["split"] == "validation"]
+    assert [row["step"] for row in validations] == [0, 6, 12]
+    assert abs(validations[0]["loss"] - np.log(300)) < 0.1
+    assert validations[-1]["loss"] < validations[0]["loss"] - 0.1
+    assert all(len(row["sample"]) > 0 for row in validations)
+    assert (
+        result.step == 12 and result.signal is None and result.validation["loss"] == validations[-1]["loss"]
+    )
+    assert experiment_of(directory) == experiment
+    assert sorted(int(path.name) for path in (directory / "checkpoints").iterdir()) == [8, 12]
+    assert list((directory / "tensorboard").iterdir())
+
+
+def test_validation_loss_is_the_mean_over_the_whole_split(straight):
+    """Counted again by hand: one window after the other, in float64."""
+    experiment, directory, result = straight
+    from research.data.store import prepare
+    from research.models import build
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LINEAGE_HOME", str(directory.parent / "home"))
+        tokens = np.asarray(prepare(experiment.data, 300, print).validation.tokens, np.int32)
+    arrays = final_arrays(experiment, directory)
+    model = jax.eval_shape(lambda: build(experiment.model, key=jax.random.key(0)))
+    model = jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.numpy.asarray(
+            arrays["model/" + jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value")]
+        ),
+        model,
+    )
+    losses, length = [], experiment.data.length
+    for begin in range(0, len(tokens) - 1, length):
+        window = tokens[begin : begin + length + 1]
+        logits = np.asarray(model(window[None, :-1])[0], np.float64)
+        losses += list(np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(window) - 1), window[1:]])
+    assert len(losses) == len(tokens) - 1
+    assert abs(np.mean(losses) - result.validation["loss"]) < 1e-5
+
+
+def test_a_signal_saves_and_the_same_call_goes_on(straight, tmp_path, monkeypatch):
+    experiment, directory, _ = straight
+    monkeypatch.setenv("LINEAGE_HOME", str(directory.parent / "home"))
+
+    def interrupt(lines, step):
+        if step in (3, 7):
+            os.kill(os.getpid(), signal.SIGINT if step == 3 else signal.SIGTERM)
+
+    monkeypatch.setattr(Lines, "advance", interrupt)
+    for step, number in [(3, signal.SIGINT), (7, signal.SIGTERM), (12, None)]:
+        result = train(experiment, tmp_path / "run", print)
+        assert (result.step, result.signal) == (step, number)
+    assert_same_run(experiment, directory, tmp_path / "run")
+
+
+def test_a_finished_run_stays_as_it_is(straight, monkeypatch):
+    experiment, directory, result = straight
+    monkeypatch.setenv("LINEAGE_HOME", str(directory.parent / "home"))
+    before = timeless(directory)
+    assert train(experiment, directory, print) == result
+    assert timeless(directory) == before
+
+
+def test_another_experiment_does_not_enter(straight, monkeypatch):
+    _, directory, _ = straight
+    monkeypatch.setenv("LINEAGE_HOME", str(directory.parent / "home"))
+    other = quickstart(directory.parent / "corpus.txt", run__seed=1)
+    before = timeless(directory)
+    with pytest.raises(UsageError, match=r"run\.seed was 0, now 1"):
+        train(other, directory, print)
+    assert timeless(directory) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["jit", "sharded", "pmap"])
+def test_killed_runs_end_like_undisturbed_ones(tmp_path, compiler):
+    """SIGKILL at several moments, by the command that a user types."""
+    experiment = quickstart(tmp_path / "corpus.txt", run__steps=40, parallel__compile=compiler)
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+
+    def start(directory):
+        command = [sys.executable, "-m", "launch", "train", "quickstart", *assignments(experiment)]
+        return subprocess.Popen(
+            [*command, "--dir", str(directory)], env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    undisturbed = start(tmp_path / "undisturbed")
+    output, _ = undisturbed.communicate(timeout=300)
+    assert undisturbed.returncode == 0 and "bits per byte" in output
+
+    lines = tmp_path / "killed" / "metrics.jsonl"
+    for reached in (2, 9, 23, 24):
+        process = start(tmp_path / "killed")
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            if lines.exists() and f'"step": {reached}, "split": "train"' in lines.read_text():
+                break
+            time.sleep(0.005)
+        assert process.poll() is None, "ended before it could be killed"
+        process.kill()
+        process.communicate()
+    last = start(tmp_path / "killed")
+    last.communicate(timeout=300)
+    assert last.returncode == 0
+    assert_same_run(experiment, tmp_path / "undisturbed", tmp_path / "killed")

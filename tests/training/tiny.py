@@ -1,0 +1,50 @@
+"""Real experiments, shrunk until a test can afford them."""
+
+import json
+from pathlib import Path
+
+import experiments
+from research.config import Experiment, override
+
+SMALL = {
+    "model.width": 16,
+    "model.depth": 2,
+    "model.heads": 2,
+    "model.context": 32,
+    "model.vocabulary": 300,
+    "model.dropout": 0.1,
+    "data.tokenizer": "bpe:300",
+    "data.batch": 8,
+    "data.length": 32,
+    "optimizer.rate.warmup": 2,
+    "run.steps": 12,
+    "run.log_every": 1,
+    "run.evaluate_every": 6,
+    "run.checkpoint_every": 4,
+    "run.sample": 8,
+}
+TIMES = {"seconds", "tokens_per_second"}
+
+
+def quickstart(source: Path, **changes) -> Experiment:
+    """`quickstart` on a text file that is written at `source`, with names_joined__by = value."""
+    lines = (f"{n} green bottles hanging on the wall, and {n * n} is their square.\n" for n in range(900))
+    source.write_text("".join(lines))
+    data = {"data.source": f"files:{source}", "data.split": "tail", "data.holdout": 0.02}
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    return override(experiments.get("quickstart"), SMALL | data | changes)
+
+
+def assignments(experiment: Experiment) -> list[str]:
+    """What to type after `lineage train quickstart` to get `experiment`."""
+    from launch.inspect import told
+    from research.config import differences
+
+    declared = experiments.get("quickstart")
+    return [f"{name}={told(new)}" for name, (_, new) in differences(declared, experiment).items()]
+
+
+def timeless(directory: Path) -> list[dict]:
+    """The rows of metrics.jsonl without what a clock decides."""
+    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
