@@ -1,7 +1,6 @@
 """What is declared: experiments, their settings, their parameters."""
 
 import json as json_
-from collections import defaultdict
 
 import experiments
 from research.config import Experiment, flatten, override, parse_assignments, to_json
@@ -44,20 +43,19 @@ def told(value) -> str:
 
 
 def show_parameters(name: str, overrides: list[str] | None, json: bool) -> None:
-    from research.models.account import account
+    from research.models.account import account, derivation
 
-    components = account(resolve(name, overrides).model)
-    total = sum(component.count for component in components)
+    model = resolve(name, overrides).model
     if json:
+        components = account(model)
+        total = sum(component.count for component in components)
         listed = [component._asdict() for component in components]
         print(json_.dumps({"total": total, "components": listed}, indent=2))
         return
-    sums = defaultdict(int)
-    for component in components:
-        shape = " × ".join(map(str, component.shape))
-        print(f"{component.name:<32} {shape:>24} {component.count:>15,}")
-        sums[component.name.split("/")[0]] += component.count
-    print()
-    for room, count in sums.items():
-        print(f"{room:<32} {'':>24} {count:>15,}")
-    print(f"{'total':<32} {'':>24} {total:>15,}")
+    rows = [
+        (line.title, ", ".join("×".join(map(str, shape)) for shape in line.shapes), line.formula, line.count)
+        for line in derivation(model)
+    ]
+    titles, shapes, formulas = (max(len(row[column]) for row in rows) for column in range(3))
+    for title, shape, formula, count in rows:
+        print(f"{title:<{titles}}  {shape:<{shapes}}  {formula:<{formulas}}  {count:>13,}")

@@ -12,10 +12,10 @@ import jax
 import orbax.checkpoint as ocp
 from jax.tree_util import tree_leaves_with_path, tree_map_with_path
 
-from research.errors import EnvironmentFault
+from research.errors import EnvironmentFault, LineageError
 from research.models.account import name
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells its steps there
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells its steps there, and every fault twice
 
 
 def by_path(tree: Any) -> dict[str, Any]:
@@ -45,8 +45,20 @@ class Checkpoints:
         """Copies `state` and returns; the writing goes on behind. A step that is there is left alone."""
         if step in self._manager.all_steps():
             return
+        leaves = by_path(state)
         with _told(self._directory):
-            self._manager.save(step, args=ocp.args.StandardSave(by_path(state)))
+            self._manager.wait_until_finished()  # the one before
+            self._see_to_space(sum(leaf.nbytes for leaf in leaves.values()))
+            self._manager.save(step, args=ocp.args.StandardSave(leaves))
+
+    def _see_to_space(self, needed: int) -> None:
+        """A disk that fills up in the middle of a write leaves a torn directory, so ask before."""
+        free = shutil.disk_usage(self._directory).free
+        if free < needed:
+            raise EnvironmentFault(
+                f"{self._directory}: the disk is full: a checkpoint takes {needed / 1e6:.1f} MB, "
+                f"{free / 1e6:.1f} MB are free; earlier checkpoints are intact"
+            )
 
     def restore(self, step: int, abstract: Any, layout: Any) -> Any:
         """A state of `abstract`'s structure on the shardings of `layout`, whatever it was written from."""
@@ -73,12 +85,13 @@ def _told(directory: Path) -> Iterator[None]:
     """Turns what a file system refuses into one line; Orbax wraps it in errors of several kinds."""
     try:
         yield
+    except LineageError:
+        raise
     except Exception as error:
         text = f"{error} {error.__cause__}"
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text:
-            free = shutil.disk_usage(directory).free // 2**20
             raise EnvironmentFault(
-                f"{directory}: the disk is full ({free} MB free); earlier checkpoints are intact"
+                f"{directory}: the disk is full; earlier checkpoints are intact"
             ) from error
         if isinstance(error, OSError) or "Permission denied" in text or "Read-only file system" in text:
             raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error

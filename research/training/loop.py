@@ -44,7 +44,7 @@ def train(experiment: Experiment, directory: Path, report: Callable[[str], None]
     as if it had not been: same batches, same dropout, same bits.
     """
     run = experiment.run
-    record.writable(directory)
+    record.examine(directory, experiment)
     corpus = prepare(experiment.data, experiment.model.vocabulary, report)
     batches = train_batches(experiment, corpus.train)
     validate = _validation(experiment, corpus)

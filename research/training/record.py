@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -42,40 +43,48 @@ def experiment_of(directory: Path) -> Experiment:
     return from_json(read(directory)["experiment"])
 
 
-def claim(directory: Path, experiment: Experiment, facts: dict[str, Any]) -> None:
-    """Makes `directory` the run of `experiment`, or makes sure that it is.
+def examine(directory: Path, experiment: Experiment, facts: Mapping[str, Any] | None = None) -> bool:
+    """Whether `directory` holds a run of `experiment` already.
 
     `facts` are what else must be equal for a continued run to be the same run: fingerprints of its data.
-    Raises UsageError with the differences where it is another run's, EnvironmentFault where it cannot be
+    Raises UsageError where it holds another run or something else, EnvironmentFault where it cannot be
     written.
     """
-    if (directory / FILE).exists():
-        record = read(directory)
-        changed = differences(from_json(record["experiment"]), experiment)
-        changed |= {
-            name: (record.get(name), value) for name, value in facts.items() if record.get(name) != value
-        }
-        if changed:
-            told = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
-            raise UsageError(f"{directory}: holds another run: {told}; choose another --dir")
-        return
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UsageError(f"{directory}: exists and is not a run; choose another --dir")
-    record = {"experiment": to_json(experiment)} | facts | environment()
-    with writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    write_whole(directory / FILE, json.dumps(record, indent=2) + "\n")
+    _try_writing(directory)
+    if not (directory / FILE).exists():
+        if directory.exists() and any(directory.iterdir()):
+            raise UsageError(f"{directory}: exists and is not a run; choose another --dir")
+        return False
+    record = read(directory)
+    changed = differences(from_json(record["experiment"]), experiment)
+    changed |= {
+        name: (record.get(name), value) for name, value in (facts or {}).items() if record.get(name) != value
+    }
+    if changed:
+        told = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
+        raise UsageError(f"{directory}: holds another run: {told}; choose another --dir")
+    return True
 
 
-def writable(directory: Path) -> None:
-    """Raises EnvironmentFault now rather than after the data are prepared; leaves nothing behind."""
+def claim(directory: Path, experiment: Experiment, facts: Mapping[str, Any]) -> None:
+    """Makes `directory` a run of `experiment`, where `examine` allows it and it is not one yet."""
+    if not examine(directory, experiment, facts):
+        with writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        record = {"experiment": to_json(experiment)} | dict(facts) | environment()
+        write_whole(directory / FILE, json.dumps(record, indent=2) + "\n")
+
+
+def _try_writing(directory: Path) -> None:
+    """A probe that leaves nothing behind: better to know before the data are prepared than after."""
     existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     probe = existing / f".lineage-{os.getpid()}"
     with writing(directory):
         try:
             probe.write_bytes(b"?")
         finally:
-            probe.unlink(missing_ok=True)
+            if existing.is_dir():
+                probe.unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:

@@ -1,0 +1,154 @@
+"""The commands as typed: what they print, how they refuse."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import pytest
+
+import experiments
+from launch.__main__ import run
+from research import parallel
+from research.config import from_json
+from tests.training.tiny import assignments, quickstart
+
+
+@pytest.fixture
+def lineage(capsys):
+    """Runs a command; (status, standard output, standard error)."""
+
+    def call(*arguments):
+        status = run([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_list_names_every_experiment(lineage):
+    status, out, _ = lineage("list")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == experiments.names()
+    assert json.loads(lineage("list", "--json")[1]).keys() == set(experiments.names())
+
+
+def test_list_is_instant():
+    """Not a timing: what costs time is never imported. Half a second is what it must never take."""
+    code = (
+        "import sys; from launch.__main__ import run; run(['list']);"
+        "assert not {'jax', 'flax', 'numpy', 'rich', 'tensorflow_datasets'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_show_resolves(lineage):
+    status, out, _ = lineage("show", "gpt2_small", "run.steps=6e5", "--json")
+    assert status == 0 and from_json(json.loads(out)).run.steps == 600_000
+    _, out, _ = lineage("show", "gpt2_small", "run.steps=6e5")
+    assert "600000  (declared 18865)" in out
+
+
+def test_params_add_up(lineage):
+    status, out, _ = lineage("params", "gpt2_small", "--json")
+    account = json.loads(out)
+    assert status == 0 and account["total"] == 124_439_808
+    assert sum(component["count"] for component in account["components"]) == account["total"]
+    assert "124,439,808" in lineage("params", "gpt2_small")[1]
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["train", "gpt2_smal", "--dir", "D"], "did you mean gpt2_small"),
+        (["trian"], "train"),
+        (["train", "quickstart"], "--dir"),
+        (["train", "quickstart", "optimizer.rate.peek=1", "--dir", "D"], "did you mean optimizer.rate.peak"),
+        (["train", "quickstart", "model.heads=7", "--dir", "D"], "expected a divisor of model.width"),
+        (["train", "quickstart", "heads", "--dir", "D"], "a.b=value"),
+        (
+            ["train", "quickstart", "data.source=files:no.txt", "data.split=tail", "--dir", "D"],
+            "no such file",
+        ),
+        (["train", "quickstart", "data.source=nonsense", "--dir", "D"], "tfds:NAME"),
+        (["train", "gpt2_small", "--dir", "D"], "data.tokenizer=gpt2"),
+        (["batch", "quickstart", "--step", "100000"], "run.steps - 1"),
+        (["resume", "."], "experiment.json"),
+        (["show", "quickstart", "--jsn"], "--jsn"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(lineage, tmp_path, monkeypatch, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = lineage(*arguments)
+    assert status == 2 and told in err and err.count("\n") == 1 and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == [], "something half-written"
+
+
+@pytest.mark.parametrize(
+    "name, content, told",
+    [
+        ("bad.jsonl", b'{"text": "fine"}\n{"text": \n', "bad.jsonl:2: not a JSON object"),
+        ("empty.txt", b"", "no document"),
+        ("short.txt", b"to be or not to be, " * 3, "data.length=64"),
+        ("bytes.txt", b"caf\xe9", "0xe9 is not UTF-8"),
+    ],
+)
+def test_bad_data_is_met_at_the_door(lineage, tmp_path, name, content, told):
+    (tmp_path / name).write_bytes(content)
+    source = f"data.source=files:{tmp_path / name}"
+    status, _, err = lineage(
+        "train", "gpt2_shakespeare_char_cpu", source, "data.tokenizer=char", "--dir", tmp_path / "D"
+    )
+    assert status == 2 and told in err and err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_place_that_cannot_be_written_is_status_1(lineage, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, err = lineage("train", "quickstart", "--dir", tmp_path / "file" / "run")
+    assert status == 1 and "cannot be written" in err and err.count("\n") == 1
+
+
+def test_a_directory_that_is_no_run_is_left_alone(lineage, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    status, _, err = lineage("train", "quickstart", "--dir", tmp_path)
+    assert status == 2 and "not a run" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_internal_fault_is_one_line_too(lineage, monkeypatch):
+    monkeypatch.setattr(experiments, "get", lambda name: 1 / 0)
+    status, _, err = lineage("show", "quickstart")
+    assert status == 1 and "ZeroDivisionError" in err and err.count("\n") == 1
+    assert "Traceback" in lineage("show", "quickstart", "--debug")[2]
+
+
+@jax.numpy_dtype_promotion("standard")  # Optax's Adam raises a float to an integer
+def test_prepare_train_batch_resume(lineage, tmp_path, monkeypatch):
+    """A user's path, on a tiny corpus."""
+    monkeypatch.setattr(parallel, "keep_compiled_programs", lambda: None)  # the tests have their own place
+    experiment = quickstart(tmp_path / "corpus.txt", run__steps=4)
+    typed = assignments(experiment)
+    status, out, _ = lineage("prepare", "quickstart", *typed, "--json")
+    facts = json.loads(out)
+    assert status == 0
+    assert facts["train"]["tokens"] > 1000 and 0 < facts["validation"]["unigram_entropy"] < 5.7
+
+    status, out, _ = lineage("batch", "quickstart", *typed, "--step", 2, "--json")
+    batch = json.loads(out)
+    assert [len(row) for row in batch["tokens"]] == [32] * 8
+    assert [row[1:] for row in batch["tokens"]] == [row[:-1] for row in batch["targets"]]
+    assert "green bottles" in lineage("batch", "quickstart", *typed, "--step", 2)[1]
+
+    status, out, _ = lineage("train", "quickstart", *typed, "--dir", tmp_path / "run")
+    assert status == 0
+    for told in ("validation loss", "unigram entropy", "bits per byte", "sample", str(tmp_path / "run")):
+        assert told in out
+    status, again, _ = lineage("resume", tmp_path / "run")
+    assert status == 0 and again.splitlines()[-4:-1] == out.splitlines()[-4:-1]
+
+
+def test_doctor_tells_the_devices(lineage):
+    status, out, _ = lineage("doctor", "--json")
+    facts = json.loads(out)
+    assert status == 0 and facts["devices"] == ["cpu"] * 8 and facts["versions"]["jax"]
+    assert facts["home"] in lineage("doctor")[1]
