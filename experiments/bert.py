@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from experiments.registry import experiment
-from research.config import Data, Experiment, Model, Optimizer, Run, Schedule
+from research.config import Data, Experiment, Model, Objective, Optimizer, Run, Schedule
 
 
 @experiment
@@ -26,8 +26,13 @@ def bert_base() -> Experiment:
             norm_epsilon=1e-12,
         ),
         data=Data(source="tfds:wikipedia/20230601.en", tokenizer="bert-uncased", batch=256, length=128),
+        objective=Objective(name="masked_token"),
         optimizer=Optimizer(
-            epsilon=1e-6, decay=0.01, clip=1.0, rate=Schedule(name="linear", peak=1e-4, warmup=10_000)
+            name="bert_adam",
+            epsilon=1e-6,
+            decay=0.01,
+            clip=1.0,
+            rate=Schedule(name="bert", peak=1e-4, warmup=10_000),
         ),
         run=Run(steps=1_000_000, evaluate_every=10_000, checkpoint_every=10_000),
     )

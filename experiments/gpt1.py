@@ -23,6 +23,8 @@ def gpt1() -> Experiment:
             norm="post",
         ),
         data=Data(source="files:books/*.txt", tokenizer="gpt1", batch=64, length=512),
-        optimizer=Optimizer(decay=0.01, rate=Schedule(name="cosine", peak=2.5e-4, warmup=2_000)),
+        optimizer=Optimizer(
+            name="gpt1_adam", decay=0.01, rate=Schedule(name="gpt1_cosine", peak=2.5e-4, warmup=2_000)
+        ),
         run=Run(steps=3_000_000, evaluate_every=10_000, checkpoint_every=10_000),
     )

@@ -7,10 +7,13 @@ from research.errors import UsageError
 
 
 def prepare_data(name: str, overrides: list[str] | None, json: bool) -> None:
+    from research.data.batches import train_batches, validation_batches
     from research.data.store import prepare
 
     experiment = resolve(name, overrides)
     corpus = prepare(experiment.data, experiment.model.vocabulary, report=_silent if json else print)
+    train_batches(experiment, corpus.train)  # which index their examples, where they have an index
+    validation_batches(experiment, corpus.validation)
     facts = {
         split: {
             "documents": store.documents,
@@ -34,6 +37,7 @@ def prepare_data(name: str, overrides: list[str] | None, json: bool) -> None:
 
 def show_batch(name: str, step: int, overrides: list[str] | None, json: bool) -> None:
     from research.data.batches import train_batches
+    from research.data.readable import readable
     from research.data.store import prepare
 
     experiment = resolve(name, overrides)
@@ -44,9 +48,8 @@ def show_batch(name: str, step: int, overrides: list[str] | None, json: bool) ->
     if json:
         print(json_.dumps({"step": step} | {name: array.tolist() for name, array in batch.items()}))
         return
-    for row, (tokens, targets) in enumerate(zip(batch["tokens"], batch["targets"], strict=True)):
-        text = corpus.tokenizer.decode([*tokens.tolist(), int(targets[-1])], skip_special_tokens=False)
-        print(f"── step {step}, sequence {row}, {len(tokens)} tokens\n{text}")
+    for row, (what, text) in enumerate(readable(batch, corpus.tokenizer)):
+        print(f"── step {step}, sequence {row}, {what}\n{text}")
 
 
 def _silent(line: str) -> None:

@@ -1,82 +1,128 @@
-"""Ways to compile a pure (state, batch) → (state, metrics) step. Nothing else knows about devices."""
+"""Ways to compile a pure (state, batch) → (state, sums) step. Nothing else knows about devices."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import AxisType, NamedSharding, Sharding, SingleDeviceSharding
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from research.config import Parallel
 from research.errors import UsageError
 from research.home import home
+from research.sharding import shardings
 
 
 class Compiled(NamedTuple):
-    layout: Callable[[Any], Any]  # a state's shapes → where `step` keeps each of its arrays
-    feed: Callable[[Any], Any]  # puts a batch on the devices, ahead of its step
-    step: Callable  # (state, batch) → (state, metrics); the old state's memory is used for the new one
+    layout: Any  # a tree like the state's: where `step` keeps each of its arrays
+    feed: Callable[[Any], Any]  # puts this process's rows of a batch on the devices, ahead of the step
+    step: Callable  # (state, batch) → (state, sums); the old state's memory is used for the new one
     evaluate: Callable  # (model, batch) → sums
 
 
-def jit(step: Callable, evaluate: Callable) -> Compiled:
+def compiled(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
+    """`step` and `evaluate` as declared, for a state of `abstract`'s shapes; compiled on their first call."""
+    return COMPILERS[declared.compile](declared, step, evaluate, abstract)
+
+
+def jit(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
     """One device."""
+    if jax.process_count() > 1:
+        raise UsageError("parallel.compile=jit: one process, one device; expected sharded or pmap")
     device = SingleDeviceSharding(jax.local_devices()[0])
     return Compiled(
-        layout=partial(everywhere, device),
-        feed=partial(jax.device_put, device=device),
+        layout=everywhere(device, abstract),
+        feed=partial(_feed, device, declared.accumulate),
         step=jax.jit(step, donate_argnums=0),
         evaluate=jax.jit(evaluate),
     )
 
 
-def sharded(step: Callable, evaluate: Callable) -> Compiled:
-    """All devices, one program: the compiler splits the batch and adds up the gradients."""
-    whole, split = _shardings()
+def sharded(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
+    """All devices, one program: the compiler splits the batch, and sends and adds up what it must."""
+    mesh = mesh_of(declared)
+    layout = shardings(abstract, mesh)
+    rows = NamedSharding(mesh, P(("data", "fsdp")))
     return Compiled(
-        layout=partial(everywhere, whole),
-        feed=partial(_split, split),
-        step=jax.jit(step, in_shardings=(whole, split), out_shardings=whole, donate_argnums=0),
-        evaluate=jax.jit(evaluate, in_shardings=(whole, split), out_shardings=whole),
+        layout=layout,
+        feed=partial(_feed, rows, declared.accumulate * mesh.shape["data"] * mesh.shape["fsdp"]),
+        step=jax.jit(step, out_shardings=(layout, NamedSharding(mesh, P())), donate_argnums=0),
+        evaluate=jax.jit(evaluate, out_shardings=NamedSharding(mesh, P())),
     )
 
 
-def pmap(step: Callable, evaluate: Callable) -> Compiled:
+def pmap(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
     """All devices, one program each: the step adds up over the named axis itself."""
-    whole, split = _shardings()
-    devices = jax.local_device_count()
+    mesh = mesh_of(declared)
+    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
     mapped = jax.pmap(
         partial(step, axis="data"), axis_name="data", in_axes=(None, 0), out_axes=None, donate_argnums=0
     )
 
     def deal(batch):
-        return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
+        return jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
 
     return Compiled(
-        layout=partial(everywhere, whole),
-        feed=partial(_split, split),
+        layout=everywhere(whole, abstract),
+        feed=partial(_feed, rows, declared.accumulate * mesh.size),
         step=lambda state, batch: mapped(state, deal(batch)),
-        evaluate=jax.jit(evaluate, in_shardings=(whole, split), out_shardings=whole),
+        evaluate=jax.jit(evaluate, out_shardings=whole),
     )
 
 
 COMPILERS = {"jit": jit, "sharded": sharded, "pmap": pmap}
 
 
-def _shardings() -> tuple[NamedSharding, NamedSharding]:
-    mesh = jax.make_mesh((jax.device_count(),), ("data",), (AxisType.Auto,))
-    return NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+def mesh_of(declared: Parallel, devices: list | None = None) -> Mesh:
+    """data × fsdp × tensor over all devices, those of a process side by side.
+
+    Raises UsageError where the axes' product is not the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = {"data": declared.data, "fsdp": declared.fsdp, "tensor": declared.tensor}
+    given = math.prod(size for size in sizes.values() if size != -1)
+    if len(devices) % given == 0:
+        sizes = {name: len(devices) // given if size == -1 else size for name, size in sizes.items()}
+    if math.prod(sizes.values()) != len(devices):
+        product = " × ".join(f"parallel.{name}={size}" for name, size in sizes.items())
+        raise UsageError(f"{product}: expected a product of {len(devices)}, the number of devices")
+    if jax.local_device_count() % sizes["tensor"]:
+        raise UsageError(
+            f"parallel.tensor={sizes['tensor']}: expected a divisor of the "
+            f"{jax.local_device_count()} devices of a process"
+        )
+    grid = np.asarray(devices).reshape(*sizes.values())
+    return Mesh(grid, tuple(sizes), axis_types=(AxisType.Auto,) * 3)
 
 
-def everywhere(sharding: Sharding, tree):
+def everywhere(sharding: Sharding, tree: Any) -> Any:
+    """`sharding` at every leaf."""
     return jax.tree.map(lambda _: sharding, tree)
 
 
-def _split(sharding: NamedSharding, batch):
-    rows, devices = len(jax.tree.leaves(batch)[0]), sharding.mesh.size
-    if rows % devices:
-        raise UsageError(f"data.batch={rows}: expected a multiple of the {devices} devices")
-    return jax.device_put(batch, sharding)
+def _feed(sharding: Sharding, parts: int, batch: Any) -> Any:
+    """This process's rows (rows, …) as a slice of the global batch."""
+    rows = len(jax.tree.leaves(batch)[0]) * jax.process_count()
+    if rows % parts:
+        raise UsageError(f"data.batch={rows}: expected a multiple of {parts}, devices times parts")
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), batch)
+
+
+def join_processes(coordinator: str | None, count: int | None, index: int | None) -> None:
+    """Makes this process one of several; without arguments, as Slurm, Open MPI, a TPU or Kubernetes say."""
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(coordinator, count, index)
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"this process finds no others ({' '.join(str(error).split())}); "
+            "expected a cluster's environment, or --coordinator, --processes and --process"
+        ) from error
 
 
 def keep_compiled_programs() -> None:

@@ -16,7 +16,9 @@ FLOORS = {
     "research.data": 1,
     "research.models": 1,
     "research.objectives": 1,
+    "research.schedules": 1,
     "research.optimizers": 1,
+    "research.sharding": 1,
     "research.parallel": 1,
     "research.training": 2,
     "research.weights": 2,
@@ -28,14 +30,25 @@ FLOORS = {
 # Rooms of one floor do not know each other, but for these (reader, read).
 NEIGHBOURS = {
     ("research.objectives", "research.models"),
+    ("research.optimizers", "research.schedules"),
+    ("research.parallel", "research.sharding"),
+    ("research.sharding", "research.models"),
     ("research.training", "research.generation"),
     ("research.training", "research.weights"),
     ("research.weights", "research.training"),
 }
 STANDARD_ONLY = {"research.errors", "research.files", "research.config", "experiments"}
 LIGHT = {"jax", "flax", "optax", "numpy"}
-LIGHT_ONLY = {"research.models", "research.objectives", "research.optimizers", "research.parallel",
-              "research.training.step", "research.training.state"}  # fmt: skip
+LIGHT_ONLY = {
+    "research.models",
+    "research.objectives",
+    "research.optimizers",
+    "research.schedules",
+    "research.parallel",
+    "research.sharding",
+    "research.training.step",
+    "research.training.state",
+}
 
 
 def room(module: str) -> str | None:

@@ -1,17 +1,19 @@
-"""Documents in files: `.txt` is one document, a line of `.jsonl` or `.jsonl.gz` is one document."""
+"""Documents in files: a .txt or each of its paragraphs; each line or row of the other kinds."""
 
 import difflib
 import glob
 import gzip
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from research.data import tables
 from research.errors import UsageError, near
 
-SUFFIXES = (".txt", ".jsonl", ".jsonl.gz")
+SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".tsv", ".parquet")
 
 
 def match(pattern: str) -> list[Path]:
@@ -27,12 +29,18 @@ def match(pattern: str) -> list[Path]:
     return paths
 
 
-def read(paths: list[Path], field: str) -> Iterator[str]:
-    """Every document, in order. Raises UsageError, with file and line, for what is no text."""
+def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
+    """Every document, in order; `unit` of .txt is "files" or "paragraphs", which blank lines part.
+
+    Raises UsageError, with file and line, for what is no text.
+    """
     for path in paths:
         try:
             if path.suffix == ".txt":
-                yield _whole(path)
+                whole = _whole(path)
+                yield from re.split(r"\n\s*\n", whole.strip()) if unit == "paragraphs" else [whole]
+            elif path.suffix in tables.READERS:
+                yield from tables.READERS[path.suffix](path, field)
             else:
                 yield from _lines(path, field)
         except OSError as fault:

@@ -2,35 +2,38 @@
 
 import fcntl
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from research.errors import EnvironmentFault
 
+T = TypeVar("T")
 
-def make_once(target: Path, build: Callable[[Path], None]) -> bool:
-    """Makes the directory `target` by `build(folder)`; False where it was there already.
 
-    `folder` is a sibling that takes the target's name when `build` returns.
-    Raises EnvironmentFault where the disk is full or cannot be written.
+def make_once(target: Path, build: Callable[[Path], T], *, resumable: bool = False) -> T | None:
+    """Makes the directory `target` by `build(folder)`, whose result it returns; None where it was there.
+
+    `folder` is a sibling that takes the target's name when `build` returns; a resumable build is given
+    what a killed one has left in it. Raises EnvironmentFault where the disk is full or cannot be written.
     """
     if target.exists():
-        return False
+        return None
     with alone(target):
         if target.exists():
-            return False
-        for left in target.parent.glob(f".{target.name}.partial-*"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
-        try:
-            build(folder)
-            folder.chmod(0o755)  # mkdtemp's are private, caches may be shared
-            folder.rename(target)
-        finally:
+            return None
+        folder = target.with_name(f".{target.name}.partial")
+        if not resumable:
             shutil.rmtree(folder, ignore_errors=True)
-    return True
+        folder.mkdir(exist_ok=True)
+        try:
+            result = build(folder)
+        except Exception:  # an interrupt, as a kill, leaves what was done
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        folder.rename(target)
+    return result
 
 
 @contextmanager

@@ -3,59 +3,99 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 from research.config import Data
-from research.data import files
+from research.data import files, standardize
 from research.errors import UsageError
 
-Split = Literal["train", "validation", "all"]
+Split = Literal["train", "validation"]
+
+WEIGHTED = re.compile(r"(\d*\.?\d+)\*(.+)", re.DOTALL)
+PLUS = re.compile(r"\s*\+\s*(?=\d*\.?\d+\*)")  # before a weight: TFDS and file names may have their own
 
 
-def documents(data: Data, split: Split) -> Iterator[str]:
-    """The texts of `split`, in a fixed order, without empty ones; "all" is everything that is read.
+class Document(NamedTuple):
+    """A text and where it belongs."""
 
-    Where `data.split` is "tail" there is only "all": tokens are cut, not documents.
+    part: int  # of the mixture, from 0
+    split: Split
+    text: str
+
+
+def documents(data: Data, split: Split | Literal["all"]) -> Iterator[str]:
+    """The texts of `split`, in a fixed order, without empty ones; "all" is everything that is read."""
+    return (document.text for document in read(data, ("train", "validation") if split == "all" else (split,)))
+
+
+def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Iterator[Document]:
+    """Every document of `splits`, once, in a fixed order, without empty ones.
+
+    Where `data.split` is "tail", all are of "train": tokens are cut later, not documents.
     Raises UsageError for a source that cannot be read, and for a split without documents.
     """
-    count = 0
-    for text in _chosen(data, split):
-        if text:
-            count += 1
-            yield text
-    if not count:
-        missing = {"train": "trains", "validation": "validates", "all": "is in it"}[split]
-        share = f" with data.holdout={data.holdout:g}" if data.split == "documents" else ""
-        raise UsageError(f"data.source={data.source}: no document {missing}{share}")
+    counts = dict.fromkeys(splits, 0)
+    for part, (_, one) in enumerate(parts(data)):
+        for split, text in _divided(one, splits):
+            cleaned = standardize.STANDARDS[data.standardize](text)
+            if cleaned and split in counts:
+                counts[split] += 1
+                yield Document(part, split, cleaned)
+    if len(splits) > 1 and not any(counts.values()):
+        raise UsageError(f"data.source={data.source}: no document is in it")
+    for split, count in counts.items():
+        if not count and data.split != "tail":
+            verb = {"train": "trains", "validation": "validates"}[split]
+            share = f" with data.holdout={data.holdout:g}" if data.split == "documents" else ""
+            raise UsageError(f"data.source={data.source}: no document {verb}{share}")
+
+
+def parts(data: Data) -> list[tuple[float, Data]]:
+    """The sources of a mixture with their shares; a plain source is a mixture of one.
+
+    Raises UsageError for a mixture that is not W*SOURCE+W*SOURCE…, W being a positive number.
+    """
+    terms = PLUS.split(data.source)
+    if len(terms) == 1 and not WEIGHTED.fullmatch(data.source):
+        return [(1.0, data)]
+    matches = [WEIGHTED.fullmatch(term) for term in terms]
+    if not all(match and float(match[1]) for match in matches):
+        raise UsageError(f"data.source={data.source}: expected a mixture 0.7*SOURCE+0.3*SOURCE")
+    if data.split == "tail":
+        raise UsageError("data.split=tail: a mixture has no tail; use data.split=documents or published")
+    total = sum(float(match[1]) for match in matches)
+    return [(float(match[1]) / total, replace(data, source=match[2])) for match in matches]
 
 
 def fingerprint(data: Data) -> str:
-    """A hash of what decides the documents: the files or the data set, and how they are split."""
-    kind, name, spec = _parse(data)
-    if kind == "files":
-        identity = files.identity(files.match(name))
-    else:
-        from research.data import datasets
-
-        identity = datasets.identity(name)
+    """A hash of what decides the documents: the files or the data sets, and how they are split."""
+    identities = [_identity(one) for _, one in parts(data)]
     holdout = None if data.split == "published" else data.holdout
-    facts = [kind, identity, spec, data.field, data.split, holdout]
+    facts = [identities, data.field, data.split, holdout, data.documents, data.standardize]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _chosen(data: Data, split: Split) -> Iterator[str]:
+def _identity(data: Data) -> list:
+    kind, name, spec = _parse(data)
+    if kind == "files":
+        return [kind, files.identity(files.match(name))]
+    from research.data import datasets
+
+    return [kind, datasets.identity(name), spec]
+
+
+def _divided(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[Split, str]]:
     if data.split == "published":
-        for name in ("train", "validation") if split == "all" else (split,):
-            yield from _read(data, name)
-    elif split == "all":
-        yield from _read(data)
+        for split in splits:
+            yield from ((split, text) for text in _read(data, split))
     elif data.split == "documents":
         for text in _read(data):
-            if _held_out(text, data.holdout) == (split == "validation"):
-                yield text
+            yield "validation" if _held_out(text, data.holdout) else "train", text
     else:
-        raise ValueError(f"data.split=tail has no split {split}")
+        yield from (("train", text) for text in _read(data))
 
 
 def _held_out(text: str, holdout: float) -> bool:
@@ -66,7 +106,7 @@ def _held_out(text: str, holdout: float) -> bool:
 def _read(data: Data, published: str = "") -> Iterator[str]:
     kind, name, spec = _parse(data)
     if kind == "files":
-        return files.read(files.match(name), data.field)
+        return files.read(files.match(name), data.field, data.documents)
     # Imported late: a source of files needs no TFDS, and importing it registers data sets.
     from research.data import datasets
 

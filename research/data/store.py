@@ -4,9 +4,7 @@ import hashlib
 import json
 import os
 import re
-import time
-from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +13,14 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from research.config import Data
-from research.data.encoding import encode
 from research.data.once import make_once
-from research.data.sources import documents, fingerprint
-from research.data.tokenizer import entries, load
+from research.data.sources import fingerprint, parts
+from research.data.tokenizer import Marks, entries, load, marks
+from research.data.writing import SPLITS, token_type, write
 from research.errors import UsageError
 from research.home import home
 
-FORMAT = 1  # of the folder; a later one gets folders of its own
+FORMAT = 2  # of the folder; a later one gets folders of its own
 CHUNK = 1 << 24  # tokens measured at once
 
 
@@ -34,6 +32,11 @@ class Store(NamedTuple):
     bytes: int  # of the text, in UTF-8
     unigram_entropy: float  # nats a token: the loss of knowing how frequent each is here, and no more
     sha256: str  # of the tokens, little-endian
+    parts: tuple[int, ...] = (0,)  # where in `tokens` each source of a mixture begins
+    shares: tuple[float, ...] = (1.0,)  # of examples that each source of the mixture gives
+    sentences: np.ndarray | None = None  # int64, mapped: where each sentence begins, for BERT's tokenizers
+    marks: Marks | None = None  # of a BERT tokenizer's vocabulary
+    folder: Path | None = None  # where what is made of the tokens can be kept
 
     @property
     def documents(self) -> int:
@@ -49,8 +52,9 @@ class Corpus(NamedTuple):
 def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpus:
     """The tokens that `data` declares; made where they are not yet kept under home.
 
-    `report` gets one line. Raises UsageError for a source that cannot be read, a split without
-    tokens, a tokenizer with more entries than `vocabulary`; EnvironmentFault for a full disk.
+    A preparation that was killed goes on where it was. `report` gets a line now and then, and one at the
+    end. Raises UsageError for a source that cannot be read, a split without tokens, a tokenizer with more
+    entries than `vocabulary`; EnvironmentFault for a full disk.
     """
     tokenizer = load(data)
     if entries(tokenizer) > vocabulary:
@@ -58,10 +62,12 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
             f"model.vocabulary={vocabulary}: the tokenizer {data.tokenizer} has {entries(tokenizer)} entries"
         )
     folder = home() / "stores" / _name(data, tokenizer)
-    begun = time.monotonic()
-    made = make_once(folder, partial(_make, data=data, tokenizer=tokenizer))
-    corpus = Corpus(tokenizer, open_store(folder / "train"), open_store(folder / "validation"))
-    report(_summary(folder, corpus, time.monotonic() - begun if made else None))
+    make = partial(_make, data=data, tokenizer=tokenizer, report=report)
+    speed = make_once(folder, make, resumable=True)
+    shares = tuple(share for share, _ in parts(data))
+    opened = (open_store(folder / split)._replace(marks=marks(tokenizer), shares=shares) for split in SPLITS)
+    corpus = Corpus(tokenizer, *opened)
+    report(_summary(folder, corpus, speed))
     return corpus
 
 
@@ -69,48 +75,53 @@ def open_store(folder: Path) -> Store:
     """A split as `prepare` has written it."""
     facts = json.loads((folder / "store.json").read_text())
     tokens = np.memmap(folder / "tokens.bin", facts.pop("dtype"), mode="r")
-    return Store(tokens, np.load(folder / "starts.npy", mmap_mode="r"), **facts)
+    starts = np.memmap(folder / "starts.bin", "<i8", mode="r")
+    sentences = folder / "sentences.bin"
+    facts["parts"] = tuple(facts["parts"])
+    return Store(
+        tokens,
+        starts,
+        sentences=np.memmap(sentences, "<i8", mode="r") if sentences.exists() else None,
+        folder=folder,
+        **facts,
+    )
 
 
-def _make(folder: Path, data: Data, tokenizer: Tokenizer) -> None:
-    dtype = np.dtype("<u2" if entries(tokenizer) <= 1 << 16 else "<u4")
-    train, validation = folder / "train", folder / "validation"
+def _make(folder: Path, data: Data, tokenizer: Tokenizer, report: Callable[[str], None]) -> float:
+    speed = write(folder, data, tokenizer, report)
+    note, dtype = folder / "progress.json", token_type(tokenizer)
+    done = json.loads(note.read_text())
     if data.split == "tail":
-        size = _write(train, documents(data, "all"), tokenizer, dtype)
-        after = _cut(train, validation, data.holdout, tokenizer, dtype)
-        sizes = {train: size - after, validation: after}
-    else:
-        sizes = {
-            split: _write(split, documents(data, split.name), tokenizer, dtype)
-            for split in (train, validation)
-        }
-    for split, size in sizes.items():
-        _measure(split, size, entries(tokenizer), dtype)
+        note.unlink()  # what follows cannot be done twice, so that a kill begins anew
+        after = _cut(folder / "train", folder / "validation", data.holdout, tokenizer, dtype)
+        done["bytes"] = {"train": done["bytes"]["train"] - after, "validation": after}
+        done["parts"]["validation"] = [0]
+    for split in SPLITS:
+        begins = _begins(done["parts"][split], done["counts"][split])
+        _measure(folder / split, done["bytes"][split], begins, entries(tokenizer), dtype)
+    note.unlink(missing_ok=True)
+    return speed
 
 
-def _write(folder: Path, texts: Iterable[str], tokenizer: Tokenizer, dtype: np.dtype) -> int:
-    """Tokens and starts; returns the bytes of text."""
-    folder.mkdir()
-    starts, count, size = array("q"), 0, 0
-    with open(folder / "tokens.bin", "wb") as file:
-        for piece, ids in encode(texts, tokenizer):
-            if piece.first:
-                starts.append(count)
-            file.write(np.array(ids, dtype).tobytes())
-            count += len(ids)
-            size += len(piece.text.encode())
-    np.save(folder / "starts.npy", np.array(starts, np.int64))
-    return size
+def _begins(firsts: list[int | None], end: int) -> list[int]:
+    """Where parts begin; one that gave nothing begins, and ends, where the next does."""
+    begins = []
+    for first in reversed(firsts):
+        end = end if first is None else first
+        begins.append(end)
+    return begins[::-1]
 
 
 def _cut(whole: Path, tail: Path, share: float, tokenizer: Tokenizer, dtype: np.dtype) -> int:
     """Moves the last `share` of tokens from `whole` to `tail`; returns the bytes of their text."""
-    tail.mkdir()
-    tokens, starts = np.memmap(whole / "tokens.bin", dtype, mode="r"), np.load(whole / "starts.npy")
-    cut = int(len(tokens) * (1 - share))
-    after = np.union1d(cut, starts[starts > cut])
-    np.save(tail / "starts.npy", after - cut)
-    np.save(whole / "starts.npy", starts[starts < cut])
+    tokens = np.memmap(whole / "tokens.bin", dtype, mode="r")
+    cut, after = int(len(tokens) * (1 - share)), None
+    for name in ("sentences.bin", "starts.bin"):
+        if (whole / name).exists():
+            begins = np.fromfile(whole / name, "<i8")
+            after = np.union1d(cut, begins[begins > cut])
+            (after - cut).tofile(tail / name)
+            begins[begins < cut].tofile(whole / name)
     tokens[cut:].tofile(tail / "tokens.bin")
     texts = (tokenizer.decode(part.tolist()) for part in np.split(tokens, after)[1:])
     size = sum(len(text.encode()) for text in texts)
@@ -118,7 +129,7 @@ def _cut(whole: Path, tail: Path, share: float, tokenizer: Tokenizer, dtype: np.
     return size
 
 
-def _measure(folder: Path, size: int, entries: int, dtype: np.dtype) -> None:
+def _measure(folder: Path, size: int, parts: list[int], entries: int, dtype: np.dtype) -> None:
     """Writes beside the tokens what is known of them."""
     file = folder / "tokens.bin"
     if file.stat().st_size < 2 * dtype.itemsize:
@@ -133,6 +144,7 @@ def _measure(folder: Path, size: int, entries: int, dtype: np.dtype) -> None:
     facts = {
         "dtype": dtype.str,
         "bytes": size,
+        "parts": parts,
         "unigram_entropy": float(-(shares * np.log(shares)).sum()),
         "sha256": digest.hexdigest(),
     }
@@ -140,12 +152,13 @@ def _measure(folder: Path, size: int, entries: int, dtype: np.dtype) -> None:
 
 
 def _name(data: Data, tokenizer: Tokenizer) -> str:
-    key = f"{FORMAT} {fingerprint(data)} {tokenizer.to_str()}"
+    by = data.sentences if marks(tokenizer) else None
+    key = f"{FORMAT} {fingerprint(data)} {by} {tokenizer.to_str()}"
     readable = re.sub(r"\W+", "-", f"{data.source}-{data.tokenizer}")[-60:].strip("-")
     return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
-def _summary(folder: Path, corpus: Corpus, seconds: float | None) -> str:
+def _summary(folder: Path, corpus: Corpus, speed: float | None) -> str:
     splits = corpus.train, corpus.validation
     tokens, size = sum(len(split.tokens) for split in splits), sum(split.bytes for split in splits)
     return ", ".join(
@@ -153,6 +166,6 @@ def _summary(folder: Path, corpus: Corpus, seconds: float | None) -> str:
             f"{folder.name}: {' + '.join(f'{split.documents:,}' for split in splits)} documents",
             f"{' + '.join(f'{len(split.tokens):,}' for split in splits)} tokens",
             f"{size / tokens:.2f} bytes a token",
-            "found in the cache" if seconds is None else f"tokenized at {size / 1e6 / seconds:.1f} MB/s",
+            "found in the cache" if speed is None else f"tokenized at {speed:.1f} MB/s",
         ]
     )

@@ -1,36 +1,35 @@
 """Tokenizers: a published one, or one trained on the source. All are Hugging Face `Tokenizer`s."""
 
-import difflib
-import hashlib
-import re
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
+from typing import NamedTuple
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+import numpy as np
+from tokenizers import Tokenizer
 
 from research.config import Data
-from research.data.once import make_once
-from research.data.sources import documents, fingerprint
-from research.errors import UsageError, near
-from research.home import home
+from research.data import published, trained
+from research.data.published import END_OF_TEXT
 
-END_OF_TEXT = "<|endoftext|>"
-FILES = ("tokenizer.json", "vocab.json and merges.txt", "encoder.json and vocab.bpe")
+
+class Marks(NamedTuple):
+    """What BERT's examples need to know of a vocabulary."""
+
+    entries: int
+    pad: int
+    cls: int
+    sep: int
+    mask: int
+    continues: np.ndarray  # bool (entries,): of the pieces that continue a word
 
 
 def load(data: Data) -> Tokenizer:
-    """The tokenizer that `data.tokenizer` names: `char`, `bpe:SIZE`, a path, or a name under home.
+    """The tokenizer that `data.tokenizer` names.
 
-    `char` and `bpe:SIZE` are trained on the source once and kept. Raises UsageError for a name
-    without files, for files that are no tokenizer, for a SIZE that the source cannot fill.
+    `char`, `bpe:SIZE` and `wordpiece:SIZE` are trained on the source once and kept. Others are a path,
+    a name under home, or on the Hub. Raises UsageError for a name without files, for files that are no
+    tokenizer, for a SIZE that the source cannot fill; EnvironmentFault where the Hub is out of reach.
     """
-    if data.tokenizer == "char":
-        tokenizer = _trained(data, characters)
-    elif data.tokenizer.partition(":")[0] == "bpe":
-        tokenizer = _trained(data, partial(byte_pairs, size=_size(data)))
-    else:
-        tokenizer = _read(_locate(data.tokenizer))
+    scheme = data.tokenizer.partition(":")[0]
+    tokenizer = trained.load(data) if scheme in trained.SCHEMES else published.load(data.tokenizer)
     # A published tokenizer.json may cut or fill to the length of the model it came with.
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -47,93 +46,11 @@ def entries(tokenizer: Tokenizer) -> int:
     return 1 + max(tokenizer.get_vocab().values())
 
 
-def characters(data: Data) -> Tokenizer:
-    """One token a character, in the order of code points, as in nanoGPT's Shakespeare. Lossless."""
-    alphabet = set()
-    for text in documents(data, "all"):
-        alphabet.update(text)
-    vocabulary = {character: index for index, character in enumerate(sorted(alphabet))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    return tokenizer
-
-
-def byte_pairs(data: Data, size: int) -> Tokenizer:
-    """GPT-2's scheme (Radford et al., 2019, section 2.2), trained on the documents that train.
-
-    Under data.split=tail no document only trains, and the merges are learned from all.
-    """
-    tokenizer = _byte_level(models.BPE())
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(documents(data, "all" if data.split == "tail" else "train"), trainer)
-    if entries(tokenizer) != size:
-        raise UsageError(
-            f"data.tokenizer={data.tokenizer}: {data.source} gives {entries(tokenizer)} entries and no more"
-        )
-    return tokenizer
-
-
-def _trained(data: Data, train: Callable[[Data], Tokenizer]) -> Tokenizer:
-    key = hashlib.sha256(f"{data.tokenizer} {fingerprint(data)}".encode()).hexdigest()[:16]
-    readable = re.sub(r"\W+", "-", f"{data.source}-{data.tokenizer}")[-60:].strip("-")
-    folder = home() / "tokenizers-trained" / f"{readable}-{key}"
-
-    def build(folder: Path) -> None:
-        (folder / "tokenizer.json").write_text(train(data).to_str(pretty=True))
-
-    make_once(folder, build)
-    return _read(folder)
-
-
-def _size(data: Data) -> int:
-    size = data.tokenizer.removeprefix("bpe").removeprefix(":")
-    least = len(pre_tokenizers.ByteLevel.alphabet()) + 1
-    if not size.isdecimal() or int(size) < least:
-        raise UsageError(f"data.tokenizer={data.tokenizer}: expected bpe:SIZE with SIZE from {least}")
-    return int(size)
-
-
-def _locate(name: str) -> Path:
-    """A path has a slash or ends in .json; a bare name is a folder under home."""
-    if "/" in name or name.endswith(".json"):
-        path = Path(name).expanduser()
-        if not path.exists():
-            raise UsageError(f"data.tokenizer={name}: no such file or folder")
-        return path
-    shelf = home() / "tokenizers"
-    if not (shelf / name).exists():
-        known = ["char", "bpe:SIZE", *(path.name for path in shelf.glob("*"))]
-        hint = near(name, difflib.get_close_matches(name, known))
-        raise UsageError(
-            f"data.tokenizer={name}: not found; put {', or '.join(FILES)} in {shelf / name}{hint}"
-        )
-    return shelf / name
-
-
-def _read(path: Path) -> Tokenizer:
-    try:
-        if path.is_file():
-            return Tokenizer.from_file(str(path))
-        if (path / "tokenizer.json").exists():
-            return Tokenizer.from_file(str(path / "tokenizer.json"))
-        for vocabulary, merges in (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")):
-            if (path / vocabulary).exists() and (path / merges).exists():
-                tokenizer = _byte_level(models.BPE.from_file(str(path / vocabulary), str(path / merges)))
-                tokenizer.add_special_tokens([END_OF_TEXT])
-                return tokenizer
-    except Exception as fault:  # the library raises no narrower class
-        raise UsageError(f"{path}: no tokenizer that can be read: {fault}") from fault
-    raise UsageError(f"{path}: expected {', or '.join(FILES)} in it")
-
-
-def _byte_level(model: models.BPE) -> Tokenizer:
-    tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
+def marks(tokenizer: Tokenizer) -> Marks | None:
+    """None where the tokenizer is not of BERT's kind."""
+    special = [tokenizer.token_to_id(f"[{name}]") for name in ("PAD", "CLS", "SEP", "MASK")]
+    if None in special:
+        return None
+    continues = np.zeros(entries(tokenizer), bool)
+    continues[[index for piece, index in tokenizer.get_vocab().items() if piece.startswith("##")]] = True
+    return Marks(len(continues), *special, continues)

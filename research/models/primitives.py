@@ -52,12 +52,13 @@ layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 @jax.custom_vjp
 def linear(x: Array, kernel: Array, bias: Array | None) -> Array:
     """(…, D) by (D, …) to (…, …): in the type of `x`, gradients of parameters in their own type."""
-    y = lax.dot_general(x, kernel.astype(x.dtype), (((x.ndim - 1,), (0,)), ((), ())))
-    return y if bias is None else y + bias.astype(x.dtype)
+    return _linear_forward(x, kernel, bias)[0]
 
 
 def _linear_forward(x, kernel, bias):
-    return linear(x, kernel, bias), (x, kernel, bias is not None)
+    y = lax.dot_general(x, kernel.astype(x.dtype), (((x.ndim - 1,), (0,)), ((), ())))
+    y = y if bias is None else y + bias.astype(x.dtype)
+    return y, (x, kernel, bias is not None)
 
 
 def _linear_backward(saved, dy):
@@ -82,7 +83,11 @@ linear.defvjp(_linear_forward, _linear_backward)
 @jax.custom_vjp
 def gelu_tanh(x: Array) -> Array:
     """GELU by its tanh approximation (Hendrycks & Gimpel, 2016), as in all three originals."""
-    return 0.5 * x * (1 + _gelu_tanh_of(x))
+    return _gelu_forward(x)[0]
+
+
+def _gelu_forward(x):
+    return 0.5 * x * (1 + _gelu_tanh_of(x)), x
 
 
 def _gelu_tanh_of(x):
@@ -95,7 +100,7 @@ def _gelu_backward(x, dy):
     return (dy * (0.5 * (1 + tanh) + 0.5 * x * (1 - tanh * tanh) * inner),)
 
 
-gelu_tanh.defvjp(lambda x: (gelu_tanh(x), x), _gelu_backward)
+gelu_tanh.defvjp(_gelu_forward, _gelu_backward)
 
 
 def gelu_erf(x: Array) -> Array:

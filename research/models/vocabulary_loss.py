@@ -6,6 +6,8 @@ time; where a gradient is wanted it is made in the same pass, since it is linear
 Shapes: B batch, L length, D width, V vocabulary.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -13,27 +15,38 @@ from jax import Array, lax
 TOKENS_AT_ONCE = 512
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
 def vocabulary_loss(
-    x_BLD: Array, table_VD: Array, bias_V: Array | None, targets_BL: Array, weights_BL: Array
+    x_BLD: Array,
+    table_VD: Array,
+    bias_V: Array | None,
+    targets_BL: Array,
+    weights_BL: Array,
+    z_loss: float = 0.0,
 ) -> tuple[Array, Array]:
-    """Weighted sums of the cross-entropy (nats) of `x @ table.T + bias` and of the hits of its argmax."""
+    """Weighted sums of the cross-entropy (nats) of `x @ table.T + bias` and of the hits of its argmax.
+
+    `z_loss` times the squared log of the softmax's denominator is added to the loss, if asked for.
+    """
 
     def add(sums, piece):
         x, targets, weights = piece
-        losses, hits, _ = _losses(x, table_VD, bias_V, targets)
+        losses, hits, _, _ = _losses(x, table_VD, bias_V, targets, z_loss)
         return (sums[0] + (losses * weights).sum(), sums[1] + (hits * weights).sum()), None
 
     sums, _ = _over_pieces(add, (jnp.float32(0), jnp.float32(0)), (x_BLD, targets_BL, weights_BL))
     return sums
 
 
-def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL):
+def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss):
     def add(sums, piece):
         loss, correct, dtable, dbias = sums
         x, targets, weights = piece
-        losses, hits, log_probabilities = _losses(x, table_VD, bias_V, targets)
-        dlogits = jnp.exp(log_probabilities) - jax.nn.one_hot(targets, table_VD.shape[0])
+        losses, hits, log_probabilities, log_z = _losses(x, table_VD, bias_V, targets, z_loss)
+        dlogits = jnp.exp(log_probabilities)
+        if z_loss:
+            dlogits = dlogits * (1 + 2 * z_loss * log_z)
+        dlogits = dlogits - jax.nn.one_hot(targets, table_VD.shape[0])
         dlogits = dlogits * weights[..., None]
         if dbias is not None:
             dbias = dbias + dlogits.sum((0, 1))
@@ -49,7 +62,7 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL):
     return (loss, correct), (dx, dtable, dbias)
 
 
-def _backward(saved, above):
+def _backward(z_loss, saved, above):
     dx, dtable, dbias = saved
     g = above[0]  # hits have no derivative
     return (
@@ -64,8 +77,8 @@ def _backward(saved, above):
 vocabulary_loss.defvjp(_forward, _backward)
 
 
-def _losses(x_BLD, table_VD, bias_V, targets_BL):
-    """Losses and hits (B, L), log-probabilities (B, L, V), all float32."""
+def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss):
+    """Losses and hits (B, L), log-probabilities (B, L, V), log of the denominator (B, L, 1), all float32."""
     logits = jnp.einsum(
         "BLD,VD->BLV", x_BLD, table_VD.astype(x_BLD.dtype), preferred_element_type=jnp.float32
     )
@@ -73,10 +86,13 @@ def _losses(x_BLD, table_VD, bias_V, targets_BL):
         logits = logits + bias_V
     best = logits.max(-1, keepdims=True)
     shifted = logits - best
-    log_probabilities = shifted - jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
-    chosen = jnp.take_along_axis(log_probabilities, targets_BL[..., None], axis=-1)[..., 0]
-    shifted_chosen = jnp.take_along_axis(shifted, targets_BL[..., None], axis=-1)[..., 0]
-    return -chosen, (shifted_chosen == 0).astype(jnp.float32), log_probabilities
+    log_sum = jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
+    log_z = log_sum + best
+    chosen = jnp.take_along_axis(shifted, targets_BL[..., None], axis=-1)
+    losses = (log_sum - chosen)[..., 0]
+    if z_loss:
+        losses = losses + z_loss * jnp.square(log_z[..., 0])
+    return losses, (chosen[..., 0] == 0).astype(jnp.float32), shifted - log_sum, log_z
 
 
 def _over_pieces(add, start, arrays):

@@ -1,7 +1,7 @@
 """The objective over a whole split, and a sample of what the model writes."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 import numpy as np
@@ -22,15 +22,15 @@ def totals(batches: Iterable[Batch]) -> dict[str, float]:
     return sums
 
 
-def evaluate(
-    model, batches: Iterable[Batch], totals: Mapping[str, float], evaluate_batch: Callable[..., Sums]
-) -> dict[str, float]:
-    """The objective's means over a whole split: loss in nats, accuracies."""
-    sums = [
-        evaluate_batch(model, batch | {name: batch[name] / np.float32(totals[name]) for name in totals})
-        for batch in batches
-    ]
-    sums = jax.device_get(sums)
+def shared(batches: Iterable[Batch], totals: Mapping[str, float]) -> Iterator[Batch]:
+    """Batches whose weights are shares of the whole split, so that sums over them are means."""
+    for batch in batches:
+        yield batch | {name: batch[name] / np.float32(total) for name, total in totals.items()}
+
+
+def evaluate(model, batches: Iterable[Batch], evaluate_batch: Callable[..., Sums]) -> dict[str, float]:
+    """The objective over all of the `shared` batches: loss in nats, accuracies."""
+    sums = jax.device_get([evaluate_batch(model, batch) for batch in batches])
     return {name: float(np.sum([batch[name] for batch in sums], dtype=np.float64)) for name in sums[0]}
 
 

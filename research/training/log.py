@@ -7,9 +7,9 @@ import jax
 from jax import Array
 
 from research.config import Experiment
-from research.optimizers import schedule
+from research.schedules import schedule
 from research.training.metrics import Metrics, Row
-from research.training.progress import Bar, Lines
+from research.training.progress import Silent
 
 
 class Log:
@@ -18,7 +18,7 @@ class Log:
     Seconds are of training alone: the clock stands still from `pause` to `resume`.
     """
 
-    def __init__(self, experiment: Experiment, metrics: Metrics, display: Bar | Lines):
+    def __init__(self, experiment: Experiment, metrics: Metrics, display: Silent):
         self._metrics, self._display = metrics, display
         self._rate = schedule(experiment.optimizer.rate, experiment.run.steps)
         self._tokens_a_step = experiment.data.batch * experiment.data.length

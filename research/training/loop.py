@@ -8,22 +8,22 @@ from typing import NamedTuple
 
 import jax
 
-from research import parallel
 from research.config import Experiment
 from research.data.batches import stream, train_batches, validation_batches
 from research.data.store import Corpus, prepare
+from research.errors import EnvironmentFault
 from research.files import write_whole
-from research.objectives import OBJECTIVES
-from research.optimizers import optimizer
+from research.objectives import objective
+from research.parallel import Compiled, compiled
 from research.training import record
 from research.training.checkpoint import Checkpoints
-from research.training.evaluate import bits_per_byte, evaluate, sample_text, totals
+from research.training.evaluate import bits_per_byte, evaluate, sample_text, shared, totals
 from research.training.interrupt import stop_on_signals
 from research.training.log import Log
 from research.training.metrics import Metrics, Row
 from research.training.progress import progress
-from research.training.state import State, initial_state
-from research.training.step import train_step
+from research.training.state import State, evaluated, initial_state
+from research.training.step import step_of
 
 SAMPLING = 1  # folded into a state's key for its sample, so that no step's dropout has the same numbers
 
@@ -41,33 +41,36 @@ def train(experiment: Experiment, directory: Path, report: Callable[[str], None]
     """Starts the run in `directory`, or continues it from its newest checkpoint.
 
     Everything that decides a number is a function of (experiment, step), so a run that was stopped goes on
-    as if it had not been: same batches, same dropout, same bits.
+    as if it had not been: same batches, same dropout, same bits. Of several processes, each reads its rows
+    and writes its part of a checkpoint; the first one writes all else.
     """
-    run = experiment.run
-    record.examine(directory, experiment)
+    run, first = experiment.run, jax.process_index() == 0
+    if first:
+        record.examine(directory, experiment)
     corpus = prepare(experiment.data, experiment.model.vocabulary, report)
-    batches = train_batches(experiment, corpus.train)
+    batches = train_batches(experiment, corpus.train, **processes())
     validate = _validation(experiment, corpus)
-    record.claim(directory, experiment, {"data": [corpus.train.sha256, corpus.validation.sha256]})
-    write_whole(directory / "tokenizer.json", corpus.tokenizer.to_str())
+    abstract, program = compile_step(experiment)
+    if first:
+        record.claim(directory, experiment, {"data": [corpus.train.sha256, corpus.validation.sha256]})
+        write_whole(directory / "tokenizer.json", corpus.tokenizer.to_str())
 
-    compiled = compile_step(experiment)
     with Checkpoints(directory / "checkpoints", run.keep) as checkpoints:
-        state = first_state(experiment, compiled, checkpoints)
+        state = first_state(experiment, abstract, program.layout, checkpoints)
         step = start = int(state.step)
         if start:
             report(f"continuing from step {start} of {run.steps}")
         with (
-            Metrics(directory, start) as metrics,
-            progress(run.steps, start) as display,
+            Metrics(directory, start, writes=first) as metrics,
+            progress(run.steps, start, shown=first) as display,
             stop_on_signals() as stop,
         ):
             log = Log(experiment, metrics, display)
             if start == 0 and run.evaluate_every:
-                log.write(validate(state, compiled))
+                log.write(validate(state, program))
             log.resume(start)
-            for step, batch in _fed(compiled, batches, start, run.steps):
-                state, sums = compiled.step(state, batch)
+            for step, batch in _fed(program, batches, start, run.steps):
+                state, sums = program.step(state, batch)
                 display.advance(step)
                 log.settle()
                 if _due(step, run.log_every, run.steps):
@@ -77,8 +80,10 @@ def train(experiment: Experiment, directory: Path, report: Callable[[str], None]
                 saving = stopping or _due(step, run.checkpoint_every, run.steps)
                 if evaluating or saving:
                     log.pause()
+                    if run.stop_on_nan:
+                        _check(experiment, state)
                     if evaluating:
-                        log.write(validate(state, compiled))
+                        log.write(validate(state, program))
                     if saving:
                         metrics.flush()
                         checkpoints.save(step, state)
@@ -93,32 +98,39 @@ def train(experiment: Experiment, directory: Path, report: Callable[[str], None]
     )
 
 
-def compile_step(experiment: Experiment) -> parallel.Compiled:
-    """The experiment's step and evaluation, compiled as it says (on their first call)."""
-    objective = OBJECTIVES[experiment.objective.name]
-    update = optimizer(experiment.optimizer, experiment.run.steps)
-    return parallel.COMPILERS[experiment.parallel.compile](
-        partial(train_step, objective=objective, optimizer=update),
-        objective,
-    )
+def processes() -> dict[str, int]:
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 
-def first_state(experiment: Experiment, compiled: parallel.Compiled, checkpoints: Checkpoints) -> State:
+def _check(experiment: Experiment, state: State) -> None:
+    """Raises where an update was skipped because it was not finite."""
+    if (broken := int(state.guard.broken)) >= 0:
+        raise EnvironmentFault(
+            f"step {broken}: the loss or its gradient is not finite (run.stop_on_nan); "
+            f"look at its batch: lineage batch {experiment.name} --step {broken}"
+        )
+
+
+def compile_step(experiment: Experiment) -> tuple[State, Compiled]:
+    """The state's shapes, and the experiment's step and evaluation as it says (compiled when called)."""
+    abstract = jax.eval_shape(partial(initial_state, experiment))
+    step, evaluation = step_of(experiment), objective(experiment.objective)
+    return abstract, compiled(experiment.parallel, step, evaluation, abstract)
+
+
+def first_state(experiment: Experiment, abstract: State, layout: State, checkpoints: Checkpoints) -> State:
     """The run's newest checkpoint, or else the initial state; on the devices."""
-    make = partial(initial_state, experiment)
-    abstract = jax.eval_shape(make)
-    layout = compiled.layout(abstract)
     step = checkpoints.latest()
     if step is None:
-        return jax.jit(make, out_shardings=layout)()
+        return jax.jit(partial(initial_state, experiment), out_shardings=layout)()
     return checkpoints.restore(step, abstract, layout)
 
 
-def _fed(compiled: parallel.Compiled, batches, start: int, stop: int) -> Iterator[tuple]:
+def _fed(program: Compiled, batches, start: int, stop: int) -> Iterator[tuple]:
     """(step, batch) from `start` + 1 to `stop`, each batch on its way to the devices a step ahead."""
     with closing(stream(batches, start, stop)) as read:
         ahead = None
-        for step, batch in enumerate(map(compiled.feed, read), start + 1):
+        for step, batch in enumerate(map(program.feed, read), start + 1):
             if ahead is not None:
                 yield ahead
             ahead = step, batch
@@ -126,19 +138,21 @@ def _fed(compiled: parallel.Compiled, batches, start: int, stop: int) -> Iterato
             yield ahead
 
 
-def _validation(experiment: Experiment, corpus: Corpus) -> Callable[[State, parallel.Compiled], Row]:
-    """Returns what makes a row of the whole validation split and a sample."""
-    batches = validation_batches(experiment, corpus.validation)
-    sums = totals(batches)
+def _validation(experiment: Experiment, corpus: Corpus) -> Callable[[State, Compiled], Row]:
+    """Returns what makes a row of the whole validation split and, of a GPT, a sample."""
+    batches = validation_batches(experiment, corpus.validation, **processes())
+    sums = totals(validation_batches(experiment, corpus.validation))
 
-    def validate(state: State, compiled: parallel.Compiled) -> Row:
+    def validate(state: State, program: Compiled) -> Row:
+        model = evaluated(experiment, state)
         with closing(stream(batches, 0, len(batches))) as read:
-            means = evaluate(state.model, map(compiled.feed, read), sums, compiled.evaluate)
-        spread = bits_per_byte(means["loss"], sums["weights"], corpus.validation.bytes)
-        row = {"step": int(state.step), "split": "validation", **means, "bits_per_byte": spread}
-        if experiment.run.sample:
-            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SAMPLING)
-            row["sample"] = sample_text(state.model, corpus.tokenizer, experiment.run.sample, key)
+            means = evaluate(model, map(program.feed, shared(read, sums)), program.evaluate)
+        row = {"step": int(state.step), "split": "validation", **means}
+        if experiment.objective.name == "next_token":
+            row["bits_per_byte"] = bits_per_byte(means["loss"], sums["weights"], corpus.validation.bytes)
+            if experiment.run.sample:
+                key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SAMPLING)
+                row["sample"] = sample_text(model, corpus.tokenizer, experiment.run.sample, key)
         return row
 
     return validate

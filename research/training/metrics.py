@@ -16,18 +16,23 @@ class Metrics:
     A run that goes on from a checkpoint first drops what it will write again: all rows after its step.
     """
 
-    def __init__(self, directory: Path, step: int):
-        from tensorboardX import SummaryWriter
-
+    def __init__(self, directory: Path, step: int, writes: bool = True):
+        """With `writes` off, as in all processes but the first, rows are kept in memory alone."""
         self._path = directory / "metrics.jsonl"
         self.rows = [row for row in read(directory) if row["step"] <= step] if step else []
-        write_whole(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
-        with writing(directory):
-            self._file = self._path.open("a", buffering=1)  # a line at a time, for those who watch
-            self._tensorboard = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+        self._file = self._tensorboard = None
+        if writes:
+            from tensorboardX import SummaryWriter
+
+            write_whole(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
+            with writing(directory):
+                self._file = self._path.open("a", buffering=1)  # a line at a time, for those who watch
+                self._tensorboard = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
 
     def write(self, row: Row) -> None:
         self.rows.append(row)
+        if self._file is None:
+            return
         with writing(self._path):
             self._file.write(json.dumps(row) + "\n")
         for name, value in row.items():
@@ -41,17 +46,19 @@ class Metrics:
 
     def flush(self) -> None:
         """Puts all rows on disk; called before a checkpoint, which must not be ahead of them."""
-        with writing(self._path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        if self._file is not None:
+            with writing(self._path):
+                self._file.flush()
+                os.fsync(self._file.fileno())
 
     def __enter__(self) -> "Metrics":
         return self
 
     def __exit__(self, *_) -> None:
-        self.flush()
-        self._file.close()
-        self._tensorboard.close()
+        if self._file is not None:
+            self.flush()
+            self._file.close()
+            self._tensorboard.close()
 
 
 def read(directory: Path) -> list[Row]:

@@ -7,7 +7,17 @@ from contextlib import contextmanager
 from research.training.metrics import Row
 
 
-class Lines:
+class Silent:
+    """Nothing, as from all processes but the first."""
+
+    def row(self, row: Row) -> None:
+        pass
+
+    def advance(self, step: int) -> None:
+        pass
+
+
+class Lines(Silent):
     """A line for each row."""
 
     def __init__(self, steps: int):
@@ -16,11 +26,8 @@ class Lines:
     def row(self, row: Row) -> None:
         print(describe(row, self._steps), flush=True)
 
-    def advance(self, step: int) -> None:
-        pass
 
-
-class Bar:
+class Bar(Silent):
     """A bar with step, loss, speed and time left; validation rows scroll past above it."""
 
     def __init__(self, steps: int, start: int):
@@ -52,9 +59,9 @@ class Bar:
 
 
 @contextmanager
-def progress(steps: int, start: int) -> Iterator[Lines | Bar]:
-    if not sys.stdout.isatty():
-        yield Lines(steps)
+def progress(steps: int, start: int, shown: bool = True) -> Iterator[Silent]:
+    if not shown or not sys.stdout.isatty():
+        yield Lines(steps) if shown else Silent()
         return
     bar = Bar(steps, start)
     try:
@@ -66,12 +73,17 @@ def progress(steps: int, start: int) -> Iterator[Lines | Bar]:
 def describe(row: Row, steps: int) -> str:
     head = f"step {row['step']:>{len(str(steps))}}/{steps}  {row['split']:<10}  loss {row['loss']:.4f}"
     if row["split"] == "train":
+        skipped = f"  {row['skipped']:.0f} updates skipped" if row["skipped"] else ""
         return (
             f"{head}  gradient {row['gradient_norm']:.3f}  rate {row['learning_rate']:.2e}"
-            f"  {row['tokens_per_second']:,.0f} tokens/s"
+            f"  {row['tokens_per_second']:,.0f} tokens/s{skipped}"
         )
-    sample = f"\n  {indented(row['sample'])}" if row.get("sample") else ""
-    return f"{head}  {row['bits_per_byte']:.3f} bits per byte{sample}"
+    told = f"{head}  accuracy {row['accuracy']:.3f}" if "accuracy" in row else head
+    if "masked_accuracy" in row:
+        told += f"  masked accuracy {row['masked_accuracy']:.3f}  next accuracy {row['next_accuracy']:.3f}"
+    if "bits_per_byte" in row:
+        told += f"  {row['bits_per_byte']:.3f} bits per byte"
+    return f"{told}\n  {indented(row['sample'])}" if row.get("sample") else told
 
 
 def indented(text: str) -> str:

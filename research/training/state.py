@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from research import models
+from research import models, optimizers
 from research.config import Experiment
-from research.optimizers import optimizer
+from research.training.guard import Guard, fresh
 
 
 @struct.dataclass
@@ -17,6 +17,8 @@ class State:
     step: Array  # updates done
     model: Any  # the parameters, as the module that applies them
     moments: Any  # the optimizer's state
+    average: Any  # of the parameters over steps, or None
+    guard: Guard
     key: Array  # constant; each step folds its own number into it
 
 
@@ -24,5 +26,19 @@ def initial_state(experiment: Experiment) -> State:
     """The state before the first step, a function of `run.seed`; under `jax.eval_shape`, its shapes."""
     key_model, key = jax.random.split(jax.random.key(experiment.run.seed))
     model = models.build(experiment.model, key=key_model)
-    moments = optimizer(experiment.optimizer, experiment.run.steps).init(model)
-    return State(step=jnp.int32(0), model=model, moments=moments, key=key)
+    update = optimizers.optimizer(experiment.optimizer, experiment.run.steps)
+    return State(
+        step=jnp.int32(0),
+        model=model,
+        moments=update.init(model),
+        average=None if experiment.optimizer.ema is None else jax.tree.map(jnp.copy, model),
+        guard=fresh(),
+        key=key,
+    )
+
+
+def evaluated(experiment: Experiment, state: State) -> Any:
+    """The parameters to evaluate and to keep: an average of the iterates, where one is asked for."""
+    if state.average is not None:
+        return state.average
+    return optimizers.evaluated(experiment.optimizer, state.model, state.moments)

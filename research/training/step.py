@@ -1,12 +1,31 @@
 """One update, written once: `research.parallel` makes it a jitted, a sharded or a pmapped one."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
-from jax import Array
+from jax import Array, lax
 
-from research.objectives import Batch, Objective, weights_in
+from research.config import Experiment
+from research.objectives import Batch, Objective, Sums, objective, weights_in
+from research.optimizers import optimizer
+from research.training.guard import judge
 from research.training.state import State
+
+
+def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
+    """The experiment's `train_step`: (state, batch) → (state, sums)."""
+    return partial(
+        train_step,
+        objective=objective(experiment.objective),
+        optimizer=optimizer(experiment.optimizer, experiment.run.steps),
+        accumulate=experiment.parallel.accumulate,
+        limit=experiment.run.skip_spikes,
+        ema=experiment.optimizer.ema,
+    )
 
 
 def train_step(
@@ -14,39 +33,72 @@ def train_step(
     batch: Batch,
     *,
     objective: Objective,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
+    accumulate: int = 1,
+    limit: float = 0.0,
+    ema: float | None = None,
     axis: str | None = None,
-) -> tuple[State, dict[str, Array]]:
-    """The next state, and the loss and gradient norm of this one.
+) -> tuple[State, Sums]:
+    """The next state; and of this one the objective's sums, the gradient norm and the updates skipped so far.
 
     Weights are divided by their sum over all devices before the loss, not after: a mean of the devices'
-    means would weigh a target by how many others its device was dealt. Over a pmapped `axis`, gradients
-    add up.
+    means would weigh a target by how many others its device was dealt. Over microbatches, and over a pmapped
+    `axis`, gradients then add up.
     """
     key = jax.random.fold_in(state.key, state.step)
     if axis is not None:
-        key = jax.random.fold_in(key, jax.lax.axis_index(axis))
-    batch = normalized(batch, axis)
+        key = jax.random.fold_in(key, lax.axis_index(axis))
+    parts = split(normalized(batch, axis), accumulate)
 
-    def loss(model):
-        sums = objective(model, batch, key)
+    def sums_of(model: Any, part: Batch, index: Array) -> tuple[Array, Sums]:
+        sums = objective(model, part, jax.random.fold_in(key, index))
         return sums["loss"], sums
 
-    grads, sums = jax.grad(loss, has_aux=True)(state.model)
+    grads, sums = add_up(jax.grad(sums_of, has_aux=True), state.model, parts)
     if axis is not None:
-        grads, sums = jax.lax.psum((grads, sums), axis)
-    updates, moments = optimizer.update(grads, state.moments, state.model)
-    state = state.replace(
-        step=state.step + 1, model=optax.apply_updates(state.model, updates), moments=moments
+        grads, sums = lax.psum((grads, sums), axis)
+    norm = optax.tree.norm(grads)
+    sound, guard = judge(state.guard, state.step, sums["loss"], norm, limit)
+
+    updates, moments = optimizer.update(
+        grads, state.moments, state.model, obj_fn=lambda model: add_up(sums_of, model, parts)[0]
     )
-    return state, sums | {"gradient_norm": optax.tree.norm(grads)}
+    model = optax.apply_updates(state.model, updates)
+    average = None
+    if ema is not None:
+        average = optax.tree.update_moment(model, state.average, ema, 1)
+    kept = state.model, state.moments, state.average
+    model, moments, average = jax.tree.map(
+        lambda new, old: jnp.where(sound, new, old), (model, moments, average), kept
+    )
+    state = State(state.step + 1, model, moments, average, guard, state.key)
+    return state, sums | {"gradient_norm": norm, "skipped": guard.skipped}
 
 
 def normalized(batch: Batch, axis: str | None) -> Batch:
     """`batch` with each array of weights divided by its sum over the whole batch, on all devices."""
 
     def share(weights: Array) -> Array:
-        total = weights.sum() if axis is None else jax.lax.psum(weights.sum(), axis)
+        total = weights.sum() if axis is None else lax.psum(weights.sum(), axis)
         return weights / jnp.maximum(total, 1e-9)  # a batch without targets moves nothing
 
     return batch | {name: share(batch[name]) for name in weights_in(batch)}
+
+
+def split(batch: Batch, parts: int) -> Batch:
+    """Rows (B, …) to (parts, B / parts, …), every part with rows of every device."""
+    return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+
+
+def add_up(function: Callable, model: Any, parts: Batch) -> Any:
+    """The sum of function(model, part, index) over the parts, one after the other."""
+    indices = jnp.arange(len(jax.tree.leaves(parts)[0]))
+    if len(indices) == 1:
+        return function(model, jax.tree.map(lambda x: x[0], parts), indices[0])
+
+    def add(total, part_and_index):
+        return jax.tree.map(jnp.add, total, function(model, *part_and_index)), None
+
+    shapes = jax.eval_shape(function, model, jax.tree.map(lambda x: x[0], parts), indices[0])
+    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    return lax.scan(add, zeros, (parts, indices))[0]

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models
 
 from research.config import Data
 from research.data import encoding
-from research.data.sources import documents
+from research.data.sources import Document, documents
 from research.data.store import prepare
 from research.data.tokenizer import end_of_text, load
 from research.errors import EnvironmentFault, UsageError
@@ -98,7 +98,8 @@ def test_long_documents_are_tokenized_as_if_whole(shared_data, monkeypatch):
     ]
     monkeypatch.setattr(encoding, "PIECE", 1000)
     monkeypatch.setattr(encoding, "BATCH", 5000)
-    pieces = list(encoding.encode(texts, gpt2))
+    documents = [Document(0, "train", text) for text in texts]
+    pieces = list(chain(*encoding.encode(encoding.pieces(documents, None), gpt2)))
     assert len(pieces) > 300
     whole = [[*gpt2.encode(text).ids, 50_256] for text in texts]
     assert list(chain(*(ids for _, ids in pieces))) == list(chain(*whole))
@@ -154,7 +155,7 @@ def child(declared, before=""):
     script = "\n".join(
         [
             "import os, resource, signal",
-            "from research.config import Data",
+            "from research.config import Data, Masking",
             "from research.data import store",
             before,
             f"print(store.prepare({declared!r}, 300, lambda line: None).train.sha256)",

@@ -7,7 +7,7 @@ import pytest
 
 import experiments
 import experiments.bert
-import experiments.gpt1  # noqa: F401
+import experiments.gpt1
 from launch.inspect import show_parameters
 from research.config import Model
 from research.models.account import account, derivation

@@ -112,7 +112,8 @@ def test_dropout_keeps_the_mean_and_drops_its_rate():
 
 @pytest.mark.parametrize("length", [8, 4 * TOKENS_AT_ONCE, 607])
 @pytest.mark.parametrize("has_bias", [True, False])
-def test_vocabulary_loss(length, has_bias):
+@pytest.mark.parametrize("z_loss", [0.0, 0.1])
+def test_vocabulary_loss(length, has_bias, z_loss):
     """Whole, in pieces, and in pieces of one position where the length is prime."""
     B, D, V = 2, 8, 50
     x, table, bias, weights = arrays((B, length, D), (V, D), (V,), (B, length))
@@ -122,10 +123,11 @@ def test_vocabulary_loss(length, has_bias):
     def plain(x, table, bias):
         logits = x @ table.T + (0 if bias is None else bias)
         chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], -1)[..., 0]
-        return -(chosen * weights).sum()
+        penalty = z_loss * jnp.square(jax.nn.logsumexp(logits, axis=-1))
+        return ((penalty - chosen) * weights).sum()
 
     assert_same(
-        lambda *a: 3 * vocabulary_loss(*a, targets, weights)[0],
+        lambda *a: 3 * vocabulary_loss(*a, targets, weights, z_loss)[0],
         lambda *a: 3 * plain(*a),
         x,
         table,

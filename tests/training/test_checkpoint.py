@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from research import parallel
+from research.config import Parallel
 from research.errors import EnvironmentFault
 from research.training.checkpoint import Checkpoints, by_path, refill
 from research.training.state import initial_state
@@ -19,7 +20,7 @@ def state(tmp_path):
 
 
 ONE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-ALL = parallel.sharded(lambda s, b: (s, b), lambda m, b: b).layout({"x": 0})["x"]
+ALL = jax.sharding.NamedSharding(parallel.mesh_of(Parallel()), jax.sharding.PartitionSpec())
 
 
 @pytest.mark.parametrize("before, after", [(ONE, ONE), (ONE, ALL), (ALL, ONE)])

@@ -8,13 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from research import parallel
 from research.errors import UsageError
 from research.objectives import OBJECTIVES
-from research.optimizers import optimizer
 from research.training.checkpoint import by_path
-from research.training.state import initial_state
-from research.training.step import normalized, train_step
+from research.training.guard import WINDOW, fresh, judge
+from research.training.loop import compile_step
+from research.training.state import evaluated, initial_state
+from research.training.step import normalized, step_of, train_step
 from tests.training.tiny import quickstart
 
 
@@ -32,39 +32,62 @@ def lopsided(step: int) -> dict[str, np.ndarray]:
     return {"tokens": tokens[:, :-1], "targets": tokens[:, 1:], "weights": weights}
 
 
-def ten_steps(experiment, compiler):
-    objective = OBJECTIVES["next_token"]
-    update = optimizer(experiment.optimizer, experiment.run.steps)
-    step = partial(train_step, objective=objective, optimizer=update)
-    compiled = parallel.COMPILERS[compiler](step, objective)
-    make = partial(initial_state, experiment)
-    state = jax.jit(make, out_shardings=compiled.layout(jax.eval_shape(make)))()
+def ten_steps(experiment):
+    """Losses, and the parameters at the end by path."""
+    abstract, program = compile_step(experiment)
+    state = jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
     losses = []
     for index in range(10):
-        state, sums = compiled.step(state, compiled.feed(lopsided(index)))
+        state, sums = program.step(state, program.feed(lopsided(index)))
         losses.append(float(sums["loss"]))
-    return losses, jax.device_get(state.model)
+    assert jax.tree.structure(state) == jax.tree.structure(abstract)
+    return losses, by_path(jax.device_get(state.model))
 
 
-def test_compilers_agree_on_lopsided_batches(experiment):
-    losses, model = ten_steps(experiment, "jit")
+def assert_agree(one, other):
+    """Losses to 1e-5, every parameter to 1e-4 of its norm."""
+    np.testing.assert_allclose(one[0], other[0], rtol=1e-5)
+    for name, expected in other[1].items():
+        theirs = one[1][name]
+        if name.endswith("qkv/bias"):
+            # Softmax does not see the keys' bias: its gradient is rounding, which Adam blows up.
+            theirs, expected = theirs[:, ::2], expected[:, ::2]
+        assert np.linalg.norm(theirs - expected) <= 1e-4 * np.linalg.norm(expected), name
+
+
+MESHES = [
+    {"compile": "pmap"},
+    {"compile": "sharded"},
+    {"compile": "sharded", "data": 1, "fsdp": 8},
+    {"compile": "sharded", "data": 1, "tensor": 8},
+    {"compile": "sharded", "data": 2, "fsdp": 2, "tensor": 2},
+    {"compile": "jit", "accumulate": 4},
+    {"compile": "sharded", "data": 2, "fsdp": 1, "tensor": 4, "accumulate": 4},
+]
+
+
+@pytest.fixture(scope="module")
+def on_one_device(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    return ten_steps(quickstart(folder / "corpus.txt", **DETERMINISTIC))
+
+
+DETERMINISTIC = {"model__dropout": 0.0, "model__heads": 8, "optimizer__rate__peak": 1e-3}
+
+
+@pytest.mark.parametrize("mesh", MESHES, ids=lambda mesh: "-".join(f"{k}{v}" for k, v in mesh.items()))
+def test_every_compiler_and_mesh_agrees_on_lopsided_batches(on_one_device, mesh, tmp_path):
     assert len(jax.devices()) == 8
-    for compiler in ("sharded", "pmap"):
-        theirs, their_model = ten_steps(experiment, compiler)
-        np.testing.assert_allclose(theirs, losses, rtol=1e-5)
-        for name, expected in by_path(model).items():
-            theirs = by_path(their_model)[name]
-            if name.endswith("qkv/bias"):
-                # Softmax does not see the keys' bias: its gradient is rounding, which Adam blows up.
-                theirs, expected = theirs[:, ::2], expected[:, ::2]
-            assert np.linalg.norm(theirs - expected) <= 1e-4 * np.linalg.norm(expected), name
+    declared = {f"parallel__{name}": value for name, value in mesh.items()}
+    experiment = quickstart(tmp_path / "corpus.txt", **DETERMINISTIC, **declared)
+    assert_agree(ten_steps(experiment), on_one_device)
 
 
 def test_the_loss_is_the_mean_over_targets(experiment):
     """By hand, from the logits; and its gradient moves the parameters as Optax says."""
     state = initial_state(experiment)
     batch = lopsided(0)
-    update = optax.sgd(1.0)
+    update = optax.with_extra_args_support(optax.sgd(1.0))
     state = state.replace(moments=update.init(state.model))
 
     def mean(model):
@@ -82,7 +105,7 @@ def test_the_loss_is_the_mean_over_targets(experiment):
 
 def test_dropout_follows_seed_and_step_alone(tmp_path):
     experiment = quickstart(tmp_path / "corpus.txt", model__dropout=0.3)
-    objective, update = OBJECTIVES["next_token"], optax.sgd(0.0)
+    objective, update = OBJECTIVES["next_token"], optax.with_extra_args_support(optax.sgd(0.0))
     state = initial_state(experiment)
     state = state.replace(moments=update.init(state.model))
     step = jax.jit(partial(train_step, objective=objective, optimizer=update))
@@ -100,7 +123,59 @@ def test_weights_are_shares_of_the_whole():
     assert float(normalized({"weights": jnp.zeros(3)}, None)["weights"].sum()) == 0
 
 
-def test_a_batch_that_cannot_be_dealt_is_refused(experiment):
-    compiled = parallel.sharded(lambda s, b: (s, b), lambda m, b: b)
-    with pytest.raises(UsageError, match=r"data\.batch=6: expected a multiple of the 8 devices"):
-        compiled.feed({"tokens": np.zeros((6, 4))})
+@pytest.mark.parametrize(
+    "declared, told",
+    [
+        ({"batch": 12}, r"data\.batch=12: expected a multiple of 8"),
+        ({"batch": 8, "accumulate": 2}, r"data\.batch=8: expected a multiple of 16"),
+        ({"fsdp": 3}, r"parallel\.fsdp=3 × .*: expected a product of 8"),
+        ({"data": 2, "fsdp": 2}, r"parallel\.data=2 × .*: expected a product of 8"),
+    ],
+)
+def test_what_cannot_be_dealt_is_refused(tmp_path, declared, told):
+    batch = declared.pop("batch", 8)
+    declared = {f"parallel__{name}": value for name, value in declared.items()}
+    experiment = quickstart(tmp_path / "c.txt", data__batch=batch, parallel__compile="sharded", **declared)
+    with pytest.raises(UsageError, match=told):
+        compile_step(experiment)[1].feed({"tokens": np.zeros((batch, 4))})
+
+
+def guarded(experiment, batches):
+    """The states after each batch, with an SGD that a spike would throw off."""
+    step = jax.jit(step_of(experiment))
+    states = [initial_state(experiment)]
+    for batch in batches:
+        states.append(step(states[-1], batch)[0])
+    return states
+
+
+def test_what_is_not_finite_is_skipped_and_remembered(experiment):
+    broken = lopsided(1) | {"weights": np.full((8, 32), np.nan, np.float32)}
+    _, one, two, three = guarded(experiment, [lopsided(0), broken, lopsided(2)])
+    for before, after in zip(jax.tree.leaves(one.model), jax.tree.leaves(two.model), strict=True):
+        assert (before == after).all()
+    assert (int(two.guard.skipped), int(two.guard.broken), int(two.step)) == (1, 1, 2)
+    assert (int(three.guard.skipped), int(three.guard.broken)) == (1, 1)
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (two.model, three.model)), strict=True))
+
+
+def test_a_spike_is_skipped_once_the_window_is_full():
+    guard = fresh()
+    for step in range(WINDOW):
+        sound, guard = judge(guard, jnp.int32(step), 2 + 0.1 * jnp.sin(step), 1 + 0.1 * jnp.cos(step), 4.0)
+        assert bool(sound)
+    sound, after = judge(guard, jnp.int32(WINDOW), jnp.float32(9.0), jnp.float32(1.0), 4.0)
+    assert not bool(sound) and int(after.skipped) == 1 and int(after.broken) == -1
+    assert bool(judge(guard, jnp.int32(WINDOW), jnp.float32(2.1), jnp.float32(1.1), 4.0)[0])
+    assert not bool(judge(guard, jnp.int32(WINDOW), jnp.float32(2.0), jnp.float32(5.0), 4.0)[0])
+    assert bool(judge(guard, jnp.int32(WINDOW), jnp.float32(9.0), jnp.float32(1.0), 0.0)[0])
+
+
+def test_the_average_is_that_of_the_parameters(tmp_path):
+    experiment = quickstart(tmp_path / "corpus.txt", optimizer__ema=0.75, **DETERMINISTIC)
+    states = guarded(experiment, map(lopsided, range(3)))
+    expected = np.asarray(states[0].model.tokens[...], np.float64)
+    for state in states[1:]:
+        expected = 0.75 * expected + 0.25 * np.asarray(state.model.tokens[...])
+    np.testing.assert_allclose(states[-1].average.tokens[...], expected, rtol=1e-5, atol=1e-7)
+    assert evaluated(experiment, states[-1]) is states[-1].average

@@ -1,0 +1,22 @@
+"""Fails on a test that was skipped for a reason not accepted here by name."""
+
+import os
+import re
+import sys
+from xml.etree import ElementTree
+
+ACCEPTED = [r"tensorflow is not installed", r"no GPU"]
+if "LINEAGE_DATA" not in os.environ:
+    ACCEPTED.append(r"LINEAGE_DATA is not set")
+
+wrong = 0
+for case in ElementTree.parse(sys.argv[1]).iter("testcase"):
+    for skipped in case.findall("skipped"):
+        reason = skipped.get("message", "")
+        accepted = any(re.search(pattern, reason) for pattern in ACCEPTED)
+        print(
+            f"skipped: {case.get('classname')}.{case.get('name')}: {reason}"
+            + ("" if accepted else "  ← not accepted")
+        )
+        wrong += not accepted
+sys.exit(1 if wrong else 0)

@@ -1,0 +1,27 @@
+"""Where sentences end: what BERT's segments are made of."""
+
+import re
+from collections.abc import Iterator
+
+ABBREVIATIONS = (
+    "Mr", "Mrs", "Ms", "Dr", "St", "Mt", "Ft", "Jr", "Sr", "vs", "Prof", "Rev", "Hon", "Gen", "Col", "Capt",
+    "Cpt", "Lt", "Sgt", "Maj", "Sen", "Rep", "Gov", "Pres", "No", "Vol", "Fig",
+)  # fmt: skip
+
+# A newline ends a sentence; so does a stop, closed or not, before what can begin another. An initial's
+# or an abbreviation's stop does not. Google published no splitter: its input has a sentence a line.
+_KEPT = "".join(rf"(?<!\b{word}\.)" for word in ABBREVIATIONS)
+BOUNDARY = re.compile(rf"\s*\n\s*|(?:[!?]|\.{_KEPT}(?<!\b[A-Z]\.))[\"')\]’”]*(?:\s+)(?=[\"'(\[‘“]?[A-Z0-9])")
+
+
+def sentences(text: str, by: str) -> Iterator[str]:
+    """The sentences of a text in order; joined they are the text. `by` is "punctuation" or "lines"."""
+    if by == "lines":
+        yield from text.splitlines(keepends=True)
+        return
+    begin = 0
+    for boundary in BOUNDARY.finditer(text):
+        yield text[begin : boundary.end()]
+        begin = boundary.end()
+    if begin < len(text):
+        yield text[begin:]

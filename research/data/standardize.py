@@ -1,0 +1,26 @@
+"""GPT-1's text standardization (Radford et al., 2018; `text_utils.py` of openai/finetune-transformer-lm)."""
+
+import re
+
+from research.errors import EnvironmentFault
+
+DASHES = str.maketrans({"—": "-", "–": "-", "―": "-", "…": "...", "´": "'"})
+RUNS = re.compile(r"""(-+|~+|!+|"+|;+|\?+|\++|,+|\)+|\(+|\\+|/+|\*+|\[+|\]+|}+|{+|\|+|_+)""")
+
+
+def gpt1(text: str) -> str:
+    """Mended by ftfy, with plain dashes and quotes, runs of punctuation apart, and single spaces.
+
+    Raises EnvironmentFault without ftfy.
+    """
+    try:
+        import ftfy
+    except ImportError as fault:
+        raise EnvironmentFault(
+            "data.standardize=gpt1: it needs ftfy: pip install 'lineage-lm[gpt1]'"
+        ) from fault
+    text = RUNS.sub(r" \1 ", ftfy.fix_text(text).translate(DASHES))
+    return re.sub(r"[^\S\n]+", " ", re.sub(r"\s*\n\s*", " \n ", text)).strip()
+
+
+STANDARDS = {"none": str, "gpt1": gpt1}

@@ -1,0 +1,119 @@
+"""Tokens on their way to disk: files that only grow, and a note of how far they are right.
+
+A process that is killed leaves both; the next one cuts the files back to the note and goes on.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from research.config import Data
+from research.data.encoding import Encoded, encode, pieces
+from research.data.sources import parts, read
+from research.data.tokenizer import entries, marks
+
+SAVE_EVERY = 5.0  # seconds of work that a kill can cost
+TELL_EVERY = 15.0  # seconds between lines
+
+SPLITS = ("train", "validation")
+
+
+def write(folder: Path, data: Data, tokenizer: Tokenizer, report: Callable[[str], None]) -> float:
+    """Every document's tokens, by split, with where documents and sentences begin; returns MB/s.
+
+    FOLDER/SPLIT has tokens.bin and, int64, starts.bin and sentences.bin (for BERT's tokenizers).
+    `progress.json` beside them tells the bytes of text and the first token of each part, by split.
+    """
+    by = data.sentences if marks(tokenizer) else None
+    dtype = token_type(tokenizer)
+    note = folder / "progress.json"
+    done = json.loads(note.read_text()) if note.exists() else _nothing(len(parts(data)))
+    begun = saved = told = time.monotonic()
+    before = sum(done["bytes"].values())
+    if before:
+        report(f"continuing after {before / 1e6:,.1f} MB")
+    with ExitStack() as stack:
+        files = _open(stack, folder, done["sizes"], by)
+        left = islice(pieces(read(data), by), done["pieces"], None)
+        for batch in encode(left, tokenizer):
+            _append(files, done, batch, dtype)
+            now = time.monotonic()
+            if now - saved > SAVE_EVERY:
+                _save(note, files, done)
+                saved = now
+            if now - told > TELL_EVERY:
+                size = sum(done["bytes"].values())
+                speed = (size - before) / 1e6 / (now - begun)
+                report(f"{done['documents']:,} documents, {size / 1e6:,.0f} MB at {speed:.1f} MB/s")
+                told = now
+        _save(note, files, done)
+    return (sum(done["bytes"].values()) - before) / 1e6 / (time.monotonic() - begun)
+
+
+def token_type(tokenizer: Tokenizer) -> np.dtype:
+    return np.dtype("<u2" if entries(tokenizer) <= 1 << 16 else "<u4")
+
+
+def _nothing(parts: int) -> dict:
+    return {
+        "pieces": 0,
+        "documents": 0,
+        "bytes": dict.fromkeys(SPLITS, 0),
+        "parts": {split: [None] * parts for split in SPLITS},
+        "counts": dict.fromkeys(SPLITS, 0),  # of tokens
+        "sizes": {},  # of files, in bytes
+    }
+
+
+def _open(stack: ExitStack, folder: Path, sizes: dict[str, int], by: str | None) -> dict:
+    """SPLIT/KIND → the file, cut back to its size and at its end."""
+    files = {}
+    for split in SPLITS:
+        (folder / split).mkdir(exist_ok=True)
+        for kind in ("tokens", "starts", "sentences") if by else ("tokens", "starts"):
+            name = f"{split}/{kind}"
+            path = folder / f"{name}.bin"
+            files[name] = stack.enter_context(path.open("ab"))
+            files[name].truncate(sizes.get(name, 0))
+    return files
+
+
+def _append(files: dict, done: dict, batch: Encoded, dtype: np.dtype) -> None:
+    ids, starts, opens = ({split: [] for split in SPLITS} for _ in range(3))
+    counts = done["counts"]
+    for piece, tokens in batch:
+        part, split, _ = piece.document
+        if piece.first:
+            starts[split].append(counts[split])
+            done["documents"] += 1
+            if done["parts"][split][part] is None:
+                done["parts"][split][part] = counts[split]
+        if piece.opens and tokens:
+            opens[split].append(counts[split])
+        ids[split] += tokens
+        counts[split] += len(tokens)
+        done["bytes"][split] += len(piece.text.encode())
+    done["pieces"] += len(batch)
+    for split in SPLITS:
+        files[f"{split}/tokens"].write(np.array(ids[split], dtype).tobytes())
+        files[f"{split}/starts"].write(np.array(starts[split], "<i8").tobytes())
+        if f"{split}/sentences" in files:
+            files[f"{split}/sentences"].write(np.array(opens[split], "<i8").tobytes())
+
+
+def _save(note: Path, files: dict, done: dict) -> None:
+    """The note is renamed into place once what it tells of is on disk."""
+    for name, file in files.items():
+        file.flush()
+        os.fsync(file.fileno())
+        done["sizes"][name] = file.tell()
+    new = note.with_suffix(".new")
+    new.write_text(json.dumps(done))
+    new.rename(note)

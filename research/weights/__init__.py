@@ -1,0 +1,112 @@
+"""Weights in and out: `load` reads any form, `import_` and `export` write the one form kept here.
+
+That form is Hugging Face's directory (config.json, model.safetensors, tokenizer.json): what is imported here,
+others can read, and what others publish needs no import.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from tokenizers import Tokenizer
+
+from research import models
+from research.config import Model
+from research.errors import UsageError, near
+from research.models.bert import BERT
+from research.models.gpt import GPT
+from research.weights import huggingface, openai, run, tensorflow
+from research.weights.disk import unwritten
+from research.weights.fit import Report, compare, fill
+from research.weights.layout import Weights, shapes
+
+__all__ = ["FORMATS", "Loaded", "Report", "export", "fill", "import_", "load", "read", "start"]
+
+
+class Format(NamedTuple):
+    files: tuple[str, ...]  # any one of which tells a directory to be of this format
+    read: Callable[[Path], Weights]
+
+
+FORMATS = {
+    "run": Format(("experiment.json",), run.read),
+    "huggingface": Format(("config.json",), huggingface.read),
+    "openai": Format((openai.SHAPES,), openai.read),
+    "tensorflow": Format(tuple(tensorflow.RELEASES), tensorflow.read),
+}
+# What must be equal besides the shapes for the same parameters to be the same function.
+FUNCTION = ("family", "heads", "norm", "norm_epsilon", "activation")
+
+
+class Loaded(NamedTuple):
+    model: GPT | BERT
+    config: Model
+    tokenizer: Tokenizer | None
+    report: Report
+
+
+def load(path: Path | str) -> Loaded:
+    """A model with its weights, from a directory of any of FORMATS.
+
+    An encoder published without its heads gets fresh ones; `report` tells. Raises UsageError for what is not
+    there, damaged or not built here, EnvironmentFault where a package is missing.
+    """
+    weights = read(path)
+
+    def fresh(key):
+        return models.build(weights.config, key=key)
+
+    model, report = fill(jax.eval_shape(fresh, jax.random.key(0)), weights.arrays)
+    if report.missing:
+        model, report = fill(jax.jit(fresh)(jax.random.key(0)), weights.arrays)
+    return Loaded(model, weights.config, weights.tokenizer, report._replace(unused=weights.unused))
+
+
+def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
+    """`model` with the weights at `path` in it: how an experiment begins with `start.weights`.
+
+    Raises UsageError where a shape does not fit, or where the weights are another function's.
+    """
+    weights = read(path)
+    for field in FUNCTION:
+        theirs, ours = getattr(weights.config, field), getattr(model.config, field)
+        if theirs != ours:
+            raise UsageError(f"{path}: made with model.{field}={theirs}, the experiment has {ours}")
+    model, report = fill(model, weights.arrays)
+    return model, report._replace(unused=weights.unused | report.unused)
+
+
+def read(path: Path | str) -> Weights:
+    """What a directory holds, in our names, not yet a model."""
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such directory")
+    for format in FORMATS.values():
+        if any((path / name).exists() for name in format.files):
+            return format.read(path)
+    known = "; ".join(f"{name}: {' or '.join(format.files)}" for name, format in FORMATS.items())
+    raise UsageError(f"{path}: holds no weights that are known here ({known})")
+
+
+def import_(format: str, source: Path | str, directory: Path | str) -> Report:
+    """Converts weights of a named format to a Hugging Face directory; raises as `load` and `export` do."""
+    if format not in FORMATS:
+        raise UsageError(f"{format}: no such format{near(format, FORMATS)}")
+    source = Path(source).expanduser()
+    if not any((source / name).exists() for name in FORMATS[format].files):
+        raise UsageError(f"{source}: not {format}: has no {' or '.join(FORMATS[format].files)}")
+    return export(source, directory)
+
+
+def export(source: Path | str, directory: Path | str) -> Report:
+    """Writes a run's newest weights, or any others, as a Hugging Face directory, whole or not at all.
+
+    Raises UsageError where `directory` is there, or for a model that Transformers has no name for.
+    """
+    directory = Path(directory).expanduser()
+    unwritten(directory)
+    weights = read(source)
+    report = compare(shapes(weights.config), weights.arrays)
+    huggingface.write(directory, weights.config, weights.arrays, weights.tokenizer)
+    return report._replace(unused=weights.unused)

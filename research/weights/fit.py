@@ -1,0 +1,64 @@
+"""Weights into a model, and the table of what went where."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
+
+import jax.numpy as jnp
+from numpy.typing import NDArray
+
+from research.errors import UsageError
+from research.training.checkpoint import by_path, refill
+
+M = TypeVar("M")
+
+
+class Report(NamedTuple):
+    """Names and shapes of parameters: read, not there and so left as they were, there and without a place."""
+
+    found: dict[str, tuple[int, ...]]
+    missing: dict[str, tuple[int, ...]]
+    unused: dict[str, tuple[int, ...]]
+
+    def __str__(self) -> str:
+        rows = [
+            (title, name, " × ".join(map(str, shape)), f"{math.prod(shape):,}")
+            for title, part in self._asdict().items()
+            for name, shape in part.items()
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        count = sum(math.prod(shape) for shape in self.found.values())
+        return "\n".join(
+            [
+                f"{title:<{widths[0]}}  {name:<{widths[1]}}  {shape:>{widths[2]}}  {size:>{widths[3]}}"
+                for title, name, shape, size in rows
+            ]
+            + [
+                f"{len(self.found)} parameters found ({count:,} numbers), {len(self.missing)} missing and "
+                f"left at their initial values, {len(self.unused)} not used"
+            ]
+        )
+
+
+def fill(model: M, found: Mapping[str, NDArray]) -> tuple[M, Report]:
+    """`model` with the parameters that `found` has by path; the others stay.
+
+    Raises UsageError for a parameter of another shape.
+    """
+    leaves = by_path(model)
+    report = compare({path: leaf.shape for path, leaf in leaves.items()}, found)
+    # A copy, since a training step gives its state's memory away.
+    filled = {path: jnp.array(found[path], leaves[path].dtype) for path in report.found}
+    return refill(model, leaves | filled), report
+
+
+def compare(needed: Mapping[str, tuple[int, ...]], found: Mapping[str, NDArray]) -> Report:
+    """What of the `needed` shapes is found. Raises UsageError for a parameter of another shape."""
+    for path, shape in needed.items():
+        if path in found and found[path].shape != shape:
+            raise UsageError(f"{path}: the weights have {found[path].shape}, the model needs {shape}")
+    return Report(
+        found={path: shape for path, shape in needed.items() if path in found},
+        missing={path: shape for path, shape in needed.items() if path not in found},
+        unused={path: array.shape for path, array in found.items() if path not in needed},
+    )

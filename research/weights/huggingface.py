@@ -1,0 +1,129 @@
+"""Hugging Face directories: config.json, model.safetensors (whole or in shards), tokenizer.json.
+
+The one form in which weights are kept here outside of runs.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_dtypes  # noqa: F401  (NumPy then knows bfloat16, in which many are published)
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
+
+from research.config import Model
+from research.errors import EnvironmentFault, UsageError
+from research.weights import tokenizer_files
+from research.weights.disk import json_in, new_directory
+from research.weights.huggingface_config import DIALECTS, to_config, to_model
+from research.weights.layout import Arrays, Weights, left_over, shapes, to_ours, to_theirs
+from research.weights.names import HUGGING_FACE
+
+CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+# Masks and positions that older files carry; a model makes its own.
+BUFFERS = re.compile(r"(^|\.)(attn\.(bias|masked_bias)|position_ids)$")
+OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
+# A second name → the parameter that it is, where models are tied as ours are.
+TIED = {
+    "gpt1": {"lm_head.weight": "tokens_embed.weight"},
+    "gpt2": {"lm_head.weight": "wte.weight"},
+    "bert": {
+        "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+}
+
+
+def read(directory: Path) -> Weights:
+    """Raises UsageError for what is missing, damaged, of another shape or not built here."""
+    config = to_model(json_in(directory / CONFIG), directory / CONFIG)
+    prefix = DIALECTS[config.family].prefix
+    tensors = {
+        _without(name, prefix): tensor
+        for name, tensor in _tensors(directory).items()
+        if not BUFFERS.search(name)
+    }
+    for second, first in TIED[config.family].items():
+        if second in tensors:
+            tensor = tensors.pop(second)
+            if not np.array_equal(tensors.setdefault(first, tensor), tensor):
+                raise UsageError(f"{directory}: {second} differs from {first}; only tied ones are built here")
+    arrays = to_ours(HUGGING_FACE[config.family], tensors, config, directory)
+    return Weights(config, arrays, left_over(tensors), tokenizer_files.read(directory))
+
+
+def write(directory: Path, config: Model, arrays: Mapping[str, NDArray], tokenizer: Tokenizer | None) -> None:
+    """Makes `directory`, whole or not at all, such that Transformers' `from_pretrained` reads it.
+
+    Biases that a model is without are written as zeros, since Transformers has none without; heads that
+    `arrays` is without are left out. Raises UsageError where the directory is there, or for a model that
+    Transformers has no name for.
+    """
+    needed = shapes(dataclasses.replace(config, bias=True))
+    biases = {
+        path: np.broadcast_to(np.float32(0), shape)
+        for path, shape in needed.items()
+        if path not in shapes(config)
+    }
+    arrays = biases | arrays
+    described = to_config(config, tokenizer, complete=needed.keys() <= arrays.keys())
+    prefix = DIALECTS[config.family].prefix
+    tensors = {
+        name if name.startswith("cls.") else prefix + name: np.ascontiguousarray(tensor)
+        for name, tensor in to_theirs(HUGGING_FACE[config.family], arrays).items()
+    }
+    with new_directory(directory) as folder:
+        (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
+        try:
+            save_file(tensors, folder / WHOLE, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error
+        (folder / WHOLE).chmod((folder / CONFIG).stat().st_mode)  # the library's files are private
+        if tokenizer is not None:
+            tokenizer_files.write(folder, tokenizer, config.context)
+
+
+def _without(name: str, prefix: str) -> str:
+    """The name as newer files have it, without that of the model around it."""
+    name = name.removeprefix(prefix)
+    for old, new in OLD_ENDINGS.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
+
+
+def _tensors(directory: Path) -> Arrays:
+    """All shards' tensors by name."""
+    if (directory / WHOLE).exists():
+        return _load(directory / WHOLE)
+    if (directory / INDEX).exists():
+        where = json_in(directory / INDEX).get("weight_map")
+        if not isinstance(where, dict) or not where:
+            raise UsageError(f"{directory / INDEX}: has no weight_map")
+        tensors = {}
+        for shard in sorted(set(where.values())):
+            tensors |= _load(directory / shard)
+        for name, shard in where.items():
+            if name not in tensors:
+                raise UsageError(f"{directory / shard}: has no {name}, which {INDEX} says it has")
+        return tensors
+    if any(directory.glob("pytorch_model*.bin")):
+        raise UsageError(
+            f"{directory}: holds pytorch_model.bin, which runs code when it is read; expected {WHOLE}, "
+            "which Transformers' save_pretrained writes"
+        )
+    raise UsageError(f"{directory}: has no {WHOLE} and no {INDEX}")
+
+
+def _load(path: Path) -> Arrays:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {error}") from None

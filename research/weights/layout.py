@@ -1,0 +1,124 @@
+"""Parameters of another codebase to ours and back, by tables of names and layouts.
+
+Ours are called by path (`research.models.account.name`); blocks have a leading axis N; kernels are (in, out),
+that of queries, keys and values (in, 3, out). Theirs are called by name, a block's parameters one at a time.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from research.config import Model
+from research.errors import UsageError
+from research.models.account import account
+
+Arrays = dict[str, NDArray]
+
+PARTS = ("query", "key", "value")
+HEADS = {"pooler", "masked", "next_sentence"}  # what an encoder is often published without
+
+
+class Layout(NamedTuple):
+    """How they keep what is one parameter of one block here."""
+
+    ours: Callable[[list[NDArray]], NDArray]
+    theirs: Callable[[NDArray], list[NDArray]]
+
+
+SAME = Layout(lambda x: x[0], lambda x: [x])
+TRANSPOSED = Layout(lambda x: x[0].T, lambda x: [x.T])
+CONVOLUTION = Layout(lambda x: x[0][0], lambda x: [x[None]])  # of one position
+THIRDS = Layout(
+    lambda x: x[0].reshape(*x[0].shape[:-1], 3, -1), lambda x: [x.reshape(*x.shape[:-2], 3 * x.shape[-1])]
+)
+CONVOLUTION_THIRDS = Layout(lambda x: THIRDS.ours([x[0][0]]), lambda x: [THIRDS.theirs(x)[0][None]])
+APART = Layout(lambda x: np.stack(x, axis=-2), lambda x: [x[..., i, :] for i in range(3)])
+APART_TRANSPOSED = Layout(lambda x: APART.ours([y.T for y in x]), lambda x: [y.T for y in APART.theirs(x)])
+
+
+class Row(NamedTuple):
+    path: str  # ours
+    name: str  # theirs; {n} is the block's number, {part} stands for each of PARTS
+    layout: Layout
+
+    def names(self, n: int) -> list[str]:
+        parts = PARTS if "{part}" in self.name else ("",)
+        return [self.name.format(n=n, part=part) for part in parts]
+
+
+Table = Sequence[Row]
+
+
+class Weights(NamedTuple):
+    """What a file or directory of weights holds."""
+
+    config: Model
+    arrays: Arrays  # by our paths, float32
+    unused: dict[str, tuple[int, ...]]  # their names and shapes of what has no place here
+    tokenizer: Tokenizer | None
+
+
+def shapes(config: Model) -> dict[str, tuple[int, ...]]:
+    """Our parameters' shapes by path."""
+    return {component.name: component.shape for component in account(config)}
+
+
+def to_ours(table: Table, tensors: Arrays, config: Model, source: Path) -> Arrays:
+    """Takes our parameters out of `tensors`; what is left there has no place in the table.
+
+    Heads may be missing. Raises UsageError for any other parameter that is missing, and for one of another
+    shape, of no floating type or with values that are not finite.
+    """
+    arrays = {}
+    needed = shapes(config)
+    for row in table:
+        shape = needed[row.path]
+        if row.path.split("/")[0] in HEADS and row.names(0)[0] not in tensors:
+            continue
+        if not row.path.startswith("blocks/"):
+            arrays[row.path] = _take(row, 0, tensors, shape, source)
+            continue
+        depth, *rest = shape
+        arrays[row.path] = np.stack([_take(row, n, tensors, tuple(rest), source) for n in range(depth)])
+        beyond = row.names(depth)[0]
+        if beyond in tensors:
+            raise UsageError(f"{source}: holds {beyond}, but its configuration has {depth} blocks")
+    return arrays
+
+
+def to_theirs(table: Table, arrays: Mapping[str, NDArray]) -> Arrays:
+    """The inverse, of what the table names and `arrays` holds."""
+    tensors = {}
+    for row in table:
+        if row.path not in arrays:
+            continue
+        blocks = arrays[row.path] if row.path.startswith("blocks/") else [arrays[row.path]]
+        for n, block in enumerate(blocks):
+            tensors |= zip(row.names(n), row.layout.theirs(np.asarray(block)), strict=True)
+    return tensors
+
+
+def _take(row: Row, n: int, tensors: Arrays, shape: tuple[int, ...], source: Path) -> NDArray:
+    expected = row.layout.theirs(np.broadcast_to(np.float32(0), shape))
+    taken = []
+    for name, like in zip(row.names(n), expected, strict=True):
+        if name not in tensors:
+            raise UsageError(f"{source}: has no {name}, which {row.path} is made of")
+        tensor = tensors.pop(name)
+        if tensor.shape != like.shape:
+            raise UsageError(f"{source}: {name} is {tensor.shape}, but {row.path} needs {like.shape}")
+        if tensor.dtype.kind in "iubc":
+            raise UsageError(f"{source}: {name} is of type {tensor.dtype}, expected floating numbers")
+        tensor = np.asarray(tensor, np.float32)
+        if not np.isfinite(tensor).all():
+            raise UsageError(f"{source}: {name} holds numbers that are not finite; the file may be damaged")
+        taken.append(tensor)
+    return row.layout.ours(taken)
+
+
+def left_over(tensors: Arrays) -> dict[str, tuple[int, ...]]:
+    return {name: tensor.shape for name, tensor in sorted(tensors.items())}

@@ -1,0 +1,84 @@
+"""GPT-1 as OpenAI published it (openai/finetune-transformer-lm, model/): params_shapes.json, params_0..9.npy.
+
+The .npy files are pieces of one vector of all parameters in the order of the shapes, as train.py reads them:
+positions (512, 768), tokens (40478, 768), then block by block. In train.py's own variables the two are one
+table, tokens first and 512 positions last; what was saved from those is read too.
+"""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from research.config import Model
+from research.errors import UsageError
+from research.weights import tokenizer_files
+from research.weights.disk import json_in
+from research.weights.layout import Weights, left_over, to_ours
+from research.weights.names import OPENAI_BLOCK, OPENAI_GPT1
+
+SHAPES = "params_shapes.json"
+HEADS, CONTEXT, DROPOUT = 12, 512, 0.1  # train.py's arguments, which leave no trace in the parameters
+
+
+def read(directory: Path) -> Weights:
+    """Raises UsageError where a file is missing or damaged, or the numbers are not those of the shapes."""
+    positions, tokens, *blocks = _arrays(directory)
+    depth, rest = divmod(len(blocks), len(OPENAI_BLOCK))
+    if rest or positions.shape[1:] != tokens.shape[1:]:
+        raise UsageError(f"{directory / SHAPES}: expected two tables and {len(OPENAI_BLOCK)} shapes a block")
+    config = Model(
+        family="gpt1",
+        vocabulary=len(tokens),
+        context=len(positions),
+        width=tokens.shape[1],
+        depth=depth,
+        heads=HEADS,
+        dropout=DROPOUT,
+        norm="post",
+    )
+    names = [row.names(n)[0] for n in range(depth) for row in OPENAI_BLOCK]
+    tensors = {"positions": positions, "tokens": tokens} | dict(zip(names, blocks, strict=True))
+    arrays = to_ours(OPENAI_GPT1, tensors, config, directory)
+    return Weights(config, arrays, left_over(tensors), tokenizer_files.read(directory))
+
+
+def _arrays(directory: Path) -> list[NDArray]:
+    """The release's arrays in its order, a table of both tokens and positions taken apart."""
+    shapes = json_in(directory / SHAPES)
+    try:
+        sizes = [math.prod(shape) for shape in shapes]
+        joint = len(shapes[1]) != 2
+    except (TypeError, IndexError, KeyError):
+        raise UsageError(f"{directory / SHAPES}: expected a list of shapes") from None
+    numbers = _numbers(directory)
+    if numbers.size != sum(sizes):
+        raise UsageError(
+            f"{directory}: params_*.npy hold {numbers.size:,} numbers, {SHAPES} asks for {sum(sizes):,}"
+        )
+    pieces = np.split(numbers, np.cumsum(sizes)[:-1])
+    arrays = [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+    if joint:
+        return [arrays[0][-CONTEXT:], arrays[0][:-CONTEXT], *arrays[1:]]
+    return arrays
+
+
+def _numbers(directory: Path) -> NDArray:
+    """(parameters,) of all pieces, in the order of their numbers."""
+    numbered = {
+        int(match[1]): path
+        for path in directory.glob("params_*.npy")
+        if (match := re.fullmatch(r"params_(\d+)\.npy", path.name))
+    }
+    for number in range(max(numbered, default=0) + 1):
+        if number not in numbered:
+            raise UsageError(f"{directory / f'params_{number}.npy'}: no such file")
+    pieces = []
+    for _, path in sorted(numbered.items()):
+        try:
+            pieces.append(np.load(path, allow_pickle=False).ravel())
+        except (OSError, ValueError, EOFError) as error:
+            raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {error}") from None
+    return np.concatenate(pieces)

