@@ -36,12 +36,15 @@ def gpt2_shakespeare_char() -> Experiment:
 def gpt2_shakespeare_char_cpu() -> Experiment:
     """0.8M parameters on 1 MB of Shakespeare, by the character (nanoGPT's CPU recipe).
 
-    2,000 steps of 768 characters, minutes on a laptop. Expected: 1.88 validation loss.
+    2,000 steps of 768 characters, minutes on a laptop. Expected: 1.90 over the whole validation split (the
+    recipe's 1.88 is an estimate from 20 batches); the parameters evaluated are a running average of those that
+    are trained, without which it is 1.91.
     """
     big = gpt2_shakespeare_char()
     return replace(
         big,
         model=replace(big.model, context=64, width=128, depth=4, heads=4, dropout=0.0),
         data=replace(big.data, batch=12, length=64),
+        optimizer=replace(big.optimizer, ema=0.98),
         run=replace(big.run, steps=2_000),
     )

@@ -65,24 +65,57 @@ def batch(
     show_batch(name, step, overrides, json)
 
 
+Distributed = Annotated[
+    bool, typer.Option("--distributed", help="Join the processes that Slurm, Open MPI, a TPU … started.")
+]
+Coordinator = Annotated[str | None, typer.Option(help="HOST:PORT of process 0, to join by hand.")]
+Processes = Annotated[int | None, typer.Option(help="How many there are.")]
+Process = Annotated[int | None, typer.Option(help="Which one this is, from 0.")]
+
+
 @app.command()
 def train(
     name: Name,
     dir: Annotated[Path, typer.Option(help="Where the run lives; one that is there is continued.")],
     overrides: Overrides = None,
+    distributed: Distributed = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
 ):
     """Start, or continue, the run in DIR."""
-    from launch.train import train_experiment
+    from launch.train import join, train_experiment
 
+    join(distributed, coordinator, processes, process)
     return train_experiment(name, overrides, dir)
 
 
 @app.command()
-def resume(directory: RunDirectory):
+def resume(
+    directory: RunDirectory,
+    distributed: Distributed = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
+):
     """Continue a run from its own record."""
-    from launch.train import resume_run
+    from launch.train import join, resume_run
 
+    join(distributed, coordinator, processes, process)
     return resume_run(directory)
+
+
+@app.command()
+def plan(
+    name: Name,
+    devices: Annotated[int, typer.Option(help="How many to plan for; none needs to be here.")],
+    overrides: Overrides = None,
+    json: Json = False,
+):
+    """Bytes of parameters, moments and activations on each device, before paying for it."""
+    from launch.plan import show_plan
+
+    show_plan(name, overrides, devices, json)
 
 
 @app.command()

@@ -13,11 +13,13 @@ from jax.sharding import PartitionSpec as P
 from research.config import Parallel
 from research.errors import UsageError
 from research.home import home
+from research.models.transformer import ROWS
 from research.sharding import shardings
 
 
 class Compiled(NamedTuple):
     layout: Any  # a tree like the state's: where `step` keeps each of its arrays
+    rows: Sharding  # how a batch is split
     feed: Callable[[Any], Any]  # puts this process's rows of a batch on the devices, ahead of the step
     step: Callable  # (state, batch) → (state, sums); the old state's memory is used for the new one
     evaluate: Callable  # (model, batch) → sums
@@ -35,6 +37,7 @@ def jit(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -
     device = SingleDeviceSharding(jax.local_devices()[0])
     return Compiled(
         layout=everywhere(device, abstract),
+        rows=device,
         feed=partial(_feed, device, declared.accumulate),
         step=jax.jit(step, donate_argnums=0),
         evaluate=jax.jit(evaluate),
@@ -45,12 +48,13 @@ def sharded(declared: Parallel, step: Callable, evaluate: Callable, abstract: An
     """All devices, one program: the compiler splits the batch, and sends and adds up what it must."""
     mesh = mesh_of(declared)
     layout = shardings(abstract, mesh)
-    rows = NamedSharding(mesh, P(("data", "fsdp")))
+    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(ROWS))
     return Compiled(
         layout=layout,
+        rows=rows,
         feed=partial(_feed, rows, declared.accumulate * mesh.shape["data"] * mesh.shape["fsdp"]),
-        step=jax.jit(step, out_shardings=(layout, NamedSharding(mesh, P())), donate_argnums=0),
-        evaluate=jax.jit(evaluate, out_shardings=NamedSharding(mesh, P())),
+        step=jax.jit(_on(mesh, step), out_shardings=(layout, whole), donate_argnums=0),
+        evaluate=jax.jit(_on(mesh, evaluate), out_shardings=whole),
     )
 
 
@@ -67,6 +71,7 @@ def pmap(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) 
 
     return Compiled(
         layout=everywhere(whole, abstract),
+        rows=rows,
         feed=partial(_feed, rows, declared.accumulate * mesh.size),
         step=lambda state, batch: mapped(state, deal(batch)),
         evaluate=jax.jit(evaluate, out_shardings=whole),
@@ -101,6 +106,16 @@ def mesh_of(declared: Parallel, devices: list | None = None) -> Mesh:
 def everywhere(sharding: Sharding, tree: Any) -> Any:
     """`sharding` at every leaf."""
     return jax.tree.map(lambda _: sharding, tree)
+
+
+def _on(mesh: Mesh, function: Callable) -> Callable:
+    """`function`, traced with the mesh in view, so that models can say what is to be split over it."""
+
+    def traced(*arguments):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*arguments)
+
+    return traced
 
 
 def _feed(sharding: Sharding, parts: int, batch: Any) -> Any:

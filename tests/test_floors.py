@@ -23,6 +23,7 @@ FLOORS = {
     "research.training": 2,
     "research.weights": 2,
     "research.generation": 2,
+    "research.plan": 3,
     "research.evaluation": 3,
     "experiments": 4,
     "launch": 5,
@@ -31,6 +32,7 @@ FLOORS = {
 NEIGHBOURS = {
     ("research.objectives", "research.models"),
     ("research.optimizers", "research.schedules"),
+    ("research.parallel", "research.models"),
     ("research.parallel", "research.sharding"),
     ("research.sharding", "research.models"),
     ("research.training", "research.generation"),

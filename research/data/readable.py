@@ -32,6 +32,6 @@ def _pair(row: Batch, tokenizer: Tokenizer) -> tuple[str, str]:
     ]
     relation = "B is random" if row["next_targets"] else "B follows A"
     what = f"{length} of {len(row['tokens'])} tokens, {real.sum()} predicted, {relation}"
-    return what, "\n".join(f"{name}: {text}" for name, text in zip("AB", texts, strict=True)).replace(
-        " ##", ""
+    return what, "\n".join(
+        f"{name}: " + text.replace(" ##", "") for name, text in zip("AB", texts, strict=True)
     )

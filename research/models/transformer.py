@@ -4,6 +4,7 @@ Modules are plain pytrees of parameters: a call takes a `key` for its dropout, a
 deterministic. Shapes: B batch, L length, S source length, H heads, K head size, D width, N depth.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -12,10 +13,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
+from jax.sharding import PartitionSpec
 
 from research.config import Model
 from research.models import primitives
 from research.models.primitives import dropout, dropout_mask
+
+ROWS = ("data", "fsdp")  # the axes of a mesh that a batch is split over
 
 Initializer = Callable[[Array, tuple[int, ...]], Array]
 
@@ -119,6 +123,27 @@ class Block(nnx.Module):
         return self.mlp_norm(x_BLD + drop(self.mlp(x_BLD), key=keys[2])), seen
 
 
+def split_rows(x: Array) -> Array:
+    """`x` (B, …) with its rows, and nothing else, split over a mesh's devices; as it is where there is none.
+
+    Parameters may be split along what `x` is contracted with. Without a word here the compiler would rather
+    collect a whole batch of states than a layer's parameters.
+    """
+    return x if _mesh() is None else lax.with_sharding_constraint(x, PartitionSpec(ROWS))
+
+
+def rows_on_each(rows: int) -> int:
+    """How many of a batch's rows a device works on."""
+    mesh = _mesh()
+    return rows if mesh is None else -(-rows // math.prod(mesh.shape[axis] for axis in ROWS))
+
+
+def _mesh() -> jax.sharding.AbstractMesh | None:
+    """The mesh in view; inside a pmap there is one too, but its rows are split already."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh if set(ROWS) <= set(mesh.axis_names) else None
+
+
 def stack(config: Model, init: Initializer, init_output: Initializer, *, key: Array) -> Block:
     """`depth` blocks as one, each parameter with a leading axis N, so compile time does not grow with N."""
     keys = jax.random.split(key, config.depth)
@@ -139,8 +164,8 @@ def run_stack(
     def step(x, layer):
         block, key, seen = layer
         seen = None if seen is None else Cache(*seen, cache.position)
-        x, seen = block(x, mask, key, seen)
-        return x, (seen, x)
+        x, seen = block(split_rows(x), mask, key, seen)
+        return split_rows(x), (seen, x)
 
     seen = None if cache is None else (cache.keys_NBSHK, cache.values_NBSHK)
     x_BLD, (seen, states) = lax.scan(

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from research.models.transformer import rows_on_each, split_rows
+
 TOKENS_AT_ONCE = 512
 
 
@@ -79,6 +81,7 @@ vocabulary_loss.defvjp(_forward, _backward)
 
 def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss):
     """Losses and hits (B, L), log-probabilities (B, L, V), log of the denominator (B, L, 1), all float32."""
+    x_BLD = split_rows(x_BLD)
     logits = jnp.einsum(
         "BLD,VD->BLV", x_BLD, table_VD.astype(x_BLD.dtype), preferred_element_type=jnp.float32
     )
@@ -98,9 +101,8 @@ def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss):
 def _over_pieces(add, start, arrays):
     """Folds `add` over slices of the length, so that a batch split over devices stays where it is."""
     batch, length = arrays[1].shape
-    at_once = max(
-        n for n in range(1, length + 1) if length % n == 0 and (n == 1 or n * batch <= TOKENS_AT_ONCE)
-    )
+    fits = max(TOKENS_AT_ONCE // rows_on_each(batch), 1)
+    at_once = max(n for n in range(1, length + 1) if length % n == 0 and n <= fits)
     if at_once == length:
         return add(start, arrays)
     pieces = [x.reshape(batch, -1, at_once, *x.shape[2:]).swapaxes(0, 1) for x in arrays]

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 import transformers
 
+torch.set_num_threads(1)  # small matrices: more threads only wait for each other
+
 CLASSES = {
     "gpt1": (transformers.OpenAIGPTConfig, transformers.OpenAIGPTLMHeadModel),
     "gpt2": (transformers.GPT2Config, transformers.GPT2LMHeadModel),

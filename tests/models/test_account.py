@@ -6,8 +6,6 @@ import re
 import pytest
 
 import experiments
-import experiments.bert
-import experiments.gpt1
 from launch.inspect import show_parameters
 from research.config import Model
 from research.models.account import account, derivation

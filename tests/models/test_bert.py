@@ -151,16 +151,16 @@ def test_initial_deviations(config):
 @BOTH
 def test_dropout_falls_where_and_as_declared(config, monkeypatch):
     """On the embeddings and, in each block, on the attention's probabilities and both branches."""
-    drawn = []
+    masks = []
     bernoulli = jax.random.bernoulli
-    monkeypatch.setattr(jax.random, "bernoulli", lambda k, p, s: drawn.append((p, s)) or bernoulli(k, p, s))
+    monkeypatch.setattr(jax.random, "bernoulli", lambda k, p, s: masks.append((p, s)) or bernoulli(k, p, s))
     model = drawn(replace(config, dropout=0.25))
     jax.eval_shape(lambda: logits(model, TOKENS, SEGMENTS, LENGTHS, KEY))
     B, L, D, H = 3, 13, 24, 4
-    assert drawn == [(0.75, (B, L, D)), (0.75, (B, H, L, L)), (0.75, (B, L, D)), (0.75, (B, L, D))]
-    drawn.clear()
+    assert masks == [(0.75, (B, L, D)), (0.75, (B, H, L, L)), (0.75, (B, L, D)), (0.75, (B, L, D))]
+    masks.clear()
     jax.eval_shape(lambda: logits(model, TOKENS, SEGMENTS, LENGTHS))
-    assert drawn == []
+    assert masks == []
 
 
 def test_states_end_in_the_features():

@@ -1,9 +1,11 @@
 """Weights of a run, weights into an experiment's model, and the table of what went where."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from research.config import override
 from research.errors import UsageError
 from research.training import record
 from research.training.checkpoint import Checkpoints, by_path
-from research.training.state import State
+from research.training.state import evaluated, initial_state
 from tests.drawn import drawn
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -21,35 +23,35 @@ KEY = jax.random.key(0)
 SMALL = {"model.width": 16, "model.depth": 2, "model.heads": 2, "model.vocabulary": 300}
 
 
-def state_of(model, step):
-    return State(step=jax.numpy.int32(step), model=model, moments={"mu": by_path(model)}, key=KEY)
-
-
-@pytest.fixture
-def trained(tmp_path):
-    """A run's directory with two checkpoints, and the model of the newer."""
-    experiment = override(experiments.get("quickstart"), SMALL)
-    directory = tmp_path / "run"
+def trained(directory, **changes):
+    """Makes a run's directory with two checkpoints; the model that the newer evaluates."""
+    experiment = override(experiments.get("quickstart"), SMALL | changes)
     record.claim(directory, experiment, {})
     with Checkpoints(directory / "checkpoints", 2) as checkpoints:
         for step in (9, 10):
-            model = drawn(experiment.model, seed=step)
-            checkpoints.save(step, state_of(model, step))
-    return directory, model
+            state = jax.eval_shape(partial(initial_state, experiment))
+            ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), state.replace(key=None))
+            state = ones.replace(step=jnp.int32(step), model=drawn(experiment.model, seed=step), key=KEY)
+            if state.average is not None:
+                state = state.replace(average=drawn(experiment.model, seed=100 + step))
+            checkpoints.save(step, state)
+    return evaluated(experiment, state)
 
 
-def test_a_run_and_its_export(trained, tmp_path):
-    directory, model = trained
-    weights.export(directory, tmp_path / "out")
-    for path in (directory, tmp_path / "out"):
+@pytest.mark.parametrize("changes", [{}, {"optimizer.ema": 0.9}, {"optimizer.name": "schedule_free_adamw"}])
+def test_a_run_and_its_export(changes, tmp_path):
+    model = trained(tmp_path / "run", **changes)
+    weights.export(tmp_path / "run", tmp_path / "out")
+    for path in (tmp_path / "run", tmp_path / "out"):
         loaded = weights.load(path)
         assert loaded.config == model.config
         for name, array in by_path(model).items():
             np.testing.assert_array_equal(by_path(loaded.model)[name], array, err_msg=name)
 
 
-def test_a_run_without_checkpoints_and_one_that_is_damaged(trained):
-    directory, _ = trained
+def test_a_run_without_checkpoints_and_one_that_is_damaged(tmp_path):
+    directory = tmp_path / "run"
+    trained(directory)
     for file in (directory / "checkpoints/10/default").rglob("*"):
         if file.is_file() and "/d/" in str(file):
             file.write_bytes(file.read_bytes()[:10])

@@ -1,0 +1,43 @@
+"""What a run would take of each device's memory."""
+
+import json as json_
+
+from launch.inspect import resolve
+
+MEMORIES = (16, 24, 40, 80, 141)  # GB, of the accelerators that people have
+
+
+def show_plan(name: str, overrides: list[str] | None, devices: int, json: bool) -> None:
+    experiment = resolve(name, overrides)
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", devices)
+    jax.config.update("jax_platforms", "cpu")
+    from research.plan import plan
+
+    planned = plan(experiment, devices)
+    if json:
+        print(
+            json_.dumps(
+                planned._asdict() | {"total": planned.total, "fits": fitting(planned.total)}, indent=2
+            )
+        )
+        return
+    mesh = " × ".join(f"{axis} {size}" for axis, size in planned.mesh.items())
+    print(f"{name} on {devices} devices ({mesh}), {planned.rows} sequences at once on each\n")
+    for label, size in (
+        ("parameters", planned.parameters),
+        ("moments and averages", planned.moments),
+        ("gradients and activations", planned.temporaries),
+        ("total", planned.total),
+    ):
+        print(f"{label:<26} {size / 1e9:10.3f} GB on each")
+    print(f"\n{planned.split} of {planned.large} arrays over 1 MB are split {devices} ways")
+    print(f"largest array put together at once: {planned.gathered / 1e9:.3f} GB")
+    fits = fitting(planned.total)
+    print(f"fits in {', '.join(map(str, fits))} GB" if fits else f"fits in none of {MEMORIES} GB")
+
+
+def fitting(total: int) -> list[int]:
+    """The memories that hold `total` bytes with a tenth to spare."""
+    return [memory for memory in MEMORIES if total <= 0.9 * memory * 1e9]
