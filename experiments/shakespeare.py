@@ -37,8 +37,8 @@ def gpt2_shakespeare_char_cpu() -> Experiment:
     """0.8M parameters on 1 MB of Shakespeare, by the character (nanoGPT's CPU recipe).
 
     2,000 steps of 768 characters, minutes on a laptop. Expected: 1.90 over the whole validation split (the
-    recipe's 1.88 is an estimate from 20 batches); the parameters evaluated are a running average of those that
-    are trained, without which it is 1.91.
+    recipe's 1.88 is an estimate from 20 batches); the parameters evaluated are a running average of those
+    that are trained, without which it is 1.91.
     """
     big = gpt2_shakespeare_char()
     return replace(

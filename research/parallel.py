@@ -62,18 +62,28 @@ def pmap(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) 
     """All devices, one program each: the step adds up over the named axis itself."""
     mesh = mesh_of(declared)
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    here = Mesh(np.asarray(jax.local_devices()), ("data",), axis_types=(AxisType.Auto,))
     mapped = jax.pmap(
         partial(step, axis="data"), axis_name="data", in_axes=(None, 0), out_axes=None, donate_argnums=0
     )
 
     def deal(batch):
-        return jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
+        return jax.tree.map(lambda x: x.reshape(here.size, -1, *x.shape[1:]), batch)
+
+    def step_here(state, batch):
+        """A pmap speaks of its own process's devices, all else of everyone's."""
+        state, batch = (
+            _seen_from(NamedSharding(here, P()), state),
+            _seen_from(NamedSharding(here, P("data")), batch),
+        )
+        state, sums = mapped(state, deal(batch))
+        return _seen_from(whole, state), sums
 
     return Compiled(
         layout=everywhere(whole, abstract),
         rows=rows,
         feed=partial(_feed, rows, declared.accumulate * mesh.size),
-        step=lambda state, batch: mapped(state, deal(batch)),
+        step=step_here if jax.process_count() > 1 else lambda state, batch: mapped(state, deal(batch)),
         evaluate=jax.jit(evaluate, out_shardings=whole),
     )
 
@@ -126,6 +136,19 @@ def _feed(sharding: Sharding, parts: int, batch: Any) -> Any:
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
     return jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), batch)
+
+
+def _seen_from(sharding: NamedSharding, tree: Any) -> Any:
+    """The same buffers as arrays over the devices of `sharding`: of this process, or of all."""
+
+    def seen(x):
+        shards = [shard.data for shard in x.addressable_shards]
+        shape = x.shape
+        if sharding.spec and sharding.spec[0] is not None:
+            shape = (len(shards) * shards[0].shape[0], *shape[1:])
+        return jax.make_array_from_single_device_arrays(shape, sharding, shards)
+
+    return jax.tree.map(seen, tree)
 
 
 def join_processes(coordinator: str | None, count: int | None, index: int | None) -> None:

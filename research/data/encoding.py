@@ -4,8 +4,10 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import NamedTuple
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from research.data.sentences import sentences
@@ -28,9 +30,6 @@ class Piece(NamedTuple):
     opens: bool  # a sentence
 
 
-Encoded = list[tuple[Piece, list[int]]]
-
-
 def pieces(documents: Iterable[Document], by: str | None) -> Iterator[Piece]:
     """Every document cut up, in order: at the ends of sentences, if `by` says how these are found.
 
@@ -38,13 +37,19 @@ def pieces(documents: Iterable[Document], by: str | None) -> Iterator[Piece]:
     those of the whole text.
     """
     for document in documents:
-        cut = [
-            (text, n == 0)
-            for sentence in (sentences(document.text, by) if by else [document.text])
-            for n, text in enumerate(_stretches(sentence))
-        ]
+        texts = sentences(document.text, by) if by else [document.text]
+        cut = [(part, n == 0) for text in texts for n, part in enumerate(_stretches(text))]
+        last = len(cut) - 1
         for n, (text, opens) in enumerate(cut):
-            yield Piece(document, text, n == 0, n == len(cut) - 1, opens)
+            yield Piece(document, text, n == 0, n == last, opens)
+
+
+class Encoded(NamedTuple):
+    """A batch of pieces."""
+
+    pieces: list[Piece]
+    ids: np.ndarray  # int64, of all, one after another
+    ends: np.ndarray  # int64 (pieces,): where in `ids` each ends
 
 
 def encode(pieces: Iterable[Piece], tokenizer: Tokenizer) -> Iterator[Encoded]:
@@ -58,11 +63,14 @@ def encode(pieces: Iterable[Piece], tokenizer: Tokenizer) -> Iterator[Encoded]:
 
     def encoded(batch: list[Piece]) -> Encoded:
         texts = [piece.text for piece in batch]
-        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        return [
-            (piece, encoding.ids + [ending] * (piece.last and ending is not None))
-            for piece, encoding in zip(batch, encodings, strict=True)
-        ]
+        ids = [found.ids for found in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        if ending is not None:
+            for piece, own in zip(batch, ids, strict=True):
+                if piece.last:
+                    own.append(ending)
+        ends = np.cumsum(np.fromiter(map(len, ids), np.int64, len(ids)))
+        count = int(ends[-1]) if len(ends) else 0
+        return Encoded(batch, np.fromiter(chain.from_iterable(ids), np.int64, count), ends)
 
     # The library encodes on every core; a thread keeps them busy while others read and write.
     with ThreadPoolExecutor(1) as worker:
@@ -87,6 +95,9 @@ def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
 
 
 def _stretches(text: str) -> Iterator[str]:
+    if len(text) <= PIECE:
+        yield text
+        return
     begin = 0
     while begin < len(text):
         space = BOUNDARY.search(text, begin + PIECE)

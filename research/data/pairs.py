@@ -15,6 +15,7 @@ import numpy as np
 
 from research.config import Data
 from research.data.draws import below, chance, heads
+from research.data.mapped import mapped
 from research.data.once import make_once
 from research.data.store import Store
 from research.errors import UsageError
@@ -54,7 +55,7 @@ def open_pairs(store: Store, data: Data) -> tuple[np.ndarray, list[int]]:
     facts = FORMAT, data.length, masking.duplicates, f"{masking.short:g}", masking.next
     folder = store.folder / "-".join(map(str, ("pairs", *facts)))
     make_once(folder, partial(_write, store=store, data=data))
-    return np.memmap(folder / "pairs.bin", PAIR, mode="r"), json.loads((folder / "parts.json").read_text())
+    return mapped(folder / "pairs.bin", PAIR), json.loads((folder / "parts.json").read_text())
 
 
 def _write(folder: Path, store: Store, data: Data) -> None:

@@ -10,8 +10,10 @@ ABBREVIATIONS = (
 
 # A newline ends a sentence; so does a stop, closed or not, before what can begin another. An initial's
 # or an abbreviation's stop does not. Google published no splitter: its input has a sentence a line.
-_KEPT = "".join(rf"(?<!\b{word}\.)" for word in ABBREVIATIONS)
-BOUNDARY = re.compile(rf"\s*\n\s*|(?:[!?]|\.{_KEPT}(?<!\b[A-Z]\.))[\"')\]’”]*(?:\s+)(?=[\"'(\[‘“]?[A-Z0-9])")
+# It begins with one class of characters, which `re` looks for four times as fast as for alternatives.
+_END = r"[\"')\]’”]*\s+(?=[\"'(\[‘“]?[A-Z0-9])"
+_ABBREVIATED = "".join(rf"(?<!\b{word}\.)" for word in ABBREVIATIONS)
+BOUNDARY = re.compile(rf"[.!?\n](?:(?<=\n)\s*|(?={_END})(?<!\b[A-Z]\.){_ABBREVIATED}{_END})")
 
 
 def sentences(text: str, by: str) -> Iterator[str]:

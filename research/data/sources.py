@@ -35,22 +35,19 @@ def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Ite
     """Every document of `splits`, once, in a fixed order, without empty ones.
 
     Where `data.split` is "tail", all are of "train": tokens are cut later, not documents.
-    Raises UsageError for a source that cannot be read, and for a split without documents.
+    Raises UsageError for a source that cannot be read, and where there is no document at all.
     """
-    counts = dict.fromkeys(splits, 0)
+    empty = True
     for part, (_, one) in enumerate(parts(data)):
         for split, text in _divided(one, splits):
             cleaned = standardize.STANDARDS[data.standardize](text)
-            if cleaned and split in counts:
-                counts[split] += 1
+            if cleaned and split in splits:
+                empty = False
                 yield Document(part, split, cleaned)
-    if len(splits) > 1 and not any(counts.values()):
-        raise UsageError(f"data.source={data.source}: no document is in it")
-    for split, count in counts.items():
-        if not count and data.split != "tail":
-            verb = {"train": "trains", "validation": "validates"}[split]
-            share = f" with data.holdout={data.holdout:g}" if data.split == "documents" else ""
-            raise UsageError(f"data.source={data.source}: no document {verb}{share}")
+    if empty:
+        missing = "is in it" if len(splits) > 1 else {"train": "trains", "validation": "validates"}[splits[0]]
+        share = f" with data.holdout={data.holdout:g}" if data.split == "documents" else ""
+        raise UsageError(f"data.source={data.source}: no document {missing}{share}")
 
 
 def parts(data: Data) -> list[tuple[float, Data]]:

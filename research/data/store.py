@@ -13,10 +13,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from research.config import Data
+from research.data.mapped import mapped
 from research.data.once import make_once
 from research.data.sources import fingerprint, parts
 from research.data.tokenizer import Marks, entries, load, marks
-from research.data.writing import SPLITS, token_type, write
+from research.data.writing import SPLITS, write
 from research.errors import UsageError
 from research.home import home
 
@@ -57,15 +58,15 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
     entries than `vocabulary`; EnvironmentFault for a full disk.
     """
     tokenizer = load(data)
-    if entries(tokenizer) > vocabulary:
-        raise UsageError(
-            f"model.vocabulary={vocabulary}: the tokenizer {data.tokenizer} has {entries(tokenizer)} entries"
-        )
-    folder = home() / "stores" / _name(data, tokenizer)
-    make = partial(_make, data=data, tokenizer=tokenizer, report=report)
+    size, known = entries(tokenizer), marks(tokenizer)
+    if size > vocabulary:
+        raise UsageError(f"model.vocabulary={vocabulary}: the tokenizer {data.tokenizer} has {size} entries")
+    by = data.sentences if known else None
+    folder = home() / "stores" / _name(data, tokenizer, by)
+    make = partial(_make, data=data, tokenizer=tokenizer, entries=size, by=by, report=report)
     speed = make_once(folder, make, resumable=True)
     shares = tuple(share for share, _ in parts(data))
-    opened = (open_store(folder / split)._replace(marks=marks(tokenizer), shares=shares) for split in SPLITS)
+    opened = (open_store(folder / split)._replace(marks=known, shares=shares) for split in SPLITS)
     corpus = Corpus(tokenizer, *opened)
     report(_summary(folder, corpus, speed))
     return corpus
@@ -74,22 +75,30 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
 def open_store(folder: Path) -> Store:
     """A split as `prepare` has written it."""
     facts = json.loads((folder / "store.json").read_text())
-    tokens = np.memmap(folder / "tokens.bin", facts.pop("dtype"), mode="r")
-    starts = np.memmap(folder / "starts.bin", "<i8", mode="r")
+    tokens = mapped(folder / "tokens.bin", facts.pop("dtype"))
+    starts = mapped(folder / "starts.bin", "<i8")
     sentences = folder / "sentences.bin"
     facts["parts"] = tuple(facts["parts"])
     return Store(
         tokens,
         starts,
-        sentences=np.memmap(sentences, "<i8", mode="r") if sentences.exists() else None,
+        sentences=mapped(sentences, "<i8") if sentences.exists() else None,
         folder=folder,
         **facts,
     )
 
 
-def _make(folder: Path, data: Data, tokenizer: Tokenizer, report: Callable[[str], None]) -> float:
-    speed = write(folder, data, tokenizer, report)
-    note, dtype = folder / "progress.json", token_type(tokenizer)
+def _make(
+    folder: Path,
+    data: Data,
+    tokenizer: Tokenizer,
+    entries: int,
+    by: str | None,
+    report: Callable[[str], None],
+) -> float:
+    dtype = np.dtype("<u2" if entries <= 1 << 16 else "<u4")
+    speed = write(folder, data, tokenizer, by, dtype, report)
+    note = folder / "progress.json"
     done = json.loads(note.read_text())
     if data.split == "tail":
         note.unlink()  # what follows cannot be done twice, so that a kill begins anew
@@ -98,7 +107,7 @@ def _make(folder: Path, data: Data, tokenizer: Tokenizer, report: Callable[[str]
         done["parts"]["validation"] = [0]
     for split in SPLITS:
         begins = _begins(done["parts"][split], done["counts"][split])
-        _measure(folder / split, done["bytes"][split], begins, entries(tokenizer), dtype)
+        _measure(folder / split, done["bytes"][split], begins, entries, dtype)
     note.unlink(missing_ok=True)
     return speed
 
@@ -151,8 +160,7 @@ def _measure(folder: Path, size: int, parts: list[int], entries: int, dtype: np.
     (folder / "store.json").write_text(json.dumps(facts, indent=1))
 
 
-def _name(data: Data, tokenizer: Tokenizer) -> str:
-    by = data.sentences if marks(tokenizer) else None
+def _name(data: Data, tokenizer: Tokenizer, by: str | None) -> str:
     key = f"{FORMAT} {fingerprint(data)} {by} {tokenizer.to_str()}"
     readable = re.sub(r"\W+", "-", f"{data.source}-{data.tokenizer}")[-60:].strip("-")
     return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"

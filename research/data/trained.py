@@ -69,7 +69,7 @@ def word_pieces(data: Data, size: int) -> Tokenizer:
     for text in _learnt_from(data):
         counts.update(blank.normalizer.normalize_str(text))
     frequent = sorted(set(counts) - set(string.whitespace), key=lambda c: (-counts[c], c))
-    alphabet = sorted(frequent[: min(1_000, size // 8)])
+    alphabet = sorted(frequent[: min(1_000, size // 4)])
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         # Left to itself, the library numbers the inner characters by chance.
@@ -83,7 +83,7 @@ def word_pieces(data: Data, size: int) -> Tokenizer:
 
 
 SCHEMES = {"char": characters, "bpe": byte_pairs, "wordpiece": word_pieces}
-LEAST = {"bpe": len(pre_tokenizers.ByteLevel.alphabet()) + 1, "wordpiece": 100}
+LEAST = {"bpe": len(pre_tokenizers.ByteLevel.alphabet()) + 1, "wordpiece": 32}
 
 
 def _train(tokenizer: Tokenizer, trainer: trainers.Trainer, data: Data, size: int) -> Tokenizer:

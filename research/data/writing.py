@@ -17,7 +17,6 @@ from tokenizers import Tokenizer
 from research.config import Data
 from research.data.encoding import Encoded, encode, pieces
 from research.data.sources import parts, read
-from research.data.tokenizer import entries, marks
 
 SAVE_EVERY = 5.0  # seconds of work that a kill can cost
 TELL_EVERY = 15.0  # seconds between lines
@@ -25,14 +24,19 @@ TELL_EVERY = 15.0  # seconds between lines
 SPLITS = ("train", "validation")
 
 
-def write(folder: Path, data: Data, tokenizer: Tokenizer, report: Callable[[str], None]) -> float:
-    """Every document's tokens, by split, with where documents and sentences begin; returns MB/s.
+def write(
+    folder: Path,
+    data: Data,
+    tokenizer: Tokenizer,
+    by: str | None,
+    dtype: np.dtype,
+    report: Callable[[str], None],
+) -> float:
+    """Every document's tokens, by split, with where documents begin, and sentences, found `by`; returns MB/s.
 
-    FOLDER/SPLIT has tokens.bin and, int64, starts.bin and sentences.bin (for BERT's tokenizers).
-    `progress.json` beside them tells the bytes of text and the first token of each part, by split.
+    FOLDER/SPLIT has tokens.bin and, int64, starts.bin and sentences.bin. `progress.json` beside them tells
+    the bytes of text and the first token of each part, by split.
     """
-    by = data.sentences if marks(tokenizer) else None
-    dtype = token_type(tokenizer)
     note = folder / "progress.json"
     done = json.loads(note.read_text()) if note.exists() else _nothing(len(parts(data)))
     begun = saved = told = time.monotonic()
@@ -55,10 +59,6 @@ def write(folder: Path, data: Data, tokenizer: Tokenizer, report: Callable[[str]
                 told = now
         _save(note, files, done)
     return (sum(done["bytes"].values()) - before) / 1e6 / (time.monotonic() - begun)
-
-
-def token_type(tokenizer: Tokenizer) -> np.dtype:
-    return np.dtype("<u2" if entries(tokenizer) <= 1 << 16 else "<u4")
 
 
 def _nothing(parts: int) -> dict:
@@ -86,26 +86,25 @@ def _open(stack: ExitStack, folder: Path, sizes: dict[str, int], by: str | None)
 
 
 def _append(files: dict, done: dict, batch: Encoded, dtype: np.dtype) -> None:
-    ids, starts, opens = ({split: [] for split in SPLITS} for _ in range(3))
-    counts = done["counts"]
-    for piece, tokens in batch:
-        part, split, _ = piece.document
-        if piece.first:
-            starts[split].append(counts[split])
-            done["documents"] += 1
-            if done["parts"][split][part] is None:
-                done["parts"][split][part] = counts[split]
-        if piece.opens and tokens:
-            opens[split].append(counts[split])
-        ids[split] += tokens
-        counts[split] += len(tokens)
-        done["bytes"][split] += len(piece.text.encode())
-    done["pieces"] += len(batch)
+    counts = np.diff(batch.ends, prepend=0)
+    validates = np.array([piece.document.split == "validation" for piece in batch.pieces], bool)
+    first = np.array([piece.first for piece in batch.pieces], bool)
+    opens = np.array([piece.opens for piece in batch.pieces], bool) & (counts > 0)
     for split in SPLITS:
-        files[f"{split}/tokens"].write(np.array(ids[split], dtype).tobytes())
-        files[f"{split}/starts"].write(np.array(starts[split], "<i8").tobytes())
+        here = validates == (split == "validation")
+        begins = done["counts"][split] + np.cumsum(counts[here]) - counts[here]
+        files[f"{split}/tokens"].write(batch.ids[np.repeat(here, counts)].astype(dtype).tobytes())
+        files[f"{split}/starts"].write(begins[first[here]].astype("<i8").tobytes())
         if f"{split}/sentences" in files:
-            files[f"{split}/sentences"].write(np.array(opens[split], "<i8").tobytes())
+            files[f"{split}/sentences"].write(begins[opens[here]].astype("<i8").tobytes())
+        chosen = [batch.pieces[n] for n in np.flatnonzero(here & first)]
+        done["bytes"][split] += sum(len(piece.document.text.encode()) for piece in chosen)
+        for piece, begin in zip(chosen, begins[first[here]].tolist(), strict=True):
+            if done["parts"][split][piece.document.part] is None:
+                done["parts"][split][piece.document.part] = begin
+        done["counts"][split] += int(counts[here].sum())
+    done["pieces"] += len(batch.pieces)
+    done["documents"] += int(first.sum())
 
 
 def _save(note: Path, files: dict, done: dict) -> None:

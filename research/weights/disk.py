@@ -36,11 +36,14 @@ def unwritten(directory: Path) -> None:
         raise UsageError(f"{directory}: exists; nothing is written over, choose another")
 
 
-def json_in(path: Path) -> Any:
-    """Raises UsageError where there is no file, or no JSON in it."""
+def json_in(path: Path, kind: type) -> Any:
+    """The JSON object (dict) or array (list) in a file; raises UsageError where there is none."""
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UsageError(f"{path}: not JSON that can be read: {error}") from None
+    if not isinstance(content, kind):
+        raise UsageError(f"{path}: expected a JSON {'object' if kind is dict else 'array'}")
+    return content

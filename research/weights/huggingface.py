@@ -41,7 +41,7 @@ TIED = {
 
 def read(directory: Path) -> Weights:
     """Raises UsageError for what is missing, damaged, of another shape or not built here."""
-    config = to_model(json_in(directory / CONFIG), directory / CONFIG)
+    config = to_model(json_in(directory / CONFIG, dict), directory / CONFIG)
     prefix = DIALECTS[config.family].prefix
     tensors = {
         _without(name, prefix): tensor
@@ -64,13 +64,9 @@ def write(directory: Path, config: Model, arrays: Mapping[str, NDArray], tokeniz
     `arrays` is without are left out. Raises UsageError where the directory is there, or for a model that
     Transformers has no name for.
     """
-    needed = shapes(dataclasses.replace(config, bias=True))
-    biases = {
-        path: np.broadcast_to(np.float32(0), shape)
-        for path, shape in needed.items()
-        if path not in shapes(config)
-    }
-    arrays = biases | arrays
+    needed, ours = shapes(dataclasses.replace(config, bias=True)), shapes(config)
+    zeros = {path: np.broadcast_to(np.float32(0), needed[path]) for path in needed if path not in ours}
+    arrays = zeros | arrays
     described = to_config(config, tokenizer, complete=needed.keys() <= arrays.keys())
     prefix = DIALECTS[config.family].prefix
     tensors = {
@@ -102,7 +98,7 @@ def _tensors(directory: Path) -> Arrays:
     if (directory / WHOLE).exists():
         return _load(directory / WHOLE)
     if (directory / INDEX).exists():
-        where = json_in(directory / INDEX).get("weight_map")
+        where = json_in(directory / INDEX, dict).get("weight_map")
         if not isinstance(where, dict) or not where:
             raise UsageError(f"{directory / INDEX}: has no weight_map")
         tensors = {}

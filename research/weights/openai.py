@@ -47,7 +47,7 @@ def read(directory: Path) -> Weights:
 
 def _arrays(directory: Path) -> list[NDArray]:
     """The release's arrays in its order, a table of both tokens and positions taken apart."""
-    shapes = json_in(directory / SHAPES)
+    shapes = json_in(directory / SHAPES, list)
     try:
         sizes = [math.prod(shape) for shape in shapes]
         joint = len(shapes[1]) != 2

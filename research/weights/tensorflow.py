@@ -54,7 +54,7 @@ def read(directory: Path) -> Weights:
 def from_variables(directory: Path, described: str, variables: Arrays) -> Weights:
     """The release that the file `described` tells of, from its variables by name, which are used up."""
     release = RELEASES[described]
-    config = to_model(release.config(json_in(directory / described)), directory / described)
+    config = to_model(release.config(json_in(directory / described, dict)), directory / described)
     tensors = {
         name.removeprefix(release.prefix): array
         for name, array in variables.items()

@@ -22,6 +22,8 @@ import numpy as np
 
 from research.config import Data, Experiment, Masking, Model, Objective, Optimizer, Run, Schedule
 from research.data.batches import stream, train_batches
+from research.data.mapped import mapped
+from research.data.sources import documents
 from research.data.store import Store, prepare
 from research.data.tokenizer import load, marks
 
@@ -88,7 +90,7 @@ def prepared(tokenizer: str, source: str) -> list[tuple]:
         begun = time.perf_counter()
         corpus = prepare(replace(config.data, holdout=holdout), 50_257, lambda line: None)
         ours = time.perf_counter() - begun
-        texts = [json.loads(line)["text"] for line in open(source.removeprefix("files:"))]
+        texts = list(documents(config.data, "all"))
         reference = load(config.data)
         begun = time.perf_counter()
         reference.encode_batch(texts, add_special_tokens=False)
@@ -123,14 +125,14 @@ def synthetic(tokenizer: str, folder: Path) -> list[tuple]:
     rows = []
     with (folder / "tokens.bin").open("wb") as file:
         file.truncate(SPARSE * 2)
-    tokens = np.memmap(folder / "tokens.bin", np.uint16, mode="r")
-    starts = np.arange(0, SPARSE, 1_000)
+    tokens = mapped(folder / "tokens.bin", np.uint16)
+    starts = np.arange(0, SPARSE, 10_000)
     for name in ("gpt2", tokenizer):
         config = declared(name, "files:none")
         store = Store(tokens, starts, SPARSE, 0.0, "")
         if name == tokenizer:
             vocabulary = marks(load(config.data))
-            store = store._replace(sentences=np.arange(0, SPARSE, 25), marks=vocabulary, folder=folder)
+            store = store._replace(sentences=np.arange(0, SPARSE, 1_000), marks=vocabulary, folder=folder)
         begun = time.perf_counter()
         batches = train_batches(config, store)
         indexed = time.perf_counter() - begun

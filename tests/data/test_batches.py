@@ -170,3 +170,39 @@ def test_bad_declarations_are_named():
     for batches in (train_batches, validation_batches):
         with pytest.raises(UsageError, match=r"data\.batch=8: expected a multiple of 3 processes"):
             batches(declared(), counting(1000), process_count=3)
+
+
+def mixed(shares=(0.75, 0.25)):
+    """Two sources: tokens from 0 to 499, and from 500."""
+    return counting(1000)._replace(parts=(0, 500), shares=shares)
+
+
+@pytest.mark.parametrize("order", ["shuffled", "random"])
+def test_a_mixture_keeps_its_shares(order):
+    batches = train_batches(declared(order=order), mixed())
+    starts = np.concatenate([batches[step]["tokens"][:, 0] for step in range(400)])
+    share = (starts < 500).mean()
+    assert share == 0.75 if order == "shuffled" else abs(share - 0.75) < 4 * np.sqrt(0.75 * 0.25 / 3200)
+
+
+def test_a_mixtures_sources_have_epochs_of_their_own():
+    batches = train_batches(declared(batch=4), mixed())
+    starts = np.concatenate([batches[step]["tokens"][:, 0] for step in range(62 * 4)])
+    for own in (starts[starts < 500], starts[starts >= 500]):
+        windows = len(np.unique(own))
+        assert windows == (61 if own[0] >= 500 else 63)
+        for epoch in range(len(own) // windows):
+            assert len(np.unique(own[epoch * windows : (epoch + 1) * windows])) == windows
+
+
+@pytest.mark.parametrize("order", ["shuffled", "random"])
+def test_processes_share_a_mixture(order):
+    config, store = declared(order=order), mixed()
+    parts = [train_batches(config, store, process_index=n, process_count=4)[7] for n in range(4)]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    assert equal(joined, train_batches(config, store)[7])
+
+
+def test_a_source_without_a_window_is_named():
+    with pytest.raises(UsageError, match=r"a source's training split has 3 tokens; expected 9 or more"):
+        train_batches(declared(), counting(100)._replace(parts=(0, 97), shares=(0.5, 0.5)))

@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 
 from research.config import Data
 from research.data import datasets
-from research.data.sources import documents, fingerprint
+from research.data.sources import documents, fingerprint, parts, read
 from research.errors import EnvironmentFault, UsageError
 
 
@@ -81,6 +81,10 @@ def test_the_fingerprint_knows_what_changes_documents(corpus):
         ("a.jsonl.gz", b"no gzip", r"a\.jsonl\.gz:1: damaged gzip file: .*"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 9999)[:-9], r"a\.jsonl\.gz:\d+: damaged gzip .*"),
         ("a.csv", b"x", r"a\.csv: expected a file that ends in \.txt, \.jsonl, \.jsonl\.gz"),
+        ("a.tsv", b"label\tbody\n1\tx\n", r"a\.tsv:1: no column 'text' \(data\.field\)"),
+        ("a.tsv", b"label\ttext\n1\tx\n2\n", r"a\.tsv:3: no column text \(data\.field\); it has 1"),
+        ("a.tsv", b"text\n\xff\n", r"a\.tsv:2: byte 0xff is not UTF-8"),
+        ("a.parquet", b"no parquet", r"a\.parquet: no Parquet file that can be read: .*"),
     ],
 )
 def test_bad_files_are_named_by_line(tmp_path, name, content, message):
@@ -211,3 +215,74 @@ def test_no_network_is_one_line(monkeypatch, tmp_path):
     ) as e:
         list(documents(data("tfds:lm1b"), "train"))
     assert "\n" not in str(e.value)
+
+
+def test_a_column_of_a_table(tmp_path):
+    (tmp_path / "a.tsv").write_text('label\ttext\n1\t"Quotes" stay\n0\tso\n')
+    assert list(documents(data(f"files:{tmp_path}/a.tsv"), "all")) == ['"Quotes" stay', "so"]
+    assert list(documents(data(f"files:{tmp_path}/a.tsv", field="label"), "all")) == ["1", "0"]
+    assert list(documents(data(f"files:{tmp_path}/a.tsv", field="1"), "all")) == [
+        "text",
+        '"Quotes" stay',
+        "so",
+    ]
+
+
+def test_glue_files(shared_data):
+    sentences = list(documents(data(f"files:{shared_data}/glue/CoLA/in_domain_train.tsv", field="3"), "all"))
+    assert len(sentences) == 8551  # its paper's number
+    pairs = documents(data(f"files:{shared_data}/glue/RTE/train.tsv", field="sentence1"), "all")
+    assert len(list(pairs)) == 2490
+
+
+def test_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    texts = [f"text {n} — é" for n in range(3000)]
+    parquet.write_table(pyarrow.table({"n": range(3000), "text": texts}), tmp_path / "a.parquet")
+    assert list(documents(data(f"files:{tmp_path}/*.parquet"), "all")) == texts
+    with pytest.raises(UsageError, match=r"no column 'txt' \(data\.field\); did you mean text\?"):
+        list(documents(data(f"files:{tmp_path}/*.parquet", field="txt"), "all"))
+    with pytest.raises(UsageError, match=r"row 1: column 'n' is not a text but 0"):
+        list(documents(data(f"files:{tmp_path}/*.parquet", field="n"), "all"))
+
+
+def test_paragraphs(tmp_path):
+    (tmp_path / "a.txt").write_text("\none\nline\n\n \ntwo\n\nthree\n")
+    source = f"files:{tmp_path}/a.txt"
+    assert list(documents(data(source, documents="paragraphs"), "all")) == ["one\nline", "two", "three"]
+    assert len(list(documents(data(source), "all"))) == 1
+    assert fingerprint(data(source)) != fingerprint(data(source, documents="paragraphs"))
+
+
+def test_a_mixture_is_all_of_its_sources(corpus):
+    folder, texts = corpus
+    mixture = data(
+        f"3*files:{folder}/a/*.txt + 1*files:{folder}/b.jsonl+.5*files:{folder}/c.jsonl.gz", holdout=0.2
+    )
+    assert sorted(documents(mixture, "all")) == sorted(texts)
+    assert [(round(share, 4), one.source.rpartition("/")[2]) for share, one in parts(mixture)] == [
+        (0.6667, "*.txt"), (0.2222, "b.jsonl"), (0.1111, "c.jsonl.gz"),
+    ]  # fmt: skip
+    assert [document.part for document in read(mixture)] == sorted(
+        document.part for document in read(mixture)
+    )
+    train, validation = list(documents(mixture, "train")), list(documents(mixture, "validation"))
+    assert sorted(train + validation) == sorted(texts) and not set(train) & set(validation)
+    other = data(mixture.source.replace("3*", "9*"), holdout=0.2)
+    assert fingerprint(mixture) == fingerprint(other)  # weights choose among examples, not documents
+    plus = parts(data("tfds:tiny_shakespeare:train+validation"))
+    assert [one.source for _, one in plus] == ["tfds:tiny_shakespeare:train+validation"]
+
+
+@pytest.mark.parametrize("source", ["0.5*files:a+files:b", "0*files:a+1*files:b", "files:a+0.5*files:b"])
+def test_a_mixture_needs_weights(source):
+    with pytest.raises(
+        UsageError, match=r"expected a mixture 0\.7\*SOURCE\+0\.3\*SOURCE|no such file|no folder"
+    ):
+        list(documents(data(source), "all"))
+
+
+def test_a_mixture_has_no_tail():
+    with pytest.raises(UsageError, match=r"data\.split=tail: a mixture has no tail"):
+        list(documents(data("1*files:a+1*files:b", split="tail"), "all"))

@@ -99,11 +99,12 @@ def test_long_documents_are_tokenized_as_if_whole(shared_data, monkeypatch):
     monkeypatch.setattr(encoding, "PIECE", 1000)
     monkeypatch.setattr(encoding, "BATCH", 5000)
     documents = [Document(0, "train", text) for text in texts]
-    pieces = list(chain(*encoding.encode(encoding.pieces(documents, None), gpt2)))
+    batches = list(encoding.encode(encoding.pieces(documents, None), gpt2))
+    pieces = [piece for batch in batches for piece in batch.pieces]
     assert len(pieces) > 300
     whole = [[*gpt2.encode(text).ids, 50_256] for text in texts]
-    assert list(chain(*(ids for _, ids in pieces))) == list(chain(*whole))
-    assert sum(piece.first for piece, _ in pieces) == sum(piece.last for piece, _ in pieces) == 3
+    assert list(chain(*(batch.ids.tolist() for batch in batches))) == list(chain(*whole))
+    assert sum(piece.first for piece in pieces) == sum(piece.last for piece in pieces) == 3
 
 
 def test_large_vocabularies_take_four_bytes(tmp_path):
@@ -203,3 +204,55 @@ def test_a_home_that_cannot_be_written(verses, tmp_path, monkeypatch):
         EnvironmentFault, match=r"file/home/.*: Not a directory; .*set LINEAGE_HOME elsewhere"
     ):
         quietly(verses)
+
+
+SLOWLY = """
+from research.data import encoding, writing
+encoding.BATCH, writing.SAVE_EVERY = 2000, 0.0
+save, count = writing._save, 0
+def saving(*arguments):
+    global count
+    count += 1
+    for when in (False, True):
+        if ({nth}, {after}) == (count, when):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if not when:
+            save(*arguments)
+writing._save = saving
+"""
+
+
+@pytest.mark.parametrize("tokenizer", ["bpe:300", "wordpiece:40"])
+def test_a_preparation_goes_on_where_it_was_killed(verses, home, tokenizer):
+    """Killed before and after notes until it is done: the same bytes as in one go."""
+    declared = Data(**vars(verses) | {"tokenizer": tokenizer})
+    load(declared)
+    for nth, after in ((1, False), (2, True), (2, False), (1, True)):
+        process = child(declared, SLOWLY.format(nth=nth, after=after))
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+    lines = []
+    resumed = prepare(declared, 300, lines.append)
+    assert lines[0].startswith("continuing after 0.0 MB")
+    (folder,) = home.glob("stores/[!.]*")
+    folder.rename(home / "resumed")
+    whole = quietly(declared)
+    for a, b in ((resumed.train, whole.train), (resumed.validation, whole.validation)):
+        assert a.sha256 == b.sha256 and a.bytes == b.bytes and a.unigram_entropy == b.unigram_entropy
+        assert np.array_equal(a.starts, b.starts)
+        assert (a.sentences is None) == (tokenizer == "bpe:300")
+        assert a.sentences is None or np.array_equal(a.sentences, b.sentences)
+
+
+def test_a_mixtures_parts_are_where_its_sources_begin(tmp_path):
+    for name, count in (("a", 30), ("b", 20)):
+        texts = [json.dumps({"text": f"{name} {n} " * 9}) for n in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(texts))
+    declared = data(f"2*files:{tmp_path}/a.jsonl+1*files:{tmp_path}/b.jsonl", "bpe:260", holdout=0.2)
+    corpus = quietly(declared)
+    for store in (corpus.train, corpus.validation):
+        first, second = store.parts
+        assert first == 0 and second in store.starts
+        assert corpus.tokenizer.decode(store.tokens[second : second + 1].tolist()).startswith("b")
+        assert "b" not in corpus.tokenizer.decode(store.tokens[:second].tolist())
+        assert store.shares == (2 / 3, 1 / 3)

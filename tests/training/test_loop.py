@@ -5,32 +5,17 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from research import parallel
 from research.errors import UsageError
-from research.training.checkpoint import Checkpoints, by_path
 from research.training.loop import train
 from research.training.progress import Lines
 from research.training.record import experiment_of
-from research.training.state import initial_state
-from tests.training.tiny import assignments, quickstart, timeless
-
-
-def final_arrays(experiment, directory: Path) -> dict[str, np.ndarray]:
-    """Every array of the last checkpoint, keys as their data."""
-    abstract = jax.eval_shape(partial(initial_state, experiment))
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    with Checkpoints(directory / "checkpoints", 2) as checkpoints:
-        assert checkpoints.latest() == experiment.run.steps
-        state = checkpoints.restore(experiment.run.steps, abstract, parallel.everywhere(device, abstract))
-    state = state.replace(key=jax.random.key_data(state.key))
-    return {name: np.asarray(leaf) for name, leaf in by_path(state).items()}
+from tests.training.tiny import assignments, final_arrays, quickstart, timeless
 
 
 def assert_same_run(experiment, one: Path, other: Path):

@@ -1,10 +1,17 @@
 """Real experiments, shrunk until a test can afford them."""
 
 import json
+from functools import partial
 from pathlib import Path
 
+import jax
+import numpy as np
+
 import experiments
+from research import parallel
 from research.config import Experiment, override
+from research.training.checkpoint import Checkpoints, by_path
+from research.training.state import initial_state
 
 SMALL = {
     "model.width": 16,
@@ -48,3 +55,14 @@ def timeless(directory: Path) -> list[dict]:
     """The rows of metrics.jsonl without what a clock decides."""
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+def final_arrays(experiment, directory: Path) -> dict[str, np.ndarray]:
+    """Every array of the last checkpoint, keys as their data."""
+    abstract = jax.eval_shape(partial(initial_state, experiment))
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with Checkpoints(directory / "checkpoints", 2) as checkpoints:
+        assert checkpoints.latest() == experiment.run.steps
+        state = checkpoints.restore(experiment.run.steps, abstract, parallel.everywhere(device, abstract))
+    state = state.replace(key=jax.random.key_data(state.key))
+    return {name: np.asarray(leaf) for name, leaf in by_path(state).items()}

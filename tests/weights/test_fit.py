@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +16,8 @@ from research.training import record
 from research.training.checkpoint import Checkpoints, by_path
 from research.training.state import evaluated, initial_state
 from tests.drawn import drawn
+from tests.weights.directory import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 KEY = jax.random.key(0)
 SMALL = {"model.width": 16, "model.depth": 2, "model.heads": 2, "model.vocabulary": 300}
 

@@ -1,0 +1,64 @@
+"""Several real processes, talking through gloo, end like one."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.training.tiny import assignments, final_arrays, quickstart, timeless
+
+DEVICES = 4
+
+
+def launch(experiment, directory, processes: int) -> None:
+    """Trains over `processes` processes of equally many of the four devices."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(DEVICES // processes)}
+    command = [sys.executable, "-m", "launch", "train", "quickstart", *assignments(experiment)]
+    command += ["--dir", str(directory)]
+    if processes > 1:
+        command += ["--coordinator", coordinator, "--processes", str(processes)]
+    started = [
+        subprocess.Popen(
+            command if processes == 1 else [*command, "--process", str(index)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in range(processes)
+    ]
+    outputs = [process.communicate(timeout=400)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * processes, outputs
+    assert "validation loss" in outputs[0] and not any("validation loss" in text for text in outputs[1:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "declared",
+    [{"compile": "pmap"}, {"compile": "sharded"}, {"compile": "sharded", "data": 1, "fsdp": 4}],
+    ids=lambda declared: "-".join(map(str, declared.values())),
+)
+def test_two_and_four_processes_end_like_one(tmp_path, declared):
+    declared = {f"parallel__{name}": value for name, value in declared.items()}
+    experiment = quickstart(
+        tmp_path / "corpus.txt", model__dropout=0.0, optimizer__rate__peak=1e-3, **declared
+    )
+    launch(experiment, tmp_path / "1", 1)
+    rows, arrays = timeless(tmp_path / "1"), final_arrays(experiment, tmp_path / "1")
+    for processes in (2, 4):
+        directory = tmp_path / str(processes)
+        launch(experiment, directory, processes)
+        theirs = timeless(directory)
+        assert [(row["step"], row["split"]) for row in theirs] == [
+            (row["step"], row["split"]) for row in rows
+        ]
+        np.testing.assert_allclose([row["loss"] for row in theirs], [row["loss"] for row in rows], rtol=1e-5)
+        for name, array in final_arrays(experiment, directory).items():
+            if name.startswith("model/") and not name.endswith("qkv/bias"):  # whose part is rounding
+                assert np.linalg.norm(array - arrays[name]) <= 1e-4 * np.linalg.norm(arrays[name]), name

@@ -1,0 +1,104 @@
+"""Directories that we write."""
+
+import json
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from launch.weights import export_weights, import_weights
+from research import weights
+from research.config import Model
+from research.errors import EnvironmentFault, UsageError
+from research.training.checkpoint import by_path
+from research.weights import huggingface
+from tests.drawn import drawn
+
+CONFIGS = [
+    Model(family="gpt1", vocabulary=31, context=9, width=12, depth=3, heads=2, norm="post", dropout=0.1),
+    Model(family="gpt2", vocabulary=31, context=9, width=12, depth=1, heads=3, activation="gelu_erf"),
+    Model(
+        family="bert", vocabulary=31, context=9, width=12, depth=2, heads=4, norm="post", norm_epsilon=1e-12
+    ),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.family)
+def test_export_then_import_is_the_identity(config, tmp_path):
+    model = drawn(config)
+    tokenizer = Tokenizer(WordLevel({"a": 0, "b": 1, "<|endoftext|>": 2, "[PAD]": 3}, unk_token="a"))
+    huggingface.write(tmp_path / "one", config, by_path(model), tokenizer)
+    weights.export(tmp_path / "one", tmp_path / "two")
+    for directory in (tmp_path / "one", tmp_path / "two"):
+        loaded = weights.load(directory)
+        assert loaded.config == config
+        assert loaded.tokenizer.to_str() == tokenizer.to_str()
+        assert not loaded.report.missing and not loaded.report.unused
+        for path, array in by_path(model).items():
+            assert np.asarray(array).tobytes() == np.asarray(by_path(loaded.model)[path]).tobytes(), path
+    described = json.loads((tmp_path / "two/config.json").read_text())
+    assert (described["eos_token_id"], described["pad_token_id"]) == (2, 3)
+    assert (tmp_path / "two/model.safetensors").read_bytes() == (
+        tmp_path / "one/model.safetensors"
+    ).read_bytes()
+
+
+def test_a_model_without_biases_is_exported_with_zeros(tmp_path):
+    config = Model(family="gpt2", vocabulary=31, context=9, width=12, depth=2, heads=3, bias=False)
+    model = drawn(config)
+    huggingface.write(tmp_path / "out", config, by_path(model), None)
+    loaded = weights.load(tmp_path / "out")
+    assert loaded.config.bias and not np.asarray(loaded.model.norm.bias[...]).any()
+    tokens = np.arange(9)[None]
+    np.testing.assert_allclose(loaded.model(tokens), model(tokens), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"family": "gpt1", "norm": "pre"}, "model.norm=pre: Transformers' openai-gpt has only post"),
+        ({"family": "gpt1", "norm": "post", "activation": "gelu_erf"}, "openai-gpt has only gelu_tanh"),
+    ],
+)
+def test_what_transformers_has_no_name_for(change, told, tmp_path):
+    config = Model(**{"vocabulary": 31, "context": 9, "width": 12, "depth": 1, "heads": 3} | change)
+    arrays = by_path(drawn(config))
+    with pytest.raises(UsageError, match=told):
+        huggingface.write(tmp_path / "out", config, arrays, None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_written_over(tmp_path, directory):
+    source, target = directory("gpt2").path, tmp_path / "out"
+    target.mkdir()
+    weights.export(source, target)  # an empty directory may be filled
+    kept = (target / "model.safetensors").stat().st_mtime_ns
+    with pytest.raises(UsageError, match="exists; nothing is written over"):
+        weights.export(source, target)
+    assert (target / "model.safetensors").stat().st_mtime_ns == kept
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="exists"):
+        weights.export(source, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_fault_while_writing_leaves_nothing(tmp_path, directory, monkeypatch):
+    source = directory("gpt2").path
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(huggingface, "save_file", full)
+    with pytest.raises(EnvironmentFault, match="out: cannot be written: No space left"):
+        weights.export(source, tmp_path / "deep/out")
+    assert not list((tmp_path / "deep").iterdir())
+
+
+def test_commands_print_one_table(tmp_path, directory, capsys):
+    import_weights("huggingface", directory("gpt2").path, tmp_path / "one")
+    export_weights(tmp_path / "one", tmp_path / "two")
+    *rows, told, where = capsys.readouterr().out.splitlines()[-18:]
+    assert len(rows) == 16 and all(row.startswith("found  ") for row in rows)
+    assert told.startswith("16 parameters found (16,660 numbers), 0 missing")
+    assert where == f"weights   {tmp_path / 'two'}"
