@@ -5,7 +5,7 @@ import re
 import sys
 from xml.etree import ElementTree
 
-ACCEPTED = [r"tensorflow is not installed", r"no GPU"]
+ACCEPTED = [r"needs the extra tf\b"]
 if "LINEAGE_DATA" not in os.environ:
     ACCEPTED.append(r"LINEAGE_DATA is not set")
 

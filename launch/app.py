@@ -105,6 +105,29 @@ def resume(
     return resume_run(directory)
 
 
+@app.command("import")
+def import_(
+    format: Annotated[str, typer.Argument(help="huggingface, openai (GPT-1) or tensorflow (GPT-2, BERT).")],
+    source: Annotated[Path, typer.Argument(help="What was published.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="To be made.")],
+):
+    """Bring weights in, as a directory that start.weights and export take."""
+    from launch.weights import import_weights
+
+    import_weights(format, source, directory)
+
+
+@app.command()
+def export(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A run or weights.")],
+    target: Annotated[Path, typer.Argument(help="To be made: a Hugging Face directory.")],
+):
+    """Write a run's newest weights for Transformers and others."""
+    from launch.weights import export_weights
+
+    export_weights(directory, target)
+
+
 @app.command()
 def plan(
     name: Name,

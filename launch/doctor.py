@@ -9,6 +9,7 @@ from research.home import home
 
 EXTRAS = {
     "tf": ("tensorflow", "data sets whose builders need TensorFlow"),
+    "parity": ("transformers", "the tests against PyTorch"),
     "test": ("pytest", "the tests"),
 }
 

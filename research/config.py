@@ -195,6 +195,13 @@ class Parallel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where the parameters begin, if not at random."""
+
+    weights: str | None = None  # a run's directory, Hugging Face's, OpenAI's GPT-1, a TensorFlow checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """All that decides a run's numbers. Two equal experiments train to equal bits."""
 
@@ -205,6 +212,7 @@ class Experiment:
     optimizer: Optimizer
     run: Run
     parallel: Parallel = field(default_factory=Parallel)
+    start: Start = field(default_factory=Start)
 
     def __post_init__(self):
         if self.data.length > self.model.context:

@@ -14,7 +14,7 @@ from research.data.sentences import sentences
 from research.data.sources import Document
 from research.data.tokenizer import end_of_text
 
-BATCH = 1 << 22  # characters at once, over all cores
+BATCH = 1 << 20  # characters at once, over all cores
 PIECE = 1 << 17  # characters of one document at once; more would cost memory and keep to one core
 
 BOUNDARY = re.compile(r"(?<=\S)(?= \S)")
@@ -72,12 +72,12 @@ def encode(pieces: Iterable[Piece], tokenizer: Tokenizer) -> Iterator[Encoded]:
         count = int(ends[-1]) if len(ends) else 0
         return Encoded(batch, np.fromiter(chain.from_iterable(ids), np.int64, count), ends)
 
-    # The library encodes on every core; a thread keeps them busy while others read and write.
-    with ThreadPoolExecutor(1) as worker:
+    # The library encodes on every core; two threads keep them busy while others read, convert and write.
+    with ThreadPoolExecutor(2) as workers:
         ahead = deque()
         for batch in _batches(pieces):
-            ahead.append(worker.submit(encoded, batch))
-            if len(ahead) > 1:
+            ahead.append(workers.submit(encoded, batch))
+            if len(ahead) > 2:
                 yield ahead.popleft().result()
         for result in ahead:
             yield result.result()

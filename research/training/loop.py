@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 
+from research import weights
 from research.config import Experiment
 from research.data.batches import stream, train_batches, validation_batches
 from research.data.store import Corpus, prepare
@@ -22,7 +23,7 @@ from research.training.interrupt import stop_on_signals
 from research.training.log import Log
 from research.training.metrics import Metrics, Row
 from research.training.progress import progress
-from research.training.state import State, evaluated, initial_state
+from research.training.state import State, evaluated, initial_model, initial_state
 from research.training.step import step_of
 
 SAMPLING = 1  # folded into a state's key for its sample, so that no step's dropout has the same numbers
@@ -56,7 +57,7 @@ def train(experiment: Experiment, directory: Path, report: Callable[[str], None]
         write_whole(directory / "tokenizer.json", corpus.tokenizer.to_str())
 
     with Checkpoints(directory / "checkpoints", run.keep) as checkpoints:
-        state = first_state(experiment, abstract, program.layout, checkpoints)
+        state = first_state(experiment, abstract, program.layout, checkpoints, report)
         step = start = int(state.step)
         if start:
             report(f"continuing from step {start} of {run.steps}")
@@ -118,12 +119,24 @@ def compile_step(experiment: Experiment) -> tuple[State, Compiled]:
     return abstract, compiled(experiment.parallel, step, evaluation, abstract)
 
 
-def first_state(experiment: Experiment, abstract: State, layout: State, checkpoints: Checkpoints) -> State:
-    """The run's newest checkpoint, or else the initial state; on the devices."""
+def first_state(
+    experiment: Experiment,
+    abstract: State,
+    layout: State,
+    checkpoints: Checkpoints,
+    report: Callable[[str], None],
+) -> State:
+    """The run's newest checkpoint, or else `start.weights`, or else what the seed draws; on the devices."""
     step = checkpoints.latest()
-    if step is None:
-        return jax.jit(partial(initial_state, experiment), out_shardings=layout)()
-    return checkpoints.restore(step, abstract, layout)
+    if step is not None:
+        return checkpoints.restore(step, abstract, layout)
+    make = partial(initial_state, experiment)
+    if experiment.start.weights is None:
+        return jax.jit(make, out_shardings=layout)()
+    model = jax.jit(partial(initial_model, experiment))()
+    model, found = weights.start(model, experiment.start.weights)
+    report(str(found))
+    return jax.jit(make, out_shardings=layout)(model)
 
 
 def _fed(program: Compiled, batches, start: int, stop: int) -> Iterator[tuple]:

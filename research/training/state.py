@@ -22,10 +22,14 @@ class State:
     key: Array  # constant; each step folds its own number into it
 
 
-def initial_state(experiment: Experiment) -> State:
-    """The state before the first step, a function of `run.seed`; under `jax.eval_shape`, its shapes."""
-    key_model, key = jax.random.split(jax.random.key(experiment.run.seed))
-    model = models.build(experiment.model, key=key_model)
+def initial_model(experiment: Experiment) -> Any:
+    """The parameters as they are drawn, a function of `run.seed`."""
+    return models.build(experiment.model, key=_keys(experiment)[0])
+
+
+def initial_state(experiment: Experiment, model: Any = None) -> State:
+    """The state before the first step, of `model` or what is drawn; under `jax.eval_shape`, its shapes."""
+    model = initial_model(experiment) if model is None else model
     update = optimizers.optimizer(experiment.optimizer, experiment.run.steps)
     return State(
         step=jnp.int32(0),
@@ -33,8 +37,14 @@ def initial_state(experiment: Experiment) -> State:
         moments=update.init(model),
         average=None if experiment.optimizer.ema is None else jax.tree.map(jnp.copy, model),
         guard=fresh(),
-        key=key,
+        key=_keys(experiment)[1],
     )
+
+
+def _keys(experiment: Experiment) -> tuple[Array, Array]:
+    """For the parameters, and for all steps."""
+    model, steps = jax.random.split(jax.random.key(experiment.run.seed))
+    return model, steps
 
 
 def evaluated(experiment: Experiment, state: State) -> Any:

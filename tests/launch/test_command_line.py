@@ -70,7 +70,6 @@ def test_params_add_up(lineage):
             "no such file",
         ),
         (["train", "quickstart", "data.source=nonsense", "--dir", "D"], "tfds:NAME"),
-        (["train", "gpt2_small", "--dir", "D"], "data.tokenizer=gpt2"),
         (["batch", "quickstart", "--step", "100000"], "run.steps - 1"),
         (["resume", "."], "experiment.json"),
         (["show", "quickstart", "--jsn"], "--jsn"),

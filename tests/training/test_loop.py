@@ -11,6 +11,8 @@ import jax
 import numpy as np
 import pytest
 
+from research import weights
+from research.config import override
 from research.errors import UsageError
 from research.training.loop import train
 from research.training.progress import Lines
@@ -109,6 +111,22 @@ def test_another_experiment_does_not_enter(straight, monkeypatch):
     with pytest.raises(UsageError, match=r"run\.seed was 0, now 1"):
         train(other, directory, print)
     assert timeless(directory) == before
+
+
+def test_starts_from_the_weights_of_another_run(straight, tmp_path, monkeypatch, capsys):
+    """Directly, and as exported: the first evaluation is the last one of the run they come from."""
+    experiment, directory, result = straight
+    monkeypatch.setenv("LINEAGE_HOME", str(directory.parent / "home"))
+    weights.export(directory, tmp_path / "exported")
+    for source in (directory, tmp_path / "exported"):
+        warm = override(experiment, {"start.weights": str(source), "run.steps": 2, "run.seed": 5})
+        train(warm, tmp_path / f"from-{source.name}", print)
+        first = timeless(tmp_path / f"from-{source.name}")[0]
+        assert first["step"] == 0 and first["loss"] == pytest.approx(result.validation["loss"], rel=1e-6)
+    assert "0 missing" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"heads"):
+        other = override(warm, {"model.heads": 4})
+        train(other, tmp_path / "misfit", print)
 
 
 @pytest.mark.slow

@@ -1,0 +1,53 @@
+"""The three models, small enough for a CPU and the interpreter's own documentation.
+
+Larger text serves them better: data.source=files:wiki.jsonl.gz data.split=documents.
+"""
+
+from dataclasses import replace
+
+from experiments.bert import bert_base
+from experiments.gpt1 import gpt1
+from experiments.quickstart import quickstart
+from experiments.registry import experiment
+from research.config import Experiment
+
+
+@experiment
+def gpt2_tiny() -> Experiment:
+    """GPT-2 with 4 blocks of width 128: quickstart's model and text, for a quarter of its steps."""
+    quick = quickstart()
+    return replace(
+        quick,
+        optimizer=replace(quick.optimizer, rate=replace(quick.optimizer.rate, warmup=30)),
+        run=replace(quick.run, steps=300, evaluate_every=100, checkpoint_every=100),
+    )
+
+
+@experiment
+def gpt1_tiny() -> Experiment:
+    """GPT-1 with 4 blocks of width 128: its normalization, dropout, optimizer and schedule."""
+    tiny, full = gpt2_tiny(), gpt1()
+    rate = replace(full.optimizer.rate, peak=1e-3, warmup=30)
+    return replace(
+        full,
+        model=replace(full.model, vocabulary=4_096, context=128, width=128, depth=4, heads=4),
+        data=tiny.data,
+        optimizer=replace(full.optimizer, clip=1.0, rate=rate),
+        run=tiny.run,
+    )
+
+
+@experiment
+def bert_tiny() -> Experiment:
+    """BERT with 4 blocks of width 128, on pairs of 128 word pieces: both its objectives, its optimizer."""
+    tiny, full = gpt2_tiny(), bert_base()
+    rate = replace(full.optimizer.rate, peak=1e-3, warmup=30)
+    return replace(
+        full,
+        model=replace(full.model, vocabulary=4_096, context=128, width=128, depth=4, heads=4),
+        data=replace(
+            full.data, source=tiny.data.source, split="published", tokenizer="wordpiece:4096", batch=16
+        ),
+        optimizer=replace(full.optimizer, rate=rate),
+        run=tiny.run,
+    )
