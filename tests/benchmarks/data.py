@@ -27,7 +27,7 @@ from research.data.sources import documents
 from research.data.store import Store, prepare
 from research.data.tokenizer import load, marks
 
-TEXT = 6e6  # bytes that are tokenized
+TEXT = 2e7  # bytes that are tokenized
 SPARSE = 5_000_000_000  # tokens of two bytes
 
 
