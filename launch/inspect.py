@@ -3,7 +3,8 @@
 import json as json_
 
 import experiments
-from research.config import Experiment, flatten, override, parse_assignments, to_json
+from research.config import Experiment
+from research.settings import flatten, override, parse_assignments, to_json
 
 
 def resolve(name: str, overrides: list[str] | None) -> Experiment:

@@ -1,16 +1,10 @@
 """The vocabulary of experiments: typed, frozen declarations. Standard library only."""
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
-from research.errors import UsageError, near
-
-FORMAT = 1  # of experiment.json; a reader refuses what a later format wrote
-
-T = TypeVar("T")
+from research.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,142 +224,6 @@ class Experiment:
             )
 
 
-def override(config: T, changes: Mapping[str, Any]) -> T:
-    """`config` with dotted names set, e.g. {"optimizer.rate.peak": "1e-3"}; texts are converted.
-
-    All changes are applied before any is validated, so their order does not matter.
-    Raises UsageError for an unknown name or a value of the wrong type.
-    """
-    tree: dict = {}
-    for name, value in changes.items():
-        hint = _hint(type(config), name)
-        *parents, leaf = name.split(".")
-        branch = tree
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[leaf] = convert(value, hint, name)
-    return _replace(config, tree)
-
-
-def parse_assignments(texts: list[str]) -> dict[str, str]:
-    """['a.b=v', …] → {'a.b': 'v', …}."""
-    changes = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"{text}: expected a.b=value")
-        changes[name.strip()] = value
-    return changes
-
-
-def convert(value: Any, hint: Any, name: str) -> Any:
-    """`value`, a text or a JSON value, as the type `hint`; `name` is for the message."""
-    if get_origin(hint) in (Union, UnionType):
-        if value is None or value == "none":
-            return None
-        (hint,) = (option for option in get_args(hint) if option is not NoneType)
-    if get_origin(hint) is Literal:
-        options = get_args(hint)
-        if value not in options:
-            raise UsageError(f"{name}={value}: not known{near(str(value), options)}")
-        return value
-    if hint is str and isinstance(value, str):
-        return value
-    if hint is bool:
-        if isinstance(value, bool):
-            return value
-        if value in ("true", "false"):
-            return value == "true"
-        raise UsageError(f"{name}={value}: expected true or false")
-    if hint in (int, float) and not isinstance(value, bool):
-        try:
-            number = float(value)  # so that 6e5 is an integer too
-            if hint is float:
-                return number
-            if number.is_integer():
-                return int(number)
-        except (TypeError, ValueError):
-            pass
-    raise UsageError(f"{name}={value}: expected {_a(hint)}")
-
-
-def to_json(config: Experiment) -> dict:
-    """A JSON object that `from_json` turns back into an equal experiment."""
-    return {"format": FORMAT} | dataclasses.asdict(config)
-
-
-def from_json(record: Mapping[str, Any]) -> Experiment:
-    """Raises UsageError for a later format, an unknown field or a missing one."""
-    if record.get("format") != FORMAT:
-        raise UsageError(f"the record has format {record.get('format')}; this version reads format {FORMAT}")
-    return _build(Experiment, {k: v for k, v in record.items() if k != "format"}, "")
-
-
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """{'model.family': 'gpt2', …} in the order of declaration."""
-    flat = {}
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        name = f"{prefix}{f.name}"
-        flat |= flatten(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
-    return flat
-
-
-def differences(old: Experiment, new: Experiment) -> dict[str, tuple[Any, Any]]:
-    """{'run.steps': (100, 200), …}: what `new` declares otherwise than `old`."""
-    before, after = flatten(old), flatten(new)
-    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
-
-
-def _hint(cls: type, name: str) -> Any:
-    """The type of a dotted name; suggests the nearest among all names where there is none."""
-    hint: Any = cls
-    for part in name.split("."):
-        hints = get_type_hints(hint) if dataclasses.is_dataclass(hint) else {}
-        if part not in hints:
-            raise UsageError(f"{name}: no such setting{near(name, _names(cls))}")
-        hint = hints[part]
-    if dataclasses.is_dataclass(hint) or name == "name":
-        raise UsageError(f"{name}: no such setting{near(name + '.', _names(cls))}")
-    return hint
-
-
-def _names(cls: type, prefix: str = "") -> list[str]:
-    names = []
-    for name, hint in get_type_hints(cls).items():
-        if dataclasses.is_dataclass(hint):
-            names += _names(hint, f"{prefix}{name}.")
-        elif prefix:
-            names.append(prefix + name)
-    return names
-
-
-def _replace(config: T, tree: Mapping[str, Any]) -> T:
-    changes = {}
-    for name, value in tree.items():
-        child = getattr(config, name)
-        changes[name] = _replace(child, value) if dataclasses.is_dataclass(child) else value
-    return dataclasses.replace(config, **changes)
-
-
-def _build(cls: type[T], record: Mapping[str, Any], prefix: str) -> T:
-    hints = get_type_hints(cls)
-    for name in record:
-        if name not in hints:
-            raise UsageError(f"{prefix}{name}: no such setting in this version{near(name, hints)}")
-    values = {}
-    for name, hint in hints.items():
-        if name not in record:
-            raise UsageError(f"{prefix}{name}: missing from the record")
-        inner = dataclasses.is_dataclass(hint)
-        values[name] = (
-            _build(hint, record[name], f"{prefix}{name}.")
-            if inner
-            else convert(record[name], hint, prefix + name)
-        )
-    return cls(**values)
-
-
 def _positive(section: str, config: Any, *names: str) -> None:
     for name in names:
         if not getattr(config, name) > 0:
@@ -376,7 +234,3 @@ def _fraction(section: str, config: Any, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(config, name) < 1:
             raise UsageError(f"{section}.{name}={getattr(config, name)}: expected from 0 to below 1")
-
-
-def _a(hint: type) -> str:
-    return {int: "an integer", float: "a number", str: "a text"}[hint]

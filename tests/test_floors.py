@@ -13,6 +13,7 @@ FLOORS = {
     "research.home": 0,
     "research.files": 0,
     "research.config": 0,
+    "research.settings": 0,
     "research.data": 1,
     "research.models": 1,
     "research.objectives": 1,
@@ -30,6 +31,7 @@ FLOORS = {
 }
 # Rooms of one floor do not know each other, but for these (reader, read).
 NEIGHBOURS = {
+    ("research.settings", "research.config"),
     ("research.objectives", "research.models"),
     ("research.optimizers", "research.schedules"),
     ("research.parallel", "research.models"),
@@ -39,7 +41,7 @@ NEIGHBOURS = {
     ("research.training", "research.weights"),
     ("research.weights", "research.training"),
 }
-STANDARD_ONLY = {"research.errors", "research.files", "research.config", "experiments"}
+STANDARD_ONLY = {"research.errors", "research.files", "research.config", "research.settings", "experiments"}
 LIGHT = {"jax", "flax", "optax", "numpy"}
 LIGHT_ONLY = {
     "research.models",

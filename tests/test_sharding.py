@@ -10,8 +10,9 @@ import jax
 import pytest
 
 import experiments
-from research.config import Parallel, override
+from research.config import Parallel
 from research.parallel import mesh_of
+from research.settings import override
 from research.sharding import bytes_on_each, shardings
 from research.training.checkpoint import by_path
 from research.training.state import initial_state

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import research
-from research.config import Experiment, differences, from_json, to_json
+from research.config import Experiment
 from research.errors import UsageError
 from research.files import write_whole, writing
+from research.settings import differences, from_json, to_json
 
 FILE = "experiment.json"
 PACKAGES = (

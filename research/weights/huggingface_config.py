@@ -6,8 +6,9 @@ from typing import Any, NamedTuple, get_type_hints
 
 from tokenizers import Tokenizer
 
-from research.config import Model, convert
+from research.config import Model
 from research.errors import UsageError, near
+from research.settings import convert
 from research.weights.tokenizer_files import roles
 
 

@@ -8,9 +8,9 @@ import pytest
 
 import experiments
 from experiments.registry import experiment
-from research.config import override
 from research.errors import UsageError
 from research.models.account import account
+from research.settings import override
 from research.training.state import initial_state
 
 

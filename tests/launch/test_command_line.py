@@ -10,7 +10,7 @@ import pytest
 import experiments
 from launch.__main__ import run
 from research import parallel
-from research.config import from_json
+from research.settings import from_json
 from tests.training.tiny import assignments, quickstart
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from research import weights
-from research.config import override
 from research.errors import UsageError
+from research.settings import override
 from research.training.loop import train
 from research.training.progress import Lines
 from research.training.record import experiment_of

@@ -9,7 +9,8 @@ import numpy as np
 
 import experiments
 from research import parallel
-from research.config import Experiment, override
+from research.config import Experiment
+from research.settings import override
 from research.training.checkpoint import Checkpoints, by_path
 from research.training.state import initial_state
 
@@ -45,7 +46,7 @@ def quickstart(source: Path, **changes) -> Experiment:
 def assignments(experiment: Experiment) -> list[str]:
     """What to type after `lineage train quickstart` to get `experiment`."""
     from launch.inspect import told
-    from research.config import differences
+    from research.settings import differences
 
     declared = experiments.get("quickstart")
     return [f"{name}={told(new)}" for name, (_, new) in differences(declared, experiment).items()]

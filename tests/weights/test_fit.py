@@ -10,8 +10,8 @@ import pytest
 
 import experiments
 from research import weights
-from research.config import override
 from research.errors import UsageError
+from research.settings import override
 from research.training import record
 from research.training.checkpoint import Checkpoints, by_path
 from research.training.state import evaluated, initial_state

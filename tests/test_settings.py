@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import experiments
-from research.config import FORMAT, differences, flatten, from_json, override, parse_assignments, to_json
 from research.errors import UsageError
+from research.settings import FORMAT, differences, flatten, from_json, override, parse_assignments, to_json
 
 
 @pytest.fixture
@@ -29,6 +29,8 @@ def small():
         ("data.source", "files:a=b.txt", "files:a=b.txt"),
         ("data.split", "tail", "tail"),
         ("model.heads", 8, 8),
+        ("run.seed", "9007199254740993", 9007199254740993),
+        ("run.seed", 8.0, 8),
     ],
 )
 def test_override_converts(small, name, text, value):
@@ -49,6 +51,8 @@ def test_override_converts(small, name, text, value):
         ({"model.heads": "7"}, "divisor of model.width=768, such as 4, 6, 8"),
         ({"data.length": "1025"}, "model.context=1024"),
         ({"run.steps": "1.5"}, "expected an integer"),
+        ({"run.steps": 1.5}, "expected an integer"),
+        ({"run.steps": True}, "expected an integer"),
         ({"run.steps": "many"}, "expected an integer"),
         ({"run.steps": "inf"}, "expected an integer"),
         ({"run.steps": "-1"}, "more than 0"),
@@ -102,6 +106,9 @@ def test_json_refuses_what_it_does_not_know(small):
         from_json(record | {"model": record["model"] | {"widht": 1}})
     with pytest.raises(UsageError, match=r"run\.steps: missing"):
         from_json(record | {"run": {k: v for k, v in record["run"].items() if k != "steps"}})
+    assert from_json({k: v for k, v in record.items() if k != "start"}) == small, (
+        "recorded before it was a setting"
+    )
     with pytest.raises(UsageError, match=f"format {FORMAT + 1}"):
         from_json(record | {"format": FORMAT + 1})
 
