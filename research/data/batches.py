@@ -31,9 +31,11 @@ def validation_batches(
     return kind.validation_batches(config, store, process_index=process_index, process_count=process_count)
 
 
-def stream(batches: grain.MapDataset[Batch], start: int, stop: int) -> grain.DatasetIterator[Batch]:
-    """The batches of steps start to stop - 1, read ahead by threads; `close()` ends these."""
-    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+def stream(
+    batches: grain.MapDataset[Batch], start: int, stop: int, *, threads: int = 2, ahead: int = 4
+) -> grain.DatasetIterator[Batch]:
+    """The batches of steps start to stop - 1, `ahead` of them read by threads; `close()` ends these."""
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     iterator = iter(batches[start:stop].to_iter_dataset(options))
     iterator.start_prefetch()
     return iterator

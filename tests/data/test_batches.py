@@ -149,6 +149,13 @@ def test_a_stream_is_the_batches_of_its_steps_and_ends():
     assert threading.active_count() <= threads
 
 
+@pytest.mark.parametrize("threads, ahead", [(1, 1), (2, 4), (16, 64)])
+def test_any_number_of_readers_gives_the_same_stream(threads, ahead):
+    batches = train_batches(declared(), counting(1000))
+    streamed = list(stream(batches, 3, 40, threads=threads, ahead=ahead))
+    assert all(equal(batch, batches[step]) for step, batch in enumerate(streamed, 3)) and len(streamed) == 37
+
+
 def test_a_window_is_cut_from_the_map_and_nothing_else(tmp_path):
     """A file of 32 GiB, all holes: reading it whole would not end well."""
     with open(tmp_path / "tokens.bin", "wb") as file:
