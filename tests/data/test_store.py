@@ -156,7 +156,8 @@ def child(declared, before=""):
     script = "\n".join(
         [
             "import os, resource, signal",
-            "from research.config import Data, Maskingfrom research.data import store",
+            "from research.config import Data, Masking",
+            "from research.data import store",
             before,
             f"print(store.prepare({declared!r}, 300, lambda line: None).train.sha256)",
         ]
