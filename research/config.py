@@ -23,6 +23,7 @@ class Model:
     activation: Literal["gelu_tanh", "gelu_erf"] = "gelu_tanh"
     bias: bool = True  # in linear layers and layer norms
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of activations; auto: float32 on CPUs
+    attention: Literal["auto", "xla", "cudnn"] = "auto"  # auto: cuDNN's where it can serve
     remat: Literal["none", "dots", "block"] = "none"  # what the backward pass makes again
     unroll: int = 1  # blocks a turn of the compiled loop over depth
 

@@ -9,12 +9,13 @@ from flax import nnx
 from jax import Array
 
 from research.config import Model
+from research.models.attention import Visible
 from research.models.heads import MaskedHead
+from research.models.precision import compute_dtype
 from research.models.primitives import dropout
 from research.models.transformer import (
     LayerNorm,
     Linear,
-    compute_dtype,
     run_stack,
     stack,
     truncated_normal,
@@ -89,6 +90,6 @@ class BERT(nnx.Module):
         x_BLD = self.tokens[...][tokens_BL] + self.positions[...][:L] + segments_BLD
         x_BLD = self.norm(x_BLD).astype(compute_dtype(self.config.precision))
         x_BLD = dropout(x_BLD, self.config.dropout, key_embed)
-        mask = None if lengths_B is None else (jnp.arange(L) < lengths_B[:, None])[:, None, None]
-        y_BLD, _, states = run_stack(self.blocks, self.config, x_BLD, mask, key_blocks)
+        visible = Visible(causal=False, lengths_B=lengths_B)
+        y_BLD, _, states = run_stack(self.blocks, self.config, x_BLD, visible, key_blocks)
         return x_BLD, y_BLD, states

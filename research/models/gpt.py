@@ -9,8 +9,10 @@ from flax import nnx
 from jax import Array
 
 from research.config import Model
+from research.models.attention import Visible
+from research.models.precision import compute_dtype
 from research.models.primitives import dropout
-from research.models.transformer import Cache, LayerNorm, compute_dtype, normal, run_stack, stack
+from research.models.transformer import Cache, LayerNorm, normal, run_stack, stack
 
 
 class GPT(nnx.Module):
@@ -42,7 +44,7 @@ class GPT(nnx.Module):
     def states(self, tokens_BL: Array) -> tuple[Array, ...]:
         """Every block's input and, last, the final state: N + 1 of (B, L, D)."""
         x_BLD = self._embed(tokens_BL, None, None)
-        y_BLD, _, states = run_stack(self.blocks, self.config, x_BLD, _causal(tokens_BL.shape[1]))
+        y_BLD, _, states = run_stack(self.blocks, self.config, x_BLD, Visible(causal=True))
         return (x_BLD, *states[:-1], self._finish(y_BLD))
 
     def decode(
@@ -50,11 +52,10 @@ class GPT(nnx.Module):
     ) -> tuple[Array, Cache | None]:
         """The final states (B, L, D) of tokens that follow those in `cache`, and the cache grown by them."""
         key_embed, key_blocks = (None, None) if key is None else jax.random.split(key)
-        L = tokens_BL.shape[1]
-        start, source = (None, L) if cache is None else (cache.position, cache.keys_NBSHK.shape[2])
+        start = None if cache is None else cache.position
         x_BLD = self._embed(tokens_BL, key_embed, start)
-        mask = _causal(L, source, start)
-        x_BLD, cache, _ = run_stack(self.blocks, self.config, x_BLD, mask, key_blocks, cache)
+        visible = Visible(causal=True, start=start)
+        x_BLD, cache, _ = run_stack(self.blocks, self.config, x_BLD, visible, key_blocks, cache)
         return self._finish(x_BLD), cache
 
     def logits(self, x_BLD: Array) -> Array:
@@ -79,9 +80,3 @@ class GPT(nnx.Module):
 
     def _finish(self, x_BLD: Array) -> Array:
         return x_BLD if self.norm is None else self.norm(x_BLD)
-
-
-def _causal(length: int, source: int | None = None, start: Array | None = None) -> Array:
-    """(1, 1, L, S): a query sees the keys at and before its own position, which is `start` + its index."""
-    queries_L1 = jnp.arange(length)[:, None] + (0 if start is None else start)
-    return (queries_L1 >= jnp.arange(source or length)[None, :])[None, None]

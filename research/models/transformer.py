@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec
 
 from research.config import Model
 from research.models import primitives
+from research.models.attention import Attend, Visible, attend_by, choose
 from research.models.primitives import dropout, dropout_mask
 
 ROWS = ("data", "fsdp")  # the axes of a mesh that a batch is split over
@@ -73,7 +74,7 @@ class Attention(nnx.Module):
         self.dropout = config.dropout
 
     def __call__(
-        self, x_BLD: Array, mask: Array | None, key: Array | None, cache: Cache | None
+        self, x_BLD: Array, attend: Attend, key: Array | None, cache: Cache | None
     ) -> tuple[Array, tuple[Array, Array] | None]:
         B, L, D = x_BLD.shape
         qkv = self.qkv(x_BLD).reshape(B, L, 3, self.heads, D // self.heads)
@@ -82,7 +83,7 @@ class Attention(nnx.Module):
             k = lax.dynamic_update_slice_in_dim(cache.keys_NBSHK, k, cache.position, axis=1)
             v = lax.dynamic_update_slice_in_dim(cache.values_NBSHK, v, cache.position, axis=1)
         keep = dropout_mask((B, self.heads, L, k.shape[1]), self.dropout, key, x_BLD.dtype)
-        y = primitives.attention(q, k, v, mask, keep)
+        y = attend(q, k, v, keep)
         return self.output(y.reshape(B, L, D)), None if cache is None else (k, v)
 
 
@@ -110,15 +111,15 @@ class Block(nnx.Module):
         self.dropout = config.dropout
 
     def __call__(
-        self, x_BLD: Array, mask: Array | None, key: Array | None = None, cache: Cache | None = None
+        self, x_BLD: Array, attend: Attend, key: Array | None = None, cache: Cache | None = None
     ) -> tuple[Array, tuple[Array, Array] | None]:
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
         drop = partial(dropout, rate=self.dropout)
         if self.norm_first:
-            y, seen = self.attention(self.attention_norm(x_BLD), mask, keys[0], cache)
+            y, seen = self.attention(self.attention_norm(x_BLD), attend, keys[0], cache)
             x_BLD = x_BLD + drop(y, key=keys[1])
             return x_BLD + drop(self.mlp(self.mlp_norm(x_BLD)), key=keys[2]), seen
-        y, seen = self.attention(x_BLD, mask, keys[0], cache)
+        y, seen = self.attention(x_BLD, attend, keys[0], cache)
         x_BLD = self.attention_norm(x_BLD + drop(y, key=keys[1]))
         return self.mlp_norm(x_BLD + drop(self.mlp(x_BLD), key=keys[2])), seen
 
@@ -154,17 +155,22 @@ def run_stack(
     blocks: Block,
     config: Model,
     x_BLD: Array,
-    mask: Array | None,
+    visible: Visible,
     key: Array | None = None,
     cache: Cache | None = None,
 ) -> tuple[Array, Cache | None, Array]:
     """The blocks in turn: the last state, the cache grown by L positions, and all states (N, B, L, D)."""
     keys = None if key is None else jax.random.split(key, config.depth)
+    length = x_BLD.shape[1]
+    if cache is None:
+        attend = attend_by(choose(config, trains=key is not None).used, visible, length, length)
+    else:
+        attend = attend_by("xla", visible, length, cache.keys_NBSHK.shape[2])
 
     def step(x, layer):
         block, key, seen = layer
         seen = None if seen is None else Cache(*seen, cache.position)
-        x, seen = block(split_rows(x), mask, key, seen)
+        x, seen = block(split_rows(x), attend, key, seen)
         return split_rows(x), (seen, x)
 
     seen = None if cache is None else (cache.keys_NBSHK, cache.values_NBSHK)
@@ -185,10 +191,3 @@ def remat(step: Callable, policy: str) -> Callable:
         "block": jax.checkpoint_policies.nothing_saveable,
     }
     return jax.checkpoint(step, policy=policies[policy], prevent_cse=False)
-
-
-def compute_dtype(precision: str):
-    """The type of activations; `auto` is bfloat16 where it is native."""
-    if precision == "auto":
-        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.dtype(precision)

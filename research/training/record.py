@@ -13,6 +13,7 @@ import research
 from research.config import Experiment
 from research.errors import UsageError
 from research.files import write_whole, writing
+from research.models.attention import choose
 from research.settings import differences, from_json, to_json
 
 FILE = "experiment.json"
@@ -70,9 +71,10 @@ def examine(directory: Path, experiment: Experiment, facts: Mapping[str, Any] | 
 def claim(directory: Path, experiment: Experiment, facts: Mapping[str, Any]) -> None:
     """Makes `directory` a run of `experiment`, where `examine` allows it and it is not one yet."""
     if not examine(directory, experiment, facts):
+        attention = choose(experiment.model, trains=True)._asdict()
+        record = {"experiment": to_json(experiment)} | dict(facts) | environment() | {"attention": attention}
         with writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
-        record = {"experiment": to_json(experiment)} | dict(facts) | environment()
         write_whole(directory / FILE, json.dumps(record, indent=2) + "\n")
 
 

@@ -1,0 +1,63 @@
+"""Who sees whom, and which implementation is chosen, for what reason."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from research.config import Model
+from research.errors import UsageError
+from research.models.attention import Visible, attend_by, by_library, choose
+
+LENGTHS = jnp.array([3, 7], jnp.int32)
+
+
+def model(**changes):
+    return Model(
+        **{"family": "gpt2", "vocabulary": 8, "context": 8, "width": 64, "depth": 1, "heads": 2} | changes
+    )
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("padded", [True, False])
+def test_ours_equals_the_librarys(causal, padded):
+    """The call that cuDNN gets, here with JAX's other implementation; of padded queries nothing is asked."""
+    q, k, v = (jax.random.normal(jax.random.key(n), (2, 7, 2, 8)) for n in range(3))
+    visible = Visible(causal, LENGTHS if padded else None)
+    ours = attend_by("xla", visible, 7, 7)(q, k, v, None)
+    theirs = by_library(visible, "xla")(q, k, v, None)
+    real = np.arange(7) < (np.asarray(LENGTHS) if padded else np.array([7, 7]))[:, None]
+    np.testing.assert_allclose(ours[real], theirs[real], atol=2e-6)
+
+
+def test_masks():
+    assert Visible(False).mask(3, 3) is None
+    np.testing.assert_array_equal(Visible(True).mask(3, 3)[0, 0], np.tri(3, dtype=bool))
+    later = Visible(True, start=jnp.int32(2)).mask(2, 5)[0, 0]
+    np.testing.assert_array_equal(later, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]])
+    both = Visible(True, LENGTHS).mask(7, 7)
+    np.testing.assert_array_equal(both[0, 0], np.tri(7, dtype=bool) & (np.arange(7) < 3))
+
+
+@pytest.mark.parametrize(
+    "backend, changes, trains, used, why",
+    [
+        ("cpu", {}, True, "xla", "the device is a cpu"),
+        ("gpu", {}, True, "cudnn", "nothing"),
+        ("gpu", {"precision": "float32"}, True, "xla", "activations are float32"),
+        ("gpu", {"heads": 16}, True, "xla", "heads are of 4"),
+        ("gpu", {"width": 272, "heads": 2}, True, "xla", "heads are of 136"),
+        ("gpu", {"dropout": 0.1}, True, "xla", "dropped out"),
+        ("gpu", {"dropout": 0.1}, False, "cudnn", "nothing"),
+        ("gpu", {"attention": "xla"}, True, "xla", "asked for"),
+    ],
+)
+def test_choice(monkeypatch, backend, changes, trains, used, why):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    choice = choose(model(**changes), trains)
+    assert choice.used == used and why in choice.why
+
+
+def test_cudnn_where_it_cannot_serve_is_refused():
+    with pytest.raises(UsageError, match=r"model\.attention=cudnn: the device is a cpu"):
+        choose(model(attention="cudnn"), trains=True)
