@@ -48,11 +48,15 @@ class Checkpoints:
         leaves = by_path(state)
         with _told(self._directory):
             self._manager.wait_until_finished()  # the one before
-            self._see_to_space(sum(leaf.nbytes for leaf in leaves.values()))
+            self.see_to_space(state)
             self._manager.save(step, args=ocp.args.StandardSave(leaves))
 
-    def _see_to_space(self, needed: int) -> None:
-        """A disk that fills up in the middle of a write leaves a torn directory, so ask before."""
+    def see_to_space(self, state: Any) -> None:
+        """Raises EnvironmentFault where a checkpoint of a state, or of its shapes, would fill the disk.
+
+        In the middle of a write that leaves a torn directory, so it is asked before.
+        """
+        needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._directory).free
         if free < needed:
             raise EnvironmentFault(

@@ -57,6 +57,7 @@ def train(experiment: Experiment, directory: Path, report: Callable[[str], None]
         write_whole(directory / "tokenizer.json", corpus.tokenizer.to_str())
 
     with Checkpoints(directory / "checkpoints", run.keep) as checkpoints:
+        checkpoints.see_to_space(abstract)
         state = first_state(experiment, abstract, program.layout, checkpoints, report)
         step = start = int(state.step)
         if start:

@@ -1,5 +1,6 @@
 """State goes to disk and comes back, under any layout; what is damaged or full is told in a line."""
 
+import shutil
 from functools import partial
 
 import jax
@@ -62,3 +63,15 @@ def test_a_directory_that_cannot_be_made_is_told_in_a_line(tmp_path):
     with pytest.raises(EnvironmentFault) as fault:
         Checkpoints(tmp_path / "file" / "checkpoints", 2)
     assert "\n" not in str(fault.value) and str(tmp_path) in str(fault.value)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(state, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000))
+    with Checkpoints(tmp_path / "checkpoints", 2) as checkpoints:
+        for ask in (checkpoints.see_to_space, lambda state: checkpoints.save(1, state)):
+            with pytest.raises(
+                EnvironmentFault, match=r"the disk is full: a checkpoint takes 0\.\d MB, 0\.0 MB"
+            ):
+                ask(state)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
