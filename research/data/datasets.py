@@ -3,9 +3,6 @@
 import importlib.util
 import io
 import logging
-import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
@@ -13,6 +10,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from research.data.network import resolve
 from research.data.once import alone
 from research.data.python_docs import PythonDocs
 from research.errors import EnvironmentFault, UsageError, near
@@ -101,7 +99,7 @@ def _prepare_own(builder: tfds.core.DatasetBuilder, name: str) -> None:
 
 def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
     try:
-        _resolve_hosts(builder)
+        resolve(builder.url_infos or ())
         builder.download_and_prepare(file_format="array_record")
     except Exception as fault:
         reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
@@ -109,16 +107,6 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
             reason = f"it needs TensorFlow: {INSTALL}"
         elsewhere = _elsewhere(name)
         raise EnvironmentFault(f"tfds:{name}: cannot prepare it here: {reason}; {elsewhere}") from fault
-
-
-def _resolve_hosts(builder: tfds.core.DatasetBuilder) -> None:
-    """Without a network, TFDS retries for minutes, so ask before. A proxy resolves for us."""
-    if not urllib.request.getproxies():
-        for host in {urllib.parse.urlsplit(url).hostname for url in builder.url_infos or ()}:
-            try:
-                socket.getaddrinfo(host, None)
-            except OSError as fault:
-                raise OSError(f"{host} is out of reach") from fault
 
 
 def _unknown(name: str) -> UsageError | EnvironmentFault:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from research.data.network import resolve
 from research.data.once import make_once
 from research.errors import EnvironmentFault, UsageError, near
 from research.home import home
@@ -140,14 +141,16 @@ def _fetched(repository: str, folder: Path, name: str) -> Path:
     """The folder, with the repository's tokenizer.json."""
 
     def fetch(into: Path) -> None:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import constants, hf_hub_download
 
         try:
+            resolve([constants.ENDPOINT])
             hf_hub_download(repository, "tokenizer.json", local_dir=into)
         except Exception as fault:  # of many classes, some of the transport's own
+            reason = " ".join(str(fault).split())[:80]
             raise EnvironmentFault(
                 f"data.tokenizer={name}: {repository} cannot be fetched from the Hub "
-                f"({type(fault).__name__}); put {', or '.join(FILES)} in {folder}"
+                f"({type(fault).__name__}: {reason}); put {', or '.join(FILES)} in {folder}"
             ) from fault
 
     make_once(folder, fetch)

@@ -185,6 +185,7 @@ def test_the_hub_is_asked_for_published_names_and_kept(monkeypatch, shared_data,
         asked.append((repository, filename))
         (local_dir / filename).write_text(read(shared_data / "tokenizers" / "gpt1").to_str())
 
+    monkeypatch.setattr("research.data.published.resolve", lambda urls: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     assert load("gpt1").to_str() == load("gpt1").to_str() == load("hub:a/b").to_str()
     assert asked == [(ON_HUB["gpt1"], "tokenizer.json"), ("a/b", "tokenizer.json")]
@@ -195,6 +196,7 @@ def test_no_network_is_one_line(monkeypatch, lineage_home):
     def download(*_, **__):
         raise ConnectionError("many\nlines")
 
+    monkeypatch.setattr("research.data.published.resolve", lambda urls: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     with pytest.raises(
         EnvironmentFault, match=r"gpt2 cannot be fetched from the Hub .*put tokenizer\.json"
