@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -46,19 +46,21 @@ def train(experiment: Experiment, directory: Path, report: Callable[[str], None]
     and writes its part of a checkpoint; the first one writes all else.
     """
     run, first = experiment.run, jax.process_index() == 0
-    if first:
-        record.examine(directory, experiment)
+    known = first and record.examine(directory, experiment)
     corpus = prepare(experiment.data, experiment.model.vocabulary, report)
     batches = train_batches(experiment, corpus.train, **processes())
     validate = _validation(experiment, corpus)
     abstract, program = compile_step(experiment)
+    # Before the directory is claimed: weights that do not fit leave nothing behind.
+    model = None if known else started(experiment, report)
     if first:
         record.claim(directory, experiment, {"data": [corpus.train.sha256, corpus.validation.sha256]})
         write_whole(directory / "tokenizer.json", corpus.tokenizer.to_str())
 
     with Checkpoints(directory / "checkpoints", run.keep) as checkpoints:
         checkpoints.see_to_space(abstract)
-        state = first_state(experiment, abstract, program.layout, checkpoints, report)
+        state = first_state(experiment, abstract, program.layout, checkpoints, model, report)
+        del model  # its memory is the state's, or not needed
         step = start = int(state.step)
         if start:
             report(f"continuing from step {start} of {run.steps}")
@@ -120,24 +122,30 @@ def compile_step(experiment: Experiment) -> tuple[State, Compiled]:
     return abstract, compiled(experiment.parallel, step, evaluation, abstract)
 
 
+def started(experiment: Experiment, report: Callable[[str], None]) -> Any:
+    """The model with `start.weights` in it, and what was found told in a table; None where there are none."""
+    if experiment.start.weights is None:
+        return None
+    model = jax.jit(partial(initial_model, experiment))()
+    model, found = weights.start(model, experiment.start.weights)
+    report(str(found))
+    return model
+
+
 def first_state(
     experiment: Experiment,
     abstract: State,
     layout: State,
     checkpoints: Checkpoints,
+    model: Any,
     report: Callable[[str], None],
 ) -> State:
     """The run's newest checkpoint, or else `start.weights`, or else what the seed draws; on the devices."""
     step = checkpoints.latest()
     if step is not None:
         return checkpoints.restore(step, abstract, layout)
-    make = partial(initial_state, experiment)
-    if experiment.start.weights is None:
-        return jax.jit(make, out_shardings=layout)()
-    model = jax.jit(partial(initial_model, experiment))()
-    model, found = weights.start(model, experiment.start.weights)
-    report(str(found))
-    return jax.jit(make, out_shardings=layout)(model)
+    model = started(experiment, report) if model is None else model
+    return jax.jit(partial(initial_state, experiment), out_shardings=layout)(model)
 
 
 def _fed(program: Compiled, batches, start: int, stop: int) -> Iterator[tuple]:

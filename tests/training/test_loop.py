@@ -127,6 +127,7 @@ def test_starts_from_the_weights_of_another_run(straight, tmp_path, monkeypatch,
     with pytest.raises(UsageError, match=r"heads"):
         other = override(warm, {"model.heads": 4})
         train(other, tmp_path / "misfit", print)
+    assert not (tmp_path / "misfit").exists()
 
 
 @pytest.mark.slow
