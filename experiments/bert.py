@@ -10,7 +10,7 @@ from research.config import Data, Experiment, Model, Objective, Optimizer, Run, 
 def bert_base() -> Experiment:
     """BERT-base 110M, uncased (Devlin et al., 2018): 1,000,000 steps of 256 sequences.
 
-    At length 128; the paper's last 10% are at 512. 2.8e19 FLOP; 4 days on 16 TPU chips there. Expected, after
+    At length 128; the paper's last 10% are at 512. 1.8e19 FLOP; 4 days on 16 TPU chips there. Expected, after
     fine-tuning: MNLI 84.4 on its development set.
     """
     return Experiment(
@@ -25,7 +25,7 @@ def bert_base() -> Experiment:
             norm="post",
             norm_epsilon=1e-12,
         ),
-        data=Data(source="tfds:wikipedia/20230601.en", tokenizer="bert-uncased", batch=256, length=128),
+        data=Data(source="tfds:wikipedia/20230601.en", tokenizer="bert-base-uncased", batch=256, length=128),
         objective=Objective(name="masked_token"),
         optimizer=Optimizer(
             name="bert_adam",
@@ -45,7 +45,7 @@ def bert_base_cased() -> Experiment:
     return replace(
         uncased,
         model=replace(uncased.model, vocabulary=28_996),
-        data=replace(uncased.data, tokenizer="bert-cased"),
+        data=replace(uncased.data, tokenizer="bert-base-cased"),
     )
 
 

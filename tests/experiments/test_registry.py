@@ -8,6 +8,7 @@ import pytest
 
 import experiments
 from experiments.registry import experiment
+from research.data.published import ON_HUB
 from research.errors import UsageError
 from research.models.account import account
 from research.settings import override
@@ -23,6 +24,13 @@ def test_builds_abstractly(name):
     assert 2 * parameters <= moments < 2.01 * parameters
     assert experiments.describe(name)
     assert declared.name == name
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_declares_a_tokenizer_that_can_be_had(name):
+    """A published one by the name it is fetched under, or one that is trained on the source."""
+    tokenizer = experiments.get(name).data.tokenizer
+    assert tokenizer in ON_HUB or tokenizer.partition(":")[0] in ("char", "bpe", "wordpiece")
 
 
 def test_a_name_is_taken_once():
