@@ -1,0 +1,46 @@
+"""Text and batches, declared."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from research.config.checks import fraction, positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masking:
+    """BERT's examples: pairs of segments and their masks, as Google's create_pretraining_data makes them."""
+
+    drawn: Literal["dynamic", "static"] = "dynamic"  # anew at every visit, or once, with the pairs
+    duplicates: int = 1  # times that every document is cut into pairs; 10 as published, with static masks
+    share: float = 0.15  # of a sequence's tokens that is predicted
+    predictions: int = 20  # a sequence at most; 77 at length 512
+    whole_words: bool = False  # a word's pieces are predicted all or none
+    short: float = 0.1  # share of documents that is cut into pairs of a shorter, random length
+    next: Literal["balanced", "published"] = "balanced"  # B is random for half of all, or where it can follow
+
+    def __post_init__(self):
+        positive("data.masking", self, "duplicates", "predictions", "share")
+        fraction("data.masking", self, "share", "short")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is read, how it is cut into tokens, and what a batch is."""
+
+    source: str  # tfds:NAME[/CONFIG][:SPLIT], files:GLOB, or a mixture: 0.7*SOURCE+0.3*SOURCE
+    tokenizer: str  # a name, a path, hub:OWNER/NAME; or trained on the source: char, bpe:SIZE, wordpiece:SIZE
+    batch: int  # sequences a step, over all devices
+    length: int  # tokens a sequence
+    field: str = "text"  # of the source's records; a number counts the columns of a .tsv without header
+    split: Literal["published", "documents", "tail"] = "documents"  # where validation comes from
+    holdout: float = 0.01  # share held out: of documents, by hash, or of the tail's tokens
+    order: Literal["shuffled", "random"] = "shuffled"  # every example once an epoch, or drawn anywhere
+    documents: Literal["files", "paragraphs"] = "files"  # of .txt: the whole, or between blank lines
+    sentences: Literal["punctuation", "lines"] = "punctuation"  # where they end, for BERT's segments
+    standardize: Literal["none", "gpt1"] = "none"  # how texts are cleaned before they are tokenized
+    masking: Masking = dataclasses.field(default_factory=Masking)
+
+    def __post_init__(self):
+        positive("data", self, "batch", "length")
+        fraction("data", self, "holdout")

@@ -1,0 +1,39 @@
+"""The network, declared."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from research.config.checks import fraction, positive
+from research.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The network. Sizes are counts; `heads` divides `width`."""
+
+    family: Literal["gpt1", "gpt2", "bert"]
+    vocabulary: int
+    context: int  # positions
+    width: int
+    depth: int  # blocks
+    heads: int
+    dropout: float = 0.0  # of embeddings, residual branches and attention probabilities
+    norm: Literal["pre", "post"] = "pre"  # before each branch, or after each residual sum
+    norm_epsilon: float = 1e-5
+    activation: Literal["gelu_tanh", "gelu_erf"] = "gelu_tanh"
+    bias: bool = True  # in linear layers and layer norms
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of activations; auto: float32 on CPUs
+    attention: Literal["auto", "xla", "cudnn"] = "auto"  # auto: cuDNN's where it can serve
+    remat: Literal["none", "dots", "block"] = "none"  # what the backward pass makes again
+    unroll: int = 1  # blocks a turn of the compiled loop over depth
+
+    def __post_init__(self):
+        positive("model", self, "vocabulary", "context", "width", "depth", "heads", "unroll")
+        fraction("model", self, "dropout")
+        if self.width % self.heads:
+            divisors = [h for h in range(1, self.width + 1) if self.width % h == 0]
+            choices = sorted(sorted(divisors, key=lambda h: abs(h - self.heads))[:3])
+            raise UsageError(
+                f"model.heads={self.heads}: expected a divisor of model.width={self.width}, such as "
+                + ", ".join(map(str, choices))
+            )

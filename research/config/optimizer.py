@@ -1,0 +1,72 @@
+"""Objectives and updates, declared."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from research.config.checks import fraction, positive
+from research.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is minimised."""
+
+    name: Literal["next_token", "masked_token"] = "next_token"
+    z_loss: float = 0.0  # weight of the squared log of the softmax's denominator (Chowdhery et al., 2022)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The learning rate over steps: linear warm-up, then by name."""
+
+    name: Literal[
+        "constant",
+        "linear",
+        "cosine",
+        "inverse_sqrt",
+        "warmup_stable_decay",
+        "bert",
+        "gpt1_cosine",
+        "gpt1_linear",
+    ] = "cosine"
+    peak: float
+    warmup: int = 0  # steps
+    final: float = 0.0  # share of the peak left at the last step, of linear, cosine, warmup_stable_decay
+    cooldown: float = 0.2  # share of the steps in which warmup_stable_decay decays
+
+    def __post_init__(self):
+        positive("optimizer.rate", self, "peak")
+        if self.warmup < 0:
+            raise UsageError(f"optimizer.rate.warmup={self.warmup}: expected a number of steps from 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """How gradients become updates."""
+
+    name: Literal[
+        "adamw",
+        "gpt1_adam",
+        "bert_adam",
+        "sgd",
+        "lion",
+        "lamb",
+        "adafactor",
+        "muon",
+        "sophia",
+        "schedule_free_adamw",
+    ] = "adamw"
+    rate: Schedule
+    b1: float = 0.9
+    b2: float = 0.999
+    epsilon: float = 1e-8
+    decay: float = 0.0  # decoupled, times the rate; never on biases and norms
+    clip: float | None = None  # global norm of the gradient
+    ema: float | None = None  # share of the old in a running average of the parameters, which is evaluated
+
+    def __post_init__(self):
+        fraction("optimizer", self, "b1", "b2")
+        if self.clip is not None:
+            positive("optimizer", self, "clip")
+        if self.ema is not None:
+            fraction("optimizer", self, "ema")

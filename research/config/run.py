@@ -1,0 +1,60 @@
+"""How a run goes, and on what, declared."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from research.config.checks import positive
+from research.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How long, how often. `*_every` count steps; 0 is never, but for the last step."""
+
+    steps: int
+    seed: int = 0
+    log_every: int = 10
+    evaluate_every: int = 250
+    checkpoint_every: int = 250
+    keep: int = 2  # checkpoints left on disk
+    sample: int = 200  # tokens of text written at each evaluation
+    skip_spikes: float = 0.0  # standard deviations of loss or gradient norm above which an update is skipped
+    stop_on_nan: bool = False  # rather than skip updates that are not finite
+
+    def __post_init__(self):
+        positive("run", self, "steps", "keep")
+        for name in ("seed", "log_every", "evaluate_every", "checkpoint_every", "sample"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"run.{name}={getattr(self, name)}: expected 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel:
+    """Which compiler, over which devices. An axis of -1 takes what devices are left."""
+
+    compile: Literal["jit", "sharded", "pmap"] = "jit"  # one device; all, one program; all, one each
+    data: int = -1  # devices among which a batch is split
+    fsdp: int = 1  # … and parameters and moments too
+    tensor: int = 1  # devices among which heads and hidden features are split
+    accumulate: int = 1  # parts in which a device takes its share of a batch, one after the other
+
+    def __post_init__(self):
+        positive("parallel", self, "accumulate")
+        axes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
+        for name, size in axes.items():
+            if size < 1 and size != -1:
+                raise UsageError(f"parallel.{name}={size}: expected -1 or a number of devices")
+        if list(axes.values()).count(-1) > 1:
+            raise UsageError("parallel: expected at most one axis of -1, the one that takes what is left")
+        if self.compile != "sharded" and (self.fsdp != 1 or self.tensor != 1):
+            raise UsageError(
+                f"parallel.compile={self.compile}: splits no parameters; "
+                "expected sharded, or fsdp=1 and tensor=1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where the parameters begin, if not at random."""
+
+    weights: str | None = None  # a run's directory, Hugging Face's, OpenAI's GPT-1, a TensorFlow checkpoint
