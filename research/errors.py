@@ -22,6 +22,10 @@ class EnvironmentFault(LineageError):
     status = 1
 
 
+class Diverged(EnvironmentFault):
+    """A run's own numbers: a loss or gradient that is not finite."""
+
+
 def near(given: str, options: Iterable[str]) -> str:
     """'; did you mean x?' where one of `options` resembles `given`, all of them where they are few."""
     options = sorted(options)

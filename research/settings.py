@@ -21,13 +21,18 @@ def override(config: T, changes: Mapping[str, Any]) -> T:
     """
     tree: dict = {}
     for name, value in changes.items():
-        hint = _hint(type(config), name)
+        value = typed(config, name, value)
         *parents, leaf = name.split(".")
         branch = tree
         for parent in parents:
             branch = branch.setdefault(parent, {})
-        branch[leaf] = convert(value, hint, name)
+        branch[leaf] = value
     return _replace(config, tree)
+
+
+def typed(config: Any, name: str, value: Any) -> Any:
+    """`value` as the setting `name` of such a config takes it; not validated beside the others."""
+    return convert(value, _hint(type(config), name), name)
 
 
 def parse_assignments(texts: list[str]) -> dict[str, str]:
@@ -47,6 +52,11 @@ def convert(value: Any, hint: Any, name: str) -> Any:
         if value is None or value == "none":
             return None
         (hint,) = (option for option in get_args(hint) if option is not NoneType)
+    if get_origin(hint) is tuple:  # (x, …): typed with commas between
+        items = [item for item in value.split(",") if item] if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            raise UsageError(f"{name}={value}: expected texts with commas between them")
+        return tuple(convert(item, get_args(hint)[0], name) for item in items)
     if get_origin(hint) is Literal:
         options = get_args(hint)
         if value not in options:

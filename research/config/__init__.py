@@ -1,14 +1,19 @@
 """The vocabulary of experiments: typed, frozen declarations. Standard library only."""
 
-from research.config.data import Data, Masking
+from research.config import space
+from research.config.data import Data, Later, Masking
 from research.config.experiment import Experiment
 from research.config.model import Model
 from research.config.optimizer import Objective, Optimizer, Schedule
 from research.config.run import Parallel, Run, Start
+from research.config.sweep import Sweep
+from research.config.task import LABELLED, Task
 
 __all__ = [
+    "LABELLED",
     "Data",
     "Experiment",
+    "Later",
     "Masking",
     "Model",
     "Objective",
@@ -17,4 +22,7 @@ __all__ = [
     "Run",
     "Schedule",
     "Start",
+    "Sweep",
+    "Task",
+    "space",
 ]

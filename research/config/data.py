@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from research.config.checks import fraction, positive
+from research.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,22 +26,44 @@ class Masking:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Later:
+    """Longer sequences for the end of a run, as BERT's last tenth has them."""
+
+    step: int = 0  # whose batch is the first of them; 0: never
+    length: int = 512  # tokens a sequence, from there on
+    predictions: int = 77  # masked, a sequence at most
+
+    def __post_init__(self):
+        positive("data.later", self, "length", "predictions")
+        if self.step < 0:
+            raise UsageError(f"data.later.step={self.step}: expected 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Data:
     """What is read, how it is cut into tokens, and what a batch is."""
 
     source: str  # tfds:NAME[/CONFIG][:SPLIT], files:GLOB, or a mixture: 0.7*SOURCE+0.3*SOURCE
-    tokenizer: str  # a name, a path, hub:OWNER/NAME; or trained on the source: char, bpe:SIZE, wordpiece:SIZE
+    # A name, a path, hub:OWNER/NAME; trained on the source: char, bpe:SIZE, wordpiece:SIZE; or, of a labelled
+    # task, start: the one beside start.weights.
+    tokenizer: str
     batch: int  # sequences a step, over all devices
     length: int  # tokens a sequence
     field: str = "text"  # of the source's records; a number counts the columns of a .tsv without header
     split: Literal["published", "documents", "tail"] = "documents"  # where validation comes from
     holdout: float = 0.01  # share held out: of documents, by hash, or of the tail's tokens
     order: Literal["shuffled", "random"] = "shuffled"  # every example once an epoch, or drawn anywhere
+    validation: str | None = None  # of a labelled task: where its validation examples come from
     documents: Literal["files", "paragraphs"] = "files"  # of .txt: the whole, or between blank lines
     sentences: Literal["punctuation", "lines"] = "punctuation"  # where they end, for BERT's segments
     standardize: Literal["none", "gpt1"] = "none"  # how texts are cleaned before they are tokenized
+    attend: Literal["window", "document"] = "window"  # a GPT's token: to all before it, or its document's
     masking: Masking = dataclasses.field(default_factory=Masking)
+    later: Later = dataclasses.field(default_factory=Later)
+    workers: int = 0  # processes that make batches ahead; 0: threads of the training process do
 
     def __post_init__(self):
         positive("data", self, "batch", "length")
         fraction("data", self, "holdout")
+        if self.workers < 0:
+            raise UsageError(f"data.workers={self.workers}: expected 0 or more")

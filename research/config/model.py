@@ -22,14 +22,23 @@ class Model:
     norm_epsilon: float = 1e-5
     activation: Literal["gelu_tanh", "gelu_erf"] = "gelu_tanh"
     bias: bool = True  # in linear layers and layer norms
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of activations; auto: float32 on CPUs
+    # Of activations; auto is float32 on CPUs. bfloat16_matmul: those are float32, what is multiplied is not.
+    precision: Literal["auto", "float32", "bfloat16", "bfloat16_matmul"] = "auto"
     attention: Literal["auto", "xla", "cudnn"] = "auto"  # auto: cuDNN's where it can serve
+    head: Literal["pretraining", "sequence", "tokens"] = "pretraining"  # on top: the originals'; one
+    # for a whole sequence, or for every position of it, that fine-tuning begins at random
+    outputs: int = 0  # numbers that such a head gives: one a label
     remat: Literal["none", "dots", "block"] = "none"  # what the backward pass makes again
     unroll: int = 1  # blocks a turn of the compiled loop over depth
 
     def __post_init__(self):
         positive("model", self, "vocabulary", "context", "width", "depth", "heads", "unroll")
         fraction("model", self, "dropout")
+        if (self.head == "pretraining") != (self.outputs == 0):
+            raise UsageError(
+                f"model.outputs={self.outputs}: expected 0 with model.head=pretraining, "
+                f"more with the others; it is {self.head}"
+            )
         if self.width % self.heads:
             divisors = [h for h in range(1, self.width + 1) if self.width % h == 0]
             choices = sorted(sorted(divisors, key=lambda h: abs(h - self.heads))[:3])

@@ -11,7 +11,10 @@ from research.errors import UsageError
 class Objective:
     """What is minimised."""
 
-    name: Literal["next_token", "masked_token"] = "next_token"
+    name: Literal["next_token", "masked_token", "classification", "regression", "choice", "spans", "tags"] = (
+        "next_token"
+    )
+    auxiliary: float = 0.0  # λ: weight of a GPT's next-token loss beside that of its task; 0: none
     z_loss: float = 0.0  # weight of the squared log of the softmax's denominator (Chowdhery et al., 2022)
 
 

@@ -16,16 +16,33 @@ class Run:
     log_every: int = 10
     evaluate_every: int = 250
     checkpoint_every: int = 250
-    keep: int = 2  # checkpoints left on disk
+    checkpoint_minutes: float = 0.0  # since the last checkpoint; 0 is never
+    keep: int = 2  # newest checkpoints left on disk
+    keep_every: int = 0  # and for good those whose step is a multiple of it; 0 for none
+    keep_best: str | None = None  # and the best by this number of the validation rows, saved when reached
+    watchdog: float = 50.0  # times the usual without a finished step that are a hang; 0 is never
+    watchdog_minutes: float = 10.0  # and no sooner
     sample: int = 200  # tokens of text written at each evaluation
+    steps_per_call: int = 1  # of the compiled program; the numbers are the same, to rounding
+    profile: int = 0  # a step to trace into the run's profile/; 0 is none
     skip_spikes: float = 0.0  # standard deviations of loss or gradient norm above which an update is skipped
     stop_on_nan: bool = False  # rather than skip updates that are not finite
+    wandb: bool = False  # followed in Weights & Biases too; WANDB_MODE, WANDB_PROJECT … are heeded
 
     def __post_init__(self):
-        positive("run", self, "steps", "keep")
-        for name in ("seed", "log_every", "evaluate_every", "checkpoint_every", "sample"):
+        positive("run", self, "steps", "keep", "steps_per_call")
+        not_negative = ("seed", "log_every", "evaluate_every", "checkpoint_every", "sample", "profile")
+        for name in (*not_negative, "checkpoint_minutes", "keep_every", "watchdog", "watchdog_minutes"):
             if getattr(self, name) < 0:
                 raise UsageError(f"run.{name}={getattr(self, name)}: expected 0 or more")
+        for name in ("evaluate_every", "checkpoint_every", "keep_every"):
+            if getattr(self, name) % self.steps_per_call:
+                raise UsageError(
+                    f"run.steps_per_call={self.steps_per_call}: "
+                    f"expected a divisor of run.{name}={getattr(self, name)}"
+                )
+        if self.profile > self.steps:
+            raise UsageError(f"run.profile={self.profile}: expected at most run.steps={self.steps}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,4 +74,5 @@ class Parallel:
 class Start:
     """Where the parameters begin, if not at random."""
 
-    weights: str | None = None  # a run's directory, Hugging Face's, OpenAI's GPT-1, a TensorFlow checkpoint
+    # A run's directory, or one of its checkpoints as DIR:STEP; Hugging Face's, OpenAI's GPT-1, TensorFlow's.
+    weights: str | None = None

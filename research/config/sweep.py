@@ -1,0 +1,67 @@
+"""A sweep, declared: one experiment, and what of it may vary."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from research.config.checks import positive
+from research.config.experiment import Experiment
+from research.config.space import Space, exhaustive, points
+from research.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What is tried, how it is chosen, what is looked at, and when it is enough.
+
+    A trial is a run of `base` with a point of `space`; its steps are `base.run.steps`, and a loss that is not
+    finite fails it. A pruner looks at every evaluation (`base.run.evaluate_every`), from the first on.
+    """
+
+    name: str = ""  # as registered
+    base: Experiment
+    space: Space
+    metric: str = "loss"  # of the validation rows; a trial's value is that of its last row
+    direction: Literal["minimize", "maximize"] = "minimize"
+    trials: int | None = None  # None: every point, of a space that has only points
+    hours: float | None = None  # of all trials together, after which no other begins
+    sampler: Literal["auto", "grid", "random", "tpe", "cmaes", "qmc"] = (
+        "auto"  # auto: grid of grids, else tpe
+    )
+    pruner: Literal["none", "median", "asha", "hyperband"] = "none"
+    seed: int = 0  # of the sampler
+
+    def __post_init__(self):
+        for name in ("trials", "hours"):
+            if getattr(self, name) is not None:
+                positive("sweep", self, name)
+        if self.trials is None and self.chosen_sampler != "grid":
+            raise UsageError(
+                f"trials: expected how many: the sampler {self.chosen_sampler} does not come to an end"
+            )
+        if (
+            self.chosen_sampler == "grid"
+            and self.trials is not None
+            and self.trials > len(points(self.space))
+        ):
+            raise UsageError(f"sweep.trials={self.trials}: the grid has {len(points(self.space))} points")
+        run = self.base.run
+        if self.pruner != "none" and not 0 < run.evaluate_every < run.steps:
+            raise UsageError(
+                f"run.evaluate_every={run.evaluate_every}: {self.pruner} prunes at evaluations; "
+                f"expected one before the last of run.steps={run.steps}"
+            )
+
+    @property
+    def chosen_sampler(self) -> str:
+        if self.sampler != "auto":
+            return self.sampler
+        return "grid" if exhaustive(self.space) else "tpe"
+
+    @property
+    def budget(self) -> int:
+        """Trials, in all."""
+        return len(points(self.space)) if self.trials is None else self.trials
+
+
+SETTINGS = tuple(f.name for f in dataclasses.fields(Sweep) if f.name not in ("name", "base", "space"))
