@@ -1,9 +1,12 @@
 """Data ahead of time, and the exact batch of a step."""
 
 import json as json_
+from pathlib import Path
 
 from launch.inspect import resolve
+from research.config import Experiment
 from research.errors import UsageError
+from research.settings import override, parse_assignments
 
 
 def prepare_data(name: str, overrides: list[str] | None, json: bool) -> None:
@@ -11,9 +14,12 @@ def prepare_data(name: str, overrides: list[str] | None, json: bool) -> None:
     from research.data.store import prepare
 
     experiment = resolve(name, overrides)
+    if experiment.labelled:
+        return _prepare_labelled(experiment, json)
     corpus = prepare(experiment.data, experiment.model.vocabulary, report=_silent if json else print)
     train_batches(experiment, corpus.train)  # which index their examples, where they have an index
-    validation_batches(experiment, corpus.validation)
+    for first in {0, experiment.data.later.step}:
+        validation_batches(experiment.at(first), corpus.validation)
     facts = {
         split: {
             "documents": store.documents,
@@ -35,21 +41,42 @@ def prepare_data(name: str, overrides: list[str] | None, json: bool) -> None:
         )
 
 
-def show_batch(name: str, step: int, overrides: list[str] | None, json: bool) -> None:
-    from research.data.batches import train_batches
-    from research.data.readable import readable
-    from research.data.store import prepare
+def _prepare_labelled(experiment: Experiment, json: bool) -> None:
+    """Labelled examples are kept nowhere: this fetches data sets, and tells that all can be read."""
+    from research.data.batches import corpus_of, train_batches
 
-    experiment = resolve(name, overrides)
+    corpus = corpus_of(experiment, report=_silent if json else print)
+    train_batches(experiment, corpus.train)
+    if json:
+        splits = ("train", corpus.train), ("validation", corpus.validation)
+        facts = {split: {"examples": len(store), "sha256": store.sha256} for split, store in splits}
+        print(json_.dumps(facts, indent=2))
+
+
+def show_batch(name: str, step: int, overrides: list[str] | None, json: bool) -> None:
+    from research.data.batches import corpus_of, train_batches
+    from research.data.readable import answers, readable
+
+    experiment = _declared(name, overrides)
     if not 0 <= step < experiment.run.steps:
         raise UsageError(f"--step {step}: expected from 0 to run.steps - 1 = {experiment.run.steps - 1}")
-    corpus = prepare(experiment.data, experiment.model.vocabulary, report=_silent)
+    corpus = corpus_of(experiment, report=_silent)
     batch = train_batches(experiment, corpus.train)[step]
     if json:
         print(json_.dumps({"step": step} | {name: array.tolist() for name, array in batch.items()}))
         return
-    for row, (what, text) in enumerate(readable(batch, corpus.tokenizer)):
+    rows = answers(batch, corpus, experiment) if experiment.labelled else readable(batch, corpus.tokenizer)
+    for row, (what, text) in enumerate(rows):
         print(f"── step {step}, sequence {row}, {what}\n{text}")
+
+
+def _declared(name: str, overrides: list[str] | None) -> Experiment:
+    """Of an experiment's name, or of a run's directory."""
+    if (Path(name) / "experiment.json").exists():
+        from research.training.record import experiment_of
+
+        return override(experiment_of(Path(name)), parse_assignments(overrides or []))
+    return resolve(name, overrides)
 
 
 def _silent(line: str) -> None:

@@ -1,15 +1,30 @@
 """Batches by step: random access, the same over any number of processes."""
 
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+
 import grain
 import numpy as np
 
-from research.config import Experiment
-from research.data import examples, windows
-from research.data.store import Store
+from research.config import LABELLED, Experiment
+from research.data import answering, examples, store, windows
+from research.data.store import Corpus, Store
+from research.data.workers import read_ahead
 
 Batch = dict[str, np.ndarray]
 
-EXAMPLES = {"next_token": windows, "masked_token": examples}
+EXAMPLES = {
+    "next_token": windows,
+    "masked_token": examples,
+} | dict.fromkeys(LABELLED, answering)
+
+
+def corpus_of(config: Experiment, report: Callable[[str], None]) -> Corpus:
+    """Both splits of what `config` learns from, tokenized; raises as the two `prepare` do."""
+    if config.labelled:
+        return answering.prepare(config, report)
+    return store.prepare(config.data, config.model.vocabulary, report)
 
 
 def train_batches(
@@ -17,18 +32,39 @@ def train_batches(
 ) -> grain.MapDataset[Batch]:
     """The batch of a step, `[step]`: process p's slice of rows of the one global batch.
 
+    From `data.later.step` on an order of the longer examples, from its start.
     Raises UsageError where the store does not hold a single example.
     """
-    kind = EXAMPLES[config.objective.name]
-    return kind.train_batches(config, store, process_index=process_index, process_count=process_count)
+    kind, change = EXAMPLES[config.objective.name], config.data.later.step
+    process = {"process_index": process_index, "process_count": process_count}
+    early = kind.train_batches(config.at(0), store, **process)
+    if not change:
+        return early
+    later = kind.train_batches(config.at(change), store, **process)
+    return grain.MapDataset.range(sys.maxsize).map(
+        lambda step: early[step] if step < change else later[step - change]
+    )
 
 
 def validation_batches(
     config: Experiment, store: Store, *, process_index: int = 0, process_count: int = 1
 ) -> grain.MapDataset[Batch]:
-    """The whole split in order, the same whatever trains; the last batch is filled up at weights of 0."""
+    """The whole split in order, the same whatever trains; the last batch is filled up at weights of 0.
+
+    In examples as at the first step; `config.at(step)` gives those of another.
+    """
     kind = EXAMPLES[config.objective.name]
-    return kind.validation_batches(config, store, process_index=process_index, process_count=process_count)
+    return kind.validation_batches(
+        config.at(0), store, process_index=process_index, process_count=process_count
+    )
+
+
+def train_stream(config: Experiment, store: Store, start: int, stop: int, **process: int) -> Iterator[Batch]:
+    """The training batches of steps start to stop - 1, read ahead by threads, or `data.workers` processes."""
+    opened = partial(train_batches, config, store, **process)
+    if config.data.workers:
+        return read_ahead(opened, start, stop, workers=config.data.workers)
+    return stream(opened(), start, stop)
 
 
 def stream(

@@ -3,7 +3,7 @@
 import importlib.util
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -28,9 +28,36 @@ def read(name: str, split: str, field: str) -> Iterator[str]:
     builder = prepared(name)
     if field not in builder.info.features:
         raise UsageError(f"data.field={field}: no field of tfds:{name}{near(field, builder.info.features)}")
+    for number, record in enumerate(_opened(builder, name, split)):
+        text = record[field]
+        try:
+            yield text if isinstance(text, str) else text.decode()
+        except (AttributeError, UnicodeDecodeError) as fault:
+            raise UsageError(f"data.field={field}: no text in record {number} of tfds:{name}") from fault
+
+
+def records(name: str, split: str) -> Iterator[dict]:
+    """Every record of NAME[/CONFIG], classes by their names (None for a class of -1, which is none).
+
+    Raises as `read` does.
+    """
+    builder = prepared(name)
+    classes = {
+        field: feature.names
+        for field, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.ClassLabel)
+    }
+    for record in _opened(builder, name, split):
+        named = {
+            field: names[record[field]] if record[field] >= 0 else None for field, names in classes.items()
+        }
+        yield record | named
+
+
+def _opened(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Sequence[dict]:
     try:
         with quiet():
-            records = builder.as_data_source(split=split)
+            return builder.as_data_source(split=split)
     except NotImplementedError as fault:
         raise EnvironmentFault(
             f"tfds:{name}: prepared as {builder.info.file_format.value}, read as array_record; convert it: "
@@ -38,12 +65,6 @@ def read(name: str, split: str, field: str) -> Iterator[str]:
         ) from fault
     except (KeyError, ValueError) as fault:
         raise UsageError(f"tfds:{name}: no split {split}{near(split, builder.info.splits)}") from fault
-    for number, record in enumerate(records):
-        text = record[field]
-        try:
-            yield text if isinstance(text, str) else text.decode()
-        except (AttributeError, UnicodeDecodeError) as fault:
-            raise UsageError(f"data.field={field}: no text in record {number} of tfds:{name}") from fault
 
 
 def identity(name: str) -> list:

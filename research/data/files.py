@@ -16,16 +16,16 @@ from research.errors import UsageError, near
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".tsv", ".parquet")
 
 
-def match(pattern: str) -> list[Path]:
+def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     """The files of a glob, in which ~ and ** expand, by name. Raises UsageError where there are none."""
     pattern = os.path.expanduser(pattern)
     found = sorted(map(Path, glob.glob(pattern, recursive=True)))
     paths = [path for path in found if path.is_file()]
     for path in paths:
-        if not path.name.endswith(SUFFIXES):
-            raise UsageError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
+        if not path.name.endswith(suffixes):
+            raise UsageError(f"{path}: expected a file that ends in {', '.join(suffixes)}")
     if not paths:
-        raise UsageError(f"files:{pattern}: {_why_none(Path(pattern), found)}")
+        raise UsageError(f"files:{pattern}: {_why_none(Path(pattern), found, suffixes)}")
     return paths
 
 
@@ -52,13 +52,13 @@ def identity(paths: list[Path]) -> list:
     return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 
 
-def _why_none(pattern: Path, folders: list[Path]) -> str:
+def _why_none(pattern: Path, folders: list[Path], suffixes: tuple[str, ...]) -> str:
     if folders:
         return f"a folder; expected files, such as files:{folders[0]}/*.txt"
     parent = pattern.parent
     if not parent.is_dir():
         return "no such file" if glob.has_magic(str(parent)) else f"there is no folder {parent}"
-    names = [path.name for path in parent.iterdir() if path.name.endswith(SUFFIXES)]
+    names = [path.name for path in parent.iterdir() if path.name.endswith(suffixes)]
     return "no such file" + near(pattern.name, difflib.get_close_matches(pattern.name, names))
 
 

@@ -16,7 +16,7 @@ from research.config import Data
 from research.data.mapped import mapped
 from research.data.once import make_once
 from research.data.sources import fingerprint, parts
-from research.data.tokenizer import Marks, entries, load, marks
+from research.data.tokenizer import Marks, end_of_text, entries, load, marks
 from research.data.writing import SPLITS, write
 from research.errors import UsageError
 from research.home import home
@@ -38,10 +38,17 @@ class Store(NamedTuple):
     sentences: np.ndarray | None = None  # int64, mapped: where each sentence begins, for BERT's tokenizers
     marks: Marks | None = None  # of a BERT tokenizer's vocabulary
     folder: Path | None = None  # where what is made of the tokens can be kept
+    ended: bool = False  # whether documents end in <|endoftext|>
 
     @property
     def documents(self) -> int:
         return len(self.starts)
+
+    def __reduce__(self) -> tuple:
+        """Another process maps the same files; what is in no file goes by value."""
+        if self.folder is None:
+            return Store, tuple(self)
+        return reopened, (self.folder, self.shares, self.marks, self.ended)
 
 
 class Corpus(NamedTuple):
@@ -66,8 +73,8 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
     make = partial(_make, data=data, tokenizer=tokenizer, entries=size, by=by, report=report)
     speed = make_once(folder, make, resumable=True)
     shares = tuple(share for share, _ in parts(data))
-    opened = (open_store(folder / split)._replace(marks=known, shares=shares) for split in SPLITS)
-    corpus = Corpus(tokenizer, *opened)
+    ended = end_of_text(tokenizer) is not None
+    corpus = Corpus(tokenizer, *(reopened(folder / split, shares, known, ended) for split in SPLITS))
     report(_summary(folder, corpus, speed))
     return corpus
 
@@ -86,6 +93,10 @@ def open_store(folder: Path) -> Store:
         folder=folder,
         **facts,
     )
+
+
+def reopened(folder: Path, shares: tuple[float, ...], marks: Marks | None, ended: bool) -> Store:
+    return open_store(folder)._replace(shares=shares, marks=marks, ended=ended)
 
 
 def _make(

@@ -10,11 +10,14 @@ import grain
 import numpy as np
 
 from research.config import Experiment
+from research.data.boundaries import Openings, documents, openings
 from research.data.order import order, rows_of
 from research.data.store import Store
 from research.errors import UsageError
 
-Batch = dict[str, np.ndarray]  # tokens, targets: int32 (B, L); weights: float32 (B, L)
+# tokens, targets: int32 (B, L); weights: float32 (B, L); with data.attend=document also documents: int32
+# (B, L), which of a row's documents each token is of
+Batch = dict[str, np.ndarray]
 
 
 def train_batches(
@@ -37,7 +40,8 @@ def train_batches(
     places = [-(-begin // step) for begin in edges[:-1]] + [last]
     chosen = order(config, places, store.shares, process_index=process_index, process_count=process_count)
     windows = np.lib.stride_tricks.sliding_window_view(store.tokens, length + 1)
-    return chosen.map(partial(_read, windows, step))
+    opens = openings(config.data, store)
+    return chosen.map(partial(_read, windows, opens, step))
 
 
 def validation_batches(
@@ -49,7 +53,7 @@ def validation_batches(
     """
     rows, length = rows_of(config, process_count), config.data.length
     windows = -(-(len(store.tokens) - 1) // length)
-    steps = -(-windows // config.data.batch)
+    steps, opens = -(-windows // config.data.batch), openings(config.data, store)
 
     def read(step: int) -> Batch:
         first = step * config.data.batch + process_index * rows
@@ -58,19 +62,21 @@ def validation_batches(
         tokens = store.tokens[begin : end + 1]
         here[: len(tokens)] = tokens
         weights = np.arange(rows * length) < len(tokens) - 1
-        return {
+        batch = {
             "tokens": here[:-1].reshape(rows, length),
             "targets": here[1:].reshape(rows, length),
             "weights": weights.astype(np.float32).reshape(rows, length),
         }
+        return batch | documents(opens, begin + length * np.arange(rows), length)
 
     return grain.MapDataset.range(steps).map(read)
 
 
-def _read(windows: np.ndarray, step: int, places: np.ndarray) -> Batch:
-    chosen = windows[places * step]
-    return {
+def _read(windows: np.ndarray, opens: Openings | None, step: int, places: np.ndarray) -> Batch:
+    chosen, length = windows[places * step], windows.shape[1] - 1
+    batch = {
         "tokens": chosen[:, :-1].astype(np.int32),
         "targets": chosen[:, 1:].astype(np.int32),
-        "weights": np.ones((len(places), chosen.shape[1] - 1), np.float32),
+        "weights": np.ones((len(places), length), np.float32),
     }
+    return batch | documents(opens, places * step, length)

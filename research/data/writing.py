@@ -17,9 +17,9 @@ from tokenizers import Tokenizer
 from research.config import Data
 from research.data.encoding import Encoded, encode, pieces
 from research.data.sources import parts, read
+from research.data.telling import telling
 
 SAVE_EVERY = 5.0  # seconds of work that a kill can cost
-TELL_EVERY = 15.0  # seconds between lines
 
 SPLITS = ("train", "validation")
 
@@ -39,24 +39,21 @@ def write(
     """
     note = folder / "progress.json"
     done = json.loads(note.read_text()) if note.exists() else _nothing(len(parts(data)))
-    begun = saved = told = time.monotonic()
+    begun = saved = time.monotonic()
     before = sum(done["bytes"].values())
     if before:
         report(f"continuing after {before / 1e6:,.1f} MB")
     with ExitStack() as stack:
         files = _open(stack, folder, done["sizes"], by)
         left = islice(pieces(read(data), by), done["pieces"], None)
+        tell = stack.enter_context(telling(report, before))
         for batch in encode(left, tokenizer):
             _append(files, done, batch, dtype)
             now = time.monotonic()
             if now - saved > SAVE_EVERY:
                 _save(note, files, done)
                 saved = now
-            if now - told > TELL_EVERY:
-                size = sum(done["bytes"].values())
-                speed = (size - before) / 1e6 / (now - begun)
-                report(f"{done['documents']:,} documents, {size / 1e6:,.0f} MB at {speed:.1f} MB/s")
-                told = now
+            tell(done["documents"], sum(done["bytes"].values()))
         _save(note, files, done)
     return (sum(done["bytes"].values()) - before) / 1e6 / (time.monotonic() - begun)
 

@@ -192,6 +192,34 @@ def test_gpts_tokenizers_and_short_lengths_are_refused():
         train_batches(config, prepared(config).train)
 
 
+@pytest.mark.parametrize("drawn", ["dynamic", "static"])
+def test_a_mixture_keeps_its_shares_and_its_sources_apart(tmp_path, drawn):
+    """Two sources without a word in common; a random B is drawn from either, as over one corpus."""
+    for name, words in (("one", "ab"), ("two", "yz")):
+        documents = (". ".join(f"{w * (n + 1)}" for w in words for n in range(d, d + 4)) for d in range(40))
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(documents))
+    config = declared(
+        f"0.75*files:{tmp_path}/one.txt+0.25*files:{tmp_path}/two.txt",
+        "wordpiece:32",
+        "documents",
+        documents="paragraphs",
+        holdout=0.1,
+        batch=8,
+        masking=Masking(drawn=drawn),
+    )
+    store = prepared(config).train
+    batches = train_batches(config, store)
+    second = set(store.tokens[store.parts[1] :].tolist()) - set(store.tokens[: store.parts[1]].tolist())
+    found = []
+    for step in range(60):
+        batch = batches[step]
+        in_a = (batch["segments"] == 0) & (np.arange(LENGTH) < batch["lengths"][:, None])
+        found.append((np.isin(restored(batch), list(second)) & in_a).any(1))
+    assert np.concatenate(found).mean() == 0.25
+    again = [train_batches(config, store, process_index=n, process_count=2)[9] for n in range(2)]
+    assert equal({name: np.concatenate([part[name] for part in again]) for name in again[0]}, batches[9])
+
+
 @pytest.fixture(scope="module")
 def wikipedia(shared_data, tmp_path_factory):
     """Two thousand articles."""

@@ -156,7 +156,7 @@ def child(declared, before=""):
     script = "\n".join(
         [
             "import os, resource, signal",
-            "from research.config import Data, Masking",
+            "from research.config import Data, Later, Masking",
             "from research.data import store",
             before,
             f"print(store.prepare({declared!r}, 300, lambda line: None).train.sha256)",

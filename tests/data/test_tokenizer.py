@@ -69,7 +69,7 @@ def test_byte_pairs_lose_nothing(text):
 
 def test_training_does_not_depend_on_the_process():
     script = (
-        "import hashlib\nfrom research.config import Data, Masking\n"
+        "import hashlib\nfrom research.config import Data, Later, Masking\n"
         "from research.data.trained import byte_pairs\n"
         f"print(hashlib.sha256(byte_pairs({PYTHON_DOCS!r}, 1024).to_str().encode()).hexdigest())"
     )

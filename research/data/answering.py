@@ -1,0 +1,64 @@
+"""Batches of labelled examples, of whatever kind, by step."""
+
+from collections.abc import Callable
+from functools import partial
+
+import grain
+import numpy as np
+
+from research.config import Experiment
+from research.data import labelled, sequences, spans, tags
+from research.data.order import order, rows_of
+from research.data.store import Corpus
+from research.data.vocabulary import tokenizer_of
+from research.errors import UsageError
+
+Batch = dict[str, np.ndarray]  # as the kind's `assemble` says
+
+KINDS = {  # objective → what reads a split, what makes a batch of some of its examples
+    "classification": (labelled.tokenized, sequences.assemble),
+    "regression": (labelled.tokenized, sequences.assemble),
+    "choice": (labelled.tokenized, sequences.assemble),
+    "spans": (spans.tokenized, spans.assemble),
+    "tags": (tags.tokenized, tags.assemble),
+}
+SHORTEST = 8  # data.length
+
+
+def prepare(config: Experiment, report: Callable[[str], None]) -> Corpus:
+    """Both splits, tokenized. Raises UsageError for what cannot be read, and another vocabulary's weights."""
+    if config.data.length < SHORTEST:
+        raise UsageError(f"data.length={config.data.length}: expected {SHORTEST} or more for an example")
+    tokenizer, read = tokenizer_of(config), KINDS[config.objective.name][0]
+    splits = {}
+    for split, source in (("train", config.data.source), ("validation", config.data.validation)):
+        splits[split], told = read(config, source, split, tokenizer)
+        report(f"{split}: {told} of {source}")
+    return Corpus(tokenizer, **splits)
+
+
+def train_batches(
+    config: Experiment, store, *, process_index: int, process_count: int
+) -> grain.MapDataset[Batch]:
+    """Every example once an epoch; epochs run on inside a batch."""
+    edges, shares = [0, len(store.labels)], (1.0,)
+    chosen = order(config, edges, shares, process_index=process_index, process_count=process_count)
+    return chosen.map(partial(KINDS[config.objective.name][1], config, store))
+
+
+def validation_batches(
+    config: Experiment, store, *, process_index: int, process_count: int
+) -> grain.MapDataset[Batch]:
+    """Every example once, in order; rows that fill the last batch have weights of 0."""
+    rows, count, assemble = rows_of(config, process_count), len(store.labels), KINDS[config.objective.name][1]
+
+    def read(step: int) -> Batch:
+        indices = step * config.data.batch + process_index * rows + np.arange(rows)
+        real = indices < count
+        batch = assemble(config, store, np.where(real, indices, 0))
+        for name in batch:
+            if name.endswith("weights"):
+                batch[name] = batch[name] * real.reshape(-1, *(1,) * (batch[name].ndim - 1))
+        return batch
+
+    return grain.MapDataset.range(-(-count // config.data.batch)).map(read)
