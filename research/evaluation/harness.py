@@ -1,0 +1,95 @@
+"""A model for EleutherAI's lm-evaluation-harness: `lm_eval.simple_evaluate(Adapter(subject), tasks=[…])`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+
+from research.evaluation.scoring import Pair, log_likelihood, score_pairs
+from research.evaluation.streams import beginning
+from research.evaluation.subject import Subject
+from research.generation import Sampling, complete
+from research.models.decoding import decoder
+
+TOKENS = 256  # that are generated where a task does not say
+
+
+class Adapter(LM):
+    """Likelihoods and texts of a GPT, in the harness's words."""
+
+    def __init__(self, subject: Subject, batch: int = 8, seed: int = 0):
+        super().__init__()
+        self.subject, self.batch, self.seed = subject, batch, seed
+        self._decoder = None
+
+    @property
+    def tokenizer_name(self) -> str:
+        return "lineage"
+
+    def loglikelihood(
+        self, requests: Sequence[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        pairs = [self._pair(*request.args) for request in requests]
+        return [tuple(score) for score in score_pairs(self.subject.model, pairs, self.batch)]
+
+    def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Of whole texts, in windows side by side, as the harness's own models do."""
+        stride, found = self.subject.model.config.context, []
+        for request in requests:
+            ids = beginning(self.subject) + self.subject.encode(request.args[0])
+            one = log_likelihood(self.subject.model, ids, stride, self.batch) if len(ids) > 1 else 0.0
+            found.append(one)
+        return found
+
+    def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
+        self._decoder = self._decoder or decoder(self.subject.model)
+        return [self._written(*request.args) for request in requests]
+
+    def _pair(self, context: str, continuation: str) -> Pair:
+        if not context:
+            before = beginning(self.subject) or self.subject.encode("\n")
+            return Pair(before, self.subject.encode(continuation))
+        spaces = context[len(context.rstrip()) :]
+        context, continuation = context[: len(context) - len(spaces)], spaces + continuation
+        before = self.subject.encode(context)
+        return Pair(before, self.subject.encode(context + continuation)[len(before) :])
+
+    def _written(self, prompt: str, asked: dict[str, Any]) -> str:
+        tokens = int(asked.get("max_gen_toks", TOKENS))
+        stops = asked.get("until") or []
+        stops = [stops] if isinstance(stops, str) else [stop for stop in stops if stop]
+        draws = bool(asked.get("do_sample")) and asked.get("temperature", 1.0) > 0
+        how = Sampling(
+            temperature=float(asked.get("temperature", 1.0)) if draws else 0.0,
+            top_k=asked.get("top_k"),
+            top_p=asked.get("top_p"),
+        )
+        kept = max(self.subject.model.config.context - tokens, 1)
+        ids = self.subject.encode(prompt)
+        prompt = prompt if len(ids) <= kept else self.subject.tokenizer.decode(ids[-kept:])
+        (done,) = complete(self._decoder, self.subject.tokenizer, [prompt], tokens, how, self.seed, stops)
+        return done.text
+
+
+def run(
+    subject: Subject, name: str, batch: int, limit: int | None, folder: str | None = None
+) -> dict[str, float]:
+    """The metrics of one of the harness's tasks, or of a task of the YAML files in `folder`."""
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=folder)
+    results = lm_eval.simple_evaluate(
+        Adapter(subject, batch),
+        tasks=[name],
+        limit=limit,
+        task_manager=manager,
+        bootstrap_iters=0,
+        log_samples=False,
+    )
+    return {
+        metric.removesuffix(",none"): float(value)
+        for metric, value in results["results"][name].items()
+        if isinstance(value, (int, float)) and "stderr" not in metric and metric != "sample_len"
+    }

@@ -1,0 +1,84 @@
+"""SQuAD 1.1's measure of answers (Rajpurkar et al., 2016): exact match and F1 of words, in percent.
+
+Answers are compared in lower case, without punctuation, articles and extra white space; the best of several
+reference answers counts.
+"""
+
+import json
+import re
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from research.errors import UsageError
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+class SquadScore(NamedTuple):
+    exact_match: float
+    f1: float
+    questions: int
+    missing: int  # questions without a prediction, which count as wrong
+
+
+def score(answers: Mapping[str, Sequence[str]], predictions: Mapping[str, str]) -> SquadScore:
+    """Of `predictions` against reference `answers`, both by the question's id."""
+    exact = f1 = 0.0
+    for question, references in answers.items():
+        if question in predictions:
+            exact += max(exact_match(predictions[question], reference) for reference in references)
+            f1 += max(word_f1(predictions[question], reference) for reference in references)
+    count = len(answers)
+    missing = sum(question not in predictions for question in answers)
+    return SquadScore(100 * exact / count, 100 * f1 / count, count, missing)
+
+
+def exact_match(prediction: str, reference: str) -> bool:
+    return normalized(prediction) == normalized(reference)
+
+
+def word_f1(prediction: str, reference: str) -> float:
+    """The harmonic mean of precision and recall of words."""
+    ours, theirs = normalized(prediction).split(), normalized(reference).split()
+    same = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * same / (len(ours) + len(theirs)) if same else 0.0
+
+
+def normalized(answer: str) -> str:
+    return " ".join(ARTICLES.sub(" ", answer.lower().translate(PUNCTUATION)).split())
+
+
+def read_answers(path: Path) -> dict[str, list[str]]:
+    """Reference answers by question, of a file in SQuAD's form; raises UsageError for another."""
+    try:
+        articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+        answers = {
+            question["id"]: [answer["text"] for answer in question["answers"]]
+            for article in articles
+            for paragraph in article["paragraphs"]
+            for question in paragraph["qas"]
+        }
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: not SQuAD's form, data → paragraphs → qas: {error!r}") from None
+    if not answers or not all(answers.values()):
+        raise UsageError(f"{path}: has {'a question without answers' if answers else 'no questions'}")
+    return answers
+
+
+def read_predictions(path: Path) -> dict[str, str]:
+    """A JSON object, question → answer; raises UsageError for anything else."""
+    try:
+        predictions = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON: {error}") from None
+    if not isinstance(predictions, dict) or not all(isinstance(text, str) for text in predictions.values()):
+        raise UsageError(f"{path}: expected a JSON object of texts, question → answer")
+    return predictions

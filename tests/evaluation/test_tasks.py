@@ -1,0 +1,198 @@
+"""Tasks on small files of our own, judged a second way; the harness on a task beside them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from launch.__main__ import run
+from research import weights
+from research.config import Model
+from research.errors import UsageError
+from research.evaluation.published import published
+from research.evaluation.scoring import Pair, score_pairs
+from research.evaluation.subject import Settings, Subject
+from research.evaluation.tasks import evaluate
+from research.training.checkpoint import by_path
+from research.weights import huggingface
+from tests.drawn import drawn
+from tests.evaluation.test_scoring import byte_tokenizer
+
+CONFIG = Model(family="gpt2", vocabulary=257, context=192, width=16, depth=2, heads=2)
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return Subject(drawn(CONFIG), byte_tokenizer())
+
+
+def log_probability(subject, context, continuation) -> float:
+    """The whole text at once, nothing padded, nothing cached."""
+    ids = subject.encode(context + continuation)
+    logits = np.asarray(subject.model(np.asarray([ids[:-1]]))[0], np.float64)
+    log_ = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    first = len(subject.encode(context))
+    return sum(log_[place - 1, ids[place]] for place in range(first, len(ids)))
+
+
+def test_cloze_chooses_the_likeliest_sentence(subject, tmp_path):
+    words = ["cat", "dog", "hen", "cow", "pig", "fox", "owl", "bee", "ant", "rat"]
+    story = [f"{n} The day was long ." for n in range(1, 3)]
+    right = 0
+    text = ""
+    for answer in words[:4]:
+        text += "\n".join([*story, f"21 Then the XXXXX ran off .\t{answer}\t\t{'|'.join(words)}", "", ""])
+        given = "The day was long. The day was long. Then the"
+        scores = [log_probability(subject, given, f" {word} ran off.") for word in words]
+        right += words[int(np.argmax(scores))] == answer
+    (tmp_path / "cbt.txt").write_text(text)
+    result = evaluate(subject, "cbt_cn", tmp_path / "cbt.txt")
+    assert result.examples == 4 and result.metrics["accuracy"] == 100 * right / 4
+
+
+def test_mctest_chooses_the_likeliest_answer(subject, tmp_path):
+    questions = [["one: Who?", "he", "she", "it all", "we"]] * 4
+    row = ["id", "facts", "A tale.\\newlineOf old.", *(field for question in questions for field in question)]
+    (tmp_path / "mc.tsv").write_text("\t".join(row) + "\n")
+    (tmp_path / "mc.ans").write_text("A\tB\tC\tD\n")
+    context = "A tale.\nOf old.\n\nQ: Who?\nA:"
+    scores = [log_probability(subject, context, f" {one}") for one in questions[0][1:]]
+    result = evaluate(subject, "mctest", tmp_path / "mc.tsv")
+    assert result.examples == 4 and result.metrics["accuracy"] == 25.0  # each letter is right once
+    chosen = [Pair(subject.encode(context), subject.encode(f" {one}")) for one in questions[0][1:]]
+    np.testing.assert_allclose(
+        [one.log_probability for one in score_pairs(subject.model, chosen, 2)], scores, rtol=1e-4
+    )
+
+
+def test_prompted_tasks_run_and_count(subject, tmp_path):
+    pytest.importorskip("sacrebleu", reason="needs the extra evaluation")
+    pytest.importorskip("rouge_score", reason="needs the extra evaluation")
+    (tmp_path / "en_fr.tsv").write_text("".join(f"a {n}\tun {n}\n" for n in range(7)))
+    (tmp_path / "questions.jsonl").write_text('{"question": "Who?", "answers": ["he"]}\n' * 7)
+    (tmp_path / "summarization.jsonl").write_text('{"article": "Long. Tale.", "highlights": "Tale."}\n' * 3)
+    talk = {
+        "story": "A tale.",
+        "questions": [{"input_text": "Who?"}, {"input_text": "When?"}],
+        "answers": [{"input_text": "he"}, {"input_text": "then"}],
+        "additional_answers": {"0": [{"input_text": "him"}, {"input_text": "now"}]},
+    }
+    (tmp_path / "coqa-dev-v1.0.json").write_text(json.dumps({"data": [talk]}))
+    for name, count in {"en_fr": 2, "fr_en": 2, "questions": 2, "summarization": 3, "coqa": 2}.items():
+        result = evaluate(subject, name, tmp_path, Settings(batch=4))
+        assert result.examples == count
+        assert all(0 <= value <= 100 for value in result.metrics.values())
+
+
+def test_missing_data_is_told_in_one_line(subject, tmp_path):
+    with pytest.raises(UsageError, match=r"ptb: no data; put ptb\.test\.txt or"):
+        evaluate(subject, "ptb")
+    with pytest.raises(UsageError, match=r"has no ptb\.test\.txt"):
+        evaluate(subject, "ptb", tmp_path)
+    with pytest.raises(UsageError, match="did you mean lambada"):
+        evaluate(subject, "lamda")
+
+
+def test_published_numbers_go_by_size():
+    small = Model(family="gpt2", vocabulary=50_257, context=1_024, width=768, depth=12, heads=12)
+    assert published("wikitext2", small) == {"perplexity": 29.41}
+    assert published("wikitext2", CONFIG) == {} == published("en_fr", small)
+
+
+TASK = """
+task: local_{name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {file}}}}}
+test_split: test
+output_type: {kind}
+{fields}
+metric_list:
+{metrics}
+"""
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_harness_gives_the_same_numbers(subject, tmp_path, monkeypatch):
+    harness = pytest.importorskip("research.evaluation.harness", reason="needs the extra harness")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    passages = ["The cat sat on the mat", "He went home to his wife", "It was late at night then"]
+    file = tmp_path / "lambada.jsonl"
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in passages))
+    fields = (
+        'doc_to_text: \'{{text.split(" ")[:-1]|join(" ")}}\'\ndoc_to_target: \'{{" "+text.split(" ")[-1]}}\''
+    )
+    kinds = {"perplexity": "perplexity", "acc": "mean"}
+    metrics = "\n".join(
+        f"  - {{metric: {one}, aggregation: {how}, higher_is_better: true}}" for one, how in kinds.items()
+    )
+    task = TASK.format(name="words", file=file, kind="loglikelihood", fields=fields, metrics=metrics)
+    (tmp_path / "words.yaml").write_text(task)
+    found = harness.run(subject, "local_words", 2, None, str(tmp_path))
+    ours = evaluate(subject, "lambada", file).metrics
+    np.testing.assert_allclose(found["perplexity"], ours["perplexity"], rtol=1e-6)
+    assert 100 * found["acc"] == pytest.approx(ours["accuracy"])
+
+    text = " ".join(passages * 12)  # longer than the context
+    (tmp_path / "text.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    (tmp_path / "text.txt").write_text(text)
+    metrics = "  - {metric: bits_per_byte, aggregation: bits_per_byte, higher_is_better: false}"
+    fields = "doc_to_text: ''\ndoc_to_target: '{{text}}'"
+    file = tmp_path / "text.jsonl"
+    task = TASK.format(name="text", file=file, kind="loglikelihood_rolling", fields=fields, metrics=metrics)
+    (tmp_path / "text.yaml").write_text(task)
+    found = harness.run(subject, "local_text", 2, None, str(tmp_path))
+    ours = evaluate(subject, "text8", tmp_path / "text.txt", Settings(stride=CONFIG.context)).metrics
+    np.testing.assert_allclose(found["bits_per_byte"], ours["bits_per_byte"], rtol=1e-6)
+
+
+@pytest.fixture
+def directory(subject, tmp_path):
+    huggingface.write(tmp_path / "weights", CONFIG, by_path(subject.model), subject.tokenizer)
+    return tmp_path / "weights"
+
+
+def test_commands(subject, directory, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("Once upon a time there was a cat .\n" * 3)
+    assert (
+        run(
+            [
+                "evaluate",
+                str(directory),
+                "--task",
+                "wikitext2",
+                "--data",
+                str(tmp_path / "text.txt"),
+                "--json",
+            ]
+        )
+        == 0
+    )
+    fact = json.loads(capsys.readouterr().out)["wikitext2"]
+    assert fact["examples"] == 3 * 10 and fact["settings"]["detokenizer"] == "wikitext"
+    own = Subject(weights.load(directory).model, subject.tokenizer)
+    assert fact["metrics"] == evaluate(own, "wikitext2", tmp_path / "text.txt").metrics
+    asked = ["generate", str(directory), "--prompt", "Once", "--tokens", "9", "--seed", "4"]
+    assert run([*asked, "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert run(asked) == 0
+    assert capsys.readouterr().out == f"Once{one['text']}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["evaluate", "--task", "lambada"], "expected a run or weights"),
+        (["evaluate", "--task", "squad"], "--predictions"),
+        (["evaluate", "nowhere", "--task", "lambada"], "nowhere"),
+        (["evaluate", "nowhere", "--task", "lambda"], "did you mean lambada"),
+        (["generate", "nowhere"], "nowhere"),
+        (["generate", "nowhere", "--beams", "2", "--top-k", "3"], "--top-k"),
+        (["generate", "nowhere", "--length-penalty", "2"], "--beams"),
+        (["generate", "nowhere", "--tokens", "0"], "expected 1 or more"),
+        (["generate", "nowhere", "--top-p", "2"], "top-p"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(arguments, told, capsys):
+    assert run(arguments) == 2
+    _, err = capsys.readouterr()
+    assert err.count("\n") == 1 and told in err
