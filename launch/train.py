@@ -3,9 +3,11 @@
 import time
 from pathlib import Path
 
+from launch.executors.slurm import Wanted, run_script, submit
 from launch.inspect import resolve
 from research.config import Experiment
 from research.errors import UsageError
+from research.settings import override, parse_assignments
 
 
 def join(distributed: bool, coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -21,17 +23,46 @@ def join(distributed: bool, coordinator: str | None, processes: int | None, proc
     join_processes(*by_hand)
 
 
-def train_experiment(name: str, overrides: list[str] | None, directory: Path) -> int:
-    return _train(resolve(name, overrides), directory)
+def train_experiment(name: str, overrides: list[str] | None, directory: Path, allow_change: bool) -> int:
+    return _train(resolve(name, overrides), directory, allow_change)
 
 
-def resume_run(directory: Path) -> int:
+def queue_experiment(
+    name: str,
+    overrides: list[str] | None,
+    directory: Path,
+    allow_change: bool,
+    nodes: int,
+    tasks: int | None,
+    wanted: Wanted,
+    dry_run: bool,
+) -> int:
+    """Hands the run to Slurm, once it is clear that its directory can be had."""
+    from research.training.record import examine
+
+    experiment = resolve(name, overrides)
+    processes = nodes * (tasks or wanted.gpus or 1)
+    if processes > 1 and experiment.parallel.compile == "jit":
+        raise UsageError(f"parallel.compile=jit: one process, not {processes}; expected sharded or pmap")
+    typed = ["train", name, *(overrides or []), "--dir", str(directory.absolute())]
+    typed += ["--allow-change"] * allow_change
+    script = run_script(directory, name, typed, nodes, tasks, wanted)
+    if dry_run:
+        print(script, end="")
+        return 0
+    examine(directory, experiment, allow_change=allow_change)
+    print(f"job {submit(script)}; lineage status {directory} shows how it stands")
+    return 0
+
+
+def resume_run(directory: Path, overrides: list[str] | None, allow_change: bool) -> int:
     from research.training.record import experiment_of
 
-    return _train(experiment_of(directory), directory)
+    experiment = override(experiment_of(directory), parse_assignments(overrides or []))
+    return _train(experiment, directory, allow_change)
 
 
-def _train(experiment: Experiment, directory: Path) -> int:
+def _train(experiment: Experiment, directory: Path, allow_change: bool) -> int:
     began = time.perf_counter()
     import jax
 
@@ -41,7 +72,7 @@ def _train(experiment: Experiment, directory: Path) -> int:
 
     keep_compiled_programs()
     first = jax.process_index() == 0
-    result = train(experiment, directory, report=print if first else lambda line: None)
+    result = train(experiment, directory, print if first else lambda line: None, allow_change)
     if not first:
         return 0 if result.signal is None else 128 + result.signal
     if result.signal:
@@ -51,9 +82,20 @@ def _train(experiment: Experiment, directory: Path) -> int:
     row = result.validation
     if row.get("sample"):
         print(f"\nsample\n  {indented(row['sample'])}")
-    print(f"\nvalidation loss   {row['loss']:.4f} nats per target")
-    print(f"unigram entropy   {result.unigram_entropy:.4f} nats per token, by frequencies alone")
+    if experiment.labelled:
+        _tell_task(experiment, row, result.unigram_entropy)
+    else:
+        print(f"\nvalidation loss   {row['loss']:.4f} nats per target")
+        print(f"unigram entropy   {result.unigram_entropy:.4f} nats per token, by frequencies alone")
     if "bits_per_byte" in row:
         print(f"bits per byte     {row['bits_per_byte']:.4f}")
     print(f"run               {directory}  ({time.perf_counter() - began:.0f} s)")
     return 0
+
+
+def _tell_task(experiment: Experiment, row: dict, by_frequencies: float) -> None:
+    unit = "squared error" if experiment.objective.name == "regression" else "nats"
+    print(f"\nvalidation loss   {row.get('task_loss', row['loss']):.4f} {unit} per answer")
+    print(f"known labels      {by_frequencies:.4f} {unit} per answer, by their frequencies alone")
+    for metric in experiment.task.metrics:
+        print(f"{metric.replace('_', ' '):<17} {row[metric]:.4f}")

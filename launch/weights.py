@@ -1,5 +1,6 @@
 """Weights in and out, and what was found."""
 
+import json as json_
 from pathlib import Path
 
 
@@ -15,3 +16,15 @@ def export_weights(directory: Path, target: Path) -> None:
 
     print(export(directory, target))
     print(f"weights   {target}")
+
+
+def average_checkpoints(directory: Path, last: int | None, out: Path | None, json: bool) -> None:
+    from research.weights import average
+
+    out = out or directory / "average"
+    steps = average(directory, out, last)
+    if json:
+        print(json_.dumps({"weights": str(out), "steps": steps}))
+        return
+    print(f"mean of   steps {', '.join(map(str, steps))}")
+    print(f"weights   {out}")

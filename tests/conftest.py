@@ -7,6 +7,8 @@ from pathlib import Path
 import jax
 import pytest
 
+pytest_plugins = ["tests.slurm"]  # the fixture `slurm`
+
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update(
     "jax_compilation_cache_dir", os.path.join(tempfile.gettempdir(), f"lineage-tests-{os.getuid()}")

@@ -11,11 +11,15 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from jax.tree_util import tree_leaves_with_path, tree_map_with_path
+from orbax.checkpoint import checkpoint_managers as policies
 
-from research.errors import EnvironmentFault, LineageError
+from research.errors import EnvironmentFault, LineageError, UsageError
 from research.models.account import name
+from research.training import seal
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells its steps there, and every fault twice
+
+BEST = {"get_metric_fn": lambda scores: scores["score"], "n": 1, "keep_checkpoints_without_metrics": False}
 
 
 def by_path(tree: Any) -> dict[str, Any]:
@@ -29,27 +33,48 @@ def refill(tree: Any, leaves: dict[str, Any]) -> Any:
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `directory`/STEP; the last `keep` stay."""
+    """The checkpoints of one run, in `directory`/STEP.
 
-    def __init__(self, directory: Path, keep: int):
+    There stay the last `keep`, those whose step is a multiple of `keep_every`, and the one saved with the
+    best score. One at a time is being written, and sealed before it takes its name.
+    """
+
+    def __init__(self, directory: Path, keep: int, keep_every: int = 0):
         self._directory = directory
+        kept = [policies.LatestN(keep), policies.BestN(**BEST)]
+        kept += [policies.EveryNSteps(keep_every)] if keep_every else []
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(kept),
+            best_fn=BEST["get_metric_fn"],  # without one Orbax keeps no scores
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+            create=True,
+        )
         with _told(directory):
             self._manager = ocp.CheckpointManager(
-                directory.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+                directory.absolute(), options=options, item_handlers=ocp.StandardCheckpointHandler()
             )
 
     def latest(self) -> int | None:
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any) -> None:
-        """Copies `state` and returns; the writing goes on behind. A step that is there is left alone."""
+    def save(self, step: int, state: Any, score: float | None = None) -> None:
+        """Copies `state` and returns; the writing goes on behind. A step that is there is left alone.
+
+        The higher the `score`, the better; without one a checkpoint is never the best.
+        """
         if step in self._manager.all_steps():
             return
         leaves = by_path(state)
         with _told(self._directory):
             self._manager.wait_until_finished()  # the one before
             self.see_to_space(state)
-            self._manager.save(step, args=ocp.args.StandardSave(leaves))
+            metrics = None if score is None else {"score": score}
+            self._manager.save(step, args=ocp.args.StandardSave(leaves), metrics=metrics, force=True)
+
+    def _seal(self) -> None:
+        """Called by Orbax in the first process when all files are written and the name is not yet given."""
+        for unfinished in self._directory.glob(seal.UNFINISHED):
+            seal.seal(unfinished)
 
     def see_to_space(self, state: Any) -> None:
         """Raises EnvironmentFault where a checkpoint of a state, or of its shapes, would fill the disk.
@@ -65,23 +90,56 @@ class Checkpoints:
             )
 
     def restore(self, step: int, abstract: Any, layout: Any) -> Any:
-        """A state of `abstract`'s structure on the shardings of `layout`, whatever it was written from."""
+        """A state of `abstract`'s structure on the shardings of `layout`, whatever it was written from.
+
+        Raises UsageError where the checkpoint holds other arrays.
+        """
         leaves = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             by_path(abstract),
             by_path(layout),
         )
         with _told(self._directory):
+            self._compare(step, leaves)
             return refill(abstract, self._manager.restore(step, args=ocp.args.StandardRestore(leaves)))
+
+    def _compare(self, step: int, leaves: dict[str, Any]) -> None:
+        """Raises UsageError where the arrays of a checkpoint have other names or shapes than `leaves`."""
+        tree = self._manager.item_metadata(step).tree
+        written = {name: tuple(array.shape) for name, array in tree.items()}
+        declared = {name: _shape(leaf) for name, leaf in leaves.items()}
+        told = [f"{name} is not in it" for name in declared.keys() - written.keys()]
+        told += [f"{name} is not declared" for name in written.keys() - declared.keys()]
+        told += [
+            f"{name} is {written[name]}, declared {declared[name]}"
+            for name in declared.keys() & written.keys()
+            if written[name] != declared[name]
+        ]
+        if told:
+            more = f", and {len(told) - 3} more" if len(told) > 3 else ""
+            raise UsageError(
+                f"{self._directory / str(step)}: not a state of this declaration: "
+                f"{', '.join(sorted(told)[:3])}{more}"
+            )
+
+    def wait(self) -> None:
+        """Until all that was saved is on disk."""
+        with _told(self._directory):
+            self._manager.wait_until_finished()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_) -> None:
-        """Waits until all that was saved is on disk."""
-        with _told(self._directory):
-            self._manager.wait_until_finished()
-            self._manager.close()
+        self.wait()
+        self._manager.close()
+
+
+def _shape(leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:
+    """As it is on disk: a key as its numbers."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.eval_shape(jax.random.key_data, leaf).shape
+    return leaf.shape
 
 
 @contextmanager

@@ -28,10 +28,14 @@ def shared(batches: Iterable[Batch], totals: Mapping[str, float]) -> Iterator[Ba
         yield batch | {name: batch[name] / np.float32(total) for name, total in totals.items()}
 
 
-def evaluate(model, batches: Iterable[Batch], evaluate_batch: Callable[..., Sums]) -> dict[str, float]:
-    """The objective over all of the `shared` batches: loss in nats, accuracies."""
-    sums = jax.device_get([evaluate_batch(model, batch) for batch in batches])
-    return {name: float(np.sum([batch[name] for batch in sums], dtype=np.float64)) for name in sums[0]}
+def evaluate(
+    model, batches: Iterable[Batch], evaluate_batch: Callable[..., Sums]
+) -> tuple[dict[str, float], np.ndarray | None]:
+    """The objective over all of the `shared` batches: loss in nats, accuracies; of a task its outputs too."""
+    found = jax.device_get([evaluate_batch(model, batch) for batch in batches])
+    outputs = [batch.pop("outputs") for batch in found if "outputs" in batch]
+    means = {name: float(np.sum([batch[name] for batch in found], dtype=np.float64)) for name in found[0]}
+    return means, np.concatenate(outputs) if outputs else None
 
 
 def bits_per_byte(loss: float, targets: float, bytes: int) -> float:
@@ -43,5 +47,5 @@ def sample_text(model, tokenizer: Tokenizer, tokens: int, key: Array) -> str:
     """What `model` writes from the start of a document; same key, same text."""
     end = end_of_text(tokenizer)
     start = [end] if end is not None else tokenizer.encode("\n").ids
-    ids = [int(next_B[0]) for next_B in sample(model, np.asarray([start], np.int32), tokens, key)]
+    ids = [int(next_B[0]) for next_B in sample(model, [start], tokens, key)]
     return tokenizer.decode(ids, skip_special_tokens=False)

@@ -21,32 +21,37 @@ class Log:
     def __init__(self, experiment: Experiment, metrics: Metrics, display: Silent):
         self._metrics, self._display = metrics, display
         self._rate = schedule(experiment.optimizer.rate, experiment.run.steps)
-        self._tokens_a_step = experiment.data.batch * experiment.data.length
+        self._tokens = experiment.tokens
         self._seconds = max((row["seconds"] for row in metrics.rows if row["split"] == "train"), default=0.0)
-        self._held: tuple[int, Mapping[str, Array]] | None = None
+        self._held: list[tuple[int, Mapping[str, Array]]] = []
 
     def hold(self, step: int, sums: Mapping[str, Array]) -> None:
-        self._held = step, sums
+        self._held.append((step, sums))
 
     def settle(self) -> None:
-        """Writes the row that is held, if any; waits for its step, not for the one after."""
-        if self._held is None:
+        """Writes the rows that are held, if any; waits for their steps, not for the one after.
+
+        Steps of one call take equal shares of its time.
+        """
+        if not self._held:
             return
-        step, sums = self._held
-        numbers = {name: float(value) for name, value in jax.device_get(sums).items()}
-        elapsed, steps = self._lap(), step - self._step
-        self._step, self._held = step, None
-        self.write(
-            {
-                "step": step,
-                "split": "train",
-                **numbers,
-                "learning_rate": float(self._rate(step - 1)),
-                "tokens": step * self._tokens_a_step,
-                "seconds": round(self._seconds, 3),
-                "tokens_per_second": round(steps * self._tokens_a_step / elapsed, 1),
-            }
-        )
+        held, self._held = jax.device_get(self._held), []
+        last, seconds = held[-1][0], self._seconds
+        elapsed, tokens = self._lap(), self._tokens(last) - self._tokens(self._step)
+        for step, sums in held:
+            share = (step - self._step) / (last - self._step)
+            self.write(
+                {
+                    "step": step,
+                    "split": "train",
+                    **{name: float(value) for name, value in sums.items()},
+                    "learning_rate": float(self._rate(step - 1)),
+                    "tokens": self._tokens(step),
+                    "seconds": round(seconds + share * elapsed, 3),
+                    "tokens_per_second": round(tokens / elapsed, 1),
+                }
+            )
+        self._step = last
 
     def pause(self) -> None:
         self.settle()

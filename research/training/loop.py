@@ -1,8 +1,8 @@
 """Training from declaration to result: the one file that meets all others."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,21 +10,33 @@ import jax
 
 from research import weights
 from research.config import Experiment
-from research.data.batches import stream, train_batches, validation_batches
-from research.data.store import Corpus, prepare
-from research.errors import EnvironmentFault
+from research.data.batches import (
+    corpus_of,
+    stream,
+    train_batches,
+    train_stream,
+    validation_batches,
+)
+from research.data.store import Corpus
 from research.files import write_whole
-from research.objectives import objective
+from research.objectives import evaluation
 from research.parallel import Compiled, compiled
-from research.training import record
+from research.training import best, record, trackers
+from research.training.calls import call_of, of_step
 from research.training.checkpoint import Checkpoints
 from research.training.evaluate import bits_per_byte, evaluate, sample_text, shared, totals
+from research.training.feeding import fed
+from research.training.finite import Finite
 from research.training.interrupt import stop_on_signals
+from research.training.judged import judged
 from research.training.log import Log
 from research.training.metrics import Metrics, Row
+from research.training.processes import Minutes, agreed
+from research.training.profile import profiled
 from research.training.progress import progress
+from research.training.seal import newest_sound
 from research.training.state import State, evaluated, initial_model, initial_state
-from research.training.step import step_of
+from research.training.watchdog import watchdog
 
 SAMPLING = 1  # folded into a state's key for its sample, so that no step's dropout has the same numbers
 
@@ -38,62 +50,106 @@ class Result(NamedTuple):
     unigram_entropy: float  # of the validation tokens, nats: what a model that knows only frequencies pays
 
 
-def train(experiment: Experiment, directory: Path, report: Callable[[str], None]) -> Result:
-    """Starts the run in `directory`, or continues it from its newest checkpoint.
+def train(
+    experiment: Experiment,
+    directory: Path,
+    report: Callable[[str], None],
+    allow_change: bool = False,
+    enough: Callable[[Row], bool] = lambda row: False,
+) -> Result:
+    """Starts the run in `directory`, or continues it from its newest checkpoint that is whole.
 
     Everything that decides a number is a function of (experiment, step), so a run that was stopped goes on
     as if it had not been: same batches, same dropout, same bits. Of several processes, each reads its rows
-    and writes its part of a checkpoint; the first one writes all else.
+    and writes its part of a checkpoint; the first one writes all else. `enough` sees every validation row of
+    a step that was made, and says whether to stop there.
     """
-    run, first = experiment.run, jax.process_index() == 0
-    known = first and record.examine(directory, experiment)
-    corpus = prepare(experiment.data, experiment.model.vocabulary, report)
-    batches = train_batches(experiment, corpus.train, **processes())
-    validate = _validation(experiment, corpus)
-    abstract, program = compile_step(experiment)
-    # Before the directory is claimed: weights that do not fit leave nothing behind.
-    model = None if known else started(experiment, report)
-    if first:
-        record.claim(directory, experiment, {"data": [corpus.train.sha256, corpus.validation.sha256]})
-        write_whole(directory / "tokenizer.json", corpus.tokenizer.to_str())
+    trackers.check(experiment)
+    with record.entered(directory, experiment, report, allow_change) as known:
+        corpus = corpus_of(experiment, report)
+        train_batches(experiment, corpus.train, **processes())  # which refuses what gives no batch
+        facts = {"data": [corpus.train.sha256, corpus.validation.sha256]}
+        abstract, program = compile_step(experiment)
+        # Before the directory is claimed: weights that do not fit leave nothing behind.
+        model = None if known else started(experiment, report)
 
-    with Checkpoints(directory / "checkpoints", run.keep) as checkpoints:
-        checkpoints.see_to_space(abstract)
-        state = first_state(experiment, abstract, program.layout, checkpoints, model, report)
-        del model  # its memory is the state's, or not needed
-        step = start = int(state.step)
-        if start:
-            report(f"continuing from step {start} of {run.steps}")
-        with (
-            Metrics(directory, start, writes=first) as metrics,
-            progress(run.steps, start, shown=first) as display,
-            stop_on_signals() as stop,
-        ):
-            log = Log(experiment, metrics, display)
-            if start == 0 and run.evaluate_every:
-                log.write(validate(state, program))
-            log.resume(start)
-            for step, batch in _fed(program, batches, start, run.steps):
-                state, sums = program.step(state, batch)
-                display.advance(step)
-                log.settle()
-                if _due(step, run.log_every, run.steps):
-                    log.hold(step, sums)
-                stopping = bool(stop)
-                evaluating = _due(step, run.evaluate_every, run.steps)
-                saving = stopping or _due(step, run.checkpoint_every, run.steps)
-                if evaluating or saving:
-                    log.pause()
-                    if run.stop_on_nan:
-                        _check(experiment, state)
-                    if evaluating:
-                        log.write(validate(state, program))
-                    if saving:
-                        metrics.flush()
-                        checkpoints.save(step, state)
-                    log.resume(step)
-                if stopping:
-                    break
+        def claim() -> int:
+            record.examine(directory, experiment, facts, allow_change)
+            step = newest_sound(directory / "checkpoints", report)
+            record.claim(directory, experiment, facts, step, report, allow_change)
+            write_whole(directory / "tokenizer.json", corpus.tokenizer.to_str())
+            return step
+
+        start = agreed(claim)
+        run = experiment.run
+        with Checkpoints(directory / "checkpoints", run.keep, run.keep_every) as checkpoints:
+            checkpoints.see_to_space(abstract)
+            state = first_state(experiment, abstract, program.layout, checkpoints, model, report)
+            del model  # its memory is the state's, or not needed
+            if start:
+                report(f"continuing from step {start} of {run.steps}")
+            return _steps(experiment, directory, corpus, program, state, start, checkpoints, report, enough)
+
+
+def _steps(
+    experiment: Experiment,
+    directory: Path,
+    corpus: Corpus,
+    program: Compiled,
+    state: State,
+    start: int,
+    checkpoints: Checkpoints,
+    report: Callable[[str], None],
+    enough: Callable[[Row], bool],
+) -> Result:
+    """From `start` to the last step or a signal; rows and checkpoints on the way."""
+    run, first, step = experiment.run, jax.process_index() == 0, start
+    validate = validation(experiment, corpus, directory)
+    finite = Finite(directory, run.stop_on_nan)
+    minutes = Minutes(run.checkpoint_minutes, run.log_every)
+    following = trackers.follow(experiment, directory, start) if first else []
+    with (
+        Metrics(directory, start, first, following, report) as metrics,
+        progress(run.steps, start, shown=first) as display,
+        stop_on_signals(start) as stop,
+        watchdog(directory, run.watchdog, run.watchdog_minutes) as watch,
+    ):
+        log = Log(experiment, metrics, display)
+        if (start == 0 and run.evaluate_every) or (start == run.steps and not metrics.validated(start)):
+            log.write(validate(state, program))
+        log.resume(start)
+        read = train_stream(experiment, corpus.train, start, run.steps, **processes())
+        for steps, batch in fed(program, read, run, start):
+            step = steps[-1]
+            with profiled(directory, run.profile in steps, report, state) as done_with:
+                state, sums = done_with(program.step(state, batch))
+            watch.watch(sums["loss"])
+            finite.hold(step, sums)
+            display.advance(step)
+            log.settle()
+            for index, done in enumerate(steps):
+                if _due(done, run.log_every, run.steps):
+                    log.hold(done, of_step(run, sums, index))
+            stopping = stop.reached(step)
+            evaluating = _due(step, run.evaluate_every, run.steps)
+            saving = stopping or _due(step, run.checkpoint_every, run.steps) or minutes.due(step)
+            if evaluating or saving:
+                log.pause()
+                watch.rest()
+                finite.settle()
+                value = None
+                if evaluating:
+                    log.write(row := validate(state, program))
+                    stopping |= enough(row)
+                    value = best.score(row, run.keep_best)
+                    saving |= stopping or best.is_best(row, metrics.rows, run.keep_best)
+                if saving:
+                    metrics.flush()
+                    checkpoints.save(step, state, value)
+                    minutes.restart()
+                log.resume(step)
+            if stopping:
+                break
     return Result(
         step=step,
         signal=stop.signal if step < run.steps else None,
@@ -106,20 +162,11 @@ def processes() -> dict[str, int]:
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 
-def _check(experiment: Experiment, state: State) -> None:
-    """Raises where an update was skipped because it was not finite."""
-    if (broken := int(state.guard.broken)) >= 0:
-        raise EnvironmentFault(
-            f"step {broken}: the loss or its gradient is not finite (run.stop_on_nan); "
-            f"look at its batch: lineage batch {experiment.name} --step {broken}"
-        )
-
-
 def compile_step(experiment: Experiment) -> tuple[State, Compiled]:
     """The state's shapes, and the experiment's step and evaluation as it says (compiled when called)."""
     abstract = jax.eval_shape(partial(initial_state, experiment))
-    step, evaluation = step_of(experiment), objective(experiment.objective)
-    return abstract, compiled(experiment.parallel, step, evaluation, abstract)
+    step, judge = call_of(experiment), evaluation(experiment.objective)
+    return abstract, compiled(experiment.parallel, step, judge, abstract)
 
 
 def started(experiment: Experiment, report: Callable[[str], None]) -> Any:
@@ -140,7 +187,11 @@ def first_state(
     model: Any,
     report: Callable[[str], None],
 ) -> State:
-    """The run's newest checkpoint, or else `start.weights`, or else what the seed draws; on the devices."""
+    """The run's newest checkpoint, or else `start.weights`, or else what the seed draws; on the devices.
+
+    In that order, and by then `newest_sound` has put aside what is damaged: a run that has lost all its
+    checkpoints starts over, as it did at first.
+    """
     step = checkpoints.latest()
     if step is not None:
         return checkpoints.restore(step, abstract, layout)
@@ -148,28 +199,23 @@ def first_state(
     return jax.jit(partial(initial_state, experiment), out_shardings=layout)(model)
 
 
-def _fed(program: Compiled, batches, start: int, stop: int) -> Iterator[tuple]:
-    """(step, batch) from `start` + 1 to `stop`, each batch on its way to the devices a step ahead."""
-    with closing(stream(batches, start, stop)) as read:
-        ahead = None
-        for step, batch in enumerate(map(program.feed, read), start + 1):
-            if ahead is not None:
-                yield ahead
-            ahead = step, batch
-        if ahead is not None:
-            yield ahead
+def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Callable[[State, Compiled], Row]:
+    """Returns what makes a row of the whole validation split; of a GPT a sample, of a task its metrics."""
 
-
-def _validation(experiment: Experiment, corpus: Corpus) -> Callable[[State, Compiled], Row]:
-    """Returns what makes a row of the whole validation split and, of a GPT, a sample."""
-    batches = validation_batches(experiment, corpus.validation, **processes())
-    sums = totals(validation_batches(experiment, corpus.validation))
+    @cache
+    def split(now: Experiment) -> tuple:
+        """Batches of this process, and the sums of all weights."""
+        sums = totals(validation_batches(now, corpus.validation))
+        return validation_batches(now, corpus.validation, **processes()), sums
 
     def validate(state: State, program: Compiled) -> Row:
         model = evaluated(experiment, state)
+        batches, sums = split(experiment.at(int(state.step) - 1))  # as the step just made had them
         with closing(stream(batches, 0, len(batches))) as read:
-            means = evaluate(model, map(program.feed, shared(read, sums)), program.evaluate)
+            means, outputs = evaluate(model, map(program.feed, shared(read, sums)), program.evaluate)
         row = {"step": int(state.step), "split": "validation", **means}
+        if experiment.labelled:
+            row |= judged(experiment, corpus, outputs, directory if jax.process_index() == 0 else None)
         if experiment.objective.name == "next_token":
             row["bits_per_byte"] = bits_per_byte(means["loss"], sums["weights"], corpus.validation.bytes)
             if experiment.run.sample:

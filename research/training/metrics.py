@@ -1,33 +1,48 @@
-"""A run's numbers on disk: one JSON object a line, and the same for TensorBoard."""
+"""A run's numbers on disk: one JSON object a line, and the same for those who follow it elsewhere."""
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from research.files import write_whole, writing
 
 Row = dict[str, Any]  # {"step", "split": "train" | "validation", "loss", …}
 
 
+class Tracker(Protocol):
+    """What else is told of every row."""
+
+    def write(self, row: Row) -> None: ...
+
+    def close(self, failed: bool) -> None: ...
+
+
 class Metrics:
-    """Appends rows to `directory`/metrics.jsonl and to TensorBoard's files.
+    """Appends rows to `directory`/metrics.jsonl and passes them on to `trackers`.
 
     A run that goes on from a checkpoint first drops what it will write again: all rows after its step.
     """
 
-    def __init__(self, directory: Path, step: int, writes: bool = True):
+    def __init__(
+        self,
+        directory: Path,
+        step: int,
+        writes: bool = True,
+        trackers: Sequence[Tracker] = (),
+        report: Callable[[str], None] = print,
+    ):
         """With `writes` off, as in all processes but the first, rows are kept in memory alone."""
         self._path = directory / "metrics.jsonl"
+        if step and not self._path.exists():
+            report(f"{self._path} is gone: it begins again after step {step}")
         self.rows = [row for row in read(directory) if row["step"] <= step] if step else []
-        self._file = self._tensorboard = None
+        self._file, self._trackers = None, trackers
         if writes:
-            from tensorboardX import SummaryWriter
-
             write_whole(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
             with writing(directory):
                 self._file = self._path.open("a", buffering=1)  # a line at a time, for those who watch
-                self._tensorboard = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
 
     def write(self, row: Row) -> None:
         self.rows.append(row)
@@ -35,14 +50,11 @@ class Metrics:
             return
         with writing(self._path):
             self._file.write(json.dumps(row) + "\n")
-        for name, value in row.items():
-            if name in ("step", "split"):
-                continue
-            tag = f"{row['split']}/{name}"
-            if isinstance(value, str):
-                self._tensorboard.add_text(tag, value, row["step"])
-            else:
-                self._tensorboard.add_scalar(tag, value, row["step"])
+        for tracker in self._trackers:
+            tracker.write(row)
+
+    def validated(self, step: int) -> bool:
+        return any(row["split"] == "validation" and row["step"] == step for row in self.rows)
 
     def flush(self) -> None:
         """Puts all rows on disk; called before a checkpoint, which must not be ahead of them."""
@@ -54,11 +66,12 @@ class Metrics:
     def __enter__(self) -> "Metrics":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
         if self._file is not None:
             self.flush()
             self._file.close()
-            self._tensorboard.close()
+        for tracker in self._trackers:
+            tracker.close(failed=kind is not None)
 
 
 def read(directory: Path) -> list[Row]:

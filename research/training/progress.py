@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from research.config.task import METRICS
 from research.training.metrics import Row
 
 
@@ -78,7 +79,8 @@ def describe(row: Row, steps: int) -> str:
             f"{head}  gradient {row['gradient_norm']:.3f}  rate {row['learning_rate']:.2e}"
             f"  {row['tokens_per_second']:,.0f} tokens/s{skipped}"
         )
-    told = f"{head}  accuracy {row['accuracy']:.3f}" if "accuracy" in row else head
+    metrics = [name for name in METRICS if name in row]
+    told = head + "".join(f"  {name.replace('_', ' ')} {row[name]:.3f}" for name in metrics)
     if "masked_accuracy" in row:
         told += f"  masked accuracy {row['masked_accuracy']:.3f}  next accuracy {row['next_accuracy']:.3f}"
     if "bits_per_byte" in row:

@@ -21,7 +21,7 @@ from research.weights.disk import unwritten
 from research.weights.fit import Report, compare, fill
 from research.weights.layout import Weights, shapes
 
-__all__ = ["FORMATS", "Loaded", "Report", "export", "fill", "import_", "load", "read", "start"]
+__all__ = ["FORMATS", "Loaded", "Report", "average", "export", "fill", "import_", "load", "read", "start"]
 
 
 class Format(NamedTuple):
@@ -66,20 +66,28 @@ def load(path: Path | str) -> Loaded:
 def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
     """`model` with the weights at `path` in it: how an experiment begins with `start.weights`.
 
-    Raises UsageError where a shape does not fit, or where the weights are another function's.
+    Another task's head has no place in it. Raises UsageError where a shape does not fit, or where the weights
+    are another function's.
     """
     weights = read(path)
     for field in FUNCTION:
         theirs, ours = getattr(weights.config, field), getattr(model.config, field)
         if theirs != ours:
             raise UsageError(f"{path}: made with model.{field}={theirs}, the experiment has {ours}")
-    model, report = fill(model, weights.arrays)
-    return model, report._replace(unused=weights.unused | report.unused)
+    arrays, unused = dict(weights.arrays), dict(weights.unused)
+    if (weights.config.head, weights.config.outputs) != (model.config.head, model.config.outputs):
+        heads = [name for name in arrays if name.startswith("answers/")]
+        unused |= {name: arrays.pop(name).shape for name in heads}
+    model, report = fill(model, arrays)
+    return model, report._replace(unused=unused | report.unused)
 
 
 def read(path: Path | str) -> Weights:
-    """What a directory holds, in our names, not yet a model."""
+    """What a directory holds, in our names, not yet a model; of a run at one of its steps as DIR:STEP."""
     path = Path(path).expanduser()
+    directory, _, step = str(path).rpartition(":")
+    if step.isdecimal() and not path.exists() and Path(directory).is_dir():
+        return run.read(Path(directory), int(step))
     if not path.is_dir():
         raise UsageError(f"{path}: no such directory")
     for format in FORMATS.values():
@@ -97,6 +105,15 @@ def import_(format: str, source: Path | str, directory: Path | str) -> Report:
     if not any((source / name).exists() for name in FORMATS[format].files):
         raise UsageError(f"{source}: not {format}: has no {' or '.join(FORMATS[format].files)}")
     return export(source, directory)
+
+
+def average(directory: Path | str, target: Path | str, last: int | None = None) -> list[int]:
+    """Writes the mean over a run's `last` checkpoints, or over all, as `export` does; returns their steps."""
+    directory, target = Path(directory).expanduser(), Path(target).expanduser()
+    unwritten(target)
+    weights, steps = run.average(directory, last)
+    huggingface.write(target, weights.config, weights.arrays, weights.tokenizer)
+    return steps
 
 
 def export(source: Path | str, directory: Path | str) -> Report:

@@ -64,6 +64,11 @@ def write(directory: Path, config: Model, arrays: Mapping[str, NDArray], tokeniz
     `arrays` is without are left out. Raises UsageError where the directory is there, or for a model that
     Transformers has no name for.
     """
+    if config.head != "pretraining":
+        raise UsageError(
+            f"model.head={config.head}: only models as they were pre-trained are written as Hugging Face's; "
+            "start.weights and evaluate read the run itself"
+        )
     needed, ours = shapes(dataclasses.replace(config, bias=True)), shapes(config)
     zeros = {path: np.broadcast_to(np.float32(0), needed[path]) for path in needed if path not in ours}
     arrays = zeros | arrays

@@ -76,6 +76,8 @@ def to_ours(table: Table, tensors: Arrays, config: Model, source: Path) -> Array
     arrays = {}
     needed = shapes(config)
     for row in table:
+        if row.path not in needed:  # a head that fine-tuning has replaced
+            continue
         shape = needed[row.path]
         if row.path.split("/")[0] in HEADS and row.names(0)[0] not in tensors:
             continue

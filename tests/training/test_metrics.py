@@ -38,12 +38,5 @@ def test_rows_can_be_watched_as_they_come(tmp_path):
         assert read(tmp_path) == [row(1)]
 
 
-def test_tensorboard_holds_the_same_numbers(tmp_path):
-    with Metrics(tmp_path, 0) as metrics:
-        metrics.write(row(1) | {"sample": "once upon a time"})
-    written = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
-    assert b"train/loss" in written and b"once upon a time" in written
-
-
 def test_nothing_yet(tmp_path):
     assert read(tmp_path) == []

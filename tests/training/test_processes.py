@@ -13,17 +13,17 @@ from tests.training.tiny import assignments, final_arrays, quickstart, timeless
 DEVICES = 4
 
 
-def launch(experiment, directory, processes: int) -> None:
-    """Trains over `processes` processes of equally many of the four devices."""
+def start(experiment, directory, processes: int, devices: int = DEVICES) -> list[subprocess.Popen]:
+    """`lineage train` by `processes` processes, each with its part of the devices."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(DEVICES // processes)}
-    command = [sys.executable, "-m", "launch", "train", "quickstart", *assignments(experiment)]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices // processes)}
+    command = [sys.executable, "-m", "launch", "train", experiment.name, *assignments(experiment)]
     command += ["--dir", str(directory)]
     if processes > 1:
         command += ["--coordinator", coordinator, "--processes", str(processes)]
-    started = [
+    return [
         subprocess.Popen(
             command if processes == 1 else [*command, "--process", str(index)],
             env=environment,
@@ -33,6 +33,11 @@ def launch(experiment, directory, processes: int) -> None:
         )
         for index in range(processes)
     ]
+
+
+def launch(experiment, directory, processes: int, devices: int = DEVICES) -> None:
+    """Trains to the end."""
+    started = start(experiment, directory, processes, devices)
     outputs = [process.communicate(timeout=400)[0] for process in started]
     assert [process.returncode for process in started] == [0] * processes, outputs
     assert "validation loss" in outputs[0] and not any("validation loss" in text for text in outputs[1:])

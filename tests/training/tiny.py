@@ -43,12 +43,27 @@ def quickstart(source: Path, **changes) -> Experiment:
     return override(experiments.get("quickstart"), SMALL | data | changes)
 
 
+def shrunk(name: str, source: Path, **changes) -> Experiment:
+    """The experiment `name` as small, on a file of 90 documents with ten sentences each."""
+    documents = ("".join(f"{n} bottles of {n * d}. " for n in range(d, d + 10)) for d in range(90))
+    source.write_text("\n\n".join(documents))
+    text = {
+        "data.source": f"files:{source}",
+        "data.documents": "paragraphs",
+        "data.split": "tail",
+        "data.holdout": 0.05,
+    }
+    tokenizer = {"data.tokenizer": "wordpiece:90", "model.vocabulary": 90} if "bert" in name else {}
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    return override(experiments.get(name), SMALL | text | tokenizer | changes)
+
+
 def assignments(experiment: Experiment) -> list[str]:
-    """What to type after `lineage train quickstart` to get `experiment`."""
+    """What to type after `lineage train NAME` to get `experiment`."""
     from launch.inspect import told
     from research.settings import differences
 
-    declared = experiments.get("quickstart")
+    declared = experiments.get(experiment.name)
     return [f"{name}={told(new)}" for name, (_, new) in differences(declared, experiment).items()]
 
 

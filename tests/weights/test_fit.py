@@ -54,7 +54,7 @@ def test_a_run_without_checkpoints_and_one_that_is_damaged(tmp_path):
     for file in (directory / "checkpoints/10/default").rglob("*"):
         if file.is_file() and "/d/" in str(file):
             file.write_bytes(file.read_bytes()[:10])
-    with pytest.raises(UsageError, match=r"checkpoints/10/default: cannot be read, it may be damaged"):
+    with pytest.raises(UsageError, match=r"checkpoints/10: cannot be read, it is damaged"):
         weights.load(directory)
     (directory / "checkpoints").rename(directory / "elsewhere")
     with pytest.raises(UsageError, match="a run without a checkpoint"):

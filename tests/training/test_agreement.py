@@ -1,0 +1,80 @@
+"""One step, three compilers, every mesh and several processes: the same numbers for all three models."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from tests.training.ten_steps import FAMILIES, OVER_PROCESSES, assert_agree, ten_steps
+
+DEVICES = 4  # of all processes together
+
+MESHES = [
+    {"compile": "pmap"},
+    {"compile": "sharded", "data": 8},
+    {"compile": "sharded", "data": 1, "fsdp": 8},
+    {"compile": "sharded", "data": 1, "tensor": 8},
+    {"compile": "sharded", "data": 2, "fsdp": 2, "tensor": 2},
+]
+ACCUMULATING = [mesh | {"accumulate": 4} for mesh in ({"compile": "jit"}, MESHES[0], MESHES[1], MESHES[4])]
+QUICK = {"compile": "sharded", "data": 2, "fsdp": 2, "tensor": 2, "accumulate": 4}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def on_one_device(request):
+    return request.param, ten_steps(request.param)
+
+
+def told(mesh: dict) -> str:
+    return "-".join(f"{name}{value}" for name, value in mesh.items())
+
+
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        pytest.param(m, marks=() if m == QUICK else pytest.mark.slow, id=told(m))
+        for m in MESHES + ACCUMULATING
+    ],
+)
+def test_every_compiler_and_mesh_agrees_on_lopsided_batches(on_one_device, mesh):
+    assert len(jax.devices()) == 8
+    name, expected = on_one_device
+    assert_agree(ten_steps(name, **mesh), expected)
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def over_processes(request, tmp_path_factory):
+    """What real processes, talking through gloo, found: 'EXPERIMENT COMPILER PATH' → array."""
+    target = tmp_path_factory.mktemp("processes") / "found.npz"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "tests.training.ten_steps", coordinator, str(request.param)]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(DEVICES // request.param)}
+    started = [
+        subprocess.Popen(
+            [*command, str(index), str(target)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in range(request.param)
+    ]
+    outputs = [process.communicate(timeout=600)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * request.param, outputs
+    with np.load(target) as arrays:
+        return {key.replace("|", "/"): array for key, array in arrays.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", OVER_PROCESSES)
+def test_two_and_four_processes_agree(over_processes, on_one_device, compiler):
+    name, expected = on_one_device
+    head = f"{name} {compiler} "
+    found = {key.removeprefix(head): array for key, array in over_processes.items() if key.startswith(head)}
+    assert_agree(found, expected)

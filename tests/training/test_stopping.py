@@ -1,0 +1,52 @@
+"""Several processes stop together when one is asked to, and go on as if they had not."""
+
+import signal
+import time
+
+import pytest
+
+from tests.training.test_loop import assert_same_run
+from tests.training.test_processes import launch, start
+from tests.training.tiny import quickstart
+
+
+def await_step(directory, step: int, processes) -> None:
+    """Until the run's rows show `step`."""
+    lines, deadline = directory / "metrics.jsonl", time.monotonic() + 300
+    while not (lines.exists() and f'"step": {step}, "split": "train"' in lines.read_text()):
+        assert time.monotonic() < deadline and all(process.poll() is None for process in processes)
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number, told", [(signal.SIGTERM, 1), (signal.SIGINT, 0)])
+def test_one_signal_stops_both_and_they_end_like_undisturbed_ones(tmp_path, number, told):
+    experiment = quickstart(
+        tmp_path / "corpus.txt",
+        run__steps=400,
+        run__log_every=20,
+        run__evaluate_every=200,
+        run__checkpoint_every=0,
+        parallel__compile="sharded",
+    )
+    launch(experiment, tmp_path / "undisturbed", 2, devices=2)
+    processes = start(experiment, tmp_path / "run", 2, devices=2)
+    await_step(tmp_path / "run", 40, processes)
+    processes[told].send_signal(number)
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [128 + signal.SIGTERM] * 2, outputs
+    (saved,) = (tmp_path / "run/checkpoints").iterdir()
+    assert f"stopped at step {saved.name} of 400" in outputs[0] and 40 <= int(saved.name) < 400
+    launch(experiment, tmp_path / "run", 2, devices=2)
+    assert_same_run(experiment, tmp_path / "undisturbed", tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_where_the_first_may_not_enter_all_leave(tmp_path):
+    experiment = quickstart(tmp_path / "corpus.txt", parallel__compile="sharded")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/notes.txt").write_text("not a run")
+    processes = start(experiment, tmp_path / "run", 2, devices=2)
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 1], outputs
+    assert "exists and is not a run" in outputs[0] and "process 0 does not go on" in outputs[1]
