@@ -1,6 +1,33 @@
-"""Named experiments. A file here is known once it is imported below."""
+"""Named experiments and sweeps. A file here is known once it is imported below."""
 
-from experiments import bert, gpt1, gpt2, quickstart, shakespeare, tiny
-from experiments.registry import describe, get, names
+from experiments import (
+    bert,
+    bert_finetune,
+    gpt1,
+    gpt1_finetune,
+    gpt2,
+    quickstart,
+    shakespeare,
+    sweeps,
+    tiny,
+    tiny_finetune,
+)
+from experiments.registry import describe, get, get_sweep, names, sweep_names
 
-__all__ = ["bert", "describe", "get", "gpt1", "gpt2", "names", "quickstart", "shakespeare", "tiny"]
+__all__ = [
+    "bert",
+    "bert_finetune",
+    "describe",
+    "get",
+    "get_sweep",
+    "gpt1",
+    "gpt1_finetune",
+    "gpt2",
+    "names",
+    "quickstart",
+    "shakespeare",
+    "sweep_names",
+    "sweeps",
+    "tiny",
+    "tiny_finetune",
+]

@@ -24,7 +24,10 @@ def gpt2_small() -> Experiment:
 
 @experiment
 def gpt2_medium() -> Experiment:
-    """GPT-2 355M (as reproduced by llm.c): 60,000 steps of 524,288 tokens."""
+    """GPT-2 355M (as reproduced by llm.c): 60,000 steps of 524,288 tokens.
+
+    7.6e19 FLOP. To compare with: 2.84 validation loss of OpenAI's weights on OpenWebText.
+    """
     small = gpt2_small()
     return replace(
         small,
@@ -36,7 +39,10 @@ def gpt2_medium() -> Experiment:
 
 @experiment
 def gpt2_large() -> Experiment:
-    """GPT-2 774M (as reproduced by llm.c): 286,102 steps of 524,288 tokens."""
+    """GPT-2 774M (as reproduced by llm.c): 286,102 steps of 524,288 tokens.
+
+    7.8e20 FLOP. To compare with: 2.67 validation loss of OpenAI's weights on OpenWebText.
+    """
     small = gpt2_small()
     return replace(
         small,
@@ -48,7 +54,10 @@ def gpt2_large() -> Experiment:
 
 @experiment
 def gpt2_xl() -> Experiment:
-    """GPT-2 1558M (as reproduced by llm.c): 32,000 steps of 1,048,576 tokens, rate down to a tenth."""
+    """GPT-2 1558M (as reproduced by llm.c): 32,000 steps of 1,048,576 tokens, rate down to a tenth.
+
+    3.5e20 FLOP. To compare with: 2.54 validation loss of OpenAI's weights on OpenWebText.
+    """
     small = gpt2_small()
     return replace(
         small,

@@ -13,7 +13,8 @@ def resolve(name: str, overrides: list[str] | None) -> Experiment:
 
 
 def list_experiments(json: bool) -> None:
-    lines = {name: experiments.describe(name).splitlines()[0] for name in experiments.names()}
+    listed = experiments.names() + experiments.sweep_names()
+    lines = {name: experiments.describe(name).splitlines()[0] for name in listed}
     if json:
         print(json_.dumps(lines, indent=2))
         return
@@ -23,6 +24,10 @@ def list_experiments(json: bool) -> None:
 
 
 def show_experiment(name: str, overrides: list[str] | None, json: bool) -> None:
+    if name in experiments.sweep_names():
+        from launch.sweep import show_sweep
+
+        return show_sweep(name, overrides, json)
     experiment = resolve(name, overrides)
     if json:
         print(json_.dumps(to_json(experiment), indent=2))
@@ -40,6 +45,8 @@ def told(value) -> str:
     """A value as it would be typed in an override."""
     if value is None:
         return "none"
+    if isinstance(value, tuple):
+        return ",".join(map(told, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

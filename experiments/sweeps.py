@@ -1,0 +1,99 @@
+"""Questions put to small models on the interpreter's own documentation, answered in minutes on two cores."""
+
+from dataclasses import replace
+
+from experiments.registry import get, sweep
+from research.config import Experiment, Sweep, space
+
+
+def small(steps: int = 150) -> Experiment:
+    """gpt2_tiny, two blocks deep, for few steps, looked at five times; nobody reads samples."""
+    tiny = get("gpt2_tiny")
+    rate = replace(tiny.optimizer.rate, warmup=steps // 10)
+    return replace(
+        tiny,
+        model=replace(tiny.model, depth=2, width=64, heads=4),
+        optimizer=replace(tiny.optimizer, rate=rate),
+        run=replace(
+            tiny.run, steps=steps, evaluate_every=steps // 5, checkpoint_every=steps // 5, keep=1, sample=0
+        ),
+    )
+
+
+@sweep
+def rate_by_width() -> Sweep:
+    """Does the best learning rate fall as the model widens? Rates × widths, AdamW."""
+    return Sweep(
+        base=small(),
+        space=space.product(
+            space.grid("model.width", 32, 64, 128),
+            space.grid("optimizer.rate.peak", 1e-3, 3e-3, 1e-2, 3e-2),
+        ),
+    )
+
+
+@sweep
+def optimizers() -> Sweep:
+    """AdamW, Muon, Lion or Sophia, each at its own best rate and with an equal number of tries and steps?"""
+
+    def rates(name: str, *peaks: float, **fixed: float) -> space.Product:
+        given = [space.grid(f"optimizer.{setting}", value) for setting, value in fixed.items()]
+        return space.product(
+            space.grid("optimizer.name", name), space.grid("optimizer.rate.peak", *peaks), *given
+        )
+
+    return Sweep(
+        base=small(),
+        space=space.chain(
+            rates("adamw", 1e-3, 3e-3, 1e-2, 3e-2),
+            rates("muon", 1e-3, 3e-3, 1e-2, 3e-2, b1=0.95),
+            rates("lion", 1e-4, 3e-4, 1e-3, 3e-3, b2=0.99),
+            rates("sophia", 1e-4, 3e-4, 1e-3, 3e-3, b1=0.965, b2=0.99),
+        ),
+    )
+
+
+@sweep
+def warmup_by_batch() -> Sweep:
+    """Do large batches need a warm-up, at equal tokens and the rate scaled by the root of the batch?"""
+    return Sweep(
+        base=small(),
+        space=space.product(
+            space.zip(
+                space.grid("data.batch", 4, 8, 16, 32),
+                space.grid("run.steps", 300, 150, 76, 38),
+                space.grid("run.evaluate_every", 60, 30, 38, 19),
+                space.grid("optimizer.rate.peak", 7e-3, 1e-2, 1.4e-2, 2e-2),
+            ),
+            space.grid("optimizer.rate.warmup", 0, 4, 15),
+        ),
+    )
+
+
+@sweep
+def norm_by_depth() -> Sweep:
+    """How deep does post-LN train without help, where pre-LN does? Norms × depths × rates."""
+    return Sweep(
+        base=small(),
+        space=space.product(
+            space.grid("model.norm", "pre", "post"),
+            space.grid("model.depth", 2, 4, 8),
+            space.grid("optimizer.rate.peak", 1e-3, 1e-2),
+        ),
+    )
+
+
+@sweep
+def tune_gpt2_tiny() -> Sweep:
+    """Rate, optimizer, decay and warm-up of gpt2_tiny, searched by TPE and pruned by ASHA in 24 trials."""
+    return Sweep(
+        base=small(),
+        space=space.product(
+            space.choice("optimizer.name", "adamw", "muon", "lion"),
+            space.log_uniform("optimizer.rate.peak", 1e-4, 3e-2),
+            space.uniform("optimizer.decay", 0.0, 0.2),
+            space.integer("optimizer.rate.warmup", 0, 40, 10),
+        ),
+        trials=24,
+        pruner="asha",
+    )

@@ -1,0 +1,191 @@
+"""What is fine-tuned for: the examples of each task, and how its answers are judged.
+
+Sources are the data sets' own splits; files in GLUE's layouts serve as well:
+data.source=files:SST-2/train.tsv data.validation=files:SST-2/dev.tsv.
+"""
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+from research.config import Data, Experiment, Objective, Schedule, Task
+
+
+class Examples(NamedTuple):
+    objective: str
+    task: Task
+    source: str
+    validation: str
+    count: int  # examples to train on, as published
+
+
+def _pair(first: str, second: str, *labels: str, **more) -> Task:
+    return Task(fields=(first, second), labels=labels, **({"metrics": ("accuracy",)} | more))
+
+
+SENTENCES = ("sentence1", "sentence2")
+NLI = ("entailment", "neutral", "contradiction")
+TWO_WAY = ("entailment", "not_entailment")
+
+COLA = Examples(
+    "classification",
+    Task(
+        fields=("sentence|3",),
+        label="label|1",
+        labels=("unacceptable", "acceptable"),
+        metrics=("matthews", "accuracy"),
+    ),
+    "tfds:glue/cola:train",
+    "tfds:glue/cola:validation",
+    8_551,
+)
+SST2 = Examples(
+    "classification",
+    Task(fields=("sentence",), labels=("negative", "positive"), metrics=("accuracy",)),
+    "tfds:glue/sst2:train",
+    "tfds:glue/sst2:validation",
+    67_349,
+)
+MRPC = Examples(
+    "classification",
+    _pair(
+        "sentence1|#1 String",
+        "sentence2|#2 String",
+        "not_equivalent",
+        "equivalent",
+        label="label|Quality",
+        metrics=("f1", "accuracy"),
+    ),
+    "tfds:glue/mrpc:train",
+    "tfds:glue/mrpc:validation",
+    3_668,
+)
+STSB = Examples(
+    "regression",
+    Task(fields=("sentence1|0", "sentence2|1"), label="label|score|2", metrics=("pearson", "spearman")),
+    "tfds:glue/stsb:train",
+    "tfds:glue/stsb:validation",
+    5_749,
+)
+QQP = Examples(
+    "classification",
+    _pair(
+        "question1",
+        "question2",
+        "not_duplicate",
+        "duplicate",
+        label="label|is_duplicate",
+        metrics=("f1", "accuracy"),
+    ),
+    "tfds:glue/qqp:train",
+    "tfds:glue/qqp:validation",
+    363_849,
+)
+MNLI = Examples(
+    "classification",
+    _pair("premise|sentence1", "hypothesis|sentence2", *NLI, label="label|gold_label"),
+    "tfds:glue/mnli:train",
+    "tfds:glue/mnli:validation_matched",
+    392_702,
+)
+SNLI = Examples("classification", MNLI.task, "tfds:snli:train", "tfds:snli:validation", 549_367)
+QNLI = Examples(
+    "classification",
+    _pair("question", "sentence", *TWO_WAY),
+    "tfds:glue/qnli:train",
+    "tfds:glue/qnli:validation",
+    104_743,
+)
+RTE = Examples(
+    "classification",
+    _pair(*SENTENCES, *TWO_WAY),
+    "tfds:glue/rte:train",
+    "tfds:glue/rte:validation",
+    2_490,
+)
+WNLI = Examples(
+    "classification",
+    _pair(*SENTENCES, "not_entailment", "entailment"),
+    "tfds:glue/wnli:train",
+    "tfds:glue/wnli:validation",
+    635,
+)
+SCITAIL = Examples(
+    "classification",
+    _pair("premise|0", "hypothesis|1", "entails", "neutral", label="label|2"),
+    "tfds:sci_tail:train",
+    "tfds:sci_tail:validation",
+    23_596,
+)
+STORYCLOZE = Examples(  # trains on four fifths of what is published for validation, as the released code
+    "choice",
+    Task(fields=("context",), options="endings", labels=("1", "2"), metrics=("accuracy",)),
+    "tfds:story_cloze/2016:validation[:80%]",
+    "tfds:story_cloze/2016:validation[80%:]",
+    1_497,
+)
+RACE = Examples(
+    "choice",
+    Task(
+        fields=("article", "question"), options="options", labels=("A", "B", "C", "D"), metrics=("accuracy",)
+    ),
+    "tfds:race/middle:train+tfds:race/high:train",
+    "tfds:race/middle:dev+tfds:race/high:dev",
+    87_866,
+)
+
+SQUAD = Examples(
+    "spans",
+    Task(fields=("question", "context"), label="answers", metrics=("f1", "exact_match")),
+    "tfds:squad/v1.1:train",
+    "tfds:squad/v1.1:validation",
+    87_599,
+)
+CONLL = Examples(
+    "tags",
+    Task(
+        fields=("0",),
+        label="3",
+        labels=("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"),
+        metrics=("f1", "accuracy"),
+    ),
+    "files:conll2003/train.txt",
+    "files:conll2003/valid.txt",
+    14_041,
+)
+
+
+def finetuned(
+    base: Experiment,
+    examples: Examples,
+    *,
+    length: int,
+    batch: int,
+    epochs: int,
+    schedule: str,
+    rate: float,
+    warmup: float,
+    auxiliary: float = 0.0,
+) -> Experiment:
+    """`base`, which is pre-trained, on the examples; `rate` at its peak, `warmup` as a share of all steps."""
+    epoch = math.ceil(examples.count / batch)
+    steps = math.ceil(epochs * examples.count / batch)
+    head = "tokens" if examples.objective in ("spans", "tags") else "sequence"
+    data = Data(
+        source=examples.source,
+        validation=examples.validation,
+        tokenizer=base.data.tokenizer,
+        standardize=base.data.standardize,
+        batch=batch,
+        length=length,
+    )
+    warmed = Schedule(name=schedule, peak=rate, warmup=math.ceil(warmup * steps))
+    return replace(
+        base,
+        model=replace(base.model, head=head, outputs=examples.task.outputs(examples.objective)),
+        data=data,
+        objective=Objective(name=examples.objective, auxiliary=auxiliary),
+        task=examples.task,
+        optimizer=replace(base.optimizer, clip=1.0, rate=warmed),
+        run=replace(base.run, steps=steps, evaluate_every=epoch, checkpoint_every=epoch),
+    )

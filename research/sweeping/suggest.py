@@ -1,0 +1,66 @@
+"""A space as Optuna's define-by-run: which of a trial's parameters there are, and the settings they mean.
+
+A range or list is a parameter of its dotted name, a `zip` one parameter of all its names, and a `chain` one
+for which of its spaces it is, in which names end in [0], [1], …, since there they may mean something else.
+"""
+
+import itertools
+from typing import Any
+
+from optuna import Trial
+
+from research.config.space import Chain, Point, Points, Product, Range, Space, Zip, names, points
+
+Parameters = dict[str, Any]  # Optuna's names and values
+
+
+def suggest(trial: Trial, space: Space, branch: str = "") -> Point:
+    """The point of `space` that the study's sampler chooses for `trial`."""
+    match space:
+        case Points(name, (value,)):
+            return {name: value}
+        case Points(name, values):
+            return {name: trial.suggest_categorical(name + branch, values)}
+        case Range(name, low, high, log, None):
+            return {name: trial.suggest_float(name + branch, low, high, log=log)}
+        case Range(name, low, high, log, step):
+            return {name: trial.suggest_int(name + branch, int(low), int(high), log=log, step=step)}
+        case Product(parts):
+            return {name: value for part in parts for name, value in suggest(trial, part, branch).items()}
+        case Zip():
+            tied = points(space)
+            texts = [_tied(point) for point in tied]
+            return tied[texts.index(trial.suggest_categorical(_label(space, branch), texts))]
+        case Chain(parts):
+            chosen = trial.suggest_categorical(_label(space, branch), range(len(parts)))
+            return suggest(trial, parts[chosen], f"{branch}[{chosen}]")
+
+
+def every(space: Space, branch: str = "") -> list[Parameters]:
+    """The parameters of all points, in order; for a space that has points only."""
+    match space:
+        case Points(_, (_,)):
+            return [{}]
+        case Points(name, values):
+            return [{name + branch: value} for value in values]
+        case Range(name):
+            return [{name + branch: point[name]} for point in points(space)]
+        case Product(parts):
+            taken = itertools.product(*(every(part, branch) for part in parts))
+            return [{name: value for one in some for name, value in one.items()} for some in taken]
+        case Zip():
+            return [{_label(space, branch): _tied(point)} for point in points(space)]
+        case Chain(parts):
+            return [
+                {_label(space, branch): number} | some
+                for number, part in enumerate(parts)
+                for some in every(part, f"{branch}[{number}]")
+            ]
+
+
+def _label(space: Zip | Chain, branch: str) -> str:
+    return (" & " if isinstance(space, Zip) else " | ").join(names(space)) + branch
+
+
+def _tied(point: Point) -> str:
+    return " & ".join(map(str, point.values()))

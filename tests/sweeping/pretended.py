@@ -1,0 +1,61 @@
+"""A training that takes no time: a loss by arithmetic, checkpoints that are empty, deaths on demand."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from research.config import Experiment, Sweep, space
+from research.training.loop import Result
+from tests.training.tiny import quickstart
+
+EVERY = 2
+
+
+class Killed(BaseException):
+    """What no one catches."""
+
+
+def declared(folder: Path, swept: space.Space | None = None, **settings) -> Sweep:
+    """Nine steps, looked at every two; by default the rate is searched."""
+    base = quickstart(folder / "corpus.txt", run__steps=9, run__evaluate_every=EVERY)
+    swept = swept or space.log_uniform("optimizer.rate.peak", 1e-4, 1.0)
+    if "trials" not in settings and any(isinstance(axis, space.Range) for axis in space.axes(swept)):
+        settings["trials"] = 8
+    return Sweep(name="pretended", base=base, space=swept, **settings)
+
+
+def loss(experiment: Experiment, step: int) -> float:
+    """Falls with the steps, and is least where the rate is 0.1."""
+    return abs(math.log10(experiment.optimizer.rate.peak) + 1) + 1 / (step + 1)
+
+
+def training(interfere: Callable[[Experiment, int], None] = lambda experiment, step: None) -> Callable:
+    """As `research.training.loop.train`; `interfere` sees each step before it is made, and may raise.
+
+    Every step made is a line of `steps.txt`, every checkpoint a directory, so a test can count them.
+    """
+
+    def train(experiment: Experiment, directory: Path, report, enough) -> Result:
+        checkpoints = directory / "checkpoints"
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        start = max((int(path.name) for path in checkpoints.iterdir()), default=0)
+        row = {"step": start, "split": "validation", "loss": loss(experiment, start)}
+        for step in range(start + 1, experiment.run.steps + 1):
+            interfere(experiment, step)
+            with (directory / "steps.txt").open("a") as steps:
+                steps.write(json.dumps({"step": step, "rate": experiment.optimizer.rate.peak}) + "\n")
+            if step % EVERY == 0 or step == experiment.run.steps:
+                row = {"step": step, "split": "validation", "loss": loss(experiment, step)}
+                stop = enough(row)
+                (checkpoints / str(step)).mkdir()
+                if stop:
+                    return Result(step, None, row, 1.0)
+        return Result(experiment.run.steps, None, row, 1.0)
+
+    return train
+
+
+def steps(directory: Path, number: int) -> list[int]:
+    path = directory / "trials" / f"{number:04d}" / "steps.txt"
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]

@@ -1,0 +1,248 @@
+"""What becomes of trials whose workers die, whose numbers break, whose surroundings fail."""
+
+import random
+import subprocess
+import sys
+
+import pytest
+from optuna.trial import TrialState
+
+from research.config import space
+from research.errors import EnvironmentFault, UsageError
+from research.sweeping.claim import ATTEMPTS, attempts
+from research.sweeping.record import claim, read
+from research.sweeping.standing import standing
+from research.sweeping.study import load_study
+from research.sweeping.worker import FAILURES, work
+from tests.sweeping.pretended import Killed, declared, steps, training
+
+pytestmark = pytest.mark.usefixtures("nothing_to_forget")
+FACTS = {"devices": ["core 0"], "host": "here", "job": None}
+
+
+@pytest.fixture
+def nothing_to_forget(monkeypatch):
+    """What is pretended leaves no arrays behind."""
+    monkeypatch.setattr("research.sweeping.worker._forget", lambda: None)
+
+
+def run(directory, train) -> bool:
+    """Whether a worker came to the end, rather than being killed."""
+    try:
+        assert work(directory, FACTS, lambda line: None, train) is None
+    except Killed:
+        return False
+    return True
+
+
+def trials(directory):
+    return load_study(read(directory), directory).get_trials()
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+@pytest.mark.parametrize("pruner", ["none", "asha"])
+def test_killed_anywhere_a_sweep_ends_like_an_undisturbed_one(tmp_path, storage, pruner):
+    """Same trials, same parameters, same values, same pruned; no step before a checkpoint made twice."""
+    sweep, chance = declared(tmp_path, pruner=pruner), random.Random(0)
+    for name in ("undisturbed", "killed"):
+        claim(tmp_path / name, sweep, storage)
+    assert run(tmp_path / "undisturbed", training())
+
+    def interfere(experiment, step):
+        if chance.random() < 0.15:
+            raise Killed
+
+    deaths = 0
+    while not run(tmp_path / "killed", training(interfere)):
+        deaths += 1
+    assert deaths
+    expected, known = trials(tmp_path / "undisturbed"), trials(tmp_path / "killed")
+    for trial, other in zip(expected, known, strict=True):
+        assert (trial.number, trial.state, trial.params) == (other.number, other.state, other.params)
+        assert trial.value == other.value and trial.intermediate_values == other.intermediate_values
+        last = other.last_step
+        assert set(steps(tmp_path / "killed", other.number)) == set(range(1, last + 1))
+    assert {trial.state for trial in known} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert (pruner == "none") == all(trial.state == TrialState.COMPLETE for trial in known)
+    stands = standing(tmp_path / "killed")
+    values = {trial.number: trial.value for trial in known if trial.state == TrialState.COMPLETE}
+    assert stands.over and stands.best == min(values, key=values.get)
+
+
+def test_a_grid_visits_each_point_once_also_when_killed(tmp_path):
+    swept = space.product(
+        space.grid("optimizer.rate.peak", 0.1, 0.01, 0.001), space.grid("optimizer.name", "adamw", "lion")
+    )
+    sweep, chance = declared(tmp_path, swept), random.Random(1)
+    claim(tmp_path / "sweep", sweep, None)
+
+    def interfere(experiment, step):
+        if chance.random() < 0.15:
+            raise Killed
+
+    while not run(tmp_path / "sweep", training(interfere)):
+        pass
+    known = trials(tmp_path / "sweep")
+    assert [trial.user_attrs["settings"] for trial in known] == space.points(swept)
+    assert all(trial.state == TrialState.COMPLETE for trial in known)
+    assert run(tmp_path / "sweep", training(lambda *_: pytest.fail("nothing is left to do")))
+
+
+def test_a_decision_to_prune_outlives_its_worker(tmp_path, monkeypatch):
+    """Decided and killed before the run was saved: it goes on to the step decided on, and no further."""
+    claim(tmp_path / "sweep", declared(tmp_path, trials=1, pruner="median"), None)
+    monkeypatch.setattr(
+        "optuna.trial.Trial.should_prune", lambda trial: trial._cached_frozen_trial.last_step == 4
+    )
+    train = training()
+
+    def dies_before_saving(experiment, directory, report, enough):
+        def decides(row):
+            if enough(row):
+                raise Killed
+            return False
+
+        return train(experiment, directory, report, decides)
+
+    assert not run(tmp_path / "sweep", dies_before_saving)
+    monkeypatch.setattr("optuna.trial.Trial.should_prune", lambda trial: False)
+    assert run(tmp_path / "sweep", train)
+    (trial,) = trials(tmp_path / "sweep")
+    assert trial.state == TrialState.PRUNED and trial.last_step == 4
+    assert steps(tmp_path / "sweep", 0) == [1, 2, 3, 4, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte"), "out of memory"),
+        (UsageError("model.heads=3: expected a divisor"), "model.heads=3"),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_trial_that_fails_says_why_and_the_sweep_goes_on(tmp_path, error, reason):
+    claim(tmp_path / "sweep", declared(tmp_path, trials=4), None)
+
+    def interfere(experiment, step):
+        if step == 3 and not (tmp_path / "once").exists():
+            (tmp_path / "once").touch()
+            raise error
+
+    assert run(tmp_path / "sweep", training(interfere))
+    stands = standing(tmp_path / "sweep")
+    assert stands.counts == dict.fromkeys(stands.counts, 0) | {"finished": 3, "failed": 1}
+    assert reason in stands.trials[0].reason and str(error) in "".join(stands.trials[0].log)
+
+
+def test_a_loss_that_is_not_finite_fails_the_trial(tmp_path, monkeypatch):
+    claim(tmp_path / "sweep", declared(tmp_path, trials=2), None)
+    monkeypatch.setattr(
+        "tests.sweeping.pretended.loss", lambda experiment, step: float("nan") if step == 4 else 1.0
+    )
+    assert run(tmp_path / "sweep", training())
+    assert [trial.reason for trial in standing(tmp_path / "sweep").trials] == [
+        "step 4: the validation's loss is nan"
+    ] * 2
+
+
+def test_an_unknown_metric_names_those_there_are(tmp_path):
+    claim(tmp_path / "sweep", declared(tmp_path, trials=1, metric="los"), None)
+    assert run(tmp_path / "sweep", training())
+    assert "did you mean loss" in standing(tmp_path / "sweep").trials[0].reason
+
+
+def test_a_fault_of_the_surroundings_leaves_the_trial_to_be_taken_up(tmp_path):
+    claim(tmp_path / "sweep", declared(tmp_path, trials=2), None)
+
+    def interfere(experiment, step):
+        if step == 5:
+            raise EnvironmentFault("the disk is full")
+
+    with pytest.raises(EnvironmentFault, match="disk is full"):
+        run(tmp_path / "sweep", training(interfere))
+    assert standing(tmp_path / "sweep").counts["stopped"] == 1
+    assert run(tmp_path / "sweep", training())
+    assert standing(tmp_path / "sweep").counts["finished"] == 2
+    assert steps(tmp_path / "sweep", 0) == list(range(1, 10))
+
+
+def test_a_sweep_of_which_everything_fails_stops_early(tmp_path):
+    claim(tmp_path / "sweep", declared(tmp_path, trials=50), None)
+
+    def interfere(experiment, step):
+        raise ValueError("no such thing")
+
+    with pytest.raises(
+        EnvironmentFault, match="5 trials failed one after the other, the last: ValueError: no such"
+    ):
+        run(tmp_path / "sweep", training(interfere))
+    assert len(trials(tmp_path / "sweep")) == FAILURES
+
+
+def test_a_trial_that_kills_its_workers_is_given_up(tmp_path):
+    claim(tmp_path / "sweep", declared(tmp_path, trials=1), None)
+
+    def interfere(experiment, step):
+        if step == 4:
+            raise Killed
+
+    while not run(tmp_path / "sweep", training(interfere)):
+        pass
+    (trial,) = trials(tmp_path / "sweep")
+    assert trial.state == TrialState.FAIL and "workers died of it after step 2" in trial.user_attrs["reason"]
+    # The first began at step 0; from step 2 on, as many died as are allowed to.
+    assert len(attempts(trial)) == 1 + ATTEMPTS + 1
+
+
+def test_the_first_of_a_budget_of_hours_ends_it(tmp_path):
+    claim(tmp_path / "sweep", declared(tmp_path, hours=1e-9), None)
+    assert run(tmp_path / "sweep", training())
+    stands = standing(tmp_path / "sweep")
+    assert stands.counts["finished"] == 1 and stands.counts["queued"] == 7
+
+
+@pytest.mark.slow
+def test_several_workers_at_once_share_the_trials(tmp_path):
+    """Real processes, on one database: every trial once, and no more of them than there are to be."""
+    claim(tmp_path / "sweep", declared(tmp_path, trials=12), None)
+    code = (
+        "from pathlib import Path; from tests.sweeping.pretended import training;"
+        "from research.sweeping import worker; worker._forget = lambda: None;"
+        f"worker.work(Path({str(tmp_path / 'sweep')!r}), {FACTS}, print, training())"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    told = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    known = trials(tmp_path / "sweep")
+    assert [trial.state for trial in known] == [TrialState.COMPLETE] * 12
+    assert all(steps(tmp_path / "sweep", trial.number) == list(range(1, 10)) for trial in known)
+    assert sum(text.count("finished") for text in told) == 12
+
+
+def test_another_sweep_does_not_enter_and_a_larger_one_does(tmp_path):
+    sweep = declared(tmp_path, trials=2)
+    claim(tmp_path / "sweep", sweep, None)
+    assert run(tmp_path / "sweep", training())
+    with pytest.raises(UsageError, match=r"another sweep: pruner was none, now asha"):
+        claim(tmp_path / "sweep", declared(tmp_path, trials=2, pruner="asha"), None)
+    with pytest.raises(
+        UsageError, match=r"space was optimizer\.rate\.peak=log:0\.0001\.\.1, now model\.depth=1,2"
+    ):
+        claim(tmp_path / "sweep", declared(tmp_path, space.choice("model.depth", 1, 2), trials=2), None)
+    with pytest.raises(UsageError, match="storage was sqlite, now journal"):
+        claim(tmp_path / "sweep", sweep, "journal")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").touch()
+    with pytest.raises(UsageError, match="exists and is not a sweep"):
+        claim(tmp_path / "thesis", sweep, None)
+    claim(tmp_path / "sweep", declared(tmp_path, trials=5), None)
+    assert run(tmp_path / "sweep", training())
+    assert standing(tmp_path / "sweep").counts["finished"] == 5
+
+
+def test_a_storage_that_is_not_there_is_one_line(tmp_path):
+    claim(tmp_path / "sweep", declared(tmp_path), "nonsense://host/db")
+    with pytest.raises(EnvironmentFault, match="nonsense"):
+        run(tmp_path / "sweep", training())
