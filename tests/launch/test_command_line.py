@@ -28,8 +28,9 @@ def lineage(capsys):
 def test_list_names_every_experiment(lineage):
     status, out, _ = lineage("list")
     assert status == 0
-    assert [line.split()[0] for line in out.splitlines()] == experiments.names()
-    assert json.loads(lineage("list", "--json")[1]).keys() == set(experiments.names())
+    names = experiments.names() + experiments.sweep_names()
+    assert [line.split()[0] for line in out.splitlines()] == names
+    assert json.loads(lineage("list", "--json")[1]).keys() == set(names)
 
 
 def test_list_is_instant():

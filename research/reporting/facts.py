@@ -1,0 +1,93 @@
+"""All that a page, or a table, says of runs, as plain values."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import research
+from research.errors import UsageError
+from research.reporting.comparison import Metric, differing, labels, noted, outcome, ranked, side_by_side
+from research.reporting.runs import Run, is_sweep, runs_in
+from research.reporting.series import LEAST, POINTS, columns, samples
+from research.training import record
+
+
+def facts(directories: Sequence[Path]) -> dict[str, Any]:
+    """Of the runs that `directories` are or hold. Raises UsageError where there is none."""
+    sweep = _the_sweep(directories)
+    standing, metric = None, Metric()
+    if sweep:
+        from research.reporting.trials import metric_of, sweep_facts, trial_of  # Optuna is slow to import
+        from research.sweeping.standing import standing as stand
+
+        standing = stand(sweep)
+        metric = metric_of(standing)
+    runs = _begun(sweep) if sweep else runs_in(directories)
+    # What may change within a run does not set two apart; the table of settings has it all the same.
+    short = labels([name for name in differing([run.settings for run in runs]) if name not in record.FREE])
+    trials = [trial_of(run, standing, sweep) if standing else None for run in runs]
+    states = [trial.state if trial else run.state for run, trial in zip(runs, trials, strict=True)]
+    outcomes = [outcome(run, metric, state) for run, state in zip(runs, states, strict=True)]
+    outcomes = ranked(outcomes, metric, finished_only=bool(sweep))
+    points = max(LEAST, POINTS // max(1, len(runs)))
+    return {
+        "lineage": research.__version__,
+        "made": datetime.now().strftime("%-d %B %Y, %H:%M"),
+        "metric": metric._asdict(),
+        "title": _title(runs, sweep),
+        "subtitle": _subtitle(runs, standing),
+        "differing": [{"name": name, "label": label} for name, label in short.items()],
+        "runs": [
+            {
+                "name": run.name,
+                "note": noted(run.settings, short),
+                "outcome": result._asdict(),
+                "reason": trial.reason if trial else None,
+                **columns(run, points),
+                "samples": samples(run),
+            }
+            for run, trial, result in zip(runs, trials, outcomes, strict=True)
+        ],
+        "settings": _compared([run.settings for run in runs]),
+        "environment": _compared([run.environment for run in runs]),
+        "sweep": sweep_facts(sweep, standing, runs) if standing else None,
+    }
+
+
+def _the_sweep(directories: Sequence[Path]) -> Path | None:
+    """The one that is asked for alone; of several, trials are runs among others."""
+    return directories[0] if len(directories) == 1 and is_sweep(directories[0]) else None
+
+
+def _begun(sweep: Path) -> list[Run]:
+    """The runs of its trials; none before the first has begun."""
+    try:
+        return runs_in([sweep])
+    except UsageError:
+        return []
+
+
+def _compared(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    different = set(differing(tables))
+    return [
+        {"name": name, "values": values, "differs": name in different}
+        for name, values in side_by_side(tables).items()
+    ]
+
+
+def _title(runs: Sequence[Run], sweep: Path | None) -> str:
+    if sweep:
+        return sweep.resolve().name
+    names = [run.name for run in runs]
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} runs"
+
+
+def _subtitle(runs: Sequence[Run], standing) -> str:
+    if standing:
+        from research.sweeping.record import describe
+
+        declared = standing.record.sweep
+        return f"A sweep of {declared.base.name} over {describe(declared.space)}"
+    declared = dict.fromkeys(str(run.settings.get("name")) for run in runs)
+    return f"{'A run' if len(runs) == 1 else 'Runs'} of {', '.join(declared)}"

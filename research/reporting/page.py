@@ -1,0 +1,47 @@
+"""One HTML page that holds all it shows: data, styles, scripts, Plotly. It opens offline."""
+
+import json
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from research.errors import UsageError
+from research.files import write_whole
+
+# In this order: each uses those before it.
+PARTS = ("format", "view", "charts", "legend", "tables", "samples", "summary", "sweep", "page")
+MADE_HERE = '<meta name="generator" content="Lineage">'
+
+
+def page(facts: Mapping[str, Any]) -> str:
+    from plotly.offline import get_plotlyjs
+
+    room = files("research.reporting") / "page"
+    script = "\n".join((room / f"{part}.js").read_text() for part in PARTS)
+    return Template((room / "page.html").read_text()).substitute(
+        title=escape(f"{facts['title']} · Lineage"),
+        style=(room / "page.css").read_text(),
+        data=embedded(facts),
+        plotly=get_plotlyjs(),
+        script=script,
+    )
+
+
+def write_page(facts: Mapping[str, Any], path: Path) -> None:
+    """Raises UsageError rather than overwrite a file that is not such a page."""
+    if path.is_dir():
+        raise UsageError(f"{path}: is a directory; expected a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: no such directory")
+    if path.exists() and MADE_HERE not in path.read_text(errors="replace")[:500]:
+        raise UsageError(f"{path}: exists and is not a report; choose another --out")
+    write_whole(path, page(facts))
+
+
+def embedded(facts: Mapping[str, Any]) -> str:
+    """JSON that may stand in a <script>: whatever a sample says, it cannot end it or begin another."""
+    text = json.dumps(facts, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

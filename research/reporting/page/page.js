@@ -1,0 +1,12 @@
+// In the order of the page.
+
+summary();
+controls();
+colouring();
+legend();
+outcomes();
+sweep();
+curves();
+samples();
+configuration();
+draw(); // once all has its place, and so its width

@@ -1,0 +1,81 @@
+"""A sweep as its page shows it: every trial, what was varied, and what of that mattered."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from research.config.space import names
+from research.reporting.comparison import ABSENT, Metric, labels, noted
+from research.reporting.importance import importance, logarithmic
+from research.reporting.runs import Run
+from research.sweeping.claim import run_directory
+from research.sweeping.record import describe
+from research.sweeping.standing import Standing, Trial
+from research.sweeping.study import load_study
+
+SPREAD = 10  # times the least of a list of numbers is its largest, from which an axis is logarithmic
+
+
+def metric_of(standing: Standing) -> Metric:
+    sweep = standing.record.sweep
+    return Metric(sweep.metric, sweep.direction, judged="last")  # as a trial is in its study
+
+
+def trial_of(run: Run, standing: Standing, directory: Path) -> Trial | None:
+    """The trial whose run it is."""
+    at = {run_directory(directory, trial.number).resolve(): trial for trial in standing.trials}
+    return at.get(run.directory)
+
+
+def sweep_facts(directory: Path, standing: Standing, runs: Sequence[Run]) -> dict[str, Any]:
+    sweep = standing.record.sweep
+    varied = [
+        name
+        for name in names(sweep.space)
+        if len({trial.settings.get(name) for trial in standing.trials}) > 1
+    ]
+    short = labels(varied)
+    indices = {run.directory: index for index, run in enumerate(runs)}
+    facts: dict[str, Any] = {
+        "name": sweep.name,
+        "base": sweep.base.name,
+        "space": describe(sweep.space),
+        "budget": sweep.budget,
+        "sampler": sweep.chosen_sampler,
+        "pruner": sweep.pruner,
+        "counts": {state: count for state, count in standing.counts.items() if count},
+        "best": standing.best,
+        "trials": [
+            {
+                "number": trial.number,
+                "name": f"{trial.number:04d}",
+                "run": indices.get(run_directory(directory, trial.number).resolve()),
+                "state": trial.state,
+                "value": trial.value,
+                "note": noted(trial.settings, short),
+                "reason": trial.reason,
+            }
+            for trial in standing.trials
+        ],
+        "parameters": [],
+        "importance": [],
+        "why": "No trial has begun.",
+    }
+    if standing.trials:
+        study = load_study(standing.record, directory)
+        by_logarithm = logarithmic(study)
+        for name, label in short.items():
+            values = [run.settings.get(name, ABSENT) for run in runs]
+            log = by_logarithm.get(name, False) or _spread(values)
+            facts["parameters"].append({"name": name, "label": label, "values": values, "logarithmic": log})
+        found = importance(study)
+        facts |= (
+            {"importance": [], "why": found} if isinstance(found, str) else {"importance": found, "why": ""}
+        )
+    return facts
+
+
+def _spread(values: list[Any]) -> bool:
+    """Whether they are numbers of several magnitudes."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return bool(numbers) and len(numbers) == len(values) and 0 < min(numbers) * SPREAD <= max(numbers)

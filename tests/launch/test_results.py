@@ -1,0 +1,91 @@
+"""`lineage report` and `lineage table`, as typed."""
+
+import json
+
+import pytest
+
+from launch.__main__ import run
+from tests.reporting import made
+
+
+@pytest.fixture
+def lineage(capsys):
+    """Runs a command; (status, standard output, standard error)."""
+
+    def call(*arguments):
+        status = run([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    made.train(made.experiment(), folder / "good")
+    made.train(made.experiment(optimizer__rate__peak=0.1, run__keep=3), folder / "bad")
+    made.train(made.experiment(model__width=32), folder / "cut", until=30)
+    return folder
+
+
+def names(out: str) -> list[str]:
+    return [line.split()[1] for line in out.splitlines()[1:]]
+
+
+def test_a_table_has_the_best_first(lineage, runs):
+    status, out, _ = lineage("table", runs)
+    assert status == 0
+    assert out.splitlines()[0].split()[:4] == ["#", "run", "width", "peak"]  # run.keep tells nothing apart
+    assert names(out) == ["good", "cut", "bad"]
+    assert out.splitlines()[2].split()[2:5] == ["32", "0.003", "30/60"]
+
+
+@pytest.mark.parametrize(
+    "key, order",
+    [
+        ("width", ["cut", "good", "bad"]),
+        ("optimizer.rate.peak", ["good", "cut", "bad"]),
+        ("step", ["cut", "good", "bad"]),
+        ("tokens_per_second", ["cut", "good", "bad"]),
+        ("state", ["good", "bad", "cut"]),
+    ],
+)
+def test_a_table_is_sorted_by_any_column(lineage, runs, key, order):
+    status, out, _ = lineage("table", runs / "good", runs / "bad", runs / "cut", "--sort", key)
+    assert status == 0 and names(out) == order
+
+
+def test_a_table_as_json(lineage, runs):
+    lines = json.loads(lineage("table", runs, "--json")[1])
+    assert [line["rank"] for line in lines] == [1, 2, 3]
+    assert lines[1]["state"] == "stopped" and lines[1]["settings"]["model.width"] == 32
+    rows = [json.loads(line) for line in (runs / "good" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["best"] == min(row["loss"] for row in rows if row["split"] == "validation")
+
+
+def test_a_page_goes_where_it_belongs(lineage, runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert lineage("report", runs / "good")[0] == 0 and (runs / "good" / "report.html").exists()
+    assert lineage("report", runs / "good", runs / "bad")[0] == 0 and (tmp_path / "report.html").exists()
+    status, out, _ = lineage("report", runs, "--out", tmp_path / "three.html", "--json")
+    assert status == 0 and json.loads(out) == {
+        "page": str(tmp_path / "three.html"),
+        "runs": ["bad", "cut", "good"],
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["report", "nowhere"], "no such directory"),
+        (["table", "."], "no run in it"),
+        (["table", "RUNS", "--sort", "pek"], "did you mean"),
+        (["report", "RUNS", "--out", "."], "is a directory"),
+        (["report", "RUNS", "--out", "no/page.html"], "no such directory"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(lineage, runs, tmp_path, monkeypatch, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = lineage(*(runs if argument == "RUNS" else argument for argument in arguments))
+    assert status == 2 and out == "" and told in err and len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,166 @@
+"""The page as its readers have it: in a browser, without a network."""
+
+import shutil
+
+import pytest
+
+from research.reporting.facts import facts
+from research.reporting.page import write_page
+from tests.reporting import made
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+DRAWN = "id => document.getElementById(id).querySelectorAll('.scatterlayer .trace').length"
+SHOWN = "id => document.getElementById(id).data.filter(t => t.visible !== false).map(t => t.name)"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens a page; when the test ends, that it asked nobody for anything and had no error."""
+    asked, errors, contexts = [], [], []
+
+    def open_(path, width=1280, scheme="light"):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))
+        tab = contexts[-1].new_page()
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.goto(path.as_uri())
+        tab.wait_for_function("document.querySelectorAll('.plot:not(.js-plotly-plot)').length === 0")
+        return tab
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert errors == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("three")
+    for width in (16, 64, 32):
+        made.train(made.experiment(model__width=width), folder / f"width-{width}", text="<i>x</i> </script>")
+    write_page(facts([folder]), folder / "report.html")
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def leaders(swept):
+    write_page(facts([swept]), swept / "report.html")
+    return swept / "report.html"
+
+
+def test_curves_are_drawn(opened, three):
+    tab = opened(three)
+    assert tab.evaluate(DRAWN, "chart-validation-loss") == 3
+    assert tab.evaluate(DRAWN, "chart-train-loss") == 6  # each smoothed, and faintly as measured
+    drawn = tab.evaluate("[...document.querySelectorAll('.plot')].map(plot => plot.id)")
+    assert {f"chart-train-{name}" for name in ("learning_rate", "gradient_norm", "tokens_per_second")} <= set(
+        drawn
+    )
+    assert "chart-train-skipped" not in drawn  # all zeros
+    measured = tab.evaluate("document.getElementById('chart-validation-loss').data[0].y")
+    assert measured == facts([three.parent])["runs"][0]["validation"]["loss"]
+
+
+def test_a_click_in_the_legend_hides_a_run_everywhere(opened, three):
+    tab = opened(three)
+    tab.click("#runs button[data-run=width-32]")
+    for chart in ("chart-validation-loss", "chart-train-gradient_norm"):
+        tab.wait_for_function(f"!({SHOWN})('{chart}').includes('width-32')")
+        assert set(tab.evaluate(SHOWN, chart)) == {"width-16", "width-64"}
+    assert tab.evaluate(DRAWN, "chart-validation-loss") == 2
+    assert tab.get_attribute("#runs button[data-run=width-32]", "aria-pressed") == "false"
+    tab.click("#all")
+    tab.wait_for_function(f"({SHOWN})('chart-validation-loss').length === 3")
+    tab.dblclick("#runs button[data-run=width-16]")
+    tab.wait_for_function(f"({SHOWN})('chart-validation-loss').join() === 'width-16'")
+
+
+def test_the_axis_is_switched(opened, three):
+    tab = opened(three)
+    validation = facts([three.parent])["runs"][0]["validation"]
+    for axis in ("tokens", "seconds", "step"):
+        tab.click(f"[data-axis={axis}]")
+        tab.wait_for_selector(f"[data-axis={axis}][aria-pressed=true]")
+        assert tab.evaluate("document.getElementById('chart-validation-loss').data[0].x") == validation[axis]
+
+
+def test_smoothing(opened, three):
+    """The first value stays, as no other came before it; none is what was measured."""
+    tab = opened(three)
+    losses = facts([three.parent])["runs"][0]["train"]["loss"]
+    line = "document.getElementById('chart-train-loss').data.at(-5).y"
+    smoothed = tab.evaluate(line)
+    assert smoothed[0] == pytest.approx(losses[0]) and smoothed[5] != pytest.approx(losses[5])
+    assert smoothed[1] == pytest.approx((0.6 * losses[0] + losses[1]) / 1.6)
+    tab.evaluate("document.getElementById('smoothing').value = 0")
+    tab.dispatch_event("#smoothing", "input")
+    tab.wait_for_function("document.getElementById('chart-train-loss').data.length === 3")
+    assert tab.evaluate("document.getElementById('chart-train-loss').data[0].y") == losses
+
+
+def test_samples_are_text(opened, three):
+    tab = opened(three)
+    assert tab.inner_text("#sample") == "<i>x</i> </script>, 60"
+    tab.evaluate("document.getElementById('sample-index').value = 0")
+    tab.dispatch_event("#sample-index", "input")
+    assert tab.inner_text("#sample") == "<i>x</i> </script>, 0"
+
+
+def test_differences_stand_out(opened, three):
+    tab = opened(three)
+    lines = "#settings tbody tr.differs"
+    assert tab.locator(lines).count() == 1
+    cells = tab.locator(f"{lines} td").all_inner_texts()
+    assert cells == ["16", "32", "64"] and tab.locator("#settings tbody tr:visible").count() == 1
+    tab.uncheck("#only-different")
+    assert tab.locator("#settings tbody tr:visible").count() > 30
+
+
+@pytest.mark.slow  # parallel coordinates need WebGL, which a machine without a display computes by hand
+def test_a_sweep(opened, leaders):
+    tab, found = opened(leaders), facts([leaders.parent])
+    rank = {run["name"]: run["outcome"]["rank"] for run in found["runs"]}
+    speed = {run["name"]: run["outcome"]["tokens_per_second"] for run in found["runs"]}
+
+    def column() -> list[str]:
+        return tab.locator("#leaderboard tbody tr td:first-child").all_inner_texts()
+
+    places = sorted(place for place in rank.values() if place)
+    assert [rank[name] for name in column()] == places + [None] * (len(rank) - len(places))
+    for down in (True, False):
+        tab.click("[data-sort=tokens_per_second]")
+        assert [speed[name] for name in column()] == sorted(speed.values(), reverse=down)
+    assert tab.get_attribute("th:has([data-sort=tokens_per_second])", "aria-sort") == "ascending"
+
+    trials = [trial for trial in found["sweep"]["trials"] if trial["value"] is not None]
+    history = "document.getElementById('chart-history').data[1].y"
+    assert tab.evaluate(history) == [trial["value"] for trial in trials]
+    parallel = "document.getElementById('chart-parallel').data[0].dimensions"
+    assert tab.evaluate(f"{parallel}.map(d => d.label)") == ["peak", "width", "optimizer", "Loss"]
+    assert tab.locator("#slices .plot").count() == 3
+    assert "no <b>such</b> luck" in tab.inner_text("#failures")
+    tab.locator("#runs button").first.click()
+    tab.wait_for_function(f"{history}.length === {len(trials) - 1}")
+
+
+@pytest.mark.parametrize("width, scheme", [(390, "dark"), (1600, "light")])
+def test_nothing_overflows(opened, three, width, scheme):
+    tab = opened(three, width, scheme)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    widths = "figure => [figure.clientWidth, figure.querySelector('svg.main-svg').clientWidth]"
+    plots = tab.evaluate(f"[...document.querySelectorAll('figure')].map({widths})")
+    assert plots and all(0 < inner <= outer for outer, inner in plots)
