@@ -1,0 +1,1 @@
+"""What a step of an experiment costs, measured; needs jax, flax and optax alone."""

@@ -1,0 +1,87 @@
+"""How many operations a step takes by the usual formula, and how many a device could do meanwhile."""
+
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from research.config import Experiment, Model
+from research.models.account import account
+from research.models.precision import matmul_dtype
+
+# Peaks of dense bf16 products in TFLOP/s, from data sheets; the first whose name is in the device's counts.
+PEAKS = (
+    ("B200", 2_250),
+    ("GH200", 989),
+    ("H200", 989),
+    ("H100 PCIe", 756),
+    ("H100 NVL", 835),
+    ("H100", 989),
+    ("A100", 312),
+    ("L40S", 362),
+    ("A10G", 70),
+    ("A10", 125),
+    ("L4", 121),
+    ("RTX 4090", 165),
+    ("RTX 3090", 71),
+    ("TPU v6", 918),
+    ("TPU v5p", 459),
+    ("TPU v5", 197),
+    ("TPU v4", 275),
+)
+FORMULA = "6N + 12·depth·length·width a token; N: parameters that multiply it, embeddings not"
+
+
+class Peak(NamedTuple):
+    flops: float | None  # a second, of all devices used; None where it is not known
+    source: str
+
+
+def flops_a_token(experiment: Experiment) -> float:
+    """Forward and backward, of PaLM's formula (Chowdhery et al., 2022, appendix B), remat not counted.
+
+    The output table counts for the positions that are predicted: all of a GPT's, a few of BERT's.
+    """
+    model, length = experiment.model, experiment.data.length
+    attention = 12 * model.depth * length * model.width
+    return 6 * multiplied(model, length, experiment.data.masking.predictions) + attention
+
+
+def multiplied(model: Model, length: int, predictions: int) -> float:
+    """Parameters that a token meets on average, counting embeddings as the look-ups that they are."""
+    share = {"masked": predictions / length, "pooler": 1 / length, "next_sentence": 1 / length}
+    share |= {"tokens": share["masked"] if model.family == "bert" else 1}
+    share |= {"positions": 0, "segments": 0}
+    return sum(part.count * share.get(part.name.split("/")[0], 1) for part in account(model))
+
+
+def peak(experiment: Experiment, devices: int) -> Peak:
+    """What `devices` like the first could do at best; a CPU in the type that the model's matrices have."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        dtype = matmul_dtype(experiment.model.precision)
+        # Simulated devices share the cores that one matrix product uses.
+        return Peak(measured(dtype), f"a {dtype} product of 2,048² matrices in this run")
+    known = listed(device.device_kind)
+    if known is None:
+        return Peak(None, f"{device.device_kind}: not known")
+    return Peak(devices * known, f"dense bf16 by the data sheet of {device.device_kind}")
+
+
+def listed(kind: str) -> float | None:
+    """FLOP/s of an accelerator by its name."""
+    return next((tera * 1e12 for name, tera in PEAKS if name in kind), None)
+
+
+def measured(dtype: jnp.dtype, size: int = 2_048, repeats: int = 5) -> float:
+    """FLOP/s of the best of a few products."""
+    a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
+    multiply = jax.jit(lambda a: jnp.dot(a, a, preferred_element_type=jnp.float32))
+    multiply(a).block_until_ready()
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter()
+        multiply(a).block_until_ready()
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best

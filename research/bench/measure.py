@@ -1,0 +1,173 @@
+"""The step of an experiment as training compiles it, timed."""
+
+import resource
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from queue import Queue
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+
+from research.bench.cost import flops_a_token, peak
+from research.bench.synthetic import Batch, batches
+from research.config import Experiment
+from research.parallel import Compiled, compiled
+from research.training.calls import call_of
+from research.training.state import initial_state
+
+AHEAD = 4  # batches made while the device works
+WARM_UP = 2  # calls that are not counted
+
+
+class Measured(NamedTuple):
+    """Seconds are of wall time, spreads from the first to the third quartile."""
+
+    device: str
+    devices: int
+    tokens_a_step: int
+    compile_cold: float  # of the first call, tracing too
+    compile_warm: float  # the same, from the persistent cache
+    step: float  # median
+    step_spread: tuple[float, float]
+    tokens_a_second: float
+    flops_a_token: float  # by cost.FORMULA
+    flops: float  # a second
+    peak_flops: float | None
+    peak_source: str
+    mfu: float | None
+    memory: int  # bytes at most: of the first device, or on a CPU of the process
+    waiting: float  # share of the time in which the device had no batch
+
+
+def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None) -> Measured:
+    """Runs `steps` steps after a warm-up, and compiles twice."""
+    count = experiment.run.steps_per_call
+    with _own_cache():
+        program, state = start(experiment)
+        with _made(experiment, tokens) as made:
+            fed = _fed(program, made, count)
+            state, cold = _first_call(program, state, next(fed))
+            for _ in range(WARM_UP):
+                state, sums = program.step(state, next(fed))
+            jax.block_until_ready(sums)
+            took, waited = [], []
+            for _ in range(max(1, steps // count)):
+                began = time.perf_counter()
+                batch = next(fed)
+                waited.append(time.perf_counter() - began)
+                state, sums = program.step(state, batch)
+                jax.block_until_ready((state, sums))
+                took.append(time.perf_counter() - began)
+            memory = _memory()
+            jax.clear_caches()
+            program = _compiled(experiment)
+            warm = _first_call(program, state, next(fed))[1]
+    call = statistics.median(took)
+    compiling = max(cold - call, 0), max(warm - call, 0)
+    return _told(experiment, *compiling, [t / count for t in took], sum(waited) / sum(took), memory)
+
+
+def start(experiment: Experiment) -> tuple[Compiled, Any]:
+    """The program, compiled when called, and a first state where it wants it."""
+    program = _compiled(experiment)
+    return program, jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
+
+
+def _compiled(experiment: Experiment) -> Compiled:
+    abstract = jax.eval_shape(partial(initial_state, experiment))
+    return compiled(experiment.parallel, call_of(experiment), lambda *_: None, abstract)
+
+
+def _first_call(program: Compiled, state: Any, batch: Any) -> tuple[Any, float]:
+    """The next state, and the seconds that tracing, compiling or loading, and the work took."""
+    began = time.perf_counter()
+    state, sums = program.step(state, batch)
+    jax.block_until_ready((state, sums))
+    return state, time.perf_counter() - began
+
+
+def _fed(program: Compiled, made: Iterator[Batch], count: int) -> Iterator[Any]:
+    while True:
+        batch = [program.feed(next(made)) for _ in range(count)]
+        yield batch[0] if count == 1 else batch
+
+
+@contextmanager
+def _made(experiment: Experiment, tokens: np.ndarray | None) -> Iterator[Iterator[Batch]]:
+    """Batches that a thread makes ahead, as a run's reader does."""
+    queue, over = Queue(AHEAD), threading.Event()
+
+    def fill():
+        for batch in batches(experiment, tokens):
+            queue.put(batch)
+            if over.is_set():
+                return
+
+    thread = threading.Thread(target=fill, daemon=True)
+    thread.start()
+    try:
+        yield iter(queue.get, None)
+    finally:
+        over.set()
+        queue.get()  # makes room for the one that waits
+        thread.join()
+
+
+@contextmanager
+def _own_cache() -> Iterator[None]:
+    """A persistent cache that is empty at first, and the old one again afterwards."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    with tempfile.TemporaryDirectory(prefix="lineage-bench-") as folder:
+        try:
+            _cache_in({names[0]: folder, names[1]: 0.0})
+            yield
+        finally:
+            _cache_in(before)
+
+
+def _cache_in(settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # it reads its settings once
+
+
+def _memory() -> int:
+    statistics_ = jax.local_devices()[0].memory_stats()
+    if statistics_ is not None:
+        return statistics_["peak_bytes_in_use"]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _told(experiment, cold, warm, seconds, waiting, memory) -> Measured:
+    devices = 1 if experiment.parallel.compile == "jit" else jax.device_count()
+    tokens, flops_each = experiment.data.batch * experiment.data.length, flops_a_token(experiment)
+    median = statistics.median(seconds)
+    first, _, third = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (median,) * 3
+    best, flops = peak(experiment, devices), tokens * flops_each / median
+    return Measured(
+        device=jax.devices()[0].device_kind,
+        devices=devices,
+        tokens_a_step=tokens,
+        compile_cold=cold,
+        compile_warm=warm,
+        step=median,
+        step_spread=(first, third),
+        tokens_a_second=tokens / median,
+        flops_a_token=flops_each,
+        flops=flops,
+        peak_flops=best.flops,
+        peak_source=best.source,
+        mfu=flops / best.flops if best.flops else None,
+        memory=memory,
+        waiting=waiting,
+    )

@@ -1,0 +1,54 @@
+"""Batches for measuring have the shapes of those that are trained on."""
+
+import numpy as np
+import pytest
+
+import experiments
+from research.bench.synthetic import batches, read_tokens
+from research.errors import UsageError
+from research.plan import batch_shapes
+from research.settings import override
+
+
+@pytest.mark.parametrize("name", ["gpt2_tiny", "gpt1_tiny", "bert_tiny"])
+def test_shapes_are_the_declared_ones(name):
+    experiment = experiments.get(name)
+    batch = next(batches(experiment))
+    shapes = {key: (array.shape, array.dtype) for key, array in batch.items()}
+    assert shapes == {key: (shape, np.dtype(kind)) for key, (shape, kind) in batch_shapes(experiment).items()}
+    assert batch["tokens"].min() >= 0 and batch["tokens"].max() < experiment.model.vocabulary
+    assert len(np.unique(batch["tokens"])) > 100
+
+
+def test_masked_positions_are_distinct_and_their_targets_are_there():
+    batch = next(batches(experiments.get("bert_tiny")))
+    for tokens, positions, targets in zip(
+        *(batch[k] for k in ("tokens", "positions", "targets")), strict=True
+    ):
+        assert len(set(positions)) == len(positions)
+        assert (tokens[positions] == targets).all()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".bin"])
+def test_tokens_of_a_file_come_in_a_row(suffix, tmp_path):
+    path, tokens = tmp_path / f"tokens{suffix}", np.arange(3_000, dtype=np.uint16)
+    np.save(path, tokens) if suffix == ".npy" else tokens.tofile(path)
+    experiment = experiments.get("gpt2_tiny")
+    batch = next(batches(experiment, read_tokens(path, experiment)))
+    assert (np.diff(batch["tokens"]) == 1).all() and (batch["targets"] == batch["tokens"] + 1).all()
+
+
+@pytest.mark.parametrize(
+    "tokens, told",
+    [
+        (np.zeros(10, np.uint16), r"uint16 \(10,\); expected one row of at least 129 integers"),
+        (np.zeros(1_000, np.float32), "expected one row"),
+        (np.full(1_000, 5_000, np.uint16), r"token 5000; expected all below model\.vocabulary=4096"),
+    ],
+)
+def test_tokens_that_do_not_serve_are_refused(tokens, told, tmp_path):
+    np.save(tmp_path / "t.npy", tokens)
+    with pytest.raises(UsageError, match=told):
+        read_tokens(tmp_path / "t.npy", experiments.get("gpt2_tiny"))
+    with pytest.raises(UsageError, match="expected tokens as"):
+        read_tokens(tmp_path / "none.npy", override(experiments.get("gpt2_tiny"), {}))

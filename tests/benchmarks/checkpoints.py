@@ -1,0 +1,105 @@
+"""What saving costs the training loop, and how long restoring takes.
+
+    python -m tests.benchmarks.checkpoints --models gpt2_tiny gpt2_small
+
+Blocking seconds are those for which `save` keeps the loop; the share is of the time of all steps between two
+saves as the experiment declares them, the writing behind them included: with saves against without.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import jax
+
+import experiments
+from research.bench.synthetic import batches
+from research.config import Experiment
+from research.settings import override
+from research.training.checkpoint import Checkpoints
+from research.training.loop import compile_step
+from research.training.seal import newest_sound
+from research.training.state import initial_state
+
+SAVES = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["gpt2_tiny", "bert_tiny", "gpt2_small"])
+    parser.add_argument("--folder", type=Path, help="where to write; a temporary directory if not given")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    rows = []
+    heads = f"{'blocks, s':>11}{'on disk, s':>12}{'verify, s':>11}{'restore, s':>12}{'cost':>8}"
+    print(f"{'model':<12}{'MB':>8}{heads}")
+    for name in arguments.models:
+        with TemporaryDirectory(dir=arguments.folder) as folder:
+            row = measure(override(experiments.get(name), {"run.steps_per_call": 1}), Path(folder))
+        rows.append({"model": name} | row)
+        cost = f"{row['cost']:.2%}" if row["cost"] is not None else "–"
+        print(
+            f"{name:<12}{row['megabytes']:>8.1f}{row['blocks']:>11.3f}{row['on_disk']:>12.2f}"
+            f"{row['verify']:>11.2f}{row['restore']:>12.2f}{cost:>8}",
+            flush=True,
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def measure(experiment: Experiment, folder: Path) -> dict:
+    """Seconds, medians of SAVES; `cost` is what the steps between two saves take longer because of one."""
+    abstract, program = compile_step(experiment)
+    state = jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
+    jax.block_until_ready(state)
+    blocks, on_disk = [], []
+    with Checkpoints(folder / "checkpoints", 1) as checkpoints:
+        for step in range(1, SAVES + 1):
+            began = time.perf_counter()
+            checkpoints.save(step, state)
+            blocks.append(time.perf_counter() - began)
+            checkpoints.wait()
+            on_disk.append(time.perf_counter() - began)
+    del state
+    began = time.perf_counter()
+    step = newest_sound(folder / "checkpoints", print)
+    verify = time.perf_counter() - began
+    with Checkpoints(folder / "checkpoints", 1) as checkpoints:
+        began = time.perf_counter()
+        state = jax.block_until_ready(checkpoints.restore(step, abstract, program.layout))
+        restore = time.perf_counter() - began
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract)) / 1e6
+    return {
+        "megabytes": size,
+        "blocks": statistics.median(blocks),
+        "on_disk": statistics.median(on_disk),
+        "verify": verify,
+        "restore": restore,
+        "cost": cost(experiment, program, state, folder) if experiment.name.endswith("_tiny") else None,
+    }
+
+
+def cost(experiment: Experiment, program, state, folder: Path) -> float:
+    """The share that a save adds to the time of the steps until the next one, everything else alike."""
+    every, batch = experiment.run.checkpoint_every, next(batches(experiment))
+    times: dict[bool, list[float]] = {True: [], False: []}
+    with Checkpoints(folder / "cost", 1) as checkpoints:
+        for turn in range(2 * SAVES + 1):
+            saves = turn % 2 == 1
+            began = time.perf_counter()
+            if saves:
+                checkpoints.save(turn, state)
+            for _ in range(every):
+                state, sums = program.step(state, program.feed(batch))
+            jax.block_until_ready(sums)
+            times[saves].append(time.perf_counter() - began)
+            checkpoints.wait()
+    return statistics.median(times[True]) / statistics.median(times[False][1:]) - 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""A table of steps on a GPU: models, batches, remat, attention, beside PyTorch. Run by gpu.sh.
+
+Rows are in order of importance: what the time given does not suffice for is named as left out. Without a GPU
+all models are shrunk, so that the same code runs within minutes.
+"""
+
+import argparse
+import importlib.util
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.benchmarks.peers import has_gpu
+from tests.benchmarks.sizes import SIZES, declared
+from tests.benchmarks.turns import rounds
+
+SMALL = {
+    "model.depth": 2,
+    "model.width": 64,
+    "model.heads": 2,
+    "model.vocabulary": 512,
+    "data.batch": 2,
+    "data.length": 64,
+    "data.masking.predictions": 8,
+}
+
+
+class Row(NamedTuple):
+    size: str
+    changes: dict = {}  # noqa: RUF012, nobody writes to it
+    peers: bool = False
+
+
+ROWS = [
+    Row("small", peers=True),
+    Row("xl"),
+    Row("bert512", peers=True),
+    Row("medium"),
+    Row("bert128", peers=True),
+    Row("gpt1"),
+    Row("small", {"data.batch": 64}),
+    Row("small", {"data.batch": 16}),
+    Row("small", {"model.attention": "xla"}),
+    Row("small", {"model.remat": "dots"}),
+    Row("small", {"model.remat": "block"}),
+    Row("small", {"model.unroll": 12}),
+    Row("xl", {"data.batch": 16, "model.remat": "dots"}),
+    Row("xl", {"data.batch": 32, "model.remat": "block"}),
+    Row("bert128", {"data.batch": 512}),
+    Row("bert512", {"data.batch": 128}),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=330.0)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    small = {} if has_gpu() else SMALL
+    if small:
+        print(
+            "no GPU: models shrunk; on one this measures " + ", ".join(SIZES[row.size][2] for row in ROWS[:6])
+        )
+    began, found = time.monotonic(), []
+    print(f"{'':<52}{'ms':>9}{'tokens/s':>12}{'MFU':>7}{'of eager':>10}{'of compile':>11}{'GB':>7}")
+    rows = ROWS if not small else [ROWS[0]._replace(peers=True), ROWS[2]._replace(peers=False)]
+    for row in rows:
+        if time.monotonic() - began > arguments.seconds - 45 * (1 + row.peers):
+            print(f"{told(row):<52}left out: the time is up")
+            continue
+        try:
+            measured = measure(row, small)
+        except SystemExit as failure:
+            print(f"{told(row):<52}failed: {failure}", flush=True)
+            continue
+        found.append(measured)
+        show(row, measured)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def measure(row: Row, small: dict) -> dict:
+    precision = "bfloat16" if not small else "float32"
+    changes = json.dumps(row.changes | small)
+    shared = [row.size, "--precision", precision, "--changes", changes]
+    commands = {"ours": ["-m", "tests.benchmarks.our_step", *shared]}
+    if row.peers and importlib.util.find_spec("transformers"):
+        commands["eager"] = ["-m", "tests.benchmarks.torch_step", *shared]
+        commands["compile"] = [*commands["eager"], "--compile"]
+    facts, play = rounds(commands, 1.0, None, 3)
+    seconds = {name: [] for name in commands}
+    for name, answer in play:
+        seconds[name] += answer["seconds"]
+        facts[name]["peak"] = answer["peak"]
+    step = {name: statistics.median(values) for name, values in seconds.items()}
+    experiment = declared(row.size, row.changes | small)
+    tokens = experiment.data.batch * experiment.data.length
+    flops, best = facts["ours"]["flops_a_token"] * tokens / step["ours"], facts["ours"]["peak_flops"]
+    return {
+        "size": row.size,
+        "changes": row.changes | small,
+        "facts": facts,
+        "step": step,
+        "tokens_a_second": tokens / step["ours"],
+        "mfu": flops / best if best else None,
+    }
+
+
+def show(row: Row, measured: dict) -> None:
+    """Ratios on a GPU alone: shrunk models on a CPU show that the code runs, and nothing of its speed."""
+    step = measured["step"]
+    ratios = "".join(
+        f"{step['ours'] / step[name]:>{width}.3f}" if name in step and has_gpu() else " " * width
+        for name, width in (("eager", 10), ("compile", 11))
+    )
+    mfu = "–" if measured["mfu"] is None else f"{measured['mfu']:.1%}"
+    peak = measured["facts"]["ours"]["device_peak"]
+    print(
+        f"{told(row):<52}{step['ours'] * 1e3:>9.1f}{measured['tokens_a_second']:>12,.0f}{mfu:>7}{ratios}"
+        + ("" if peak is None else f"{peak / 1e9:>7.1f}"),
+        flush=True,
+    )
+
+
+def told(row: Row) -> str:
+    changes = ", ".join(f"{name.split('.')[1]} {value}" for name, value in row.changes.items())
+    whole = SIZES[row.size][2] + (f"; {changes}" if changes else "")
+    return whole if has_gpu() else f"(shrunk) {whole}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""A contender: our step, on random tokens. Run by peers.py."""
+
+import argparse
+import json
+import sys
+import time
+
+import jax
+import optax
+
+from research.bench.cost import flops_a_token, listed
+from research.bench.measure import start
+from research.bench.synthetic import batches
+from tests.benchmarks.sizes import declared
+from tests.benchmarks.turns import keep_freed_memory, serve
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("size")
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--changes", type=json.loads, default={})
+    parser.add_argument("--keep-freed", action="store_true")
+    arguments = parser.parse_args()
+    kept = arguments.keep_freed and keep_freed_memory()
+    experiment = declared(arguments.size, {"model.precision": arguments.precision} | arguments.changes)
+    program, state = start(experiment)
+    count = experiment.run.steps_per_call
+    made = batches(experiment)
+    batch = [program.feed(next(made)) for _ in range(count)]
+    batch = batch[0] if count == 1 else batch
+
+    def call() -> None:
+        nonlocal state
+        state, sums = program.step(state, batch)
+        jax.block_until_ready((state, sums))
+
+    began = time.perf_counter()
+    call()
+    facts = {
+        "jax": jax.__version__,
+        "optax": optax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "allocator": _allocator(kept),
+        "first_step": time.perf_counter() - began,
+        "flops_a_token": flops_a_token(experiment),
+        "peak_flops": listed(jax.devices()[0].device_kind),
+        "device_peak": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.model)),
+    }
+    serve(call, count, facts)
+
+
+def _allocator(kept: bool) -> str:
+    if jax.default_backend() != "cpu":
+        return "XLA's"
+    return "glibc, freed memory kept" if kept else "glibc"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
