@@ -2,7 +2,7 @@
 
 import typer
 
-from launch.commands import data, declared, training, weights
+from launch.commands import data, declared, judging, machine, results, sweeping, training, weights
 
 app = typer.Typer(
     name="lineage",
@@ -21,9 +21,19 @@ COMMANDS = {
     "batch": data.batch,
     "train": training.train,
     "resume": training.resume,
+    "sweep": sweeping.sweep,
+    "work": sweeping.work,
+    "status": sweeping.status,
+    "stop": sweeping.stop,
+    "generate": judging.generate,
+    "evaluate": judging.evaluate,
     "import": weights.import_,
     "export": weights.export,
+    "average": weights.average,
     "plan": declared.plan,
+    "bench": machine.bench,
+    "report": results.report,
+    "table": results.table,
     "doctor": declared.doctor,
 }
 

@@ -36,7 +36,11 @@ class Plan(NamedTuple):
 
 
 def plan(experiment: Experiment, devices: int) -> Plan:
-    """Compiles the step for `devices` of this machine, which may be simulated, and reads its memory."""
+    """Compiles the step for `devices` of this machine, which may be simulated, and reads its memory.
+
+    Of a run whose sequences change, the step at the longest.
+    """
+    experiment = max((experiment.at(step) for step in (0, experiment.data.later.step)), key=_length)
     abstract = jax.eval_shape(partial(initial_state, experiment))
     mesh = mesh_of(experiment.parallel, jax.devices()[:devices])
     program = compiled(experiment.parallel, step_of(experiment), lambda *_: None, abstract)
@@ -76,10 +80,13 @@ def _compile(experiment: Experiment, abstract, program) -> tuple[str, int]:
 
 def batch_shapes(experiment: Experiment) -> dict[str, tuple[tuple[int, ...], type]]:
     """name → (shape, type) of the global batch."""
+    if experiment.labelled:
+        return _labelled_shapes(experiment)
     B, L = experiment.data.batch, experiment.data.length
     tokens = {"tokens": ((B, L), jnp.int32)}
     if experiment.objective.name == "next_token":
-        return tokens | {"targets": ((B, L), jnp.int32), "weights": ((B, L), jnp.float32)}
+        documents = {"documents": ((B, L), jnp.int32)} if experiment.data.attend == "document" else {}
+        return tokens | {"targets": ((B, L), jnp.int32), "weights": ((B, L), jnp.float32)} | documents
     P = experiment.data.masking.predictions
     return tokens | {
         "segments": ((B, L), jnp.int32),
@@ -90,6 +97,25 @@ def batch_shapes(experiment: Experiment) -> dict[str, tuple[tuple[int, ...], typ
         "next_targets": ((B,), jnp.int32),
         "next_weights": ((B,), jnp.float32),
     }
+
+
+def _labelled_shapes(experiment: Experiment) -> dict[str, tuple[tuple[int, ...], type]]:
+    B, S, L = experiment.data.batch, experiment.task.sequences, experiment.data.length
+    kind = experiment.objective.name
+    shapes = {"tokens": ((B, S, L), jnp.int32), "lengths": ((B, S), jnp.int32)}
+    if experiment.model.family == "bert":
+        shapes["segments"] = ((B, S, L), jnp.int32)
+    elif experiment.objective.auxiliary:
+        shapes["auxiliary_weights"] = ((B, S, L), jnp.float32)
+    labels = {"spans": (B, 2), "tags": (B, L)}.get(kind, (B,))
+    return shapes | {
+        "labels": (labels, jnp.float32 if kind == "regression" else jnp.int32),
+        "label_weights": ((B, L) if kind == "tags" else (B,), jnp.float32),
+    }
+
+
+def _length(experiment: Experiment) -> int:
+    return experiment.data.length
 
 
 def _gathered(text: str) -> list[int]:

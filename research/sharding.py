@@ -20,7 +20,7 @@ BOTH = ("fsdp", "tensor")
 
 RULES = (  # the first that fits; blocks have their depth in front
     # 50,257 divides by nothing useful, so tables are split along their width.
-    (r"(tokens|positions|segments)$", (None, BOTH)),
+    (r"(tokens|marks|positions|segments)$", (None, BOTH)),
     (r"blocks/attention/qkv/kernel$", (None, "fsdp", None, "tensor")),
     (r"blocks/attention/qkv/bias$", (None, None, BOTH)),
     (r"blocks/mlp/expand/kernel$", (None, "fsdp", "tensor")),

@@ -16,6 +16,7 @@ FLOORS = {
     "research.settings": 0,
     "research.data": 1,
     "research.models": 1,
+    "research.answering": 1,
     "research.objectives": 1,
     "research.schedules": 1,
     "research.optimizers": 1,
@@ -24,19 +25,29 @@ FLOORS = {
     "research.training": 2,
     "research.weights": 2,
     "research.generation": 2,
+    "research.bench": 3,
     "research.plan": 3,
     "research.evaluation": 3,
+    "research.evaluation.entities": 1,  # judge answers, not models: rows of a run have them too
+    "research.evaluation.metrics": 1,
+    "research.evaluation.squad": 1,
+    "research.sweeping": 3,
+    "research.reporting": 3,
     "experiments": 4,
     "launch": 5,
 }
 # Rooms of one floor do not know each other, but for these (reader, read).
 NEIGHBOURS = {
     ("research.settings", "research.config"),
+    ("research.answering", "research.models"),
+    ("research.objectives", "research.answering"),
     ("research.objectives", "research.models"),
+    ("research.evaluation.metrics", "research.evaluation.entities"),
     ("research.optimizers", "research.schedules"),
     ("research.parallel", "research.models"),
     ("research.parallel", "research.sharding"),
     ("research.sharding", "research.models"),
+    ("research.reporting", "research.sweeping"),
     ("research.training", "research.generation"),
     ("research.training", "research.weights"),
     ("research.weights", "research.training"),
@@ -45,11 +56,14 @@ STANDARD_ONLY = {"research.errors", "research.files", "research.config", "resear
 LIGHT = {"jax", "flax", "optax", "numpy"}
 LIGHT_ONLY = {
     "research.models",
+    "research.answering",
     "research.objectives",
     "research.optimizers",
     "research.schedules",
     "research.parallel",
     "research.sharding",
+    "research.bench",
+    "research.training.calls",
     "research.training.step",
     "research.training.state",
 }

@@ -8,7 +8,7 @@ from launch.options import Json, Name, Overrides
 
 
 def list_(json: Json = False):
-    """Every experiment, a line each."""
+    """Every experiment and sweep, a line each."""
     from launch.inspect import list_experiments
 
     list_experiments(json)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from launch.options import Json, RunDirectory
+
 
 def import_(
     format: Annotated[str, typer.Argument(help="huggingface, openai (GPT-1) or tensorflow (GPT-2, BERT).")],
@@ -25,3 +27,15 @@ def export(
     from launch.weights import export_weights
 
     export_weights(directory, target)
+
+
+def average(
+    directory: RunDirectory,
+    last: Annotated[int | None, typer.Option(help="How many checkpoints; all if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="To be made; DIR/average if not given.")] = None,
+    json: Json = False,
+):
+    """Write the mean of a run's last checkpoints, as weights that start.weights and export take."""
+    from launch.weights import average_checkpoints
+
+    average_checkpoints(directory, last, out, json)

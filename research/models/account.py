@@ -29,7 +29,7 @@ class Line(NamedTuple):
 
 
 # Titles, and the paths of what they stand for; a model has some of them.
-EMBEDDINGS = (("embeddings", ("tokens", "positions", "segments")),)
+EMBEDDINGS = (("embeddings", ("tokens", "marks", "positions", "segments")),)
 LAYER = (
     ("query, key, value", ("blocks/attention/qkv",)),
     ("attention output", ("blocks/attention/output",)),
@@ -45,6 +45,7 @@ HEADS = (
     ("MLM transform norm", ("masked/norm",)),
     ("MLM bias (its table is the tokens')", ("masked/bias",)),
     ("next sentence", ("next_sentence",)),
+    ("task head", ("answers",)),
 )
 
 

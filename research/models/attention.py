@@ -23,7 +23,9 @@ class Visible(NamedTuple):
 
     causal: bool  # those at and before its own position alone
     lengths_B: Array | None = None  # … and of each row no padding
-    start: Array | None = None  # the position of the first query, when keys were seen before
+    start: Array | None = None  # where the first query stands, when keys were seen before
+    padding_B: Array | None = None  # … and of each row, how many of the first places are padding
+    documents_BL: Array | None = None  # … and those of its own document alone, by number
 
     def mask(self, queries: int, keys: int) -> Array | None:
         """Boolean, broadcasting to (B, H, L, S)."""
@@ -34,6 +36,12 @@ class Visible(NamedTuple):
         if self.lengths_B is not None:
             real = (jnp.arange(keys) < self.lengths_B[:, None])[:, None, None]
             seen = real if seen is None else seen & real
+        if self.padding_B is not None:
+            real = (jnp.arange(keys) >= self.padding_B[:, None])[:, None, None]
+            seen = real if seen is None else seen & real
+        if self.documents_BL is not None:
+            own = (self.documents_BL[:, :, None] == self.documents_BL[:, None, :])[:, None]
+            seen = own if seen is None else seen & own
         return seen
 
 
@@ -42,8 +50,8 @@ class Choice(NamedTuple):
     why: str
 
 
-def choose(config: Model, trains: bool) -> Choice:
-    """What `model.attention` comes to on this device; `trains` with dropout or not.
+def choose(config: Model, trains: bool, documents: bool = False) -> Choice:
+    """What `model.attention` comes to on this device; `trains` with dropout or not, and within `documents`?
 
     Raises UsageError where cuDNN is asked for and cannot serve.
     """
@@ -53,6 +61,7 @@ def choose(config: Model, trains: bool) -> Choice:
         f"activations are {compute_dtype(config.precision)}": compute_dtype(config.precision) != jnp.bfloat16,
         f"heads are of {size}, no multiple of 8 up to 128": size % 8 != 0 or size > 128,
         "attention probabilities are dropped out": trains and config.dropout > 0,
+        "attention stays within documents": documents,
     }
     obstacle = next((why for why, stands in obstacles.items() if stands), None)
     if config.attention == "xla":

@@ -1,6 +1,6 @@
 """BERT (Devlin et al., 2018), as in google-research/bert's modeling.py.
 
-Shapes: B batch, L length, P masked positions, D width, V vocabulary, N depth.
+Shapes: B batch, L length, P masked positions, D width, V vocabulary, N depth, K answers.
 """
 
 import jax
@@ -25,7 +25,7 @@ SEGMENTS = 2
 
 
 class BERT(nnx.Module):
-    """An encoder that sees both ways, with the two heads it is pre-trained with.
+    """An encoder that sees both ways, with the two heads it is pre-trained with, or one for a task.
 
     Calls take tokens, segments (0 or 1) and the rows' lengths, padding not counted; None is segment 0
     throughout, and no padding.
@@ -40,9 +40,12 @@ class BERT(nnx.Module):
         self.segments = nnx.Param(init(keys[2], (SEGMENTS, width)))
         self.norm = LayerNorm(width, config.norm_epsilon, config.bias)
         self.blocks = stack(config, init, init, key=keys[3])
-        self.pooler = Linear(width, (width,), init, True, key=keys[4])
-        self.masked = MaskedHead(config, init, key=keys[5])
-        self.next_sentence = Linear(width, (2,), init, True, key=keys[6])
+        tuned, outputs = config.head != "pretraining", (config.outputs,)
+        pools = config.head != "tokens"
+        self.pooler = Linear(width, (width,), init, True, key=keys[4]) if pools else None
+        self.masked = None if tuned else MaskedHead(config, init, key=keys[5])
+        self.next_sentence = None if tuned else Linear(width, (2,), init, True, key=keys[6])
+        self.answers = Linear(width, outputs, init, True, key=keys[5]) if tuned else None
         self.config = config
 
     def __call__(
@@ -80,6 +83,10 @@ class BERT(nnx.Module):
         """What stands for the whole sequence (B, D): the first position's state, transformed."""
         return jnp.tanh(self.pooler(x_BLD[:, 0]))
 
+    def summary(self, x_BLD: Array, lengths_B: Array) -> Array:
+        """What stands for the whole sequence (B, D), whatever its length."""
+        return self.pooled(x_BLD)
+
     def next_logits(self, x_BLD: Array) -> Array:
         return self.next_sentence(self.pooled(x_BLD)).astype(jnp.float32)
 
@@ -91,5 +98,5 @@ class BERT(nnx.Module):
         x_BLD = self.norm(x_BLD).astype(compute_dtype(self.config.precision))
         x_BLD = dropout(x_BLD, self.config.dropout, key_embed)
         visible = Visible(causal=False, lengths_B=lengths_B)
-        y_BLD, _, states = run_stack(self.blocks, self.config, x_BLD, visible, key_blocks)
+        y_BLD, states = run_stack(self.blocks, self.config, x_BLD, visible, key_blocks)
         return x_BLD, y_BLD, states

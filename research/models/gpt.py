@@ -1,6 +1,6 @@
 """GPT-1 (Radford et al., 2018) and GPT-2 (Radford et al., 2019).
 
-Shapes: B batch, L length, S source length, D width, V vocabulary, N depth, H heads, K head size.
+Shapes: B batch, L length, D width, V vocabulary, N depth.
 """
 
 import jax
@@ -12,7 +12,9 @@ from research.config import Model
 from research.models.attention import Visible
 from research.models.precision import compute_dtype
 from research.models.primitives import dropout
-from research.models.transformer import Cache, LayerNorm, normal, run_stack, stack
+from research.models.transformer import LayerNorm, Linear, normal, run_stack, stack
+
+MARKS = 3  # start, delimiter, classify: tokens that fine-tuning adds after the vocabulary
 
 
 class GPT(nnx.Module):
@@ -31,51 +33,53 @@ class GPT(nnx.Module):
         self.blocks = stack(config, init, init_output, key=key_blocks)
         pre = config.norm == "pre"
         self.norm = LayerNorm(config.width, config.norm_epsilon, config.bias) if pre else None
+        # All that is new in fine-tuning: three rows and W_y, which the paper has without a bias.
+        tuned = config.head != "pretraining"
+        key_marks, key_answers = jax.random.split(jax.random.fold_in(key, MARKS))
+        outputs = (config.outputs,)
+        self.marks = nnx.Param(init(key_marks, (MARKS, config.width))) if tuned else None
+        self.answers = Linear(config.width, outputs, init, False, key=key_answers) if tuned else None
         self.config = config
 
     def __call__(self, tokens_BL: Array, key: Array | None = None) -> Array:
         """Logits (B, L, V), float32; position l has seen the tokens up to l."""
         return self.logits(self.features(tokens_BL, key))
 
-    def features(self, tokens_BL: Array, key: Array | None = None) -> Array:
-        """The final states (B, L, D)."""
-        return self.decode(tokens_BL, None, key)[0]
+    def features(
+        self, tokens_BL: Array, key: Array | None = None, documents_BL: Array | None = None
+    ) -> Array:
+        """The final states (B, L, D); with `documents_BL`, each has seen its own document alone.
+
+        Positions go on through the row all the same, as they do where attention does.
+        """
+        key_embed, key_blocks = (None, None) if key is None else jax.random.split(key)
+        x_BLD = self._embed(tokens_BL, key_embed)
+        visible = Visible(causal=True, documents_BL=documents_BL)
+        x_BLD, _ = run_stack(self.blocks, self.config, x_BLD, visible, key_blocks)
+        return self._finish(x_BLD)
 
     def states(self, tokens_BL: Array) -> tuple[Array, ...]:
         """Every block's input and, last, the final state: N + 1 of (B, L, D)."""
-        x_BLD = self._embed(tokens_BL, None, None)
-        y_BLD, _, states = run_stack(self.blocks, self.config, x_BLD, Visible(causal=True))
+        x_BLD = self._embed(tokens_BL, None)
+        y_BLD, states = run_stack(self.blocks, self.config, x_BLD, Visible(causal=True))
         return (x_BLD, *states[:-1], self._finish(y_BLD))
-
-    def decode(
-        self, tokens_BL: Array, cache: Cache | None, key: Array | None = None
-    ) -> tuple[Array, Cache | None]:
-        """The final states (B, L, D) of tokens that follow those in `cache`, and the cache grown by them."""
-        key_embed, key_blocks = (None, None) if key is None else jax.random.split(key)
-        start = None if cache is None else cache.position
-        x_BLD = self._embed(tokens_BL, key_embed, start)
-        visible = Visible(causal=True, start=start)
-        x_BLD, cache, _ = run_stack(self.blocks, self.config, x_BLD, visible, key_blocks, cache)
-        return self._finish(x_BLD), cache
 
     def logits(self, x_BLD: Array) -> Array:
         table_VD = self.tokens[...].astype(x_BLD.dtype)
         return jnp.einsum("BLD,VD->BLV", x_BLD, table_VD, preferred_element_type=jnp.float32)
 
-    def cache(self, batch: int, length: int) -> Cache:
-        """An empty cache for `length` positions."""
-        c = self.config
-        shape = (c.depth, batch, length, c.heads, c.width // c.heads)
-        dtype = compute_dtype(c.precision)
-        return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.int32(0))
+    def table(self) -> Array:
+        """The tokens' rows and, in fine-tuning, those of the marks after them."""
+        if self.marks is None:
+            return self.tokens[...]
+        return jnp.concatenate([self.tokens[...], self.marks[...]])
 
-    def _embed(self, tokens_BL: Array, key: Array | None, start: Array | None) -> Array:
-        positions_LD = (
-            self.positions[...][: tokens_BL.shape[1]]
-            if start is None
-            else (jax.lax.dynamic_slice_in_dim(self.positions[...], start, tokens_BL.shape[1]))
-        )
-        x_BLD = self.tokens[...][tokens_BL] + positions_LD
+    def summary(self, x_BLD: Array, lengths_B: Array) -> Array:
+        """What stands for the whole sequence (B, D): its last token's state."""
+        return jnp.take_along_axis(x_BLD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
+
+    def _embed(self, tokens_BL: Array, key: Array | None) -> Array:
+        x_BLD = self.table()[tokens_BL] + self.positions[...][: tokens_BL.shape[1]]
         return dropout(x_BLD.astype(compute_dtype(self.config.precision)), self.config.dropout, key)
 
     def _finish(self, x_BLD: Array) -> Array:

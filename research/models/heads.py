@@ -12,7 +12,8 @@ class MaskedHead(nnx.Module):
     """BERT's masked-token head up to its output table, which is the input's; `bias` is added after it."""
 
     def __init__(self, config: Model, init: Initializer, *, key: Array):
-        self.transform = Linear(config.width, (config.width,), init, True, key=key)
+        width, precision = config.width, config.precision
+        self.transform = Linear(width, (width,), init, True, key=key, precision=precision)
         self.norm = LayerNorm(config.width, config.norm_epsilon, True)
         self.bias = nnx.Param(jnp.zeros(config.vocabulary))
         self.activation = config.activation

@@ -1,4 +1,4 @@
-"""The type of activations."""
+"""The types of activations and of what matrix products multiply."""
 
 import jax
 import jax.numpy as jnp
@@ -8,4 +8,9 @@ def compute_dtype(precision: str) -> jnp.dtype:
     """`auto` is bfloat16 where it is native; norms, softmax and losses are float32 in any case."""
     if precision == "auto":
         precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.dtype(precision)
+    return jnp.dtype("float32" if precision == "bfloat16_matmul" else precision)
+
+
+def matmul_dtype(precision: str) -> jnp.dtype:
+    """The activations', or with `bfloat16_matmul` bfloat16: CPUs multiply it fast, and add up in float32."""
+    return jnp.dtype(jnp.bfloat16) if precision == "bfloat16_matmul" else compute_dtype(precision)

@@ -13,6 +13,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 NEGATIVE = -1e30  # a masked score; finite, so that a row with nothing to attend to is not NaN
 
@@ -49,35 +50,63 @@ def _layer_norm_backward(epsilon, saved, dy):
 layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
-@jax.custom_vjp
-def linear(x: Array, kernel: Array, bias: Array | None) -> Array:
-    """(…, D) by (D, …) to (…, …): in the type of `x`, gradients of parameters in their own type."""
-    return _linear_forward(x, kernel, bias)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def linear(x: Array, kernel: Array, bias: Array | None, multiplied: DTypeLike | None = None) -> Array:
+    """(…, D) by (D, …) to (…, …): in the type of `x`, gradients of parameters in their own type.
+
+    `multiplied` is what operands are rounded to first, here and in both gradients; none: the type of `x`.
+    """
+    return _linear_forward(x, kernel, bias, multiplied)[0]
 
 
-def _linear_forward(x, kernel, bias):
-    y = lax.dot_general(x, kernel.astype(x.dtype), (((x.ndim - 1,), (0,)), ((), ())))
+def _linear_forward(x, kernel, bias, multiplied):
+    rounded = x if multiplied is None else x.astype(multiplied)
+    y = lax.dot_general(
+        rounded,
+        kernel.astype(rounded.dtype),
+        (((x.ndim - 1,), (0,)), ((), ())),
+        preferred_element_type=x.dtype,
+    )
     y = y if bias is None else y + bias.astype(x.dtype)
-    return y, (x, kernel, bias is not None)
+    return y, (rounded, kernel, bias is not None)
 
 
-def _linear_backward(saved, dy):
+def _linear_backward(multiplied, saved, dy):
     x, kernel, has_bias = saved
     outputs = kernel.ndim - 1
+    rounded = dy.astype(x.dtype)
     dx = lax.dot_general(
-        dy,
-        kernel.astype(dy.dtype),
+        rounded,
+        kernel.astype(x.dtype),
         ((tuple(range(dy.ndim - outputs, dy.ndim)), tuple(range(1, kernel.ndim))), ((), ())),
+        preferred_element_type=dy.dtype,
     )
-    # Rows against rows: a transposed copy of either operand would cost a twelfth of the step.
-    x_TD = x.reshape(-1, x.shape[-1])
-    dy_T = dy.reshape(-1, *dy.shape[dy.ndim - outputs :])
-    dkernel = lax.dot_general(x_TD, dy_T, (((0,), (0,)), ((), ())), preferred_element_type=kernel.dtype)
-    dbias = dy_T.sum(0, dtype=kernel.dtype) if has_bias else None
+    dy_T = rounded.reshape(-1, *kernel.shape[1:])
+    dkernel = rows_by_rows(x.reshape(-1, x.shape[-1]), dy_T, kernel.dtype)
+    dbias = None
+    if has_bias:
+        dbias = dy.sum(tuple(range(dy.ndim - outputs)), dtype=kernel.dtype)
     return dx, dkernel, dbias
 
 
 linear.defvjp(_linear_forward, _linear_backward)
+
+
+def rows_by_rows(x_TD: Array, y_T: Array, dtype: DTypeLike) -> Array:
+    """(T, D) and (T, …) to (D, …) of type `dtype`: the sum of outer products, a weight's gradient.
+
+    Rows are contracted with rows: a transposed copy of either operand would cost a twelfth of a float32 step.
+    """
+    T, D = x_TD.shape
+    if x_TD.dtype == jnp.bfloat16 and dtype == jnp.float32 and jax.default_backend() == "cpu":
+        # XLA:CPU multiplies bfloat16 to float32 fast where the left operand lies in memory by rows, and else
+        # slowly or not at all. It would fold a plain transpose back into the product; one between two
+        # reshapes it carries out.
+        if T % 2 == 0:
+            x_DT = x_TD.reshape(2, -1, D).transpose(2, 0, 1).reshape(D, T)
+            return lax.dot_general(x_DT, y_T, (((1,), (0,)), ((), ())), preferred_element_type=dtype)
+        x_TD, y_T = x_TD.astype(dtype), y_T.astype(dtype)
+    return lax.dot_general(x_TD, y_T, (((0,), (0,)), ((), ())), preferred_element_type=dtype)
 
 
 @jax.custom_vjp

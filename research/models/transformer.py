@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec
 from research.config import Model
 from research.models import primitives
 from research.models.attention import Attend, Visible, attend_by, choose
+from research.models.precision import matmul_dtype
 from research.models.primitives import dropout, dropout_mask
 
 ROWS = ("data", "fsdp")  # the axes of a mesh that a batch is split over
@@ -36,21 +37,34 @@ def truncated_normal(std: float) -> Initializer:
     return lambda key, shape: std * jax.random.truncated_normal(key, -2, 2, shape)
 
 
-class Cache(NamedTuple):
-    """Keys and values of the positions already seen, for decoding; `position` is the next to fill."""
+class Seen(NamedTuple):
+    """A block's keys and values of the positions before, for decoding; `position` is the next to fill."""
 
-    keys_NBSHK: Array
-    values_NBSHK: Array
+    keys_BSHK: Array
+    values_BSHK: Array
     position: Array
 
 
 class Linear(nnx.Module):
-    def __init__(self, inputs: int, outputs: tuple[int, ...], init: Initializer, bias: bool, *, key: Array):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: tuple[int, ...],
+        init: Initializer,
+        bias: bool,
+        *,
+        key: Array,
+        precision: str | None = None,
+    ):
+        """With a `precision`, what is multiplied is of its type; without, of the input's."""
         self.kernel = nnx.Param(init(key, (inputs, *outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
+        self.precision = precision
 
     def __call__(self, x: Array) -> Array:
-        return primitives.linear(x, self.kernel[...], None if self.bias is None else self.bias[...])
+        bias = None if self.bias is None else self.bias[...]
+        multiplied = None if self.precision is None else matmul_dtype(self.precision)
+        return primitives.linear(x, self.kernel[...], bias, multiplied)
 
 
 class LayerNorm(nnx.Module):
@@ -67,31 +81,32 @@ class LayerNorm(nnx.Module):
 class Attention(nnx.Module):
     def __init__(self, config: Model, init: Initializer, init_output: Initializer, *, key: Array):
         key_qkv, key_output = jax.random.split(key)
-        width = config.width
-        self.qkv = Linear(width, (3, width), init, config.bias, key=key_qkv)
-        self.output = Linear(width, (width,), init_output, config.bias, key=key_output)
+        width, linear = config.width, partial(Linear, bias=config.bias, precision=config.precision)
+        self.qkv = linear(width, (3, width), init, key=key_qkv)
+        self.output = linear(width, (width,), init_output, key=key_output)
         self.heads = config.heads
         self.dropout = config.dropout
 
     def __call__(
-        self, x_BLD: Array, attend: Attend, key: Array | None, cache: Cache | None
+        self, x_BLD: Array, attend: Attend, key: Array | None, seen: Seen | None
     ) -> tuple[Array, tuple[Array, Array] | None]:
         B, L, D = x_BLD.shape
         qkv = self.qkv(x_BLD).reshape(B, L, 3, self.heads, D // self.heads)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        if cache is not None:
-            k = lax.dynamic_update_slice_in_dim(cache.keys_NBSHK, k, cache.position, axis=1)
-            v = lax.dynamic_update_slice_in_dim(cache.values_NBSHK, v, cache.position, axis=1)
+        if seen is not None:
+            k = lax.dynamic_update_slice_in_dim(seen.keys_BSHK, k, seen.position, axis=1)
+            v = lax.dynamic_update_slice_in_dim(seen.values_BSHK, v, seen.position, axis=1)
         keep = dropout_mask((B, self.heads, L, k.shape[1]), self.dropout, key, x_BLD.dtype)
         y = attend(q, k, v, keep)
-        return self.output(y.reshape(B, L, D)), None if cache is None else (k, v)
+        return self.output(y.reshape(B, L, D)), None if seen is None else (k, v)
 
 
 class MLP(nnx.Module):
     def __init__(self, config: Model, init: Initializer, init_output: Initializer, *, key: Array):
         key_expand, key_output = jax.random.split(key)
-        self.expand = Linear(config.width, (4 * config.width,), init, config.bias, key=key_expand)
-        self.output = Linear(4 * config.width, (config.width,), init_output, config.bias, key=key_output)
+        width, linear = config.width, partial(Linear, bias=config.bias, precision=config.precision)
+        self.expand = linear(width, (4 * width,), init, key=key_expand)
+        self.output = linear(4 * width, (width,), init_output, key=key_output)
         self.activation = config.activation
 
     def __call__(self, x_BLD: Array) -> Array:
@@ -111,15 +126,16 @@ class Block(nnx.Module):
         self.dropout = config.dropout
 
     def __call__(
-        self, x_BLD: Array, attend: Attend, key: Array | None = None, cache: Cache | None = None
+        self, x_BLD: Array, attend: Attend, key: Array | None = None, seen: Seen | None = None
     ) -> tuple[Array, tuple[Array, Array] | None]:
+        """The next state and, where there are some `seen`, the keys and values grown by L positions."""
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
         drop = partial(dropout, rate=self.dropout)
         if self.norm_first:
-            y, seen = self.attention(self.attention_norm(x_BLD), attend, keys[0], cache)
+            y, seen = self.attention(self.attention_norm(x_BLD), attend, keys[0], seen)
             x_BLD = x_BLD + drop(y, key=keys[1])
             return x_BLD + drop(self.mlp(self.mlp_norm(x_BLD)), key=keys[2]), seen
-        y, seen = self.attention(x_BLD, attend, keys[0], cache)
+        y, seen = self.attention(x_BLD, attend, keys[0], seen)
         x_BLD = self.attention_norm(x_BLD + drop(y, key=keys[1]))
         return self.mlp_norm(x_BLD + drop(self.mlp(x_BLD), key=keys[2])), seen
 
@@ -157,29 +173,19 @@ def run_stack(
     x_BLD: Array,
     visible: Visible,
     key: Array | None = None,
-    cache: Cache | None = None,
-) -> tuple[Array, Cache | None, Array]:
-    """The blocks in turn: the last state, the cache grown by L positions, and all states (N, B, L, D)."""
+) -> tuple[Array, Array]:
+    """The blocks in turn: the last state, and all states (N, B, L, D)."""
     keys = None if key is None else jax.random.split(key, config.depth)
     length = x_BLD.shape[1]
-    if cache is None:
-        attend = attend_by(choose(config, trains=key is not None).used, visible, length, length)
-    else:
-        attend = attend_by("xla", visible, length, cache.keys_NBSHK.shape[2])
+    choice = choose(config, trains=key is not None, documents=visible.documents_BL is not None)
+    attend = attend_by(choice.used, visible, length, length)
 
     def step(x, layer):
-        block, key, seen = layer
-        seen = None if seen is None else Cache(*seen, cache.position)
-        x, seen = block(split_rows(x), attend, key, seen)
-        return split_rows(x), (seen, x)
+        block, key = layer
+        x, _ = block(split_rows(x), attend, key)
+        return split_rows(x), x
 
-    seen = None if cache is None else (cache.keys_NBSHK, cache.values_NBSHK)
-    x_BLD, (seen, states) = lax.scan(
-        remat(step, config.remat), x_BLD, (blocks, keys, seen), unroll=min(config.unroll, config.depth)
-    )
-    if cache is not None:
-        cache = Cache(*seen, cache.position + x_BLD.shape[1])
-    return x_BLD, cache, states
+    return lax.scan(remat(step, config.remat), x_BLD, (blocks, keys), unroll=min(config.unroll, config.depth))
 
 
 def remat(step: Callable, policy: str) -> Callable:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from research.config import Model
-from research.generation import sample
+from research.generation import GREEDY, Sampling, sample
 from research.models import build
 from research.models.account import name
+from research.models.decoding import decode, decoder, empty
 
 TINY = dict(family="gpt2", vocabulary=61, context=16, width=24, depth=3, heads=4)
 KEY = jax.random.key(1)
@@ -142,11 +143,11 @@ def test_initial_deviations():
 def test_cached_decoding_equals_uncached():
     model = tiny()
     expected = model.features(TOKENS)
-    cache = model.cache(2, 16)
-    first, cache = model.decode(TOKENS[:, :4], cache)
+    parts = decoder(model)
+    first, cache = decode(parts, TOKENS[:, :4], empty(model.config, jnp.zeros(2), 16))
     states = [first]
     for i in range(4, TOKENS.shape[1]):
-        state, cache = model.decode(TOKENS[:, i : i + 1], cache)
+        state, cache = decode(parts, TOKENS[:, i : i + 1], cache)
         states.append(state)
     np.testing.assert_allclose(jnp.concatenate(states, 1), expected, atol=1e-5 * float(abs(expected).max()))
 
@@ -164,12 +165,13 @@ def test_greedy_sampling_equals_argmax_of_the_whole_text():
     greedy = jax.jit(lambda text: model(text).argmax(-1))
     for length in range(3, 12):  # what follows does not matter: causality
         text = text.at[:, length].set(greedy(text)[:, length - 1])
-    drawn = jnp.stack(list(sample(model, TOKENS[:, :3], 9, KEY, temperature=0.0)), axis=1)
+    drawn = jnp.stack(list(sample(model, TOKENS[:, :3], 9, KEY, GREEDY)), axis=1)
     np.testing.assert_array_equal(drawn, text[:, 3:])
 
 
 def test_sampling_goes_on_past_the_context_and_reproduces():
     model = tiny()
-    once, again = (jnp.stack(list(sample(model, TOKENS, 40, KEY, top_k=5)), axis=1) for _ in range(2))
+    how = Sampling(top_k=5)
+    once, again = (jnp.stack(list(sample(model, TOKENS, 40, KEY, how)), axis=1) for _ in range(2))
     assert once.shape == (2, 40)
     np.testing.assert_array_equal(once, again)

@@ -157,3 +157,64 @@ def test_vocabulary_loss_never_holds_all_logits():
     more = temporaries(8_192) - temporaries(2_048)
     assert more < 0.1 * (8_192 - 2_048) * V * 4
     assert temporaries(8_192) < 0.5 * 8_192 * V * 4
+
+
+@pytest.mark.parametrize("rows", [8, 7])
+@pytest.mark.parametrize("outputs", [(24,), (3, 8)])
+def test_linear_multiplies_what_it_is_told_and_adds_up_in_float32(rows, outputs):
+    """Value and gradients are those in float32 of operands that were rounded first, to float32's rounding."""
+
+    def rounded(x):
+        return x.astype(jnp.bfloat16).astype(jnp.float32)
+
+    x, kernel, bias, dy = arrays((2, rows, 16), (16, *outputs), outputs, (2, rows, *outputs))
+    y, back = jax.vjp(lambda *a: primitives.linear(*a, jnp.bfloat16), x, kernel, bias)
+    dx, dkernel, dbias = back(dy)
+    flat = (rounded(x).reshape(-1, 16), rounded(kernel).reshape(16, -1), rounded(dy).reshape(2 * rows, -1))
+    x_TD, kernel_DF, dy_TF = (np.asarray(a, np.float64) for a in flat)
+    expected = {
+        "y": (y, (x_TD @ kernel_DF).reshape(y.shape) + bias),
+        "dx": (dx, (dy_TF @ kernel_DF.T).reshape(x.shape)),
+        "dkernel": (dkernel, (x_TD.T @ dy_TF).reshape(kernel.shape)),
+        "dbias": (dbias, dy.sum((0, 1))),
+    }
+    for name, (found, wanted) in expected.items():
+        assert found.dtype == jnp.float32, name
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * float(abs(wanted).max()), err_msg=name)
+
+
+@pytest.mark.parametrize("length", [8, 7])
+def test_vocabulary_loss_in_bfloat16_products_stays_near_float32(length):
+    x, table = arrays((2, length, 16), (50, 16))
+    targets, weights = jax.random.randint(KEY, (2, length), 0, 50), jnp.full((2, length), 1 / (2 * length))
+
+    def both(multiplied):
+        loss = jax.value_and_grad(
+            lambda x, table: vocabulary_loss(x, table, None, targets, weights, 0.0, multiplied)[0], (0, 1)
+        )
+        return jax.tree.leaves(jax.jit(loss)(x, table))
+
+    for exact, rounded in zip(both(None), both(jnp.bfloat16), strict=True):
+        assert rounded.dtype == jnp.float32
+        error = float(jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact))
+        assert 0 < error < 0.02
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_a_filled_up_vocabulary_changes_nothing(has_bias, monkeypatch):
+    """As on a GPU: 50 words are multiplied as 128."""
+    x, table, bias = arrays((2, 8, 16), (50, 16), (50,))
+    bias = bias if has_bias else None
+    targets, weights = jax.random.randint(KEY, (2, 8), 0, 50), jnp.ones((2, 8))
+
+    def everything():
+        loss = lambda x, table, bias: vocabulary_loss(x, table, bias, targets, weights, 0.1)  # noqa: E731
+        wanted = (0, 1, 2) if has_bias else (0, 1)
+        value, gradients = jax.value_and_grad(loss, wanted, has_aux=True)(x, table, bias)
+        return jax.tree.leaves((value, gradients))
+
+    plain = everything()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for found, wanted in zip(everything(), plain, strict=True):
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * float(abs(wanted).max()))

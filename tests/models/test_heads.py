@@ -1,0 +1,77 @@
+"""Heads for tasks against Transformers': from files (tests/golden/heads.py), and live: extra `parity`."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from research.answering import answer
+from research.config import Model
+from research.models.account import account
+from research.training.checkpoint import by_path, refill
+from tests.agreement import shared
+from tests.drawn import drawn
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "heads"
+FILES = sorted(path.stem for path in GOLDEN.glob("*.safetensors"))
+SIZES = {"vocabulary": 23, "context": 14, "width": 12, "depth": 2, "heads": 3, "norm": "post"}
+
+
+def assert_agrees(name: str, kept: dict[str, np.ndarray]) -> None:
+    """Logits and losses to 1e-5."""
+    family, _, kind = name.partition("_")
+    parameters = {
+        path.removeprefix("parameter."): x for path, x in kept.items() if path.startswith("parameter.")
+    }
+    batch = {path.removeprefix("batch."): x for path, x in kept.items() if path.startswith("batch.")}
+    config = Model(
+        family=family,
+        head="tokens" if kind in ("spans", "tags") else "sequence",
+        outputs=parameters["answers/kernel"].shape[1],
+        norm_epsilon=1e-12 if family == "bert" else 1e-5,
+        **SIZES,
+    )
+    assert {c.name: c.shape for c in account(config)} == {path: x.shape for path, x in parameters.items()}
+    model = refill(drawn(config), {path: jnp.asarray(x) for path, x in parameters.items()})
+    assert by_path(model).keys() == parameters.keys()
+    auxiliary = 0.5 if "auxiliary_loss" in kept else 0.0
+    sums, outputs = jax.jit(lambda model, batch: answer(model, batch, None, kind, auxiliary))(
+        model, {path: jnp.asarray(x) for path, x in shared(batch).items()}
+    )
+    outputs = np.asarray(outputs).reshape(kept["logits"].shape)
+    scale = abs(kept["logits"]).max()
+    np.testing.assert_allclose(outputs, kept["logits"], rtol=0, atol=1e-5 * max(scale, 1))
+    np.testing.assert_allclose(sums.get("task_loss", sums["loss"]), kept["loss"], rtol=1e-5)
+    if auxiliary:
+        np.testing.assert_allclose(sums["auxiliary_loss"], kept["auxiliary_loss"], rtol=1e-5)
+        np.testing.assert_allclose(sums["loss"], kept["loss"] + 0.5 * kept["auxiliary_loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_as_kept(name):
+    assert_agrees(name, load_file(GOLDEN / f"{name}.safetensors"))
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.filterwarnings("default")  # theirs are not ours to mend
+def test_as_it_is_live(name):
+    pytest.importorskip("transformers", reason="needs the extra parity")
+    heads = pytest.importorskip("tests.golden.heads", reason="needs the extra parity")
+    assert_agrees(name, heads.reference(name, seed=7))
+
+
+def test_all_are_there():
+    kinds = ("choice", "classification", "regression", "spans", "tags")
+    assert [*(f"bert_{kind}" for kind in kinds), "gpt1_choice"] == FILES
+
+
+def test_a_wrong_padding_is_told_apart():
+    """The tolerance is not so wide that padding could be looked at."""
+    kept = load_file(GOLDEN / "bert_classification.safetensors")
+    longer = kept["batch.lengths"].copy()
+    longer[:] = 14
+    with pytest.raises(AssertionError):
+        assert_agrees("bert_classification", kept | {"batch.lengths": longer})
