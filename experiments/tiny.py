@@ -39,7 +39,7 @@ def gpt1_tiny() -> Experiment:
 
 @experiment
 def bert_tiny() -> Experiment:
-    """BERT with 4 blocks of width 128, on pairs of 128 word pieces: both its objectives, its optimizer.
+    """BERT with 4 blocks of width 128, on pairs of 64 word pieces: both its objectives, its optimizer.
 
     Of one length throughout. Masks are new at every visit, for a small text is visited often; and half of
     all pairs are random, where bert_base's published rule makes more of them so.
@@ -49,7 +49,13 @@ def bert_tiny() -> Experiment:
     return replace(
         full,
         model=replace(full.model, vocabulary=4_096, context=128, width=128, depth=4, heads=4),
-        data=replace(tiny.data, tokenizer="wordpiece:4096", batch=16),
+        data=replace(
+            tiny.data,
+            tokenizer="wordpiece:4096",
+            batch=64,
+            length=64,
+            masking=replace(tiny.data.masking, predictions=10),
+        ),
         optimizer=replace(full.optimizer, rate=rate),
         run=tiny.run,
     )

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from research.settings import override
 from tests.training.tiny import assignments, final_arrays, quickstart, timeless
 
 DEVICES = 4
@@ -67,3 +68,18 @@ def test_two_and_four_processes_end_like_one(tmp_path, declared):
         for name, array in final_arrays(experiment, directory).items():
             if name.startswith("model/") and not name.endswith("qkv/bias"):  # whose part is rounding
                 assert np.linalg.norm(array - arrays[name]) <= 1e-4 * np.linalg.norm(arrays[name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["pmap", "sharded"])
+def test_two_processes_then_one_then_two_go_one_way(tmp_path, compiler):
+    """A run goes on under another number of processes, each time for more steps."""
+    settings = {"model__dropout": 0.0, "optimizer__rate__peak": 1e-3, "optimizer__rate__name": "constant"}
+    cadence = {"run__evaluate_every": 4, "run__checkpoint_every": 4, "run__sample": 0}
+    experiment = quickstart(tmp_path / "corpus.txt", parallel__compile=compiler, **settings, **cadence)
+    launch(experiment, tmp_path / "straight", 2)
+    for last, processes in ((4, 2), (8, 1), (12, 2)):
+        launch(override(experiment, {"run.steps": last}), tmp_path / "way", processes)
+    rows, theirs = timeless(tmp_path / "straight"), timeless(tmp_path / "way")
+    assert [(row["step"], row["split"]) for row in theirs] == [(row["step"], row["split"]) for row in rows]
+    np.testing.assert_allclose([row["loss"] for row in theirs], [row["loss"] for row in rows], atol=1e-5)
