@@ -1,6 +1,9 @@
-"""Loss curves of runs as a picture (needs matplotlib): python tests/benchmarks/curves.py PICTURE.svg RUN…"""
+"""Curves of runs as a picture (needs matplotlib).
 
-import sys
+python -m tests.benchmarks.curves PICTURE.svg RUN… [--show loss next_accuracy …]
+"""
+
+import argparse
 from pathlib import Path
 
 import matplotlib
@@ -11,21 +14,37 @@ matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "lineage"  # the same runs, the same bytes
 from matplotlib import pyplot as plt  # noqa: E402, after its back end is chosen
 
+LABELS = {
+    "loss": "loss, nats per target",
+    "masked_loss": "loss of masked tokens, nats",
+    "masked_accuracy": "accuracy of masked tokens",
+    "next_accuracy": "accuracy of next sentence",
+}
 
-def main(picture: Path, runs: list[Path]) -> None:
-    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
-    for index, run in enumerate(runs):
-        rows = read(run)
-        colour = f"C{index}"
-        train = [(row["step"], row["loss"]) for row in rows if row["split"] == "train"]
-        validation = [(row["step"], row["loss"]) for row in rows if row["split"] == "validation"]
-        axes.plot(*zip(*train, strict=True), color=colour, alpha=0.35, linewidth=1)
-        axes.plot(*zip(*validation, strict=True), color=colour, marker="o", markersize=3, label=run.name)
-    axes.set(xlabel="step", ylabel="loss, nats per target")
-    axes.legend(frameon=False, title="validation (lines: training)")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(picture, metadata={"Date": None})
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--show", nargs="+", default=["loss"], help="numbers of the rows, a panel each")
+    arguments = parser.parse_args()
+    count = len(arguments.show)
+    size = (7 if count == 1 else 4 * count, 3.2)
+    figure, panels = plt.subplots(1, count, figsize=size, layout="constrained", squeeze=False)
+    for name, axes in zip(arguments.show, panels[0], strict=True):
+        for index, run in enumerate(arguments.runs):
+            rows = [row for row in read(run) if name in row]
+            for split, style in (
+                ("train", {"alpha": 0.35, "linewidth": 1}),
+                ("validation", {"marker": "o", "markersize": 3, "label": run.name}),
+            ):
+                points = [(row["step"], row[name]) for row in rows if row["split"] == split]
+                axes.plot(*zip(*points, strict=True), color=f"C{index}", **style)
+        axes.set(xlabel="step", ylabel=LABELS.get(name, name))
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0, 0].legend(frameon=False, title="validation (lines: training)")
+    figure.savefig(arguments.picture, metadata={"Date": None})
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(run) for run in sys.argv[2:]])
+    main()
