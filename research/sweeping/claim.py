@@ -44,7 +44,10 @@ def claim(record: Record, directory: Path, facts: Mapping[str, Any]) -> Claim | 
         trials = study.get_trials(deepcopy=False)
         for known in trials:
             if known.state == TrialState.RUNNING and (lease := take(_lease(directory, known.number), facts)):
-                return _begin(record, directory, optuna.Trial(study, known._trial_id), lease, facts)
+                # Its worker may have ended it, and let go of it, since the list was read.
+                if study.get_trials(deepcopy=False)[known.number].state == TrialState.RUNNING:
+                    return _begin(record, directory, optuna.Trial(study, known._trial_id), lease, facts)
+                lease.release()
         begun = [known for known in trials if known.state != TrialState.WAITING]
         queued = len(trials) - len(begun)
         if len(begun) >= record.sweep.budget or (record.sweep.chosen_sampler == "grid" and not queued):

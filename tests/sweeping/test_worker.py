@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from research.config import space
 from research.errors import EnvironmentFault, UsageError
+from research.sweeping import claim as claims
 from research.sweeping.claim import ATTEMPTS, attempts
 from research.sweeping.record import claim, read
 from research.sweeping.standing import standing
@@ -67,6 +68,26 @@ def test_killed_anywhere_a_sweep_ends_like_an_undisturbed_one(tmp_path, storage,
     stands = standing(tmp_path / "killed")
     values = {trial.number: trial.value for trial in known if trial.state == TrialState.COMPLETE}
     assert stands.over and stands.best == min(values, key=values.get)
+
+
+def test_a_trial_that_ends_while_another_worker_looks_is_left_alone(tmp_path, monkeypatch):
+    """Between the list of trials, which says it runs, and the lease, which its worker has let go of."""
+    directory = tmp_path / "sweep"
+    claim(directory, declared(tmp_path), None)
+    record = read(directory)
+    running, take = claims.claim(record, directory, FACTS), claims.take
+
+    def take_late(path, facts):
+        monkeypatch.setattr(claims, "take", take)
+        load_study(record, directory).tell(running.number, 1.0)
+        running.lease.release()
+        return take(path, facts)
+
+    monkeypatch.setattr(claims, "take", take_late)
+    other = claims.claim(record, directory, FACTS)
+    assert (running.number, other.number, other.resumed) == (0, 1, False)
+    other.lease.release()
+    assert trials(directory)[0].state == TrialState.COMPLETE
 
 
 def test_a_grid_visits_each_point_once_also_when_killed(tmp_path):

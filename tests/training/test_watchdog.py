@@ -39,7 +39,7 @@ def test_a_planted_hang(tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
     assert done.returncode == STATUS, done.stderr
     for text in (done.stderr, (tmp_path / "run/hang.log").read_text()):
