@@ -20,7 +20,7 @@ MESHES = [
     {"compile": "sharded", "data": 1, "tensor": 8},
     {"compile": "sharded", "data": 2, "fsdp": 2, "tensor": 2},
 ]
-ACCUMULATING = [mesh | {"accumulate": 4} for mesh in ({"compile": "jit"}, MESHES[0], MESHES[1], MESHES[4])]
+ACCUMULATING = [mesh | {"accumulate": 4} for mesh in ({"compile": "jit"}, *MESHES)]
 QUICK = {"compile": "sharded", "data": 2, "fsdp": 2, "tensor": 2, "accumulate": 4}
 
 
