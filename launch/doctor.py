@@ -2,7 +2,9 @@
 
 import importlib.util
 import json as json_
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from research.home import home
@@ -43,4 +45,10 @@ def _existing(path: Path) -> Path:
 
 
 def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    """Its bytes. Others may write and remove files meanwhile: what has gone counts for nothing."""
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(folder, name)).st_size
+    return total

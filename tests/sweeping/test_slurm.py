@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,9 +31,14 @@ def lineage(slurm, tmp_path, *typed: str) -> str:
 def wait_for(reached, directory, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
-        logs = {path.name: path.read_text()[-2_000:] for path in directory.parent.rglob("*slurm-*.log")}
-        assert time.monotonic() < deadline, f"nothing came of it: {logs}"
+        assert time.monotonic() < deadline, f"nothing came of it: {logs(directory.parent)}"
         time.sleep(0.1)
+
+
+def logs(directory) -> dict[str, str]:
+    """What the jobs said; by `os.walk`, which does not mind checkpoints that come and go."""
+    paths = (Path(folder, name) for folder, _, names in os.walk(directory) for name in names)
+    return {path.name: path.read_text()[-2_000:] for path in paths if path.match("*slurm-*.log")}
 
 
 @pytest.mark.slow
