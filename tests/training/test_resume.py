@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from research import weights
 from research.errors import EnvironmentFault, UsageError
 from research.settings import override
-from research.training import loop, record
+from research.training import loop, processes, record
 from research.training.loop import train
 from research.training.seal import damage, steps
 from tests.training.test_loop import assert_same_run
@@ -100,6 +101,15 @@ def test_keeps_every_nth_the_best_and_the_last(run, tmp_path):
         train(override(experiment, wild | {"run.keep_best": "lost"}), tmp_path / "lost", print)
 
 
+def test_saves_by_the_clock_too(run, tmp_path, monkeypatch):
+    experiment, _, _ = run
+    clock = iter(range(10_000))  # a second a look: one at the start, one a step, one after each save
+    monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    by_clock = {"run.checkpoint_every": 0, "run.checkpoint_minutes": 5 / 60, "run.keep": 9}
+    train(override(experiment, by_clock), tmp_path / "by-clock", print)
+    assert steps(tmp_path / "by-clock/checkpoints") == [5, 10, 12]
+
+
 def test_an_average_is_the_mean_and_starts_another(run, tmp_path):
     experiment, directory, _ = run
     assert weights.average(directory, tmp_path / "mean") == [4, 8]
@@ -180,27 +190,40 @@ def test_a_kill_in_the_middle_of_a_save(run):
     assert_same_run(experiment, finished, directory)
 
 
-def full_disk(path, megabytes: int):
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 4 MB of its own."""
+    path = tmp_path / "disk"
     path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("needs leave to mount a small disk")
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
 
 
-def test_a_full_disk_leaves_earlier_checkpoints_whole(run, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_earlier_checkpoints_whole(run, disk):
     experiment, directory, finished = run
-    full_disk(tmp_path / "disk", 4)
-    try:
-        small = shutil.copytree(directory, tmp_path / "disk/run")
-        with (tmp_path / "disk/filler").open("wb", buffering=0) as filler, pytest.raises(OSError):
-            while True:
-                filler.write(b"?" * 4096)
-        with pytest.raises(EnvironmentFault) as fault:
-            train(experiment, small, print)
-        assert "\n" not in str(fault.value)
-        assert [damage(small / "checkpoints" / str(step)) for step in (4, 8)] == [None, None]
-        (tmp_path / "disk/filler").unlink()
+    small = shutil.copytree(directory, disk / "run")
+    with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError):
+        while True:
+            filler.write(b"?" * 4096)
+    with pytest.raises(EnvironmentFault) as fault:
         train(experiment, small, print)
-        assert_same_run(experiment, finished, small)
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path / "disk")], check=True)
+    assert "\n" not in str(fault.value)
+    assert [damage(small / "checkpoints" / str(step)) for step in (4, 8)] == [None, None]
+    (disk / "filler").unlink()
+    train(experiment, small, print)
+    assert_same_run(experiment, finished, small)
+
+
+def test_a_disk_that_cannot_be_written_is_told_in_a_line(run, disk):
+    experiment, directory, _ = run
+    shutil.copytree(directory, disk / "run")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    for name in ("run", "new"):
+        with pytest.raises(
+            EnvironmentFault, match=rf"^{disk / name}: cannot be written: Read-only file system$"
+        ):
+            train(experiment, disk / name, print)
+    assert [damage(disk / "run/checkpoints" / str(step)) for step in (4, 8)] == [None, None]
