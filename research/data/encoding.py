@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
+from research.data.normalized import encoder
 from research.data.sentences import sentences
 from research.data.sources import Document
 from research.data.tokenizer import end_of_text
@@ -57,13 +58,10 @@ def encode(pieces: Iterable[Piece], tokenizer: Tokenizer) -> Iterator[Encoded]:
 
     In a text, the spelling of a special token is but text.
     """
-    ending = end_of_text(tokenizer)
-    tokenizer = Tokenizer.from_str(tokenizer.to_str())
-    tokenizer.encode_special_tokens = True
+    ending, ids_of = end_of_text(tokenizer), encoder(tokenizer)
 
     def encoded(batch: list[Piece]) -> Encoded:
-        texts = [piece.text for piece in batch]
-        ids = [found.ids for found in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        ids = ids_of([piece.text for piece in batch])
         if ending is not None:
             for piece, own in zip(batch, ids, strict=True):
                 if piece.last:
