@@ -16,7 +16,9 @@ def bench(name: str, overrides: list[str] | None, steps: int, data: Path | None,
     from research.bench.cost import FORMULA
     from research.bench.measure import measure
     from research.bench.synthetic import read_tokens
+    from research.process import keep_freed_memory
 
+    keep_freed_memory()
     found = measure(experiment, steps, None if data is None else read_tokens(data, experiment))
     if json:
         print(json_.dumps({"experiment": name} | found._asdict() | {"formula": FORMULA}, indent=2))

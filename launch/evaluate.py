@@ -71,7 +71,7 @@ def _check(names: list[str], target: str | None, data: Path | None) -> None:
 
 
 def _predictions(names: list[str], data: Path | None, predictions: Path, json: bool) -> None:
-    from research.evaluation.squad import read_answers, read_predictions, score
+    from research.judging.squad import read_answers, read_predictions, score
 
     if names != ["squad"]:
         raise UsageError(f"--task {','.join(names)}: predictions are scored for squad alone")

@@ -23,7 +23,7 @@ def load(target: str, tokenizer: str | None) -> Judged:
     from research import weights
     from research.data import published
     from research.data.tokenizer import entries
-    from research.parallel import keep_compiled_programs
+    from research.process import keep_compiled_programs
 
     keep_compiled_programs()
     loaded = weights.load(target)

@@ -18,7 +18,7 @@ def join(distributed: bool, coordinator: str | None, processes: int | None, proc
             raise UsageError("--coordinator, --processes and --process: expected all three or none")
     elif not distributed:
         return
-    from research.parallel import join_processes
+    from research.process import join_processes
 
     join_processes(*by_hand)
 
@@ -66,11 +66,12 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool) -> int:
     began = time.perf_counter()
     import jax
 
-    from research.parallel import keep_compiled_programs
+    from research.process import keep_compiled_programs, keep_freed_memory
     from research.training.loop import train
     from research.training.progress import indented
 
     keep_compiled_programs()
+    keep_freed_memory()
     first = jax.process_index() == 0
     result = train(experiment, directory, print if first else lambda line: None, allow_change)
     if not first:

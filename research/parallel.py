@@ -12,7 +12,6 @@ from jax.sharding import PartitionSpec as P
 
 from research.config import Parallel
 from research.errors import UsageError
-from research.home import home
 from research.models.transformer import ROWS
 from research.sharding import shardings
 
@@ -149,21 +148,3 @@ def _seen_from(sharding: NamedSharding, tree: Any) -> Any:
         return jax.make_array_from_single_device_arrays(shape, sharding, shards)
 
     return jax.tree.map(seen, tree)
-
-
-def join_processes(coordinator: str | None, count: int | None, index: int | None) -> None:
-    """Makes this process one of several; without arguments, as Slurm, Open MPI, a TPU or Kubernetes say."""
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    try:
-        jax.distributed.initialize(coordinator, count, index)
-    except (ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"this process finds no others ({' '.join(str(error).split())}); "
-            "expected a cluster's environment, or --coordinator, --processes and --process"
-        ) from error
-
-
-def keep_compiled_programs() -> None:
-    """Keeps what is compiled in the cache directory, so that a second start of a run need not wait."""
-    jax.config.update("jax_compilation_cache_dir", str(home() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -1,5 +1,5 @@
 """How good a model is, as the papers measure it.
 
-`evaluate(Subject(model, tokenizer), "lambada", path)` is a task of TASKS; `squad.score` and `metrics.scores`
-judge answers, whoever gave them; `harness.Adapter` is a model for EleutherAI's harness.
+`evaluate(Subject(model, tokenizer), "lambada", path)` is a task of TASKS; `harness.Adapter` is a model for
+EleutherAI's harness.
 """

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from research.errors import EnvironmentFault, UsageError
-from research.evaluation.squad import exact_match, word_f1
 from research.evaluation.subject import Result, Settings, Subject
 from research.generation import GREEDY, Sampling, complete
 from research.generation.sampling import GRAIN
+from research.judging.squad import exact_match, word_f1
 
 SHOTS = 5  # examples that a prompt of translation or of questions begins with
 SENTENCE = re.compile(r"(?<=[.!?])\s+")

@@ -10,9 +10,9 @@ from research.config import Experiment, Task
 from research.data.spans import Spans
 from research.data.store import Corpus
 from research.data.tags import Tagged
-from research.evaluation.metrics import scores
-from research.evaluation.squad import score
 from research.files import write_whole
+from research.judging.metrics import scores
+from research.judging.squad import score
 from research.training.span_answers import best_answers
 
 PREDICTIONS = "predictions.json"

@@ -8,11 +8,12 @@ import time
 import jax
 import optax
 
+from research.allocator import keep_freed
 from research.bench.cost import flops_a_token, listed
 from research.bench.measure import start
 from research.bench.synthetic import batches
 from tests.benchmarks.sizes import declared
-from tests.benchmarks.turns import keep_freed_memory, serve
+from tests.benchmarks.turns import serve
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--changes", type=json.loads, default={})
     parser.add_argument("--keep-freed", action="store_true")
     arguments = parser.parse_args()
-    kept = arguments.keep_freed and keep_freed_memory()
+    kept = arguments.keep_freed and keep_freed()
     experiment = declared(arguments.size, {"model.precision": arguments.precision} | arguments.changes)
     program, state = start(experiment)
     count = experiment.run.steps_per_call

@@ -4,7 +4,6 @@ A contender is a process that calls `serve`; who compares them calls `rounds`. S
 machine in the same moods, which on a shared one are what varies most.
 """
 
-import ctypes
 import json
 import os
 import resource
@@ -97,16 +96,6 @@ def _ended(processes):
         for process in processes:
             process.stdin.close()
             process.wait()
-
-
-def keep_freed_memory() -> bool:
-    """Tells glibc to keep what is freed, so that a step's buffers are not mapped anew each time."""
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return False
-    trim_threshold, mmap_max = -1, -4
-    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1))
 
 
 def peak() -> int:

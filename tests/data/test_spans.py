@@ -7,7 +7,7 @@ import pytest
 
 from research.data.answering import prepare
 from research.data.spans import assemble, cut_up
-from research.evaluation.squad import read_answers, score
+from research.judging.squad import read_answers, score
 from research.training.span_answers import best_answers, most_context
 from tests.data.labelled import CLS, SEP, A, B, C, D, E, F, tuned
 

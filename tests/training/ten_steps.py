@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import experiments
-from research import parallel
+from research import parallel, process
 from research.config import Experiment
 from research.settings import override
 from research.training.checkpoint import by_path
@@ -91,7 +91,7 @@ def assert_agree(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
 
 
 def main(coordinator: str, count: str, index: str, target: str) -> None:
-    parallel.join_processes(coordinator, int(count), int(index))
+    process.join_processes(coordinator, int(count), int(index))
     found = {
         f"{name} {compiler} {path}": array
         for name in FAMILIES

@@ -6,7 +6,7 @@ import pytest
 
 from launch.__main__ import run
 from research.errors import UsageError
-from research.evaluation.squad import exact_match, normalized, read_answers, read_predictions, score, word_f1
+from research.judging.squad import exact_match, normalized, read_answers, read_predictions, score, word_f1
 
 
 def test_official_figures(shared_data, capsys):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from research.errors import UsageError, near
-from research.evaluation.entities import f1 as of_entities
+from research.judging.entities import f1 as of_entities
 
 Metric = Callable[[Sequence, Sequence], float]  # (what is right, what was predicted), an example each
 

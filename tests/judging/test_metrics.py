@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from research.errors import UsageError
-from research.evaluation.entities import Entity, entities, f1
-from research.evaluation.metrics import scores
+from research.judging.entities import Entity, entities, f1
+from research.judging.metrics import scores
 
 
 def test_of_classes():

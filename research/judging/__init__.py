@@ -1,0 +1,1 @@
+"""How good answers are, whoever gave them: GLUE's metrics, SQuAD's, and those of tagged entities."""

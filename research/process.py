@@ -1,0 +1,31 @@
+"""What a process is told before it works: of others beside it, and what to keep."""
+
+import jax
+
+from research import allocator
+from research.errors import UsageError
+from research.home import home
+
+
+def join_processes(coordinator: str | None, count: int | None, index: int | None) -> None:
+    """Makes this process one of several; without arguments, as Slurm, Open MPI, a TPU or Kubernetes say."""
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(coordinator, count, index)
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"this process finds no others ({' '.join(str(error).split())}); "
+            "expected a cluster's environment, or --coordinator, --processes and --process"
+        ) from error
+
+
+def keep_compiled_programs() -> None:
+    """Keeps what is compiled in the cache directory, so that a second start of a run need not wait."""
+    jax.config.update("jax_compilation_cache_dir", str(home() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def keep_freed_memory() -> None:
+    """Keeps what a step on a CPU frees for the next one."""
+    if jax.default_backend() == "cpu":
+        allocator.keep_freed()
