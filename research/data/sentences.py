@@ -1,7 +1,7 @@
 """Where sentences end: what BERT's segments are made of."""
 
 import re
-from collections.abc import Iterator
+from itertools import pairwise
 
 ABBREVIATIONS = (
     "Mr", "Mrs", "Ms", "Dr", "St", "Mt", "Ft", "Jr", "Sr", "vs", "Prof", "Rev", "Hon", "Gen", "Col", "Capt",
@@ -16,14 +16,11 @@ _ABBREVIATED = "".join(rf"(?<!\b{word}\.)" for word in ABBREVIATIONS)
 BOUNDARY = re.compile(rf"[.!?\n](?:(?<=\n)\s*|(?={_END})(?<!\b[A-Z]\.){_ABBREVIATED}{_END})")
 
 
-def sentences(text: str, by: str) -> Iterator[str]:
+def sentences(text: str, by: str) -> list[str]:
     """The sentences of a text in order; joined they are the text. `by` is "punctuation" or "lines"."""
     if by == "lines":
-        yield from text.splitlines(keepends=True)
-        return
-    begin = 0
-    for boundary in BOUNDARY.finditer(text):
-        yield text[begin : boundary.end()]
-        begin = boundary.end()
-    if begin < len(text):
-        yield text[begin:]
+        return text.splitlines(keepends=True)
+    ends = [0, *(boundary.end() for boundary in BOUNDARY.finditer(text))]
+    if ends[-1] < len(text):
+        ends.append(len(text))
+    return [text[begin:end] for begin, end in pairwise(ends)]

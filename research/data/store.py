@@ -21,7 +21,7 @@ from research.data.writing import SPLITS, write
 from research.errors import UsageError
 from research.home import home
 
-FORMAT = 2  # of the folder; a later one gets folders of its own
+FORMAT = 3  # of the folder; a later one gets folders of its own
 CHUNK = 1 << 24  # tokens measured at once
 
 

@@ -83,10 +83,14 @@ def _open(stack: ExitStack, folder: Path, sizes: dict[str, int], by: str | None)
 
 
 def _append(files: dict, done: dict, batch: Encoded, dtype: np.dtype) -> None:
-    counts = np.diff(batch.ends, prepend=0)
+    counts = np.diff(batch.ends, prepend=0)  # of tokens, by text
+    texts = np.array([len(piece.texts) for piece in batch.pieces], np.int64)
+    begin = np.cumsum(texts) - texts  # of each piece, among all texts
+    first, opens = np.zeros(len(counts), bool), counts > 0
+    first[begin] = [piece.first for piece in batch.pieces]
+    opens[begin] &= np.array([piece.opens for piece in batch.pieces], bool)
     validates = np.array([piece.document.split == "validation" for piece in batch.pieces], bool)
-    first = np.array([piece.first for piece in batch.pieces], bool)
-    opens = np.array([piece.opens for piece in batch.pieces], bool) & (counts > 0)
+    validates = np.repeat(validates, texts)
     for split in SPLITS:
         here = validates == (split == "validation")
         begins = done["counts"][split] + np.cumsum(counts[here]) - counts[here]
@@ -94,7 +98,7 @@ def _append(files: dict, done: dict, batch: Encoded, dtype: np.dtype) -> None:
         files[f"{split}/starts"].write(begins[first[here]].astype("<i8").tobytes())
         if f"{split}/sentences" in files:
             files[f"{split}/sentences"].write(begins[opens[here]].astype("<i8").tobytes())
-        chosen = [batch.pieces[n] for n in np.flatnonzero(here & first)]
+        chosen = [piece for piece in batch.pieces if piece.first and piece.document.split == split]
         done["bytes"][split] += sum(len(piece.document.text.encode()) for piece in chosen)
         for piece, begin in zip(chosen, begins[first[here]].tolist(), strict=True):
             if done["parts"][split][piece.document.part] is None:

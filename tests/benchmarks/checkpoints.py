@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import jax
+import numpy as np
 
 import experiments
 from research.bench.synthetic import batches
@@ -26,6 +27,8 @@ from research.training.seal import newest_sound
 from research.training.state import initial_state
 
 SAVES = 3
+PAIRS = 8
+WHILE = 20
 
 
 def main() -> None:
@@ -35,16 +38,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rows = []
-    heads = f"{'blocks, s':>11}{'on disk, s':>12}{'verify, s':>11}{'restore, s':>12}{'cost':>8}"
+    heads = f"{'blocks, s':>11}{'on disk, s':>12}{'verify, s':>11}{'restore, s':>12}{'cost':>8}{'of CPU':>8}"
     print(f"{'model':<12}{'MB':>8}{heads}")
     for name in arguments.models:
         with TemporaryDirectory(dir=arguments.folder) as folder:
             row = measure(override(experiments.get(name), {"run.steps_per_call": 1}), Path(folder))
         rows.append({"model": name} | row)
-        cost = f"{row['cost']:.2%}" if row["cost"] is not None else "–"
+        cost = "{:>8.2%}{:>8.2%}".format(*row["cost"]) if row["cost"] else f"{'–':>8}{'–':>8}"
         print(
             f"{name:<12}{row['megabytes']:>8.1f}{row['blocks']:>11.3f}{row['on_disk']:>12.2f}"
-            f"{row['verify']:>11.2f}{row['restore']:>12.2f}{cost:>8}",
+            f"{row['verify']:>11.2f}{row['restore']:>12.2f}{cost}",
             flush=True,
         )
     if arguments.json:
@@ -83,22 +86,31 @@ def measure(experiment: Experiment, folder: Path) -> dict:
     }
 
 
-def cost(experiment: Experiment, program, state, folder: Path) -> float:
-    """The share that a save adds to the time of the steps until the next one, everything else alike."""
-    every, batch = experiment.run.checkpoint_every, next(batches(experiment))
-    times: dict[bool, list[float]] = {True: [], False: []}
+def cost(experiment: Experiment, program, state, folder: Path) -> tuple[float, float]:
+    """The share that a save adds to the steps until the next one: of wall time, of the processors'.
+
+    The median of PAIRS turns with and without one, side by side; a turn is of WHILE steps, in which the
+    writing ends.
+    """
+    batch = next(batches(experiment))
     with Checkpoints(folder / "cost", 1) as checkpoints:
-        for turn in range(2 * SAVES + 1):
-            saves = turn % 2 == 1
-            began = time.perf_counter()
-            if saves:
-                checkpoints.save(turn, state)
-            for _ in range(every):
+
+        def turn(save: int | None) -> np.ndarray:
+            nonlocal state
+            began = np.array([time.perf_counter(), time.process_time()])
+            if save is not None:
+                checkpoints.save(save, state)
+            for _ in range(WHILE):
                 state, sums = program.step(state, program.feed(batch))
             jax.block_until_ready(sums)
-            times[saves].append(time.perf_counter() - began)
             checkpoints.wait()
-    return statistics.median(times[True]) / statistics.median(times[False][1:]) - 1
+            return np.array([time.perf_counter(), time.process_time()]) - began
+
+        turn(None)  # compiles
+        pairs = [(turn(n), turn(None)) for n in range(PAIRS)]
+    added = np.median([saving - plain for saving, plain in pairs], axis=0)
+    step = np.median([plain for _, plain in pairs], axis=0) / WHILE
+    return tuple(added / (step * experiment.run.checkpoint_every))
 
 
 if __name__ == "__main__":
