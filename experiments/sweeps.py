@@ -46,8 +46,8 @@ def optimizers() -> Sweep:
         base=small(),
         space=space.chain(
             rates("adamw", 1e-3, 3e-3, 1e-2, 3e-2),
-            rates("muon", 1e-3, 3e-3, 1e-2, 3e-2, b1=0.95),
-            rates("lion", 1e-4, 3e-4, 1e-3, 3e-3, b2=0.99),
+            rates("muon", 3e-3, 1e-2, 3e-2, 1e-1, b1=0.95),
+            rates("lion", 3e-4, 1e-3, 3e-3, 1e-2, b2=0.99),
             rates("sophia", 1e-4, 3e-4, 1e-3, 3e-3, b1=0.965, b2=0.99),
         ),
     )

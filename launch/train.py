@@ -75,8 +75,8 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool) -> int:
     first = jax.process_index() == 0
     result = train(experiment, directory, print if first else lambda line: None, allow_change)
     if not first:
-        return 0 if result.signal is None else 128 + result.signal
-    if result.signal:
+        return 0 if result.finished else 128 + result.signal
+    if not result.finished:
         print(f"\nstopped at step {result.step} of {experiment.run.steps}; it is saved in {directory}")
         print(f"the same command continues it, and so does: lineage resume {directory}")
         return 128 + result.signal

@@ -26,7 +26,7 @@ Train = Callable[..., Any]  # as research.training.loop.train
 
 
 class Outcome(NamedTuple):
-    """How an attempt at a trial ended; a signal means that it has not."""
+    """How an attempt at a trial ended, without a state where it was stopped; a signal asks to stop."""
 
     state: TrialState | None = None
     value: float | None = None
@@ -48,7 +48,7 @@ def work(directory: Path, facts: Mapping[str, Any], say: Callable[[str], None], 
         try:
             outcome = attempt(record.sweep, claimed, train)
             end_attempt(claimed.trial)
-            if outcome.signal:
+            if outcome.state is None:
                 say(f"trial {claimed.number}  stopped at step {saved_step(claimed.directory)}; it is saved")
                 return outcome.signal
             if outcome.reason:
@@ -60,6 +60,8 @@ def work(directory: Path, facts: Mapping[str, Any], say: Callable[[str], None], 
         finally:
             claimed.lease.release()
         say(f"trial {claimed.number}  {_ended(record.sweep, outcome)}  ({time.perf_counter() - began:.0f} s)")
+        if outcome.signal:
+            return outcome.signal
         failures = failures + 1 if outcome.state == TrialState.FAIL else 0
         if failures == FAILURES:
             raise EnvironmentFault(
@@ -91,11 +93,11 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
             return _failed(_told(error))
         finally:
             _forget()
-    if result.signal:
+    if result.signal and not result.finished:
         return Outcome(signal=result.signal)
     if "pruned" in trial.user_attrs:
         return Outcome(TrialState.PRUNED)
-    return Outcome(TrialState.COMPLETE, _value(sweep, result.validation))
+    return Outcome(TrialState.COMPLETE, _value(sweep, result.validation), signal=result.signal)
 
 
 def watching(sweep: Sweep, trial: optuna.Trial, experiment: Experiment) -> Callable[[Row], bool]:

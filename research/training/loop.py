@@ -45,7 +45,8 @@ class Result(NamedTuple):
     """What a call to `train` ended with."""
 
     step: int
-    signal: int | None  # that stopped it before its last step
+    finished: bool  # its last step is made
+    signal: int | None  # that asked it to stop, be it too late
     validation: Row | None  # the last one
     unigram_entropy: float  # of the validation tokens, nats: what a model that knows only frequencies pays
 
@@ -152,7 +153,8 @@ def _steps(
                 break
     return Result(
         step=step,
-        signal=stop.signal if step < run.steps else None,
+        finished=step == run.steps,
+        signal=stop.signal,
         validation=next((row for row in reversed(metrics.rows) if row["split"] == "validation"), None),
         unigram_entropy=corpus.validation.unigram_entropy,
     )

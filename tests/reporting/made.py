@@ -25,6 +25,7 @@ def experiment(**changes) -> Experiment:
 
 
 class Result(NamedTuple):
+    finished: bool
     signal: int | None
     validation: Row | None
 
@@ -65,7 +66,7 @@ def train(
                 metrics.write(row | {"sample": f"{text}, {step}"})
                 if enough and enough(row):
                     break
-    return Result(None, row)
+    return Result(True, None, row)
 
 
 def sweep(directory: Path, trials: int = TRIALS, failing: bool = True) -> Path:

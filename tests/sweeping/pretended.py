@@ -50,8 +50,8 @@ def training(interfere: Callable[[Experiment, int], None] = lambda experiment, s
                 stop = enough(row)
                 (checkpoints / str(step)).mkdir()
                 if stop:
-                    return Result(step, None, row, 1.0)
-        return Result(experiment.run.steps, None, row, 1.0)
+                    return Result(step, step == experiment.run.steps, None, row, 1.0)
+        return Result(experiment.run.steps, True, None, row, 1.0)
 
     return train
 

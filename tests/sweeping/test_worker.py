@@ -1,6 +1,7 @@
 """What becomes of trials whose workers die, whose numbers break, whose surroundings fail."""
 
 import random
+import signal
 import subprocess
 import sys
 
@@ -131,6 +132,20 @@ def test_a_decision_to_prune_outlives_its_worker(tmp_path, monkeypatch):
     (trial,) = trials(tmp_path / "sweep")
     assert trial.state == TrialState.PRUNED and trial.last_step == 4
     assert steps(tmp_path / "sweep", 0) == [1, 2, 3, 4, 3, 4]
+
+
+def test_a_signal_in_the_last_step_stops_the_worker_after_the_trial(tmp_path):
+    """Such a signal comes too late for the run, and not for what would come next."""
+    claim(tmp_path / "sweep", declared(tmp_path, trials=4), None)
+    train = training()
+
+    def asked_at_the_end(*arguments, **more):
+        return train(*arguments, **more)._replace(signal=signal.SIGTERM)
+
+    assert work(tmp_path / "sweep", FACTS, print, asked_at_the_end) == signal.SIGTERM
+    (trial,) = trials(tmp_path / "sweep")
+    assert trial.state == TrialState.COMPLETE
+    assert run(tmp_path / "sweep", train) and len(trials(tmp_path / "sweep")) == 4
 
 
 @pytest.mark.parametrize(

@@ -85,13 +85,13 @@ def test_a_signal_saves_and_the_same_call_goes_on(straight, tmp_path, monkeypatc
     monkeypatch.setenv("LINEAGE_HOME", str(directory.parent / "home"))
 
     def interrupt(lines, step):
-        if step in (3, 7):
+        if step in (3, 7, 12):
             os.kill(os.getpid(), signal.SIGINT if step == 3 else signal.SIGTERM)
 
     monkeypatch.setattr(Lines, "advance", interrupt)
-    for step, number in [(3, signal.SIGINT), (7, signal.SIGTERM), (12, None)]:
+    for step, number in [(3, signal.SIGINT), (7, signal.SIGTERM), (12, signal.SIGTERM), (12, None)]:
         result = train(experiment, tmp_path / "run", print)
-        assert (result.step, result.signal) == (step, number)
+        assert (result.step, result.finished, result.signal) == (step, step == 12, number)
     assert_same_run(experiment, directory, tmp_path / "run")
 
 
