@@ -53,8 +53,7 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied
     def add(sums, piece):
         loss, correct, dtable, dbias = sums
         x, targets, weights = piece
-        losses, hits, log_probabilities, log_z = _losses(x, table, bias, targets, z_loss)
-        dlogits = jnp.exp(log_probabilities)
+        losses, hits, dlogits, log_z = _losses(x, table, bias, targets, z_loss)
         if z_loss:
             dlogits = dlogits * (1 + 2 * z_loss * log_z)
         dlogits = dlogits - jax.nn.one_hot(targets, filled)
@@ -103,20 +102,22 @@ def _operands(x_BLD, table_VD, bias_V, multiplied):
 
 
 def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss):
-    """Losses and hits (B, L), log-probabilities (B, L, V), log of the denominator (B, L, 1), all float32."""
+    """Losses and hits (B, L), probabilities (B, L, V), log of the denominator (B, L, 1), all float32."""
     x_BLD = split_rows(x_BLD).astype(table_VD.dtype)
     logits = jnp.einsum("BLD,VD->BLV", x_BLD, table_VD, preferred_element_type=jnp.float32)
     if bias_V is not None:
         logits = logits + bias_V
     best = logits.max(-1, keepdims=True)
     shifted = logits - best
-    log_sum = jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
+    exponentials = jnp.exp(shifted)
+    denominator = exponentials.sum(-1, keepdims=True)
+    log_sum = jnp.log(denominator)
     log_z = log_sum + best
     chosen = jnp.take_along_axis(shifted, targets_BL[..., None], axis=-1)
     losses = (log_sum - chosen)[..., 0]
     if z_loss:
         losses = losses + z_loss * jnp.square(log_z[..., 0])
-    return losses, (chosen[..., 0] == 0).astype(jnp.float32), shifted - log_sum, log_z
+    return losses, (chosen[..., 0] == 0).astype(jnp.float32), exponentials / denominator, log_z
 
 
 def _over_pieces(add, start, arrays):
