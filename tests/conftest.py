@@ -7,6 +7,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from research import allocator
+
 pytest_plugins = ["tests.slurm"]  # the fixture `slurm`
 
 jax.config.update("jax_num_cpu_devices", 8)
@@ -24,6 +26,12 @@ def lineage_home(tmp_path_factory, monkeypatch) -> Path:
     path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "home"
     monkeypatch.setenv("LINEAGE_HOME", str(path))
     return path
+
+
+@pytest.fixture(autouse=True)
+def freed_memory_goes_back(monkeypatch):
+    """One process runs hundreds of tests: what they free together is more than a machine may have."""
+    monkeypatch.setattr(allocator, "keep_freed", lambda: False)
 
 
 @pytest.fixture(scope="session")

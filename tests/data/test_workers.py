@@ -93,6 +93,7 @@ def test_a_worker_that_dies_is_told(tmp_path):
 
 
 PROGRAM = """
+import signal
 import sys
 from itertools import islice
 from pathlib import Path
@@ -106,13 +107,14 @@ if __name__ == "__main__":
     stream = train_stream(experiment, prepare(experiment.data, 300, lambda line: None).train, 0, 10**9)
     for batch in islice(stream, 3):
         pass
+    asked = []
+    signal.signal(signal.SIGINT, lambda *_: asked.append(True))  # as training does
     print("reading", flush=True)
-    try:
-        for batch in stream:
-            pass
-    except KeyboardInterrupt:
-        stream.close()
-        print("interrupted", flush=True)
+    for batch in stream:
+        if asked:
+            break
+    stream.close()
+    print("interrupted", flush=True)
 """
 
 
@@ -135,7 +137,11 @@ def test_no_worker_outlives_its_process(tmp_path, number):
         os.killpg(process.pid, number)
     else:
         process.kill()
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     assert "Traceback" not in err
     if number == signal.SIGINT:
         assert (process.returncode, out) == (0, "interrupted\n")
