@@ -24,7 +24,8 @@ def show_plan(name: str, overrides: list[str] | None, devices: int, json: bool) 
         )
         return
     mesh = " × ".join(f"{axis} {size}" for axis, size in planned.mesh.items())
-    print(f"{name} on {devices} devices ({mesh}), {planned.rows} sequences at once on each\n")
+    plural = "s" if devices > 1 else ""
+    print(f"{name} on {devices} device{plural} ({mesh}), {planned.rows} sequences at once on each\n")
     for label, size in (
         ("parameters", planned.parameters),
         ("moments and averages", planned.moments),

@@ -12,6 +12,7 @@ FLOORS = {
     "research.errors": -1,  # the ground
     "research.home": 0,
     "research.files": 0,
+    "research.allocator": 0,
     "research.config": 0,
     "research.settings": 0,
     "research.data": 1,
@@ -22,7 +23,6 @@ FLOORS = {
     "research.optimizers": 1,
     "research.sharding": 1,
     "research.parallel": 1,
-    "research.allocator": 0,
     "research.process": 1,
     "research.judging": 1,
     "research.training": 2,
@@ -51,7 +51,14 @@ NEIGHBOURS = {
     ("research.training", "research.weights"),
     ("research.weights", "research.training"),
 }
-STANDARD_ONLY = {"research.errors", "research.files", "research.config", "research.settings", "experiments"}
+STANDARD_ONLY = {
+    "research.errors",
+    "research.files",
+    "research.allocator",
+    "research.config",
+    "research.settings",
+    "experiments",
+}
 LIGHT = {"jax", "flax", "optax", "numpy"}
 LIGHT_ONLY = {
     "research.models",
@@ -60,6 +67,7 @@ LIGHT_ONLY = {
     "research.optimizers",
     "research.schedules",
     "research.parallel",
+    "research.process",
     "research.sharding",
     "research.bench",
     "research.training.calls",

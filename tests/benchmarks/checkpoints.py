@@ -2,12 +2,14 @@
 
     python -m tests.benchmarks.checkpoints --models gpt2_tiny gpt2_small
 
-Blocking seconds are those for which `save` keeps the loop; the share is of the time of all steps between two
-saves as the experiment declares them, the writing behind them included: with saves against without.
+Blocking seconds are those for which `save` keeps the loop; the cost is what a save, the writing behind it
+included, adds to the steps until the next one as the experiment declares it. Files are verified and restored
+as after a restart of the machine: the system is told to keep nothing of them in memory.
 """
 
 import argparse
 import json
+import os
 import statistics
 import time
 from functools import partial
@@ -27,8 +29,8 @@ from research.training.seal import newest_sound
 from research.training.state import initial_state
 
 SAVES = 3
-PAIRS = 8
-WHILE = 20
+PAIRS = 8  # of turns with a save and without
+STEPS = 20  # of a turn; the writing ends within it
 
 
 def main() -> None:
@@ -68,6 +70,7 @@ def measure(experiment: Experiment, folder: Path) -> dict:
             checkpoints.wait()
             on_disk.append(time.perf_counter() - began)
     del state
+    forget(folder)
     began = time.perf_counter()
     step = newest_sound(folder / "checkpoints", print)
     verify = time.perf_counter() - began
@@ -86,11 +89,19 @@ def measure(experiment: Experiment, folder: Path) -> dict:
     }
 
 
+def forget(folder: Path) -> None:
+    """Has the system drop what it keeps in memory of the files."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def cost(experiment: Experiment, program, state, folder: Path) -> tuple[float, float]:
     """The share that a save adds to the steps until the next one: of wall time, of the processors'.
 
-    The median of PAIRS turns with and without one, side by side; a turn is of WHILE steps, in which the
-    writing ends.
+    The median of PAIRS turns with and without one, side by side: over all steps the noise is larger.
     """
     batch = next(batches(experiment))
     with Checkpoints(folder / "cost", 1) as checkpoints:
@@ -100,7 +111,7 @@ def cost(experiment: Experiment, program, state, folder: Path) -> tuple[float, f
             began = np.array([time.perf_counter(), time.process_time()])
             if save is not None:
                 checkpoints.save(save, state)
-            for _ in range(WHILE):
+            for _ in range(STEPS):
                 state, sums = program.step(state, program.feed(batch))
             jax.block_until_ready(sums)
             checkpoints.wait()
@@ -109,7 +120,7 @@ def cost(experiment: Experiment, program, state, folder: Path) -> tuple[float, f
         turn(None)  # compiles
         pairs = [(turn(n), turn(None)) for n in range(PAIRS)]
     added = np.median([saving - plain for saving, plain in pairs], axis=0)
-    step = np.median([plain for _, plain in pairs], axis=0) / WHILE
+    step = np.median([plain for _, plain in pairs], axis=0) / STEPS
     return tuple(added / (step * experiment.run.checkpoint_every))
 
 

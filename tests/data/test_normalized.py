@@ -5,6 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import Split
 
 from research.config import Data
 from research.data.normalized import encoder, is_plain
@@ -48,6 +49,16 @@ def test_tokens_that_are_found_as_spelled_stay_so(tokenizer):
     spelled.add_tokens([AddedToken("FooBar", normalized=False)])
     ids = encoder(spelled)(["a FooBar b"])
     assert ids == reference(spelled, ["a FooBar b"]) != reference(spelled, ["a foobar b"])
+
+
+def test_spaces_that_are_not_but_spaces_stay_so(tokenizer):
+    """To a pre-tokenizer that keeps white space, a tab is not what the normalizer makes of it."""
+    keeping = Tokenizer.from_str(tokenizer.to_str())
+    keeping.pre_tokenizer = Split(" ", "removed")
+    texts = ["a\tb", "a b", "a\nb"]
+    assert encoder(keeping)(texts) == reference(keeping, texts)
+    keeping.normalizer = None
+    assert reference(keeping, texts)[0] != reference(keeping, texts)[1]
 
 
 def test_other_tokenizers_are_left_alone():

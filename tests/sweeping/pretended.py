@@ -5,11 +5,17 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
+
 from research.config import Experiment, Sweep, space
+from research.sweeping.record import read
+from research.sweeping.study import load_study
+from research.sweeping.worker import work
 from research.training.loop import Result
 from tests.training.tiny import quickstart
 
 EVERY = 2
+FACTS = {"devices": ["core 0"], "host": "here", "job": None}
 
 
 class Killed(BaseException):
@@ -59,3 +65,16 @@ def training(interfere: Callable[[Experiment, int], None] = lambda experiment, s
 def steps(directory: Path, number: int) -> list[int]:
     path = directory / "trials" / f"{number:04d}" / "steps.txt"
     return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+def run(directory: Path, train: Callable) -> bool:
+    """Whether a worker came to the end, rather than being killed."""
+    try:
+        assert work(directory, FACTS, lambda line: None, train) is None
+    except Killed:
+        return False
+    return True
+
+
+def trials(directory: Path) -> list[optuna.trial.FrozenTrial]:
+    return load_study(read(directory), directory).get_trials()

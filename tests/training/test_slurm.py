@@ -8,8 +8,8 @@ import pytest
 
 from tests.training.test_loop import assert_same_run
 from tests.training.test_processes import launch
-from tests.training.test_stopping import await_step
-from tests.training.tiny import assignments, quickstart
+from tests.training.test_stopping import await_step, long_enough
+from tests.training.tiny import assignments
 
 # Slurm requeues by itself what it preempts; what it only warns, by --signal, asks for it by its exit status.
 JOB = """#!/bin/bash
@@ -22,14 +22,7 @@ exit $status
 
 @pytest.mark.slow
 def test_a_job_that_is_told_to_go_is_requeued_and_ends_the_same(slurm, tmp_path):
-    experiment = quickstart(
-        tmp_path / "corpus.txt",
-        run__steps=400,
-        run__log_every=20,
-        run__evaluate_every=200,
-        run__checkpoint_every=0,
-        parallel__compile="sharded",
-    )
+    experiment = long_enough(tmp_path / "corpus.txt")
     launch(experiment, tmp_path / "undisturbed", 2, devices=2)
     settings = " ".join(f"'{setting}'" for setting in assignments(experiment))
     script = JOB.format(python=sys.executable, settings=settings, directory=tmp_path / "run")

@@ -2,12 +2,26 @@
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
+from research.config import Experiment
 from tests.training.test_loop import assert_same_run
 from tests.training.test_processes import launch, start
 from tests.training.tiny import quickstart
+
+
+def long_enough(source: Path) -> Experiment:
+    """A run of two processes that can be caught in the middle."""
+    return quickstart(
+        source,
+        run__steps=400,
+        run__log_every=20,
+        run__evaluate_every=200,
+        run__checkpoint_every=0,
+        parallel__compile="sharded",
+    )
 
 
 def await_step(directory, step: int, processes) -> None:
@@ -21,14 +35,7 @@ def await_step(directory, step: int, processes) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number, told", [(signal.SIGTERM, 1), (signal.SIGINT, 0)])
 def test_one_signal_stops_both_and_they_end_like_undisturbed_ones(tmp_path, number, told):
-    experiment = quickstart(
-        tmp_path / "corpus.txt",
-        run__steps=400,
-        run__log_every=20,
-        run__evaluate_every=200,
-        run__checkpoint_every=0,
-        parallel__compile="sharded",
-    )
+    experiment = long_enough(tmp_path / "corpus.txt")
     launch(experiment, tmp_path / "undisturbed", 2, devices=2)
     processes = start(experiment, tmp_path / "run", 2, devices=2)
     await_step(tmp_path / "run", 40, processes)

@@ -1,0 +1,95 @@
+"""What becomes of trials whose numbers break, and of those whose surroundings fail."""
+
+import pytest
+from optuna.trial import TrialState
+
+from research.errors import EnvironmentFault, UsageError
+from research.sweeping.claim import ATTEMPTS, attempts
+from research.sweeping.record import claim
+from research.sweeping.standing import standing
+from research.sweeping.worker import FAILURES
+from tests.sweeping.pretended import Killed, declared, run, steps, training, trials
+
+pytestmark = pytest.mark.usefixtures("nothing_to_forget")
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte"), "out of memory"),
+        (UsageError("model.heads=3: expected a divisor"), "model.heads=3"),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_trial_that_fails_says_why_and_the_sweep_goes_on(tmp_path, error, reason):
+    claim(tmp_path / "sweep", declared(tmp_path, trials=4), None)
+
+    def interfere(experiment, step):
+        if step == 3 and not (tmp_path / "once").exists():
+            (tmp_path / "once").touch()
+            raise error
+
+    assert run(tmp_path / "sweep", training(interfere))
+    stands = standing(tmp_path / "sweep")
+    assert stands.counts == dict.fromkeys(stands.counts, 0) | {"finished": 3, "failed": 1}
+    assert reason in stands.trials[0].reason and str(error) in "".join(stands.trials[0].log)
+
+
+def test_a_loss_that_is_not_finite_fails_the_trial(tmp_path, monkeypatch):
+    claim(tmp_path / "sweep", declared(tmp_path, trials=2), None)
+    monkeypatch.setattr(
+        "tests.sweeping.pretended.loss", lambda experiment, step: float("nan") if step == 4 else 1.0
+    )
+    assert run(tmp_path / "sweep", training())
+    assert [trial.reason for trial in standing(tmp_path / "sweep").trials] == [
+        "step 4: the validation's loss is nan"
+    ] * 2
+
+
+def test_an_unknown_metric_names_those_there_are(tmp_path):
+    claim(tmp_path / "sweep", declared(tmp_path, trials=1, metric="los"), None)
+    assert run(tmp_path / "sweep", training())
+    assert "did you mean loss" in standing(tmp_path / "sweep").trials[0].reason
+
+
+def test_a_fault_of_the_surroundings_leaves_the_trial_to_be_taken_up(tmp_path):
+    claim(tmp_path / "sweep", declared(tmp_path, trials=2), None)
+
+    def interfere(experiment, step):
+        if step == 5:
+            raise EnvironmentFault("the disk is full")
+
+    with pytest.raises(EnvironmentFault, match="disk is full"):
+        run(tmp_path / "sweep", training(interfere))
+    assert standing(tmp_path / "sweep").counts["stopped"] == 1
+    assert run(tmp_path / "sweep", training())
+    assert standing(tmp_path / "sweep").counts["finished"] == 2
+    assert steps(tmp_path / "sweep", 0) == list(range(1, 10))
+
+
+def test_a_sweep_of_which_everything_fails_stops_early(tmp_path):
+    claim(tmp_path / "sweep", declared(tmp_path, trials=50), None)
+
+    def interfere(experiment, step):
+        raise ValueError("no such thing")
+
+    with pytest.raises(
+        EnvironmentFault, match="5 trials failed one after the other, the last: ValueError: no such"
+    ):
+        run(tmp_path / "sweep", training(interfere))
+    assert len(trials(tmp_path / "sweep")) == FAILURES
+
+
+def test_a_trial_that_kills_its_workers_is_given_up(tmp_path):
+    claim(tmp_path / "sweep", declared(tmp_path, trials=1), None)
+
+    def interfere(experiment, step):
+        if step == 4:
+            raise Killed
+
+    while not run(tmp_path / "sweep", training(interfere)):
+        pass
+    (trial,) = trials(tmp_path / "sweep")
+    assert trial.state == TrialState.FAIL and "workers died of it after step 2" in trial.user_attrs["reason"]
+    # The first began at step 0; from step 2 on, as many died as are allowed to.
+    assert len(attempts(trial)) == 1 + ATTEMPTS + 1
