@@ -2,7 +2,6 @@
 
 import jax
 
-from research import allocator
 from research.errors import UsageError
 from research.home import home
 
@@ -23,9 +22,3 @@ def keep_compiled_programs() -> None:
     """Keeps what is compiled in the cache directory, so that a second start of a run need not wait."""
     jax.config.update("jax_compilation_cache_dir", str(home() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
-def keep_freed_memory() -> None:
-    """Keeps what a step on a CPU frees for the next one."""
-    if jax.default_backend() == "cpu":
-        allocator.keep_freed()

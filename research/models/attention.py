@@ -76,7 +76,8 @@ def attend_by(implementation: str, visible: Visible, queries: int, keys: int) ->
     if implementation == "cudnn":
         return by_library(visible, "cudnn")
     mask = visible.mask(queries, keys)
-    return lambda q, k, v, keep: primitives.attention(q, k, v, mask, keep)
+    causal = visible.causal and visible.start is None
+    return lambda q, k, v, keep: primitives.attention(q, k, v, mask, keep, causal)
 
 
 def by_library(visible: Visible, implementation: str) -> Attend:

@@ -9,6 +9,7 @@ Shapes: B batch, L length, S source length, H heads, K head size, D features in,
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,14 @@ from jax.typing import DTypeLike
 NEGATIVE = -1e30  # a masked score; finite, so that a row with nothing to attend to is not NaN
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def layer_norm(x: Array, scale_D: Array, bias_D: Array | None, epsilon: float) -> Array:
     """Normalizes the last axis in float32, whatever the type of `x` (Ba et al., 2016)."""
+    rows = x.reshape(-1, x.shape[-1])  # on a CPU rows of a batch of one take twice as long
+    return _layer_norm(rows, scale_D, bias_D, epsilon).reshape(x.shape)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _layer_norm(x, scale_D, bias_D, epsilon):
     return _layer_norm_forward(x, scale_D, bias_D, epsilon)[0]
 
 
@@ -39,15 +45,14 @@ def _layer_norm_backward(epsilon, saved, dy):
     x, mean, rstd, scale_D, has_bias = saved
     dy32 = dy.astype(jnp.float32)
     normed = (x.astype(jnp.float32) - mean) * rstd
-    rows = tuple(range(x.ndim - 1))
     dnormed = dy32 * scale_D
     dx = rstd * (
         dnormed - dnormed.mean(-1, keepdims=True) - normed * (dnormed * normed).mean(-1, keepdims=True)
     )
-    return dx.astype(x.dtype), (dy32 * normed).sum(rows), dy32.sum(rows) if has_bias else None
+    return dx.astype(x.dtype), (dy32 * normed).sum(0), dy32.sum(0) if has_bias else None
 
 
-layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -137,44 +142,105 @@ def gelu_erf(x: Array) -> Array:
     return jax.nn.gelu(x, approximate=False)
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
 def attention(
-    q_BLHK: Array, k_BSHK: Array, v_BSHK: Array, mask: Array | None, keep_BHLS: Array | None
+    q_BLHK: Array,
+    k_BSHK: Array,
+    v_BSHK: Array,
+    mask: Array | None,
+    keep_BHLS: Array | None,
+    causal: bool = False,
 ) -> Array:
     """Scaled dot-product attention to (B, L, H, K) (Vaswani et al., 2017), softmax in float32.
 
     `mask` is boolean, True where to attend, and broadcasts to (B, H, L, S). `keep_BHLS` multiplies
-    the probabilities: dropout's mask over its rate.
+    the probabilities: dropout's mask over its rate. `causal` says that `mask` hides all later keys, so that
+    they need not be looked at.
     """
-    return _attention_forward(q_BLHK, k_BSHK, v_BSHK, mask, keep_BHLS)[0]
+    return _attention_forward(q_BLHK, k_BSHK, v_BSHK, mask, keep_BHLS, causal)[0]
 
 
-def _attention_forward(q, k, v, mask, keep):
-    scores = jnp.einsum("BLHK,BSHK->BHLS", q, k, preferred_element_type=jnp.float32)
-    scores = scores / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = jnp.where(mask, scores, NEGATIVE)
-    probabilities = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
-    kept = probabilities if keep is None else probabilities * keep
-    return jnp.einsum("BHLS,BSHK->BLHK", kept, v), (q, k, v, probabilities, keep)
+def _attention_forward(q, k, v, mask, keep, causal):
+    q, k, v = map(_heads_first, (q, k, v))
+    outputs, probabilities = [], []
+    for piece in _pieces(q, k, causal):
+        scores = _by_head(q[:, :, piece.rows], k[:, :, piece.seen], 3, 3, jnp.float32)
+        scores = scores / math.sqrt(q.shape[-1])
+        if mask is not None:
+            scores = jnp.where(piece.of(mask), scores, NEGATIVE)
+        p = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
+        kept = p if keep is None else p * piece.of(keep)
+        outputs.append(_by_head(kept, v[:, :, piece.seen], 3, 2, q.dtype))
+        probabilities.append(p)
+    return _heads_first(_joined(outputs)), (q, k, v, probabilities, keep)
 
 
-def _attention_backward(saved, do):
+def _attention_backward(causal, saved, do):
     q, k, v, probabilities, keep = saved
-    kept = probabilities if keep is None else probabilities * keep
-    dv = jnp.einsum("BHLS,BLHK->BSHK", kept, do)
-    dkept = jnp.einsum("BLHK,BSHK->BHLS", do, v, preferred_element_type=jnp.float32)
-    dprobabilities = dkept if keep is None else dkept * keep.astype(jnp.float32)
-    p = probabilities.astype(jnp.float32)
-    weighted = p * dprobabilities
-    dscores = (weighted - p * weighted.sum(-1, keepdims=True)) / math.sqrt(q.shape[-1])
-    dscores = dscores.astype(q.dtype)
-    dq = jnp.einsum("BHLS,BSHK->BLHK", dscores, k)
-    dk = jnp.einsum("BHLS,BLHK->BSHK", dscores, q)
-    return dq, dk, dv, None, None
+    do = _heads_first(do)
+    dq, dk, dv = [], None, None
+    for piece, saved_p in zip(_pieces(q, k, causal), probabilities, strict=True):
+        q_piece, do_piece = q[:, :, piece.rows], do[:, :, piece.rows]
+        kept = saved_p if keep is None else saved_p * piece.of(keep)
+        dp = _by_head(do_piece, v[:, :, piece.seen], 3, 3, jnp.float32)
+        if keep is not None:
+            dp = dp * piece.of(keep).astype(jnp.float32)
+        p = saved_p.astype(jnp.float32)
+        weighted = p * dp
+        dscores = (weighted - p * weighted.sum(-1, keepdims=True)) / math.sqrt(q.shape[-1])
+        dscores = dscores.astype(q.dtype)
+        dq.append(_by_head(dscores, k[:, :, piece.seen], 3, 2, q.dtype))
+        dk = _added(dk, _by_head(dscores, q_piece, 2, 2, k.dtype), k.shape)
+        dv = _added(dv, _by_head(kept, do_piece, 2, 2, v.dtype), v.shape)
+    return *map(_heads_first, (_joined(dq), dk, dv)), None, None
 
 
 attention.defvjp(_attention_forward, _attention_backward)
+
+
+class _Piece(NamedTuple):
+    """Some queries, and the keys that any of them sees."""
+
+    rows: slice
+    seen: slice
+
+    def of(self, x: Array) -> Array:
+        """What of `x`, which broadcasts to (B, H, L, S), is theirs."""
+        x = x if x.shape[2] == 1 else x[:, :, self.rows]
+        return x if x.shape[3] == 1 else x[:, :, :, self.seen]
+
+
+def _pieces(q_BHLK: Array, k_BHSK: Array, causal: bool) -> list[_Piece]:
+    """Four pieces take five eighths of the products of a causal square, where products are what costs."""
+    length, keys = q_BHLK.shape[2], k_BHSK.shape[2]
+    several = causal and length == keys and length >= 64 and jax.default_backend() == "cpu"
+    size = -(-length // 4) if several else length
+    starts = range(0, length, size)
+    return [
+        _Piece(slice(start, start + size), slice(0, start + size) if several else slice(None))
+        for start in starts
+    ]
+
+
+def _heads_first(x: Array) -> Array:
+    """(B, L, H, K) to (B, H, L, K), and back."""
+    return x.swapaxes(1, 2)
+
+
+def _by_head(a: Array, b: Array, axis_a: int, axis_b: int, dtype: DTypeLike) -> Array:
+    """The products of (B, H, …) and (B, H, …) over an axis of each."""
+    return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0, 1), (0, 1))), preferred_element_type=dtype)
+
+
+def _joined(pieces: list[Array]) -> Array:
+    return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces, axis=2)
+
+
+def _added(total: Array | None, part: Array, shape: tuple[int, ...]) -> Array:
+    """`total`, none yet, plus the gradient of the first keys."""
+    missing = shape[2] - part.shape[2]
+    part = jnp.pad(part, ((0, 0), (0, 0), (0, missing), (0, 0))) if missing else part
+    return part if total is None else total + part
 
 
 def dropout(x: Array, rate: float, key: Array | None) -> Array:

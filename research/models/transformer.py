@@ -62,9 +62,13 @@ class Linear(nnx.Module):
         self.precision = precision
 
     def __call__(self, x: Array) -> Array:
-        bias = None if self.bias is None else self.bias[...]
+        kernel, bias = self.kernel[...], None if self.bias is None else self.bias[...]
         multiplied = None if self.precision is None else matmul_dtype(self.precision)
-        return primitives.linear(x, self.kernel[...], bias, multiplied)
+        if _mesh() is not None:  # features split over devices stay apart
+            return primitives.linear(x, kernel, bias, multiplied)
+        # A product over two axes at once would have the compiler transpose the kernel first.
+        flat = kernel.reshape(len(kernel), -1), None if bias is None else bias.reshape(-1)
+        return primitives.linear(x, *flat, multiplied).reshape(*x.shape[:-1], *kernel.shape[1:])
 
 
 class LayerNorm(nnx.Module):
@@ -92,7 +96,7 @@ class Attention(nnx.Module):
     ) -> tuple[Array, tuple[Array, Array] | None]:
         B, L, D = x_BLD.shape
         qkv = self.qkv(x_BLD).reshape(B, L, 3, self.heads, D // self.heads)
-        q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        q, k, v = (part.squeeze(2) for part in jnp.split(qkv, 3, axis=2))
         if seen is not None:
             k = lax.dynamic_update_slice_in_dim(seen.keys_BSHK, k, seen.position, axis=1)
             v = lax.dynamic_update_slice_in_dim(seen.values_BSHK, v, seen.position, axis=1)

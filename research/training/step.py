@@ -15,6 +15,8 @@ from research.optimizers import optimizer
 from research.training.guard import judge
 from research.training.state import State
 
+Kept = tuple[Any, Any, Any]  # parameters, moments, average
+
 
 def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
     """The experiment's `train_step`: (state, batch) → (state, sums)."""
@@ -60,19 +62,32 @@ def train_step(
     norm = optax.tree.norm(grads)
     sound, guard = judge(state.guard, state.step, sums["loss"], norm, limit)
 
-    updates, moments = optimizer.update(
-        grads, state.moments, state.model, obj_fn=lambda model: add_up(sums_of, model, parts)[0]
-    )
-    model = optax.apply_updates(state.model, updates)
-    average = None
-    if ema is not None:
-        average = optax.tree.update_moment(model, state.average, ema, 1)
-    kept = state.model, state.moments, state.average
-    model, moments, average = jax.tree.map(
-        lambda new, old: jnp.where(sound, new, old), (model, moments, average), kept
-    )
+    def update() -> Kept:
+        updates, moments = optimizer.update(
+            grads,
+            state.moments,
+            state.model,
+            norm=norm,
+            obj_fn=lambda model: add_up(sums_of, model, parts)[0],
+        )
+        model = optax.apply_updates(state.model, updates)
+        average = None if ema is None else optax.tree.update_moment(model, state.average, ema, 1)
+        return model, moments, average
+
+    model, moments, average = if_sound(sound, update, (state.model, state.moments, state.average))
     state = State(state.step + 1, model, moments, average, guard, state.key)
     return state, sums | {"gradient_norm": norm, "skipped": guard.skipped}
+
+
+def if_sound(sound: Array, update: Callable[[], Kept], kept: Kept) -> Kept:
+    """What `update` makes where the step is `sound`, and else what there was.
+
+    A branch on a CPU: to select, the compiler would copy every moment before it is overwritten, which takes
+    longer than the update. Elsewhere a selection, since at a branch the host would wait for the device.
+    """
+    if jax.default_backend() == "cpu":
+        return lax.cond(sound, update, lambda: kept)
+    return jax.tree.map(lambda new, old: jnp.where(sound, new, old), update(), kept)
 
 
 def normalized(batch: Batch, axis: str | None) -> Batch:

@@ -78,6 +78,22 @@ def test_attention(masked, dropped):
     assert_same(lambda q, k, v: primitives.attention(q, k, v, mask, keep), plain, q, k, v)
 
 
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("length", [64, 70])  # the last piece of 70 is short
+def test_attention_that_leaves_out_later_keys(length, dropped):
+    q, k, v = arrays(*[(2, length, 2, 4)] * 3)
+    causal = jnp.tri(length, dtype=bool)[None, None]
+    mask = causal & (jnp.arange(length) < jnp.array([9, length])[:, None, None, None])
+    keep = primitives.dropout_mask((2, 2, length, length), 0.3, KEY, jnp.float32) if dropped else None
+
+    def attend(q, k, v, causal):
+        return primitives.attention(q, k, v, mask, keep, causal)
+
+    pieces = str(jax.make_jaxpr(lambda q: attend(q, k, v, True))(q)).count("reduce_max")
+    assert pieces == 4
+    assert_same(lambda *x: attend(*x, True), lambda *x: attend(*x, False), q, k, v)
+
+
 def test_gradients_by_finite_differences():
     """Independent of autodiff's own rules."""
     x, scale, bias = arrays((2, 8), (8,), (8,))
