@@ -213,7 +213,7 @@ class _Piece(NamedTuple):
 def _pieces(q_BHLK: Array, k_BHSK: Array, causal: bool) -> list[_Piece]:
     """Four pieces take five eighths of the products of a causal square, where products are what costs."""
     length, keys = q_BHLK.shape[2], k_BHSK.shape[2]
-    several = causal and length == keys and length >= 64 and jax.default_backend() == "cpu"
+    several = causal and length == keys and length >= 256 and jax.default_backend() == "cpu"
     size = -(-length // 4) if several else length
     starts = range(0, length, size)
     return [

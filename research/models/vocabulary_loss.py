@@ -16,8 +16,8 @@ from jax.typing import DTypeLike
 from research.models.primitives import NEGATIVE, rows_by_rows
 from research.models.transformer import rows_on_each, split_rows
 
-TOKENS_AT_ONCE = 512  # on a CPU; enough for its matrix products
-TOKENS_AT_ONCE_ELSEWHERE = 8_192  # each piece adds to all of the table's gradient, in float32
+LOGITS_AT_ONCE = 2**25  # on a CPU; of GPT-2's vocabulary 667 tokens', enough for its matrix products
+LOGITS_AT_ONCE_ELSEWHERE = 2**29  # each piece adds to all of the table's gradient, in float32
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5, 6))
@@ -42,7 +42,7 @@ def vocabulary_loss(
         losses, hits, _, _ = _losses(x, table, bias, targets, z_loss)
         return (sums[0] + (losses * weights).sum(), sums[1] + (hits * weights).sum()), None
 
-    sums, _ = _over_pieces(add, (jnp.float32(0), jnp.float32(0)), (x_BLD, targets_BL, weights_BL))
+    sums, _ = _over_pieces(add, (jnp.float32(0), jnp.float32(0)), (x_BLD, targets_BL, weights_BL), len(table))
     return sums
 
 
@@ -68,7 +68,7 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied
 
     zero, entries = jnp.float32(0), len(table_VD)
     start = (zero, zero, jnp.zeros(table.shape), None if bias_V is None else jnp.zeros(filled))
-    (loss, correct, dtable, dbias), dx = _over_pieces(add, start, (x_BLD, targets_BL, weights_BL))
+    (loss, correct, dtable, dbias), dx = _over_pieces(add, start, (x_BLD, targets_BL, weights_BL), filled)
     return (loss, correct), (dx, dtable[:entries], None if dbias is None else dbias[:entries])
 
 
@@ -120,11 +120,11 @@ def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss):
     return losses, (chosen[..., 0] == 0).astype(jnp.float32), exponentials / denominator, log_z
 
 
-def _over_pieces(add, start, arrays):
+def _over_pieces(add, start, arrays, entries):
     """Folds `add` over slices of the length, so that a batch split over devices stays where it is."""
     batch, length = arrays[1].shape
-    at_best = TOKENS_AT_ONCE if jax.default_backend() == "cpu" else TOKENS_AT_ONCE_ELSEWHERE
-    fits = max(at_best // rows_on_each(batch), 1)
+    at_best = LOGITS_AT_ONCE if jax.default_backend() == "cpu" else LOGITS_AT_ONCE_ELSEWHERE
+    fits = max(at_best // entries // rows_on_each(batch), 1)
     at_once = max(n for n in range(1, length + 1) if length % n == 0 and n <= fits)
     if at_once == length:
         return add(start, arrays)

@@ -37,6 +37,7 @@ FORMATS = {
 }
 # What must be equal besides the shapes for the same parameters to be the same function.
 FUNCTION = ("family", "heads", "norm", "norm_epsilon", "activation")
+SIZES = ("vocabulary", "context", "width", "depth")
 
 
 class Loaded(NamedTuple):
@@ -74,6 +75,10 @@ def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
         theirs, ours = getattr(weights.config, field), getattr(model.config, field)
         if theirs != ours:
             raise UsageError(f"{path}: made with model.{field}={theirs}, the experiment has {ours}")
+    other = [f for f in SIZES if getattr(weights.config, f) != getattr(model.config, f)]
+    if other:
+        typed = " ".join(f"model.{field}={getattr(weights.config, field)}" for field in other)
+        raise UsageError(f"start.weights={path}: of another size than the experiment; expected {typed}")
     arrays, unused = dict(weights.arrays), dict(weights.unused)
     if (weights.config.head, weights.config.outputs) != (model.config.head, model.config.outputs):
         heads = [name for name in arrays if name.startswith("answers/")]
