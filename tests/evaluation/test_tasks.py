@@ -129,7 +129,8 @@ def test_the_harness_gives_the_same_numbers(subject, tmp_path, monkeypatch):
     (tmp_path / "words.yaml").write_text(task)
     found = harness.run(subject, "local_words", 2, None, str(tmp_path))
     ours = evaluate(subject, "lambada", file).metrics
-    np.testing.assert_allclose(found["perplexity"], ours["perplexity"], rtol=1e-6)
+    # To float32's rounding of the sum of logarithms, 26 here, that a perplexity is the exponential of.
+    np.testing.assert_allclose(found["perplexity"], ours["perplexity"], rtol=1e-5)
     assert 100 * found["acc"] == pytest.approx(ours["accuracy"])
 
     text = " ".join(passages * 12)  # longer than the context

@@ -13,7 +13,7 @@ from research.objectives import OBJECTIVES
 from research.training.guard import WINDOW, fresh, judge
 from research.training.loop import compile_step
 from research.training.state import evaluated, initial_state
-from research.training.step import normalized, step_of, train_step
+from research.training.step import if_sound, normalized, step_of, train_step
 from tests.training.tiny import quickstart
 
 
@@ -130,3 +130,14 @@ def test_the_average_is_that_of_the_parameters(tmp_path):
         expected = 0.75 * expected + 0.25 * np.asarray(state.model.tokens[...])
     np.testing.assert_allclose(states[-1].average.tokens[...], expected, rtol=1e-5, atol=1e-7)
     assert evaluated(experiment, states[-1]) is states[-1].average
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("sound", [True, False])
+def test_an_update_is_made_whole_or_not_at_all(backend, sound, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    new, old = ({"kernel": jnp.full(3, value), "bias": jnp.full(2, value)} for value in (jnp.nan, 1.0))
+    made = jax.jit(lambda sound: if_sound(sound, lambda: (new, new, None), (old, old, None)))(sound)
+    for tree in made[:2]:
+        assert all(np.isnan(leaf).all() == sound for leaf in jax.tree.leaves(tree))
+    assert made[2] is None
