@@ -12,7 +12,7 @@ from jax import Array
 
 from research.config import Model
 from research.errors import UsageError
-from research.models import primitives
+from research.models import dot_product
 from research.models.precision import compute_dtype
 
 Attend = Callable[[Array, Array, Array, Array | None], Array]  # q, k, v, keep → (B, L, H, K)
@@ -77,7 +77,7 @@ def attend_by(implementation: str, visible: Visible, queries: int, keys: int) ->
         return by_library(visible, "cudnn")
     mask = visible.mask(queries, keys)
     causal = visible.causal and visible.start is None
-    return lambda q, k, v, keep: primitives.attention(q, k, v, mask, keep, causal)
+    return lambda q, k, v, keep: dot_product.attention(q, k, v, mask, keep, causal)
 
 
 def by_library(visible: Visible, implementation: str) -> Attend:

@@ -1,15 +1,14 @@
-"""Layer norm, linear, GELU and attention with derivatives written by hand.
+"""Layer norm, linear and GELU with derivatives written by hand; dropout.
 
 XLA fuses a long chain of cheap operations into one and recomputes the chain for each of its readers.
 A derivative that names what it saves breaks those chains: on a CPU it halves the time of a step.
 The values are the plain formulas'; `tests/models/test_primitives.py` holds them to autodiff.
 
-Shapes: B batch, L length, S source length, H heads, K head size, D features in, … features out.
+Shapes: T rows, D features in, … features out.
 """
 
 import math
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -140,107 +139,6 @@ gelu_tanh.defvjp(_gelu_forward, _gelu_backward)
 def gelu_erf(x: Array) -> Array:
     """GELU exactly, as Hugging Face's BERT checkpoints expect."""
     return jax.nn.gelu(x, approximate=False)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(5,))
-def attention(
-    q_BLHK: Array,
-    k_BSHK: Array,
-    v_BSHK: Array,
-    mask: Array | None,
-    keep_BHLS: Array | None,
-    causal: bool = False,
-) -> Array:
-    """Scaled dot-product attention to (B, L, H, K) (Vaswani et al., 2017), softmax in float32.
-
-    `mask` is boolean, True where to attend, and broadcasts to (B, H, L, S). `keep_BHLS` multiplies
-    the probabilities: dropout's mask over its rate. `causal` says that `mask` hides all later keys, so that
-    they need not be looked at.
-    """
-    return _attention_forward(q_BLHK, k_BSHK, v_BSHK, mask, keep_BHLS, causal)[0]
-
-
-def _attention_forward(q, k, v, mask, keep, causal):
-    q, k, v = map(_heads_first, (q, k, v))
-    outputs, probabilities = [], []
-    for piece in _pieces(q, k, causal):
-        scores = _by_head(q[:, :, piece.rows], k[:, :, piece.seen], 3, 3, jnp.float32)
-        scores = scores / math.sqrt(q.shape[-1])
-        if mask is not None:
-            scores = jnp.where(piece.of(mask), scores, NEGATIVE)
-        p = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
-        kept = p if keep is None else p * piece.of(keep)
-        outputs.append(_by_head(kept, v[:, :, piece.seen], 3, 2, q.dtype))
-        probabilities.append(p)
-    return _heads_first(_joined(outputs)), (q, k, v, probabilities, keep)
-
-
-def _attention_backward(causal, saved, do):
-    q, k, v, probabilities, keep = saved
-    do = _heads_first(do)
-    dq, dk, dv = [], None, None
-    for piece, saved_p in zip(_pieces(q, k, causal), probabilities, strict=True):
-        q_piece, do_piece = q[:, :, piece.rows], do[:, :, piece.rows]
-        kept = saved_p if keep is None else saved_p * piece.of(keep)
-        dp = _by_head(do_piece, v[:, :, piece.seen], 3, 3, jnp.float32)
-        if keep is not None:
-            dp = dp * piece.of(keep).astype(jnp.float32)
-        p = saved_p.astype(jnp.float32)
-        weighted = p * dp
-        dscores = (weighted - p * weighted.sum(-1, keepdims=True)) / math.sqrt(q.shape[-1])
-        dscores = dscores.astype(q.dtype)
-        dq.append(_by_head(dscores, k[:, :, piece.seen], 3, 2, q.dtype))
-        dk = _added(dk, _by_head(dscores, q_piece, 2, 2, k.dtype), k.shape)
-        dv = _added(dv, _by_head(kept, do_piece, 2, 2, v.dtype), v.shape)
-    return *map(_heads_first, (_joined(dq), dk, dv)), None, None
-
-
-attention.defvjp(_attention_forward, _attention_backward)
-
-
-class _Piece(NamedTuple):
-    """Some queries, and the keys that any of them sees."""
-
-    rows: slice
-    seen: slice
-
-    def of(self, x: Array) -> Array:
-        """What of `x`, which broadcasts to (B, H, L, S), is theirs."""
-        x = x if x.shape[2] == 1 else x[:, :, self.rows]
-        return x if x.shape[3] == 1 else x[:, :, :, self.seen]
-
-
-def _pieces(q_BHLK: Array, k_BHSK: Array, causal: bool) -> list[_Piece]:
-    """Four pieces take five eighths of the products of a causal square, where products are what costs."""
-    length, keys = q_BHLK.shape[2], k_BHSK.shape[2]
-    several = causal and length == keys and length >= 256 and jax.default_backend() == "cpu"
-    size = -(-length // 4) if several else length
-    starts = range(0, length, size)
-    return [
-        _Piece(slice(start, start + size), slice(0, start + size) if several else slice(None))
-        for start in starts
-    ]
-
-
-def _heads_first(x: Array) -> Array:
-    """(B, L, H, K) to (B, H, L, K), and back."""
-    return x.swapaxes(1, 2)
-
-
-def _by_head(a: Array, b: Array, axis_a: int, axis_b: int, dtype: DTypeLike) -> Array:
-    """The products of (B, H, …) and (B, H, …) over an axis of each."""
-    return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0, 1), (0, 1))), preferred_element_type=dtype)
-
-
-def _joined(pieces: list[Array]) -> Array:
-    return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces, axis=2)
-
-
-def _added(total: Array | None, part: Array, shape: tuple[int, ...]) -> Array:
-    """`total`, none yet, plus the gradient of the first keys."""
-    missing = shape[2] - part.shape[2]
-    part = jnp.pad(part, ((0, 0), (0, 0), (0, missing), (0, 0))) if missing else part
-    return part if total is None else total + part
 
 
 def dropout(x: Array, rate: float, key: Array | None) -> Array:

@@ -69,8 +69,19 @@ class Watchdog:
             elif limit is not None and elapsed > limit:
                 self._end(elapsed, limit)
 
+    def forgive(self, seconds: float) -> None:
+        """Does not count time in which the whole process stood still, suspended by a scheduler say."""
+        with self._gate:
+            if self._since is not None:
+                self._since = min(self._since + seconds, time.monotonic())
+
     def run(self) -> None:
-        while not self._over.wait(min(1.0, self._least / 10)):
+        pause = min(1.0, self._least / 10)
+        while True:
+            began = time.monotonic()
+            if self._over.wait(pause):
+                return
+            self.forgive(time.monotonic() - began - pause)
             self.look()
 
     def stop(self) -> None:

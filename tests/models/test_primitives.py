@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from research.models import primitives
-from research.models import vocabulary_loss as module
+from research.models import dot_product, primitives
 from research.models.vocabulary_loss import vocabulary_loss
 
 KEY = jax.random.key(0)
@@ -59,6 +58,16 @@ def test_gelu_tanh():
     assert_same(primitives.gelu_tanh, lambda x: jax.nn.gelu(x, approximate=True), 3 * arrays((4, 33))[0])
 
 
+def plain_attention(mask, keep):
+    def attend(q, k, v):
+        scores = jnp.einsum("blhk,bshk->bhls", q, k) / np.sqrt(q.shape[-1])
+        probabilities = jax.nn.softmax(scores if mask is None else jnp.where(mask, scores, -jnp.inf))
+        probabilities = probabilities if keep is None else probabilities * keep
+        return jnp.einsum("bhls,bshk->blhk", probabilities, v)
+
+    return attend
+
+
 @pytest.mark.parametrize("masked", ["no", "causal", "padding"])
 @pytest.mark.parametrize("dropped", [False, True])
 def test_attention(masked, dropped):
@@ -70,13 +79,8 @@ def test_attention(masked, dropped):
     }[masked]
     keep = primitives.dropout_mask((2, 3, 5, 7), 0.3, KEY, jnp.float32) if dropped else None
 
-    def plain(q, k, v):
-        scores = jnp.einsum("blhk,bshk->bhls", q, k) / 2
-        probabilities = jax.nn.softmax(scores if mask is None else jnp.where(mask, scores, -jnp.inf))
-        probabilities = probabilities if keep is None else probabilities * keep
-        return jnp.einsum("bhls,bshk->blhk", probabilities, v)
-
-    assert_same(lambda q, k, v: primitives.attention(q, k, v, mask, keep), plain, q, k, v)
+    plain = plain_attention(mask, keep)
+    assert_same(lambda q, k, v: dot_product.attention(q, k, v, mask, keep), plain, q, k, v)
 
 
 @pytest.mark.parametrize("dropped", [False, True])
@@ -87,12 +91,11 @@ def test_attention_that_leaves_out_later_keys(length, dropped):
     mask = causal & (jnp.arange(length) < jnp.array([9, length])[:, None, None, None])
     keep = primitives.dropout_mask((2, 2, length, length), 0.3, KEY, jnp.float32) if dropped else None
 
-    def attend(q, k, v, causal):
-        return primitives.attention(q, k, v, mask, keep, causal)
+    def attend(q, k, v):
+        return dot_product.attention(q, k, v, mask, keep, causal=True)
 
-    pieces = str(jax.make_jaxpr(lambda q: attend(q, k, v, True))(q)).count("reduce_max")
-    assert pieces == 4
-    assert_same(lambda *x: attend(*x, True), lambda *x: attend(*x, False), q, k, v)
+    assert str(jax.make_jaxpr(attend)(q, k, v)).count("reduce_max") == 4  # softmaxes
+    assert_same(attend, plain_attention(mask, keep), q, k, v)
 
 
 def test_gradients_by_finite_differences():
@@ -109,7 +112,7 @@ def test_parameters_keep_their_type_under_bfloat16(function):
     x, kernel, scale, q = arrays((2, 6), (6, 5), (6,), (1, 4, 2, 3))
     x, q = x.astype(jnp.bfloat16), q.astype(jnp.bfloat16)
     if function == "attention":
-        assert primitives.attention(q, q, q, None, None).dtype == jnp.bfloat16
+        assert dot_product.attention(q, q, q, None, None).dtype == jnp.bfloat16
         return
     call, parameter = {
         "layer_norm": (lambda s: primitives.layer_norm(x, s, None, 1e-5), scale),
@@ -133,7 +136,7 @@ def test_dropout_keeps_the_mean_and_drops_its_rate():
 def test_vocabulary_loss(length, has_bias, z_loss, monkeypatch):
     """Whole, in pieces, and in pieces of one position where the length is prime."""
     B, D, V = 2, 8, 50
-    monkeypatch.setattr(module, "LOGITS_AT_ONCE", 512 * V)
+    monkeypatch.setattr("research.models.vocabulary_loss.LOGITS_AT_ONCE", 512 * V)
     x, table, bias, weights = arrays((B, length, D), (V, D), (V,), (B, length))
     bias = bias if has_bias else None
     targets = jax.random.randint(KEY, (B, length), 0, V)

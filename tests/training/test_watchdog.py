@@ -124,3 +124,21 @@ def test_slow_steps_have_a_long_limit(dog, clock):
     clock(20)
     with pytest.raises(Ended):
         dog.look()
+
+
+def test_a_process_that_was_suspended_is_forgiven_but_not_what_hangs_after(dog, clock, monkeypatch):
+    """Each look comes a second after the one before; the second comes when the process goes on."""
+    dog.watch(Call(ready=True))
+    clock(1)
+    dog.look()
+    dog.watch(Call())
+    waits = iter([1, 5_000, *[1] * 200])
+
+    def wait(seconds):
+        clock(next(waits))
+        return False
+
+    monkeypatch.setattr(dog._over, "wait", wait)
+    with pytest.raises(Ended):
+        dog.run()
+    assert len(list(waits)) == 202 - 61  # looks of a second that saw nothing finish, for more than a minute
