@@ -40,25 +40,37 @@ def prepare(config: Experiment, report: Callable[[str], None]) -> Corpus:
 def train_batches(
     config: Experiment, store, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
-    """Every example once an epoch; epochs run on inside a batch."""
-    edges, shares = [0, len(store.labels)], (1.0,)
-    chosen = order(config, edges, shares, process_index=process_index, process_count=process_count)
-    return chosen.map(partial(KINDS[config.objective.name][1], config, store))
+    """Every example once an epoch; epochs run on inside a batch.
+
+    Each process makes the whole batch, whose longest example says how long it is, and takes its rows.
+    """
+    edges, shares, assemble = [0, len(store.labels)], (1.0,), KINDS[config.objective.name][1]
+    mine = _rows_of(config, process_index, process_count)
+    whole = order(config, edges, shares, process_index=0, process_count=1)
+    return whole.map(partial(assemble, config, store)).map(mine)
 
 
 def validation_batches(
     config: Experiment, store, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
     """Every example once, in order; rows that fill the last batch have weights of 0."""
-    rows, count, assemble = rows_of(config, process_count), len(store.labels), KINDS[config.objective.name][1]
+    rows, count, assemble = config.data.batch, len(store.labels), KINDS[config.objective.name][1]
+    mine = _rows_of(config, process_index, process_count)
 
     def read(step: int) -> Batch:
-        indices = step * config.data.batch + process_index * rows + np.arange(rows)
+        indices = step * rows + np.arange(rows)
         real = indices < count
         batch = assemble(config, store, np.where(real, indices, 0))
         for name in batch:
             if name.endswith("weights"):
                 batch[name] = batch[name] * real.reshape(-1, *(1,) * (batch[name].ndim - 1))
-        return batch
+        return mine(batch)
 
-    return grain.MapDataset.range(-(-count // config.data.batch)).map(read)
+    return grain.MapDataset.range(-(-count // rows)).map(read)
+
+
+def _rows_of(config: Experiment, process_index: int, process_count: int) -> Callable[[Batch], Batch]:
+    """What takes a process's slice of rows out of a whole batch."""
+    rows = rows_of(config, process_count)
+    mine = slice(process_index * rows, (process_index + 1) * rows)
+    return lambda batch: {name: array[mine] for name, array in batch.items()}

@@ -1,6 +1,6 @@
 """A task's examples as models read them: with start, delimiter and extract, or [CLS] and [SEP].
 
-Shapes: B rows of this process, S sequences an example, L data.length.
+Shapes: B rows, S sequences an example, L their length: data.length at most.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from research.data.labelled import Labelled
 Batch = dict[str, np.ndarray]
 
 START, DELIMITER, CLASSIFY = range(3)  # a GPT's marks, counted from the end of its vocabulary
+LENGTHS = 8  # of batches, at most; a program is compiled for each that is met
 
 
 def assemble(config: Experiment, store: Labelled, indices: np.ndarray) -> Batch:
@@ -39,13 +40,20 @@ def assemble(config: Experiment, store: Labelled, indices: np.ndarray) -> Batch:
         "label_weights": np.ones(len(indices), np.float32),
     }
     if family == "bert":
-        return batch | {"segments": segments_BSL}
-    if config.objective.auxiliary:
+        batch["segments"] = segments_BSL
+    elif config.objective.auxiliary:
         # A mean of each sequence's mean, as published: every one counts alike, however long it is.
         targets_BS1 = lengths_BS[..., None] - 1
         weights_BSL = (np.arange(L) < targets_BS1) / targets_BS1
-        return batch | {"auxiliary_weights": weights_BSL.astype(np.float32)}
-    return batch
+        batch["auxiliary_weights"] = weights_BSL.astype(np.float32)
+    return batch if config.run.steps_per_call > 1 else _trimmed(batch)  # those of one call are stacked
+
+
+def _trimmed(batch: Batch) -> Batch:
+    """Without the padding that is no sequence's own, to the next of `LENGTHS`."""
+    grain = -(-batch["tokens"].shape[-1] // LENGTHS)
+    length = -(-int(batch["lengths"].max()) // grain) * grain
+    return {name: array[..., :length] if array.ndim == 3 else array for name, array in batch.items()}
 
 
 Texts = list[np.ndarray]

@@ -7,6 +7,7 @@ from research.data.answering import prepare, train_batches, validation_batches
 from research.data.sequences import assemble, cut_longer
 from research.data.vocabulary import tokenizer_of
 from research.errors import UsageError
+from research.settings import override
 from tests.data.labelled import (
     CLASSIFY,
     CLS,
@@ -43,7 +44,7 @@ def test_gpt1_classifies_one_text(tmp_path):
     (tmp_path / "x.tsv").write_text("sentence\tlabel\na b\t1\nc\t0\n")
     found = batch(tuned("gpt1_sst2", tmp_path, "x.tsv"))
     assert rows(found["tokens"]) == [[START, A, B, CLASSIFY], [START, C, CLASSIFY]]
-    assert found["tokens"].shape == (2, 1, 12) and found["lengths"].tolist() == [[4], [3]]
+    assert found["tokens"].shape == (2, 1, 4) and found["lengths"].tolist() == [[4], [3]]
     assert found["labels"].tolist() == [1, 0] and found["label_weights"].tolist() == [1, 1]
 
 
@@ -52,7 +53,7 @@ def test_gpt1_entailment_and_its_auxiliary_weights(tmp_path):
     (tmp_path / "x.tsv").write_text(PAIRS)
     found = batch(tuned("gpt1_rte", tmp_path, "x.tsv"))
     assert rows(found["tokens"])[0] == [START, A, B, DELIMITER, C, CLASSIFY]
-    np.testing.assert_allclose(found["auxiliary_weights"][0, 0], [0.2] * 5 + [0] * 7)
+    np.testing.assert_allclose(found["auxiliary_weights"][0, 0], [0.2] * 5 + [0])
     without = batch(tuned("gpt1_rte", tmp_path, "x.tsv", objective__auxiliary=0))
     assert "auxiliary_weights" not in without and np.array_equal(without["tokens"], found["tokens"])
 
@@ -64,7 +65,7 @@ def test_gpt1_similarity_reads_both_orders(tmp_path):
         [START, A, B, DELIMITER, C, CLASSIFY],
         [START, C, DELIMITER, A, B, CLASSIFY],
     ]
-    assert found["tokens"].shape == (1, 2, 12) and found["labels"].tolist() == [2.5]
+    assert found["tokens"].shape == (1, 2, 6) and found["labels"].tolist() == [2.5]
 
 
 def test_gpt1_multiple_choice_is_a_sequence_a_choice(tmp_path):
@@ -96,7 +97,7 @@ def test_bert_reads_pairs_with_segments(tmp_path):
     (tmp_path / "x.tsv").write_text(PAIRS)
     found = batch(tuned("bert_rte", tmp_path, "x.tsv"))
     assert rows(found["tokens"]) == [[CLS, A, B, SEP, C, SEP], [CLS, D, SEP, E, F, SEP]]
-    assert found["segments"][:, 0].tolist() == [[0] * 4 + [1] * 2 + [0] * 6, [0] * 3 + [1] * 3 + [0] * 6]
+    assert found["segments"][:, 0].tolist() == [[0] * 4 + [1] * 2, [0] * 3 + [1] * 3]
     assert found["lengths"].tolist() == [[6], [6]]
     (tmp_path / "y.tsv").write_text("sentence\tlabel\na [SEP] b\t1\n")
     found = batch(tuned("bert_sst2", tmp_path, "y.tsv"))
@@ -131,9 +132,28 @@ def test_an_epoch_has_every_example_once_and_validation_ends_in_weights_of_zero(
     assert [validation[step]["lengths"][:, 0].tolist() for step in range(2)] == [[3, 4, 5, 6], [7, 8, 3, 3]]
     assert validation[1]["label_weights"].tolist() == [1, 1, 0, 0]
     assert validation[1]["auxiliary_weights"].sum((1, 2)).round(5).tolist() == [1, 1, 0, 0]
-    halves = [train_batches(experiment, store, process_index=p, process_count=2)[1] for p in range(2)]
-    both = np.concatenate([half["tokens"] for half in halves])
-    assert np.array_equal(both, batches[1]["tokens"])
+
+
+def test_a_batch_is_as_long_as_its_longest_example_whoever_reads_it(tmp_path):
+    """Up to an eighth of data.length; where steps share a call, it is data.length for all."""
+    rows_ = "".join(f"{'a ' * (n + 1)}\t{n % 2}\n" for n in range(12))
+    (tmp_path / "x.tsv").write_text("sentence\tlabel\n" + rows_)
+    experiment = tuned("gpt1_sst2", tmp_path, "x.tsv", data__length=24)
+    store = prepare(experiment, lambda line: None).train
+    pairs = {"run.steps_per_call": 2, "run.evaluate_every": 2, "run.checkpoint_every": 2}
+    stacked = override(experiment, pairs)
+    for kind, steps in ((train_batches, 9), (validation_batches, 3)):
+        whole, padded = kind(experiment, store, **ALONE), kind(stacked, store, **ALONE)
+        halves = [kind(experiment, store, process_index=p, process_count=2) for p in range(2)]
+        for step in range(steps):
+            length = whole[step]["tokens"].shape[-1]
+            assert 0 <= length - whole[step]["lengths"].max() < 3 and length % 3 == 0
+            assert padded[step]["tokens"].shape[-1] == 24
+            for name in whole[step]:
+                both = np.concatenate([half[step][name] for half in halves])
+                np.testing.assert_array_equal(both, whole[step][name])
+                padding = padded[step][name][..., length:] if both.ndim == 3 else np.zeros(0)
+                assert not np.any(padding)
 
 
 def test_the_tokenizer_is_the_one_that_the_weights_were_trained_with(tmp_path):

@@ -90,7 +90,7 @@ def test_a_run_of_each_kind(name, file, metrics, tmp_path):
 def test_the_shapes_that_plans_are_made_with(name, file, metrics, tmp_path):
     from research.data.batches import corpus_of, train_batches
 
-    declared = experiment(name, file, tmp_path)
+    declared = experiment(name, file, tmp_path, run__steps_per_call=2)  # so that no batch is shorter
     batch = train_batches(declared, corpus_of(declared, lambda line: None).train)[0]
     shapes = {key: (shape, np.dtype(dtype)) for key, (shape, dtype) in batch_shapes(declared).items()}
     assert {key: (array.shape, array.dtype) for key, array in batch.items()} == shapes
@@ -146,8 +146,9 @@ def test_starts_from_a_run_with_that_runs_tokenizer(tmp_path):
     pair = override(experiment("bert_stsb", "scores.csv", tmp_path), changes)
     train(pair, tmp_path / "pair", told.append)
     assert any("2 missing and left at their initial values, 2 not used" in line for line in told)
-    with pytest.raises(UsageError, match=r"expected model.context=\d+$"):
-        train(override(pair, {"model.context": 12}), tmp_path / "misfit", told.append)
+    with pytest.raises(UsageError, match=r"expected model.vocabulary=\d+ model.context=\d+$"):
+        smaller = {"model.context": 12, "model.vocabulary": 12}  # less than the tokenizer has
+        train(override(pair, smaller), tmp_path / "misfit", told.append)
     assert not (tmp_path / "misfit").exists()
     again = override(first, changes | {"run.seed": 3})
     train(again, tmp_path / "again", told.append)
