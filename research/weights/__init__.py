@@ -117,7 +117,7 @@ def average(directory: Path | str, target: Path | str, last: int | None = None) 
     directory, target = Path(directory).expanduser(), Path(target).expanduser()
     unwritten(target)
     weights, steps = run.average(directory, last)
-    huggingface.write(target, weights.config, weights.arrays, weights.tokenizer)
+    huggingface.write(target, weights.config, weights.arrays, weights.tokenizer, weights.answers)
     return steps
 
 
@@ -130,5 +130,5 @@ def export(source: Path | str, directory: Path | str) -> Report:
     unwritten(directory)
     weights = read(source)
     report = compare(shapes(weights.config), weights.arrays)
-    huggingface.write(directory, weights.config, weights.arrays, weights.tokenizer)
+    huggingface.write(directory, weights.config, weights.arrays, weights.tokenizer, weights.answers)
     return report._replace(unused=weights.unused)

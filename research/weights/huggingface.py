@@ -20,8 +20,8 @@ from research.config import Model
 from research.errors import EnvironmentFault, UsageError
 from research.weights import tokenizer_files
 from research.weights.disk import json_in, new_directory
-from research.weights.huggingface_config import DIALECTS, to_config, to_model
-from research.weights.layout import Arrays, Weights, left_over, shapes, to_ours, to_theirs
+from research.weights.huggingface_config import DIALECTS, HEADS, head_config, to_config, to_model
+from research.weights.layout import Answers, Arrays, Weights, left_over, shapes, to_ours, to_theirs
 from research.weights.names import HUGGING_FACE
 
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -57,27 +57,40 @@ def read(directory: Path) -> Weights:
     return Weights(config, arrays, left_over(tensors), tokenizer_files.read(directory))
 
 
-def write(directory: Path, config: Model, arrays: Mapping[str, NDArray], tokenizer: Tokenizer | None) -> None:
+def write(
+    directory: Path,
+    config: Model,
+    arrays: Mapping[str, NDArray],
+    tokenizer: Tokenizer | None,
+    answers: Answers | None = None,
+) -> None:
     """Makes `directory`, whole or not at all, such that Transformers' `from_pretrained` reads it.
 
     Biases that a model is without are written as zeros, since Transformers has none without; heads that
     `arrays` is without are left out. Raises UsageError where the directory is there, or for a model that
     Transformers has no name for.
     """
-    if config.head != "pretraining":
+    if answers is not None and config.family != "bert":
         raise UsageError(
-            f"model.head={config.head}: only models as they were pre-trained are written as Hugging Face's; "
+            f"model.head={config.head}: of {config.family}, Transformers knows the pre-trained model alone; "
             "start.weights and evaluate read the run itself"
         )
     needed, ours = shapes(dataclasses.replace(config, bias=True)), shapes(config)
     zeros = {path: np.broadcast_to(np.float32(0), needed[path]) for path in needed if path not in ours}
     arrays = zeros | arrays
     described = to_config(config, tokenizer, complete=needed.keys() <= arrays.keys())
-    prefix = DIALECTS[config.family].prefix
+    prefix, table = DIALECTS[config.family].prefix, HUGGING_FACE[config.family]
     tensors = {
         name if name.startswith("cls.") else prefix + name: np.ascontiguousarray(tensor)
-        for name, tensor in to_theirs(HUGGING_FACE[config.family], arrays).items()
+        for name, tensor in to_theirs(table, arrays).items()
     }
+    if answers is not None:
+        head = HEADS[answers.objective]
+        described |= head_config(answers)
+        tensors |= {
+            f"{head.name}.weight": np.ascontiguousarray(arrays["answers/kernel"].T),
+            f"{head.name}.bias": arrays["answers/bias"],
+        }
     with new_directory(directory) as folder:
         (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
         try:

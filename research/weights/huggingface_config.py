@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from research.config import Model
 from research.errors import UsageError, near
 from research.settings import convert
+from research.weights.layout import Answers
 from research.weights.tokenizer_files import roles
 
 
@@ -98,6 +99,23 @@ DIALECTS = {
         defaults={"layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "hidden_act": "gelu"},
     ),
 }
+
+
+class Head(NamedTuple):
+    """One of Transformers' BERTs for a task."""
+
+    architecture: str
+    name: str  # of its last layer
+    problem: str | None = None
+
+
+HEADS = {  # by our objectives
+    "classification": Head("BertForSequenceClassification", "classifier", "single_label_classification"),
+    "regression": Head("BertForSequenceClassification", "classifier", "regression"),
+    "choice": Head("BertForMultipleChoice", "classifier"),
+    "spans": Head("BertForQuestionAnswering", "qa_outputs"),
+    "tags": Head("BertForTokenClassification", "classifier"),
+}
 FAMILIES = {dialect.model_type: family for family, dialect in DIALECTS.items()}
 
 
@@ -134,6 +152,19 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
     return Model(
         family=FAMILIES[kind], norm=dialect.norm, activation=dialect.activations[activation], **values
     )
+
+
+def head_config(answers: Answers) -> dict[str, Any]:
+    """What a fine-tuned BERT's configuration has besides: the class, and the names of its answers."""
+    head = HEADS[answers.objective]
+    found = {"architectures": [head.architecture]}
+    if head.problem is not None:
+        found["problem_type"] = head.problem
+    names = {"regression": ("score",), "classification": answers.labels, "tags": answers.labels}
+    if labels := names.get(answers.objective):
+        found["id2label"] = {str(index): label for index, label in enumerate(labels)}
+        found["label2id"] = {label: index for index, label in enumerate(labels)}
+    return found
 
 
 def to_config(model: Model, tokenizer: Tokenizer | None, complete: bool) -> dict[str, Any]:

@@ -53,6 +53,13 @@ class Row(NamedTuple):
 Table = Sequence[Row]
 
 
+class Answers(NamedTuple):
+    """What the head of a fine-tuned model says."""
+
+    objective: str
+    labels: tuple[str, ...]
+
+
 class Weights(NamedTuple):
     """What a file or directory of weights holds."""
 
@@ -60,6 +67,7 @@ class Weights(NamedTuple):
     arrays: Arrays  # by our paths, float32
     unused: dict[str, tuple[int, ...]]  # their names and shapes of what has no place here
     tokenizer: Tokenizer | None
+    answers: Answers | None = None  # of a run that was fine-tuned
 
 
 def shapes(config: Model) -> dict[str, tuple[int, ...]]:

@@ -15,7 +15,7 @@ from research.training.record import experiment_of
 from research.training.seal import damage, steps
 from research.training.state import State, evaluated, initial_state
 from research.weights import tokenizer_files
-from research.weights.layout import Weights
+from research.weights.layout import Answers, Weights
 
 
 def read(directory: Path, step: int | None = None) -> Weights:
@@ -23,7 +23,10 @@ def read(directory: Path, step: int | None = None) -> Weights:
     experiment = experiment_of(directory)
     model = evaluated(experiment, _restored(directory, experiment, step))
     arrays = {path: np.asarray(array) for path, array in by_path(model).items()}
-    return Weights(experiment.model, arrays, {}, tokenizer_files.read(directory))
+    answers = None
+    if experiment.labelled:
+        answers = Answers(experiment.objective.name, experiment.task.labels)
+    return Weights(experiment.model, arrays, {}, tokenizer_files.read(directory), answers)
 
 
 def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:

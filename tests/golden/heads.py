@@ -92,8 +92,7 @@ def reference(name: str, seed: int) -> dict[str, np.ndarray]:
             if parameter_name != "multiple_choice_head.summary.bias":
                 parameter += 0.2 * torch.randn_like(parameter)
     inputs = _batch(case, np.random.default_rng(seed))
-    with torch.no_grad():
-        found = (_double if case.model.family == "gpt1" else _forward)(case, theirs, inputs)
+    found = (_double if case.model.family == "gpt1" else forward)(case, theirs, inputs)
     named = {f"parameter.{path}": array for path, array in _parameters(case, theirs).items()}
     named |= {f"batch.{path}": array for path, array in inputs.items()}
     return {path: np.ascontiguousarray(array) for path, array in (named | found).items()}
@@ -123,7 +122,8 @@ def _batch(case: Case, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return batch | {"tokens": tokens, "segments": segments}
 
 
-def _forward(case: Case, theirs: torch.nn.Module, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+@torch.no_grad()
+def forward(case: Case, theirs: torch.nn.Module, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A BERT: sequences (rows, L), of choices (rows, S, L)."""
 
     def rows(array: np.ndarray) -> torch.Tensor:
@@ -146,6 +146,7 @@ def _forward(case: Case, theirs: torch.nn.Module, batch: dict[str, np.ndarray]) 
     return {"logits": logits.numpy(), "loss": given.loss.numpy()}
 
 
+@torch.no_grad()
 def _double(case: Case, theirs: torch.nn.Module, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     real = np.arange(case.model.context) < batch["lengths"][..., None]
     given = theirs(

@@ -1,5 +1,6 @@
 """Heads for tasks against Transformers': from files (tests/golden/heads.py), and live: extra `parity`."""
 
+import json
 from pathlib import Path
 
 import jax
@@ -12,6 +13,8 @@ from research.answering import answer
 from research.config import Model
 from research.models.account import account
 from research.training.checkpoint import by_path, refill
+from research.weights import huggingface
+from research.weights.layout import Answers
 from tests.agreement import shared
 from tests.drawn import drawn
 
@@ -61,6 +64,30 @@ def test_as_it_is_live(name):
     pytest.importorskip("transformers", reason="needs the extra parity")
     heads = pytest.importorskip("tests.golden.heads", reason="needs the extra parity")
     assert_agrees(name, heads.reference(name, seed=7))
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("bert")])
+@pytest.mark.filterwarnings("default")
+def test_exported_they_answer_as_before(name, tmp_path):
+    """Written with its head, a fine-tuned BERT is one of Transformers' classes."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra parity")
+    heads = pytest.importorskip("tests.golden.heads", reason="needs the extra parity")
+    case, kept = heads.CASES[name], load_file(GOLDEN / f"{name}.safetensors")
+    parameters, batch = (
+        {path.removeprefix(kind): x for path, x in kept.items() if path.startswith(kind)}
+        for kind in ("parameter.", "batch.")
+    )
+    answers = Answers(case.kind, tuple(f"label {n}" for n in range(case.model.outputs)))
+    huggingface.write(tmp_path / "out", case.model, parameters, None, answers)
+    described = json.loads((tmp_path / "out/config.json").read_text())
+    theirs, told = getattr(transformers, described["architectures"][0]).from_pretrained(
+        tmp_path / "out", output_loading_info=True
+    )
+    assert not any(told.values()), told
+    assert theirs.config.num_labels == case.model.outputs or case.kind == "choice"
+    found = heads.forward(case, theirs.eval(), batch)
+    np.testing.assert_allclose(found["logits"], kept["logits"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found["loss"], kept["loss"], rtol=1e-5)
 
 
 def test_all_are_there():

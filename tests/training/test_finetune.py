@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import matthews_corrcoef
 
+from research import weights
 from research.data.answering import prepare
 from research.errors import UsageError
 from research.plan import batch_shapes
 from research.settings import override
 from research.training.loop import train
 from research.training.progress import Lines
+from research.weights.huggingface_config import HEADS
 from tests.data.labelled import tuned
 from tests.training.tiny import final_arrays, timeless
 
@@ -80,7 +82,15 @@ def test_a_run_of_each_kind(name, file, metrics, tmp_path):
     answers = json.loads((tmp_path / "run" / "predictions.json").read_text())
     kinds = {"bert_squad": lambda: len(store.questions), "bert_ner": lambda: len(store.labels)}
     assert len(answers) == kinds.get(name, lambda: len(store.labels))()
+    if name.startswith("gpt1"):
+        with pytest.raises(UsageError, match="of gpt1, Transformers knows the pre-trained model alone"):
+            weights.export(tmp_path / "run", tmp_path / "out")
+    else:
+        weights.export(tmp_path / "run", tmp_path / "out")
+        described = json.loads((tmp_path / "out/config.json").read_text())
+        assert described["architectures"] == [HEADS[declared.objective.name].architecture]
     if name == "bert_cola":
+        assert list(described["label2id"]) == list(declared.task.labels)
         given = [declared.task.labels.index(answer) for answer in answers]
         assert validations[-1]["matthews"] == matthews_corrcoef(store.labels, given)
         assert validations[-1]["accuracy"] == np.mean(store.labels == given)
