@@ -31,6 +31,8 @@ def evaluate(
         _list(json)
     elif predictions is not None:
         _predictions(names, data, predictions, json)
+    elif "answers" in names:
+        _answers(names, target, data, json)
     else:
         _check(names, target, data)
         _judge(target, names, data, limit, stride, batch, raw, tokenizer, json)
@@ -42,6 +44,7 @@ def _list(json: bool) -> None:
     lines = {name: task.line for name, task in TASKS.items()}
     lines |= {
         "validation": "a run's own validation split again",
+        "answers": "what a fine-tuned run answers to the examples of --data, labelled or not",
         "squad": "answers to SQuAD's questions, of --predictions",
         "harness:NAME": "any task of EleutherAI's lm-evaluation-harness (extra harness)",
     }
@@ -93,6 +96,32 @@ def _predictions(names: list[str], data: Path | None, predictions: Path, json: b
     print(f"{'questions':<12} {found.questions:8,}")
 
 
+def _answers(names: list[str], target: str | None, data: Path | None, json: bool) -> None:
+    """A table as GLUE's server takes it goes to the output, metrics beside it."""
+    if names != ["answers"] or target is None or data is None:
+        raise UsageError(f"--task {','.join(names)}: expected a fine-tuned run, answers alone, and --data")
+    from research.training.revalidate import answers
+
+    source = str(data) if str(data).startswith(("tfds:", "files:")) else f"files:{data}"
+    directory, step = _run(target)
+    given, metrics = answers(directory, step, source, lambda line: None)
+    if json:
+        print(json_.dumps({"answers": given, "metrics": metrics}, indent=2, ensure_ascii=False))
+        return
+    print("index\tprediction")
+    for name, answer in given.items() if isinstance(given, dict) else enumerate(given):
+        print(name, " ".join(answer) if isinstance(answer, list) else answer, sep="\t")
+    for metric, value in metrics.items():
+        print(f"{metric} {value:.4f}", file=sys.stderr)
+
+
+def _run(target: str) -> tuple[Path, int | None]:
+    """DIR or DIR:STEP."""
+    directory, _, step = target.rpartition(":")
+    named = step.isdecimal() and not Path(target).exists()
+    return Path(directory if named else target), int(step) if named else None
+
+
 def _judge(target, names, data, limit, stride, batch, raw, tokenizer, json) -> None:
     from research.evaluation.published import published
     from research.evaluation.subject import Settings, Subject
@@ -137,9 +166,7 @@ def _harness(subject, name: str, batch: int, limit: int | None, data: Path | Non
 def _validation(target: str) -> dict[str, Any]:
     from research.training.revalidate import revalidate
 
-    directory, _, step = target.rpartition(":")
-    named = step.isdecimal() and not Path(target).exists()
-    row = revalidate(Path(directory if named else target), int(step) if named else None, lambda line: None)
+    row = revalidate(*_run(target), lambda line: None)
     metrics = {name: value for name, value in row.items() if isinstance(value, float)}
     return {"metrics": metrics, "published": {}, "examples": None, "settings": {"step": row["step"]}}
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from research.config import Experiment
 from research.data import labelled, sequences, spans, tags
+from research.data.labelled import TEST
 from research.data.order import order, rows_of
 from research.data.store import Corpus
 from research.data.vocabulary import tokenizer_of
@@ -29,12 +30,23 @@ def prepare(config: Experiment, report: Callable[[str], None]) -> Corpus:
     """Both splits, tokenized. Raises UsageError for what cannot be read, and another vocabulary's weights."""
     if config.data.length < SHORTEST:
         raise UsageError(f"data.length={config.data.length}: expected {SHORTEST} or more for an example")
+    sources = {"train": config.data.source, "validation": config.data.validation}
+    return _corpus(config, sources, report)
+
+
+def to_answer(config: Experiment, source: str, report: Callable[[str], None]) -> Corpus:
+    """Other examples in the place of both splits; their labels need not be known. Raises as `prepare`."""
+    return _corpus(config, {TEST: source}, report)
+
+
+def _corpus(config: Experiment, sources: dict[str, str], report: Callable[[str], None]) -> Corpus:
     tokenizer, read = tokenizer_of(config), KINDS[config.objective.name][0]
-    splits = {}
-    for split, source in (("train", config.data.source), ("validation", config.data.validation)):
-        splits[split], told = read(config, source, split, tokenizer)
+    splits = []
+    for split, source in sources.items():
+        found, told = read(config, source, split, tokenizer)
         report(f"{split}: {told} of {source}")
-    return Corpus(tokenizer, **splits)
+        splits.append(found)
+    return Corpus(tokenizer, splits[0], splits[-1])
 
 
 def train_batches(

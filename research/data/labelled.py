@@ -4,6 +4,7 @@ They are few beside running text, so they are read and tokenized at every start,
 """
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -21,11 +22,19 @@ from research.errors import UsageError, near
 STORY = tuple(f"InputSentence{n}" for n in range(1, 5))
 ENDINGS = "RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2"
 NONE = (None, "-", "")  # labels of examples that have none, as SNLI's without agreement
+TEST = "test"  # the split that is answered, not learnt from: its labels need not be known
+UNKNOWN = {"classification": -1, "choice": -1, "regression": math.nan}
 
 
 class Example(NamedTuple):
     texts: tuple[str, ...]  # those of the task's fields, then the choices
     label: int | float
+
+
+def known(labels: np.ndarray) -> bool:
+    """Whether all of them are; of a class or a choice, or a score."""
+    unknown = np.isnan(labels) if labels.dtype.kind == "f" else labels == UNKNOWN["classification"]
+    return not unknown.any()
 
 
 class Labelled(NamedTuple):
@@ -49,7 +58,7 @@ class Labelled(NamedTuple):
 
 
 def examples(experiment: Experiment, source: str, split: str) -> tuple[list[Example], int]:
-    """Those of a split, in order, and how many were left out since they have no label."""
+    """Those of a split, in order, and how many were left out for want of a label; of `TEST`, none are."""
     data, task, kind = experiment.data, experiment.task, experiment.objective.name
     fields = (*task.fields, task.label, task.options) if task.options else (*task.fields, task.label)
     names = {name for field in fields for name in field.split("|")}
@@ -57,17 +66,30 @@ def examples(experiment: Experiment, source: str, split: str) -> tuple[list[Exam
     found, left_out = [], 0
     for where, record in records.read(source, names | {ENDINGS[0]}, split):
         for one in _unfolded(record):
-            label = records.value(one, task.label, where, "task.label")
-            if label in NONE or (label == -1 and kind == "classification"):
+            label = _label(one, task, kind, where, split)
+            if label is None:
                 left_out += 1
                 continue
             texts = [_text(one, field, where, "task.fields") for field in task.fields]
             if kind == "choice":
                 texts += _options(one, task, where)
-            found.append(Example(tuple(map(clean, texts)), NUMBERS[kind](label, task, where)))
+            found.append(Example(tuple(map(clean, texts)), label))
     if not found:
         raise UsageError(f"{source}: no example with a label in it")
     return found, left_out
+
+
+def _label(record: Record, task: Task, kind: str, where: str, split: str) -> int | float | None:
+    """As a number; None where the record has none, or of `TEST` the number for unknown."""
+    try:
+        label = records.value(record, task.label, where, "task.label")
+    except UsageError:
+        if split != TEST:
+            raise
+        label = None
+    if label in NONE or (label == -1 and kind == "classification"):
+        return UNKNOWN[kind] if split == TEST else None
+    return NUMBERS[kind](label, task, where)
 
 
 def _unfolded(record: Record) -> Iterator[Record]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from research.config import Experiment, Task
+from research.data.labelled import known
 from research.data.spans import Spans
 from research.data.store import Corpus
 from research.data.tags import Tagged
@@ -21,7 +22,8 @@ PREDICTIONS = "predictions.json"
 def judged(
     experiment: Experiment, corpus: Corpus, outputs: np.ndarray, directory: Path | None
 ) -> dict[str, float]:
-    """The task's metrics. The answers are kept in `directory`: of spans by question, else in order.
+    """The task's metrics; none where a label is unknown. The answers are kept in `directory`, in order, or
+    of spans by question.
 
     `outputs` (rows, …, K) are those of all validation batches; rows that fill the last one up are at the end.
     """
@@ -36,12 +38,14 @@ def judged(
 def _of_class(task: Task, store: Any, outputs: np.ndarray) -> tuple[list[str], dict[str, float]]:
     """(B, K), or (B, S, 1) of choices."""
     chosen = outputs.reshape(len(outputs), -1).argmax(-1).tolist()
-    return [task.labels[one] for one in chosen], scores(task.metrics, store.labels.tolist(), chosen)
+    metrics = task.metrics if known(store.labels) else ()
+    return [task.labels[one] for one in chosen], scores(metrics, store.labels.tolist(), chosen)
 
 
 def _of_score(task: Task, store: Any, outputs_B1: np.ndarray) -> tuple[list[float], dict[str, float]]:
     given = outputs_B1[:, 0].astype(float).tolist()
-    return given, scores(task.metrics, store.labels.tolist(), given)
+    metrics = task.metrics if known(store.labels) else ()
+    return given, scores(metrics, store.labels.tolist(), given)
 
 
 def _of_span(task: Task, store: Spans, outputs_WL2: np.ndarray) -> tuple[dict[str, str], dict[str, float]]:

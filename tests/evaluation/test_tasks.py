@@ -184,6 +184,7 @@ def test_commands(subject, directory, tmp_path, capsys):
     [
         (["evaluate", "--task", "lambada"], "expected a run or weights"),
         (["evaluate", "--task", "squad"], "--predictions"),
+        (["evaluate", "--task", "answers"], "expected a fine-tuned run"),
         (["evaluate", "nowhere", "--task", "lambada"], "nowhere"),
         (["evaluate", "nowhere", "--task", "lambda"], "did you mean lambada"),
         (["generate", "nowhere"], "nowhere"),

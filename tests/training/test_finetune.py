@@ -13,6 +13,7 @@ from research.data.answering import prepare
 from research.errors import UsageError
 from research.plan import batch_shapes
 from research.settings import override
+from research.training import revalidate
 from research.training.loop import train
 from research.training.progress import Lines
 from research.weights.huggingface_config import HEADS
@@ -89,6 +90,8 @@ def test_a_run_of_each_kind(name, file, metrics, tmp_path):
         weights.export(tmp_path / "run", tmp_path / "out")
         described = json.loads((tmp_path / "out/config.json").read_text())
         assert described["architectures"] == [HEADS[declared.objective.name].architecture]
+    again, found = revalidate.answers(tmp_path / "run", None, f"files:{tmp_path / file}", lambda line: None)
+    assert again == answers and found == {metric: validations[-1][metric] for metric in declared.task.metrics}
     if name == "bert_cola":
         assert list(described["label2id"]) == list(declared.task.labels)
         given = [declared.task.labels.index(answer) for answer in answers]
@@ -165,6 +168,22 @@ def test_starts_from_a_run_with_that_runs_tokenizer(tmp_path):
     rows = timeless(tmp_path / "again"), timeless(tmp_path / "first")
     assert rows[0][0]["loss"] == pytest.approx(rows[1][-1]["loss"], rel=1e-6)
     assert any("0 missing" in line and "0 not used" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    "name, file, column", [("bert_cola", "single.tsv", "label"), ("gpt1_stsb", "scores.csv", None)]
+)
+def test_examples_without_labels_are_answered(name, file, column, tmp_path):
+    """As GLUE's test files are, whose labels its server keeps; by the tokenizer that the run has."""
+    train(experiment(name, file, tmp_path), tmp_path / "run", lambda line: None)
+    wanted = json.loads((tmp_path / "run" / "predictions.json").read_text())
+    comma = "\t" if file.endswith("tsv") else ","
+    rows = [line.split(comma)[: -1 if column else 2] for line in (tmp_path / file).read_text().splitlines()]
+    for used in tmp_path.glob("*.*"):
+        used.unlink()
+    (tmp_path / file).write_text("".join(comma.join(row) + "\n" for row in rows))
+    given, metrics = revalidate.answers(tmp_path / "run", 4, f"files:{tmp_path / file}", lambda line: None)
+    assert given == wanted and metrics == {}
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pytest
 from research.errors import UsageError
 from research.training.loop import train
 from research.training.metrics import read
-from research.training.revalidate import revalidate
+from research.training.revalidate import answers, revalidate
 from tests.training.tiny import quickstart
 
 
@@ -22,6 +22,8 @@ def test_the_same_row_comes_again(tmp_path):
     assert again == {name: value for name, value in last.items() if name != "sample"}
     with pytest.raises(UsageError, match="no such checkpoint"):
         revalidate(tmp_path / "run", 5, silent)
+    with pytest.raises(UsageError, match="pre-trained with next_token; it answers no task"):
+        answers(tmp_path / "run", None, f"files:{tmp_path}/text.txt", silent)
     with (tmp_path / "text.txt").open("a") as file:
         file.write("something else. " * 200)
     with pytest.raises(UsageError, match="not those of the run"):
