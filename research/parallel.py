@@ -21,6 +21,7 @@ class Compiled(NamedTuple):
     rows: Sharding  # how a batch is split
     feed: Callable[[Any], Any]  # puts this process's rows of a batch on the devices, ahead of the step
     step: Callable  # (state, batch) → (state, sums); the old state's memory is used for the new one
+    lower: Callable  # (state, batch) → the step, traced: what `compile()` makes it of
     evaluate: Callable  # (model, batch) → sums
 
 
@@ -34,11 +35,13 @@ def jit(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -
     if jax.process_count() > 1:
         raise UsageError("parallel.compile=jit: one process, one device; expected sharded or pmap")
     device = SingleDeviceSharding(jax.local_devices()[0])
+    step = jax.jit(step, donate_argnums=0)
     return Compiled(
         layout=everywhere(device, abstract),
         rows=device,
         feed=partial(_feed, device, declared.accumulate),
-        step=jax.jit(step, donate_argnums=0),
+        step=step,
+        lower=step.lower,
         evaluate=jax.jit(evaluate),
     )
 
@@ -48,11 +51,13 @@ def sharded(declared: Parallel, step: Callable, evaluate: Callable, abstract: An
     mesh = mesh_of(declared)
     layout = shardings(abstract, mesh)
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(ROWS))
+    step = jax.jit(_on(mesh, step), out_shardings=(layout, whole), donate_argnums=0)
     return Compiled(
         layout=layout,
         rows=rows,
         feed=partial(_feed, rows, declared.accumulate * mesh.shape["data"] * mesh.shape["fsdp"]),
-        step=jax.jit(_on(mesh, step), out_shardings=(layout, whole), donate_argnums=0),
+        step=step,
+        lower=step.lower,
         evaluate=jax.jit(_on(mesh, evaluate), out_shardings=whole),
     )
 
@@ -69,20 +74,23 @@ def pmap(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) 
     def deal(batch):
         return jax.tree.map(lambda x: x.reshape(here.size, -1, *x.shape[1:]), batch)
 
-    def step_here(state, batch):
+    def seen_here(state, batch):
         """A pmap speaks of its own process's devices, all else of everyone's."""
-        state, batch = (
-            _seen_from(NamedSharding(here, P()), state),
-            _seen_from(NamedSharding(here, P("data")), batch),
-        )
-        state, sums = mapped(state, deal(batch))
-        return _seen_from(whole, state), sums
+        if jax.process_count() > 1:
+            state = _seen_from(NamedSharding(here, P()), state)
+            batch = _seen_from(NamedSharding(here, P("data")), batch)
+        return state, deal(batch)
+
+    def step_here(state, batch):
+        state, sums = mapped(*seen_here(state, batch))
+        return (_seen_from(whole, state) if jax.process_count() > 1 else state), sums
 
     return Compiled(
         layout=everywhere(whole, abstract),
         rows=rows,
         feed=partial(_feed, rows, declared.accumulate * mesh.size),
-        step=step_here if jax.process_count() > 1 else lambda state, batch: mapped(state, deal(batch)),
+        step=step_here,
+        lower=lambda state, batch: mapped.lower(*seen_here(state, batch)),
         evaluate=jax.jit(evaluate, out_shardings=whole),
     )
 

@@ -74,7 +74,7 @@ def _compile(experiment: Experiment, abstract, program) -> tuple[str, int]:
         name: ShapeDtypeStruct(shape, dtype, sharding=program.rows)
         for name, (shape, dtype) in batch_shapes(experiment).items()
     }
-    done = program.step.lower(placed, batch).compile()
+    done = program.lower(placed, batch).compile()
     return done.as_text(), done.memory_analysis().temp_size_in_bytes
 
 

@@ -24,7 +24,7 @@ from research.training.calls import call_of
 from research.training.state import initial_state
 
 AHEAD = 4  # batches made while the device works
-WARM_UP = 2  # calls that are not counted
+WARM_UP = 3  # calls that are not counted
 
 
 class Measured(NamedTuple):
@@ -33,7 +33,7 @@ class Measured(NamedTuple):
     device: str
     devices: int
     tokens_a_step: int
-    compile_cold: float  # of the first call, tracing too
+    compile_cold: float  # the step, tracing it too
     compile_warm: float  # the same, from the persistent cache
     step: float  # median
     step_spread: tuple[float, float]
@@ -54,7 +54,7 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
         program, state = start(experiment)
         with _made(experiment, tokens) as made:
             fed = _fed(program, made, count)
-            state, cold = _first_call(program, state, next(fed))
+            cold = _to_compile(program, state, next(fed))
             for _ in range(WARM_UP):
                 state, sums = program.step(state, next(fed))
             jax.block_until_ready(sums)
@@ -68,11 +68,8 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
                 took.append(time.perf_counter() - began)
             memory = _memory()
             jax.clear_caches()
-            program = _compiled(experiment)
-            warm = _first_call(program, state, next(fed))[1]
-    call = statistics.median(took)
-    compiling = max(cold - call, 0), max(warm - call, 0)
-    return _told(experiment, *compiling, [t / count for t in took], sum(waited) / sum(took), memory)
+            warm = _to_compile(_compiled(experiment), state, next(fed))
+    return _told(experiment, cold, warm, [t / count for t in took], sum(waited) / sum(took), memory)
 
 
 def start(experiment: Experiment) -> tuple[Compiled, Any]:
@@ -86,12 +83,11 @@ def _compiled(experiment: Experiment) -> Compiled:
     return compiled(experiment.parallel, call_of(experiment), lambda *_: None, abstract)
 
 
-def _first_call(program: Compiled, state: Any, batch: Any) -> tuple[Any, float]:
-    """The next state, and the seconds that tracing, compiling or loading, and the work took."""
+def _to_compile(program: Compiled, state: Any, batch: Any) -> float:
+    """The seconds that it takes to trace the step, and to compile it or to load it from the cache."""
     began = time.perf_counter()
-    state, sums = program.step(state, batch)
-    jax.block_until_ready((state, sums))
-    return state, time.perf_counter() - began
+    program.lower(state, batch).compile()
+    return time.perf_counter() - began
 
 
 def _fed(program: Compiled, made: Iterator[Batch], count: int) -> Iterator[Any]:

@@ -98,7 +98,7 @@ def cost(point: dict) -> dict[str, float]:
         for name, (shape, dtype) in batch_shapes(experiment).items()
     }
     began = time.perf_counter()
-    done = program.step.lower(placed, batch).compile()
+    done = program.lower(placed, batch).compile()
     seconds = time.perf_counter() - began
     account = done.cost_analysis()
     return {
