@@ -11,6 +11,7 @@ from experiments import (
     sweeps,
     tiny,
     tiny_finetune,
+    tiny_pretraining,
 )
 from experiments.registry import describe, get, get_sweep, names, sweep_names
 
@@ -30,4 +31,5 @@ __all__ = [
     "sweeps",
     "tiny",
     "tiny_finetune",
+    "tiny_pretraining",
 ]

@@ -1,10 +1,10 @@
-"""The tiny models fine-tuned on GLUE's smaller tasks, in minutes on a CPU.
+"""The pre-trained tiny models fine-tuned on GLUE's smaller tasks, in minutes on a CPU.
 
     lineage train bert_tiny_sst2 start.weights=runs/bert_tiny data.source=files:SST-2/train.tsv \\
         data.validation=files:SST-2/dev.tsv --dir runs/sst2
 
-The tokenizer is that of the run they start from, a gpt1_tiny or bert_tiny. From scratch, it is to be named,
-and no weights are: data.tokenizer=runs/bert_tiny.
+The tokenizer is that of the run they start from, a gpt1_tiny_books or bert_tiny_wikibooks. From scratch, it
+is to be named, and no weights are: data.tokenizer=runs/bert_tiny.
 """
 
 from dataclasses import replace
@@ -13,18 +13,35 @@ from experiments import tasks
 from experiments.registry import experiment
 from experiments.tasks import Examples, finetuned
 from experiments.tiny import bert_tiny, gpt1_tiny
+from experiments.tiny_pretraining import bert_tiny_wikibooks, gpt1_tiny_books
 from research.config import Experiment
 
 
 def _gpt1(examples: Examples, *, length: int, epochs: int, orders: str = "given") -> Experiment:
     recipe = {"schedule": "gpt1_linear", "rate": 3e-4, "warmup": 0.02, "auxiliary": 0.5}
-    tuned = finetuned(gpt1_tiny(), examples, length=length, batch=32, epochs=epochs, **recipe)
+    tuned = finetuned(
+        _sized(gpt1_tiny(), gpt1_tiny_books()), examples, length=length, batch=32, epochs=epochs, **recipe
+    )
     return _small(replace(tuned, task=replace(tuned.task, orders=orders)))
 
 
 def _bert(examples: Examples, *, length: int, epochs: int) -> Experiment:
     recipe = {"schedule": "bert", "rate": 3e-4, "warmup": 0.1}
-    return _small(finetuned(bert_tiny(), examples, length=length, batch=32, epochs=epochs, **recipe))
+    return _small(
+        finetuned(
+            _sized(bert_tiny(), bert_tiny_wikibooks()),
+            examples,
+            length=length,
+            batch=32,
+            epochs=epochs,
+            **recipe,
+        )
+    )
+
+
+def _sized(tiny: Experiment, pretrained: Experiment) -> Experiment:
+    """The namesake's optimizer and dropout, the size of what was pre-trained."""
+    return replace(tiny, model=replace(pretrained.model, dropout=tiny.model.dropout))
 
 
 def _small(tuned: Experiment) -> Experiment:
