@@ -54,6 +54,7 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
         program, state = start(experiment)
         with _made(experiment, tokens) as made:
             fed = _fed(program, made, count)
+            jax.block_until_ready(state)  # so that nothing else is being done while the step is compiled
             cold = _to_compile(program, state, next(fed))
             for _ in range(WARM_UP):
                 state, sums = program.step(state, next(fed))
