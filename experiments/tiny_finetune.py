@@ -19,24 +19,15 @@ from research.config import Experiment
 
 def _gpt1(examples: Examples, *, length: int, epochs: int, orders: str = "given") -> Experiment:
     recipe = {"schedule": "gpt1_linear", "rate": 3e-4, "warmup": 0.02, "auxiliary": 0.5}
-    tuned = finetuned(
-        _sized(gpt1_tiny(), gpt1_tiny_books()), examples, length=length, batch=32, epochs=epochs, **recipe
-    )
+    base = _sized(gpt1_tiny(), gpt1_tiny_books())
+    tuned = finetuned(base, examples, length=length, batch=32, epochs=epochs, **recipe)
     return _small(replace(tuned, task=replace(tuned.task, orders=orders)))
 
 
 def _bert(examples: Examples, *, length: int, epochs: int) -> Experiment:
     recipe = {"schedule": "bert", "rate": 3e-4, "warmup": 0.1}
-    return _small(
-        finetuned(
-            _sized(bert_tiny(), bert_tiny_wikibooks()),
-            examples,
-            length=length,
-            batch=32,
-            epochs=epochs,
-            **recipe,
-        )
-    )
+    base = _sized(bert_tiny(), bert_tiny_wikibooks())
+    return _small(finetuned(base, examples, length=length, batch=32, epochs=epochs, **recipe))
 
 
 def _sized(tiny: Experiment, pretrained: Experiment) -> Experiment:

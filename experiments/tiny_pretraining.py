@@ -4,8 +4,8 @@
     lineage train bert_tiny_wikibooks \\
         data.source=0.5*files:wiki.jsonl.gz+0.5*files:books.jsonl.gz --dir runs/bert_tiny
 
-With Muon, which at these sizes learns in a third of the steps what the originals' Adam does, and without
-dropout: no text is seen twice.
+Without dropout, for no text is seen twice, and with Muon, which learns faster here.
+Expected: 4.63 nats per token of a novel held out; 31% of masked tokens right.
 """
 
 from dataclasses import replace

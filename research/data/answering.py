@@ -57,7 +57,7 @@ def train_batches(
     Each process makes the whole batch, whose longest example says how long it is, and takes its rows.
     """
     edges, shares, assemble = [0, len(store.labels)], (1.0,), KINDS[config.objective.name][1]
-    mine = _rows_of(config, process_index, process_count)
+    mine = _own_rows(config, process_index, process_count)
     whole = order(config, edges, shares, process_index=0, process_count=1)
     return whole.map(partial(assemble, config, store)).map(mine)
 
@@ -67,7 +67,7 @@ def validation_batches(
 ) -> grain.MapDataset[Batch]:
     """Every example once, in order; rows that fill the last batch have weights of 0."""
     rows, count, assemble = config.data.batch, len(store.labels), KINDS[config.objective.name][1]
-    mine = _rows_of(config, process_index, process_count)
+    mine = _own_rows(config, process_index, process_count)
 
     def read(step: int) -> Batch:
         indices = step * rows + np.arange(rows)
@@ -81,7 +81,7 @@ def validation_batches(
     return grain.MapDataset.range(-(-count // rows)).map(read)
 
 
-def _rows_of(config: Experiment, process_index: int, process_count: int) -> Callable[[Batch], Batch]:
+def _own_rows(config: Experiment, process_index: int, process_count: int) -> Callable[[Batch], Batch]:
     """What takes a process's slice of rows out of a whole batch."""
     rows = rows_of(config, process_count)
     mine = slice(process_index * rows, (process_index + 1) * rows)

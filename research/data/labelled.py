@@ -75,7 +75,7 @@ def examples(experiment: Experiment, source: str, split: str) -> tuple[list[Exam
                 texts += _options(one, task, where)
             found.append(Example(tuple(map(clean, texts)), label))
     if not found:
-        raise UsageError(f"{source}: no example with a label in it")
+        raise UsageError(f"{source}: no example {'' if split == TEST else 'with a label '}in it")
     return found, left_out
 
 

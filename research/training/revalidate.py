@@ -49,7 +49,7 @@ def answers(
         raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it answers no task")
     step = _step(directory, step)
     # The run's own tokenizer: the weights that it started from may be gone.
-    data = replace(experiment.data, tokenizer=str(directory))
+    data = replace(experiment.data, tokenizer=str(directory.absolute()))
     experiment = replace(experiment, data=data, start=Start())
     corpus = answering.to_answer(experiment, source, report)
     with tempfile.TemporaryDirectory() as folder:

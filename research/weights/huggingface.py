@@ -70,9 +70,9 @@ def write(
     `arrays` is without are left out. Raises UsageError where the directory is there, or for a model that
     Transformers has no name for.
     """
-    if answers is not None and config.family != "bert":
+    if config.head != "pretraining" and (answers is None or config.family != "bert"):
         raise UsageError(
-            f"model.head={config.head}: of {config.family}, Transformers knows the pre-trained model alone; "
+            f"model.head={config.head}: Transformers has no {config.family} with this head; "
             "start.weights and evaluate read the run itself"
         )
     needed, ours = shapes(dataclasses.replace(config, bias=True)), shapes(config)

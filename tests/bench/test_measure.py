@@ -36,6 +36,7 @@ def test_what_is_measured_hangs_together(name, more, capsys):
     assert found["mfu"] == pytest.approx(found["flops"] / found["peak_flops"])
     assert found["step_spread"][0] <= found["step"] <= found["step_spread"][1]
     assert found["devices"] == (8 if "parallel.compile" in " ".join(more) else 1)
+    assert found["compile_cold"] > 0 and found["compile_warm"] > 0
     assert 0 <= found["waiting"] < 1 and found["memory"] > 1e7
     assert jax.config.jax_compilation_cache_dir == cache
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import matthews_corrcoef
 
+from launch.__main__ import run
 from research import weights
 from research.data.answering import prepare
 from research.errors import UsageError
@@ -84,7 +85,7 @@ def test_a_run_of_each_kind(name, file, metrics, tmp_path):
     kinds = {"bert_squad": lambda: len(store.questions), "bert_ner": lambda: len(store.labels)}
     assert len(answers) == kinds.get(name, lambda: len(store.labels))()
     if name.startswith("gpt1"):
-        with pytest.raises(UsageError, match="of gpt1, Transformers knows the pre-trained model alone"):
+        with pytest.raises(UsageError, match="Transformers has no gpt1 with this head"):
             weights.export(tmp_path / "run", tmp_path / "out")
     else:
         weights.export(tmp_path / "run", tmp_path / "out")
@@ -173,7 +174,7 @@ def test_starts_from_a_run_with_that_runs_tokenizer(tmp_path):
 @pytest.mark.parametrize(
     "name, file, column", [("bert_cola", "single.tsv", "label"), ("gpt1_stsb", "scores.csv", None)]
 )
-def test_examples_without_labels_are_answered(name, file, column, tmp_path):
+def test_examples_without_labels_are_answered(name, file, column, tmp_path, capsys):
     """As GLUE's test files are, whose labels its server keeps; by the tokenizer that the run has."""
     train(experiment(name, file, tmp_path), tmp_path / "run", lambda line: None)
     wanted = json.loads((tmp_path / "run" / "predictions.json").read_text())
@@ -184,6 +185,14 @@ def test_examples_without_labels_are_answered(name, file, column, tmp_path):
     (tmp_path / file).write_text("".join(comma.join(row) + "\n" for row in rows))
     given, metrics = revalidate.answers(tmp_path / "run", 4, f"files:{tmp_path / file}", lambda line: None)
     assert given == wanted and metrics == {}
+    capsys.readouterr()
+    assert run(["evaluate", str(tmp_path / "run"), "--task", "answers", "--data", str(tmp_path / file)]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines() == ["index\tprediction", *(f"{n}\t{each}" for n, each in enumerate(wanted))]
+    assert told.err == ""
+    (tmp_path / file).write_text("")
+    assert run(["evaluate", str(tmp_path / "run"), "--task", "answers", "--data", str(tmp_path / file)]) == 2
+    assert "no example in it" in capsys.readouterr().err
 
 
 @pytest.mark.slow
