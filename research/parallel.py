@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from research import compiling
 from research.config import Parallel
 from research.errors import UsageError
 from research.models.transformer import ROWS
@@ -35,14 +36,14 @@ def jit(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -
     if jax.process_count() > 1:
         raise UsageError("parallel.compile=jit: one process, one device; expected sharded or pmap")
     device = SingleDeviceSharding(jax.local_devices()[0])
-    step = jax.jit(step, donate_argnums=0)
+    step = compiling.jit(step, donate_argnums=0)
     return Compiled(
         layout=everywhere(device, abstract),
         rows=device,
         feed=partial(_feed, device, declared.accumulate),
         step=step,
         lower=step.lower,
-        evaluate=jax.jit(evaluate),
+        evaluate=compiling.jit(evaluate),
     )
 
 
@@ -51,14 +52,14 @@ def sharded(declared: Parallel, step: Callable, evaluate: Callable, abstract: An
     mesh = mesh_of(declared)
     layout = shardings(abstract, mesh)
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(ROWS))
-    step = jax.jit(_on(mesh, step), out_shardings=(layout, whole), donate_argnums=0)
+    step = compiling.jit(_on(mesh, step), out_shardings=(layout, whole), donate_argnums=0)
     return Compiled(
         layout=layout,
         rows=rows,
         feed=partial(_feed, rows, declared.accumulate * mesh.shape["data"] * mesh.shape["fsdp"]),
         step=step,
         lower=step.lower,
-        evaluate=jax.jit(_on(mesh, evaluate), out_shardings=whole),
+        evaluate=compiling.jit(_on(mesh, evaluate), out_shardings=whole),
     )
 
 
@@ -91,7 +92,7 @@ def pmap(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) 
         feed=partial(_feed, rows, declared.accumulate * mesh.size),
         step=step_here,
         lower=lambda state, batch: mapped.lower(*seen_here(state, batch)),
-        evaluate=jax.jit(evaluate, out_shardings=whole),
+        evaluate=compiling.jit(evaluate, out_shardings=whole),
     )
 
 

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
+from research import compiling
 from research.bench.cost import flops_a_token, peak
 from research.bench.synthetic import Batch, batches
 from research.config import Experiment
@@ -76,7 +77,7 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
 def start(experiment: Experiment) -> tuple[Compiled, Any]:
     """The program, compiled when called, and a first state where it wants it."""
     program = _compiled(experiment)
-    return program, jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
+    return program, compiling.jit(partial(initial_state, experiment), out_shardings=program.layout)()
 
 
 def _compiled(experiment: Experiment) -> Compiled:

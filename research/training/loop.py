@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from research import weights
+from research import compiling, weights
 from research.config import Experiment
 from research.data.batches import (
     corpus_of,
@@ -175,7 +175,7 @@ def started(experiment: Experiment, report: Callable[[str], None]) -> Any:
     """The model with `start.weights` in it, and what was found told in a table; None where there are none."""
     if experiment.start.weights is None:
         return None
-    model = jax.jit(partial(initial_model, experiment))()
+    model = compiling.jit(partial(initial_model, experiment))()
     model, found = weights.start(model, experiment.start.weights)
     report(str(found))
     return model
@@ -198,7 +198,7 @@ def first_state(
     if step is not None:
         return checkpoints.restore(step, abstract, layout)
     model = started(experiment, report) if model is None else model
-    return jax.jit(partial(initial_state, experiment), out_shardings=layout)(model)
+    return compiling.jit(partial(initial_state, experiment), out_shardings=layout)(model)
 
 
 def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Callable[[State, Compiled], Row]:

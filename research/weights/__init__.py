@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 from tokenizers import Tokenizer
 
-from research import models
+from research import compiling, models
 from research.config import Model
 from research.errors import UsageError, near
 from research.models.bert import BERT
@@ -60,7 +60,7 @@ def load(path: Path | str) -> Loaded:
 
     model, report = fill(jax.eval_shape(fresh, jax.random.key(0)), weights.arrays)
     if report.missing:
-        model, report = fill(jax.jit(fresh)(jax.random.key(0)), weights.arrays)
+        model, report = fill(compiling.jit(fresh)(jax.random.key(0)), weights.arrays)
     return Loaded(model, weights.config, weights.tokenizer, report._replace(unused=weights.unused))
 
 
