@@ -1,5 +1,8 @@
-"""Programs compiled with less optimization compute what JAX's own settings do."""
+"""Programs compiled with less optimization are so indeed, and compute what JAX's own settings do."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import jax
@@ -10,21 +13,35 @@ from research import compiling
 from research.bench.synthetic import batches
 from research.training.calls import call_of
 from research.training.state import initial_state
-from tests.training.tiny import shrunk
+from tests.training.tiny import assignments, quickstart, shrunk
+
+
+def test_a_run_is_compiled_with_less_optimization(tmp_path):
+    """By what XLA itself tells of the first state and the step."""
+    experiment = quickstart(tmp_path / "corpus.txt", run__steps=2)
+    programs = ["initial_state", "train_step"]
+    flags = f"--xla_dump_to={tmp_path / 'xla'} --xla_dump_hlo_module_re=jit_({'|'.join(programs)})"
+    surroundings = os.environ | {"LINEAGE_HOME": str(tmp_path / "home"), "XLA_FLAGS": flags}
+    command = [sys.executable, "-m", "launch", "train", "quickstart", *assignments(experiment)]
+    command += ["--dir", str(tmp_path / "run")]
+    subprocess.run(command, env=surroundings, check=True, capture_output=True)
+    told = list((tmp_path / "xla").glob("*.debug_options"))
+    assert all(any(f"jit_{program}" in file.name for file in told) for program in programs)
+    assert all("xla_backend_optimization_level: 2\n" in file.read_text() for file in told)
 
 
 @pytest.mark.parametrize("name", ["gpt2_tiny", "bert_tiny"])
 def test_first_states_and_steps_are_those_of_jax(name, tmp_path):
     """With dropout, and so with random numbers in both."""
     experiment = shrunk(name, tmp_path / "corpus.txt")
-    first, batch = partial(initial_state, experiment), next(batches(experiment))
+    draw, batch = partial(initial_state, experiment), next(batches(experiment))
 
-    def after_two_steps(jit):
-        state, step = jit(first)(), jit(call_of(experiment))
-        (state, _), again = step(state, batch), state
-        return again, step(state, batch)
+    def two_steps(jit):
+        first, step = jit(draw)(), jit(call_of(experiment))
+        second, _ = step(first, batch)
+        return first, step(second, batch)
 
-    for ours, theirs in zip(*map(arrays, map(after_two_steps, (compiling.jit, jax.jit))), strict=True):
+    for ours, theirs in zip(*map(arrays, map(two_steps, (compiling.jit, jax.jit))), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
 
 
