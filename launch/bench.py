@@ -13,12 +13,12 @@ def bench(name: str, overrides: list[str] | None, steps: int, data: Path | None,
     experiment = resolve(name, overrides)
     if experiment.labelled:
         raise UsageError(f"{name}: learns from labels; expected an experiment on running text")
-    from research.allocator import keep_freed
     from research.bench.cost import FORMULA
     from research.bench.measure import measure
     from research.bench.synthetic import read_tokens
+    from research.compiling import keep_steps_room
 
-    keep_freed()
+    keep_steps_room()
     found = measure(experiment, steps, None if data is None else read_tokens(data, experiment))
     if json:
         print(json_.dumps({"experiment": name} | found._asdict() | {"formula": FORMULA}, indent=2))

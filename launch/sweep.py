@@ -109,13 +109,13 @@ def work_on(directory: Path, gpus: str | None, cores: str | None, attached: bool
     share = confine(given)
     if attached:
         threading.Thread(target=_stop_with_parent, daemon=True).start()
-    from research.allocator import keep_freed
+    from research.compiling import keep_steps_room
     from research.process import keep_compiled_programs
     from research.sweeping.worker import work
     from research.training.loop import train
 
     keep_compiled_programs()
-    keep_freed()
+    keep_steps_room()
     facts = {"devices": share.names, "host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID")}
     stopped = work(directory, facts, lambda line: print(line, flush=True), train)
     for lease in leases:

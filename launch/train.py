@@ -66,13 +66,13 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool) -> int:
     began = time.perf_counter()
     import jax
 
-    from research.allocator import keep_freed
+    from research.compiling import keep_steps_room
     from research.process import keep_compiled_programs
     from research.training.loop import train
     from research.training.progress import indented
 
     keep_compiled_programs()
-    keep_freed()
+    keep_steps_room()
     first = jax.process_index() == 0
     result = train(experiment, directory, print if first else lambda line: None, allow_change)
     if not first:

@@ -11,12 +11,24 @@ def keep_freed() -> bool:
     Otherwise the buffers of a step go back to the system, and are mapped and cleared anew at the next one: a
     quarter of the time of a small model's step. One heap for all threads, since other heaps give large
     buffers back in any case: so it is to be said before threads start.
-
-    The price is room: a buffer's place may be too small by a few bytes at the next step, when something lies
-    beside it, and up to two more are found for it. With several steps a call there are fewer next times.
     """
+    libc = _libc()
+    return libc is not None and all(
+        libc.mallopt(*setting) for setting in ((ARENA_MAX, 1), (MMAP_MAX, 0), (TRIM_THRESHOLD, -1))
+    )
+
+
+def give_back() -> None:
+    """Gives the system what has been freed until now, kept or not: after what is done once and takes much."""
+    libc = _libc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+def _libc() -> ctypes.CDLL | None:
+    """glibc, or None where the C library is another one."""
     try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        libc = ctypes.CDLL("libc.so.6")
+        return libc if libc.mallopt and libc.malloc_trim else None
     except (OSError, AttributeError):
-        return False
-    return all(mallopt(*setting) for setting in ((ARENA_MAX, 1), (MMAP_MAX, 0), (TRIM_THRESHOLD, -1)))
+        return None

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, Sharding, SingleDeviceSh
 from jax.sharding import PartitionSpec as P
 
 from research import compiling
+from research.allocator import give_back
 from research.config import Parallel
 from research.errors import UsageError
 from research.models.transformer import ROWS
@@ -66,8 +67,10 @@ def sharded(declared: Parallel, step: Callable, evaluate: Callable, abstract: An
 def pmap(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
     """All devices, one program each: the step adds up over the named axis itself."""
     mesh = mesh_of(declared)
-    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
     here = Mesh(np.asarray(jax.local_devices()), ("data",), axis_types=(AxisType.Auto,))
+    # A first state that lay otherwise than those which the step returns would have it compiled twice.
+    seen = here if jax.process_count() == 1 else mesh
+    whole, rows = NamedSharding(seen, P()), NamedSharding(seen, P("data"))
     mapped = jax.pmap(
         partial(step, axis="data"), axis_name="data", in_axes=(None, 0), out_axes=None, donate_argnums=0
     )
@@ -94,6 +97,12 @@ def pmap(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) 
         lower=lambda state, batch: mapped.lower(*seen_here(state, batch)),
         evaluate=compiling.jit(evaluate, out_shardings=whole),
     )
+
+
+def compile_ahead(program: Compiled, state: Any, batch: Any) -> None:
+    """Compiles the step for these; what that and all before it took is free when the step takes its own."""
+    program.lower(state, batch).compile()
+    give_back()
 
 
 COMPILERS = {"jit": jit, "sharded": sharded, "pmap": pmap}

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from research import allocator
+from research import compiling
 
 pytest_plugins = ["tests.slurm"]  # the fixture `slurm`
 
@@ -31,7 +31,7 @@ def lineage_home(tmp_path_factory, monkeypatch) -> Path:
 @pytest.fixture(autouse=True)
 def freed_memory_goes_back(monkeypatch):
     """One process runs hundreds of tests: what they free together is more than a machine may have."""
-    monkeypatch.setattr(allocator, "keep_freed", lambda: False)
+    monkeypatch.setattr(compiling, "keep_steps_room", lambda: False)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
+"""Each case in a process of its own: what it has told glibc, a process cannot take back."""
+
 import subprocess
 import sys
 
 import pytest
 
-PROGRAM = """
+REUSED = """
 import resource, sys, threading
 from research.allocator import keep_freed
 
@@ -28,16 +30,71 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults[-1])
 """
 
 
-def faults(how: str, megabytes: int, where: str) -> int:
-    """Pages of a buffer that has been used and freed before and is mapped once more."""
-    command = [sys.executable, "-c", PROGRAM, how, str(megabytes), where]
-    done = subprocess.run(command, capture_output=True, text=True)
+GIVEN_BACK = """
+from pathlib import Path
+from research.allocator import give_back, keep_freed
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+if not keep_freed():
+    raise SystemExit("not glibc")
+b"x" * (96 << 20)
+kept = resident()
+give_back()
+print(kept - resident())
+"""
+
+GROWTH = """
+import resource
+import jax
+from research.compiling import keep_steps_room
+from research.bench.measure import start
+from research.bench.synthetic import batches
+from research.parallel import compile_ahead
+from tests.benchmarks.sizes import declared
+
+if not keep_steps_room():
+    raise SystemExit("not glibc")
+experiment = declared("A", {"model.vocabulary": 50257})
+program, state = start(experiment)
+made = batches(experiment)
+batch = program.feed(next(made))
+compile_ahead(program, state, batch)
+peaks = []
+for _ in range(10):
+    state, sums = program.step(state, batch)
+    batch = program.feed(next(made))  # while a step may still be running, as in training
+    jax.block_until_ready((state, sums))
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peaks[-1] / peaks[1])
+"""
+
+
+def told(program: str, *arguments: str) -> float:
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     if "not glibc" in done.stderr:
         pytest.skip("needs glibc")
-    return int(done.stdout)
+    return float(done.stdout)
+
+
+def faults(how: str, megabytes: int, where: str) -> float:
+    """Pages of a buffer that has been used and freed before and is mapped once more."""
+    return told(REUSED, how, str(megabytes), where)
 
 
 @pytest.mark.parametrize("megabytes, where", [(32, "main"), (96, "main"), (96, "thread")])
 def test_what_is_freed_is_used_again_without_being_mapped_again(megabytes, where):
     """In a thread of its own heap 96 MB are more than a heap holds."""
     assert faults("keep", megabytes, where) < 100 < 4_000 < faults("leave", megabytes, where)
+
+
+def test_what_was_kept_is_given_back_when_asked():
+    assert told(GIVEN_BACK) > 90 << 20
+
+
+def test_the_room_that_a_step_takes_does_not_grow():
+    """It grew by half, where what was made beside a running step lay in the way of the next one's buffers."""
+    assert told(GROWTH) < 1.03

@@ -20,7 +20,7 @@ from research import compiling
 from research.bench.cost import flops_a_token, peak
 from research.bench.synthetic import Batch, batches
 from research.config import Experiment
-from research.parallel import Compiled, compiled
+from research.parallel import Compiled, compile_ahead, compiled
 from research.training.calls import call_of
 from research.training.state import initial_state
 
@@ -88,7 +88,7 @@ def _compiled(experiment: Experiment) -> Compiled:
 def _to_compile(program: Compiled, state: Any, batch: Any) -> float:
     """The seconds that it takes to trace the step, and to compile it or to load it from the cache."""
     began = time.perf_counter()
-    program.lower(state, batch).compile()
+    compile_ahead(program, state, batch)
     return time.perf_counter() - began
 
 

@@ -8,6 +8,7 @@ Shapes: T rows, D features in, … features out.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -94,6 +95,36 @@ def _linear_backward(multiplied, saved, dy):
 
 
 linear.defvjp(_linear_forward, _linear_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 4))
+def linear_of(
+    activation: Callable[[Array], Array],
+    x: Array,
+    kernel: Array,
+    bias: Array | None,
+    multiplied: DTypeLike | None = None,
+) -> Array:
+    """`linear(activation(x), …)`, which keeps `x` alone and makes the activation again for its gradients.
+
+    The derivative of the activation reads `x` in any case; an MLP's are the largest states of a block.
+    """
+    return linear(activation(x), kernel, bias, multiplied)
+
+
+def _linear_of_forward(activation, x, kernel, bias, multiplied):
+    return linear_of(activation, x, kernel, bias, multiplied), (x, kernel, bias is not None)
+
+
+def _linear_of_backward(activation, multiplied, saved, dy):
+    x, kernel, has_bias = saved
+    y, pull = jax.vjp(activation, x)
+    rounded = y if multiplied is None else y.astype(multiplied)
+    dactivated, dkernel, dbias = _linear_backward(multiplied, (rounded, kernel, has_bias), dy)
+    return *pull(dactivated), dkernel, dbias
+
+
+linear_of.defvjp(_linear_of_forward, _linear_of_backward)
 
 
 def rows_by_rows(x_TD: Array, y_T: Array, dtype: DTypeLike) -> Array:

@@ -61,14 +61,16 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
         self.precision = precision
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, activation: Callable[[Array], Array] | None = None) -> Array:
+        """Of `activation(x)` where there is one."""
         kernel, bias = self.kernel[...], None if self.bias is None else self.bias[...]
+        product = primitives.linear if activation is None else partial(primitives.linear_of, activation)
         multiplied = None if self.precision is None else matmul_dtype(self.precision)
         if _mesh() is not None:  # features split over devices stay apart
-            return primitives.linear(x, kernel, bias, multiplied)
+            return product(x, kernel, bias, multiplied)
         # A product over two axes at once would have the compiler transpose the kernel first.
         flat = kernel.reshape(len(kernel), -1), None if bias is None else bias.reshape(-1)
-        return primitives.linear(x, *flat, multiplied).reshape(*x.shape[:-1], *kernel.shape[1:])
+        return product(x, *flat, multiplied).reshape(*x.shape[:-1], *kernel.shape[1:])
 
 
 class LayerNorm(nnx.Module):
@@ -114,7 +116,7 @@ class MLP(nnx.Module):
         self.activation = config.activation
 
     def __call__(self, x_BLD: Array) -> Array:
-        return self.output(ACTIVATIONS[self.activation](self.expand(x_BLD)))
+        return self.output(self.expand(x_BLD), ACTIVATIONS[self.activation])
 
 
 class Block(nnx.Module):

@@ -20,7 +20,7 @@ from research.data.batches import (
 from research.data.store import Corpus
 from research.files import write_whole
 from research.objectives import evaluation
-from research.parallel import Compiled, compiled
+from research.parallel import Compiled, compile_ahead, compiled
 from research.training import best, record, trackers
 from research.training.calls import call_of, of_step
 from research.training.checkpoint import Checkpoints
@@ -121,6 +121,8 @@ def _steps(
         log.resume(start)
         read = train_stream(experiment, corpus.train, start, run.steps, **processes())
         for steps, batch in fed(program, read, run, start):
+            if step == start:
+                compile_ahead(program, state, batch)
             step = steps[-1]
             with profiled(directory, run.profile in steps, report, state) as done_with:
                 state, sums = done_with(program.step(state, batch))

@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 
 import jax
 
-from research.allocator import keep_freed
 from research.bench.measure import start
+from research.compiling import keep_steps_room
 from research.config import Experiment
 from research.settings import override
 from research.training import loop
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=12)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    keep_freed()
+    keep_steps_room()
     found = measure(experiment(arguments.size, arguments.turns))
     print(f"{SIZES[arguments.size][2]}: medians of {len(found['bare'])} turns of {STEPS} steps")
     for name in ("bare", "trained", "saving"):

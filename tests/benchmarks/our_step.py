@@ -8,10 +8,11 @@ import time
 import jax
 import optax
 
-from research.allocator import keep_freed
 from research.bench.cost import flops_a_token, listed
 from research.bench.measure import start
 from research.bench.synthetic import batches
+from research.compiling import keep_steps_room
+from research.parallel import compile_ahead
 from tests.benchmarks.sizes import declared
 from tests.benchmarks.turns import serve
 
@@ -23,20 +24,21 @@ def main() -> None:
     parser.add_argument("--changes", type=json.loads, default={})
     parser.add_argument("--keep-freed", action="store_true")
     arguments = parser.parse_args()
-    kept = arguments.keep_freed and keep_freed()
+    kept = arguments.keep_freed and keep_steps_room()
     experiment = declared(arguments.size, {"model.precision": arguments.precision} | arguments.changes)
     program, state = start(experiment)
     count = experiment.run.steps_per_call
     made = batches(experiment)
     batch = [program.feed(next(made)) for _ in range(count)]
     batch = batch[0] if count == 1 else batch
+    began = time.perf_counter()
+    compile_ahead(program, state, batch)
 
     def call() -> None:
         nonlocal state
         state, sums = program.step(state, batch)
         jax.block_until_ready((state, sums))
 
-    began = time.perf_counter()
     call()
     facts = {
         "jax": jax.__version__,

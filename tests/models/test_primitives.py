@@ -54,6 +54,23 @@ def test_linear(has_bias, outputs):
     assert_same(primitives.linear, plain, x, kernel, bias if has_bias else None)
 
 
+@pytest.mark.parametrize("multiplied", [None, jnp.bfloat16])
+@pytest.mark.parametrize("activation", ["gelu_tanh", "gelu_erf"])
+def test_linear_of_an_activation_keeps_what_the_activation_was_given(activation, multiplied):
+    activation = getattr(primitives, activation)
+
+    def ours(x, kernel, bias):
+        return primitives.linear_of(activation, x, kernel, bias, multiplied)
+
+    def plain(x, kernel, bias):
+        return primitives.linear(activation(x), kernel, bias, multiplied)
+
+    given = arrays((2, 5, 6), (6, 7), (7,))
+    assert_same(ours, plain, *given)
+    kept = [leaf.shape for leaf in jax.tree.leaves(jax.vjp(ours, *given)[1]) if leaf.size > 1]
+    assert sorted(kept) == [(2, 5, 6), (6, 7)]
+
+
 def test_gelu_tanh():
     assert_same(primitives.gelu_tanh, lambda x: jax.nn.gelu(x, approximate=True), 3 * arrays((4, 33))[0])
 

@@ -60,6 +60,19 @@ def test_one_call_of_three_steps_is_three_calls(compiler, tmp_path):
         assert difference <= 1e-5 * max(np.linalg.norm(expected), 1e-3), name
 
 
+@pytest.mark.parametrize("compiler", ["jit", "sharded", "pmap"])
+def test_the_state_that_a_step_returns_is_one_it_is_compiled_for(compiler, tmp_path, caplog):
+    experiment = quickstart(tmp_path / "c.txt", parallel__compile=compiler)
+    _, program = compile_step(experiment)
+    state = jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
+    with jax.log_compiles():
+        state, _ = program.step(state, program.feed(batch_of(0)))
+        assert "Finished XLA compilation" in caplog.text
+        caplog.clear()
+        program.step(state, program.feed(batch_of(1)))
+    assert "Finished XLA compilation" not in caplog.text
+
+
 @pytest.mark.parametrize("size, start, steps", [(1, 0, 3), (4, 0, 12), (4, 8, 12), (5, 3, 12), (20, 0, 12)])
 def test_calls_cover_every_step_once_and_do_not_depend_on_the_start(size, start, steps):
     run = Run(steps=steps, steps_per_call=size, evaluate_every=0, checkpoint_every=0)
