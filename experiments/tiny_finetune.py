@@ -18,23 +18,25 @@ from research.config import Experiment
 
 
 def _gpt1(examples: Examples, *, length: int, epochs: int, orders: str = "given") -> Experiment:
-    recipe = {"schedule": "gpt1_linear", "rate": 3e-4, "warmup": 0.02, "auxiliary": 0.5}
-    base = _sized(gpt1_tiny(), gpt1_tiny_books())
+    recipe = {"schedule": "gpt1_linear", "rate": 5e-4, "warmup": 0.02, "auxiliary": 0.5}
+    base = _as_pretrained(gpt1_tiny(), gpt1_tiny_books())
     tuned = finetuned(base, examples, length=length, batch=32, epochs=epochs, **recipe)
     return _small(replace(tuned, task=replace(tuned.task, orders=orders)))
 
 
 def _bert(examples: Examples, *, length: int, epochs: int) -> Experiment:
-    # With Muon, as it was pre-trained: bert_adam learnt less at 3e-4, and at 1e-3 it spoilt the model.
     recipe = {"schedule": "bert", "rate": 5e-4, "warmup": 0.1}
-    pretrained = bert_tiny_wikibooks()
-    base = replace(_sized(bert_tiny(), pretrained), optimizer=pretrained.optimizer)
+    base = _as_pretrained(bert_tiny(), bert_tiny_wikibooks())
     return _small(finetuned(base, examples, length=length, batch=32, epochs=epochs, **recipe))
 
 
-def _sized(tiny: Experiment, pretrained: Experiment) -> Experiment:
-    """The namesake's optimizer and dropout, the size of what was pre-trained."""
-    return replace(tiny, model=replace(pretrained.model, dropout=tiny.model.dropout))
+def _as_pretrained(tiny: Experiment, pretrained: Experiment) -> Experiment:
+    """The namesake with its dropout; the size of what was pre-trained, and its optimizer, which is Muon.
+
+    bert_adam learnt less at 3e-4, and at 1e-3 it spoilt the model.
+    """
+    model = replace(pretrained.model, dropout=tiny.model.dropout)
+    return replace(tiny, model=model, optimizer=pretrained.optimizer)
 
 
 def _small(tuned: Experiment) -> Experiment:
