@@ -113,7 +113,9 @@ def linear_of(
 
 
 def _linear_of_forward(activation, x, kernel, bias, multiplied):
-    return linear_of(activation, x, kernel, bias, multiplied), (x, kernel, bias is not None)
+    activated, _ = jax.vjp(activation, x)  # a call could not be differentiated forwards, as Sophia does
+    y, (_, _, has_bias) = _linear_forward(activated, kernel, bias, multiplied)
+    return y, (x, kernel, has_bias)
 
 
 def _linear_of_backward(activation, multiplied, saved, dy):
