@@ -1,6 +1,7 @@
 """The tiny GPT-1 and BERT pre-trained as their namesakes were, on your own text: an hour or two of a core.
 
-    lineage train gpt1_tiny_books data.source=files:books.jsonl.gz --dir runs/gpt1_tiny
+    lineage train gpt1_tiny_books data.source=files:books.jsonl.gz model.precision=bfloat16_matmul \\
+        --dir runs/gpt1_tiny
     lineage train bert_tiny_wikibooks \\
         data.source=0.5*files:wiki.jsonl.gz+0.5*files:books.jsonl.gz --dir runs/bert_tiny
 

@@ -1,5 +1,7 @@
 """The hand-written derivatives equal autodiff of the plain formulas."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,9 +56,10 @@ def test_linear(has_bias, outputs):
     assert_same(primitives.linear, plain, x, kernel, bias if has_bias else None)
 
 
+@pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("multiplied", [None, jnp.bfloat16])
 @pytest.mark.parametrize("activation", ["gelu_tanh", "gelu_erf"])
-def test_linear_of_an_activation_keeps_what_the_activation_was_given(activation, multiplied):
+def test_linear_of_an_activation_keeps_what_the_activation_was_given(activation, multiplied, has_bias):
     activation = getattr(primitives, activation)
 
     def ours(x, kernel, bias):
@@ -65,7 +68,8 @@ def test_linear_of_an_activation_keeps_what_the_activation_was_given(activation,
     def plain(x, kernel, bias):
         return primitives.linear(activation(x), kernel, bias, multiplied)
 
-    given = arrays((2, 5, 6), (6, 7), (7,))
+    x, kernel, bias = arrays((2, 5, 6), (6, 7), (7,))
+    given = x, kernel, bias if has_bias else None
     assert_same(ours, plain, *given)
     kept = [leaf.shape for leaf in jax.tree.leaves(jax.vjp(ours, *given)[1]) if leaf.size > 1]
     assert sorted(kept) == [(2, 5, 6), (6, 7)]
@@ -122,6 +126,30 @@ def test_gradients_by_finite_differences():
         x64, scale64, bias64 = (jnp.asarray(np.asarray(a, np.float64)) for a in (x, scale, bias))
         check_grads(primitives.gelu_tanh, (x64,), order=1, modes=["rev"])
         check_grads(primitives.linear, (x64, jnp.stack([scale64] * 3, 1), bias64[:3]), order=1, modes=["rev"])
+
+
+@pytest.mark.parametrize("function", ["layer_norm", "linear", "linear_of", "gelu_tanh"])
+def test_gradients_can_be_differentiated_forwards(function):
+    """As Sophia's curvature is made: the same as the plain formulas' second derivatives."""
+    x, kernel, along = arrays((3, 6), (6, 6), (3, 6))
+    plain_gelu = partial(jax.nn.gelu, approximate=True)
+    ours, plain = {
+        "layer_norm": (
+            lambda x: primitives.layer_norm(x, kernel[0], kernel[1], 1e-5),
+            lambda x: jax.nn.standardize(x, epsilon=1e-5) * kernel[0] + kernel[1],
+        ),
+        "linear": (lambda x: primitives.linear(x, kernel, kernel[0]), lambda x: x @ kernel + kernel[0]),
+        "linear_of": (
+            lambda x: primitives.linear_of(primitives.gelu_tanh, x, kernel, kernel[0]),
+            lambda x: plain_gelu(x) @ kernel + kernel[0],
+        ),
+        "gelu_tanh": (primitives.gelu_tanh, plain_gelu),
+    }[function]
+
+    def curvature(f):
+        return jax.jvp(jax.grad(lambda x: jnp.square(f(x)).sum()), (x,), (along,))[1]
+
+    np.testing.assert_allclose(curvature(ours), curvature(plain), rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("function", ["layer_norm", "linear", "attention"])
