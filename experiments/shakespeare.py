@@ -38,13 +38,13 @@ def gpt2_shakespeare_char_cpu() -> Experiment:
 
     2,000 steps of 768 characters, minutes on a laptop. Expected: 1.90 over the whole validation split (the
     recipe's 1.88 is an estimate from 20 batches); the parameters evaluated are a running average of those
-    that are trained, without which it is 1.91.
+    that are trained, without which it is 1.91. Its loops over blocks and steps are for a CPU: a fifth faster.
     """
     big = gpt2_shakespeare_char()
     return replace(
         big,
-        model=replace(big.model, context=64, width=128, depth=4, heads=4, dropout=0.0),
+        model=replace(big.model, context=64, width=128, depth=4, heads=4, dropout=0.0, unroll=4),
         data=replace(big.data, batch=12, length=64),
         optimizer=replace(big.optimizer, ema=0.98),
-        run=replace(big.run, steps=2_000),
+        run=replace(big.run, steps=2_000, steps_per_call=10),
     )

@@ -65,8 +65,8 @@ def _attention_backward(causal, saved, do):
         dscores = (weighted - p * weighted.sum(-1, keepdims=True)) / math.sqrt(q.shape[-1])
         dscores = dscores.astype(q.dtype)
         dq.append(_by_head(dscores, k[:, :, piece.seen], 3, 2, q.dtype))
-        dk = _added(dk, _by_head(dscores, q_piece, 2, 2, k.dtype), k.shape)
-        dv = _added(dv, _by_head(kept, do_piece, 2, 2, v.dtype), v.shape)
+        dk = _added(dk, _by_rows(dscores, q_piece, k.dtype), k.shape)
+        dv = _added(dv, _by_rows(kept, do_piece, v.dtype), v.shape)
     return *map(_heads_first, (_joined(dq), dk, dv)), None, None
 
 
@@ -102,6 +102,14 @@ def _heads_first(x: Array) -> Array:
 def _by_head(a: Array, b: Array, axis_a: int, axis_b: int, dtype: DTypeLike) -> Array:
     """The products of (B, H, …) and (B, H, …) over an axis of each."""
     return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0, 1), (0, 1))), preferred_element_type=dtype)
+
+
+def _by_rows(a: Array, b: Array, dtype: DTypeLike) -> Array:
+    """(B, H, L, S) and (B, H, L, K) to (B, H, S, K): a sum over rows.
+
+    The smaller operand and the result are transposed: or XLA:CPU takes its slow product.
+    """
+    return _by_head(b.swapaxes(2, 3), a, 3, 2, dtype).swapaxes(2, 3)
 
 
 def _joined(pieces: list[Array]) -> Array:

@@ -55,74 +55,91 @@ def _layer_norm_backward(epsilon, saved, dy):
 _layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def linear(x: Array, kernel: Array, bias: Array | None, multiplied: DTypeLike | None = None) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def linear(
+    x: Array,
+    kernel: Array,
+    bias: Array | None,
+    multiplied: DTypeLike | None = None,
+    apart: bool = False,
+) -> Array:
     """(…, D) by (D, …) to (…, …): in the type of `x`, gradients of parameters in their own type.
 
     `multiplied` is what operands are rounded to first, here and in both gradients; none: the type of `x`.
+    Axes of outputs are made into one, or the compiler would transpose the kernel first; `apart` leaves them
+    as they are, as those split over devices must be.
     """
-    return _linear_forward(x, kernel, bias, multiplied)[0]
+    return _linear_forward(x, kernel, bias, multiplied, apart)[0]
 
 
-def _linear_forward(x, kernel, bias, multiplied):
+def _linear_forward(x, kernel, bias, multiplied, apart):
     rounded = x if multiplied is None else x.astype(multiplied)
     y = lax.dot_general(
         rounded,
-        kernel.astype(rounded.dtype),
+        _multiplied_by(kernel, apart).astype(rounded.dtype),
         (((x.ndim - 1,), (0,)), ((), ())),
         preferred_element_type=x.dtype,
-    )
+    ).reshape(*x.shape[:-1], *kernel.shape[1:])
     y = y if bias is None else y + bias.astype(x.dtype)
-    return y, (rounded, kernel, bias is not None)
+    # As they came: of a kernel in another shape a loop over layers would keep a copy, and a bfloat16 array
+    # XLA:CPU adds to what a loop keeps by converting all of that, for each layer anew.
+    return y, (x, kernel, bias is not None)
 
 
-def _linear_backward(multiplied, saved, dy):
+def _linear_backward(multiplied, apart, saved, dy):
     x, kernel, has_bias = saved
-    outputs = kernel.ndim - 1
+    x = x if multiplied is None else x.astype(multiplied)
+    by = _multiplied_by(kernel, apart)
+    dy = dy.reshape(*x.shape[:-1], *by.shape[1:])
+    outputs = by.ndim - 1
     rounded = dy.astype(x.dtype)
     dx = lax.dot_general(
         rounded,
-        kernel.astype(x.dtype),
-        ((tuple(range(dy.ndim - outputs, dy.ndim)), tuple(range(1, kernel.ndim))), ((), ())),
+        by.astype(x.dtype),
+        ((tuple(range(dy.ndim - outputs, dy.ndim)), tuple(range(1, by.ndim))), ((), ())),
         preferred_element_type=dy.dtype,
     )
-    dy_T = rounded.reshape(-1, *kernel.shape[1:])
-    dkernel = rows_by_rows(x.reshape(-1, x.shape[-1]), dy_T, kernel.dtype)
+    dy_T = rounded.reshape(-1, *by.shape[1:])
+    dkernel = rows_by_rows(x.reshape(-1, x.shape[-1]), dy_T, kernel.dtype).reshape(kernel.shape)
     dbias = None
     if has_bias:
-        dbias = dy.sum(tuple(range(dy.ndim - outputs)), dtype=kernel.dtype)
+        dbias = dy.sum(tuple(range(dy.ndim - outputs)), dtype=kernel.dtype).reshape(kernel.shape[1:])
     return dx, dkernel, dbias
+
+
+def _multiplied_by(kernel, apart):
+    return kernel if apart else kernel.reshape(len(kernel), -1)
 
 
 linear.defvjp(_linear_forward, _linear_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 4))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 4, 5))
 def linear_of(
     activation: Callable[[Array], Array],
     x: Array,
     kernel: Array,
     bias: Array | None,
     multiplied: DTypeLike | None = None,
+    apart: bool = False,
 ) -> Array:
     """`linear(activation(x), …)`, which keeps `x` alone and makes the activation again for its gradients.
 
     The derivative of the activation reads `x` in any case; an MLP's are the largest states of a block.
     """
-    return linear(activation(x), kernel, bias, multiplied)
+    return linear(activation(x), kernel, bias, multiplied, apart)
 
 
-def _linear_of_forward(activation, x, kernel, bias, multiplied):
+def _linear_of_forward(activation, x, kernel, bias, multiplied, apart):
     activated, _ = jax.vjp(activation, x)  # a call could not be differentiated forwards, as Sophia does
-    y, (_, _, has_bias) = _linear_forward(activated, kernel, bias, multiplied)
+    y, (_, _, has_bias) = _linear_forward(activated, kernel, bias, multiplied, apart)
     return y, (x, kernel, has_bias)
 
 
-def _linear_of_backward(activation, multiplied, saved, dy):
+def _linear_of_backward(activation, multiplied, apart, saved, dy):
     x, kernel, has_bias = saved
     y, pull = jax.vjp(activation, x)
-    rounded = y if multiplied is None else y.astype(multiplied)
-    dactivated, dkernel, dbias = _linear_backward(multiplied, (rounded, kernel, has_bias), dy)
+    dactivated, dkernel, dbias = _linear_backward(multiplied, apart, (y, kernel, has_bias), dy)
     return *pull(dactivated), dkernel, dbias
 
 
@@ -134,16 +151,34 @@ def rows_by_rows(x_TD: Array, y_T: Array, dtype: DTypeLike) -> Array:
 
     Rows are contracted with rows: a transposed copy of either operand would cost a twelfth of a float32 step.
     """
-    T, D = x_TD.shape
     if x_TD.dtype == jnp.bfloat16 and dtype == jnp.float32 and jax.default_backend() == "cpu":
-        # XLA:CPU multiplies bfloat16 to float32 fast where the left operand lies in memory by rows, and else
-        # slowly or not at all. It would fold a plain transpose back into the product; one between two
-        # reshapes it carries out.
-        if T % 2 == 0:
-            x_DT = x_TD.reshape(2, -1, D).transpose(2, 0, 1).reshape(D, T)
-            return lax.dot_general(x_DT, y_T, (((1,), (0,)), ((), ())), preferred_element_type=dtype)
-        x_TD, y_T = x_TD.astype(dtype), y_T.astype(dtype)
+        return _bfloat16_rows_by_rows(x_TD, y_T)
     return lax.dot_general(x_TD, y_T, (((0,), (0,)), ((), ())), preferred_element_type=dtype)
+
+
+def _bfloat16_rows_by_rows(x_TD: Array, y_T: Array) -> Array:
+    """XLA:CPU multiplies bfloat16 to float32 fast where the left operand lies in memory by the result's rows.
+
+    Else it does so slowly or not at all. So `x` is transposed, or, where these are less, `y` and the result.
+    """
+    (T, D), outputs = x_TD.shape, y_T.shape[1:]
+    y_TF = y_T.reshape(T, -1)
+    F = y_TF.shape[1]
+    if T % 2:
+        operands = x_TD.astype(jnp.float32), y_TF.astype(jnp.float32)
+        result_DF = lax.dot_general(*operands, (((0,), (0,)), ((), ())))
+    elif T * D <= (T + D) * F or F % 2:
+        result_DF = lax.dot(_transposed(x_TD), y_TF, preferred_element_type=jnp.float32)
+    else:
+        result_DF = _transposed(lax.dot(_transposed(y_TF), x_TD, preferred_element_type=jnp.float32))
+    return result_DF.reshape(D, *outputs)
+
+
+def _transposed(x: Array) -> Array:
+    """Of an even number of rows. A plain transpose the compiler would fold back into the product; one between
+    two reshapes it carries out."""
+    rows, columns = x.shape
+    return x.reshape(2, -1, columns).transpose(2, 0, 1).reshape(columns, rows)
 
 
 @jax.custom_vjp

@@ -66,11 +66,7 @@ class Linear(nnx.Module):
         kernel, bias = self.kernel[...], None if self.bias is None else self.bias[...]
         product = primitives.linear if activation is None else partial(primitives.linear_of, activation)
         multiplied = None if self.precision is None else matmul_dtype(self.precision)
-        if _mesh() is not None:  # features split over devices stay apart
-            return product(x, kernel, bias, multiplied)
-        # A product over two axes at once would have the compiler transpose the kernel first.
-        flat = kernel.reshape(len(kernel), -1), None if bias is None else bias.reshape(-1)
-        return product(x, *flat, multiplied).reshape(*x.shape[:-1], *kernel.shape[1:])
+        return product(x, kernel, bias, multiplied, _mesh() is not None)
 
 
 class LayerNorm(nnx.Module):

@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", choices=OURS, default=["float32"])
     parser.add_argument("--pairs", type=int, default=5, help="turns of each contender")
     parser.add_argument("--calls", type=int, help=f"calls a turn; as many as take {SECONDS:.0f} s by default")
-    parser.add_argument("--steps-per-call", type=int, default=1, help="run.steps_per_call of ours")
+    parser.add_argument(
+        "--steps-per-call", type=int, help="run.steps_per_call of ours; as declared by default"
+    )
     parser.add_argument("--changes", type=json.loads, default={}, help='JSON, {"model.unroll": 12}')
     parser.add_argument("--without", nargs="*", default=[], choices=["eager", "compile"])
     parser.add_argument("--keep-freed", action="store_true", help="both sides: glibc keeps what is freed")
@@ -53,8 +55,9 @@ def main() -> None:
 def compare(size: str, precision: str, arguments: argparse.Namespace) -> dict:
     """A row: what each contender is, took in every turn, and the ratios."""
     kept = ["--keep-freed"] if arguments.keep_freed else []
-    changes = {"run.steps_per_call": arguments.steps_per_call, "run.evaluate_every": 0}
-    changes |= {"run.checkpoint_every": 0} | arguments.changes
+    changes = {"run.evaluate_every": 0, "run.checkpoint_every": 0} | arguments.changes
+    if arguments.steps_per_call:
+        changes["run.steps_per_call"] = arguments.steps_per_call
     known = OURS if has_gpu() else OURS_ON_CPU
     ours = ["-m", "tests.benchmarks.our_step", size, "--precision", known[precision], *kept]
     torch = ["-m", "tests.benchmarks.torch_step", size, "--precision", precision, *kept]

@@ -1,5 +1,6 @@
 """The hand-written derivatives equal autodiff of the plain formulas."""
 
+import math
 from functools import partial
 
 import jax
@@ -47,13 +48,25 @@ def test_layer_norm(has_bias, epsilon):
 
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("outputs", [(7,), (3, 4)])
-def test_linear(has_bias, outputs):
+@pytest.mark.parametrize("apart", [False, True])
+def test_linear(has_bias, outputs, apart):
     def plain(x, kernel, bias):
         y = jnp.tensordot(x, kernel, 1)
         return y if bias is None else y + bias
 
     x, kernel, bias = arrays((2, 5, 6), (6, *outputs), outputs)
-    assert_same(primitives.linear, plain, x, kernel, bias if has_bias else None)
+    given = x, kernel, bias if has_bias else None
+    assert_same(lambda *a: primitives.linear(*a, None, apart), plain, *given)
+
+
+@pytest.mark.parametrize("multiplied", [None, jnp.bfloat16])
+def test_linear_keeps_its_operands_as_they_came(multiplied):
+    """In a loop over layers anything else would be one more array of all layers."""
+    x, kernel, bias = arrays((2, 5, 6), (6, 3, 4), (3, 4))
+    kept = jax.tree.leaves(jax.vjp(lambda *a: primitives.linear(*a, multiplied), x, kernel, bias)[1])
+    kept = [leaf for leaf in kept if leaf.size > 1]
+    assert sorted(leaf.shape for leaf in kept) == [(2, 5, 6), (6, 3, 4)]
+    assert {leaf.dtype for leaf in kept} == {x.dtype}
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
@@ -225,18 +238,28 @@ def test_vocabulary_loss_never_holds_all_logits():
     assert temporaries(32_768) < 0.2 * 32_768 * V * 4
 
 
-@pytest.mark.parametrize("rows", [8, 7])
-@pytest.mark.parametrize("outputs", [(24,), (3, 8)])
+@pytest.mark.parametrize("rows", [(2, 8), (1, 7)])
+@pytest.mark.parametrize(
+    "outputs", [(24,), (3, 8), (2, 2), (3,)]
+)  # the wider and the narrower are transposed
 def test_linear_multiplies_what_it_is_told_and_adds_up_in_float32(rows, outputs):
     """Value and gradients are those in float32 of operands that were rounded first, to float32's rounding."""
 
     def rounded(x):
         return x.astype(jnp.bfloat16).astype(jnp.float32)
 
-    x, kernel, bias, dy = arrays((2, rows, 16), (16, *outputs), outputs, (2, rows, *outputs))
-    y, back = jax.vjp(lambda *a: primitives.linear(*a, jnp.bfloat16), x, kernel, bias)
-    dx, dkernel, dbias = back(dy)
-    flat = (rounded(x).reshape(-1, 16), rounded(kernel).reshape(16, -1), rounded(dy).reshape(2 * rows, -1))
+    @jax.jit
+    def ours(x, kernel, bias, dy):
+        y, back = jax.vjp(lambda *a: primitives.linear(*a, jnp.bfloat16), x, kernel, bias)
+        return y, *back(dy)
+
+    x, kernel, bias, dy = arrays((*rows, 16), (16, *outputs), outputs, (*rows, *outputs))
+    y, dx, dkernel, dbias = ours(x, kernel, bias, dy)
+    flat = (
+        rounded(x).reshape(-1, 16),
+        rounded(kernel).reshape(16, -1),
+        rounded(dy).reshape(math.prod(rows), -1),
+    )
     x_TD, kernel_DF, dy_TF = (np.asarray(a, np.float64) for a in flat)
     expected = {
         "y": (y, (x_TD @ kernel_DF).reshape(y.shape) + bias),
