@@ -58,7 +58,7 @@ from tests.benchmarks.sizes import declared
 
 if not keep_steps_room():
     raise SystemExit("not glibc")
-experiment = declared("A", {"model.vocabulary": 50257})
+experiment = declared("A", {"model.vocabulary": 50257, "run.steps_per_call": 1})
 program, state = start(experiment)
 made = batches(experiment)
 batch = program.feed(next(made))

@@ -66,7 +66,8 @@ class Linear(nnx.Module):
         kernel, bias = self.kernel[...], None if self.bias is None else self.bias[...]
         product = primitives.linear if activation is None else partial(primitives.linear_of, activation)
         multiplied = None if self.precision is None else matmul_dtype(self.precision)
-        return product(x, kernel, bias, multiplied, _mesh() is not None)
+        split = _mesh() is not None
+        return product(x, kernel, bias, multiplied, split)
 
 
 class LayerNorm(nnx.Module):

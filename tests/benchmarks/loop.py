@@ -49,6 +49,7 @@ def experiment(size: str, turns: int) -> Experiment:
     scheme = "wordpiece" if declared(size).model.family == "bert" else "bpe"
     run = {
         "run.steps": turns * STEPS,
+        "run.steps_per_call": 1,
         "run.log_every": STEPS,
         "run.evaluate_every": 0,
         "run.checkpoint_every": SAVING * STEPS,

@@ -239,11 +239,12 @@ def test_vocabulary_loss_never_holds_all_logits():
 
 
 @pytest.mark.parametrize("rows", [(2, 8), (1, 7)])
-@pytest.mark.parametrize(
-    "outputs", [(24,), (3, 8), (2, 2), (3,)]
-)  # the wider and the narrower are transposed
+@pytest.mark.parametrize("outputs", [(24,), (3, 8), (2, 2), (3,)])
 def test_linear_multiplies_what_it_is_told_and_adds_up_in_float32(rows, outputs):
-    """Value and gradients are those in float32 of operands that were rounded first, to float32's rounding."""
+    """Value and gradients are those in float32 of operands that were rounded first, to float32's rounding.
+
+    Whichever operand is transposed for the kernel's gradient, or none, of an odd number of rows.
+    """
 
     def rounded(x):
         return x.astype(jnp.bfloat16).astype(jnp.float32)
