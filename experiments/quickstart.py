@@ -8,7 +8,7 @@ from research.config import Data, Experiment, Model, Optimizer, Run, Schedule
 def quickstart() -> Experiment:
     """A small GPT-2 on the interpreter's own documentation: no network, no accelerator, minutes.
 
-    1.3M parameters, 1.2M tokens, 3 minutes on 2 cores. Expected: 4.55 validation loss, 2.03 bits per byte.
+    1.3M parameters, 1.2M tokens, 2 minutes on 2 cores. Expected: 4.55 validation loss, 2.03 bits per byte.
     """
     return Experiment(
         model=Model(family="gpt2", vocabulary=4_096, context=128, width=128, depth=4, heads=4),
