@@ -55,25 +55,28 @@ def _layer_norm_backward(epsilon, saved, dy):
 _layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def linear(
     x: Array,
     kernel: Array,
     bias: Array | None,
     multiplied: DTypeLike | None = None,
     apart: bool = False,
+    activation: Callable[[Array], Array] | None = None,
 ) -> Array:
     """(…, D) by (D, …) to (…, …): in the type of `x`, gradients of parameters in their own type.
 
     `multiplied` is what operands are rounded to first, here and in both gradients; none: the type of `x`.
     Axes of outputs are made into one, or the compiler would transpose the kernel first; `apart` leaves them
-    as they are, as those split over devices must be.
+    as they are, as those split over devices must be. With an `activation`, of `activation(x)`, which is made
+    again for the gradients: its derivative reads `x` in any case, and an MLP's are a block's largest states.
     """
-    return _linear_forward(x, kernel, bias, multiplied, apart)[0]
+    return _linear_forward(x, kernel, bias, multiplied, apart, activation)[0]
 
 
-def _linear_forward(x, kernel, bias, multiplied, apart):
-    rounded = x if multiplied is None else x.astype(multiplied)
+def _linear_forward(x, kernel, bias, multiplied, apart, activation):
+    activated, _ = _activated(activation, x)
+    rounded = activated if multiplied is None else activated.astype(multiplied)
     y = lax.dot_general(
         rounded,
         _multiplied_by(kernel, apart).astype(rounded.dtype),
@@ -86,8 +89,9 @@ def _linear_forward(x, kernel, bias, multiplied, apart):
     return y, (x, kernel, bias is not None)
 
 
-def _linear_backward(multiplied, apart, saved, dy):
+def _linear_backward(multiplied, apart, activation, saved, dy):
     x, kernel, has_bias = saved
+    x, pull = _activated(activation, x)
     x = x if multiplied is None else x.astype(multiplied)
     by = _multiplied_by(kernel, apart)
     dy = dy.reshape(*x.shape[:-1], *by.shape[1:])
@@ -104,7 +108,13 @@ def _linear_backward(multiplied, apart, saved, dy):
     dbias = None
     if has_bias:
         dbias = dy.sum(tuple(range(dy.ndim - outputs)), dtype=kernel.dtype).reshape(kernel.shape[1:])
-    return dx, dkernel, dbias
+    return *pull(dx), dkernel, dbias
+
+
+def _activated(activation, x):
+    """And what pulls gradients back through it; by its derivative's rule, since a plain call could not be
+    differentiated forwards, as Sophia does."""
+    return (x, lambda dx: (dx,)) if activation is None else jax.vjp(activation, x)
 
 
 def _multiplied_by(kernel, apart):
@@ -112,38 +122,6 @@ def _multiplied_by(kernel, apart):
 
 
 linear.defvjp(_linear_forward, _linear_backward)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 4, 5))
-def linear_of(
-    activation: Callable[[Array], Array],
-    x: Array,
-    kernel: Array,
-    bias: Array | None,
-    multiplied: DTypeLike | None = None,
-    apart: bool = False,
-) -> Array:
-    """`linear(activation(x), …)`, which keeps `x` alone and makes the activation again for its gradients.
-
-    The derivative of the activation reads `x` in any case; an MLP's are the largest states of a block.
-    """
-    return linear(activation(x), kernel, bias, multiplied, apart)
-
-
-def _linear_of_forward(activation, x, kernel, bias, multiplied, apart):
-    activated, _ = jax.vjp(activation, x)  # a call could not be differentiated forwards, as Sophia does
-    y, (_, _, has_bias) = _linear_forward(activated, kernel, bias, multiplied, apart)
-    return y, (x, kernel, has_bias)
-
-
-def _linear_of_backward(activation, multiplied, apart, saved, dy):
-    x, kernel, has_bias = saved
-    y, pull = jax.vjp(activation, x)
-    dactivated, dkernel, dbias = _linear_backward(multiplied, apart, (y, kernel, has_bias), dy)
-    return *pull(dactivated), dkernel, dbias
-
-
-linear_of.defvjp(_linear_of_forward, _linear_of_backward)
 
 
 def rows_by_rows(x_TD: Array, y_T: Array, dtype: DTypeLike) -> Array:

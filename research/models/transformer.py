@@ -64,10 +64,9 @@ class Linear(nnx.Module):
     def __call__(self, x: Array, activation: Callable[[Array], Array] | None = None) -> Array:
         """Of `activation(x)` where there is one."""
         kernel, bias = self.kernel[...], None if self.bias is None else self.bias[...]
-        product = primitives.linear if activation is None else partial(primitives.linear_of, activation)
         multiplied = None if self.precision is None else matmul_dtype(self.precision)
         split = _mesh() is not None
-        return product(x, kernel, bias, multiplied, split)
+        return primitives.linear(x, kernel, bias, multiplied, split, activation)
 
 
 class LayerNorm(nnx.Module):

@@ -76,7 +76,7 @@ def test_linear_of_an_activation_keeps_what_the_activation_was_given(activation,
     activation = getattr(primitives, activation)
 
     def ours(x, kernel, bias):
-        return primitives.linear_of(activation, x, kernel, bias, multiplied)
+        return primitives.linear(x, kernel, bias, multiplied, activation=activation)
 
     def plain(x, kernel, bias):
         return primitives.linear(activation(x), kernel, bias, multiplied)
@@ -141,7 +141,7 @@ def test_gradients_by_finite_differences():
         check_grads(primitives.linear, (x64, jnp.stack([scale64] * 3, 1), bias64[:3]), order=1, modes=["rev"])
 
 
-@pytest.mark.parametrize("function", ["layer_norm", "linear", "linear_of", "gelu_tanh"])
+@pytest.mark.parametrize("function", ["layer_norm", "linear", "linear of an activation", "gelu_tanh"])
 def test_gradients_can_be_differentiated_forwards(function):
     """As Sophia's curvature is made: the same as the plain formulas' second derivatives."""
     x, kernel, along = arrays((3, 6), (6, 6), (3, 6))
@@ -152,8 +152,8 @@ def test_gradients_can_be_differentiated_forwards(function):
             lambda x: jax.nn.standardize(x, epsilon=1e-5) * kernel[0] + kernel[1],
         ),
         "linear": (lambda x: primitives.linear(x, kernel, kernel[0]), lambda x: x @ kernel + kernel[0]),
-        "linear_of": (
-            lambda x: primitives.linear_of(primitives.gelu_tanh, x, kernel, kernel[0]),
+        "linear of an activation": (
+            lambda x: primitives.linear(x, kernel, kernel[0], activation=primitives.gelu_tanh),
             lambda x: plain_gelu(x) @ kernel + kernel[0],
         ),
         "gelu_tanh": (primitives.gelu_tanh, plain_gelu),
