@@ -2,6 +2,7 @@
 
 import sqlite3
 import warnings
+import weakref
 from functools import lru_cache
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def storage_of(name: str, directory: Path) -> BaseStorage:
         arguments = (
             {"connect_args": {"timeout": WAIT}} if name.startswith("sqlite") else {"pool_pre_ping": True}
         )
-        return RDBStorage(name, engine_kwargs=arguments)
+        storage = RDBStorage(name, engine_kwargs=arguments)
+        weakref.finalize(storage, storage.engine.dispose)  # Optuna leaves its connections open
+        return storage
     except Exception as error:  # of SQLAlchemy, of a driver, or the lack of one
         reason = " ".join(str(error).split("\n")[0].split())
         raise EnvironmentFault(f"--storage {name}: cannot be opened: {reason}") from error

@@ -1,5 +1,6 @@
 """What becomes of trials whose workers die, are told to go, or are many."""
 
+import gc
 import random
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from research.errors import EnvironmentFault, UsageError
 from research.sweeping import claim as claims
 from research.sweeping.record import claim, read
 from research.sweeping.standing import standing
-from research.sweeping.study import load_study
+from research.sweeping.study import load_study, storage_of
 from research.sweeping.worker import work
 from tests.sweeping.pretended import FACTS, Killed, declared, run, steps, training, trials
 
@@ -179,3 +180,13 @@ def test_a_storage_that_is_not_there_is_one_line(tmp_path):
     claim(tmp_path / "sweep", declared(tmp_path), "nonsense://host/db")
     with pytest.raises(EnvironmentFault, match="nonsense"):
         run(tmp_path / "sweep", training())
+
+
+def test_a_database_that_is_not_used_any_more_is_closed(tmp_path):
+    storage = storage_of.__wrapped__("sqlite", tmp_path)
+    storage.get_all_studies()
+    pool = storage.engine.pool
+    assert pool.checkedin()
+    del storage
+    gc.collect()
+    assert not pool.checkedin()
