@@ -19,7 +19,11 @@ def keep_freed() -> bool:
 
 
 def give_back() -> None:
-    """Gives the system what has been freed until now, kept or not: after what is done once and takes much."""
+    """Gives the system what has been freed until now, kept or not: after what is done once and takes much.
+
+    So after compiling, after a save, and after a first step: what that leaves for good may lie at the end of
+    where its buffers were, and a glibc that finds the next ones no room there takes as much anew.
+    """
     libc = _libc()
     if libc is not None:
         libc.malloc_trim(0)

@@ -50,6 +50,7 @@ print(kept - resident())
 GROWTH = """
 import resource
 import jax
+from research.allocator import give_back
 from research.compiling import keep_steps_room
 from research.bench.measure import start
 from research.bench.synthetic import batches
@@ -68,8 +69,36 @@ for _ in range(10):
     state, sums = program.step(state, batch)
     batch = program.feed(next(made))  # while a step may still be running, as in training
     jax.block_until_ready((state, sums))
+    if not peaks:
+        give_back()
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-print(peaks[-1] / peaks[1])
+print(peaks[-1] / peaks[0])
+"""
+
+SAVED = """
+import sys
+from pathlib import Path
+import jax
+from research.allocator import give_back
+from research.compiling import keep_steps_room
+from research.training.checkpoint import Checkpoints
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+if not keep_steps_room():
+    raise SystemExit("not glibc")
+small, large = (jax.random.normal(jax.random.key(0), (size << 18,)) for size in (1, 192))
+with Checkpoints(Path(sys.argv[1]), keep=1) as checkpoints:
+    checkpoints.save(1, {"array": small})
+    checkpoints.wait()
+    give_back()
+    before = resident()
+    checkpoints.save(2, {"array": large})
+    checkpoints.wait()
+    print(resident() - before)
 """
 
 
@@ -93,6 +122,11 @@ def test_what_is_freed_is_used_again_without_being_mapped_again(megabytes, where
 
 def test_what_was_kept_is_given_back_when_asked():
     assert told(GIVEN_BACK) > 90 << 20
+
+
+def test_a_save_gives_back_what_it_took(tmp_path):
+    """The copy of the state, and what writing it took, had been kept for good."""
+    assert told(SAVED, str(tmp_path)) < 96 << 20
 
 
 def test_the_room_that_a_step_takes_does_not_grow():

@@ -17,6 +17,7 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from research import compiling
+from research.allocator import give_back
 from research.bench.cost import flops_a_token, peak
 from research.bench.synthetic import Batch, batches
 from research.config import Experiment
@@ -57,9 +58,11 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
             fed = _fed(program, made, count)
             jax.block_until_ready(state)  # so that nothing else is being done while the step is compiled
             cold = _to_compile(program, state, next(fed))
-            for _ in range(WARM_UP):
+            for call in range(WARM_UP):
                 state, sums = program.step(state, next(fed))
-            jax.block_until_ready(sums)
+                jax.block_until_ready(sums)
+                if call == 0:
+                    give_back()
             took, waited = [], []
             for _ in range(max(1, steps // count)):
                 began = time.perf_counter()

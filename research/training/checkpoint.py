@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from jax.tree_util import tree_leaves_with_path, tree_map_with_path
 from orbax.checkpoint import checkpoint_managers as policies
 
+from research.allocator import give_back
 from research.errors import EnvironmentFault, LineageError, UsageError
 from research.models.account import name
 from research.training import seal
@@ -75,6 +76,7 @@ class Checkpoints:
         """Called by Orbax in the first process when all files are written and the name is not yet given."""
         for unfinished in self._directory.glob(seal.UNFINISHED):
             seal.seal(unfinished)
+        give_back()
 
     def see_to_space(self, state: Any) -> None:
         """Raises EnvironmentFault where a checkpoint of a state, or of its shapes, would fill the disk.

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from research import compiling, weights
+from research.allocator import give_back
 from research.config import Experiment
 from research.data.batches import (
     corpus_of,
@@ -121,11 +122,14 @@ def _steps(
         log.resume(start)
         read = train_stream(experiment, corpus.train, start, run.steps, **processes())
         for steps, batch in fed(program, read, run, start):
-            if step == start:
+            fresh = step == start
+            if fresh:
                 compile_ahead(program, state, batch)
             step = steps[-1]
             with profiled(directory, run.profile in steps, report, state) as done_with:
                 state, sums = done_with(program.step(state, batch))
+            if fresh:
+                give_back()
             watch.watch(sums["loss"])
             finite.hold(step, sums)
             display.advance(step)

@@ -8,6 +8,7 @@ import time
 import jax
 import optax
 
+from research.allocator import give_back
 from research.bench.cost import flops_a_token, listed
 from research.bench.measure import start
 from research.bench.synthetic import batches
@@ -40,6 +41,7 @@ def main() -> None:
         jax.block_until_ready((state, sums))
 
     call()
+    give_back()
     facts = {
         "jax": jax.__version__,
         "optax": optax.__version__,
