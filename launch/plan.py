@@ -3,12 +3,19 @@
 import json as json_
 
 from launch.inspect import resolve
+from research.errors import UsageError
 
 MEMORIES = (16, 24, 40, 80, 141)  # GB, of the accelerators that people have
 
 
 def show_plan(name: str, overrides: list[str] | None, devices: int, json: bool) -> None:
+    if devices < 1:
+        raise UsageError(f"--devices={devices}: expected 1 or more")
     experiment = resolve(name, overrides)
+    if devices > 1 and experiment.parallel.compile == "jit":
+        raise UsageError(
+            f"--devices={devices}: parallel.compile=jit uses one; expected parallel.compile=sharded or pmap"
+        )
     import jax
 
     jax.config.update("jax_num_cpu_devices", devices)
@@ -33,8 +40,10 @@ def show_plan(name: str, overrides: list[str] | None, devices: int, json: bool) 
         ("total", planned.total),
     ):
         print(f"{label:<26} {size / 1e9:10.3f} GB on each")
-    print(f"\n{planned.split} of {planned.large} arrays over 1 MB are split {devices} ways")
-    print(f"largest array put together at once: {planned.gathered / 1e9:.3f} GB")
+    print()
+    if devices > 1:
+        print(f"{planned.split} of {planned.large} arrays over 1 MB are split {devices} ways")
+        print(f"largest array put together at once: {planned.gathered / 1e9:.3f} GB")
     fits = fitting(planned.total)
     print(f"fits in {', '.join(map(str, fits))} GB" if fits else f"fits in none of {MEMORIES} GB")
 

@@ -30,8 +30,8 @@ def params(name: Name, overrides: Overrides = None, json: Json = False):
 
 def plan(
     name: Name,
-    devices: Annotated[int, typer.Option(help="How many to plan for; none needs to be here.")],
     overrides: Overrides = None,
+    devices: Annotated[int, typer.Option(help="How many to plan for; none needs to be here.")] = 1,
     json: Json = False,
 ):
     """Bytes of parameters, moments and activations on each device, before paying for it."""

@@ -1,0 +1,39 @@
+"""`lineage plan`: of one device or several, and of none that are not there."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from launch.__main__ import run
+
+
+def planned(*arguments: str) -> dict:
+    """In a process of its own, which has as many devices as are planned for."""
+    command = [sys.executable, "-m", "launch", "plan", "bert_tiny_sst2", *arguments, "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_two_devices_share_the_rows_and_the_parameters():
+    one = planned()
+    two = planned("--devices", "2", "parallel.compile=sharded", "parallel.data=1", "parallel.fsdp=2")
+    assert (one["rows"], two["rows"]) == (32, 16)
+    assert one["parameters"] / 2 <= two["parameters"] < 0.6 * one["parameters"]
+    assert 0 < two["temporaries"] < one["temporaries"]
+    assert (one["mesh"], two["mesh"]) == (
+        {"data": 1, "fsdp": 1, "tensor": 1},
+        {"data": 1, "fsdp": 2, "tensor": 1},
+    )
+
+
+@pytest.mark.parametrize(
+    "devices, told",
+    [
+        ("0", "--devices=0: expected 1 or more"),
+        ("2", "--devices=2: parallel.compile=jit uses one; expected parallel.compile=sharded or pmap"),
+    ],
+)
+def test_devices_that_a_run_cannot_have_are_refused(devices, told, capsys):
+    assert run(["plan", "gpt2_tiny", "--devices", devices]) == 2
+    assert told in capsys.readouterr().err
