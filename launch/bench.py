@@ -11,8 +11,6 @@ def bench(name: str, overrides: list[str] | None, steps: int, data: Path | None,
     if steps < 1:
         raise UsageError(f"--steps={steps}: expected 1 or more")
     experiment = resolve(name, overrides)
-    if experiment.labelled:
-        raise UsageError(f"{name}: learns from labels; expected an experiment on running text")
     from research.bench.cost import FORMULA
     from research.bench.measure import measure
     from research.bench.synthetic import read_tokens

@@ -6,10 +6,10 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import ShapeDtypeStruct
 
 from research.config import Experiment
+from research.data.shapes import batch_shapes
 from research.parallel import compiled, mesh_of
 from research.sharding import bytes_on_each
 from research.training.state import initial_state
@@ -76,42 +76,6 @@ def _compile(experiment: Experiment, abstract, program) -> tuple[str, int]:
     }
     done = program.lower(placed, batch).compile()
     return done.as_text(), done.memory_analysis().temp_size_in_bytes
-
-
-def batch_shapes(experiment: Experiment) -> dict[str, tuple[tuple[int, ...], type]]:
-    """name → (shape, type) of the global batch."""
-    if experiment.labelled:
-        return _labelled_shapes(experiment)
-    B, L = experiment.data.batch, experiment.data.length
-    tokens = {"tokens": ((B, L), jnp.int32)}
-    if experiment.objective.name == "next_token":
-        documents = {"documents": ((B, L), jnp.int32)} if experiment.data.attend == "document" else {}
-        return tokens | {"targets": ((B, L), jnp.int32), "weights": ((B, L), jnp.float32)} | documents
-    P = experiment.data.masking.predictions
-    return tokens | {
-        "segments": ((B, L), jnp.int32),
-        "lengths": ((B,), jnp.int32),
-        "positions": ((B, P), jnp.int32),
-        "targets": ((B, P), jnp.int32),
-        "weights": ((B, P), jnp.float32),
-        "next_targets": ((B,), jnp.int32),
-        "next_weights": ((B,), jnp.float32),
-    }
-
-
-def _labelled_shapes(experiment: Experiment) -> dict[str, tuple[tuple[int, ...], type]]:
-    B, S, L = experiment.data.batch, experiment.task.sequences, experiment.data.length
-    kind = experiment.objective.name
-    shapes = {"tokens": ((B, S, L), jnp.int32), "lengths": ((B, S), jnp.int32)}
-    if experiment.model.family == "bert":
-        shapes["segments"] = ((B, S, L), jnp.int32)
-    elif experiment.objective.auxiliary:
-        shapes["auxiliary_weights"] = ((B, S, L), jnp.float32)
-    labels = {"spans": (B, 2), "tags": (B, L)}.get(kind, (B,))
-    return shapes | {
-        "labels": (labels, jnp.float32 if kind == "regression" else jnp.int32),
-        "label_weights": ((B, L) if kind == "tags" else (B,), jnp.float32),
-    }
 
 
 def _length(experiment: Experiment) -> int:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from research.config import Experiment, Model
+from research.config import Experiment
 from research.models.account import account
 from research.models.precision import matmul_dtype
 
@@ -39,21 +39,25 @@ class Peak(NamedTuple):
 
 
 def flops_a_token(experiment: Experiment) -> float:
-    """Forward and backward, of PaLM's formula (Chowdhery et al., 2022, appendix B), remat not counted.
+    """Forward and backward, of PaLM's formula (Chowdhery et al., 2022, appendix B), remat not counted."""
+    model = experiment.model
+    return 6 * multiplied(experiment) + 12 * model.depth * experiment.data.length * model.width
 
-    The output table counts for the positions that are predicted: all of a GPT's, a few of BERT's.
+
+def multiplied(experiment: Experiment) -> float:
+    """Parameters that a token meets on average, counting embeddings as the look-ups that they are.
+
+    The output table counts where tokens are predicted: at all of a GPT's positions, at a few of BERT's, and
+    in fine-tuning only for an auxiliary loss.
     """
-    model, length = experiment.model, experiment.data.length
-    attention = 12 * model.depth * length * model.width
-    return 6 * multiplied(model, length, experiment.data.masking.predictions) + attention
-
-
-def multiplied(model: Model, length: int, predictions: int) -> float:
-    """Parameters that a token meets on average, counting embeddings as the look-ups that they are."""
-    share = {"masked": predictions / length, "pooler": 1 / length, "next_sentence": 1 / length}
-    share |= {"tokens": share["masked"] if model.family == "bert" else 1}
-    share |= {"positions": 0, "segments": 0}
-    return sum(part.count * share.get(part.name.split("/")[0], 1) for part in account(model))
+    once = 1 / experiment.data.length  # of a sequence
+    predicted = float(experiment.objective.auxiliary > 0 if experiment.labelled else 1)
+    if experiment.objective.name == "masked_token":
+        predicted = experiment.data.masking.predictions * once
+    share = {"tokens": predicted, "marks": predicted, "masked": predicted, "positions": 0, "segments": 0}
+    share |= {"pooler": once, "next_sentence": once}
+    share |= {"answers": 1 if experiment.model.head == "tokens" else once}
+    return sum(part.count * share.get(part.name.split("/")[0], 1) for part in account(experiment.model))
 
 
 def peak(experiment: Experiment, devices: int) -> Peak:

@@ -151,7 +151,7 @@ def _memory() -> int:
 
 def _told(experiment, cold, warm, seconds, waiting, memory) -> Measured:
     devices = 1 if experiment.parallel.compile == "jit" else jax.device_count()
-    tokens, flops_each = experiment.data.batch * experiment.data.length, flops_a_token(experiment)
+    tokens, flops_each = experiment.tokens(1), flops_a_token(experiment)
     median = statistics.median(seconds)
     first, _, third = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (median,) * 3
     best, flops = peak(experiment, devices), tokens * flops_each / median

@@ -23,6 +23,8 @@ TINY = (
         ("gpt2_tiny", ()),
         ("bert_tiny", ("data.masking.predictions=4", "parallel.compile=pmap")),
         ("gpt1_tiny", ("run.steps_per_call=2", "parallel.compile=sharded")),
+        ("bert_tiny_sst2", ()),
+        ("gpt1_tiny_stsb", ("data.batch=4",)),  # every pair in both orders
     ],
 )
 @jax.numpy_dtype_promotion("standard")  # Optax's Adam raises a float to an integer

@@ -5,19 +5,43 @@ import pytest
 
 import experiments
 from research.bench.synthetic import batches, read_tokens
+from research.data.shapes import batch_shapes
 from research.errors import UsageError
-from research.plan import batch_shapes
 from research.settings import override
 
 
-@pytest.mark.parametrize("name", ["gpt2_tiny", "gpt1_tiny", "bert_tiny"])
-def test_shapes_are_the_declared_ones(name):
-    experiment = experiments.get(name)
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("gpt2_tiny", {}),
+        ("gpt2_tiny", {"data.attend": "document"}),
+        ("gpt1_tiny", {}),
+        ("bert_tiny", {}),
+        ("gpt1_tiny_sst2", {}),
+        ("gpt1_tiny_stsb", {}),
+        ("gpt1_race", {"data.batch": 2}),
+        ("bert_tiny_rte", {}),
+        ("bert_squad", {"data.batch": 2}),
+        ("bert_ner", {"data.batch": 2}),
+    ],
+)
+def test_shapes_are_the_declared_ones(name, settings):
+    experiment = override(experiments.get(name), settings)
     batch = next(batches(experiment))
     shapes = {key: (array.shape, array.dtype) for key, array in batch.items()}
     assert shapes == {key: (shape, np.dtype(kind)) for key, (shape, kind) in batch_shapes(experiment).items()}
     assert batch["tokens"].min() >= 0 and batch["tokens"].max() < experiment.model.vocabulary
     assert len(np.unique(batch["tokens"])) > 100
+
+
+@pytest.mark.parametrize(
+    "name, several", [("bert_tiny_sst2", 2), ("bert_squad", 384), ("gpt1_tiny_stsb", None)]
+)
+def test_labels_are_those_that_a_task_can_have(name, several):
+    """A class, a place; of a score, any number."""
+    labels = next(batches(override(experiments.get(name), {"data.batch": 64})))["labels"]
+    assert len(np.unique(labels)) > 1 and labels.min() >= 0
+    assert labels.dtype == np.float32 if several is None else labels.max() < several
 
 
 def test_masked_positions_are_distinct_and_their_targets_are_there():

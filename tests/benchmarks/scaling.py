@@ -74,8 +74,8 @@ def cost(point: dict) -> dict[str, float]:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices or 1)
     import experiments
+    from research.data.shapes import batch_shapes
     from research.parallel import compiled
-    from research.plan import batch_shapes
     from research.settings import override
     from research.training.state import initial_state
     from research.training.step import step_of

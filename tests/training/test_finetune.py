@@ -11,8 +11,8 @@ from sklearn.metrics import matthews_corrcoef
 from launch.__main__ import run
 from research import weights
 from research.data.answering import prepare
+from research.data.shapes import batch_shapes
 from research.errors import UsageError
-from research.plan import batch_shapes
 from research.settings import override
 from research.training import revalidate
 from research.training.loop import train

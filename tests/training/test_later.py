@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from research.data.batches import train_batches, validation_batches
+from research.data.shapes import batch_shapes
 from research.data.store import prepare
 from research.errors import UsageError
-from research.plan import batch_shapes
 from research.training import loop
 from research.training.loop import train
 from research.training.progress import Lines
