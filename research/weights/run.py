@@ -34,12 +34,13 @@ def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:
 
     Izmailov et al. (2018). Raises UsageError for fewer than two, or more than there are.
     """
-    kept = steps(directory / "checkpoints")
     if last is not None and last < 2:
         raise UsageError(f"--last {last}: expected 2 or more")
+    experiment_of(directory)  # refuses what is no run
+    kept = steps(directory / "checkpoints")
     if len(kept) < (last or 2):
         raise UsageError(
-            f"{directory}: has {len(kept)} checkpoints ({', '.join(map(str, kept))}), expected {last or 2}; "
+            f"{directory}: expected {last or 2} checkpoints, found {', '.join(map(str, kept)) or 'none'}; "
             "run.keep and run.keep_every say how many stay"
         )
     kept = kept[-last:] if last else kept

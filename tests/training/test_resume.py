@@ -122,8 +122,10 @@ def test_an_average_is_the_mean_and_starts_another(run, tmp_path):
     for step, match in ((5, "no such checkpoint; there are 4, 8"), (12, "no such checkpoint")):
         with pytest.raises(UsageError, match=match):
             weights.read(f"{directory}:{step}")
-    with pytest.raises(UsageError, match=r"has 2 checkpoints \(4, 8\), expected 5"):
+    with pytest.raises(UsageError, match="expected 5 checkpoints, found 4, 8;"):
         weights.average(directory, tmp_path / "five", 5)
+    with pytest.raises(UsageError, match="nowhere: not a run"):
+        weights.average(tmp_path / "nowhere", tmp_path / "none")
     truncate_newest(directory)
     with pytest.raises(UsageError, match=rf"checkpoints/8: cannot be read, .* {directory}:4 is there"):
         weights.read(directory)
