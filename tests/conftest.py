@@ -9,7 +9,7 @@ import pytest
 
 from research import compiling
 
-pytest_plugins = ["tests.slurm"]  # the fixture `slurm`
+pytest_plugins = ["tests.hub", "tests.slurm"]  # the fixtures `hub` and `slurm`
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update(

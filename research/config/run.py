@@ -74,5 +74,6 @@ class Parallel:
 class Start:
     """Where the parameters begin, if not at random."""
 
-    # A run's directory, or one of its checkpoints as DIR:STEP; Hugging Face's, OpenAI's GPT-1, TensorFlow's.
+    # A run's directory, or one of its checkpoints as DIR:STEP; Hugging Face's, or its Hub's as
+    # hub:OWNER/NAME[@REVISION]; OpenAI's GPT-1, TensorFlow's.
     weights: str | None = None

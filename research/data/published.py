@@ -5,9 +5,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from research.data.network import resolve
-from research.data.once import make_once
-from research.errors import EnvironmentFault, UsageError, near
+from research.data.hub import PREFIX, TOKENIZER, snapshot
+from research.errors import UsageError, near
 from research.home import home
 
 END_OF_TEXT = "<|endoftext|>"
@@ -27,13 +26,12 @@ ON_HUB = {  # name → repository
 def load(name: str) -> Tokenizer:
     """Of a path, which has a slash or ends in .json or .txt; of hub:OWNER/NAME; of a folder under home.
 
-    A name of ON_HUB that is not under home is fetched and kept there. Raises UsageError for a name
-    without files, and for files that are no tokenizer; EnvironmentFault where the Hub is out of reach.
+    A name of ON_HUB that is not under home is the Hub's. Raises UsageError for a name without files, and
+    for files that are no tokenizer; EnvironmentFault where the Hub is out of reach.
     """
     shelf = home() / "tokenizers"
-    if name.startswith("hub:"):
-        repository = name.removeprefix("hub:")
-        return read(_fetched(repository, shelf / repository.replace("/", "--"), name))
+    if name.startswith(PREFIX):
+        return read(snapshot(name, TOKENIZER, "a directory serves too"))
     if "/" in name or name.endswith((".json", ".txt")):
         path = Path(name).expanduser()
         if not path.exists():
@@ -41,7 +39,8 @@ def load(name: str) -> Tokenizer:
         return read(path)
     if not (shelf / name).exists():
         if name in ON_HUB:
-            return read(_fetched(ON_HUB[name], shelf / name, name))
+            helps = f"put {', or '.join(FILES)} in {shelf / name}"
+            return read(snapshot(PREFIX + ON_HUB[name], TOKENIZER, helps))
         kept = (path.name for path in shelf.glob("[!.]*"))
         hint = near(name, {"char", "bpe:SIZE", "wordpiece:SIZE", *ON_HUB, *kept})
         raise UsageError(
@@ -135,23 +134,3 @@ def _word_pieces(path: Path) -> Tokenizer:
         raise ValueError(f"no {missing[0]} among its {len(vocabulary)} lines")
     cased = any(piece != piece.lower() and not piece.startswith("[") for piece in vocabulary)
     return word_level(models.WordPiece(vocabulary, unk_token="[UNK]"), cased=cased)
-
-
-def _fetched(repository: str, folder: Path, name: str) -> Path:
-    """The folder, with the repository's tokenizer.json."""
-
-    def fetch(into: Path) -> None:
-        from huggingface_hub import constants, hf_hub_download
-
-        try:
-            resolve([constants.ENDPOINT])
-            hf_hub_download(repository, "tokenizer.json", local_dir=into)
-        except Exception as fault:  # of many classes, some of the transport's own
-            reason = " ".join(str(fault).split())[:80]
-            raise EnvironmentFault(
-                f"data.tokenizer={name}: {repository} cannot be fetched from the Hub "
-                f"({type(fault).__name__}: {reason}); put {', or '.join(FILES)} in {folder}"
-            ) from fault
-
-    make_once(folder, fetch)
-    return folder

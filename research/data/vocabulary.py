@@ -6,6 +6,7 @@ from tokenizers import Tokenizer
 
 from research.config import Experiment
 from research.data import published
+from research.data.hub import located
 from research.data.tokenizer import entries, load, marks
 from research.errors import UsageError
 
@@ -16,7 +17,7 @@ def tokenizer_of(experiment: Experiment) -> Tokenizer:
     Raises UsageError where it is not, or has more entries than the model.
     """
     data, weights = experiment.data, experiment.start.weights
-    beside = None if weights is None else _beside(Path(weights).expanduser())
+    beside = None if weights is None else _beside(located(weights))
     if data.tokenizer == "start":
         if weights is None:
             raise UsageError(

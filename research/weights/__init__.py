@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from research import compiling, models
 from research.config import Model
+from research.data.hub import located
 from research.errors import UsageError, near
 from research.models.bert import BERT
 from research.models.gpt import GPT
@@ -88,8 +89,11 @@ def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
 
 
 def read(path: Path | str) -> Weights:
-    """What a directory holds, in our names, not yet a model; of a run at one of its steps as DIR:STEP."""
-    path = Path(path).expanduser()
+    """What a directory holds, in our names, not yet a model; of a run at one of its steps as DIR:STEP.
+
+    Or of hub:OWNER/NAME[@REVISION], which is fetched.
+    """
+    path = located(path)
     directory, _, step = str(path).rpartition(":")
     if step.isdecimal() and not path.exists() and Path(directory).is_dir():
         return run.read(Path(directory), int(step))
@@ -106,7 +110,7 @@ def import_(format: str, source: Path | str, directory: Path | str) -> Report:
     """Converts weights of a named format to a Hugging Face directory; raises as `load` and `export` do."""
     if format not in FORMATS:
         raise UsageError(f"{format}: no such format{near(format, FORMATS)}")
-    source = Path(source).expanduser()
+    source = located(source)
     if not any((source / name).exists() for name in FORMATS[format].files):
         raise UsageError(f"{source}: not {format}: has no {' or '.join(FORMATS[format].files)}")
     return export(source, directory)

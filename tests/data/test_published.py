@@ -180,32 +180,29 @@ def test_hugging_faces_names_of_gpt1s_files(tmp_path, shared_data):
     assert read(tmp_path).to_str() == read(folder).to_str()
 
 
-def test_the_hub_is_asked_for_published_names_and_kept(monkeypatch, shared_data, lineage_home):
-    asked = []
+def test_the_hub_is_asked_for_published_names_and_others(shared_data, tmp_path, hub):
+    gpt1, bert = tmp_path / "gpt1", tmp_path / "bert"
+    gpt1.mkdir()
+    expected = read(shared_data / "tokenizers" / "gpt1").to_str()
+    (gpt1 / "tokenizer.json").write_text(expected)
+    (gpt1 / "model.safetensors").write_bytes(b"large")
+    bert.mkdir()
+    (bert / "vocab.txt").write_bytes((shared_data / "tokenizers/bert-base-cased/vocab.txt").read_bytes())
+    hub.repositories.update({ON_HUB["gpt1"]: gpt1, "a/b": bert})
+    assert load("gpt1").to_str() == load(f"hub:{ON_HUB['gpt1']}").to_str() == expected
+    assert load("hub:a/b").to_str() == read(bert).to_str()
+    assert sorted(hub.asked) == ["tokenizer.json", "vocab.txt"]
+    hub.shut()
+    assert load("gpt1").to_str() == expected
 
-    def download(repository, filename, local_dir):
-        asked.append((repository, filename))
-        (local_dir / filename).write_text(read(shared_data / "tokenizers" / "gpt1").to_str())
 
-    monkeypatch.setattr("research.data.published.resolve", lambda urls: None)
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    assert load("gpt1").to_str() == load("gpt1").to_str() == load("hub:a/b").to_str()
-    assert asked == [(ON_HUB["gpt1"], "tokenizer.json"), ("a/b", "tokenizer.json")]
-    assert (lineage_home / "tokenizers" / "a--b" / "tokenizer.json").exists()
-
-
-def test_no_network_is_one_line(monkeypatch, lineage_home):
-    def download(*_, **__):
-        raise ConnectionError("many\nlines")
-
-    monkeypatch.setattr("research.data.published.resolve", lambda urls: None)
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+def test_no_network_is_one_line(hub, lineage_home):
+    hub.shut()
     with pytest.raises(
-        EnvironmentFault, match=r"gpt2 cannot be fetched from the Hub .*put tokenizer\.json"
+        EnvironmentFault, match=r"openai-community/gpt2: cannot be fetched .*; put tokenizer\.json, .*/gpt2$"
     ) as e:
         load("gpt2")
     assert "\n" not in str(e.value)
-    assert not list((lineage_home / "tokenizers").glob("gpt2*"))
 
 
 def test_word_pieces_are_learned_alike_every_time():
