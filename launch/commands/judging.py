@@ -7,7 +7,8 @@ import typer
 
 from launch.options import Json
 
-Target = Annotated[str, typer.Argument(metavar="DIR", help="A run (DIR or DIR:STEP) or weights.")]
+TARGET = "A run (DIR or DIR:STEP) or weights (a directory, or hub:OWNER/NAME)."
+Target = Annotated[str, typer.Argument(metavar="DIR", help=TARGET)]
 Tokenizer = Annotated[str | None, typer.Option(help="A name or path, where none lies beside the weights.")]
 
 
@@ -48,9 +49,7 @@ def generate(
 
 
 def evaluate(
-    target: Annotated[
-        str | None, typer.Argument(metavar="[DIR]", help="A run (DIR or DIR:STEP) or weights.")
-    ] = None,
+    target: Annotated[str | None, typer.Argument(metavar="[DIR]", help=TARGET)] = None,
     task: Annotated[str, typer.Option(help="NAME[,NAME…]; harness:NAME; `list` shows them.")] = "list",
     data: Annotated[Path | None, typer.Option(help="A task's file, or the folder of several tasks'.")] = None,
     predictions: Annotated[

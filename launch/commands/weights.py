@@ -10,7 +10,7 @@ from launch.options import Json, RunDirectory
 
 def import_(
     format: Annotated[str, typer.Argument(help="huggingface, openai (GPT-1) or tensorflow (GPT-2, BERT).")],
-    source: Annotated[Path, typer.Argument(help="What was published.")],
+    source: Annotated[Path, typer.Argument(help="What was published: a directory, or hub:OWNER/NAME.")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="To be made.")],
 ):
     """Bring weights in, as a directory that start.weights and export take."""
