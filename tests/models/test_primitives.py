@@ -10,27 +10,7 @@ import pytest
 from jax.test_util import check_grads
 
 from research.models import dot_product, primitives
-from research.models.vocabulary_loss import vocabulary_loss
-
-KEY = jax.random.key(0)
-
-
-def arrays(*shapes):
-    return [jax.random.normal(jax.random.fold_in(KEY, i), shape) for i, shape in enumerate(shapes)]
-
-
-def assert_same(ours, plain, *arguments, tolerance=2e-6):
-    """Values and all gradients, of a random weighting of the output."""
-    weights = jax.random.normal(KEY, jax.eval_shape(plain, *arguments).shape)
-    wanted = [i for i, argument in enumerate(arguments) if argument is not None]
-    for function in (lambda f: f(*arguments), lambda f: jax.grad(weighted(f, weights), wanted)(*arguments)):
-        for a, b in zip(jax.tree.leaves(function(ours)), jax.tree.leaves(function(plain)), strict=True):
-            assert a.dtype == b.dtype
-            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * float(abs(b).max()))
-
-
-def weighted(function, weights):
-    return lambda *arguments: (function(*arguments) * weights).sum()
+from tests.models.derivatives import KEY, arrays, assert_same
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
@@ -67,6 +47,41 @@ def test_linear_keeps_its_operands_as_they_came(multiplied):
     kept = [leaf for leaf in kept if leaf.size > 1]
     assert sorted(leaf.shape for leaf in kept) == [(2, 5, 6), (6, 3, 4)]
     assert {leaf.dtype for leaf in kept} == {x.dtype}
+
+
+@pytest.mark.parametrize("rows", [(2, 8), (1, 7)])
+@pytest.mark.parametrize("outputs", [(24,), (3, 8), (2, 2), (3,)])
+def test_linear_multiplies_what_it_is_told_and_adds_up_in_float32(rows, outputs):
+    """Value and gradients are those in float32 of operands that were rounded first, to float32's rounding.
+
+    Whichever operand is transposed for the kernel's gradient, or none, of an odd number of rows.
+    """
+
+    def rounded(x):
+        return x.astype(jnp.bfloat16).astype(jnp.float32)
+
+    @jax.jit
+    def ours(x, kernel, bias, dy):
+        y, back = jax.vjp(lambda *a: primitives.linear(*a, jnp.bfloat16), x, kernel, bias)
+        return y, *back(dy)
+
+    x, kernel, bias, dy = arrays((*rows, 16), (16, *outputs), outputs, (*rows, *outputs))
+    y, dx, dkernel, dbias = ours(x, kernel, bias, dy)
+    flat = (
+        rounded(x).reshape(-1, 16),
+        rounded(kernel).reshape(16, -1),
+        rounded(dy).reshape(math.prod(rows), -1),
+    )
+    x_TD, kernel_DF, dy_TF = (np.asarray(a, np.float64) for a in flat)
+    expected = {
+        "y": (y, (x_TD @ kernel_DF).reshape(y.shape) + bias),
+        "dx": (dx, (dy_TF @ kernel_DF.T).reshape(x.shape)),
+        "dkernel": (dkernel, (x_TD.T @ dy_TF).reshape(kernel.shape)),
+        "dbias": (dbias, dy.sum((0, 1))),
+    }
+    for name, (found, wanted) in expected.items():
+        assert found.dtype == jnp.float32, name
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * float(abs(wanted).max()), err_msg=name)
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
@@ -186,125 +201,3 @@ def test_dropout_keeps_the_mean_and_drops_its_rate():
     assert abs(float(y.mean()) - 1) < 0.003
     np.testing.assert_allclose(np.unique(y), [0, 1 / 0.9], rtol=1e-6)
     assert primitives.dropout(y, 0.1, None) is y and primitives.dropout(y, 0.0, KEY) is y
-
-
-@pytest.mark.parametrize("length", [8, 2_048, 607])
-@pytest.mark.parametrize("has_bias", [True, False])
-@pytest.mark.parametrize("z_loss", [0.0, 0.1])
-def test_vocabulary_loss(length, has_bias, z_loss, monkeypatch):
-    """Whole, in pieces, and in pieces of one position where the length is prime."""
-    B, D, V = 2, 8, 50
-    monkeypatch.setattr("research.models.vocabulary_loss.LOGITS_AT_ONCE", 512 * V)
-    x, table, bias, weights = arrays((B, length, D), (V, D), (V,), (B, length))
-    bias = bias if has_bias else None
-    targets = jax.random.randint(KEY, (B, length), 0, V)
-
-    def plain(x, table, bias):
-        logits = x @ table.T + (0 if bias is None else bias)
-        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], -1)[..., 0]
-        penalty = z_loss * jnp.square(jax.nn.logsumexp(logits, axis=-1))
-        return ((penalty - chosen) * weights).sum()
-
-    assert_same(
-        lambda *a: 3 * vocabulary_loss(*a, targets, weights, z_loss)[0],
-        lambda *a: 3 * plain(*a),
-        x,
-        table,
-        bias,
-        tolerance=5e-6,
-    )
-    hits = (x @ table.T + (0 if bias is None else bias)).argmax(-1) == targets
-    np.testing.assert_allclose(
-        vocabulary_loss(x, table, bias, targets, weights)[1], weights[hits].sum(), rtol=1e-5, atol=1e-5
-    )
-
-
-def test_vocabulary_loss_never_holds_all_logits():
-    """Read off the compiled gradient: four times the tokens take less than a tenth of the logits more."""
-    D, V = 8, 16_384
-
-    def temporaries(length):
-        x, table = (
-            jax.ShapeDtypeStruct((1, length, D), jnp.float32),
-            jax.ShapeDtypeStruct((V, D), jnp.float32),
-        )
-        targets, weights = (jax.ShapeDtypeStruct((1, length), t) for t in (jnp.int32, jnp.float32))
-        gradient = jax.grad(lambda x, table, *rest: vocabulary_loss(x, table, None, *rest)[0], (0, 1))
-        done = jax.jit(gradient).lower(x, table, targets, weights).compile()
-        return done.memory_analysis().temp_size_in_bytes
-
-    more = temporaries(32_768) - temporaries(8_192)
-    assert more < 0.1 * (32_768 - 8_192) * V * 4
-    assert temporaries(32_768) < 0.2 * 32_768 * V * 4
-
-
-@pytest.mark.parametrize("rows", [(2, 8), (1, 7)])
-@pytest.mark.parametrize("outputs", [(24,), (3, 8), (2, 2), (3,)])
-def test_linear_multiplies_what_it_is_told_and_adds_up_in_float32(rows, outputs):
-    """Value and gradients are those in float32 of operands that were rounded first, to float32's rounding.
-
-    Whichever operand is transposed for the kernel's gradient, or none, of an odd number of rows.
-    """
-
-    def rounded(x):
-        return x.astype(jnp.bfloat16).astype(jnp.float32)
-
-    @jax.jit
-    def ours(x, kernel, bias, dy):
-        y, back = jax.vjp(lambda *a: primitives.linear(*a, jnp.bfloat16), x, kernel, bias)
-        return y, *back(dy)
-
-    x, kernel, bias, dy = arrays((*rows, 16), (16, *outputs), outputs, (*rows, *outputs))
-    y, dx, dkernel, dbias = ours(x, kernel, bias, dy)
-    flat = (
-        rounded(x).reshape(-1, 16),
-        rounded(kernel).reshape(16, -1),
-        rounded(dy).reshape(math.prod(rows), -1),
-    )
-    x_TD, kernel_DF, dy_TF = (np.asarray(a, np.float64) for a in flat)
-    expected = {
-        "y": (y, (x_TD @ kernel_DF).reshape(y.shape) + bias),
-        "dx": (dx, (dy_TF @ kernel_DF.T).reshape(x.shape)),
-        "dkernel": (dkernel, (x_TD.T @ dy_TF).reshape(kernel.shape)),
-        "dbias": (dbias, dy.sum((0, 1))),
-    }
-    for name, (found, wanted) in expected.items():
-        assert found.dtype == jnp.float32, name
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * float(abs(wanted).max()), err_msg=name)
-
-
-@pytest.mark.parametrize("length", [8, 7])
-def test_vocabulary_loss_in_bfloat16_products_stays_near_float32(length):
-    x, table = arrays((2, length, 16), (50, 16))
-    targets, weights = jax.random.randint(KEY, (2, length), 0, 50), jnp.full((2, length), 1 / (2 * length))
-
-    def both(multiplied):
-        loss = jax.value_and_grad(
-            lambda x, table: vocabulary_loss(x, table, None, targets, weights, 0.0, multiplied)[0], (0, 1)
-        )
-        return jax.tree.leaves(jax.jit(loss)(x, table))
-
-    for exact, rounded in zip(both(None), both(jnp.bfloat16), strict=True):
-        assert rounded.dtype == jnp.float32
-        error = float(jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact))
-        assert 0 < error < 0.02
-
-
-@pytest.mark.parametrize("has_bias", [True, False])
-def test_a_filled_up_vocabulary_changes_nothing(has_bias, monkeypatch):
-    """As on a GPU: 50 words are multiplied as 128."""
-    x, table, bias = arrays((2, 8, 16), (50, 16), (50,))
-    bias = bias if has_bias else None
-    targets, weights = jax.random.randint(KEY, (2, 8), 0, 50), jnp.ones((2, 8))
-
-    def everything():
-        loss = lambda x, table, bias: vocabulary_loss(x, table, bias, targets, weights, 0.1)  # noqa: E731
-        wanted = (0, 1, 2) if has_bias else (0, 1)
-        value, gradients = jax.value_and_grad(loss, wanted, has_aux=True)(x, table, bias)
-        return jax.tree.leaves((value, gradients))
-
-    plain = everything()
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    for found, wanted in zip(everything(), plain, strict=True):
-        assert found.shape == wanted.shape
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * float(abs(wanted).max()))
