@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from research.config import Experiment, Sweep
-from research.errors import UsageError, near
+from research.errors import UsageError, did_you_mean
 
 _DECLARATIONS: dict[str, Callable[[], Experiment]] = {}
 _SWEEPS: dict[str, Callable[[], Sweep]] = {}
@@ -35,14 +35,14 @@ def get(name: str) -> Experiment:
     if name in _SWEEPS:
         raise UsageError(f"{name}: a sweep, not an experiment; it goes with lineage show and lineage sweep")
     if name not in _DECLARATIONS:
-        raise UsageError(f"{name}: no such experiment{near(name, _DECLARATIONS)}")
+        raise UsageError(f"{name}: no such experiment{did_you_mean(name, _DECLARATIONS)}")
     return replace(_DECLARATIONS[name](), name=name)
 
 
 def get_sweep(name: str) -> Sweep:
     """Raises UsageError with the nearest names, of sweeps and experiments, for one that is not registered."""
     if name not in _SWEEPS:
-        raise UsageError(f"{name}: no such sweep{near(name, [*_SWEEPS, *_DECLARATIONS])}")
+        raise UsageError(f"{name}: no such sweep{did_you_mean(name, [*_SWEEPS, *_DECLARATIONS])}")
     return replace(_SWEEPS[name](), name=name)
 
 

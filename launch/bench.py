@@ -14,9 +14,9 @@ def bench(name: str, overrides: list[str] | None, steps: int, data: Path | None,
     from research.bench.cost import FORMULA
     from research.bench.measure import measure
     from research.bench.synthetic import read_tokens
-    from research.compiling import keep_steps_room
+    from research.devices.xla import reuse_step_memory
 
-    keep_steps_room()
+    reuse_step_memory()
     found = measure(experiment, steps, None if data is None else read_tokens(data, experiment))
     if json:
         print(json_.dumps({"experiment": name} | found._asdict() | {"formula": FORMULA}, indent=2))

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from launch.inspect import resolve
 from research.config import Experiment
+from research.config.settings import override, parse_assignments
 from research.errors import UsageError
-from research.settings import override, parse_assignments
 
 
 def prepare_data(name: str, overrides: list[str] | None, json: bool) -> None:
     from research.data.batches import train_batches, validation_batches
-    from research.data.store import prepare
+    from research.data.store.token_store import prepare
 
     experiment = resolve(name, overrides)
     if experiment.labelled:
@@ -19,7 +19,7 @@ def prepare_data(name: str, overrides: list[str] | None, json: bool) -> None:
     corpus = prepare(experiment.data, experiment.model.vocabulary, report=_silent if json else print)
     train_batches(experiment, corpus.train)  # which index their examples, where they have an index
     for first in {0, experiment.data.later.step}:
-        validation_batches(experiment.at(first), corpus.validation)
+        validation_batches(experiment.at_step(first), corpus.validation)
     facts = {
         split: {
             "documents": store.documents,
@@ -55,7 +55,7 @@ def _prepare_labelled(experiment: Experiment, json: bool) -> None:
 
 def show_batch(name: str, step: int, overrides: list[str] | None, json: bool) -> None:
     from research.data.batches import corpus_of, train_batches
-    from research.data.readable import answers, readable
+    from research.data.decode import answers, readable
 
     experiment = _declared(name, overrides)
     if not 0 <= step < experiment.run.steps:
@@ -73,7 +73,7 @@ def show_batch(name: str, step: int, overrides: list[str] | None, json: bool) ->
 def _declared(name: str, overrides: list[str] | None) -> Experiment:
     """Of an experiment's name, or of a run's directory."""
     if (Path(name) / "experiment.json").exists():
-        from research.training.record import experiment_of
+        from research.runs.record import experiment_of
 
         return override(experiment_of(Path(name)), parse_assignments(overrides or []))
     return resolve(name, overrides)

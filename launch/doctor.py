@@ -7,7 +7,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from research.home import home
+from research.io.home import home
 
 EXTRAS = {
     "tf": ("tensorflow", "data sets whose builders need TensorFlow"),
@@ -17,7 +17,7 @@ EXTRAS = {
 
 
 def diagnose(json: bool) -> None:
-    from research.training.record import environment
+    from research.runs.record import environment
 
     facts = environment()
     facts["home"] = str(home())

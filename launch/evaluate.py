@@ -74,7 +74,7 @@ def _check(names: list[str], target: str | None, data: Path | None) -> None:
 
 
 def _predictions(names: list[str], data: Path | None, predictions: Path, json: bool) -> None:
-    from research.judging.squad import read_answers, read_predictions, score
+    from research.metrics.squad import read_answers, read_predictions, score
 
     if names != ["squad"]:
         raise UsageError(f"--task {','.join(names)}: predictions are scored for squad alone")
@@ -100,7 +100,7 @@ def _answers(names: list[str], target: str | None, data: Path | None, json: bool
     """A table as GLUE's server takes it goes to the output, metrics beside it."""
     if names != ["answers"] or target is None or data is None:
         raise UsageError(f"--task {','.join(names)}: expected a fine-tuned run, answers alone, and --data")
-    from research.training.revalidate import answers
+    from research.training.evaluate_run import answers
 
     source = str(data) if str(data).startswith(("tfds:", "files:")) else f"files:{data}"
     directory, step = _run(target)
@@ -123,25 +123,25 @@ def _run(target: str) -> tuple[Path, int | None]:
 
 
 def _judge(target, names, data, limit, stride, batch, raw, tokenizer, json) -> None:
+    from research.evaluation.eval_model import EvalModel, Settings
     from research.evaluation.published import published
-    from research.evaluation.subject import Settings, Subject
     from research.evaluation.tasks import evaluate as run_task
 
     facts: dict[str, Any] = {}
-    subject = config = None
+    eval_model = config = None
     for name in names:
         if name == "validation":
             facts[name] = _validation(target)
             continue
-        if subject is None:
+        if eval_model is None:
             judged = load(target, tokenizer)
             if judged.config.family == "bert":
                 raise UsageError(f"{target}: a BERT gives no likelihoods; these tasks judge GPTs")
-            subject, config = Subject(judged.model, judged.tokenizer), judged.config
+            eval_model, config = EvalModel(judged.model, judged.tokenizer), judged.config
         if name.startswith(HARNESS):
-            facts[name] = _harness(subject, name.removeprefix(HARNESS), batch, limit, data)
+            facts[name] = _harness(eval_model, name.removeprefix(HARNESS), batch, limit, data)
             continue
-        result = run_task(subject, name, data, Settings(limit, stride, batch, raw))
+        result = run_task(eval_model, name, data, Settings(limit, stride, batch, raw))
         facts[name] = {
             "metrics": result.metrics,
             "published": published(name, config),
@@ -154,17 +154,17 @@ def _judge(target, names, data, limit, stride, batch, raw, tokenizer, json) -> N
         _show(target, facts)
 
 
-def _harness(subject, name: str, batch: int, limit: int | None, data: Path | None) -> dict[str, Any]:
+def _harness(eval_model, name: str, batch: int, limit: int | None, data: Path | None) -> dict[str, Any]:
     try:
         from research.evaluation.harness import run
     except ImportError as fault:
         raise EnvironmentFault(f"harness:{name}: pip install 'lineage-lm[harness]'") from fault
-    metrics = run(subject, name, batch, limit, None if data is None else str(data))
+    metrics = run(eval_model, name, batch, limit, None if data is None else str(data))
     return {"metrics": metrics, "published": {}, "examples": limit, "settings": {"harness": name}}
 
 
 def _validation(target: str) -> dict[str, Any]:
-    from research.training.revalidate import revalidate
+    from research.training.evaluate_run import revalidate
 
     row = revalidate(*_run(target), lambda line: None)
     metrics = {name: value for name, value in row.items() if isinstance(value, float)}

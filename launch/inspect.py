@@ -4,7 +4,7 @@ import json as json_
 
 import experiments
 from research.config import Experiment
-from research.settings import flatten, override, parse_assignments, to_json
+from research.config.settings import flatten, override, parse_assignments, to_json
 
 
 def resolve(name: str, overrides: list[str] | None) -> Experiment:
@@ -51,18 +51,18 @@ def told(value) -> str:
 
 
 def show_parameters(name: str, overrides: list[str] | None, json: bool) -> None:
-    from research.models.account import account, derivation
+    from research.models.parameters import parameter_table, parameters
 
     model = resolve(name, overrides).model
     if json:
-        components = account(model)
+        components = parameters(model)
         total = sum(component.count for component in components)
         listed = [component._asdict() for component in components]
         print(json_.dumps({"total": total, "components": listed}, indent=2))
         return
     rows = [
         (line.title, ", ".join("×".join(map(str, shape)) for shape in line.shapes), line.formula, line.count)
-        for line in derivation(model)
+        for line in parameter_table(model)
     ]
     titles, shapes, formulas = (max(len(row[column]) for row in rows) for column in range(3))
     for title, shape, formula, count in rows:

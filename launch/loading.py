@@ -21,11 +21,11 @@ def load(target: str, tokenizer: str | None) -> Judged:
     entries than the model.
     """
     from research import weights
-    from research.data import published
-    from research.data.tokenizer import entries
-    from research.process import keep_compiled_programs
+    from research.data.tokenizers import published
+    from research.data.tokenizers.tokenizer import entries
+    from research.devices.startup import use_compilation_cache
 
-    keep_compiled_programs()
+    use_compilation_cache()
     loaded = weights.load(target)
     if loaded.report.missing and loaded.config.family != "bert":
         raise UsageError(f"{target}: has no {next(iter(loaded.report.missing))}")

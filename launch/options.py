@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from research.errors import UsageError, near
+from research.errors import UsageError, did_you_mean
 
 Name = Annotated[str, typer.Argument(help="An experiment; `lineage list` shows them.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[a.b=v]…", help="Settings to change.")]
@@ -34,14 +34,14 @@ Sbatch = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 
 
-def wanted(executor: str, partition, time, gpus, cpus, sbatch, **others):
+def slurm_resources(executor: str, partition, time, gpus, cpus, sbatch, **others):
     """What is asked of Slurm; None for the local executor, with which none of it goes."""
-    from launch.executors.slurm import Wanted
+    from launch.executors.slurm import SlurmResources
 
     if executor == "slurm":
-        return Wanted(partition, time, gpus, cpus, tuple(sbatch or ()))
+        return SlurmResources(partition, time, gpus, cpus, tuple(sbatch or ()))
     if executor != "local":
-        raise UsageError(f"--executor {executor}: not known{near(executor, ['local', 'slurm'])}")
+        raise UsageError(f"--executor {executor}: not known{did_you_mean(executor, ['local', 'slurm'])}")
     given = {"partition": partition, "time": time, "gpus": gpus, "cpus": cpus, "sbatch": sbatch} | others
     for name, value in given.items():
         if value not in (None, False) and (name, value) != ("nodes", 1):

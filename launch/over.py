@@ -1,8 +1,8 @@
 """A space as it is typed: KEY=SPEC."""
 
 from research.config import Experiment, space
+from research.config.settings import convert, typed
 from research.errors import UsageError
-from research.settings import convert, typed
 
 EXPECTED = "expected a,b,c or LOW..HIGH, log:LOW..HIGH, int:LOW..HIGH[:STEP]"
 

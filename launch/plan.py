@@ -20,7 +20,7 @@ def show_plan(name: str, overrides: list[str] | None, devices: int, json: bool) 
 
     jax.config.update("jax_num_cpu_devices", devices)
     jax.config.update("jax_platforms", "cpu")
-    from research.plan import plan
+    from research.bench.plan import plan
 
     planned = plan(experiment, devices)
     if json:
@@ -35,7 +35,7 @@ def show_plan(name: str, overrides: list[str] | None, devices: int, json: bool) 
     print(f"{name} on {devices} device{plural} ({mesh}), {planned.rows} sequences at once on each\n")
     for label, size in (
         ("parameters", planned.parameters),
-        ("moments and averages", planned.moments),
+        ("optimizer state", planned.opt_state),
         ("gradients and activations", planned.temporaries),
         ("total", planned.total),
     ):

@@ -13,11 +13,11 @@ from launch.executors import slurm
 
 def show_status(directory: Path, json: bool) -> None:
     from research.sweeping.record import is_sweep
-    from research.sweeping.standing import standing
+    from research.sweeping.status import sweep_status
 
     queue = slurm.jobs(directory)
     if is_sweep(directory):
-        stands = standing(directory)
+        stands = sweep_status(directory)
         if json:
             print(json_.dumps(sweep_facts(stands) | {"jobs": queue}, indent=2))
             return
@@ -76,8 +76,8 @@ def _tell_trial(metric: str, trial) -> None:
 
 def run_facts(directory: Path, queue: dict[str, str]) -> dict[str, Any]:
     """Of a single run; one that waits in a queue need not have a directory yet."""
-    from research.sweeping.standing import progress_of
-    from research.training.record import FILE, experiment_of
+    from research.runs.record import FILE, experiment_of
+    from research.sweeping.status import progress_of
 
     if not (directory / FILE).exists() and queue:
         return {"run": str(directory), "state": "queued"}
@@ -107,8 +107,8 @@ def tell_run(facts: dict[str, Any]) -> None:
 
 def trainer(directory: Path) -> dict[str, Any] | None:
     """The process that trains in a run's directory, by its lock; None if there is none."""
-    from research.sweeping.lease import holder
-    from research.training.lock import FILE
+    from research.io.leases import holder
+    from research.io.run_lock import FILE
 
     return holder(directory / FILE)
 
@@ -121,7 +121,7 @@ def stop_all(directory: Path) -> int:
     workers = [who for who in workers if who]
     asked = slurm.stop(directory)
     if not is_sweep(directory) and not workers and not asked:
-        from research.training.record import read
+        from research.runs.record import read
 
         read(directory)  # says so where it is not a run at all
     for job in asked:
@@ -143,7 +143,7 @@ def stop_all(directory: Path) -> int:
 
 def _sweepers(directory: Path) -> list[dict[str, Any]]:
     """The one who keeps the workers, if there is one, as it would replace them; else the workers."""
-    from research.sweeping.lease import holder
+    from research.io.leases import holder
 
     leases = sorted((directory / "leases").glob("*"))
     keepers = [holder(path) for path in leases if path.name.startswith("keeper-")]

@@ -14,9 +14,9 @@ from typing import Any, get_type_hints
 import experiments
 from launch.over import parse_space
 from research.config import Sweep, space
+from research.config.settings import convert, override, parse_assignments
 from research.config.sweep import SETTINGS
 from research.errors import UsageError
-from research.settings import convert, override, parse_assignments
 
 
 def build(
@@ -51,9 +51,9 @@ def _experiment(name: str):
 def start_local(directory: Path, sweep: Sweep, storage: str | None, workers: int, dry_run: bool) -> int:
     from launch.executors.local import run_workers
     from launch.status import tell_sweep
-    from research.sweeping.devices import shares
+    from research.sweeping.device_slices import shares
     from research.sweeping.record import claim
-    from research.sweeping.standing import standing
+    from research.sweeping.status import sweep_status
 
     dealt = shares(workers)
     if dry_run:
@@ -63,10 +63,10 @@ def start_local(directory: Path, sweep: Sweep, storage: str | None, workers: int
         return 0
     claim(directory, sweep, storage)
     status = 0
-    if not standing(directory).over:
+    if not sweep_status(directory).over:
         with _kept(directory):
             status = run_workers(directory, dealt, lambda line: print(line, flush=True))
-    stands = standing(directory)
+    stands = sweep_status(directory)
     print()
     tell_sweep(directory, stands, trials=False)
     if not stands.over:
@@ -75,12 +75,12 @@ def start_local(directory: Path, sweep: Sweep, storage: str | None, workers: int
 
 
 def start_slurm(
-    directory: Path, sweep: Sweep, storage: str | None, workers: int, wanted, dry_run: bool
+    directory: Path, sweep: Sweep, storage: str | None, workers: int, slurm_resources, dry_run: bool
 ) -> int:
     from launch.executors.slurm import submit, workers_script
     from research.sweeping.record import claim
 
-    script = workers_script(directory, sweep.name, workers, wanted)
+    script = workers_script(directory, sweep.name, workers, slurm_resources)
     if dry_run:
         print(script, end="")
         return 0
@@ -94,11 +94,11 @@ def start_slurm(
 
 def work_on(directory: Path, gpus: str | None, cores: str | None, attached: bool) -> int:
     """One worker; its share of the devices is nobody else's, also of another sweep's."""
-    from research.sweeping.devices import Share, confine, unconfined_cores
+    from research.sweeping.device_slices import DeviceSlice, confine, unconfined_cores
     from research.sweeping.record import read
 
     read(directory)
-    given = Share(
+    given = DeviceSlice(
         gpus=tuple((gpus or "").split(",")) if gpus else (),
         cores=tuple(convert(core, int, "--cores") for core in cores.split(",")) if cores else (),
     )
@@ -109,13 +109,13 @@ def work_on(directory: Path, gpus: str | None, cores: str | None, attached: bool
     share = confine(given)
     if attached:
         threading.Thread(target=_stop_with_parent, daemon=True).start()
-    from research.compiling import keep_steps_room
-    from research.process import keep_compiled_programs
+    from research.devices.startup import use_compilation_cache
+    from research.devices.xla import reuse_step_memory
     from research.sweeping.worker import work
     from research.training.loop import train
 
-    keep_compiled_programs()
-    keep_steps_room()
+    use_compilation_cache()
+    reuse_step_memory()
     facts = {"devices": share.names, "host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID")}
     stopped = work(directory, facts, lambda line: print(line, flush=True), train)
     for lease in leases:
@@ -125,7 +125,7 @@ def work_on(directory: Path, gpus: str | None, cores: str | None, attached: bool
 
 def show_sweep(name: str, overrides: list[str] | None, json: bool) -> None:
     from launch.inspect import told
-    from research.settings import flatten
+    from research.config.settings import flatten
     from research.sweeping.record import sweep_to_json
 
     sweep = build(name, None, overrides, {})
@@ -152,7 +152,7 @@ def describe(sweep: Sweep) -> None:
 @contextmanager
 def _kept(directory: Path) -> Iterator[None]:
     """One keeper of workers a machine."""
-    from research.sweeping.lease import holder, take
+    from research.io.leases import holder, take
 
     path = directory / "leases" / f"keeper-{socket.gethostname()}"
     lease = take(path, {})
@@ -169,8 +169,8 @@ def _kept(directory: Path) -> Iterator[None]:
 
 def _reserve_cores(count: int, directory: Path) -> tuple:
     """As many cores as no other worker holds: (their share, their leases)."""
-    from research.sweeping.devices import Share, usable_cores
-    from research.sweeping.lease import take
+    from research.io.leases import take
+    from research.sweeping.device_slices import DeviceSlice, usable_cores
 
     taken = {}
     for core in usable_cores():
@@ -178,17 +178,17 @@ def _reserve_cores(count: int, directory: Path) -> tuple:
             taken[core] = lease
     if len(taken) < count:
         raise UsageError(f"{count} cores were allotted, and of those here only {len(taken)} are free")
-    return Share(cores=tuple(taken)), list(taken.values())
+    return DeviceSlice(cores=tuple(taken)), list(taken.values())
 
 
 def _device(name: str) -> Path:
-    from research.home import home
+    from research.io.home import home
 
     return home() / "devices" / f"{socket.gethostname()}-{name.replace(' ', '-')}"
 
 
 def _reserve(share, directory: Path) -> list:
-    from research.sweeping.lease import holder, take
+    from research.io.leases import holder, take
 
     taken = []
     for name in share.names:

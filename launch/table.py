@@ -4,7 +4,7 @@ import json as json_
 from pathlib import Path
 from typing import Any
 
-from research.errors import UsageError, near
+from research.errors import UsageError, did_you_mean
 
 SHOWN = {
     "step": "step",
@@ -43,7 +43,7 @@ def sorted_by(lines: list[dict[str, Any]], key: str, metric: dict[str, str]) -> 
     matching = [name for name in known if name == key or name.endswith(f".{key}")]
     if lines and len(matching) != 1:
         ends = {name.rpartition(".")[2] for name in known}
-        which = f"; expected {' or '.join(matching)}" if matching else near(key, ends)
+        which = f"; expected {' or '.join(matching)}" if matching else did_you_mean(key, ends)
         raise UsageError(f"--sort {key}: {'several columns' if matching else 'no such column'}{which}")
     down = (key in ("best", "last") and metric["direction"] == "maximize") or key == "tokens_per_second"
 

@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from launch.executors.slurm import Wanted, run_script, submit
+from launch.executors.slurm import SlurmResources, run_script, submit
 from launch.inspect import resolve
 from research.config import Experiment
+from research.config.settings import override, parse_assignments
 from research.errors import UsageError
-from research.settings import override, parse_assignments
 
 
 def join(distributed: bool, coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -18,7 +18,7 @@ def join(distributed: bool, coordinator: str | None, processes: int | None, proc
             raise UsageError("--coordinator, --processes and --process: expected all three or none")
     elif not distributed:
         return
-    from research.process import join_processes
+    from research.devices.startup import join_processes
 
     join_processes(*by_hand)
 
@@ -34,19 +34,19 @@ def queue_experiment(
     allow_change: bool,
     nodes: int,
     tasks: int | None,
-    wanted: Wanted,
+    slurm_resources: SlurmResources,
     dry_run: bool,
 ) -> int:
     """Hands the run to Slurm, once it is clear that its directory can be had."""
-    from research.training.record import examine
+    from research.runs.record import examine
 
     experiment = resolve(name, overrides)
-    processes = nodes * (tasks or wanted.gpus or 1)
+    processes = nodes * (tasks or slurm_resources.gpus or 1)
     if processes > 1 and experiment.parallel.compile == "jit":
         raise UsageError(f"parallel.compile=jit: one process, not {processes}; expected sharded or pmap")
     typed = ["train", name, *(overrides or []), "--dir", str(directory.absolute())]
     typed += ["--allow-change"] * allow_change
-    script = run_script(directory, name, typed, nodes, tasks, wanted)
+    script = run_script(directory, name, typed, nodes, tasks, slurm_resources)
     if dry_run:
         print(script, end="")
         return 0
@@ -56,7 +56,7 @@ def queue_experiment(
 
 
 def resume_run(directory: Path, overrides: list[str] | None, allow_change: bool) -> int:
-    from research.training.record import experiment_of
+    from research.runs.record import experiment_of
 
     experiment = override(experiment_of(directory), parse_assignments(overrides or []))
     return _train(experiment, directory, allow_change)
@@ -66,13 +66,13 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool) -> int:
     began = time.perf_counter()
     import jax
 
-    from research.compiling import keep_steps_room
-    from research.process import keep_compiled_programs
+    from research.devices.startup import use_compilation_cache
+    from research.devices.xla import reuse_step_memory
+    from research.training.logging.progress import indented
     from research.training.loop import train
-    from research.training.progress import indented
 
-    keep_compiled_programs()
-    keep_steps_room()
+    use_compilation_cache()
+    reuse_step_memory()
     first = jax.process_index() == 0
     result = train(experiment, directory, print if first else lambda line: None, allow_change)
     if not first:

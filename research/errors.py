@@ -22,11 +22,11 @@ class EnvironmentFault(LineageError):
     status = 1
 
 
-class Diverged(EnvironmentFault):
+class Diverged(LineageError):
     """A run's own numbers: a loss or gradient that is not finite."""
 
 
-def near(given: str, options: Iterable[str]) -> str:
+def did_you_mean(given: str, options: Iterable[str]) -> str:
     """'; did you mean x?' where one of `options` resembles `given`, all of them where they are few."""
     options = sorted(options)
     matches = difflib.get_close_matches(given, options, n=2, cutoff=0.5)

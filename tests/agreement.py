@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from research.objectives import OBJECTIVES, weights_in
-from research.training.checkpoint import by_path
+from research.models.parameters import by_path
+from research.objectives.pretraining import OBJECTIVES, weights_in
 from research.weights import huggingface
 from research.weights.huggingface_config import DIALECTS
 from research.weights.layout import to_ours

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from research import compiling
+from research.devices import xla
 
 pytest_plugins = ["tests.hub", "tests.slurm"]  # the fixtures `hub` and `slurm`
 
@@ -31,7 +31,7 @@ def lineage_home(tmp_path_factory, monkeypatch) -> Path:
 @pytest.fixture(autouse=True)
 def freed_memory_goes_back(monkeypatch):
     """One process runs hundreds of tests: what they free together is more than a machine may have."""
-    monkeypatch.setattr(compiling, "keep_steps_room", lambda: False)
+    monkeypatch.setattr(xla, "keep_steps_room", lambda: False)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import numpy as np
 
 from research.config import Model
 from research.models import build
-from research.models.account import name
+from research.models.parameters import name
 
 
 def drawn(config: Model, seed: int = 1, deviation: float = 0.3):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from huggingface_hub import constants
 
-from research.data.hub import snapshot
+from research.io.hub import snapshot
 
 COMMIT = "1234567890" * 4
 

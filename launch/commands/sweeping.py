@@ -37,7 +37,7 @@ def sweep(
     dry_run: DryRun = False,
 ):
     """Start, or continue, the sweep in DIR."""
-    from launch.options import wanted
+    from launch.options import slurm_resources
     from launch.sweep import build, start_local, start_slurm
 
     changes = {
@@ -49,7 +49,7 @@ def sweep(
         "direction": direction,
     }
     declared = build(name, over, overrides, changes)
-    asked = wanted(executor, partition, time, gpus, cpus, sbatch)
+    asked = slurm_resources(executor, partition, time, gpus, cpus, sbatch)
     if asked is None:
         return start_local(dir, declared, storage, workers, dry_run)
     return start_slurm(dir, declared, storage, workers, asked, dry_run)

@@ -44,10 +44,10 @@ def train(
     dry_run: DryRun = False,
 ):
     """Start, or continue, the run in DIR."""
-    from launch.options import wanted
+    from launch.options import slurm_resources
     from launch.train import join, queue_experiment, train_experiment
 
-    if asked := wanted(
+    if asked := slurm_resources(
         executor, partition, time, gpus, cpus, sbatch, nodes=nodes, tasks=tasks, dry_run=dry_run
     ):
         return queue_experiment(name, overrides, dir, allow_change, nodes, tasks, asked, dry_run)

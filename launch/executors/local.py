@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from research.sweeping.devices import Share
+from research.sweeping.device_slices import DeviceSlice
 
-HUNG = 75  # the exit status of research.training.watchdog, which wants the run continued
+HUNG = 75  # the exit status of research.training.stopping.watchdog, which wants the run continued
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHORT, TIMES = 20, 5  # seconds of a life; deaths so young, one after the other, after which none is replaced
 
@@ -18,7 +18,7 @@ SHORT, TIMES = 20, 5  # seconds of a life; deaths so young, one after the other,
 class Worker:
     """A process of `lineage work`. It stops politely when the pipe of its standard input, so we, end."""
 
-    def __init__(self, directory: Path, share: Share, say: Callable[[str], None]):
+    def __init__(self, directory: Path, share: DeviceSlice, say: Callable[[str], None]):
         self.share, self.began = share, time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "launch", "work", str(directory), "--attached", *share.typed()],
@@ -41,7 +41,7 @@ class Worker:
         self.process.stdin.close()
 
 
-def run_workers(directory: Path, shares: list[Share], say: Callable[[str], None]) -> int:
+def run_workers(directory: Path, shares: list[DeviceSlice], say: Callable[[str], None]) -> int:
     """Runs a worker for each of `shares` until none has anything left to do; an exit status.
 
     One that was killed, or hung, is replaced; one that failed is not. The first SIGINT or SIGTERM stops all

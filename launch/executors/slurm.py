@@ -34,7 +34,7 @@ exit "$status"
 """
 
 
-class Wanted(NamedTuple):
+class SlurmResources(NamedTuple):
     """What of a cluster a job asks for; None is left to the cluster."""
 
     partition: str | None = None
@@ -56,28 +56,33 @@ class Wanted(NamedTuple):
         return [f"{name}={value}" for name, value in given.items() if value is not None] + list(self.more)
 
 
-def workers_script(directory: Path, name: str, workers: int, wanted: Wanted) -> str:
+def workers_script(directory: Path, name: str, workers: int, slurm_resources: SlurmResources) -> str:
     """A job array, each job of which is a worker on the sweep in `directory`."""
     command = [sys.executable, "-m", "launch", "work", str(directory.absolute())]
     array = [f"--array=0-{workers - 1}", "--nodes=1", "--ntasks=1"]
     log = directory.absolute() / "logs" / "slurm-%A_%a.log"
-    return _script(directory, name, [*array, *wanted.directives()], log, shlex.join(command))
+    return _script(directory, name, [*array, *slurm_resources.directives()], log, shlex.join(command))
 
 
 def run_script(
-    directory: Path, name: str, typed: list[str], nodes: int, tasks: int | None, wanted: Wanted
+    directory: Path,
+    name: str,
+    typed: list[str],
+    nodes: int,
+    tasks: int | None,
+    slurm_resources: SlurmResources,
 ) -> str:
     """A job that trains as one run over `nodes` × `tasks` processes, by default a process for each GPU.
 
     Its log lies beside `directory`, which is the run's alone.
     """
-    a_node = tasks or wanted.gpus or 1
+    a_node = tasks or slurm_resources.gpus or 1
     size = [f"--nodes={nodes}", f"--ntasks-per-node={a_node}"]
     command = ["srun", "--kill-on-bad-exit=1", sys.executable, "-m", "launch", *typed]
     if nodes * a_node > 1:
         command.append("--distributed")
     log = directory.absolute().with_name(directory.name + ".slurm-%j.log")
-    return _script(directory, name, [*size, *wanted.directives()], log, shlex.join(command))
+    return _script(directory, name, [*size, *slurm_resources.directives()], log, shlex.join(command))
 
 
 def _script(directory: Path, name: str, options: list[str], log: Path, command: str) -> str:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from research.config import Experiment
-from research.models.account import account
+from research.models.parameters import parameters
 from research.models.precision import matmul_dtype
 
 # Peaks of dense bf16 products in TFLOP/s, from data sheets; the first whose name is in the device's counts.
@@ -54,10 +54,16 @@ def multiplied(experiment: Experiment) -> float:
     predicted = float(experiment.objective.auxiliary > 0 if experiment.labelled else 1)
     if experiment.objective.name == "masked_token":
         predicted = experiment.data.masking.predictions * once
-    share = {"tokens": predicted, "marks": predicted, "masked": predicted, "positions": 0, "segments": 0}
+    share = {
+        "tokens": predicted,
+        "special_embeddings": predicted,
+        "masked": predicted,
+        "positions": 0,
+        "segments": 0,
+    }
     share |= {"pooler": once, "next_sentence": once}
-    share |= {"answers": 1 if experiment.model.head == "tokens" else once}
-    return sum(part.count * share.get(part.name.split("/")[0], 1) for part in account(experiment.model))
+    share |= {"task_head": 1 if experiment.model.head == "tokens" else once}
+    return sum(part.count * share.get(part.name.split("/")[0], 1) for part in parameters(experiment.model))
 
 
 def peak(experiment: Experiment, devices: int) -> Peak:

@@ -16,14 +16,14 @@ import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
-from research import compiling
-from research.allocator import give_back
 from research.bench.cost import flops_a_token, peak
 from research.bench.synthetic import Batch, batches
 from research.config import Experiment
-from research.parallel import Compiled, compile_ahead, compiled
-from research.training.calls import call_of
-from research.training.state import initial_state
+from research.devices import xla
+from research.devices.compilers import Compiled, compile_ahead, compiled
+from research.devices.malloc import release_free_memory
+from research.runs.state import initial_state
+from research.training.multi_step import multi_step
 
 AHEAD = 4  # batches made while the device works
 WARM_UP = 3  # calls that are not counted
@@ -62,7 +62,7 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
                 state, sums = program.step(state, next(fed))
                 jax.block_until_ready(sums)
                 if call == 0:
-                    give_back()
+                    release_free_memory()
             took, waited = [], []
             for _ in range(max(1, steps // count)):
                 began = time.perf_counter()
@@ -80,12 +80,12 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
 def start(experiment: Experiment) -> tuple[Compiled, Any]:
     """The program, compiled when called, and a first state where it wants it."""
     program = _compiled(experiment)
-    return program, compiling.jit(partial(initial_state, experiment), out_shardings=program.layout)()
+    return program, xla.jit(partial(initial_state, experiment), out_shardings=program.layout)()
 
 
 def _compiled(experiment: Experiment) -> Compiled:
     abstract = jax.eval_shape(partial(initial_state, experiment))
-    return compiled(experiment.parallel, call_of(experiment), lambda *_: None, abstract)
+    return compiled(experiment.parallel, multi_step(experiment), lambda *_: None, abstract)
 
 
 def _to_compile(program: Compiled, state: Any, batch: Any) -> float:

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from research.config.checks import fraction, positive
+from research.config.checks import choices, fraction, positive
 from research.errors import UsageError
 
 
@@ -21,6 +21,7 @@ class Masking:
     next: Literal["balanced", "published"] = "balanced"  # B is random for half of all, or where it can follow
 
     def __post_init__(self):
+        choices("data.masking", self)
         positive("data.masking", self, "duplicates", "predictions", "share")
         fraction("data.masking", self, "share", "short")
 
@@ -63,6 +64,7 @@ class Data:
     workers: int = 0  # processes that make batches ahead; 0: threads of the training process do
 
     def __post_init__(self):
+        choices("data", self)
         positive("data", self, "batch", "length")
         fraction("data", self, "holdout")
         if self.workers < 0:

@@ -80,7 +80,7 @@ class Experiment:
         """Whether it learns from labels (and so has a task), not from running text."""
         return self.objective.name in LABELLED
 
-    def at(self, step: int) -> "Experiment":
+    def at_step(self, step: int) -> "Experiment":
         """What holds for the batch of `step`: this, or after `data.later.step` with what changes there."""
         data, later = self.data, self.data.later
         if not later.step:

@@ -1,9 +1,10 @@
 """The network, declared."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from research.config.checks import fraction, positive
+from research.config.checks import choices, fraction, positive
+from research.config.names import ACTIVATIONS, FAMILIES
 from research.errors import UsageError
 
 
@@ -11,7 +12,7 @@ from research.errors import UsageError
 class Model:
     """The network. Sizes are counts; `heads` divides `width`."""
 
-    family: Literal["gpt1", "gpt2", "bert"]
+    family: Annotated[str, FAMILIES]
     vocabulary: int
     context: int  # positions
     width: int
@@ -20,7 +21,7 @@ class Model:
     dropout: float = 0.0  # of embeddings, residual branches and attention probabilities
     norm: Literal["pre", "post"] = "pre"  # before each branch, or after each residual sum
     norm_epsilon: float = 1e-5
-    activation: Literal["gelu_tanh", "gelu_erf"] = "gelu_tanh"
+    activation: Annotated[str, ACTIVATIONS] = "gelu_tanh"
     bias: bool = True  # in linear layers and layer norms
     # Of activations; auto is float32 on CPUs. bfloat16_matmul: those are float32, what is multiplied is not.
     precision: Literal["auto", "float32", "bfloat16", "bfloat16_matmul"] = "auto"
@@ -32,6 +33,7 @@ class Model:
     unroll: int = 1  # blocks a turn of the compiled loop over depth
 
     def __post_init__(self):
+        choices("model", self)
         positive("model", self, "vocabulary", "context", "width", "depth", "heads", "unroll")
         fraction("model", self, "dropout")
         if (self.head == "pretraining") != (self.outputs == 0):
@@ -41,8 +43,8 @@ class Model:
             )
         if self.width % self.heads:
             divisors = [h for h in range(1, self.width + 1) if self.width % h == 0]
-            choices = sorted(sorted(divisors, key=lambda h: abs(h - self.heads))[:3])
+            nearest = sorted(sorted(divisors, key=lambda h: abs(h - self.heads))[:3])
             raise UsageError(
                 f"model.heads={self.heads}: expected a divisor of model.width={self.width}, such as "
-                + ", ".join(map(str, choices))
+                + ", ".join(map(str, nearest))
             )

@@ -1,9 +1,10 @@
 """Objectives and updates, declared."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated
 
-from research.config.checks import fraction, positive
+from research.config.checks import choices, fraction, positive
+from research.config.names import OBJECTIVES, OPTIMIZERS, SCHEDULES
 from research.errors import UsageError
 
 
@@ -11,33 +12,26 @@ from research.errors import UsageError
 class Objective:
     """What is minimised."""
 
-    name: Literal["next_token", "masked_token", "classification", "regression", "choice", "spans", "tags"] = (
-        "next_token"
-    )
+    name: Annotated[str, OBJECTIVES] = "next_token"
     auxiliary: float = 0.0  # λ: weight of a GPT's next-token loss beside that of its task; 0: none
     z_loss: float = 0.0  # weight of the squared log of the softmax's denominator (Chowdhery et al., 2022)
+
+    def __post_init__(self):
+        choices("objective", self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """The learning rate over steps: linear warm-up, then by name."""
 
-    name: Literal[
-        "constant",
-        "linear",
-        "cosine",
-        "inverse_sqrt",
-        "warmup_stable_decay",
-        "bert",
-        "gpt1_cosine",
-        "gpt1_linear",
-    ] = "cosine"
+    name: Annotated[str, SCHEDULES] = "cosine"
     peak: float
     warmup: int = 0  # steps
     final: float = 0.0  # share of the peak left at the last step, of linear, cosine, warmup_stable_decay
     cooldown: float = 0.2  # share of the steps in which warmup_stable_decay decays
 
     def __post_init__(self):
+        choices("optimizer.rate", self)
         positive("optimizer.rate", self, "peak")
         if self.warmup < 0:
             raise UsageError(f"optimizer.rate.warmup={self.warmup}: expected a number of steps from 0")
@@ -47,18 +41,7 @@ class Schedule:
 class Optimizer:
     """How gradients become updates."""
 
-    name: Literal[
-        "adamw",
-        "gpt1_adam",
-        "bert_adam",
-        "sgd",
-        "lion",
-        "lamb",
-        "adafactor",
-        "muon",
-        "sophia",
-        "schedule_free_adamw",
-    ] = "adamw"
+    name: Annotated[str, OPTIMIZERS] = "adamw"
     rate: Schedule
     b1: float = 0.9
     b2: float = 0.999
@@ -68,6 +51,7 @@ class Optimizer:
     ema: float | None = None  # share of the old in a running average of the parameters, which is evaluated
 
     def __post_init__(self):
+        choices("optimizer", self)
         fraction("optimizer", self, "b1", "b2")
         if self.clip is not None:
             positive("optimizer", self, "clip")

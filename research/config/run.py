@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from research.config.checks import positive
+from research.config.checks import choices, positive
 from research.errors import UsageError
 
 
@@ -56,6 +56,7 @@ class Parallel:
     accumulate: int = 1  # parts in which a device takes its share of a batch, one after the other
 
     def __post_init__(self):
+        choices("parallel", self)
         positive("parallel", self, "accumulate")
         axes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
         for name, size in axes.items():

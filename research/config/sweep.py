@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from research.config.checks import positive
+from research.config.checks import choices, positive
 from research.config.experiment import Experiment
 from research.config.space import Space, exhaustive, points
 from research.errors import UsageError
@@ -32,6 +32,7 @@ class Sweep:
     seed: int = 0  # of the sampler
 
     def __post_init__(self):
+        choices("sweep", self)
         for name in ("trials", "hours"):
             if getattr(self, name) is not None:
                 positive("sweep", self, name)

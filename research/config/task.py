@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from research.config.checks import choices
 from research.errors import UsageError
 
 # Of these an objective is learnt from examples with labels, not from running text.
@@ -36,6 +37,9 @@ class Task:
     question: int = 64  # of spans: tokens of the question at most
     answer: int = 30  # of spans: tokens of the answer at most
     best: int = 20  # of spans: starts and ends that are looked at
+
+    def __post_init__(self):
+        choices("task", self)
 
     @property
     def sequences(self) -> int:

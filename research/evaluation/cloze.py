@@ -10,15 +10,15 @@ import numpy as np
 
 from research.errors import UsageError
 from research.evaluation.detokenizers import DETOKENIZERS
+from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.evaluation.scoring import Pair, Window, score_pairs, score_windows
 from research.evaluation.stop_words import STOP_WORDS
-from research.evaluation.subject import Result, Settings, Subject
 
 MCTEST = re.compile(r"^(one|multiple): ")
 LETTERS = "ABCD"
 
 
-def lambada(subject: Subject, text: str, settings: Settings) -> Result:
+def lambada(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     """LAMBADA (Paperno et al., 2016): the last word of a passage, all of its tokens.
 
     Perplexity is a word's; accuracy is whether each of its tokens is the likeliest, given those before it,
@@ -32,16 +32,16 @@ def lambada(subject: Subject, text: str, settings: Settings) -> Result:
     for number, line in enumerate(lines, 1):
         passage = _field(line, "text", number) if openai else DETOKENIZERS[detokenizer](line.strip())
         before, _, last = passage.strip().rpartition(" ")
-        context = subject.encode(before)
-        word = _continuation(subject, before, f" {last}")
+        context = eval_model.encode(before)
+        word = _continuation(eval_model, before, f" {last}")
         if not context:
             raise UsageError(f"line {number}: has no words before its last")
-        tokens = np.asarray([*context, *word][-(subject.model.config.context + 1) :], np.int32)
+        tokens = np.asarray([*context, *word][-(eval_model.model.config.context + 1) :], np.int32)
         windows.append(Window(tokens, min(len(word), len(tokens) - 1)))
     order = sorted(range(len(windows)), key=lambda n: -len(windows[n].tokens))
     ordered = [windows[n] for n in order]
-    plain = list(score_windows(subject.model, ordered, settings.batch))
-    filtered = list(score_windows(subject.model, ordered, settings.batch, _stop_tokens(subject)))
+    plain = list(score_windows(eval_model.model, ordered, settings.batch))
+    filtered = list(score_windows(eval_model.model, ordered, settings.batch, _stop_tokens(eval_model)))
     count = len(windows)
     nats = -sum(score.log_probability for score in plain) / count
     metrics = {
@@ -53,7 +53,7 @@ def lambada(subject: Subject, text: str, settings: Settings) -> Result:
     return Result(metrics, count, {"file": file, "detokenizer": detokenizer})
 
 
-def cbt(subject: Subject, text: str, settings: Settings) -> Result:
+def cbt(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     """Children's Book Test (Hill et al., 2016): which of ten words makes the sentence likeliest.
 
     Judged are the word and the rest of its sentence, given all before (Radford et al., 2019, section 3.2).
@@ -67,10 +67,10 @@ def cbt(subject: Subject, text: str, settings: Settings) -> Result:
         given = readable(story).rstrip()
         wholes = [readable(f"{story}{word}{after}") for word in question.candidates]
         common = _common([given, *wholes])
-        pairs += [_pair(subject, common, whole[len(common) :]) for whole in wholes]
+        pairs += [_pair(eval_model, common, whole[len(common) :]) for whole in wholes]
         sizes.append(len(wholes))
         right.append(question.candidates.index(question.answer))
-    chosen = _choices(subject, pairs, sizes, settings.batch)
+    chosen = _choices(eval_model, pairs, sizes, settings.batch)
     hits = sum(one == other for one, other in zip(chosen, right, strict=True))
     return Result({"accuracy": 100 * hits / len(right)}, len(right), {"detokenizer": detokenizer})
 
@@ -104,7 +104,7 @@ def _cbt_questions(text: str, limit: int | None) -> Iterator[_Question]:
         raise UsageError("no question with its candidates after it; expected the Children's Book Test's form")
 
 
-def mctest(subject: Subject, text: str, settings: Settings, answers: str) -> Result:
+def mctest(eval_model: EvalModel, text: str, settings: Settings, answers: str) -> Result:
     """MCTest (Richardson et al., 2013): which of four answers is likeliest after story and question.
 
     `normalized` divides an answer's log-probability by its bytes.
@@ -119,12 +119,12 @@ def mctest(subject: Subject, text: str, settings: Settings, answers: str) -> Res
         for n, letter in enumerate(solution):
             question, *options = row[3 + 5 * n : 8 + 5 * n]
             context = f"{story}\n\nQ: {MCTEST.sub('', question)}\nA:"
-            pairs += [_pair(subject, context, f" {option}") for option in options]
+            pairs += [_pair(eval_model, context, f" {option}") for option in options]
             lengths += [len(option.encode()) + 1 for option in options]
             sizes.append(len(options))
             right.append(LETTERS.index(letter))
-    plain = _choices(subject, pairs, sizes, settings.batch)
-    fair = _choices(subject, pairs, sizes, settings.batch, lengths)
+    plain = _choices(eval_model, pairs, sizes, settings.batch)
+    fair = _choices(eval_model, pairs, sizes, settings.batch, lengths)
     metrics = {
         name: 100 * sum(a == b for a, b in zip(chosen, right, strict=True)) / len(right)
         for name, chosen in (("accuracy", plain), ("accuracy_normalized", fair))
@@ -133,26 +133,26 @@ def mctest(subject: Subject, text: str, settings: Settings, answers: str) -> Res
 
 
 def _choices(
-    subject: Subject, pairs: list[Pair], sizes: list[int], batch: int, lengths: list[int] | None = None
+    eval_model: EvalModel, pairs: list[Pair], sizes: list[int], batch: int, lengths: list[int] | None = None
 ) -> list[int]:
     """Which of each question's continuations is likeliest, by length where lengths are given."""
-    scores = np.asarray([score.log_probability for score in score_pairs(subject.model, pairs, batch)])
+    scores = np.asarray([score.log_probability for score in score_pairs(eval_model.model, pairs, batch)])
     scores = scores if lengths is None else scores / np.asarray(lengths)
     return [int(part.argmax()) for part in np.split(scores, np.cumsum(sizes)[:-1])]
 
 
-def _pair(subject: Subject, context: str, continuation: str) -> Pair:
+def _pair(eval_model: EvalModel, context: str, continuation: str) -> Pair:
     """White space at the end of the context belongs to what follows: tokens begin with it."""
     stripped = context.rstrip()
     continuation = context[len(stripped) :] + continuation
-    return Pair(subject.encode(stripped), _continuation(subject, stripped, continuation))
+    return Pair(eval_model.encode(stripped), _continuation(eval_model, stripped, continuation))
 
 
-def _continuation(subject: Subject, context: str, continuation: str) -> list[int]:
+def _continuation(eval_model: EvalModel, context: str, continuation: str) -> list[int]:
     """The ids that follow the context's, where both are read as one text."""
-    before, whole = subject.encode(context), subject.encode(context + continuation)
+    before, whole = eval_model.encode(context), eval_model.encode(context + continuation)
     same = whole[: len(before)] == before and len(whole) > len(before)
-    return whole[len(before) :] if same else subject.encode(continuation)
+    return whole[len(before) :] if same else eval_model.encode(continuation)
 
 
 def _common(texts: list[str]) -> str:
@@ -162,11 +162,11 @@ def _common(texts: list[str]) -> str:
     return first[: first.rfind(" ", 0, place + 1)] if " " in first[: place + 1] else ""
 
 
-def _stop_tokens(subject: Subject) -> np.ndarray:
+def _stop_tokens(eval_model: EvalModel) -> np.ndarray:
     """The vocabulary's entries that are a stop word, a mark or white space, with a space before or not."""
-    banned = np.zeros(subject.model.config.vocabulary, bool)
-    for index in range(subject.tokenizer.get_vocab_size()):
-        text = subject.tokenizer.decode([index], skip_special_tokens=False).strip().lower()
+    banned = np.zeros(eval_model.model.config.vocabulary, bool)
+    for index in range(eval_model.tokenizer.get_vocab_size()):
+        text = eval_model.tokenizer.decode([index], skip_special_tokens=False).strip().lower()
         banned[index] = text in STOP_WORDS or not any(char.isalnum() for char in text)
     return banned
 

@@ -6,9 +6,9 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
+from research.evaluation.eval_model import EvalModel
+from research.evaluation.perplexity import beginning
 from research.evaluation.scoring import Pair, log_likelihood, score_pairs
-from research.evaluation.streams import beginning
-from research.evaluation.subject import Subject
 from research.generation import Sampling, complete
 from research.models.decoding import decoder
 
@@ -18,9 +18,9 @@ TOKENS = 256  # that are generated where a task does not say
 class Adapter(LM):
     """Likelihoods and texts of a GPT, in the harness's words."""
 
-    def __init__(self, subject: Subject, batch: int = 8, seed: int = 0):
+    def __init__(self, eval_model: EvalModel, batch: int = 8, seed: int = 0):
         super().__init__()
-        self.subject, self.batch, self.seed = subject, batch, seed
+        self.eval_model, self.batch, self.seed = eval_model, batch, seed
         self._decoder = None
 
     @property
@@ -31,29 +31,29 @@ class Adapter(LM):
         self, requests: Sequence[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         pairs = [self._pair(*request.args) for request in requests]
-        return [tuple(score) for score in score_pairs(self.subject.model, pairs, self.batch)]
+        return [tuple(score) for score in score_pairs(self.eval_model.model, pairs, self.batch)]
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
         """Of whole texts, in windows side by side, as the harness's own models do."""
-        stride, found = self.subject.model.config.context, []
+        stride, found = self.eval_model.model.config.context, []
         for request in requests:
-            ids = beginning(self.subject) + self.subject.encode(request.args[0])
-            one = log_likelihood(self.subject.model, ids, stride, self.batch) if len(ids) > 1 else 0.0
+            ids = beginning(self.eval_model) + self.eval_model.encode(request.args[0])
+            one = log_likelihood(self.eval_model.model, ids, stride, self.batch) if len(ids) > 1 else 0.0
             found.append(one)
         return found
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
-        self._decoder = self._decoder or decoder(self.subject.model)
+        self._decoder = self._decoder or decoder(self.eval_model.model)
         return [self._written(*request.args) for request in requests]
 
     def _pair(self, context: str, continuation: str) -> Pair:
         if not context:
-            before = beginning(self.subject) or self.subject.encode("\n")
-            return Pair(before, self.subject.encode(continuation))
+            before = beginning(self.eval_model) or self.eval_model.encode("\n")
+            return Pair(before, self.eval_model.encode(continuation))
         spaces = context[len(context.rstrip()) :]
         context, continuation = context[: len(context) - len(spaces)], spaces + continuation
-        before = self.subject.encode(context)
-        return Pair(before, self.subject.encode(context + continuation)[len(before) :])
+        before = self.eval_model.encode(context)
+        return Pair(before, self.eval_model.encode(context + continuation)[len(before) :])
 
     def _written(self, prompt: str, asked: dict[str, Any]) -> str:
         tokens = int(asked.get("max_gen_toks", TOKENS))
@@ -65,15 +65,15 @@ class Adapter(LM):
             top_k=asked.get("top_k"),
             top_p=asked.get("top_p"),
         )
-        kept = max(self.subject.model.config.context - tokens, 1)
-        ids = self.subject.encode(prompt)
-        prompt = prompt if len(ids) <= kept else self.subject.tokenizer.decode(ids[-kept:])
-        (done,) = complete(self._decoder, self.subject.tokenizer, [prompt], tokens, how, self.seed, stops)
+        kept = max(self.eval_model.model.config.context - tokens, 1)
+        ids = self.eval_model.encode(prompt)
+        prompt = prompt if len(ids) <= kept else self.eval_model.tokenizer.decode(ids[-kept:])
+        (done,) = complete(self._decoder, self.eval_model.tokenizer, [prompt], tokens, how, self.seed, stops)
         return done.text
 
 
 def run(
-    subject: Subject, name: str, batch: int, limit: int | None, folder: str | None = None
+    eval_model: EvalModel, name: str, batch: int, limit: int | None, folder: str | None = None
 ) -> dict[str, float]:
     """The metrics of one of the harness's tasks, or of a task of the YAML files in `folder`."""
     import lm_eval
@@ -81,7 +81,7 @@ def run(
 
     manager = TaskManager(include_path=folder)
     results = lm_eval.simple_evaluate(
-        Adapter(subject, batch),
+        Adapter(eval_model, batch),
         tasks=[name],
         limit=limit,
         task_manager=manager,

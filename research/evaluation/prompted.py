@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from research.errors import EnvironmentFault, UsageError
-from research.evaluation.subject import Result, Settings, Subject
+from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.generation import GREEDY, Sampling, complete
 from research.generation.sampling import GRAIN
-from research.judging.squad import exact_match, word_f1
+from research.metrics.squad import exact_match, word_f1
 
 SHOTS = 5  # examples that a prompt of translation or of questions begins with
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
-def summarization(subject: Subject, text: str, settings: Settings) -> Result:
+def summarization(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     """CNN and Daily Mail: an article and `TL;DR:`; the first three sentences of 100 tokens of top-2 sampling.
 
     Objects with "article" and "highlights", a line each; ROUGE F1 with stems, in percent.
@@ -23,7 +23,7 @@ def summarization(subject: Subject, text: str, settings: Settings) -> Result:
     rouge = _package("rouge_score.rouge_scorer", "rouge-score")
     rows = _objects(text, ("article", "highlights"), settings.limit)
     prompts = [(row["article"].strip(), "\nTL;DR:") for row in rows]
-    written = _written(subject, prompts, 100, settings, Sampling(top_k=2))
+    written = _written(eval_model, prompts, 100, settings, Sampling(top_k=2))
     names = ("rouge1", "rouge2", "rougeLsum")
     scorer = rouge.RougeScorer(names, use_stemmer=True)
     totals = dict.fromkeys(names, 0.0)
@@ -35,7 +35,7 @@ def summarization(subject: Subject, text: str, settings: Settings) -> Result:
     return Result(means | mean, len(rows), {"prompt": "ARTICLE TL;DR:", "tokens": 100, "top_k": 2})
 
 
-def translation(subject: Subject, text: str, settings: Settings, *, into_english: bool) -> Result:
+def translation(eval_model: EvalModel, text: str, settings: Settings, *, into_english: bool) -> Result:
     """WMT-14: pairs `english = french`, then the sentence and ` =`; the first line written, greedily.
 
     A pair a line, parted by a tab, English first; the first SHOTS are the prompt's. BLEU by sacrebleu.
@@ -48,13 +48,13 @@ def translation(subject: Subject, text: str, settings: Settings, *, into_english
     shots, asked = pairs[:SHOTS], pairs[SHOTS:][: settings.limit]
     head = "".join(f"{source} = {target}\n" for source, target in shots)
     prompts = [("", f"{head}{source} =") for source, _ in asked]
-    written = _written(subject, prompts, 100, settings, GREEDY, stops=("\n",))
+    written = _written(eval_model, prompts, 100, settings, GREEDY, stops=("\n",))
     references = [target for _, target in asked]
     bleu = sacrebleu.corpus_bleu([one.strip() for one in written], [references])
     return Result({"bleu": bleu.score}, len(asked), {"shots": SHOTS, "decoding": "greedy"})
 
 
-def coqa(subject: Subject, text: str, settings: Settings) -> Result:
+def coqa(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     """CoQA (Reddy et al., 2018): a story, the talk about it so far and `A:`; the first line, greedily.
 
     Each question is asked after those before it with their right answers. F1 as of SQuAD, the best of all
@@ -66,11 +66,11 @@ def coqa(subject: Subject, text: str, settings: Settings) -> Result:
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise UsageError(f"not CoQA's form, data → story, questions, answers: {error!r}") from None
     prompts = [(story, talk) for story, talk, _ in asked]
-    written = _written(subject, prompts, 32, settings, GREEDY, stops=("\n",))
+    written = _written(eval_model, prompts, 32, settings, GREEDY, stops=("\n",))
     return _answered(written, [references for *_, references in asked], {"prompt": "STORY Q: … A:"})
 
 
-def questions(subject: Subject, text: str, settings: Settings) -> Result:
+def questions(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     """Open questions: SHOTS with their answers, then `Q: … A:`; the first line, greedily.
 
     Objects with "question" and "answers", a list, a line each; the first SHOTS are the prompt's.
@@ -81,7 +81,7 @@ def questions(subject: Subject, text: str, settings: Settings) -> Result:
     head = "".join(f"Q: {row['question']}\nA: {row['answers'][0]}\n\n" for row in rows[:SHOTS])
     asked = rows[SHOTS:][: settings.limit]
     prompts = [("", f"{head}Q: {row['question']}\nA:") for row in asked]
-    written = _written(subject, prompts, 32, settings, GREEDY, stops=("\n",))
+    written = _written(eval_model, prompts, 32, settings, GREEDY, stops=("\n",))
     return _answered(written, [row["answers"] for row in asked], {"shots": SHOTS})
 
 
@@ -106,7 +106,7 @@ def _talk(story: dict) -> list[tuple[str, str, list[str]]]:
 
 
 def _written(
-    subject: Subject,
+    eval_model: EvalModel,
     prompts: Sequence[tuple[str, str]],
     tokens: int,
     settings: Settings,
@@ -114,18 +114,20 @@ def _written(
     stops: Sequence[str] = (),
 ) -> list[str]:
     """What follows each (body, tail): a body too long for the context loses its end, the tail stays whole."""
-    room = subject.model.config.context - tokens
+    room = eval_model.model.config.context - tokens
     if room < GRAIN // 2:
-        raise UsageError(f"model.context={subject.model.config.context}: too short for {tokens} new tokens")
+        raise UsageError(
+            f"model.context={eval_model.model.config.context}: too short for {tokens} new tokens"
+        )
     texts = []
     for body, tail in prompts:
-        kept = room - len(subject.encode(tail))
+        kept = room - len(eval_model.encode(tail))
         if body and kept > 0:
-            ids = subject.encode(body)
-            body = body if len(ids) <= kept else subject.tokenizer.decode(ids[:kept])
+            ids = eval_model.encode(body)
+            body = body if len(ids) <= kept else eval_model.tokenizer.decode(ids[:kept])
         texts.append(body + tail)
     done = complete(
-        subject.model, subject.tokenizer, texts, tokens, how, settings.seed, stops, settings.batch
+        eval_model.model, eval_model.tokenizer, texts, tokens, how, settings.seed, stops, settings.batch
     )
     return [one.text for one in done]
 

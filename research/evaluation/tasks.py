@@ -4,31 +4,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from research.errors import UsageError, near
-from research.evaluation import cloze, prompted, streams
-from research.evaluation.shelf import Found, Tfds, find
-from research.evaluation.subject import Result, Settings, Subject
+from research.errors import UsageError, did_you_mean
+from research.evaluation import cloze, perplexity, prompted
+from research.evaluation.data_files import Found, Tfds, find
+from research.evaluation.eval_model import EvalModel, Result, Settings
 
 
 class Task(NamedTuple):
     line: str
-    run: Callable[[Subject, Found, Settings], Result]
+    run: Callable[[EvalModel, Found, Settings], Result]
     files: tuple[str, ...]  # sought in this order, in the folder of data
     tfds: Tfds | None = None
 
 
-def _text(run: Callable[..., Result], **more) -> Callable[[Subject, Found, Settings], Result]:
-    return lambda subject, found, settings: run(subject, found.text, settings, **more)
+def _text(run: Callable[..., Result], **more) -> Callable[[EvalModel, Found, Settings], Result]:
+    return lambda eval_model, found, settings: run(eval_model, found.text, settings, **more)
 
 
-def _mctest(subject: Subject, found: Found, settings: Settings) -> Result:
+def _mctest(eval_model: EvalModel, found: Found, settings: Settings) -> Result:
     answers = found.path.with_suffix(".ans")
     if not answers.exists():
         raise UsageError(f"its answers are not beside it; expected {answers.name}")
-    return cloze.mctest(subject, found.text, settings, answers.read_text(encoding="utf-8"))
+    return cloze.mctest(eval_model, found.text, settings, answers.read_text(encoding="utf-8"))
 
 
-_wikitext = _text(streams.words, detokenizer="wikitext")
+_wikitext = _text(perplexity.words, detokenizer="wikitext")
 
 TASKS: dict[str, Task] = {
     "lambada": Task(
@@ -59,23 +59,23 @@ TASKS: dict[str, Task] = {
     ),
     "ptb": Task(
         "Penn Treebank: perplexity a word",
-        _text(streams.words, detokenizer="treebank"),
+        _text(perplexity.words, detokenizer="treebank"),
         ("ptb.test.txt", "ptb/ptb.test.txt"),
     ),
     "1bw": Task(
         "One Billion Words: perplexity a word, sentence by sentence",
-        _text(streams.sentences, detokenizer="news"),
+        _text(perplexity.sentences, detokenizer="news"),
         ("1bw.txt", "news.en.heldout-00000-of-00050"),
         Tfds("lm1b", "test", "text"),
     ),
     "enwik8": Task(
         "Wikipedia's XML: bits a byte, of the last 5 MB",
-        _text(streams.characters, unit="byte"),
+        _text(perplexity.characters, unit="byte"),
         ("enwik8", "enwik8.txt"),
     ),
     "text8": Task(
         "Wikipedia in a to z: bits a character, of the last 5 MB",
-        _text(streams.characters, unit="character"),
+        _text(perplexity.characters, unit="character"),
         ("text8", "text8.txt"),
     ),
     "summarization": Task(
@@ -105,12 +105,12 @@ TASKS: dict[str, Task] = {
 
 def task(name: str) -> Task:
     if name not in TASKS:
-        raise UsageError(f"--task {name}: no such task{near(name, [*TASKS, 'validation', 'squad'])}")
+        raise UsageError(f"--task {name}: no such task{did_you_mean(name, [*TASKS, 'validation', 'squad'])}")
     return TASKS[name]
 
 
 def evaluate(
-    subject: Subject,
+    eval_model: EvalModel,
     name: str,
     data: Path | None = None,
     settings: Settings = Settings(),  # noqa: B008
@@ -119,7 +119,7 @@ def evaluate(
     declared = task(name)
     found = find(name, declared.files, data, declared.tfds)
     try:
-        result = declared.run(subject, found, settings)
+        result = declared.run(eval_model, found, settings)
     except UsageError as error:
         raise UsageError(f"{found.source}: {error}") from None
     return result._replace(settings={"data": found.source} | result.settings)

@@ -1,9 +1,9 @@
 """Text from a model: sampled or searched from a GPT, filled in by a BERT."""
 
 from research.generation.beams import Beam, search
-from research.generation.choosing import GREEDY, Sampling
-from research.generation.filling import fill_masks
+from research.generation.fill_mask import fill_masks
 from research.generation.sampling import sample
+from research.generation.sampling_params import GREEDY, Sampling
 from research.generation.text import Beams, Completion, complete
 
 __all__ = [

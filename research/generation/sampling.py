@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from research.generation.choosing import Sampling, choose, row_keys
+from research.generation.sampling_params import Sampling, choose, row_keys
 from research.models.decoding import Cache, Decoder, decode, decoder, empty, logits
 from research.models.gpt import GPT
 

@@ -6,12 +6,12 @@ from typing import Literal, NamedTuple
 import jax
 from tokenizers import Tokenizer
 
-from research.data.tokenizer import end_of_text
+from research.data.tokenizers.tokenizer import end_of_text
 from research.errors import UsageError
 from research.generation.beams import search
-from research.generation.choosing import Sampling
 from research.generation.sampling import sample
-from research.generation.writing import Writer
+from research.generation.sampling_params import Sampling
+from research.generation.streaming import Writer
 from research.models.decoding import Decoder, decoder
 from research.models.gpt import GPT
 

@@ -12,13 +12,13 @@ from jax import Array
 
 from research.config import Model
 from research.errors import UsageError
-from research.models import dot_product
+from research.models.ops import dot_product
 from research.models.precision import compute_dtype
 
 Attend = Callable[[Array, Array, Array, Array | None], Array]  # q, k, v, keep → (B, L, H, K)
 
 
-class Visible(NamedTuple):
+class AttentionMask(NamedTuple):
     """What a query sees of the keys."""
 
     causal: bool  # those at and before its own position alone
@@ -71,22 +71,22 @@ def choose(config: Model, trains: bool, documents: bool = False) -> Choice:
     return Choice("xla", obstacle) if obstacle else Choice("cudnn", "nothing stands against it")
 
 
-def attend_by(implementation: str, visible: Visible, queries: int, keys: int) -> Attend:
-    """Attention under `visible`; what all layers share of it is made once."""
+def attend_by(implementation: str, attention_mask: AttentionMask, queries: int, keys: int) -> Attend:
+    """Attention under `attention_mask`; what all layers share of it is made once."""
     if implementation == "cudnn":
-        return by_library(visible, "cudnn")
-    mask = visible.mask(queries, keys)
-    causal = visible.causal and visible.start is None
+        return by_library(attention_mask, "cudnn")
+    mask = attention_mask.mask(queries, keys)
+    causal = attention_mask.causal and attention_mask.start is None
     return lambda q, k, v, keep: dot_product.attention(q, k, v, mask, keep, causal)
 
 
-def by_library(visible: Visible, implementation: str) -> Attend:
+def by_library(attention_mask: AttentionMask, implementation: str) -> Attend:
     """JAX's own attention, which takes no mask of probabilities and no keys seen before."""
     return lambda q, k, v, keep: jax.nn.dot_product_attention(
         q,
         k,
         v,
-        is_causal=visible.causal,
-        key_value_seq_lengths=visible.lengths_B,
+        is_causal=attention_mask.causal,
+        key_value_seq_lengths=attention_mask.lengths_B,
         implementation=implementation,
     )

@@ -9,10 +9,10 @@ from flax import nnx
 from jax import Array
 
 from research.config import Model
-from research.models.attention import Visible
+from research.models.attention import AttentionMask
 from research.models.heads import MaskedHead
+from research.models.ops.primitives import dropout
 from research.models.precision import compute_dtype
-from research.models.primitives import dropout
 from research.models.transformer import (
     LayerNorm,
     Linear,
@@ -45,7 +45,7 @@ class BERT(nnx.Module):
         self.pooler = Linear(width, (width,), init, True, key=keys[4]) if pools else None
         self.masked = None if tuned else MaskedHead(config, init, key=keys[5])
         self.next_sentence = None if tuned else Linear(width, (2,), init, True, key=keys[6])
-        self.answers = Linear(width, outputs, init, True, key=keys[5]) if tuned else None
+        self.task_head = Linear(width, outputs, init, True, key=keys[5]) if tuned else None
         self.config = config
 
     def __call__(
@@ -97,6 +97,6 @@ class BERT(nnx.Module):
         x_BLD = self.tokens[...][tokens_BL] + self.positions[...][:L] + segments_BLD
         x_BLD = self.norm(x_BLD).astype(compute_dtype(self.config.precision))
         x_BLD = dropout(x_BLD, self.config.dropout, key_embed)
-        visible = Visible(causal=False, lengths_B=lengths_B)
-        y_BLD, states = run_stack(self.blocks, self.config, x_BLD, visible, key_blocks)
+        attention_mask = AttentionMask(causal=False, lengths_B=lengths_B)
+        y_BLD, states = run_stack(self.blocks, self.config, x_BLD, attention_mask, key_blocks)
         return x_BLD, y_BLD, states

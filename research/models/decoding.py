@@ -13,11 +13,11 @@ from flax import struct
 from jax import Array
 
 from research.config import Model
-from research.models.account import name
-from research.models.attention import Visible, attend_by
+from research.models.attention import AttentionMask, attend_by
 from research.models.gpt import GPT
+from research.models.parameters import name
 from research.models.precision import compute_dtype
-from research.models.transformer import Block, LayerNorm, Seen
+from research.models.transformer import Block, BlockCache, LayerNorm
 
 
 @struct.dataclass
@@ -85,11 +85,11 @@ def decode(decoder: Decoder, tokens_BL: Array, cache: Cache) -> tuple[Array, Cac
     places_BL = cache.position + jnp.arange(length) - cache.padding_B[:, None]
     x_BLD = decoder.tokens_VD[tokens_BL] + decoder.positions_CD[jnp.maximum(places_BL, 0)]
     x_BLD = x_BLD.astype(compute_dtype(config.precision))
-    visible = Visible(causal=True, start=cache.position, padding_B=cache.padding_B)
-    attend = attend_by("xla", visible, length, cache.keys[0].shape[1])
+    attention_mask = AttentionMask(causal=True, start=cache.position, padding_B=cache.padding_B)
+    attend = attend_by("xla", attention_mask, length, cache.keys[0].shape[1])
     seen = []
     for block, keys, values in zip(decoder.blocks, cache.keys, cache.values, strict=True):
-        x_BLD, grown = block(x_BLD, attend, seen=Seen(keys, values, cache.position))
+        x_BLD, grown = block(x_BLD, attend, seen=BlockCache(keys, values, cache.position))
         seen.append(grown)
     x_BLD = x_BLD if decoder.norm is None else decoder.norm(x_BLD)
     keys, values = zip(*seen, strict=True)

@@ -9,12 +9,12 @@ from flax import nnx
 from jax import Array
 
 from research.config import Model
-from research.models.attention import Visible
+from research.models.attention import AttentionMask
+from research.models.ops.primitives import dropout
 from research.models.precision import compute_dtype
-from research.models.primitives import dropout
 from research.models.transformer import LayerNorm, Linear, normal, run_stack, stack
 
-MARKS = 3  # start, delimiter, classify: tokens that fine-tuning adds after the vocabulary
+SPECIAL_EMBEDDINGS = 3  # start, delimiter, classify: tokens that fine-tuning adds after the vocabulary
 
 
 class GPT(nnx.Module):
@@ -35,10 +35,12 @@ class GPT(nnx.Module):
         self.norm = LayerNorm(config.width, config.norm_epsilon, config.bias) if pre else None
         # All that is new in fine-tuning: three rows and W_y, which the paper has without a bias.
         tuned = config.head != "pretraining"
-        key_marks, key_answers = jax.random.split(jax.random.fold_in(key, MARKS))
+        key_special, key_head = jax.random.split(jax.random.fold_in(key, SPECIAL_EMBEDDINGS))
         outputs = (config.outputs,)
-        self.marks = nnx.Param(init(key_marks, (MARKS, config.width))) if tuned else None
-        self.answers = Linear(config.width, outputs, init, False, key=key_answers) if tuned else None
+        self.special_embeddings = (
+            nnx.Param(init(key_special, (SPECIAL_EMBEDDINGS, config.width))) if tuned else None
+        )
+        self.task_head = Linear(config.width, outputs, init, False, key=key_head) if tuned else None
         self.config = config
 
     def __call__(self, tokens_BL: Array, key: Array | None = None) -> Array:
@@ -54,14 +56,14 @@ class GPT(nnx.Module):
         """
         key_embed, key_blocks = (None, None) if key is None else jax.random.split(key)
         x_BLD = self._embed(tokens_BL, key_embed)
-        visible = Visible(causal=True, documents_BL=documents_BL)
-        x_BLD, _ = run_stack(self.blocks, self.config, x_BLD, visible, key_blocks)
+        attention_mask = AttentionMask(causal=True, documents_BL=documents_BL)
+        x_BLD, _ = run_stack(self.blocks, self.config, x_BLD, attention_mask, key_blocks)
         return self._finish(x_BLD)
 
     def states(self, tokens_BL: Array) -> tuple[Array, ...]:
         """Every block's input and, last, the final state: N + 1 of (B, L, D)."""
         x_BLD = self._embed(tokens_BL, None)
-        y_BLD, states = run_stack(self.blocks, self.config, x_BLD, Visible(causal=True))
+        y_BLD, states = run_stack(self.blocks, self.config, x_BLD, AttentionMask(causal=True))
         return (x_BLD, *states[:-1], self._finish(y_BLD))
 
     def logits(self, x_BLD: Array) -> Array:
@@ -70,9 +72,9 @@ class GPT(nnx.Module):
 
     def table(self) -> Array:
         """The tokens' rows and, in fine-tuning, those of the marks after them."""
-        if self.marks is None:
+        if self.special_embeddings is None:
             return self.tokens[...]
-        return jnp.concatenate([self.tokens[...], self.marks[...]])
+        return jnp.concatenate([self.tokens[...], self.special_embeddings[...]])
 
     def summary(self, x_BLD: Array, lengths_B: Array) -> Array:
         """What stands for the whole sequence (B, D): its last token's state."""

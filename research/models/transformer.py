@@ -16,10 +16,10 @@ from jax import Array, lax
 from jax.sharding import PartitionSpec
 
 from research.config import Model
-from research.models import primitives
-from research.models.attention import Attend, Visible, attend_by, choose
+from research.models.attention import Attend, AttentionMask, attend_by, choose
+from research.models.ops import primitives
+from research.models.ops.primitives import dropout, dropout_mask
 from research.models.precision import matmul_dtype
-from research.models.primitives import dropout, dropout_mask
 
 ROWS = ("data", "fsdp")  # the axes of a mesh that a batch is split over
 
@@ -37,7 +37,7 @@ def truncated_normal(std: float) -> Initializer:
     return lambda key, shape: std * jax.random.truncated_normal(key, -2, 2, shape)
 
 
-class Seen(NamedTuple):
+class BlockCache(NamedTuple):
     """A block's keys and values of the positions before, for decoding; `position` is the next to fill."""
 
     keys_BSHK: Array
@@ -90,7 +90,7 @@ class Attention(nnx.Module):
         self.dropout = config.dropout
 
     def __call__(
-        self, x_BLD: Array, attend: Attend, key: Array | None, seen: Seen | None
+        self, x_BLD: Array, attend: Attend, key: Array | None, seen: BlockCache | None
     ) -> tuple[Array, tuple[Array, Array] | None]:
         B, L, D = x_BLD.shape
         qkv = self.qkv(x_BLD).reshape(B, L, 3, self.heads, D // self.heads)
@@ -128,7 +128,7 @@ class Block(nnx.Module):
         self.dropout = config.dropout
 
     def __call__(
-        self, x_BLD: Array, attend: Attend, key: Array | None = None, seen: Seen | None = None
+        self, x_BLD: Array, attend: Attend, key: Array | None = None, seen: BlockCache | None = None
     ) -> tuple[Array, tuple[Array, Array] | None]:
         """The next state and, where there are some `seen`, the keys and values grown by L positions."""
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
@@ -173,14 +173,14 @@ def run_stack(
     blocks: Block,
     config: Model,
     x_BLD: Array,
-    visible: Visible,
+    attention_mask: AttentionMask,
     key: Array | None = None,
 ) -> tuple[Array, Array]:
     """The blocks in turn: the last state, and all states (N, B, L, D)."""
     keys = None if key is None else jax.random.split(key, config.depth)
     length = x_BLD.shape[1]
-    choice = choose(config, trains=key is not None, documents=visible.documents_BL is not None)
-    attend = attend_by(choice.used, visible, length, length)
+    choice = choose(config, trains=key is not None, documents=attention_mask.documents_BL is not None)
+    attend = attend_by(choice.used, attention_mask, length, length)
 
     def step(x, layer):
         block, key = layer

@@ -10,23 +10,23 @@ from research.errors import UsageError
 from research.reporting.comparison import Metric, differing, labels, noted, outcome, ranked, side_by_side
 from research.reporting.runs import Run, is_sweep, runs_in
 from research.reporting.series import LEAST, POINTS, columns, samples
-from research.training import record
+from research.runs import record
 
 
 def facts(directories: Sequence[Path]) -> dict[str, Any]:
     """Of the runs that `directories` are or hold. Raises UsageError where there is none."""
     sweep = _the_sweep(directories)
-    standing, metric = None, Metric()
+    sweep_status, metric = None, Metric()
     if sweep:
         from research.reporting.trials import metric_of, sweep_facts, trial_of  # Optuna is slow to import
-        from research.sweeping.standing import standing as stand
+        from research.sweeping.status import sweep_status as stand
 
-        standing = stand(sweep)
-        metric = metric_of(standing)
+        sweep_status = stand(sweep)
+        metric = metric_of(sweep_status)
     runs = _begun(sweep) if sweep else runs_in(directories)
     # What may change within a run does not set two apart; the table of settings has it all the same.
     short = labels([name for name in differing([run.settings for run in runs]) if name not in record.FREE])
-    trials = [trial_of(run, standing, sweep) if standing else None for run in runs]
+    trials = [trial_of(run, sweep_status, sweep) if sweep_status else None for run in runs]
     states = [trial.state if trial else run.state for run, trial in zip(runs, trials, strict=True)]
     outcomes = [outcome(run, metric, state) for run, state in zip(runs, states, strict=True)]
     outcomes = ranked(outcomes, metric, finished_only=bool(sweep))
@@ -36,7 +36,7 @@ def facts(directories: Sequence[Path]) -> dict[str, Any]:
         "made": datetime.now().strftime("%-d %B %Y, %H:%M"),
         "metric": metric._asdict(),
         "title": _title(runs, sweep),
-        "subtitle": _subtitle(runs, standing),
+        "subtitle": _subtitle(runs, sweep_status),
         "differing": [{"name": name, "label": label} for name, label in short.items()],
         "runs": [
             {
@@ -51,7 +51,7 @@ def facts(directories: Sequence[Path]) -> dict[str, Any]:
         ],
         "settings": _compared([run.settings for run in runs]),
         "environment": _compared([run.environment for run in runs]),
-        "sweep": sweep_facts(sweep, standing, runs) if standing else None,
+        "sweep": sweep_facts(sweep, sweep_status, runs) if sweep_status else None,
     }
 
 
@@ -83,11 +83,11 @@ def _title(runs: Sequence[Run], sweep: Path | None) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} runs"
 
 
-def _subtitle(runs: Sequence[Run], standing) -> str:
-    if standing:
+def _subtitle(runs: Sequence[Run], sweep_status) -> str:
+    if sweep_status:
         from research.sweeping.record import describe
 
-        declared = standing.record.sweep
+        declared = sweep_status.record.sweep
         return f"A sweep of {declared.base.name} over {describe(declared.space)}"
     declared = dict.fromkeys(str(run.settings.get("name")) for run in runs)
     return f"{'A run' if len(runs) == 1 else 'Runs'} of {', '.join(declared)}"

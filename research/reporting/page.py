@@ -9,7 +9,7 @@ from string import Template
 from typing import Any
 
 from research.errors import UsageError
-from research.files import write_whole
+from research.io.files import write_atomic
 
 # In this order: each uses those before it.
 PARTS = ("format", "view", "charts", "legend", "tables", "samples", "summary", "sweep", "page")
@@ -38,7 +38,7 @@ def write_page(facts: Mapping[str, Any], path: Path) -> None:
         raise UsageError(f"{path.parent}: no such directory")
     if path.exists() and MADE_HERE not in path.read_text(errors="replace")[:500]:
         raise UsageError(f"{path}: exists and is not a report; choose another --out")
-    write_whole(path, page(facts))
+    write_atomic(path, page(facts))
 
 
 def embedded(facts: Mapping[str, Any]) -> str:

@@ -5,11 +5,12 @@ from os.path import commonpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from research.config.settings import flatten, from_json
 from research.errors import UsageError
-from research.settings import flatten, from_json
-from research.sweeping.lease import holder
-from research.training import lock, record
-from research.training.metrics import Row, read
+from research.io import run_lock
+from research.io.leases import holder
+from research.runs import record
+from research.runs.metrics_log import Row, read
 
 SWEEP = "sweep.json"
 DECLARED = ("format", "experiment")  # all else in a record is of the surroundings
@@ -35,7 +36,7 @@ class Run(NamedTuple):
     def state(self) -> str:
         if self.step >= self.steps:
             return "finished"
-        return "running" if holder(self.directory / lock.FILE) else "stopped"
+        return "running" if holder(self.directory / run_lock.FILE) else "stopped"
 
     def split(self, name: str) -> list[Row]:
         return [row for row in self.rows if row["split"] == name]

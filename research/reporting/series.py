@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from research.reporting.runs import Run
-from research.training.metrics import Row
+from research.runs.metrics_log import Row
 
 POINTS = 20_000  # of all runs, drawn in a chart; a browser is slow with more
 LEAST = 400  # of a run, however many there are

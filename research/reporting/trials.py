@@ -10,29 +10,29 @@ from research.reporting.importance import importance, logarithmic
 from research.reporting.runs import Run
 from research.sweeping.claim import run_directory
 from research.sweeping.record import describe
-from research.sweeping.standing import Standing, Trial
+from research.sweeping.status import SweepStatus, Trial
 from research.sweeping.study import load_study
 
 SPREAD = 10  # times the least of a list of numbers is its largest, from which an axis is logarithmic
 
 
-def metric_of(standing: Standing) -> Metric:
-    sweep = standing.record.sweep
+def metric_of(sweep_status: SweepStatus) -> Metric:
+    sweep = sweep_status.record.sweep
     return Metric(sweep.metric, sweep.direction, judged="last")  # as a trial is in its study
 
 
-def trial_of(run: Run, standing: Standing, directory: Path) -> Trial | None:
+def trial_of(run: Run, sweep_status: SweepStatus, directory: Path) -> Trial | None:
     """The trial whose run it is."""
-    at = {run_directory(directory, trial.number).resolve(): trial for trial in standing.trials}
+    at = {run_directory(directory, trial.number).resolve(): trial for trial in sweep_status.trials}
     return at.get(run.directory)
 
 
-def sweep_facts(directory: Path, standing: Standing, runs: Sequence[Run]) -> dict[str, Any]:
-    sweep = standing.record.sweep
+def sweep_facts(directory: Path, sweep_status: SweepStatus, runs: Sequence[Run]) -> dict[str, Any]:
+    sweep = sweep_status.record.sweep
     varied = [
         name
         for name in names(sweep.space)
-        if len({trial.settings.get(name) for trial in standing.trials}) > 1
+        if len({trial.settings.get(name) for trial in sweep_status.trials}) > 1
     ]
     short = labels(varied)
     indices = {run.directory: index for index, run in enumerate(runs)}
@@ -43,8 +43,8 @@ def sweep_facts(directory: Path, standing: Standing, runs: Sequence[Run]) -> dic
         "budget": sweep.budget,
         "sampler": sweep.chosen_sampler,
         "pruner": sweep.pruner,
-        "counts": {state: count for state, count in standing.counts.items() if count},
-        "best": standing.best,
+        "counts": {state: count for state, count in sweep_status.counts.items() if count},
+        "best": sweep_status.best,
         "trials": [
             {
                 "number": trial.number,
@@ -55,14 +55,14 @@ def sweep_facts(directory: Path, standing: Standing, runs: Sequence[Run]) -> dic
                 "note": noted(trial.settings, short),
                 "reason": trial.reason,
             }
-            for trial in standing.trials
+            for trial in sweep_status.trials
         ],
         "parameters": [],
         "importance": [],
         "why": "No trial has begun.",
     }
-    if standing.trials:
-        study = load_study(standing.record, directory)
+    if sweep_status.trials:
+        study = load_study(sweep_status.record, directory)
         by_logarithm = logarithmic(study)
         for name, label in short.items():
             values = [run.settings.get(name, ABSENT) for run in runs]

@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from research.config.space import Point
-from research.sweeping.lease import Lease, exclusive, holder, take
+from research.io.leases import Lease, exclusive, holder, take
 from research.sweeping.record import Record
 from research.sweeping.study import open_study
 from research.sweeping.suggest import suggest

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.config import Sweep, space
+from research.config.settings import differences, from_json, override, to_json, typed
 from research.config.sweep import SETTINGS
 from research.errors import UsageError
-from research.files import write_whole, writing
-from research.settings import differences, from_json, override, to_json, typed
+from research.io.files import catch_write_errors, write_atomic
 
 FILE = "sweep.json"
 FORMAT = 1
@@ -57,7 +57,7 @@ def claim(directory: Path, sweep: Sweep, storage: str | None, default: str = "sq
         record = Record(
             sweep, _absolute(storage or default), f"{sweep.name or 'sweep'}-{secrets.token_hex(4)}"
         )
-        with writing(directory):
+        with catch_write_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
         _write(directory, record)
         return record
@@ -181,4 +181,4 @@ def _absolute(storage: str) -> str:
 
 def _write(directory: Path, record: Record) -> None:
     kept = {"format": FORMAT, "storage": record.storage, "study": record.study}
-    write_whole(directory / FILE, json.dumps(kept | {"sweep": sweep_to_json(record.sweep)}, indent=2) + "\n")
+    write_atomic(directory / FILE, json.dumps(kept | {"sweep": sweep_to_json(record.sweep)}, indent=2) + "\n")

@@ -13,12 +13,12 @@ import optuna
 from optuna.trial import TrialState
 
 from research.config import Experiment, Sweep
-from research.errors import Diverged, EnvironmentFault, LineageError, UsageError, near
-from research.files import writing
-from research.settings import override
+from research.config.settings import override
+from research.errors import Diverged, EnvironmentFault, LineageError, UsageError, did_you_mean
+from research.io.files import catch_write_errors
+from research.runs.metrics_log import Row
 from research.sweeping.claim import ATTEMPTS, Claim, claim, end_attempt, saved_step, stuck
 from research.sweeping.record import read
-from research.training.metrics import Row
 
 FAILURES = 5  # one after the other, after which the fault is thought to be the sweep's
 
@@ -78,13 +78,15 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
         return _failed(f"{ATTEMPTS} workers died of it after step {step} (out of memory?)")
     if saved_step(claimed.directory) == trial.user_attrs.get("pruned", math.inf):
         return Outcome(TrialState.PRUNED)  # decided and saved, and killed before it was told
-    with writing(claimed.log):
+    with catch_write_errors(claimed.log):
         claimed.log.parent.mkdir(parents=True, exist_ok=True)
         log = claimed.log.open("a", buffering=1)
     with log, redirect_stdout(log):
         try:
             experiment = override(sweep.base, {"run.stop_on_nan": True} | claimed.point)
-            result = train(experiment, claimed.directory, print, enough=watching(sweep, trial, experiment))
+            result = train(
+                experiment, claimed.directory, print, should_stop=watching(sweep, trial, experiment)
+            )
         except Exception as error:
             log.write(traceback.format_exc())
             if isinstance(error, optuna.exceptions.StorageInternalError) or _of_the_surroundings(error):
@@ -104,7 +106,7 @@ def watching(sweep: Sweep, trial: optuna.Trial, experiment: Experiment) -> Calla
     """Reports each evaluation to the study, once, and says whether the pruner has seen enough."""
     reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
-    def enough(row: Row) -> bool:
+    def should_stop(row: Row) -> bool:
         step, value = row["step"], _value(sweep, row)
         if step == 0:  # of what is not trained; all are alike
             return False
@@ -117,13 +119,15 @@ def watching(sweep: Sweep, trial: optuna.Trial, experiment: Experiment) -> Calla
         trial.set_user_attr("pruned", step)
         return True
 
-    return enough
+    return should_stop
 
 
 def _value(sweep: Sweep, row: Row) -> float:
     if sweep.metric not in row:
         known = [name for name, value in row.items() if isinstance(value, float)]
-        raise UsageError(f"metric={sweep.metric}: not measured at an evaluation{near(sweep.metric, known)}")
+        raise UsageError(
+            f"metric={sweep.metric}: not measured at an evaluation{did_you_mean(sweep.metric, known)}"
+        )
     if not math.isfinite(row[sweep.metric]):
         raise Diverged(f"step {row['step']}: the validation's {sweep.metric} is {row[sweep.metric]}")
     return row[sweep.metric]

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from research import compiling, weights
-from research.allocator import give_back
+from research import weights
 from research.config import Experiment
 from research.data.batches import (
     corpus_of,
@@ -18,26 +17,29 @@ from research.data.batches import (
     train_stream,
     validation_batches,
 )
-from research.data.store import Corpus
-from research.files import write_whole
-from research.objectives import evaluation
-from research.parallel import Compiled, compile_ahead, compiled
-from research.training import best, record, trackers
-from research.training.calls import call_of, of_step
-from research.training.checkpoint import Checkpoints
-from research.training.evaluate import bits_per_byte, evaluate, sample_text, shared, totals
-from research.training.feeding import fed
-from research.training.finite import Finite
-from research.training.interrupt import stop_on_signals
-from research.training.judged import judged
-from research.training.log import Log
-from research.training.metrics import Metrics, Row
-from research.training.processes import Minutes, agreed
-from research.training.profile import profiled
-from research.training.progress import progress
-from research.training.seal import newest_sound
-from research.training.state import State, evaluated, initial_model, initial_state
-from research.training.watchdog import watchdog
+from research.data.store.token_store import Corpus
+from research.devices import xla
+from research.devices.compilers import Compiled, compile_ahead, compiled
+from research.devices.malloc import release_free_memory
+from research.devices.processes import Minutes, agreed
+from research.io.files import write_atomic
+from research.objectives.pretraining import evaluation
+from research.runs import best, record
+from research.runs.checkpoints import Checkpoints
+from research.runs.integrity import latest_valid_step
+from research.runs.metrics_log import Metrics, Row
+from research.runs.state import State, evaluation_params, initial_model, initial_state
+from research.training.evaluation import bits_per_byte, evaluate, sample_text, shared, totals
+from research.training.logging import trackers
+from research.training.logging.log import Log
+from research.training.logging.profile import profiled
+from research.training.logging.progress import progress
+from research.training.multi_step import multi_step, step_sums
+from research.training.prefetch import prefetch_to_device
+from research.training.stopping.nan_check import NanCheck
+from research.training.stopping.signals import stop_on_signals
+from research.training.stopping.watchdog import watchdog
+from research.training.task_metrics import task_metrics
 
 SAMPLING = 1  # folded into a state's key for its sample, so that no step's dropout has the same numbers
 
@@ -57,40 +59,42 @@ def train(
     directory: Path,
     report: Callable[[str], None],
     allow_change: bool = False,
-    enough: Callable[[Row], bool] = lambda row: False,
+    should_stop: Callable[[Row], bool] = lambda row: False,
 ) -> Result:
     """Starts the run in `directory`, or continues it from its newest checkpoint that is whole.
 
     Everything that decides a number is a function of (experiment, step), so a run that was stopped goes on
     as if it had not been: same batches, same dropout, same bits. Of several processes, each reads its rows
-    and writes its part of a checkpoint; the first one writes all else. `enough` sees every validation row of
-    a step that was made, and says whether to stop there.
+    and writes its part of a checkpoint; the first one writes all else. `should_stop` is asked with
+    every validation row of a step that was made.
     """
     trackers.check(experiment)
-    with record.entered(directory, experiment, report, allow_change) as known:
+    with record.open_run(directory, experiment, report, allow_change) as known:
         corpus = corpus_of(experiment, report)
         train_batches(experiment, corpus.train, **processes())  # which refuses what gives no batch
         facts = {"data": [corpus.train.sha256, corpus.validation.sha256]}
         abstract, program = compile_step(experiment)
         # Before the directory is claimed: weights that do not fit leave nothing behind.
-        model = None if known else started(experiment, report)
+        model = None if known else load_start_weights(experiment, report)
 
         def claim() -> int:
             record.examine(directory, experiment, facts, allow_change)
-            step = newest_sound(directory / "checkpoints", report)
+            step = latest_valid_step(directory / "checkpoints", report)
             record.claim(directory, experiment, facts, step, report, allow_change)
-            write_whole(directory / "tokenizer.json", corpus.tokenizer.to_str())
+            write_atomic(directory / "tokenizer.json", corpus.tokenizer.to_str())
             return step
 
         start = agreed(claim)
         run = experiment.run
         with Checkpoints(directory / "checkpoints", run.keep, run.keep_every) as checkpoints:
-            checkpoints.see_to_space(abstract)
+            checkpoints.check_disk_space(abstract)
             state = first_state(experiment, abstract, program.layout, checkpoints, model, report)
             del model  # its memory is the state's, or not needed
             if start:
                 report(f"continuing from step {start} of {run.steps}")
-            return _steps(experiment, directory, corpus, program, state, start, checkpoints, report, enough)
+            return _steps(
+                experiment, directory, corpus, program, state, start, checkpoints, report, should_stop
+            )
 
 
 def _steps(
@@ -102,12 +106,12 @@ def _steps(
     start: int,
     checkpoints: Checkpoints,
     report: Callable[[str], None],
-    enough: Callable[[Row], bool],
+    should_stop: Callable[[Row], bool],
 ) -> Result:
     """From `start` to the last step or a signal; rows and checkpoints on the way."""
     run, first, step = experiment.run, jax.process_index() == 0, start
     validate = validation(experiment, corpus, directory)
-    finite = Finite(directory, run.stop_on_nan)
+    nan_check = NanCheck(directory, run.stop_on_nan)
     minutes = Minutes(run.checkpoint_minutes, run.log_every)
     following = trackers.follow(experiment, directory, start) if first else []
     with (
@@ -121,7 +125,7 @@ def _steps(
             log.write(validate(state, program))
         log.resume(start)
         read = train_stream(experiment, corpus.train, start, run.steps, **processes())
-        for steps, batch in fed(program, read, run, start):
+        for steps, batch in prefetch_to_device(program, read, run, start):
             fresh = step == start
             if fresh:
                 compile_ahead(program, state, batch)
@@ -129,25 +133,25 @@ def _steps(
             with profiled(directory, run.profile in steps, report, state) as done_with:
                 state, sums = done_with(program.step(state, batch))
             if fresh:
-                give_back()
+                release_free_memory()
             watch.watch(sums["loss"])
-            finite.hold(step, sums)
+            nan_check.hold(step, sums)
             display.advance(step)
             log.settle()
             for index, done in enumerate(steps):
                 if _due(done, run.log_every, run.steps):
-                    log.hold(done, of_step(run, sums, index))
+                    log.hold(done, step_sums(run, sums, index))
             stopping = stop.reached(step)
             evaluating = _due(step, run.evaluate_every, run.steps)
             saving = stopping or _due(step, run.checkpoint_every, run.steps) or minutes.due(step)
             if evaluating or saving:
                 log.pause()
                 watch.rest()
-                finite.settle()
+                nan_check.settle()
                 value = None
                 if evaluating:
                     log.write(row := validate(state, program))
-                    stopping |= enough(row)
+                    stopping |= should_stop(row)
                     value = best.score(row, run.keep_best)
                     saving |= stopping or best.is_best(row, metrics.rows, run.keep_best)
                 if saving:
@@ -173,15 +177,15 @@ def processes() -> dict[str, int]:
 def compile_step(experiment: Experiment) -> tuple[State, Compiled]:
     """The state's shapes, and the experiment's step and evaluation as it says (compiled when called)."""
     abstract = jax.eval_shape(partial(initial_state, experiment))
-    step, judge = call_of(experiment), evaluation(experiment.objective)
+    step, judge = multi_step(experiment), evaluation(experiment.objective)
     return abstract, compiled(experiment.parallel, step, judge, abstract)
 
 
-def started(experiment: Experiment, report: Callable[[str], None]) -> Any:
+def load_start_weights(experiment: Experiment, report: Callable[[str], None]) -> Any:
     """The model with `start.weights` in it, and what was found told in a table; None where there are none."""
     if experiment.start.weights is None:
         return None
-    model = compiling.jit(partial(initial_model, experiment))()
+    model = xla.jit(partial(initial_model, experiment))()
     model, found = weights.start(model, experiment.start.weights)
     report(str(found))
     return model
@@ -197,14 +201,14 @@ def first_state(
 ) -> State:
     """The run's newest checkpoint, or else `start.weights`, or else what the seed draws; on the devices.
 
-    In that order, and by then `newest_sound` has put aside what is damaged: a run that has lost all its
+    In that order, and by then `latest_valid_step` has put aside what is damaged: a run that has lost all its
     checkpoints starts over, as it did at first.
     """
     step = checkpoints.latest()
     if step is not None:
         return checkpoints.restore(step, abstract, layout)
-    model = started(experiment, report) if model is None else model
-    return compiling.jit(partial(initial_state, experiment), out_shardings=layout)(model)
+    model = load_start_weights(experiment, report) if model is None else model
+    return xla.jit(partial(initial_state, experiment), out_shardings=layout)(model)
 
 
 def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Callable[[State, Compiled], Row]:
@@ -217,13 +221,13 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
         return validation_batches(now, corpus.validation, **processes()), sums
 
     def validate(state: State, program: Compiled) -> Row:
-        model = evaluated(experiment, state)
-        batches, sums = split(experiment.at(int(state.step) - 1))  # as the step just made had them
+        model = evaluation_params(experiment, state)
+        batches, sums = split(experiment.at_step(int(state.step) - 1))  # as the step just made had them
         with closing(stream(batches, 0, len(batches))) as read:
             means, outputs = evaluate(model, map(program.feed, shared(read, sums)), program.evaluate)
         row = {"step": int(state.step), "split": "validation", **means}
         if experiment.labelled:
-            row |= judged(experiment, corpus, outputs, directory if jax.process_index() == 0 else None)
+            row |= task_metrics(experiment, corpus, outputs, directory if jax.process_index() == 0 else None)
         if experiment.objective.name == "next_token":
             row["bits_per_byte"] = bits_per_byte(means["loss"], sums["weights"], corpus.validation.bytes)
             if experiment.run.sample:

@@ -1,4 +1,4 @@
-"""One update, written once: `research.parallel` makes it a jitted, a sharded or a pmapped one."""
+"""One update, written once: `research.devices.compilers` makes it a jitted, a sharded or a pmapped one."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,10 +10,10 @@ import optax
 from jax import Array, lax
 
 from research.config import Experiment
-from research.objectives import Batch, Objective, Sums, objective, weights_in
-from research.optimizers import optimizer
-from research.training.guard import judge
-from research.training.state import State
+from research.objectives.pretraining import Batch, Objective, Sums, objective, weights_in
+from research.optimizers.algorithms import optimizer
+from research.optimizers.spike_guard import judge
+from research.runs.state import State
 
 Kept = tuple[Any, Any, Any]  # parameters, moments, average
 
@@ -63,19 +63,19 @@ def train_step(
     sound, guard = judge(state.guard, state.step, sums["loss"], norm, limit)
 
     def update() -> Kept:
-        updates, moments = optimizer.update(
+        updates, opt_state = optimizer.update(
             grads,
-            state.moments,
+            state.opt_state,
             state.model,
             norm=norm,
             obj_fn=lambda model: add_up(sums_of, model, parts)[0],
         )
         model = optax.apply_updates(state.model, updates)
-        average = None if ema is None else optax.tree.update_moment(model, state.average, ema, 1)
-        return model, moments, average
+        ema_params = None if ema is None else optax.tree.update_moment(model, state.ema_params, ema, 1)
+        return model, opt_state, ema_params
 
-    model, moments, average = if_sound(sound, update, (state.model, state.moments, state.average))
-    state = State(state.step + 1, model, moments, average, guard, state.key)
+    model, opt_state, ema_params = if_sound(sound, update, (state.model, state.opt_state, state.ema_params))
+    state = State(state.step + 1, model, opt_state, ema_params, guard, state.key)
     return state, sums | {"gradient_norm": norm, "skipped": guard.skipped}
 
 

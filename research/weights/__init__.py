@@ -11,14 +11,15 @@ from typing import NamedTuple
 import jax
 from tokenizers import Tokenizer
 
-from research import compiling, models
+from research import models
 from research.config import Model
-from research.data.hub import located
-from research.errors import UsageError, near
+from research.devices import xla
+from research.errors import UsageError, did_you_mean
+from research.io.directories import check_absent
+from research.io.hub import located
 from research.models.bert import BERT
 from research.models.gpt import GPT
 from research.weights import huggingface, openai, run, tensorflow
-from research.weights.disk import unwritten
 from research.weights.fit import Report, compare, fill
 from research.weights.layout import Weights, shapes
 
@@ -61,7 +62,7 @@ def load(path: Path | str) -> Loaded:
 
     model, report = fill(jax.eval_shape(fresh, jax.random.key(0)), weights.arrays)
     if report.missing:
-        model, report = fill(compiling.jit(fresh)(jax.random.key(0)), weights.arrays)
+        model, report = fill(xla.jit(fresh)(jax.random.key(0)), weights.arrays)
     return Loaded(model, weights.config, weights.tokenizer, report._replace(unused=weights.unused))
 
 
@@ -82,7 +83,7 @@ def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
         raise UsageError(f"start.weights={path}: of another size than the experiment; expected {typed}")
     arrays, unused = dict(weights.arrays), dict(weights.unused)
     if (weights.config.head, weights.config.outputs) != (model.config.head, model.config.outputs):
-        heads = [name for name in arrays if name.startswith("answers/")]
+        heads = [name for name in arrays if name.startswith("task_head/")]
         unused |= {name: arrays.pop(name).shape for name in heads}
     model, report = fill(model, arrays)
     return model, report._replace(unused=unused | report.unused)
@@ -109,7 +110,7 @@ def read(path: Path | str) -> Weights:
 def import_(format: str, source: Path | str, directory: Path | str) -> Report:
     """Converts weights of a named format to a Hugging Face directory; raises as `load` and `export` do."""
     if format not in FORMATS:
-        raise UsageError(f"{format}: no such format{near(format, FORMATS)}")
+        raise UsageError(f"{format}: no such format{did_you_mean(format, FORMATS)}")
     source = located(source)
     if not any((source / name).exists() for name in FORMATS[format].files):
         raise UsageError(f"{source}: not {format}: has no {' or '.join(FORMATS[format].files)}")
@@ -119,7 +120,7 @@ def import_(format: str, source: Path | str, directory: Path | str) -> Report:
 def average(directory: Path | str, target: Path | str, last: int | None = None) -> list[int]:
     """Writes the mean over a run's `last` checkpoints, or over all, as `export` does; returns their steps."""
     directory, target = Path(directory).expanduser(), Path(target).expanduser()
-    unwritten(target)
+    check_absent(target)
     weights, steps = run.average(directory, last)
     huggingface.write(target, weights.config, weights.arrays, weights.tokenizer, weights.answers)
     return steps
@@ -131,7 +132,7 @@ def export(source: Path | str, directory: Path | str) -> Report:
     Raises UsageError where `directory` is there, or for a model that Transformers has no name for.
     """
     directory = Path(directory).expanduser()
-    unwritten(directory)
+    check_absent(directory)
     weights = read(source)
     report = compare(shapes(weights.config), weights.arrays)
     huggingface.write(directory, weights.config, weights.arrays, weights.tokenizer, weights.answers)

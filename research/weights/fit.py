@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from numpy.typing import NDArray
 
 from research.errors import UsageError
-from research.training.checkpoint import by_path, refill
+from research.models.parameters import by_path, refill
 
 M = TypeVar("M")
 

@@ -18,8 +18,8 @@ from tokenizers import Tokenizer
 
 from research.config import Model
 from research.errors import EnvironmentFault, UsageError
+from research.io.directories import new_directory, read_json
 from research.weights import tokenizer_files
-from research.weights.disk import json_in, new_directory
 from research.weights.huggingface_config import DIALECTS, HEADS, head_config, to_config, to_model
 from research.weights.layout import Answers, Arrays, Weights, left_over, shapes, to_ours, to_theirs
 from research.weights.names import HUGGING_FACE
@@ -41,7 +41,7 @@ TIED = {
 
 def read(directory: Path) -> Weights:
     """Raises UsageError for what is missing, damaged, of another shape or not built here."""
-    config = to_model(json_in(directory / CONFIG, dict), directory / CONFIG)
+    config = to_model(read_json(directory / CONFIG, dict), directory / CONFIG)
     prefix = DIALECTS[config.family].prefix
     tensors = {
         _without(name, prefix): tensor
@@ -88,8 +88,8 @@ def write(
         head = HEADS[answers.objective]
         described |= head_config(answers)
         tensors |= {
-            f"{head.name}.weight": np.ascontiguousarray(arrays["answers/kernel"].T),
-            f"{head.name}.bias": arrays["answers/bias"],
+            f"{head.name}.weight": np.ascontiguousarray(arrays["task_head/kernel"].T),
+            f"{head.name}.bias": arrays["task_head/bias"],
         }
     with new_directory(directory) as folder:
         (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
@@ -116,7 +116,7 @@ def _tensors(directory: Path) -> Arrays:
     if (directory / WHOLE).exists():
         return _load(directory / WHOLE)
     if (directory / INDEX).exists():
-        where = json_in(directory / INDEX, dict).get("weight_map")
+        where = read_json(directory / INDEX, dict).get("weight_map")
         if not isinstance(where, dict) or not where:
             raise UsageError(f"{directory / INDEX}: has no weight_map")
         tensors = {}

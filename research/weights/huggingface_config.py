@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, get_type_hints
 from tokenizers import Tokenizer
 
 from research.config import Model
-from research.errors import UsageError, near
-from research.settings import convert
+from research.config.settings import convert
+from research.errors import UsageError, did_you_mean
 from research.weights.layout import Answers
 from research.weights.tokenizer_files import roles
 
@@ -126,7 +126,7 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
     """
     kind = config.get("model_type")
     if kind not in FAMILIES:
-        raise UsageError(f"{source}: model_type={kind}: not known{near(str(kind), FAMILIES)}")
+        raise UsageError(f"{source}: model_type={kind}: not known{did_you_mean(str(kind), FAMILIES)}")
     dialect = DIALECTS[FAMILIES[kind]]
     config = dialect.defaults | config
     for key, value in dialect.fixed.items():
@@ -147,7 +147,7 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
     if activation not in dialect.activations:
         raise UsageError(
             f"{source}: {dialect.activation}={activation}: not known"
-            + near(str(activation), dialect.activations)
+            + did_you_mean(str(activation), dialect.activations)
         )
     return Model(
         family=FAMILIES[kind], norm=dialect.norm, activation=dialect.activations[activation], **values

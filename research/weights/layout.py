@@ -1,6 +1,6 @@
 """Parameters of another codebase to ours and back, by tables of names and layouts.
 
-Ours are called by path (`research.models.account.name`); blocks have a leading axis N; kernels are (in, out),
+Ours are called by path (`models.parameters.name`); blocks have a leading axis N; kernels are (in, out),
 that of queries, keys and values (in, 3, out). Theirs are called by name, a block's parameters one at a time.
 """
 
@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from research.config import Model
 from research.errors import UsageError
-from research.models.account import account
+from research.models.parameters import parameters
 
 Arrays = dict[str, NDArray]
 
@@ -72,7 +72,7 @@ class Weights(NamedTuple):
 
 def shapes(config: Model) -> dict[str, tuple[int, ...]]:
     """Our parameters' shapes by path."""
-    return {component.name: component.shape for component in account(config)}
+    return {component.name: component.shape for component in parameters(config)}
 
 
 def to_ours(table: Table, tensors: Arrays, config: Model, source: Path) -> Arrays:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from research.config import Model
 from research.errors import UsageError
+from research.io.directories import read_json
 from research.weights import tokenizer_files
-from research.weights.disk import json_in
 from research.weights.layout import Weights, left_over, to_ours
 from research.weights.names import OPENAI_BLOCK, OPENAI_GPT1
 
@@ -47,7 +47,7 @@ def read(directory: Path) -> Weights:
 
 def _arrays(directory: Path) -> list[NDArray]:
     """The release's arrays in its order, a table of both tokens and positions taken apart."""
-    shapes = json_in(directory / SHAPES, list)
+    shapes = read_json(directory / SHAPES, list)
     try:
         sizes = [math.prod(shape) for shape in shapes]
         joint = len(shapes[1]) != 2

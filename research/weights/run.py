@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from research.config import Experiment, Optimizer
 from research.errors import UsageError
-from research.training.checkpoint import by_path, refill
-from research.training.record import experiment_of
-from research.training.seal import damage, steps
-from research.training.state import State, evaluated, initial_state
+from research.models.parameters import by_path, refill
+from research.runs.integrity import find_corruption, steps
+from research.runs.record import experiment_of
+from research.runs.state import State, evaluation_params, initial_state
 from research.weights import tokenizer_files
 from research.weights.layout import Answers, Weights
 
@@ -21,7 +21,7 @@ from research.weights.layout import Answers, Weights
 def read(directory: Path, step: int | None = None) -> Weights:
     """At `step`, or at the newest. Raises UsageError where there is no such checkpoint, or a damaged one."""
     experiment = experiment_of(directory)
-    model = evaluated(experiment, _restored(directory, experiment, step))
+    model = evaluation_params(experiment, _restored(directory, experiment, step))
     arrays = {path: np.asarray(array) for path, array in by_path(model).items()}
     answers = None
     if experiment.labelled:
@@ -54,7 +54,7 @@ def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:
 
 
 def _restored(directory: Path, experiment: Experiment, step: int | None) -> State:
-    """What `evaluated` needs of a checkpoint, the rest as shapes."""
+    """What `evaluation_params` needs of a checkpoint, the rest as shapes."""
     kept = steps(directory / "checkpoints")
     if not kept:
         raise UsageError(f"{directory}: a run without a checkpoint; train it first")
@@ -63,7 +63,7 @@ def _restored(directory: Path, experiment: Experiment, step: int | None) -> Stat
         raise UsageError(f"{directory}:{step}: no such checkpoint; there are {', '.join(map(str, kept))}")
     checkpoint = directory.absolute() / "checkpoints" / str(step)
     others = "".join(f", {directory}:{other} is there" for other in reversed(kept) if other != step)
-    if (wrong := damage(checkpoint)) is not None:
+    if (wrong := find_corruption(checkpoint)) is not None:
         raise UsageError(f"{checkpoint}: cannot be read, it is damaged: {wrong}{others}")
     state = jax.eval_shape(partial(initial_state, experiment))
     leaves = by_path(state)
@@ -79,10 +79,10 @@ def _restored(directory: Path, experiment: Experiment, step: int | None) -> Stat
 
 
 def _needed(optimizer: Optimizer) -> tuple[str, ...]:
-    """The parts of a state that `evaluated` looks at; moments are twice the parameters, so not in vain."""
+    """The parts of a state that `evaluation_params` needs: the optimizer's state is twice the parameters."""
     if optimizer.ema is not None:
-        return ("average/",)
-    return ("model/", "moments/") if optimizer.name == "schedule_free_adamw" else ("model/",)
+        return ("ema_params/",)
+    return ("model/", "opt_state/") if optimizer.name == "schedule_free_adamw" else ("model/",)
 
 
 def _array(checkpointer: ocp.PyTreeCheckpointer, checkpoint: Path, name: str) -> NDArray:

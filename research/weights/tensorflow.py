@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.errors import EnvironmentFault, UsageError
+from research.io.directories import read_json
 from research.weights import tokenizer_files
-from research.weights.disk import json_in
 from research.weights.huggingface_config import to_model
 from research.weights.layout import Arrays, Table, Weights, left_over, to_ours
 from research.weights.names import GOOGLE_BERT, OPENAI_GPT2
@@ -54,7 +54,7 @@ def read(directory: Path) -> Weights:
 def from_variables(directory: Path, described: str, variables: Arrays) -> Weights:
     """The release that the file `described` tells of, from its variables by name, which are used up."""
     release = RELEASES[described]
-    config = to_model(release.config(json_in(directory / described, dict)), directory / described)
+    config = to_model(release.config(read_json(directory / described, dict)), directory / described)
     tensors = {
         name.removeprefix(release.prefix): array
         for name, array in variables.items()

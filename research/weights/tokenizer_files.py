@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from research.data import published
+from research.data.tokenizers import published
 
 # A token → the parts that it plays in Transformers, where a tokenizer has it.
 ROLES = {

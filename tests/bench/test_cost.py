@@ -5,7 +5,7 @@ import pytest
 import experiments
 from research.bench.cost import flops_a_token, listed, multiplied
 from research.config import Experiment
-from research.settings import override
+from research.config.settings import override
 
 
 def test_gpt2_small_by_hand():

@@ -5,9 +5,9 @@ import pytest
 
 import experiments
 from research.bench.synthetic import batches, read_tokens
+from research.config.settings import override
 from research.data.shapes import batch_shapes
 from research.errors import UsageError
-from research.settings import override
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,11 @@ import numpy as np
 import experiments
 from research.bench.synthetic import batches
 from research.config import Experiment
-from research.settings import override
-from research.training.checkpoint import Checkpoints
+from research.config.settings import override
+from research.runs.checkpoints import Checkpoints
+from research.runs.integrity import latest_valid_step
+from research.runs.state import initial_state
 from research.training.loop import compile_step
-from research.training.seal import newest_sound
-from research.training.state import initial_state
 
 SAVES = 3
 PAIRS = 8  # of turns with a save and without
@@ -72,7 +72,7 @@ def measure(experiment: Experiment, folder: Path) -> dict:
     del state
     forget(folder)
     began = time.perf_counter()
-    step = newest_sound(folder / "checkpoints", print)
+    step = latest_valid_step(folder / "checkpoints", print)
     verify = time.perf_counter() - began
     with Checkpoints(folder / "checkpoints", 1) as checkpoints:
         began = time.perf_counter()

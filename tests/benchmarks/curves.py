@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib
 
-from research.training.metrics import read
+from research.runs.metrics_log import read
 
 matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "lineage"  # the same runs, the same bytes

@@ -22,10 +22,10 @@ import numpy as np
 
 from research.config import Data, Experiment, Masking, Model, Objective, Optimizer, Run, Schedule
 from research.data.batches import stream, train_batches
-from research.data.mapped import mapped
-from research.data.sources import documents
-from research.data.store import Store, prepare
-from research.data.tokenizer import load, marks
+from research.data.sources.documents import documents
+from research.data.store.token_store import TokenStore, prepare
+from research.data.tokenizers.tokenizer import load, marks
+from research.io.memory_map import mapped
 
 TEXT = 2e7  # bytes that are tokenized
 SPARSE = 5_000_000_000  # tokens of two bytes
@@ -154,7 +154,7 @@ def synthetic(tokenizer: str, folder: Path) -> list[tuple]:
     starts = np.arange(0, SPARSE, 10_000)
     for name in ("gpt2", tokenizer):
         config = declared(name, "files:none")
-        store = Store(tokens, starts, SPARSE, 0.0, "")
+        store = TokenStore(tokens, starts, SPARSE, 0.0, "")
         if name == tokenizer:
             vocabulary = marks(load(config.data))
             store = store._replace(sentences=np.arange(0, SPARSE, 1_000), marks=vocabulary, folder=folder)

@@ -21,9 +21,9 @@ from research import models
 from research.bench.measure import start
 from research.bench.synthetic import batches
 from research.config import Experiment
-from research.models.account import name
-from research.models.attention import Visible, attend_by, by_library
-from research.settings import override
+from research.config.settings import override
+from research.models.attention import AttentionMask, attend_by, by_library
+from research.models.parameters import name
 
 SMALL = {
     "model.depth": 2,
@@ -102,7 +102,7 @@ def logits(family: str, precision: str) -> float:
 def attention(causal: bool) -> float:
     """Output and gradients in bfloat16, of the library's kernel and of ours, where rows are padded."""
     B, L, H, K = 3, 128, 4, 64
-    visible = Visible(causal=causal, lengths_B=None if causal else jnp.array([128, 70, 1]))
+    visible = AttentionMask(causal=causal, lengths_B=None if causal else jnp.array([128, 70, 1]))
     qkvg = [jax.random.normal(jax.random.key(n), (B, L, H, K), jnp.bfloat16) for n in range(4)]
     real_BL = jnp.arange(L) < (jnp.full(B, L) if causal else visible.lengths_B)[:, None]
     weights = jnp.where(real_BL[..., None, None], qkvg.pop(), 0)  # what padding sees means nothing

@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 import jax
 
 from research.bench.measure import start
-from research.compiling import keep_steps_room
 from research.config import Experiment
-from research.settings import override
+from research.config.settings import override
+from research.devices.xla import reuse_step_memory
 from research.training import loop
 from tests.benchmarks.sizes import SIZES, declared
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=12)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    keep_steps_room()
+    reuse_step_memory()
     found = measure(experiment(arguments.size, arguments.turns))
     print(f"{SIZES[arguments.size][2]}: medians of {len(found['bare'])} turns of {STEPS} steps")
     for name in ("bare", "trained", "saving"):
@@ -61,7 +61,7 @@ def experiment(size: str, turns: int) -> Experiment:
 def measure(experiment: Experiment) -> dict:
     """Seconds a step of every turn; the first steps, which compile, are in none."""
     turns = {"bare": [], "trained": [], "saving": []}
-    compile_step, fed, last = loop.compile_step, loop.fed, None
+    compile_step, prefetch_to_device, last = loop.compile_step, loop.prefetch_to_device, None
 
     def seen(experiment):
         """The step, whose last sums are looked at to know when the device has done all that it was given."""
@@ -76,7 +76,7 @@ def measure(experiment: Experiment) -> dict:
 
     def interrupted(program, read, run, begin):
         own, began = start(experiment)[1], None
-        for number, (steps, batch) in enumerate(fed(program, read, run, begin)):
+        for number, (steps, batch) in enumerate(prefetch_to_device(program, read, run, begin)):
             turn, within = divmod(number, STEPS)
             if within == AFTER:
                 jax.block_until_ready(last)
@@ -91,12 +91,12 @@ def measure(experiment: Experiment) -> dict:
                 began = time.perf_counter()
             yield steps, batch
 
-    loop.compile_step, loop.fed = seen, interrupted
+    loop.compile_step, loop.prefetch_to_device = seen, interrupted
     try:
         with TemporaryDirectory() as folder:
             loop.train(experiment, Path(folder) / "run", print)
     finally:
-        loop.compile_step, loop.fed = compile_step, fed
+        loop.compile_step, loop.prefetch_to_device = compile_step, prefetch_to_device
     bare, trained, saving = (statistics.median(turns[name]) for name in ("bare", "trained", "saving"))
     saves = (saving - trained) * STEPS / (60 * MINUTES)
     return turns | {"added": trained / bare - 1, "added_by_saves": saves}

@@ -8,12 +8,12 @@ import time
 import jax
 import optax
 
-from research.allocator import give_back
 from research.bench.cost import flops_a_token, listed
 from research.bench.measure import start
 from research.bench.synthetic import batches
-from research.compiling import keep_steps_room
-from research.parallel import compile_ahead
+from research.devices.compilers import compile_ahead
+from research.devices.malloc import release_free_memory
+from research.devices.xla import reuse_step_memory
 from tests.benchmarks.sizes import declared
 from tests.benchmarks.turns import serve
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--changes", type=json.loads, default={})
     parser.add_argument("--keep-freed", action="store_true")
     arguments = parser.parse_args()
-    kept = arguments.keep_freed and keep_steps_room()
+    kept = arguments.keep_freed_memory and reuse_step_memory()
     experiment = declared(arguments.size, {"model.precision": arguments.precision} | arguments.changes)
     program, state = start(experiment)
     count = experiment.run.steps_per_call
@@ -41,7 +41,7 @@ def main() -> None:
         jax.block_until_ready((state, sums))
 
     call()
-    give_back()
+    release_free_memory()
     facts = {
         "jax": jax.__version__,
         "optax": optax.__version__,

@@ -74,10 +74,10 @@ def cost(point: dict) -> dict[str, float]:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices or 1)
     import experiments
+    from research.config.settings import override
     from research.data.shapes import batch_shapes
-    from research.parallel import compiled
-    from research.settings import override
-    from research.training.state import initial_state
+    from research.devices.compilers import compiled
+    from research.runs.state import initial_state
     from research.training.step import step_of
 
     settings = BASE | point
@@ -100,10 +100,10 @@ def cost(point: dict) -> dict[str, float]:
     began = time.perf_counter()
     done = program.lower(placed, batch).compile()
     seconds = time.perf_counter() - began
-    account = done.cost_analysis()
+    parameters = done.cost_analysis()
     return {
-        "GFLOP": account["flops"] / 1e9,
-        "GB moved": account["bytes accessed"] / 1e9,
+        "GFLOP": parameters["flops"] / 1e9,
+        "GB moved": parameters["bytes accessed"] / 1e9,
         "MB sent": sent(done.as_text()) / 1e6,
         "temp MB": done.memory_analysis().temp_size_in_bytes / 1e6,
         "compile s": seconds,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import experiments
 from research.config import Experiment
-from research.settings import override
+from research.config.settings import override
 
 # Without dropout, whose masks are made in ways that differ; with clipping, and decay on matrices alone.
 UPDATE = {

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import jax
 
 import experiments
-from research.settings import override
+from research.config.settings import override
 from tests.training.tiny import assignments, final_arrays, timeless
 
 MODELS = ("gpt1_tiny", "gpt2_tiny", "bert_tiny")

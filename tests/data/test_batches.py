@@ -6,7 +6,7 @@ import pytest
 
 import experiments
 from research.data.batches import stream, train_batches, validation_batches
-from research.data.store import Store
+from research.data.store.token_store import TokenStore
 from research.errors import UsageError
 
 LENGTH = 8
@@ -23,7 +23,7 @@ def declared(*, batch=8, order="shuffled", seed=0):
 
 def counting(count):
     """A store whose tokens are their own positions."""
-    return Store(
+    return TokenStore(
         np.arange(count, dtype=np.uint32), np.array([0]), bytes=count, unigram_entropy=0.0, sha256=""
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from research.data.batches import train_batches, train_stream
-from research.data.store import prepare
+from research.data.store.token_store import prepare
 from research.errors import EnvironmentFault
 from tests.training.tiny import quickstart, shrunk
 
@@ -98,7 +98,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 from research.data.batches import train_stream
-from research.data.store import prepare
+from research.data.store.token_store import prepare
 from research.errors import LineageError
 from tests.training.tiny import quickstart
 

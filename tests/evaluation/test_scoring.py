@@ -11,9 +11,9 @@ import pytest
 from tokenizers import models
 
 from research import weights
-from research.data.published import byte_level
+from research.data.tokenizers.published import byte_level
+from research.evaluation.eval_model import EvalModel, Settings
 from research.evaluation.scoring import Pair, log_likelihood, score_pairs, windows
-from research.evaluation.subject import Settings, Subject
 from research.evaluation.tasks import evaluate
 from tests.generation.test_text import ALPHABET
 
@@ -97,23 +97,23 @@ def both(tmp_path_factory):
     theirs = reference.make("gpt2", 4, **sizes)
     path = tmp_path_factory.mktemp("weights") / "gpt2"
     theirs.save_pretrained(path)
-    return Subject(weights.load(path).model, byte_tokenizer()), theirs
+    return EvalModel(weights.load(path).model, byte_tokenizer()), theirs
 
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("stride", [32, 96])
 def test_wikitext_perplexity_equals_pytorchs(both, shared_data, tmp_path, stride):
-    subject, theirs = both
+    eval_model, theirs = both
     from tests.evaluation.torch_scores import stream_log_probability
 
     text = (shared_data / "lm/wikitext-2/valid.txt").read_text()[:6_000]
     (tmp_path / "part.txt").write_text(text)
-    result = evaluate(subject, "wikitext2", tmp_path / "part.txt", Settings(stride=stride, raw=True))
-    total = stream_log_probability(theirs, [256, *subject.encode(text)], 96, stride)
+    result = evaluate(eval_model, "wikitext2", tmp_path / "part.txt", Settings(stride=stride, raw=True))
+    total = stream_log_probability(theirs, [256, *eval_model.encode(text)], 96, stride)
     words = len(text.split()) + text.count("\n")
     assert result.examples == words
     np.testing.assert_allclose(result.metrics["perplexity"], np.exp(-total / words), rtol=1e-4)
-    tokens = len(subject.encode(text))
+    tokens = len(eval_model.encode(text))
     np.testing.assert_allclose(result.metrics["token_perplexity"], np.exp(-total / tokens), rtol=1e-4)
     bits = -total / np.log(2) / len(text.encode())
     np.testing.assert_allclose(result.metrics["bits_per_byte"], bits, rtol=1e-4)
@@ -121,15 +121,15 @@ def test_wikitext_perplexity_equals_pytorchs(both, shared_data, tmp_path, stride
 
 @pytest.mark.filterwarnings("default")
 def test_lambada_equals_pytorchs(both, shared_data):
-    subject, theirs = both
+    eval_model, theirs = both
     from tests.evaluation.torch_scores import pair_score
 
     file = shared_data / "lm/lambada/lambada_test.jsonl"
-    result = evaluate(subject, "lambada", file, Settings(limit=24))
+    result = evaluate(eval_model, "lambada", file, Settings(limit=24))
     total, right = 0.0, 0
     for line in file.read_text().splitlines()[:24]:
         before, _, last = json.loads(line)["text"].strip().rpartition(" ")
-        score, greedy = pair_score(theirs, subject.encode(before), subject.encode(f" {last}"), 96)
+        score, greedy = pair_score(theirs, eval_model.encode(before), eval_model.encode(f" {last}"), 96)
         total, right = total + score, right + greedy
     assert result.examples == 24
     np.testing.assert_allclose(result.metrics["perplexity"], np.exp(-total / 24), rtol=1e-4)

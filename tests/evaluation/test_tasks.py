@@ -9,11 +9,11 @@ from launch.__main__ import run
 from research import weights
 from research.config import Model
 from research.errors import UsageError
+from research.evaluation.eval_model import EvalModel, Settings
 from research.evaluation.published import published
 from research.evaluation.scoring import Pair, score_pairs
-from research.evaluation.subject import Settings, Subject
 from research.evaluation.tasks import evaluate
-from research.training.checkpoint import by_path
+from research.models.parameters import by_path
 from research.weights import huggingface
 from tests.drawn import drawn
 from tests.evaluation.test_scoring import byte_tokenizer
@@ -22,20 +22,20 @@ CONFIG = Model(family="gpt2", vocabulary=257, context=192, width=16, depth=2, he
 
 
 @pytest.fixture(scope="module")
-def subject():
-    return Subject(drawn(CONFIG), byte_tokenizer())
+def eval_model():
+    return EvalModel(drawn(CONFIG), byte_tokenizer())
 
 
-def log_probability(subject, context, continuation) -> float:
+def log_probability(eval_model, context, continuation) -> float:
     """The whole text at once, nothing padded, nothing cached."""
-    ids = subject.encode(context + continuation)
-    logits = np.asarray(subject.model(np.asarray([ids[:-1]]))[0], np.float64)
+    ids = eval_model.encode(context + continuation)
+    logits = np.asarray(eval_model.model(np.asarray([ids[:-1]]))[0], np.float64)
     log_ = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    first = len(subject.encode(context))
+    first = len(eval_model.encode(context))
     return sum(log_[place - 1, ids[place]] for place in range(first, len(ids)))
 
 
-def test_cloze_chooses_the_likeliest_sentence(subject, tmp_path):
+def test_cloze_chooses_the_likeliest_sentence(eval_model, tmp_path):
     words = ["cat", "dog", "hen", "cow", "pig", "fox", "owl", "bee", "ant", "rat"]
     story = [f"{n} The day was long ." for n in range(1, 3)]
     right = 0
@@ -43,29 +43,29 @@ def test_cloze_chooses_the_likeliest_sentence(subject, tmp_path):
     for answer in words[:4]:
         text += "\n".join([*story, f"21 Then the XXXXX ran off .\t{answer}\t\t{'|'.join(words)}", "", ""])
         given = "The day was long. The day was long. Then the"
-        scores = [log_probability(subject, given, f" {word} ran off.") for word in words]
+        scores = [log_probability(eval_model, given, f" {word} ran off.") for word in words]
         right += words[int(np.argmax(scores))] == answer
     (tmp_path / "cbt.txt").write_text(text)
-    result = evaluate(subject, "cbt_cn", tmp_path / "cbt.txt")
+    result = evaluate(eval_model, "cbt_cn", tmp_path / "cbt.txt")
     assert result.examples == 4 and result.metrics["accuracy"] == 100 * right / 4
 
 
-def test_mctest_chooses_the_likeliest_answer(subject, tmp_path):
+def test_mctest_chooses_the_likeliest_answer(eval_model, tmp_path):
     questions = [["one: Who?", "he", "she", "it all", "we"]] * 4
     row = ["id", "facts", "A tale.\\newlineOf old.", *(field for question in questions for field in question)]
     (tmp_path / "mc.tsv").write_text("\t".join(row) + "\n")
     (tmp_path / "mc.ans").write_text("A\tB\tC\tD\n")
     context = "A tale.\nOf old.\n\nQ: Who?\nA:"
-    scores = [log_probability(subject, context, f" {one}") for one in questions[0][1:]]
-    result = evaluate(subject, "mctest", tmp_path / "mc.tsv")
+    scores = [log_probability(eval_model, context, f" {one}") for one in questions[0][1:]]
+    result = evaluate(eval_model, "mctest", tmp_path / "mc.tsv")
     assert result.examples == 4 and result.metrics["accuracy"] == 25.0  # each letter is right once
-    chosen = [Pair(subject.encode(context), subject.encode(f" {one}")) for one in questions[0][1:]]
+    chosen = [Pair(eval_model.encode(context), eval_model.encode(f" {one}")) for one in questions[0][1:]]
     np.testing.assert_allclose(
-        [one.log_probability for one in score_pairs(subject.model, chosen, 2)], scores, rtol=1e-4
+        [one.log_probability for one in score_pairs(eval_model.model, chosen, 2)], scores, rtol=1e-4
     )
 
 
-def test_prompted_tasks_run_and_count(subject, tmp_path):
+def test_prompted_tasks_run_and_count(eval_model, tmp_path):
     pytest.importorskip("sacrebleu", reason="needs the extra evaluation")
     pytest.importorskip("rouge_score", reason="needs the extra evaluation")
     (tmp_path / "en_fr.tsv").write_text("".join(f"a {n}\tun {n}\n" for n in range(7)))
@@ -79,18 +79,18 @@ def test_prompted_tasks_run_and_count(subject, tmp_path):
     }
     (tmp_path / "coqa-dev-v1.0.json").write_text(json.dumps({"data": [talk]}))
     for name, count in {"en_fr": 2, "fr_en": 2, "questions": 2, "summarization": 3, "coqa": 2}.items():
-        result = evaluate(subject, name, tmp_path, Settings(batch=4))
+        result = evaluate(eval_model, name, tmp_path, Settings(batch=4))
         assert result.examples == count
         assert all(0 <= value <= 100 for value in result.metrics.values())
 
 
-def test_missing_data_is_told_in_one_line(subject, tmp_path):
+def test_missing_data_is_told_in_one_line(eval_model, tmp_path):
     with pytest.raises(UsageError, match=r"ptb: no data; put ptb\.test\.txt or"):
-        evaluate(subject, "ptb")
+        evaluate(eval_model, "ptb")
     with pytest.raises(UsageError, match=r"has no ptb\.test\.txt"):
-        evaluate(subject, "ptb", tmp_path)
+        evaluate(eval_model, "ptb", tmp_path)
     with pytest.raises(UsageError, match="did you mean lambada"):
-        evaluate(subject, "lamda")
+        evaluate(eval_model, "lamda")
 
 
 def test_published_numbers_go_by_size():
@@ -112,7 +112,7 @@ metric_list:
 
 
 @pytest.mark.filterwarnings("default")
-def test_the_harness_gives_the_same_numbers(subject, tmp_path, monkeypatch):
+def test_the_harness_gives_the_same_numbers(eval_model, tmp_path, monkeypatch):
     harness = pytest.importorskip("research.evaluation.harness", reason="needs the extra harness")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     passages = ["The cat sat on the mat", "He went home to his wife", "It was late at night then"]
@@ -127,8 +127,8 @@ def test_the_harness_gives_the_same_numbers(subject, tmp_path, monkeypatch):
     )
     task = TASK.format(name="words", file=file, kind="loglikelihood", fields=fields, metrics=metrics)
     (tmp_path / "words.yaml").write_text(task)
-    found = harness.run(subject, "local_words", 2, None, str(tmp_path))
-    ours = evaluate(subject, "lambada", file).metrics
+    found = harness.run(eval_model, "local_words", 2, None, str(tmp_path))
+    ours = evaluate(eval_model, "lambada", file).metrics
     # To float32's rounding of the sum of logarithms, 26 here, that a perplexity is the exponential of.
     np.testing.assert_allclose(found["perplexity"], ours["perplexity"], rtol=1e-5)
     assert 100 * found["acc"] == pytest.approx(ours["accuracy"])
@@ -141,18 +141,18 @@ def test_the_harness_gives_the_same_numbers(subject, tmp_path, monkeypatch):
     file = tmp_path / "text.jsonl"
     task = TASK.format(name="text", file=file, kind="loglikelihood_rolling", fields=fields, metrics=metrics)
     (tmp_path / "text.yaml").write_text(task)
-    found = harness.run(subject, "local_text", 2, None, str(tmp_path))
-    ours = evaluate(subject, "text8", tmp_path / "text.txt", Settings(stride=CONFIG.context)).metrics
+    found = harness.run(eval_model, "local_text", 2, None, str(tmp_path))
+    ours = evaluate(eval_model, "text8", tmp_path / "text.txt", Settings(stride=CONFIG.context)).metrics
     np.testing.assert_allclose(found["bits_per_byte"], ours["bits_per_byte"], rtol=1e-6)
 
 
 @pytest.fixture
-def directory(subject, tmp_path):
-    huggingface.write(tmp_path / "weights", CONFIG, by_path(subject.model), subject.tokenizer)
+def directory(eval_model, tmp_path):
+    huggingface.write(tmp_path / "weights", CONFIG, by_path(eval_model.model), eval_model.tokenizer)
     return tmp_path / "weights"
 
 
-def test_commands(subject, directory, tmp_path, capsys):
+def test_commands(eval_model, directory, tmp_path, capsys):
     (tmp_path / "text.txt").write_text("Once upon a time there was a cat .\n" * 3)
     assert (
         run(
@@ -170,7 +170,7 @@ def test_commands(subject, directory, tmp_path, capsys):
     )
     fact = json.loads(capsys.readouterr().out)["wikitext2"]
     assert fact["examples"] == 3 * 10 and fact["settings"]["detokenizer"] == "wikitext"
-    own = Subject(weights.load(directory).model, subject.tokenizer)
+    own = EvalModel(weights.load(directory).model, eval_model.tokenizer)
     assert fact["metrics"] == evaluate(own, "wikitext2", tmp_path / "text.txt").metrics
     asked = ["generate", str(directory), "--prompt", "Once", "--tokens", "9", "--seed", "4"]
     assert run([*asked, "--json"]) == 0

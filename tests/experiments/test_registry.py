@@ -8,12 +8,11 @@ import pytest
 
 import experiments
 from experiments.registry import experiment
-from research.data.published import ON_HUB
+from research.config.settings import override
+from research.data.tokenizers.published import ON_HUB
 from research.errors import UsageError
-from research.models.account import account
-from research.settings import override
-from research.training.checkpoint import by_path
-from research.training.state import initial_state
+from research.models.parameters import by_path, parameters
+from research.runs.state import initial_state
 
 
 @pytest.mark.parametrize("name", experiments.names())
@@ -21,11 +20,11 @@ def test_builds_abstractly(name):
     declared = experiments.get(name)
     state = jax.eval_shape(lambda: initial_state(declared))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.model))
-    moments = sum(leaf.size for leaf in jax.tree.leaves(state.moments))
+    opt_state = sum(leaf.size for leaf in jax.tree.leaves(state.opt_state))
     arrays = by_path(state.model).items()
     matrices = sum(leaf.size for path, leaf in arrays if path.startswith("blocks/") and "kernel" in path)
     once = matrices if declared.optimizer.name == "muon" else 0  # it has no second moment of these
-    assert 0 <= moments - (2 * parameters - once) < 0.01 * parameters
+    assert 0 <= opt_state - (2 * parameters - once) < 0.01 * parameters
     assert experiments.describe(name)
     assert declared.name == name
 
@@ -65,16 +64,16 @@ def test_declaring_needs_no_jax():
     ],
 )
 def test_published_sizes(name, total):
-    assert sum(component.count for component in account(experiments.get(name).model)) == total
+    assert sum(component.count for component in parameters(experiments.get(name).model)) == total
 
 
 def test_sizes_without_biases():
     """nanoGPT prints 10.65M for its Shakespeare model, the position table not counted."""
     config = experiments.get("gpt2_shakespeare_char").model
-    components = {component.name: component.count for component in account(config)}
+    components = {component.name: component.count for component in parameters(config)}
     width, depth = 384, 6
     assert sum(components.values()) - components["positions"] == (
         65 * width + depth * (12 * width * width + 2 * width) + width
     )
     deeper = override(experiments.get("gpt2_shakespeare_char"), {"model.depth": 7}).model
-    assert sum(c.count for c in account(deeper)) - sum(components.values()) == 12 * width**2 + 2 * width
+    assert sum(c.count for c in parameters(deeper)) - sum(components.values()) == 12 * width**2 + 2 * width

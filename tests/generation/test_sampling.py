@@ -10,8 +10,8 @@ import pytest
 from research.config import Model
 from research.errors import UsageError
 from research.generation import GREEDY, Sampling, sample, search
-from research.generation.choosing import allowed, choose, penalized
 from research.generation.sampling import read, step
+from research.generation.sampling_params import allowed, choose, penalized
 from research.models.decoding import decoder
 from tests.drawn import drawn
 

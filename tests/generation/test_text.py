@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers
 
 from research.config import Model
-from research.data.published import SPECIAL, byte_level, word_level
+from research.data.tokenizers.published import SPECIAL, byte_level, word_level
 from research.errors import UsageError
 from research.generation import Sampling, complete, fill_masks
-from research.generation.writing import BYTES, Writer
+from research.generation.streaming import BYTES, Writer
 from tests.drawn import drawn
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -99,7 +99,7 @@ def reference(name: str, seed: int) -> dict[str, np.ndarray]:
 
 
 def _batch(case: Case, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """As research.data.answering makes them: a GPT's sequences end in its last mark."""
+    """As research.data.finetuning.dataset makes them: a GPT's sequences end in its last mark."""
     V, S, L = case.model.vocabulary, case.sequences, case.model.context
     lengths = rng.integers(5, L + 1, (ROWS, S)).astype(np.int32)
     real = np.arange(L) < lengths[..., None]
@@ -165,13 +165,13 @@ def _double(case: Case, theirs: torch.nn.Module, batch: dict[str, np.ndarray]) -
 def _parameters(case: Case, theirs: torch.nn.Module) -> dict[str, np.ndarray]:
     """Theirs by our names; a GPT's last rows of tokens are its marks."""
     tensors = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
-    ours = {"answers/kernel": tensors[f"{case.head}.weight"].T}
+    ours = {"task_head/kernel": tensors[f"{case.head}.weight"].T}
     tensors = {name.removeprefix("bert.").removeprefix("transformer."): x for name, x in tensors.items()}
     if case.model.family == "bert":
-        ours["answers/bias"] = tensors[f"{case.head}.bias"]
+        ours["task_head/bias"] = tensors[f"{case.head}.bias"]
     else:
         table, V = tensors["tokens_embed.weight"], case.model.vocabulary
-        ours["marks"], tensors["tokens_embed.weight"] = table[V:], table[:V]
+        ours["special_embeddings"], tensors["tokens_embed.weight"] = table[V:], table[:V]
     return to_ours(HUGGING_FACE[case.model.family], tensors, case.model, Path()) | ours
 
 

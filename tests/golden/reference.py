@@ -35,7 +35,7 @@ def make(family: str, seed: int, **sizes) -> torch.nn.Module:
 
 
 def batch(family: str, seed: int, vocabulary: int, rows: int, length: int, padded: bool = True) -> dict:
-    """A batch for `research.objectives`, with uneven weights; where padded, rows of uneven lengths.
+    """A batch for `next_token`, with uneven weights; where padded, rows of uneven lengths.
 
     A GPT's last position has no loss: Transformers shifts labels inside.
     """

@@ -9,8 +9,8 @@ import pytest
 
 import experiments
 from launch.__main__ import run
-from research import process
-from research.settings import from_json
+from research.config.settings import from_json
+from research.devices import startup
 from tests.training.tiny import assignments, quickstart
 
 
@@ -51,9 +51,9 @@ def test_show_resolves(lineage):
 
 def test_params_add_up(lineage):
     status, out, _ = lineage("params", "gpt2_small", "--json")
-    account = json.loads(out)
-    assert status == 0 and account["total"] == 124_439_808
-    assert sum(component["count"] for component in account["components"]) == account["total"]
+    parameters = json.loads(out)
+    assert status == 0 and parameters["total"] == 124_439_808
+    assert sum(component["count"] for component in parameters["components"]) == parameters["total"]
     assert "124,439,808" in lineage("params", "gpt2_small")[1]
 
 
@@ -125,7 +125,7 @@ def test_an_internal_fault_is_one_line_too(lineage, monkeypatch):
 @jax.numpy_dtype_promotion("standard")  # Optax's Adam raises a float to an integer
 def test_prepare_train_batch_resume(lineage, tmp_path, monkeypatch):
     """A user's path, on a tiny corpus."""
-    monkeypatch.setattr(process, "keep_compiled_programs", lambda: None)  # the tests have their own place
+    monkeypatch.setattr(startup, "keep_compiled_programs", lambda: None)  # the tests have their own place
     experiment = quickstart(tmp_path / "corpus.txt", run__steps=4)
     typed = assignments(experiment)
     status, out, _ = lineage("prepare", "quickstart", *typed, "--json")

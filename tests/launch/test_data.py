@@ -6,8 +6,8 @@ import re
 import pytest
 
 from launch.__main__ import run
-from research.data import telling
-from research.settings import to_json
+from research.config.settings import to_json
+from research.data.store import progress
 from tests.training.tiny import assignments, shrunk
 
 
@@ -66,9 +66,9 @@ def test_batch_shows_both_sides_of_a_change(lineage, phases, tmp_path):
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(telling.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     lines = []
-    with telling.telling(lines.append, before=10_000_000) as tell:
+    with progress.telling(lines.append, before=10_000_000) as tell:
         for _ in range(40):
             now[0] += 1
             tell(7, 10_000_000 + int(2e6 * (now[0] - 100)))

@@ -7,7 +7,7 @@ import pytest
 
 from research.config import Model
 from research.errors import UsageError
-from research.models.attention import Visible, attend_by, by_library, choose
+from research.models.attention import AttentionMask, attend_by, by_library, choose
 
 LENGTHS = jnp.array([3, 7], jnp.int32)
 
@@ -23,19 +23,19 @@ def model(**changes):
 def test_ours_equals_the_librarys(causal, padded):
     """The call that cuDNN gets, here with JAX's other implementation; of padded queries nothing is asked."""
     q, k, v = (jax.random.normal(jax.random.key(n), (2, 7, 2, 8)) for n in range(3))
-    visible = Visible(causal, LENGTHS if padded else None)
-    ours = attend_by("xla", visible, 7, 7)(q, k, v, None)
-    theirs = by_library(visible, "xla")(q, k, v, None)
+    attention_mask = AttentionMask(causal, LENGTHS if padded else None)
+    ours = attend_by("xla", attention_mask, 7, 7)(q, k, v, None)
+    theirs = by_library(attention_mask, "xla")(q, k, v, None)
     real = np.arange(7) < (np.asarray(LENGTHS) if padded else np.array([7, 7]))[:, None]
     np.testing.assert_allclose(ours[real], theirs[real], atol=2e-6)
 
 
 def test_masks():
-    assert Visible(False).mask(3, 3) is None
-    np.testing.assert_array_equal(Visible(True).mask(3, 3)[0, 0], np.tri(3, dtype=bool))
-    later = Visible(True, start=jnp.int32(2)).mask(2, 5)[0, 0]
+    assert AttentionMask(False).mask(3, 3) is None
+    np.testing.assert_array_equal(AttentionMask(True).mask(3, 3)[0, 0], np.tri(3, dtype=bool))
+    later = AttentionMask(True, start=jnp.int32(2)).mask(2, 5)[0, 0]
     np.testing.assert_array_equal(later, [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]])
-    both = Visible(True, LENGTHS).mask(7, 7)
+    both = AttentionMask(True, LENGTHS).mask(7, 7)
     np.testing.assert_array_equal(both[0, 0], np.tri(7, dtype=bool) & (np.arange(7) < 3))
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from research.config import Model
 from research.models import build
-from research.models.account import name
 from research.models.bert import BERT
-from research.objectives import masked_token, next_token
+from research.models.parameters import name
+from research.objectives.pretraining import masked_token, next_token
 from tests.drawn import drawn
 
 KEY = jax.random.key(1)

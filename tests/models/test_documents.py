@@ -9,8 +9,8 @@ from flax import nnx
 from research.config import Model
 from research.errors import UsageError
 from research.models import build
-from research.models.attention import Visible, choose
-from research.objectives import next_token
+from research.models.attention import AttentionMask, choose
+from research.objectives.pretraining import next_token
 
 DOCUMENTS = jnp.array([[0] * 3 + [1] * 5 + [2] * 4, [0] * 12], jnp.int32)
 
@@ -47,8 +47,8 @@ def test_no_gradient_crosses_a_boundary(model, tokens):
 def _from_embedding(model, x_BLD, documents_BL):
     from research.models.transformer import run_stack
 
-    visible = Visible(causal=True, documents_BL=documents_BL)
-    return run_stack(model.blocks, model.config, x_BLD, visible)[0]
+    attention_mask = AttentionMask(causal=True, documents_BL=documents_BL)
+    return run_stack(model.blocks, model.config, x_BLD, attention_mask)[0]
 
 
 def test_documents_are_as_if_alone(model, tokens):

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from research import weights
-from research.training.checkpoint import by_path
+from research.models.parameters import by_path
 from tests.agreement import LOGITS, assert_close, differences
 from tests.drawn import drawn
 

@@ -10,8 +10,8 @@ import pytest
 from research.config import Model
 from research.generation import GREEDY, Sampling, sample
 from research.models import build
-from research.models.account import name
 from research.models.decoding import decode, decoder, empty
+from research.models.parameters import name
 
 TINY = dict(family="gpt2", vocabulary=61, context=16, width=24, depth=3, heads=4)
 KEY = jax.random.key(1)

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from research.answering import answer
 from research.config import Model
-from research.models.account import account
-from research.training.checkpoint import by_path, refill
+from research.models.parameters import by_path, refill
+from research.objectives.labelled import answer
 from research.weights import huggingface
 from research.weights.layout import Answers
 from tests.agreement import shared
@@ -33,11 +32,11 @@ def assert_agrees(name: str, kept: dict[str, np.ndarray]) -> None:
     config = Model(
         family=family,
         head="tokens" if kind in ("spans", "tags") else "sequence",
-        outputs=parameters["answers/kernel"].shape[1],
+        outputs=parameters["task_head/kernel"].shape[1],
         norm_epsilon=1e-12 if family == "bert" else 1e-5,
         **SIZES,
     )
-    assert {c.name: c.shape for c in account(config)} == {path: x.shape for path, x in parameters.items()}
+    assert {c.name: c.shape for c in parameters(config)} == {path: x.shape for path, x in parameters.items()}
     model = refill(drawn(config), {path: jnp.asarray(x) for path, x in parameters.items()})
     assert by_path(model).keys() == parameters.keys()
     auxiliary = 0.5 if "auxiliary_loss" in kept else 0.0

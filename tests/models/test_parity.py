@@ -10,10 +10,10 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from research import weights
 from research.config import Data, Experiment, Model, Objective, Optimizer, Run, Schedule
-from research.optimizers import optimizer
-from research.training.checkpoint import by_path
-from research.training.guard import fresh
-from research.training.state import State
+from research.models.parameters import by_path
+from research.optimizers.algorithms import optimizer
+from research.optimizers.spike_guard import fresh
+from research.runs.state import State
 from research.training.step import step_of
 from research.weights import huggingface
 from tests.agreement import OBJECTIVE, assert_close, differences
@@ -102,8 +102,8 @@ def test_ten_steps_follow_the_same_losses(family, tmp_path, record_property):
         run=Run(steps=10),
     )
     step = jax.jit(step_of(experiment))
-    moments = optimizer(experiment.optimizer, 10).init(ours)
-    state = State(jnp.int32(0), ours, moments, None, fresh(), jax.random.key(0))
+    opt_state = optimizer(experiment.optimizer, 10).init(ours)
+    state = State(jnp.int32(0), ours, opt_state, None, fresh(), jax.random.key(0))
     losses = []
     for inputs in batches:
         state, sums = step(state, inputs)

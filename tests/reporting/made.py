@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import experiments
 from research.config import Experiment, Sweep, space
-from research.settings import override
+from research.config.settings import override
+from research.runs import record
+from research.runs.metrics_log import Metrics, Row
 from research.sweeping import record as sweeps
 from research.sweeping.worker import work
-from research.training import record
-from research.training.metrics import Metrics, Row
 
 STEPS = 60
 TRIALS = 12  # of which one fails and some are pruned
@@ -34,7 +34,7 @@ def train(
     experiment: Experiment,
     directory: Path,
     report: Callable[[str], None] = print,
-    enough: Callable[[Row], bool] | None = None,
+    should_stop: Callable[[Row], bool] | None = None,
     text: str = "Once upon a time",
     until: int | None = None,
 ) -> Result:
@@ -64,7 +64,7 @@ def train(
             if step % experiment.run.evaluate_every == 0:
                 row = {"step": step, "split": "validation", "loss": loss, "bits_per_byte": loss / 2}
                 metrics.write(row | {"sample": f"{text}, {step}"})
-                if enough and enough(row):
+                if should_stop and should_stop(row):
                     break
     return Result(True, None, row)
 

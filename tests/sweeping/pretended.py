@@ -42,7 +42,7 @@ def training(interfere: Callable[[Experiment, int], None] = lambda experiment, s
     Every step made is a line of `steps.txt`, every checkpoint a directory, so a test can count them.
     """
 
-    def train(experiment: Experiment, directory: Path, report, enough) -> Result:
+    def train(experiment: Experiment, directory: Path, report, should_stop) -> Result:
         checkpoints = directory / "checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
         start = max((int(path.name) for path in checkpoints.iterdir()), default=0)
@@ -53,7 +53,7 @@ def training(interfere: Callable[[Experiment, int], None] = lambda experiment, s
                 steps.write(json.dumps({"step": step, "rate": experiment.optimizer.rate.peak}) + "\n")
             if step % EVERY == 0 or step == experiment.run.steps:
                 row = {"step": step, "split": "validation", "loss": loss(experiment, step)}
-                stop = enough(row)
+                stop = should_stop(row)
                 (checkpoints / str(step)).mkdir()
                 if stop:
                     return Result(step, step == experiment.run.steps, None, row, 1.0)

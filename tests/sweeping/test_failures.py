@@ -6,7 +6,7 @@ from optuna.trial import TrialState
 from research.errors import EnvironmentFault, UsageError
 from research.sweeping.claim import ATTEMPTS, attempts
 from research.sweeping.record import claim
-from research.sweeping.standing import standing
+from research.sweeping.status import sweep_status
 from research.sweeping.worker import FAILURES
 from tests.sweeping.pretended import Killed, declared, run, steps, training, trials
 
@@ -30,7 +30,7 @@ def test_a_trial_that_fails_says_why_and_the_sweep_goes_on(tmp_path, error, reas
             raise error
 
     assert run(tmp_path / "sweep", training(interfere))
-    stands = standing(tmp_path / "sweep")
+    stands = sweep_status(tmp_path / "sweep")
     assert stands.counts == dict.fromkeys(stands.counts, 0) | {"finished": 3, "failed": 1}
     assert reason in stands.trials[0].reason and str(error) in "".join(stands.trials[0].log)
 
@@ -41,7 +41,7 @@ def test_a_loss_that_is_not_finite_fails_the_trial(tmp_path, monkeypatch):
         "tests.sweeping.pretended.loss", lambda experiment, step: float("nan") if step == 4 else 1.0
     )
     assert run(tmp_path / "sweep", training())
-    assert [trial.reason for trial in standing(tmp_path / "sweep").trials] == [
+    assert [trial.reason for trial in sweep_status(tmp_path / "sweep").trials] == [
         "step 4: the validation's loss is nan"
     ] * 2
 
@@ -49,7 +49,7 @@ def test_a_loss_that_is_not_finite_fails_the_trial(tmp_path, monkeypatch):
 def test_an_unknown_metric_names_those_there_are(tmp_path):
     claim(tmp_path / "sweep", declared(tmp_path, trials=1, metric="los"), None)
     assert run(tmp_path / "sweep", training())
-    assert "did you mean loss" in standing(tmp_path / "sweep").trials[0].reason
+    assert "did you mean loss" in sweep_status(tmp_path / "sweep").trials[0].reason
 
 
 def test_a_fault_of_the_surroundings_leaves_the_trial_to_be_taken_up(tmp_path):
@@ -61,9 +61,9 @@ def test_a_fault_of_the_surroundings_leaves_the_trial_to_be_taken_up(tmp_path):
 
     with pytest.raises(EnvironmentFault, match="disk is full"):
         run(tmp_path / "sweep", training(interfere))
-    assert standing(tmp_path / "sweep").counts["stopped"] == 1
+    assert sweep_status(tmp_path / "sweep").counts["stopped"] == 1
     assert run(tmp_path / "sweep", training())
-    assert standing(tmp_path / "sweep").counts["finished"] == 2
+    assert sweep_status(tmp_path / "sweep").counts["finished"] == 2
     assert steps(tmp_path / "sweep", 0) == list(range(1, 10))
 
 

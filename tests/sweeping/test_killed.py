@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from research.sweeping.standing import standing
-from research.training.lock import FILE as LOCK
+from research.io.run_lock import FILE as LOCK
+from research.sweeping.status import sweep_status
 from tests.sweeping.laws import check
 from tests.training.tiny import assignments, quickstart
 
@@ -56,7 +56,7 @@ def steps_made(directory: Path) -> int:
 
 def trainers(directory: Path) -> list[int]:
     """The processes that hold a run of the sweep."""
-    from research.sweeping.lease import holder
+    from research.io.leases import holder
 
     held = (holder(path) for path in directory.glob(f"trials/*/{LOCK}"))
     return sorted({who["pid"] for who in held if who})
@@ -80,7 +80,7 @@ def test_killed_workers_and_a_killed_sweep_leave_no_trace(tmp_path):
     while set(trainers(directory)) & set(orphans):
         assert time.monotonic() < deadline, "workers outlive the sweep"
         time.sleep(0.05)
-    assert not standing(directory).over
+    assert not sweep_status(directory).over
 
     keeper = start(directory, *typed)
     wait_for(lambda: trainers(directory), keeper)

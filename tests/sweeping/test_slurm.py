@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from research.sweeping.standing import standing
+from research.sweeping.status import sweep_status
 from tests.sweeping.laws import check
 from tests.sweeping.test_killed import DECLARED, TRIALS, small, steps_made
 from tests.training.tiny import assignments, final_arrays, quickstart, timeless
@@ -55,7 +55,7 @@ def test_a_sweep_whose_jobs_are_cancelled_and_requeued_ends_as_it_should(slurm, 
     wait_for(lambda: slurm.facts(tasks[0]).get("Restarts") == "1", directory)
     slurm.ask("scancel", tasks[1])  # for good: others take up what it leaves
     wait_for(lambda: slurm.facts(tasks[0])["JobState"] == "COMPLETED", directory)
-    if not standing(directory).over:  # what the second left when the first had nothing else to do
+    if not sweep_status(directory).over:  # what the second left when the first had nothing else to do
         again = lineage(slurm, tmp_path, *typed).split()[1].rstrip(":")
         for task in (f"{again}_0", f"{again}_1"):
             wait_for(lambda task=task: slurm.facts(task)["JobState"] == "COMPLETED", directory)
@@ -75,7 +75,7 @@ def test_stop_reaches_running_and_waiting_jobs(slurm, tmp_path):
     assert f"job {job}_2  pending" in lineage(slurm, tmp_path, "status", str(directory))
     assert "asked to stop" in lineage(slurm, tmp_path, "stop", str(directory))
     wait_for(lambda: not slurm.ask("squeue", "--noheader"), directory)
-    counts = standing(directory).counts
+    counts = sweep_status(directory).counts
     assert counts["running"] == counts["failed"] == 0 and counts["stopped"] >= 1
     assert "2 stopped" in lineage(slurm, tmp_path, "status", str(directory)) or counts["stopped"] == 1
 

@@ -6,8 +6,8 @@ import pytest
 import experiments
 from launch.over import parse_axis, parse_space
 from research.config import Sweep, space
+from research.config.settings import override
 from research.errors import UsageError
-from research.settings import override
 from research.sweeping.record import (
     describe,
     space_from_json,

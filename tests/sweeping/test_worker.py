@@ -13,7 +13,7 @@ from research.config import space
 from research.errors import EnvironmentFault, UsageError
 from research.sweeping import claim as claims
 from research.sweeping.record import claim, read
-from research.sweeping.standing import standing
+from research.sweeping.status import sweep_status
 from research.sweeping.study import load_study, storage_of
 from research.sweeping.worker import work
 from tests.sweeping.pretended import FACTS, Killed, declared, run, steps, training, trials
@@ -46,7 +46,7 @@ def test_killed_anywhere_a_sweep_ends_like_an_undisturbed_one(tmp_path, storage,
         assert set(steps(tmp_path / "killed", other.number)) == set(range(1, last + 1))
     assert {trial.state for trial in known} <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert (pruner == "none") == all(trial.state == TrialState.COMPLETE for trial in known)
-    stands = standing(tmp_path / "killed")
+    stands = sweep_status(tmp_path / "killed")
     values = {trial.number: trial.value for trial in known if trial.state == TrialState.COMPLETE}
     assert stands.over and stands.best == min(values, key=values.get)
 
@@ -98,9 +98,9 @@ def test_a_decision_to_prune_outlives_its_worker(tmp_path, monkeypatch):
     )
     train = training()
 
-    def dies_before_saving(experiment, directory, report, enough):
+    def dies_before_saving(experiment, directory, report, should_stop):
         def decides(row):
-            if enough(row):
+            if should_stop(row):
                 raise Killed
             return False
 
@@ -131,7 +131,7 @@ def test_a_signal_in_the_last_step_stops_the_worker_after_the_trial(tmp_path):
 def test_the_first_of_a_budget_of_hours_ends_it(tmp_path):
     claim(tmp_path / "sweep", declared(tmp_path, hours=1e-9), None)
     assert run(tmp_path / "sweep", training())
-    stands = standing(tmp_path / "sweep")
+    stands = sweep_status(tmp_path / "sweep")
     assert stands.counts["finished"] == 1 and stands.counts["queued"] == 7
 
 
@@ -173,7 +173,7 @@ def test_another_sweep_does_not_enter_and_a_larger_one_does(tmp_path):
         claim(tmp_path / "thesis", sweep, None)
     claim(tmp_path / "sweep", declared(tmp_path, trials=5), None)
     assert run(tmp_path / "sweep", training())
-    assert standing(tmp_path / "sweep").counts["finished"] == 5
+    assert sweep_status(tmp_path / "sweep").counts["finished"] == 5
 
 
 def test_a_storage_that_is_not_there_is_one_line(tmp_path):

@@ -12,12 +12,12 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import experiments
-from research import parallel, process
 from research.config import Experiment
-from research.settings import override
-from research.training.checkpoint import by_path
+from research.config.settings import override
+from research.devices import compilers, startup
+from research.models.parameters import by_path
+from research.runs.state import initial_state
 from research.training.loop import compile_step
-from research.training.state import initial_state
 from tests.training.tiny import SMALL
 
 FAMILIES = ("gpt1_tiny", "gpt2_tiny", "bert_tiny")
@@ -71,7 +71,7 @@ def ten_steps(name: str, **mesh) -> dict[str, np.ndarray]:
     assert jax.tree.structure(state) == jax.tree.structure(abstract)
     model = state.model
     if jax.process_count() > 1:
-        everywhere = NamedSharding(parallel.mesh_of(experiment.parallel), P())
+        everywhere = NamedSharding(compilers.mesh_of(experiment.parallel), P())
         model = jax.jit(lambda tree: tree, out_shardings=everywhere)(model)
     return {"losses": np.array(losses)} | {path: np.asarray(leaf) for path, leaf in by_path(model).items()}
 
@@ -91,7 +91,7 @@ def assert_agree(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
 
 
 def main(coordinator: str, count: str, index: str, target: str) -> None:
-    process.join_processes(coordinator, int(count), int(index))
+    startup.join_processes(coordinator, int(count), int(index))
     found = {
         f"{name} {compiler} {path}": array
         for name in FAMILIES

@@ -7,9 +7,9 @@ import pytest
 
 from research.data import batches
 from research.errors import Diverged
-from research.training.guard import WINDOW
+from research.optimizers.spike_guard import WINDOW
+from research.training.logging.progress import Lines
 from research.training.loop import train
-from research.training.progress import Lines
 from tests.training.tiny import quickstart, timeless
 
 PLANTED = WINDOW + 7

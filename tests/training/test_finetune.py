@@ -10,15 +10,15 @@ from sklearn.metrics import matthews_corrcoef
 
 from launch.__main__ import run
 from research import weights
-from research.data.answering import prepare
+from research.config.settings import override
+from research.data.finetuning.dataset import prepare
 from research.data.shapes import batch_shapes
 from research.errors import UsageError
-from research.settings import override
-from research.training import revalidate
+from research.training import evaluate_run
+from research.training.logging.progress import Lines
 from research.training.loop import train
-from research.training.progress import Lines
 from research.weights.huggingface_config import HEADS
-from tests.data.labelled import tuned
+from tests.data.finetuning.labelled import tuned
 from tests.training.tiny import final_arrays, timeless
 
 RUN = {
@@ -91,7 +91,7 @@ def test_a_run_of_each_kind(name, file, metrics, tmp_path):
         weights.export(tmp_path / "run", tmp_path / "out")
         described = json.loads((tmp_path / "out/config.json").read_text())
         assert described["architectures"] == [HEADS[declared.objective.name].architecture]
-    again, found = revalidate.answers(tmp_path / "run", None, f"files:{tmp_path / file}", lambda line: None)
+    again, found = evaluate_run.answers(tmp_path / "run", None, f"files:{tmp_path / file}", lambda line: None)
     assert again == answers and found == {metric: validations[-1][metric] for metric in declared.task.metrics}
     if name == "bert_cola":
         assert list(described["label2id"]) == list(declared.task.labels)
@@ -183,7 +183,7 @@ def test_examples_without_labels_are_answered(name, file, column, tmp_path, caps
     for used in tmp_path.glob("*.*"):
         used.unlink()
     (tmp_path / file).write_text("".join(comma.join(row) + "\n" for row in rows))
-    given, metrics = revalidate.answers(tmp_path / "run", 4, f"files:{tmp_path / file}", lambda line: None)
+    given, metrics = evaluate_run.answers(tmp_path / "run", 4, f"files:{tmp_path / file}", lambda line: None)
     assert given == wanted and metrics == {}
     capsys.readouterr()
     assert run(["evaluate", str(tmp_path / "run"), "--task", "answers", "--data", str(tmp_path / file)]) == 0

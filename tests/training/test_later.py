@@ -9,11 +9,11 @@ import pytest
 
 from research.data.batches import train_batches, validation_batches
 from research.data.shapes import batch_shapes
-from research.data.store import prepare
+from research.data.store.token_store import prepare
 from research.errors import UsageError
 from research.training import loop
+from research.training.logging.progress import Lines
 from research.training.loop import train
-from research.training.progress import Lines
 from tests.training.tiny import final_arrays, shrunk, timeless
 
 CHANGE = 3
@@ -53,11 +53,11 @@ def test_batches_are_the_two_orders_end_to_end(tmp_path, drawn):
         assert equal(both[step], early[step] if step < CHANGE else later[step - CHANGE])
     for step in (0, CHANGE):
         shapes = {name: (array.shape, array.dtype) for name, array in both[step].items()}
-        assert shapes == batch_shapes(experiment.at(step))
+        assert shapes == batch_shapes(experiment.at_step(step))
     parts = [train_batches(experiment, store, process_index=n, process_count=2)[CHANGE] for n in range(2)]
     assert equal({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, both[CHANGE])
     assert validation_batches(experiment, store)[0]["tokens"].shape == (8, 16)
-    assert validation_batches(experiment.at(CHANGE), store)[0]["tokens"].shape == (8, 32)
+    assert validation_batches(experiment.at_step(CHANGE), store)[0]["tokens"].shape == (8, 32)
 
 
 def test_tokens_are_counted_over_the_change(tmp_path):
@@ -69,7 +69,8 @@ def test_tokens_are_counted_over_the_change(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "compiler", ["jit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sharded", "pmap"))]
+    "compiler",
+    ["jit", *(pytest.param(name, special_tokens=pytest.mark.slow) for name in ("sharded", "pmap"))],
 )
 def test_a_stop_at_the_change_leaves_no_trace(tmp_path, monkeypatch, compiler):
     experiment = declared(tmp_path, parallel__compile=compiler)
@@ -105,4 +106,4 @@ def test_lengths_beyond_the_context_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"data\.later\.step=-1"):
         declared(tmp_path, data__later__step=-1)
     unused = partial(declared, tmp_path, data__later__step=0, data__later__length=64)
-    assert unused().at(10**9).data.length == 16
+    assert unused().at_step(10**9).data.length == 16

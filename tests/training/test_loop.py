@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from research import weights
+from research.config.settings import override
 from research.errors import UsageError
-from research.settings import override
+from research.runs.record import experiment_of
+from research.training.logging.progress import Lines
 from research.training.loop import train
-from research.training.progress import Lines
-from research.training.record import experiment_of
 from tests.training.tiny import assignments, final_arrays, quickstart, timeless
 
 
@@ -57,7 +57,7 @@ def test_rows_are_complete_and_the_loss_falls(straight):
 def test_validation_loss_is_the_mean_over_the_whole_split(straight):
     """Counted again by hand: one window after the other, in float64."""
     experiment, directory, result = straight
-    from research.data.store import prepare
+    from research.data.store.token_store import prepare
     from research.models import build
 
     with pytest.MonkeyPatch.context() as patch:

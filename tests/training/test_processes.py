@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from research.settings import override
+from research.config.settings import override
 from tests.training.tiny import assignments, final_arrays, quickstart, timeless
 
 DEVICES = 4
@@ -38,9 +38,9 @@ def start(experiment, directory, processes: int, devices: int = DEVICES) -> list
 
 def launch(experiment, directory, processes: int, devices: int = DEVICES) -> None:
     """Trains to the end."""
-    started = start(experiment, directory, processes, devices)
-    outputs = [process.communicate(timeout=400)[0] for process in started]
-    assert [process.returncode for process in started] == [0] * processes, outputs
+    load_start_weights = start(experiment, directory, processes, devices)
+    outputs = [process.communicate(timeout=400)[0] for process in load_start_weights]
+    assert [process.returncode for process in load_start_weights] == [0] * processes, outputs
     assert "validation loss" in outputs[0] and not any("validation loss" in text for text in outputs[1:])
 
 

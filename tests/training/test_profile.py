@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from research.training.logging.profile import kind, operations, summary
 from research.training.loop import train
-from research.training.profile import kind, operations, summary
 from tests.training.tiny import quickstart, timeless
 
 

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 from research import weights
+from research.config.settings import override
+from research.devices import processes
 from research.errors import EnvironmentFault, UsageError
-from research.settings import override
-from research.training import loop, processes, record
+from research.runs import record
+from research.runs.integrity import find_corruption, steps
+from research.training import loop
 from research.training.loop import train
-from research.training.seal import damage, steps
 from tests.training.test_loop import assert_same_run
 from tests.training.tiny import assignments, quickstart, timeless
 
@@ -67,7 +69,7 @@ def test_damaged_checkpoints_cost_time_alone(run, befall, told):
     train(experiment, directory, lines.append)
     assert all(any(text in line for line in lines) for text in told), lines
     assert_same_run(experiment, finished, directory)
-    assert damage(directory / "checkpoints/8") is None
+    assert find_corruption(directory / "checkpoints/8") is None
 
 
 def test_without_metrics_it_says_so_and_goes_on(run):
@@ -112,7 +114,7 @@ def test_saves_by_the_clock_too(run, tmp_path, monkeypatch):
 
 def test_an_average_is_the_mean_and_starts_another(run, tmp_path):
     experiment, directory, _ = run
-    assert weights.average(directory, tmp_path / "mean") == [4, 8]
+    assert weights.ema_params(directory, tmp_path / "mean") == [4, 8]
     mean = weights.read(tmp_path / "mean").arrays
     one, other = (weights.read(f"{directory}:{step}").arrays for step in (4, 8))
     for name, array in mean.items():
@@ -123,9 +125,9 @@ def test_an_average_is_the_mean_and_starts_another(run, tmp_path):
         with pytest.raises(UsageError, match=match):
             weights.read(f"{directory}:{step}")
     with pytest.raises(UsageError, match="expected 5 checkpoints, found 4, 8;"):
-        weights.average(directory, tmp_path / "five", 5)
+        weights.ema_params(directory, tmp_path / "five", 5)
     with pytest.raises(UsageError, match="nowhere: not a run"):
-        weights.average(tmp_path / "nowhere", tmp_path / "none")
+        weights.ema_params(tmp_path / "nowhere", tmp_path / "none")
     truncate_newest(directory)
     with pytest.raises(UsageError, match=rf"checkpoints/8: cannot be read, .* {directory}:4 is there"):
         weights.read(directory)
@@ -138,10 +140,10 @@ def test_from_eight_devices_to_four_to_one_to_eight(tmp_path, monkeypatch):
     experiment = quickstart(
         tmp_path / "corpus.txt", parallel__compile="sharded", run__evaluate_every=3, **settings
     )
-    hashes, devices, fed = {}, jax.devices(), loop.fed
+    hashes, devices, prefetch_to_device = {}, jax.devices(), loop.prefetch_to_device
 
     def hashing(*arguments):
-        for numbers, batch in fed(*arguments):
+        for numbers, batch in prefetch_to_device(*arguments):
             leaves = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(batch))
             hashes[numbers[-1]] = hashlib.sha256(leaves).hexdigest()
             yield numbers, batch
@@ -149,7 +151,7 @@ def test_from_eight_devices_to_four_to_one_to_eight(tmp_path, monkeypatch):
     def hashed(declared, directory, last):
         """Trains to step `last`; the hashes of the batches by step."""
         hashes.clear()
-        train(declared, directory, print, enough=lambda row: row["step"] >= last)
+        train(declared, directory, print, should_stop=lambda row: row["step"] >= last)
         return dict(hashes)
 
     monkeypatch.setattr(loop, "fed", hashing)
@@ -176,8 +178,8 @@ def test_from_eight_devices_to_four_to_one_to_eight(tmp_path, monkeypatch):
 DIE_IN_A_SAVE = """
 import os, signal, sys
 from launch.__main__ import run
-from research.training import seal
-seal.seal = lambda checkpoint: os.kill(os.getpid(), signal.SIGKILL)
+from research.runs import integrity
+integrity.seal = lambda checkpoint: os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(run(sys.argv[1:]))
 """
 
@@ -213,7 +215,7 @@ def test_a_full_disk_leaves_earlier_checkpoints_whole(run, disk):
     with pytest.raises(EnvironmentFault) as fault:
         train(experiment, small, print)
     assert "\n" not in str(fault.value)
-    assert [damage(small / "checkpoints" / str(step)) for step in (4, 8)] == [None, None]
+    assert [find_corruption(small / "checkpoints" / str(step)) for step in (4, 8)] == [None, None]
     (disk / "filler").unlink()
     train(experiment, small, print)
     assert_same_run(experiment, finished, small)
@@ -228,4 +230,4 @@ def test_a_disk_that_cannot_be_written_is_told_in_a_line(run, disk):
             EnvironmentFault, match=rf"^{disk / name}: cannot be written: Read-only file system$"
         ):
             train(experiment, disk / name, print)
-    assert [damage(disk / "run/checkpoints" / str(step)) for step in (4, 8)] == [None, None]
+    assert [find_corruption(disk / "run/checkpoints" / str(step)) for step in (4, 8)] == [None, None]

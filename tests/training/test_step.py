@@ -9,10 +9,10 @@ import optax
 import pytest
 
 from research.errors import UsageError
-from research.objectives import OBJECTIVES
-from research.training.guard import WINDOW, fresh, judge
+from research.objectives.pretraining import OBJECTIVES
+from research.optimizers.spike_guard import WINDOW, fresh, judge
+from research.runs.state import evaluation_params, initial_state
 from research.training.loop import compile_step
-from research.training.state import evaluated, initial_state
 from research.training.step import if_sound, normalized, step_of, train_step
 from tests.training.tiny import quickstart
 
@@ -39,7 +39,7 @@ def test_the_loss_is_the_mean_over_targets(experiment):
     state = initial_state(experiment)
     batch = lopsided(0)
     update = optax.with_extra_args_support(optax.sgd(1.0))
-    state = state.replace(moments=update.init(state.model))
+    state = state.replace(opt_state=update.init(state.model))
 
     def mean(model):
         losses = optax.softmax_cross_entropy_with_integer_labels(model(batch["tokens"]), batch["targets"])
@@ -58,7 +58,7 @@ def test_dropout_follows_seed_and_step_alone(tmp_path):
     experiment = quickstart(tmp_path / "corpus.txt", model__dropout=0.3)
     objective, update = OBJECTIVES["next_token"], optax.with_extra_args_support(optax.sgd(0.0))
     state = initial_state(experiment)
-    state = state.replace(moments=update.init(state.model))
+    state = state.replace(opt_state=update.init(state.model))
     step = jax.jit(partial(train_step, objective=objective, optimizer=update))
     losses = {n: float(step(state.replace(step=jnp.int32(n)), lopsided(0))[1]["loss"]) for n in (0, 1, 5)}
     assert len(set(losses.values())) == 3
@@ -128,8 +128,8 @@ def test_the_average_is_that_of_the_parameters(tmp_path):
     expected = np.asarray(states[0].model.tokens[...], np.float64)
     for state in states[1:]:
         expected = 0.75 * expected + 0.25 * np.asarray(state.model.tokens[...])
-    np.testing.assert_allclose(states[-1].average.tokens[...], expected, rtol=1e-5, atol=1e-7)
-    assert evaluated(experiment, states[-1]) is states[-1].average
+    np.testing.assert_allclose(states[-1].ema_params.tokens[...], expected, rtol=1e-5, atol=1e-7)
+    assert evaluation_params(experiment, states[-1]) is states[-1].ema_params
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
+from research.config.settings import flatten
 from research.errors import EnvironmentFault
-from research.settings import flatten
-from research.training import trackers
-from research.training.metrics import Metrics
+from research.runs.metrics_log import Metrics
+from research.training.logging import trackers
 from tests.training.tiny import quickstart
 
 

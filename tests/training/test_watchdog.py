@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from research.training.watchdog import STATUS, Watchdog
+from research.training.stopping.watchdog import STATUS, Watchdog
 from tests.training.tiny import assignments, quickstart
 
 HANG = """
 import sys, threading
 from launch.__main__ import run
-from research.training.progress import Lines
+from research.training.logging.progress import Lines
 
 def advance(lines, step):
     if step == 6:

@@ -8,11 +8,12 @@ import jax
 import numpy as np
 
 import experiments
-from research import parallel
 from research.config import Experiment
-from research.settings import override
-from research.training.checkpoint import Checkpoints, by_path
-from research.training.state import initial_state
+from research.config.settings import override
+from research.devices import compilers
+from research.models.parameters import by_path
+from research.runs.checkpoints import Checkpoints
+from research.runs.state import initial_state
 
 SMALL = {
     "model.width": 16,
@@ -61,7 +62,7 @@ def shrunk(name: str, source: Path, **changes) -> Experiment:
 def assignments(experiment: Experiment) -> list[str]:
     """What to type after `lineage train NAME` to get `experiment`."""
     from launch.inspect import told
-    from research.settings import differences
+    from research.config.settings import differences
 
     declared = experiments.get(experiment.name)
     return [f"{name}={told(new)}" for name, (_, new) in differences(declared, experiment).items()]
@@ -79,6 +80,6 @@ def final_arrays(experiment, directory: Path) -> dict[str, np.ndarray]:
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with Checkpoints(directory / "checkpoints", 2) as checkpoints:
         assert checkpoints.latest() == experiment.run.steps
-        state = checkpoints.restore(experiment.run.steps, abstract, parallel.everywhere(device, abstract))
+        state = checkpoints.restore(experiment.run.steps, abstract, compilers.everywhere(device, abstract))
     state = state.replace(key=jax.random.key_data(state.key))
     return {name: np.asarray(leaf) for name, leaf in by_path(state).items()}

@@ -11,7 +11,7 @@ from launch.weights import export_weights, import_weights
 from research import weights
 from research.config import Model
 from research.errors import EnvironmentFault, UsageError
-from research.training.checkpoint import by_path
+from research.models.parameters import by_path
 from research.weights import huggingface
 from tests.drawn import drawn
 

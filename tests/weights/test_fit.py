@@ -10,11 +10,12 @@ import pytest
 
 import experiments
 from research import weights
+from research.config.settings import override
 from research.errors import UsageError
-from research.settings import override
-from research.training import record
-from research.training.checkpoint import Checkpoints, by_path
-from research.training.state import evaluated, initial_state
+from research.models.parameters import by_path
+from research.runs import record
+from research.runs.checkpoints import Checkpoints
+from research.runs.state import evaluation_params, initial_state
 from tests.drawn import drawn
 from tests.weights.directory import GOLDEN
 
@@ -34,7 +35,7 @@ def trained(directory, **changes):
             if state.average is not None:
                 state = state.replace(average=drawn(experiment.model, seed=100 + step))
             checkpoints.save(step, state)
-    return evaluated(experiment, state)
+    return evaluation_params(experiment, state)
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer.ema": 0.9}, {"optimizer.name": "schedule_free_adamw"}])

@@ -10,10 +10,10 @@ from tokenizers import Tokenizer, models
 import experiments
 from launch.__main__ import run
 from research import weights
-from research.data.vocabulary import tokenizer_of
+from research.config.settings import override
+from research.data.tokenizers.for_task import tokenizer_of
 from research.errors import EnvironmentFault, UsageError
-from research.settings import override
-from research.training.checkpoint import by_path
+from research.models.parameters import by_path
 from tests.hub import COMMIT
 from tests.weights.directory import FAMILIES, GOLDEN
 

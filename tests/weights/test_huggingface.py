@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from research import weights
-from research.training.checkpoint import by_path
+from research.models.parameters import by_path
 from tests.weights.directory import FAMILIES, GOLDEN, refused
 
 

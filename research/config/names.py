@@ -1,0 +1,44 @@
+"""The registries: which names each setting takes. Other packages register theirs here too."""
+
+from research.config.registry import Registry
+
+FAMILIES: Registry = Registry("model.family", "gpt1", "gpt2", "bert")  # (Model, key) → nnx.Module
+NORMS: Registry = Registry("model.normalization", "layer", "rms")  # see research.models.parts
+POSITIONS: Registry = Registry("model.positions", "learned", "rotary", "none")
+ACTIVATIONS: Registry = Registry("model.activation", "gelu_tanh", "gelu_erf", "relu_squared", "swiglu")
+OBJECTIVES: Registry = Registry(  # see research.objectives.objective
+    "objective.name",
+    "next_token",
+    "masked_token",
+    "classification",
+    "regression",
+    "choice",
+    "spans",
+    "tags",
+)
+OPTIMIZERS: Registry = Registry(  # (Optimizer, rate) → optax.GradientTransformation
+    "optimizer.name",
+    "adamw",
+    "gpt1_adam",
+    "bert_adam",
+    "sgd",
+    "lion",
+    "lamb",
+    "adafactor",
+    "muon",
+    "sophia",
+    "schedule_free_adamw",
+)
+SCHEDULES: Registry = Registry(  # (step, Schedule, steps) → share of the peak
+    "optimizer.rate.name",
+    "constant",
+    "linear",
+    "cosine",
+    "inverse_sqrt",
+    "warmup_stable_decay",
+    "bert",
+    "gpt1_cosine",
+    "gpt1_linear",
+)
+SCHEMES: Registry = Registry("data.source", "files", "tfds")  # see research.data.sources.schemes
+TASKS: Registry = Registry("--task")  # see research.evaluation.tasks

@@ -1,0 +1,72 @@
+"""Names that a setting may take, open to other packages. Standard library only.
+
+A room registers what it implements under the names declared here; another package adds its own:
+
+    from research.config.names import OPTIMIZERS
+
+    @OPTIMIZERS.register("sign_sgd")
+    def sign_sgd(config, rate): ...
+
+A name is checked when a declaration is made and, by the same code, when a record is read.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+from research.errors import UsageError, did_you_mean
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Name → implementation, for one setting.
+
+    `builtin` are the names that this project implements. They are declared here, so that checking a name
+    imports no implementation, and registered by the room that implements them when that is imported.
+    """
+
+    def __init__(self, setting: str, *builtin: str):
+        self.setting = setting
+        self._builtin = builtin
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that registers a function or class. Raises ValueError for a name that is taken.
+
+        The same definition may register again, as a notebook's cell does when it runs twice.
+        """
+
+        def add(entry: T) -> T:
+            known = self._entries.get(name)
+            if known is not None and _origin(known) != _origin(entry):
+                raise ValueError(f"{self.setting}={name}: registered twice")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def names(self) -> tuple[str, ...]:
+        """Built-in names first, then those of other packages, each in the order of declaration."""
+        return tuple(dict.fromkeys((*self._builtin, *self._entries)))
+
+    def check(self, name: Any, setting: str | None = None) -> None:
+        """Raise UsageError with the nearest names for one that nobody registered."""
+        if name not in self.names():
+            hint = did_you_mean(str(name), self.names())
+            raise UsageError(f"{setting or self.setting}={name}: not known{hint}")
+
+    def __getitem__(self, name: str) -> T:
+        """Raises UsageError for an unknown name, KeyError before its room is imported."""
+        self.check(name)
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+
+def _origin(entry: Any) -> tuple[str, str]:
+    """What tells one definition from another, also after its module was loaded again."""
+    return getattr(entry, "__module__", ""), getattr(entry, "__qualname__", repr(entry))

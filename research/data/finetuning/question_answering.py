@@ -1,0 +1,206 @@
+"""Questions whose answer is a span of a paragraph, in windows over it, as run_squad of google-research/bert.
+
+Shapes: B rows of this process, L data.length, W windows.
+"""
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from research.config import Experiment
+from research.data.finetuning.classification import entropy
+from research.data.sources import records
+from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
+from research.errors import UsageError
+
+SPACES = " \t\r\n\u202f"  # what parts words there
+SPECIAL = 3  # [CLS] question [SEP] paragraph [SEP]
+
+# tokens, segments: int32 (B, 1, L); lengths: int32 (B, 1); labels: int32 (B, 2), the places of the answer's
+# first and last token, 0 where the window has it not; label_weights: float32 (B,)
+Batch = dict[str, np.ndarray]
+
+
+class Paragraph(NamedTuple):
+    text: str
+    tokens: np.ndarray  # int32 (tokens,)
+    offsets: np.ndarray  # int32 (tokens, 2): where in `text` each begins and ends
+    words: np.ndarray  # int32 (tokens,): the word that each is of
+
+
+class Question(NamedTuple):
+    name: str  # its id
+    tokens: np.ndarray  # int32, at most task.question of them
+    paragraph: Paragraph
+    answers: tuple[str, ...]  # any of which is right
+
+
+class Spans(NamedTuple):
+    """One split: questions, and windows over their paragraphs."""
+
+    questions: list[Question]
+    windows: np.ndarray  # int32 (W, 3): the question, the first of the paragraph's tokens, how many of them
+    labels: np.ndarray  # int32 (W, 2)
+    sha256: str
+    baseline_loss: float  # the loss of who knows only how frequent each place is
+    special_tokens: SpecialTokens
+
+
+class Asked(NamedTuple):
+    """A question as it is read."""
+
+    name: str
+    question: str
+    context: str
+    answers: list[tuple[str, int]]  # and where each begins
+
+
+def tokenized(experiment: Experiment, source: str, split: str, tokenizer: Tokenizer) -> tuple[Spans, str]:
+    """A split, and what to tell of it; to train on, only questions whose answer is in the text as it is."""
+    task, length = experiment.task, experiment.data.length
+    found = list(_read(experiment, source, split))
+    contexts = list(dict.fromkeys(one.context for one in found))
+    encoded = tokenizer.encode_batch(contexts, add_special_tokens=False)
+    paragraphs = {text: _paragraph(text, one) for text, one in zip(contexts, encoded, strict=True)}
+    asked = _ids([one.question for one in found], tokenizer)
+    firsts = _ids([one.answers[0][0] if one.answers else "" for one in found], tokenizer)
+    questions, windows, labels, left_out = [], [], [], 0
+    for one, ids, answer in zip(found, asked, firsts, strict=True):
+        paragraph, ids = paragraphs[one.context], ids[: task.question]
+        span = _span(paragraph, *one.answers[0], answer) if one.answers else None
+        if span is None and split == "train":
+            left_out += 1
+            continue
+        cut = cut_up(len(paragraph.tokens), length - SPECIAL - len(ids), task.stride)
+        windows += [(len(questions), begin, count) for begin, count in cut]
+        labels += [_label(span, begin, count, len(ids)) for begin, count in cut]
+        questions.append(Question(one.name, ids, paragraph, tuple(text for text, _ in one.answers)))
+    if not windows:
+        raise UsageError(f"{source}: no question with an answer in it")
+    places = np.array(labels, np.int32)
+    digest = hashlib.sha256(places.tobytes() + np.array(windows, np.int32).tobytes())
+    for question in questions:
+        digest.update(question.tokens.tobytes() + question.paragraph.tokens.tobytes())
+    store = Spans(
+        questions=questions,
+        windows=np.array(windows, np.int32),
+        labels=places,
+        sha256=digest.hexdigest(),
+        baseline_loss=(entropy(places[:, 0]) + entropy(places[:, 1])) / 2,
+        special_tokens=special_tokens(tokenizer),
+    )
+    without = f", {left_out:,} without an answer in the text left out" if left_out else ""
+    return store, f"{len(questions):,} questions{without}, {len(windows):,} windows"
+
+
+def _read(experiment: Experiment, source: str, split: str) -> Iterator[Asked]:
+    task = experiment.task
+    for number, (where, record) in enumerate(records.read(source, {*task.fields, task.label}, split)):
+        question, context = (records.value(record, field, where, "task.fields") for field in task.fields)
+        answers = _answers(records.value(record, task.label, where, "task.label"), where)
+        yield Asked(str(records.plain(record.get("id", number))), question, context, answers)
+
+
+def _ids(texts: list[str], tokenizer: Tokenizer) -> list[np.ndarray]:
+    encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    return [np.array(one.ids, np.int32) for one in encoded]
+
+
+def _answers(found: Any, where: str) -> list[tuple[str, int]]:
+    """(text, where it begins) of SQuAD's lists, or of a list of such pairs."""
+    if isinstance(found, dict) and {"text", "answer_start"} <= found.keys():
+        return list(zip(found["text"], found["answer_start"], strict=True))
+    if isinstance(found, list) and all(isinstance(a, dict) and "answer_start" in a for a in found):
+        return [(a["text"], a["answer_start"]) for a in found]
+    raise UsageError(f"{where}: expected answers with their text and answer_start (task.label)")
+
+
+def _paragraph(text: str, encoded: Encoding) -> Paragraph:
+    offsets = np.array(encoded.offsets, np.int32).reshape(-1, 2)
+    words = np.array(_words(text), np.int32)
+    return Paragraph(text, np.array(encoded.ids, np.int32), offsets, words[offsets[:, 0]])
+
+
+def _words(text: str) -> list[int]:
+    """The word that each character is of; a space is of the word before it."""
+    found, word, apart = [], -1, True
+    for character in text:
+        if character in SPACES:
+            apart = True
+        elif apart:
+            word, apart = word + 1, False
+        found.append(word)
+    return found or [-1]
+
+
+def _span(paragraph: Paragraph, answer: str, begin: int, wanted: np.ndarray) -> tuple[int, int] | None:
+    """The tokens, first and last, of an answer; None where the text is another at that place.
+
+    The whole words that it touches, or within them the tokens `wanted` that are the answer's own.
+    """
+    text, end = paragraph.text, begin + len(answer)
+    while begin > 0 and text[begin - 1] not in SPACES:
+        begin -= 1
+    while end < len(text) and text[end] not in SPACES:
+        end += 1
+    if not answer.strip() or " ".join(answer.split()) not in " ".join(text[begin:end].split()):
+        return None
+    starts = paragraph.offsets[:, 0]
+    first, last = bisect_left(starts, begin), bisect_left(starts, end) - 1
+    if last < first:
+        return None
+    for place in range(first, last + 2 - len(wanted)):
+        if len(wanted) and np.array_equal(paragraph.tokens[place : place + len(wanted)], wanted):
+            return place, place + len(wanted) - 1
+    return first, last
+
+
+def cut_up(tokens: int, most: int, stride: int) -> list[tuple[int, int]]:
+    """(begin, count) of windows of at most so many tokens, that begin `stride` apart, up to the end."""
+    found, begin = [], 0
+    while begin < tokens:
+        count = min(tokens - begin, most)
+        found.append((begin, count))
+        if begin + count == tokens:
+            break
+        begin += min(count, stride)
+    return found
+
+
+def _label(span: tuple[int, int] | None, begin: int, count: int, question: int) -> tuple[int, int]:
+    if span is None or span[0] < begin or span[1] >= begin + count:
+        return 0, 0
+    shift = question + 2 - begin
+    return span[0] + shift, span[1] + shift
+
+
+def assemble(config: Experiment, store: Spans, indices: np.ndarray) -> Batch:
+    """[CLS] question [SEP] window [SEP] of the windows of these numbers."""
+    shape = (len(indices), 1, config.data.length)
+    tokens_B1L = np.full(shape, store.special_tokens.pad, np.int32)
+    segments_B1L, lengths_B1 = np.zeros(shape, np.int32), np.zeros(shape[:2], np.int32)
+    for row, (number, begin, count) in enumerate(store.windows[indices].tolist()):
+        question = store.questions[number]
+        window = question.paragraph.tokens[begin : begin + count]
+        ids = [
+            [store.special_tokens.cls],
+            question.tokens,
+            [store.special_tokens.sep],
+            window,
+            [store.special_tokens.sep],
+        ]
+        length = len(question.tokens) + count + SPECIAL
+        tokens_B1L[row, 0, :length] = np.concatenate(ids)
+        segments_B1L[row, 0, len(question.tokens) + 2 : length] = 1
+        lengths_B1[row] = length
+    return {
+        "tokens": tokens_B1L,
+        "segments": segments_B1L,
+        "lengths": lengths_B1,
+        "labels": store.labels[indices],
+        "label_weights": np.ones(len(indices), np.float32),
+    }

@@ -1,0 +1,82 @@
+"""GPT's examples: windows of contiguous tokens, each with the window that begins one token on.
+
+B is rows of this process, L is data.length.
+"""
+
+from functools import partial
+from itertools import pairwise
+
+import grain
+import numpy as np
+
+from research.config import Experiment
+from research.data.order import order, rows_of
+from research.data.pretraining.document_ids import Openings, documents, openings
+from research.data.store.token_store import TokenStore
+from research.errors import UsageError
+
+# tokens, targets: int32 (B, L); weights: float32 (B, L); with data.attend=document also documents: int32
+# (B, L), which of a row's documents each token is of
+Batch = dict[str, np.ndarray]
+
+
+def train_batches(
+    config: Experiment, store: TokenStore, *, process_index: int, process_count: int
+) -> grain.MapDataset[Batch]:
+    """Shuffled: windows side by side. Random: windows that begin anywhere.
+
+    Raises UsageError where a source is shorter than a window.
+    """
+    length = config.data.length
+    edges = [*store.parts, len(store.tokens)]
+    for begin, end in pairwise(edges):
+        if end - begin <= length:
+            what = "the training split" if len(edges) == 2 else "a source's training split"
+            raise UsageError(
+                f"data.length={length}: {what} has {end - begin} tokens; expected {length + 1} or more"
+            )
+    step = length if config.data.order == "shuffled" else 1
+    last = (edges[-1] - 1 - length) // step + 1  # after the last place where a window can begin, in steps
+    places = [-(-begin // step) for begin in edges[:-1]] + [last]
+    chosen = order(config, places, store.shares, process_index=process_index, process_count=process_count)
+    windows = np.lib.stride_tricks.sliding_window_view(store.tokens, length + 1)
+    opens = openings(config.data, store)
+    return chosen.map(partial(_read, windows, opens, step))
+
+
+def validation_batches(
+    config: Experiment, store: TokenStore, *, process_index: int, process_count: int
+) -> grain.MapDataset[Batch]:
+    """Every token but the first is a target of weight 1 exactly once.
+
+    Weights are 0 where the last window or batch is filled up.
+    """
+    rows, length = rows_of(config, process_count), config.data.length
+    windows = -(-(len(store.tokens) - 1) // length)
+    steps, opens = -(-windows // config.data.batch), openings(config.data, store)
+
+    def read(step: int) -> Batch:
+        first = step * config.data.batch + process_index * rows
+        begin, end = first * length, (first + rows) * length
+        here = np.zeros(rows * length + 1, np.int32)
+        tokens = store.tokens[begin : end + 1]
+        here[: len(tokens)] = tokens
+        weights = np.arange(rows * length) < len(tokens) - 1
+        batch = {
+            "tokens": here[:-1].reshape(rows, length),
+            "targets": here[1:].reshape(rows, length),
+            "weights": weights.astype(np.float32).reshape(rows, length),
+        }
+        return batch | documents(opens, begin + length * np.arange(rows), length)
+
+    return grain.MapDataset.range(steps).map(read)
+
+
+def _read(windows: np.ndarray, opens: Openings | None, step: int, places: np.ndarray) -> Batch:
+    chosen, length = windows[places * step], windows.shape[1] - 1
+    batch = {
+        "tokens": chosen[:, :-1].astype(np.int32),
+        "targets": chosen[:, 1:].astype(np.int32),
+        "weights": np.ones((len(places), length), np.float32),
+    }
+    return batch | documents(opens, places * step, length)

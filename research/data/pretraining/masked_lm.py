@@ -1,0 +1,98 @@
+"""BERT's examples: pairs of segments with masks, as the `masked_token` objective takes them.
+
+B is rows of this process, L is data.length, P is data.masking.predictions.
+"""
+
+import grain
+import numpy as np
+
+from research.config import Data, Experiment
+from research.data.order import order, rows_of
+from research.data.pretraining.counter_rng import bits
+from research.data.pretraining.masking import mask
+from research.data.pretraining.sentence_pairs import open_pairs
+from research.data.store.token_store import TokenStore
+from research.errors import UsageError
+
+# tokens, segments: int32 (B, L); lengths: int32 (B,), padding not counted; positions, targets: int32 (B, P)
+# and weights: float32 (B, P) of what is masked; next_targets: int32 (B,), 0 where B follows A and 1 where
+# it is random; next_weights: float32 (B,)
+Batch = dict[str, np.ndarray]
+
+STATIC, DYNAMIC = range(2)  # what a mask's draws are named after: the pair, or seed and place in the order
+
+
+def train_batches(
+    config: Experiment, store: TokenStore, *, process_index: int, process_count: int
+) -> grain.MapDataset[Batch]:
+    """Static masks are those of the pair, as published; dynamic ones are new at each visit.
+
+    Raises UsageError where a source gives no pair.
+    """
+    data, rows = config.data, rows_of(config, process_count)
+    pairs, parts = open_pairs(store, data)
+    edges = [*parts, len(pairs)]
+    if min(np.diff(edges)) < 1:
+        raise UsageError(f"data.source={data.source}: no document to take a pair of segments from")
+    chosen = order(config, edges, store.shares, process_index=process_index, process_count=process_count)
+
+    def read(step: int, indices: np.ndarray) -> Batch:
+        if data.masking.drawn == "static":
+            names = bits(STATIC, indices)
+        else:
+            places = step * data.batch + process_index * rows + np.arange(rows)
+            names = bits(DYNAMIC, config.run.seed, places)
+        return _examples(store, data, pairs[indices], names)
+
+    return chosen.map_with_index(read)
+
+
+def validation_batches(
+    config: Experiment, store: TokenStore, *, process_index: int, process_count: int
+) -> grain.MapDataset[Batch]:
+    """Every pair once, with the masks it always has; rows that fill the last batch have weights of 0."""
+    data, rows = config.data, rows_of(config, process_count)
+    pairs, _ = open_pairs(store, data)
+
+    def read(step: int) -> Batch:
+        indices = step * data.batch + process_index * rows + np.arange(rows)
+        real = indices < len(pairs)
+        indices = np.where(real, indices, 0)
+        batch = _examples(store, data, pairs[indices], bits(STATIC, indices))
+        batch["weights"] *= real[:, None]
+        batch["next_weights"] *= real
+        return batch
+
+    return grain.MapDataset.range(-(-len(pairs) // data.batch)).map(read)
+
+
+def _examples(store: TokenStore, data: Data, pairs: np.ndarray, names: np.ndarray) -> Batch:
+    tokens, segments, lengths = assemble(store, pairs, data.length)
+    masked = mask(tokens, lengths, names, data.masking, store.special_tokens)
+    return {
+        **masked._asdict(),
+        "segments": segments,
+        "lengths": lengths,
+        "next_targets": pairs["random"].astype(np.int32),
+        "next_weights": np.ones(len(pairs), np.float32),
+    }
+
+
+def assemble(store: TokenStore, pairs: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """[CLS] A [SEP] B [SEP] and padding: tokens (B, L), segments (B, L), lengths (B,), all int32."""
+    lane_L = np.arange(length)
+    a_B1, b_B1 = pairs["a_length"][:, None], pairs["b_length"][:, None]
+    middle_B1, last_B1 = a_B1 + 1, a_B1 + b_B1 + 2  # places of the two [SEP]
+    in_a_BL, in_b_BL = (lane_L > 0) & (lane_L < middle_B1), (lane_L > middle_B1) & (lane_L < last_B1)
+    places_BL = np.where(
+        in_a_BL, pairs["a"][:, None] + lane_L - 1, pairs["b"][:, None] + lane_L - middle_B1 - 1
+    )
+    special_BL = np.where(
+        (lane_L == middle_B1) | (lane_L == last_B1), store.special_tokens.sep, store.special_tokens.pad
+    )
+    special_BL[:, 0] = store.special_tokens.cls
+    inside_BL = in_a_BL | in_b_BL
+    tokens_BL = special_BL.astype(np.int32)
+    tokens_BL[inside_BL] = store.tokens[places_BL[inside_BL]]
+    segments_BL = ((lane_L > middle_B1) & (lane_L <= last_B1)).astype(np.int32)
+    return tokens_BL, segments_BL, (last_B1[:, 0] + 1).astype(np.int32)

@@ -1,0 +1,57 @@
+"""Documents in tables: a column of a GLUE-style .tsv, or of a .parquet."""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from research.errors import EnvironmentFault, UsageError, did_you_mean
+
+
+def tsv(path: Path, field: str) -> Iterator[str]:
+    """Tabs and line ends alone have a meaning, as in GLUE's files: quotes have none.
+
+    The first row names the columns, unless `field` is the number of one, from 0.
+    """
+    column = int(field) if field.isdecimal() else None
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                cells = line.decode().rstrip("\r\n").split("\t")
+            except UnicodeDecodeError as fault:
+                raise UsageError(f"{path}:{number}: byte 0x{line[fault.start]:02x} is not UTF-8") from fault
+            if column is None:
+                if field not in cells:
+                    raise UsageError(
+                        f"{path}:1: no column {field!r} (data.field){did_you_mean(field, cells)}"
+                    )
+                column = cells.index(field)
+            elif column < len(cells):
+                yield cells[column]
+            else:
+                raise UsageError(f"{path}:{number}: no column {field} (data.field); it has {len(cells)}")
+
+
+def parquet(path: Path, field: str) -> Iterator[str]:
+    """Raises EnvironmentFault without pyarrow."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as fault:
+        raise EnvironmentFault(f"{path}: it needs pyarrow: pip install 'lineage-lm[parquet]'") from fault
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        if field not in file.schema_arrow.names:
+            hint = did_you_mean(field, file.schema_arrow.names)
+            raise UsageError(f"{path}: no column {field!r} (data.field){hint}")
+        batches = file.iter_batches(1_024, columns=[field])
+        values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
+        for row, value in enumerate(values, 1):
+            if not isinstance(value, str):
+                raise UsageError(f"{path}: row {row}: column {field!r} is not a text but {value!r:.40}")
+            yield value
+    except (pyarrow.ArrowException, UnicodeDecodeError) as fault:
+        reason = str(fault).partition("\n")[0]
+        raise UsageError(f"{path}: no Parquet file that can be read: {reason}") from fault
+
+
+READERS = {".tsv": tsv, ".parquet": parquet}

@@ -1,0 +1,165 @@
+"""Documents in TensorFlow Datasets, read by random access from ArrayRecord, without TensorFlow."""
+
+import importlib.util
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from research.data.sources.python_docs import PythonDocs
+from research.errors import EnvironmentFault, UsageError, did_you_mean
+from research.io.home import home
+from research.io.make_once import alone
+from research.io.network import resolve
+
+INSTALL = "pip install 'lineage-lm[tf]'"
+
+
+def read(name: str, split: str, field: str) -> Iterator[str]:
+    """The `field` of every record of NAME[/CONFIG]; `split` as TFDS spells it, 'train+test[:10%]'.
+
+    Prepares the data set where it is not. Raises UsageError for a name, split or field that does
+    not exist, EnvironmentFault for a data set that cannot be prepared or read here.
+    """
+    builder = prepared(name)
+    if field not in builder.info.features:
+        raise UsageError(
+            f"data.field={field}: no field of tfds:{name}{did_you_mean(field, builder.info.features)}"
+        )
+    for number, record in enumerate(_opened(builder, name, split)):
+        text = record[field]
+        try:
+            yield text if isinstance(text, str) else text.decode()
+        except (AttributeError, UnicodeDecodeError) as fault:
+            raise UsageError(f"data.field={field}: no text in record {number} of tfds:{name}") from fault
+
+
+def records(name: str, split: str) -> Iterator[dict]:
+    """Every record of NAME[/CONFIG], classes by their names (None for a class of -1, which is none).
+
+    Raises as `read` does.
+    """
+    builder = prepared(name)
+    classes = {
+        field: feature.names
+        for field, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.ClassLabel)
+    }
+    for record in _opened(builder, name, split):
+        named = {
+            field: names[record[field]] if record[field] >= 0 else None for field, names in classes.items()
+        }
+        yield record | named
+
+
+def _opened(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Sequence[dict]:
+    try:
+        with quiet():
+            return builder.as_data_source(split=split)
+    except NotImplementedError as fault:
+        raise EnvironmentFault(
+            f"tfds:{name}: prepared as {builder.info.file_format.value}, read as array_record; convert it: "
+            f"tfds convert_format --dataset_version_dir={builder.data_dir} --out_file_format=array_record"
+        ) from fault
+    except (KeyError, ValueError) as fault:
+        raise UsageError(
+            f"tfds:{name}: no split {split}{did_you_mean(split, builder.info.splits)}"
+        ) from fault
+
+
+def identity(name: str) -> list:
+    """What changes when the data set does: its version, and the size of each split."""
+    info = prepared(name).info
+    return [
+        info.full_name,
+        [(split.name, split.num_examples, split.num_bytes) for split in info.splits.values()],
+    ]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """TFDS talks on standard output, which is for results, and warns of what it is about to do."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@quiet()
+def prepared(name: str) -> tfds.core.DatasetBuilder:
+    """The builder of a data set that is on disk, by now."""
+    own = name == "python_docs"
+    build = partial(PythonDocs, data_dir=home() / "tfds") if own else partial(tfds.builder, name)
+    try:
+        builder = build()
+    except ValueError as fault:
+        raise _unknown(name) from fault
+    if not builder.is_prepared():
+        with alone(Path(builder.data_dir), "LINEAGE_HOME" if own else "TFDS_DATA_DIR"):
+            prepare = _prepare_own if own else _prepare
+            prepare(build(), name)
+        builder = build()
+    return builder
+
+
+def _prepare_own(builder: tfds.core.DatasetBuilder, name: str) -> None:
+    for left in builder.data_path.parent.glob("incomplete.*"):  # by a process that was killed
+        left.rmtree()
+    tfds.disable_progress_bar()  # it takes two seconds
+    try:
+        builder.download_and_prepare(file_format="array_record")
+    except RuntimeError as fault:  # what ArrayRecord makes of a full disk
+        raise OSError(str(fault)) from fault
+    finally:
+        tfds.enable_progress_bar()
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
+    try:
+        resolve(builder.url_infos or ())
+        builder.download_and_prepare(file_format="array_record")
+    except Exception as fault:
+        reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
+        if isinstance(fault, ImportError) and not has_tensorflow():
+            reason = f"it needs TensorFlow: {INSTALL}"
+        elsewhere = _elsewhere(name)
+        raise EnvironmentFault(f"tfds:{name}: cannot prepare it here: {reason}; {elsewhere}") from fault
+
+
+def _unknown(name: str) -> UsageError | EnvironmentFault:
+    dataset, _, config = name.partition("/")
+    names = {"python_docs", *tfds.list_builders(with_community_datasets=False)}
+    if dataset in names:
+        configs = tfds.builder_cls(dataset).builder_configs
+        return UsageError(
+            f"tfds:{name}: {dataset} has no configuration {config!r}{did_you_mean(config, configs)}"
+        )
+    missing = set() if has_tensorflow() else _named_by_modules()
+    if dataset in missing:
+        return EnvironmentFault(f"tfds:{name}: preparing it needs TensorFlow: {INSTALL}; {_elsewhere(name)}")
+    return UsageError(f"tfds:{name}: no such data set{did_you_mean(dataset, names | missing)}")
+
+
+def _named_by_modules() -> set[str]:
+    """Without TensorFlow many builders are not registered. Their modules are there, though."""
+    package = Path(tfds.__file__).parent
+    rooms = ("question_answering", "summarization", "text", "translate")
+    names = {module.stem for room in rooms for module in package.glob(f"{room}/**/*.py")}
+    return {name for name in names if not name.endswith(("_test", "_utils", "__"))}
+
+
+def _elsewhere(name: str) -> str:
+    folder = tfds.core.constants.DATA_DIR
+    return f"or prepare it elsewhere (tfds build {name} --file_format=array_record) and copy it to {folder}"
+
+
+def has_tensorflow() -> bool:
+    return importlib.util.find_spec("tensorflow") is not None

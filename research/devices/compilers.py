@@ -1,0 +1,168 @@
+"""Ways to compile a pure (state, batch) → (state, sums) step. Nothing else knows about devices."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, Sharding, SingleDeviceSharding
+from jax.sharding import PartitionSpec as P
+
+from research.config import Parallel
+from research.devices import xla
+from research.devices.malloc import release_free_memory
+from research.devices.sharding import shardings
+from research.errors import UsageError
+from research.models.transformer import ROWS
+
+
+class Compiled(NamedTuple):
+    layout: Any  # a tree like the state's: where `step` keeps each of its arrays
+    rows: Sharding  # how a batch is split
+    feed: Callable[[Any], Any]  # puts this process's rows of a batch on the devices, ahead of the step
+    step: Callable  # (state, batch) → (state, sums); the old state's memory is used for the new one
+    lower: Callable  # (state, batch) → the step, traced: what `compile()` makes it of
+    evaluate: Callable  # (model, batch) → sums
+
+
+def compiled(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
+    """`step` and `evaluate` as declared, for a state of `abstract`'s shapes; compiled on their first call."""
+    return COMPILERS[declared.compile](declared, step, evaluate, abstract)
+
+
+def jit(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
+    """One device."""
+    if jax.process_count() > 1:
+        raise UsageError("parallel.compile=jit: one process, one device; expected sharded or pmap")
+    device = SingleDeviceSharding(jax.local_devices()[0])
+    step = xla.jit(step, donate_argnums=0)
+    return Compiled(
+        layout=everywhere(device, abstract),
+        rows=device,
+        feed=partial(_feed, device, declared.accumulate),
+        step=step,
+        lower=step.lower,
+        evaluate=xla.jit(evaluate),
+    )
+
+
+def sharded(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
+    """All devices, one program: the compiler splits the batch, and sends and adds up what it must."""
+    mesh = mesh_of(declared)
+    layout = shardings(abstract, mesh)
+    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(ROWS))
+    step = xla.jit(_on(mesh, step), out_shardings=(layout, whole), donate_argnums=0)
+    return Compiled(
+        layout=layout,
+        rows=rows,
+        feed=partial(_feed, rows, declared.accumulate * mesh.shape["data"] * mesh.shape["fsdp"]),
+        step=step,
+        lower=step.lower,
+        evaluate=xla.jit(_on(mesh, evaluate), out_shardings=whole),
+    )
+
+
+def pmap(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
+    """All devices, one program each: the step adds up over the named axis itself."""
+    mesh = mesh_of(declared)
+    here = Mesh(np.asarray(jax.local_devices()), ("data",), axis_types=(AxisType.Auto,))
+    # A first state that lay otherwise than those which the step returns would have it compiled twice.
+    seen = here if jax.process_count() == 1 else mesh
+    whole, rows = NamedSharding(seen, P()), NamedSharding(seen, P("data"))
+    mapped = jax.pmap(
+        partial(step, axis="data"), axis_name="data", in_axes=(None, 0), out_axes=None, donate_argnums=0
+    )
+
+    def deal(batch):
+        return jax.tree.map(lambda x: x.reshape(here.size, -1, *x.shape[1:]), batch)
+
+    def seen_here(state, batch):
+        """A pmap speaks of its own process's devices, all else of everyone's."""
+        if jax.process_count() > 1:
+            state = _seen_from(NamedSharding(here, P()), state)
+            batch = _seen_from(NamedSharding(here, P("data")), batch)
+        return state, deal(batch)
+
+    def step_here(state, batch):
+        state, sums = mapped(*seen_here(state, batch))
+        return (_seen_from(whole, state) if jax.process_count() > 1 else state), sums
+
+    return Compiled(
+        layout=everywhere(whole, abstract),
+        rows=rows,
+        feed=partial(_feed, rows, declared.accumulate * mesh.size),
+        step=step_here,
+        lower=lambda state, batch: mapped.lower(*seen_here(state, batch)),
+        evaluate=xla.jit(evaluate, out_shardings=whole),
+    )
+
+
+def compile_ahead(program: Compiled, state: Any, batch: Any) -> None:
+    """Compiles the step for these; what that and all before it took is free when the step takes its own."""
+    program.lower(state, batch).compile()
+    release_free_memory()
+
+
+COMPILERS = {"jit": jit, "sharded": sharded, "pmap": pmap}
+
+
+def mesh_of(declared: Parallel, devices: list | None = None) -> Mesh:
+    """data × fsdp × tensor over all devices, those of a process side by side.
+
+    Raises UsageError where the axes' product is not the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = {"data": declared.data, "fsdp": declared.fsdp, "tensor": declared.tensor}
+    given = math.prod(size for size in sizes.values() if size != -1)
+    if len(devices) % given == 0:
+        sizes = {name: len(devices) // given if size == -1 else size for name, size in sizes.items()}
+    if math.prod(sizes.values()) != len(devices):
+        product = " × ".join(f"parallel.{name}={size}" for name, size in sizes.items())
+        raise UsageError(f"{product}: expected a product of {len(devices)}, the number of devices")
+    if jax.local_device_count() % sizes["tensor"]:
+        raise UsageError(
+            f"parallel.tensor={sizes['tensor']}: expected a divisor of the "
+            f"{jax.local_device_count()} devices of a process"
+        )
+    grid = np.asarray(devices).reshape(*sizes.values())
+    return Mesh(grid, tuple(sizes), axis_types=(AxisType.Auto,) * 3)
+
+
+def everywhere(sharding: Sharding, tree: Any) -> Any:
+    """`sharding` at every leaf."""
+    return jax.tree.map(lambda _: sharding, tree)
+
+
+def _on(mesh: Mesh, function: Callable) -> Callable:
+    """`function`, traced with the mesh in view, so that models can say what is to be split over it."""
+
+    def traced(*arguments):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*arguments)
+
+    return traced
+
+
+def _feed(sharding: Sharding, parts: int, batch: Any) -> Any:
+    """This process's rows (rows, …) as a slice of the global batch."""
+    rows = len(jax.tree.leaves(batch)[0]) * jax.process_count()
+    if rows % parts:
+        raise UsageError(f"data.batch={rows}: expected a multiple of {parts}, devices times parts")
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), batch)
+
+
+def _seen_from(sharding: NamedSharding, tree: Any) -> Any:
+    """The same buffers as arrays over the devices of `sharding`: of this process, or of all."""
+
+    def seen(x):
+        shards = [shard.data for shard in x.addressable_shards]
+        shape = x.shape
+        if sharding.spec and sharding.spec[0] is not None:
+            shape = (len(shards) * shards[0].shape[0], *shape[1:])
+        return jax.make_array_from_single_device_arrays(shape, sharding, shards)
+
+    return jax.tree.map(seen, tree)

@@ -1,0 +1,61 @@
+"""Where a task's data lies: the file or folder that is named, the shelf under home, or TFDS."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from research.errors import EnvironmentFault, UsageError
+from research.io.home import home
+
+
+class Tfds(NamedTuple):
+    name: str
+    split: str
+    field: str
+
+
+class Found(NamedTuple):
+    text: str
+    source: str  # as it is told beside the result
+    path: Path | None
+
+
+def shelf() -> Path:
+    return home() / "evaluation"
+
+
+def find(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) -> Found:
+    """The text of `data`, or of the first of `names` in the folder `data` or on the shelf; else of TFDS.
+
+    Raises UsageError where there is none, telling what to put where; EnvironmentFault where TFDS cannot
+    prepare it here.
+    """
+    if data is not None and not data.exists():
+        raise UsageError(f"--data {data}: no such file or folder")
+    if data is not None and data.is_file():
+        return _read(data)
+    folder = shelf() if data is None else data
+    for name in names:
+        for path in sorted(folder.glob(name)):
+            return _read(path)
+    put = f"put {' or '.join(names)} in {shelf()}, or name it: --data PATH"
+    if data is not None:
+        raise UsageError(f"{task}: {data} has no {' or '.join(names)}; name the file itself: --data PATH")
+    if tfds is None:
+        raise UsageError(f"{task}: no data; {put}")
+    try:
+        from research.data.sources import tfds_source
+
+        texts = list(tfds_source.read(tfds.name, tfds.split, tfds.field))
+    except EnvironmentFault as fault:
+        raise EnvironmentFault(f"{task}: {fault}; or {put}") from fault
+    return Found("\n".join(text.replace("\n", " ") for text in texts), f"tfds:{tfds.name}:{tfds.split}", None)
+
+
+def _read(path: Path) -> Found:
+    try:
+        return Found(path.read_text(encoding="utf-8"), str(path), path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: byte {error.start} is not UTF-8") from None

@@ -1,0 +1,49 @@
+"""Directories that are whole or not there, and JSON that is read or refused in one line."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from research.errors import UsageError
+from research.io.files import catch_write_errors
+
+
+@contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+    """A sibling to write in, which takes the name of `directory` at the end and vanishes on a fault.
+
+    Raises UsageError where `directory` is there and not empty, EnvironmentFault where it cannot be written.
+    """
+    directory = directory.absolute()
+    check_absent(directory)
+    folder = directory.with_name(f".{directory.name}.{os.getpid()}")
+    with catch_write_errors(directory):
+        try:
+            folder.mkdir(parents=True)
+            yield folder
+            folder.rename(directory)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_absent(directory: Path) -> None:
+    """Raises UsageError where there is something at `directory` that writing would replace."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UsageError(f"{directory}: exists; nothing is written over, choose another")
+
+
+def read_json(path: Path, kind: type) -> Any:
+    """The JSON object (dict) or array (list) in a file; raises UsageError where there is none."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UsageError(f"{path}: not JSON that can be read: {error}") from None
+    if not isinstance(content, kind):
+        raise UsageError(f"{path}: expected a JSON {'object' if kind is dict else 'array'}")
+    return content

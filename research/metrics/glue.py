@@ -1,0 +1,76 @@
+"""A task's metrics as GLUE defines them, by scikit-learn and SciPy."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from research.errors import UsageError, did_you_mean
+from research.metrics.entities import f1 as of_entities
+
+Metric = Callable[[Sequence, Sequence], float]  # (what is right, what was predicted), an example each
+
+
+def scores(metrics: Sequence[str], labels: Sequence, predictions: Sequence) -> dict[str, float]:
+    """{"accuracy": …}: of class numbers, of scores, of lists of tags; raises UsageError for a name."""
+    for metric in metrics:
+        if metric not in METRICS:
+            raise UsageError(f"{metric}: no such metric{did_you_mean(metric, METRICS)}")
+    if len(labels) != len(predictions):
+        raise UsageError(f"{len(predictions)} predictions of {len(labels)} examples")
+    return {metric: float(METRICS[metric](labels, predictions)) for metric in metrics}
+
+
+def accuracy(labels: Sequence, predictions: Sequence) -> float:
+    from sklearn.metrics import accuracy_score
+
+    return accuracy_score(_flat(labels), _flat(predictions))
+
+
+def f1(labels: Sequence, predictions: Sequence) -> float:
+    """Of class 1 among two, as for MRPC and QQP; of classes, their mean; of lists of tags, of entities."""
+    if len(labels) and isinstance(labels[0], list):
+        return of_entities(labels, predictions)
+    from sklearn.metrics import f1_score
+
+    average = "binary" if set(np.unique(labels)) | set(np.unique(predictions)) <= {0, 1} else "macro"
+    return f1_score(labels, predictions, average=average, zero_division=0)
+
+
+def matthews(labels: Sequence, predictions: Sequence) -> float:
+    """Matthews's correlation, CoLA's; 0 where all are predicted alike."""
+    from sklearn.metrics import matthews_corrcoef
+
+    return matthews_corrcoef(labels, predictions)
+
+
+def pearson(labels: Sequence, predictions: Sequence) -> float:
+    from scipy.stats import pearsonr
+
+    return _correlation(pearsonr, labels, predictions)
+
+
+def spearman(labels: Sequence, predictions: Sequence) -> float:
+    from scipy.stats import spearmanr
+
+    return _correlation(spearmanr, labels, predictions)
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "f1": f1,
+    "matthews": matthews,
+    "pearson": pearson,
+    "spearman": spearman,
+}
+
+
+def _correlation(of: Callable, labels: Sequence, predictions: Sequence) -> float:
+    """0 where one of them is constant, which correlates with nothing."""
+    if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
+        return 0.0
+    return of(np.asarray(labels, np.float64), np.asarray(predictions, np.float64)).statistic
+
+
+def _flat(found: Sequence) -> list[Any]:
+    return [tag for one in found for tag in one] if len(found) and isinstance(found[0], list) else list(found)

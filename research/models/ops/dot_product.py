@@ -1,0 +1,123 @@
+"""Scaled dot-product attention with its derivative written by hand, as in `research.models.ops.primitives`.
+
+Shapes: B batch, L length, S source length, H heads, K head size.
+"""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import DTypeLike
+
+from research.models.ops.primitives import NEGATIVE
+
+WORTH_CUTTING = 256  # positions: with fewer, pieces cost more than they save
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
+def attention(
+    q_BLHK: Array,
+    k_BSHK: Array,
+    v_BSHK: Array,
+    mask: Array | None,
+    keep_BHLS: Array | None,
+    causal: bool = False,
+) -> Array:
+    """Scaled dot-product attention to (B, L, H, K) (Vaswani et al., 2017), softmax in float32.
+
+    `mask` is boolean, True where to attend, and broadcasts to (B, H, L, S). `keep_BHLS` multiplies
+    the probabilities: dropout's mask over its rate. `causal` says that `mask` hides all later keys, so that
+    they need not be looked at.
+    """
+    return _attention_forward(q_BLHK, k_BSHK, v_BSHK, mask, keep_BHLS, causal)[0]
+
+
+def _attention_forward(q, k, v, mask, keep, causal):
+    q, k, v = map(_heads_first, (q, k, v))
+    outputs, probabilities = [], []
+    for piece in _pieces(q, k, causal):
+        scores = _by_head(q[:, :, piece.rows], k[:, :, piece.seen], 3, 3, jnp.float32)
+        scores = scores / math.sqrt(q.shape[-1])
+        if mask is not None:
+            scores = jnp.where(piece.of(mask), scores, NEGATIVE)
+        p = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
+        kept = p if keep is None else p * piece.of(keep)
+        outputs.append(_by_head(kept, v[:, :, piece.seen], 3, 2, q.dtype))
+        probabilities.append(p)
+    return _heads_first(_joined(outputs)), (q, k, v, probabilities, keep)
+
+
+def _attention_backward(causal, saved, do):
+    q, k, v, probabilities, keep = saved
+    do = _heads_first(do)
+    dq, dk, dv = [], None, None
+    for piece, saved_p in zip(_pieces(q, k, causal), probabilities, strict=True):
+        q_piece, do_piece = q[:, :, piece.rows], do[:, :, piece.rows]
+        kept = saved_p if keep is None else saved_p * piece.of(keep)
+        dp = _by_head(do_piece, v[:, :, piece.seen], 3, 3, jnp.float32)
+        if keep is not None:
+            dp = dp * piece.of(keep).astype(jnp.float32)
+        p = saved_p.astype(jnp.float32)
+        weighted = p * dp
+        dscores = (weighted - p * weighted.sum(-1, keepdims=True)) / math.sqrt(q.shape[-1])
+        dscores = dscores.astype(q.dtype)
+        dq.append(_by_head(dscores, k[:, :, piece.seen], 3, 2, q.dtype))
+        dk = _added(dk, _by_rows(dscores, q_piece, k.dtype), k.shape)
+        dv = _added(dv, _by_rows(kept, do_piece, v.dtype), v.shape)
+    return *map(_heads_first, (_joined(dq), dk, dv)), None, None
+
+
+attention.defvjp(_attention_forward, _attention_backward)
+
+
+class _Piece(NamedTuple):
+    """Some queries, and the keys that any of them sees."""
+
+    rows: slice
+    seen: slice
+
+    def of(self, x: Array) -> Array:
+        """What of `x`, which broadcasts to (B, H, L, S), is theirs."""
+        x = x if x.shape[2] == 1 else x[:, :, self.rows]
+        return x if x.shape[3] == 1 else x[:, :, :, self.seen]
+
+
+def _pieces(q_BHLK: Array, k_BHSK: Array, causal: bool) -> list[_Piece]:
+    """On a CPU four of a long causal square, which take five eighths of its products; else one."""
+    length, keys = q_BHLK.shape[2], k_BHSK.shape[2]
+    if not causal or length != keys or length < WORTH_CUTTING or jax.default_backend() != "cpu":
+        return [_Piece(slice(None), slice(None))]
+    size = -(-length // 4)
+    return [_Piece(slice(start, start + size), slice(start + size)) for start in range(0, length, size)]
+
+
+def _heads_first(x: Array) -> Array:
+    """(B, L, H, K) to (B, H, L, K), and back."""
+    return x.swapaxes(1, 2)
+
+
+def _by_head(a: Array, b: Array, axis_a: int, axis_b: int, dtype: DTypeLike) -> Array:
+    """The products of (B, H, …) and (B, H, …) over an axis of each."""
+    return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0, 1), (0, 1))), preferred_element_type=dtype)
+
+
+def _by_rows(a: Array, b: Array, dtype: DTypeLike) -> Array:
+    """(B, H, L, S) and (B, H, L, K) to (B, H, S, K): a sum over rows.
+
+    The smaller operand and the result are transposed: or XLA:CPU takes its slow product.
+    """
+    return _by_head(b.swapaxes(2, 3), a, 3, 2, dtype).swapaxes(2, 3)
+
+
+def _joined(pieces: list[Array]) -> Array:
+    return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces, axis=2)
+
+
+def _added(total: Array | None, part: Array, shape: tuple[int, ...]) -> Array:
+    """`total`, none yet, plus the gradient of the first keys."""
+    missing = shape[2] - part.shape[2]
+    part = jnp.pad(part, ((0, 0), (0, 0), (0, missing), (0, 0))) if missing else part
+    return part if total is None else total + part

@@ -1,0 +1,133 @@
+"""Cross-entropy over a vocabulary, without ever holding the logits of all tokens at once.
+
+The logits of a GPT-2 batch are far larger than anything else in it. They are made for a few tokens at a
+time; where a gradient is wanted it is made in the same pass, since it is linear in what comes from above.
+
+Shapes: B batch, L length, D width, V vocabulary, on GPUs filled up to a multiple of 128.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import DTypeLike
+
+from research.models.ops.primitives import NEGATIVE, rows_by_rows
+from research.models.transformer import rows_on_each, split_rows
+
+LOGITS_AT_ONCE = 2**25  # on a CPU; of GPT-2's vocabulary 667 tokens', enough for its matrix products
+LOGITS_AT_ONCE_ELSEWHERE = 2**29  # each piece adds to all of the table's gradient, in float32
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def vocabulary_loss(
+    x_BLD: Array,
+    table_VD: Array,
+    bias_V: Array | None,
+    targets_BL: Array,
+    weights_BL: Array,
+    z_loss: float = 0.0,
+    multiplied: DTypeLike | None = None,
+) -> tuple[Array, Array]:
+    """Weighted sums of the cross-entropy (nats) of `x @ table.T + bias` and of the hits of its argmax.
+
+    `z_loss` times the squared log of the softmax's denominator is added to the loss, if asked for. States and
+    table, and their gradients' operands, are rounded to `multiplied`; none: the type of the states.
+    """
+    table, bias = _operands(x_BLD, table_VD, bias_V, multiplied)
+
+    def add(sums, piece):
+        x, targets, weights = piece
+        losses, hits, _, _ = _losses(x, table, bias, targets, z_loss)
+        return (sums[0] + (losses * weights).sum(), sums[1] + (hits * weights).sum()), None
+
+    sums, _ = _over_pieces(add, (jnp.float32(0), jnp.float32(0)), (x_BLD, targets_BL, weights_BL), len(table))
+    return sums
+
+
+def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied):
+    table, bias = _operands(x_BLD, table_VD, bias_V, multiplied)
+    filled, width = table.shape
+
+    def add(sums, piece):
+        loss, correct, dtable, dbias = sums
+        x, targets, weights = piece
+        losses, hits, dlogits, log_z = _losses(x, table, bias, targets, z_loss)
+        if z_loss:
+            dlogits = dlogits * (1 + 2 * z_loss * log_z)
+        dlogits = dlogits - jax.nn.one_hot(targets, filled)
+        dlogits = dlogits * weights[..., None]
+        if dbias is not None:
+            dbias = dbias + dlogits.sum((0, 1))
+        dlogits = dlogits.astype(table.dtype)
+        dx = jnp.einsum("BLV,VD->BLD", dlogits, table, preferred_element_type=x.dtype)
+        rows = dlogits.reshape(-1, filled), x.astype(table.dtype).reshape(-1, width)
+        dtable = dtable + rows_by_rows(*rows, jnp.float32)
+        return (loss + (losses * weights).sum(), correct + (hits * weights).sum(), dtable, dbias), dx
+
+    zero, entries = jnp.float32(0), len(table_VD)
+    start = (zero, zero, jnp.zeros(table.shape), None if bias_V is None else jnp.zeros(filled))
+    (loss, correct, dtable, dbias), dx = _over_pieces(add, start, (x_BLD, targets_BL, weights_BL), filled)
+    return (loss, correct), (dx, dtable[:entries], None if dbias is None else dbias[:entries])
+
+
+def _backward(z_loss, multiplied, saved, above):
+    dx, dtable, dbias = saved
+    g = above[0]  # hits have no derivative
+    return (
+        dx * g.astype(dx.dtype),
+        dtable * g,
+        None if dbias is None else dbias * g,
+        None,
+        None,
+    )
+
+
+vocabulary_loss.defvjp(_forward, _backward)
+
+
+def _operands(x_BLD, table_VD, bias_V, multiplied):
+    """The table as it is multiplied, and what is added to the logits; filled up with words never likely.
+
+    A GPU's tensor cores want sizes that are multiples of 8, and its tiles of 128; 50,257 is odd.
+    """
+    table_VD = table_VD.astype(x_BLD.dtype if multiplied is None else multiplied)
+    missing = -len(table_VD) % (128 if jax.default_backend() == "gpu" else 1)
+    if missing:
+        bias_V = jnp.zeros(len(table_VD)) if bias_V is None else bias_V
+        bias_V = jnp.pad(bias_V, (0, missing), constant_values=NEGATIVE)
+        table_VD = jnp.pad(table_VD, ((0, missing), (0, 0)))
+    return table_VD, bias_V
+
+
+def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss):
+    """Losses and hits (B, L), probabilities (B, L, V), log of the denominator (B, L, 1), all float32."""
+    x_BLD = split_rows(x_BLD).astype(table_VD.dtype)
+    logits = jnp.einsum("BLD,VD->BLV", x_BLD, table_VD, preferred_element_type=jnp.float32)
+    if bias_V is not None:
+        logits = logits + bias_V
+    best = logits.max(-1, keepdims=True)
+    shifted = logits - best
+    exponentials = jnp.exp(shifted)
+    denominator = exponentials.sum(-1, keepdims=True)
+    log_sum = jnp.log(denominator)
+    log_z = log_sum + best
+    chosen = jnp.take_along_axis(shifted, targets_BL[..., None], axis=-1)
+    losses = (log_sum - chosen)[..., 0]
+    if z_loss:
+        losses = losses + z_loss * jnp.square(log_z[..., 0])
+    return losses, (chosen[..., 0] == 0).astype(jnp.float32), exponentials / denominator, log_z
+
+
+def _over_pieces(add, start, arrays, entries):
+    """Folds `add` over slices of the length, so that a batch split over devices stays where it is."""
+    batch, length = arrays[1].shape
+    at_best = LOGITS_AT_ONCE if jax.default_backend() == "cpu" else LOGITS_AT_ONCE_ELSEWHERE
+    fits = max(at_best // entries // rows_on_each(batch), 1)
+    at_once = max(n for n in range(1, length + 1) if length % n == 0 and n <= fits)
+    if at_once == length:
+        return add(start, arrays)
+    pieces = [x.reshape(batch, -1, at_once, *x.shape[2:]).swapaxes(0, 1) for x in arrays]
+    sums, dx = lax.scan(add, start, tuple(pieces))
+    return sums, None if dx is None else dx.swapaxes(0, 1).reshape(arrays[0].shape)

@@ -1,0 +1,94 @@
+"""The learning rate as a function of the step."""
+
+import math
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import Array
+
+from research.config import Schedule
+from research.config.names import SCHEDULES
+
+
+def schedule(config: Schedule, steps: int) -> Callable[[Array], Array]:
+    """Updates done → learning rate of the next; `steps` is the run's length.
+
+    The two originals count otherwise than the rest: they warm up from a rate of zero, and what comes after
+    is measured from step 0, not from the warm-up's end.
+    """
+    shape = SCHEDULES[config.name]
+
+    def rate(step: Array) -> Array:
+        return config.peak * shape(jnp.asarray(step, jnp.float32), config, steps)
+
+    return rate
+
+
+def _warmed(step: Array, config: Schedule) -> Array:
+    """Reaches 1 at the last step of the warm-up; the first step has a rate, or it would be lost."""
+    return jnp.minimum((step + 1) / max(config.warmup, 1), 1)
+
+
+def _done(step: Array, config: Schedule, steps: int) -> Array:
+    """0 at the warm-up's end, 1 at the last step."""
+    return jnp.clip((step - config.warmup) / max(steps - 1 - config.warmup, 1), 0, 1)
+
+
+def _to_final(left: Array, config: Schedule) -> Array:
+    return config.final + (1 - config.final) * left
+
+
+@SCHEDULES.register("constant")
+def constant(step, config, steps):
+    return _warmed(step, config)
+
+
+@SCHEDULES.register("linear")
+def linear(step, config, steps):
+    return _warmed(step, config) * _to_final(1 - _done(step, config, steps), config)
+
+
+@SCHEDULES.register("cosine")
+def cosine(step, config, steps):
+    left = 0.5 * (1 + jnp.cos(math.pi * _done(step, config, steps)))
+    return _warmed(step, config) * _to_final(left, config)
+
+
+@SCHEDULES.register("inverse_sqrt")
+def inverse_sqrt(step, config, steps):
+    """Vaswani et al. (2017), section 5.3, with the peak where the warm-up ends."""
+    warmup = max(config.warmup, 1)
+    return jnp.minimum((step + 1) / warmup, jnp.sqrt(warmup / (step + 1)))
+
+
+@SCHEDULES.register("warmup_stable_decay")
+def warmup_stable_decay(step, config, steps):
+    """Hu et al. (2024), section 4: the peak until the last `cooldown` of the steps, then a line."""
+    cooldown = max(config.cooldown * steps, 1)
+    left = jnp.clip((steps - 1 - step) / cooldown, 0, 1)
+    return _warmed(step, config) * _to_final(left, config)
+
+
+@SCHEDULES.register("bert")
+def bert(step, config, steps):
+    """google-research/bert, optimization.py: the line to zero starts at step 0, under the warm-up."""
+    line = 1 - jnp.minimum(step, steps) / steps
+    return jnp.where(step < config.warmup, step / max(config.warmup, 1), line)
+
+
+@SCHEDULES.register("gpt1_cosine")
+def gpt1_cosine(step, config, steps):
+    """openai/finetune-transformer-lm, opt.py: warmup_cosine."""
+    warming = step <= config.warmup
+    return jnp.where(
+        warming & (config.warmup > 0),
+        step / max(config.warmup, 1),
+        0.5 * (1 + jnp.cos(math.pi * step / steps)),
+    )
+
+
+@SCHEDULES.register("gpt1_linear")
+def gpt1_linear(step, config, steps):
+    """openai/finetune-transformer-lm, opt.py: warmup_linear, whose line holds in the warm-up too."""
+    warming = (step <= config.warmup) & (config.warmup > 0)
+    return jnp.where(warming, step / max(config.warmup, 1), 1) * (1 - step / steps)

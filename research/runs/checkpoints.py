@@ -1,0 +1,151 @@
+"""State on disk: by parameter path, in no device's shape, written by Orbax while training goes on."""
+
+import errno
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from research.devices.malloc import release_free_memory
+from research.errors import EnvironmentFault, LineageError, UsageError
+from research.models.parameters import by_path, refill
+from research.runs import integrity
+
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells its steps there, and every fault twice
+
+BEST = {"get_metric_fn": lambda scores: scores["score"], "n": 1, "keep_checkpoints_without_metrics": False}
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `directory`/STEP.
+
+    There stay the last `keep`, those whose step is a multiple of `keep_every`, and the one saved with the
+    best score. One at a time is being written, and sealed before it takes its name.
+    """
+
+    def __init__(self, directory: Path, keep: int, keep_every: int = 0):
+        self._directory = directory
+        kept = [policies.LatestN(keep), policies.BestN(**BEST)]
+        kept += [policies.EveryNSteps(keep_every)] if keep_every else []
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(kept),
+            best_fn=BEST["get_metric_fn"],  # without one Orbax keeps no scores
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._before_commit),
+            create=True,
+        )
+        with _told(directory):
+            self._manager = ocp.CheckpointManager(
+                directory.absolute(), options=options, item_handlers=ocp.StandardCheckpointHandler()
+            )
+
+    def latest(self) -> int | None:
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any, score: float | None = None) -> None:
+        """Copies `state` and returns; the writing goes on behind. A step that is there is left alone.
+
+        The higher the `score`, the better; without one a checkpoint is never the best.
+        """
+        if step in self._manager.all_steps():
+            return
+        leaves = by_path(state)
+        with _told(self._directory):
+            self._manager.wait_until_finished()  # the one before
+            self.check_disk_space(state)
+            metrics = None if score is None else {"score": score}
+            self._manager.save(step, args=ocp.args.StandardSave(leaves), metrics=metrics, force=True)
+
+    def _before_commit(self) -> None:
+        """Called by Orbax in the first process when all files are written and the name is not yet given."""
+        for unfinished in self._directory.glob(integrity.UNFINISHED):
+            integrity.write_manifest(unfinished)
+        release_free_memory()
+
+    def check_disk_space(self, state: Any) -> None:
+        """Raises EnvironmentFault where a checkpoint of a state, or of its shapes, would fill the disk.
+
+        In the middle of a write that leaves a torn directory, so it is asked before.
+        """
+        needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._directory).free
+        if free < needed:
+            raise EnvironmentFault(
+                f"{self._directory}: the disk is full: a checkpoint takes {needed / 1e6:.1f} MB, "
+                f"{free / 1e6:.1f} MB are free; earlier checkpoints are intact"
+            )
+
+    def restore(self, step: int, abstract: Any, layout: Any) -> Any:
+        """A state of `abstract`'s structure on the shardings of `layout`, whatever it was written from.
+
+        Raises UsageError where the checkpoint holds other arrays.
+        """
+        leaves = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            by_path(abstract),
+            by_path(layout),
+        )
+        with _told(self._directory):
+            self._compare(step, leaves)
+            return refill(abstract, self._manager.restore(step, args=ocp.args.StandardRestore(leaves)))
+
+    def _compare(self, step: int, leaves: dict[str, Any]) -> None:
+        """Raises UsageError where the arrays of a checkpoint have other names or shapes than `leaves`."""
+        tree = self._manager.item_metadata(step).tree
+        written = {name: tuple(array.shape) for name, array in tree.items()}
+        declared = {name: _shape(leaf) for name, leaf in leaves.items()}
+        told = [f"{name} is not in it" for name in declared.keys() - written.keys()]
+        told += [f"{name} is not declared" for name in written.keys() - declared.keys()]
+        told += [
+            f"{name} is {written[name]}, declared {declared[name]}"
+            for name in declared.keys() & written.keys()
+            if written[name] != declared[name]
+        ]
+        if told:
+            more = f", and {len(told) - 3} more" if len(told) > 3 else ""
+            raise UsageError(
+                f"{self._directory / str(step)}: not a state of this declaration: "
+                f"{', '.join(sorted(told)[:3])}{more}"
+            )
+
+    def wait(self) -> None:
+        """Until all that was saved is on disk."""
+        with _told(self._directory):
+            self._manager.wait_until_finished()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.wait()
+        self._manager.close()
+
+
+def _shape(leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:
+    """As it is on disk: a key as its numbers."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.eval_shape(jax.random.key_data, leaf).shape
+    return leaf.shape
+
+
+@contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    """Turns what a file system refuses into one line; Orbax wraps it in errors of several kinds."""
+    try:
+        yield
+    except LineageError:
+        raise
+    except Exception as error:
+        text = f"{error} {error.__cause__}"
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text:
+            raise EnvironmentFault(
+                f"{directory}: the disk is full; earlier checkpoints are intact"
+            ) from error
+        if isinstance(error, OSError) or "Permission denied" in text or "Read-only file system" in text:
+            raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error
+        raise

@@ -1,0 +1,88 @@
+"""A run's numbers on disk: one JSON object a line, and the same for those who follow it elsewhere."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from research.io.files import catch_write_errors, write_atomic
+
+Row = dict[str, Any]  # {"step", "split": "train" | "validation", "loss", …}
+
+
+class Tracker(Protocol):
+    """What else is told of every row."""
+
+    def write(self, row: Row) -> None: ...
+
+    def close(self, failed: bool) -> None: ...
+
+
+class Metrics:
+    """Appends rows to `directory`/metrics.jsonl and passes them on to `trackers`.
+
+    A run that goes on from a checkpoint first drops what it will write again: all rows after its step.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        step: int,
+        writes: bool = True,
+        trackers: Sequence[Tracker] = (),
+        report: Callable[[str], None] = print,
+    ):
+        """With `writes` off, as in all processes but the first, rows are kept in memory alone."""
+        self._path = directory / "metrics.jsonl"
+        if step and not self._path.exists():
+            report(f"{self._path} is gone: it begins again after step {step}")
+        self.rows = [row for row in read(directory) if row["step"] <= step] if step else []
+        self._file, self._trackers = None, trackers
+        if writes:
+            write_atomic(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
+            with catch_write_errors(directory):
+                self._file = self._path.open("a", buffering=1)  # a line at a time, for those who watch
+
+    def write(self, row: Row) -> None:
+        self.rows.append(row)
+        if self._file is None:
+            return
+        with catch_write_errors(self._path):
+            self._file.write(json.dumps(row) + "\n")
+        for tracker in self._trackers:
+            tracker.write(row)
+
+    def validated(self, step: int) -> bool:
+        return any(row["split"] == "validation" and row["step"] == step for row in self.rows)
+
+    def flush(self) -> None:
+        """Puts all rows on disk; called before a checkpoint, which must not be ahead of them."""
+        if self._file is not None:
+            with catch_write_errors(self._path):
+                self._file.flush()
+                os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        if self._file is not None:
+            self.flush()
+            self._file.close()
+        for tracker in self._trackers:
+            tracker.close(failed=kind is not None)
+
+
+def read(directory: Path) -> list[Row]:
+    """The rows of a run, in order; a last line cut short by a kill is left out."""
+    path = directory / "metrics.jsonl"
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

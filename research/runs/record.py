@@ -1,0 +1,229 @@
+"""What a run says of itself: the resolved declaration, and on what it ran."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import research
+from research.config import Experiment
+from research.config.settings import differences, from_json, to_json
+from research.devices.processes import agreed
+from research.errors import UsageError
+from research.io import run_lock
+from research.io.files import catch_write_errors, write_atomic
+from research.models.attention import choose
+
+FILE = "experiment.json"
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "tokenizers",
+    "numpy",
+)
+
+
+def read(directory: Path) -> dict[str, Any]:
+    """The record in `directory`; raises UsageError where there is none or it cannot be read."""
+    path = directory / FILE
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{directory}: not a run, it has no {FILE}") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}: not JSON: {error}") from None
+
+
+def experiment_of(directory: Path) -> Experiment:
+    return from_json(read(directory)["experiment"])
+
+
+@contextmanager
+def open_run(
+    directory: Path, experiment: Experiment, report: Callable[[str], None], allow_change: bool
+) -> Iterator[bool]:
+    """Whether `directory` holds a run of `experiment` already; meanwhile nobody else trains in it.
+
+    Raises as `examine` and `run_lock.held` do, in all processes. The first one has the lock.
+    """
+    with ExitStack() as kept:
+
+        def enter() -> bool:
+            examine(directory, experiment, allow_change=allow_change)
+            kept.enter_context(run_lock.held(directory, report))
+            return examine(directory, experiment, allow_change=allow_change)
+
+        yield bool(agreed(enter))
+
+
+def examine(
+    directory: Path,
+    experiment: Experiment,
+    facts: Mapping[str, Any] | None = None,
+    allow_change: bool = False,
+) -> bool:
+    """Whether `directory` holds a run of `experiment` already.
+
+    `facts` are what else must be equal for a continued run to be the same run: fingerprints of its data.
+    Raises UsageError where it holds something else or, unless `allow_change`, a run declared otherwise in
+    more than what `may_change`; EnvironmentFault where it cannot be written.
+    """
+    _try_writing(directory)
+    if not (directory / FILE).exists():
+        if directory.exists() and any(path.name != run_lock.FILE for path in directory.iterdir()):
+            raise UsageError(f"{directory}: exists and is not a run; choose another --dir")
+        return False
+    changed = _changed(read(directory), experiment, facts or {})
+    refused = {name: pair for name, pair in changed.items() if not may_change(name, *pair)}
+    if refused and not allow_change:
+        raise UsageError(
+            f"{directory}: holds another run: {_told(refused)}; choose another --dir, or --allow-change"
+        )
+    return True
+
+
+def claim(
+    directory: Path,
+    experiment: Experiment,
+    facts: Mapping[str, Any],
+    step: int = 0,
+    report: Callable[[str], None] = print,
+    allow_change: bool = False,
+) -> None:
+    """Makes `directory` a run of `experiment`, where `examine` allows it.
+
+    Of a run that goes on at `step`, what has changed since its record was written is added there.
+    """
+    known = examine(directory, experiment, facts, allow_change)
+    now = {"experiment": to_json(experiment)} | dict(facts) | environment()
+    now["attention"] = choose(
+        experiment.model, trains=True, documents=experiment.data.attend == "document"
+    )._asdict()
+    if not known:
+        with catch_write_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        write_atomic(directory / FILE, json.dumps(now, indent=2) + "\n")
+        return
+    before = read(directory)
+    changed = _changed(before, experiment, facts)
+    if step > experiment.run.steps:
+        raise UsageError(f"run.steps={experiment.run.steps}: the run is at step {step} already")
+    around = _between(_surroundings(before), _surroundings(now))
+    if not changed | around:
+        return
+    if changed:
+        report(f"changed from step {step} on: {_told(changed)}{_schedule(experiment, changed)}")
+    old, new = ({name: pair[side] for name, pair in (changed | around).items()} for side in (0, 1))
+    changes = [*before.get("changes", []), {"step": step, "from": old, "to": new}]
+    write_atomic(directory / FILE, json.dumps(now | {"changes": changes}, indent=2) + "\n")
+
+
+FREE = {
+    "model.remat",
+    "model.unroll",
+    "data.workers",
+    "run.log_every",
+    "run.evaluate_every",
+    "run.checkpoint_every",
+    "run.checkpoint_minutes",
+    "run.keep",
+    "run.keep_every",
+    "run.keep_best",
+    "run.sample",
+    "run.stop_on_nan",
+    "run.steps_per_call",
+    "run.profile",
+    "run.wandb",
+    "run.watchdog",
+    "run.watchdog_minutes",
+}
+
+
+def may_change(name: str, old: Any, new: Any) -> bool:
+    """Whether a run may go on with another value of a setting, unasked: it is then still the same run.
+
+    How it is computed, but for rounding; what is written how often; and more steps.
+    """
+    return name in FREE or name.startswith("parallel.") or (name == "run.steps" and new > old)
+
+
+def _changed(record: Mapping[str, Any], experiment: Experiment, facts: Mapping[str, Any]) -> dict[str, tuple]:
+    """{name: (as recorded, now)} of settings and facts."""
+    recorded = {name: record.get(name) for name in facts}
+    return differences(from_json(record["experiment"]), experiment) | _between(recorded, facts)
+
+
+def _between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]:
+    return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
+
+
+def _surroundings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run may find changed without anyone having said so."""
+    versions = {f"versions.{name}": number for name, number in record["versions"].items()}
+    return {name: record[name] for name in ("lineage", "devices", "commit")} | versions
+
+
+def _told(changed: Mapping[str, tuple]) -> str:
+    return ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
+
+
+def _schedule(experiment: Experiment, changed: Mapping[str, tuple]) -> str:
+    """That a rate which falls until the last step now falls until another."""
+    name = experiment.optimizer.rate.name
+    if "run.steps" not in changed or name in ("constant", "inverse_sqrt"):
+        return ""
+    return (
+        f"; from here on the learning rate is that of the {name} schedule over {experiment.run.steps} steps"
+    )
+
+
+def _try_writing(directory: Path) -> None:
+    """A probe that leaves nothing behind: better to know before the data are prepared than after."""
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    probe = existing / f".lineage-{os.getpid()}"
+    with catch_write_errors(directory):
+        try:
+            probe.write_bytes(b"?")
+        finally:
+            if existing.is_dir():
+                probe.unlink(missing_ok=True)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and commit: what a reader of the numbers asks for."""
+    import jax
+
+    return {
+        "lineage": research.__version__,
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "devices": [device.device_kind for device in jax.devices()],
+        "commit": _commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the code in use, with a + where files differ from it; None outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True)
+    except OSError:
+        return None
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else None

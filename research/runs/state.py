@@ -1,0 +1,55 @@
+"""What training carries from step to step: arrays only, so that any transform can hold it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+
+from research import models
+from research.config import Experiment
+from research.optimizers import algorithms
+from research.optimizers.spike_guard import Guard, fresh
+
+
+@struct.dataclass
+class State:
+    step: Array  # updates done
+    model: Any  # the parameters, as the module that applies them
+    opt_state: Any  # the optimizer's state
+    ema_params: Any  # of the parameters over steps, or None
+    guard: Guard
+    key: Array  # constant; each step folds its own number into it
+
+
+def initial_model(experiment: Experiment) -> Any:
+    """The parameters as they are drawn, a function of `run.seed`."""
+    return models.build(experiment.model, key=_keys(experiment)[0])
+
+
+def initial_state(experiment: Experiment, model: Any = None) -> State:
+    """The state before the first step, of `model` or what is drawn; under `jax.eval_shape`, its shapes."""
+    model = initial_model(experiment) if model is None else model
+    update = algorithms.optimizer(experiment.optimizer, experiment.run.steps)
+    return State(
+        step=jnp.int32(0),
+        model=model,
+        opt_state=update.init(model),
+        ema_params=None if experiment.optimizer.ema is None else jax.tree.map(jnp.copy, model),
+        guard=fresh(),
+        key=_keys(experiment)[1],
+    )
+
+
+def _keys(experiment: Experiment) -> tuple[Array, Array]:
+    """For the parameters, and for all steps."""
+    model, steps = jax.random.split(jax.random.key(experiment.run.seed))
+    return model, steps
+
+
+def evaluation_params(experiment: Experiment, state: State) -> Any:
+    """The parameters to evaluate and to keep: an average of the iterates, where one is asked for."""
+    if state.ema_params is not None:
+        return state.ema_params
+    return algorithms.evaluation_params(experiment.optimizer, state.model, state.opt_state)

@@ -1,0 +1,78 @@
+"""A run's model at a checkpoint that is left: on its own validation split again, or on other examples."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from research.config import Experiment, Start
+from research.data.batches import corpus_of
+from research.data.finetuning import dataset
+from research.data.finetuning.classification import UNKNOWN, known
+from research.data.store.token_store import Corpus
+from research.errors import UsageError, did_you_mean
+from research.runs import record
+from research.runs.checkpoints import Checkpoints
+from research.runs.metrics_log import Row
+from research.training.loop import compile_step, validation
+from research.training.task_metrics import PREDICTIONS
+
+
+def revalidate(directory: Path, step: int | None, report: Callable[[str], None]) -> Row:
+    """The row that `metrics.jsonl` has of this step (the newest by default), without its sample.
+
+    Raises UsageError where there is no such checkpoint, or where the data are not what they were.
+    """
+    experiment = record.experiment_of(directory)
+    experiment = replace(experiment, run=replace(experiment.run, sample=0))
+    step = _step(directory, step)
+    corpus = corpus_of(experiment, report)
+    now, then = [corpus.train.sha256, corpus.validation.sha256], record.read(directory).get("data")
+    if now != then:
+        raise UsageError(f"{directory}: the data of {experiment.data.source} are not those of the run")
+    with tempfile.TemporaryDirectory() as folder:  # for answers, which the run has already
+        return _row(directory, step, experiment, corpus, Path(folder))
+
+
+def answers(
+    directory: Path, step: int | None, source: str, report: Callable[[str], None]
+) -> tuple[Any, dict[str, float]]:
+    """What a fine-tuned run answers to the examples of `source`, and its metrics where labels are known.
+
+    In order, or of spans by question. Raises UsageError as `revalidate`, and for a run that was not
+    fine-tuned.
+    """
+    experiment = record.experiment_of(directory)
+    if not experiment.labelled:
+        raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it answers no task")
+    step = _step(directory, step)
+    # The run's own tokenizer: the weights that it started from may be gone.
+    data = replace(experiment.data, tokenizer=str(directory.absolute()))
+    experiment = replace(experiment, data=data, start=Start())
+    corpus = dataset.to_answer(experiment, source, report)
+    with tempfile.TemporaryDirectory() as folder:
+        row = _row(directory, step, experiment, corpus, Path(folder))
+        given = json.loads((Path(folder) / PREDICTIONS).read_text())
+    if experiment.objective.name in UNKNOWN and not known(corpus.validation.labels):
+        return given, {}
+    return given, {name: row[name] for name in experiment.task.metrics}
+
+
+def _step(directory: Path, step: int | None) -> int:
+    kept = [path.name for path in (directory / "checkpoints").glob("*") if path.name.isdecimal()]
+    if not kept:
+        raise UsageError(f"{directory}: a run without a checkpoint; train it first")
+    step = max(map(int, kept)) if step is None else step
+    if str(step) not in kept:
+        raise UsageError(f"{directory}:{step}: no such checkpoint{did_you_mean(str(step), kept)}")
+    return step
+
+
+def _row(directory: Path, step: int, experiment: Experiment, corpus: Corpus, folder: Path) -> Row:
+    """Judges; answers go to `folder`."""
+    abstract, program = compile_step(experiment)
+    with Checkpoints(directory / "checkpoints", experiment.run.keep) as checkpoints:
+        state = checkpoints.restore(step, abstract, program.layout)
+    return validation(experiment, corpus, folder)(state, program)

@@ -1,0 +1,71 @@
+"""From a step's arrays on the device to a row of numbers, one step late so that nothing waits."""
+
+import time
+from collections.abc import Mapping
+
+import jax
+from jax import Array
+
+from research.config import Experiment
+from research.optimizers.schedules import schedule
+from research.runs.metrics_log import Metrics, Row
+from research.training.logging.progress import Silent
+
+
+class Log:
+    """Holds a step's sums while the device works on the next, then writes them with the time it took.
+
+    Seconds are of training alone: the clock stands still from `pause` to `resume`.
+    """
+
+    def __init__(self, experiment: Experiment, metrics: Metrics, display: Silent):
+        self._metrics, self._display = metrics, display
+        self._rate = schedule(experiment.optimizer.rate, experiment.run.steps)
+        self._tokens = experiment.tokens
+        self._seconds = max((row["seconds"] for row in metrics.rows if row["split"] == "train"), default=0.0)
+        self._held: list[tuple[int, Mapping[str, Array]]] = []
+
+    def hold(self, step: int, sums: Mapping[str, Array]) -> None:
+        self._held.append((step, sums))
+
+    def settle(self) -> None:
+        """Writes the rows that are held, if any; waits for their steps, not for the one after.
+
+        Steps of one call take equal shares of its time.
+        """
+        if not self._held:
+            return
+        held, self._held = jax.device_get(self._held), []
+        last, seconds = held[-1][0], self._seconds
+        elapsed, tokens = self._lap(), self._tokens(last) - self._tokens(self._step)
+        for step, sums in held:
+            share = (step - self._step) / (last - self._step)
+            self.write(
+                {
+                    "step": step,
+                    "split": "train",
+                    **{name: float(value) for name, value in sums.items()},
+                    "learning_rate": float(self._rate(step - 1)),
+                    "tokens": self._tokens(step),
+                    "seconds": round(seconds + share * elapsed, 3),
+                    "tokens_per_second": round(tokens / elapsed, 1),
+                }
+            )
+        self._step = last
+
+    def pause(self) -> None:
+        self.settle()
+        self._lap()
+
+    def resume(self, step: int) -> None:
+        self._since, self._step = time.perf_counter(), step
+
+    def write(self, row: Row) -> None:
+        self._metrics.write(row)
+        self._display.row(row)
+
+    def _lap(self) -> float:
+        now = time.perf_counter()
+        elapsed, self._since = now - self._since, now
+        self._seconds += elapsed
+        return elapsed

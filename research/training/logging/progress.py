@@ -1,0 +1,92 @@
+"""What a person sees of a run: a bar on a terminal, plain lines in a log."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from research.config.task import METRICS
+from research.runs.metrics_log import Row
+
+
+class Silent:
+    """Nothing, as from all processes but the first."""
+
+    def row(self, row: Row) -> None:
+        pass
+
+    def advance(self, step: int) -> None:
+        pass
+
+
+class Lines(Silent):
+    """A line for each row."""
+
+    def __init__(self, steps: int):
+        self._steps = steps
+
+    def row(self, row: Row) -> None:
+        print(describe(row, self._steps), flush=True)
+
+
+class Bar(Silent):
+    """A bar with step, loss, speed and time left; validation rows scroll past above it."""
+
+    def __init__(self, steps: int, start: int):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._steps = steps
+        self._progress = Progress(
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[speed]} tokens/s"),
+            TimeRemainingColumn(),
+        )
+        self._task = self._progress.add_task("", total=steps, completed=start, loss="–", speed="–")
+        self._progress.start()
+
+    def row(self, row: Row) -> None:
+        if row["split"] == "train":
+            speed = f"{row['tokens_per_second']:,.0f}"
+            self._progress.update(self._task, loss=f"{row['loss']:.4f}", speed=speed)
+        else:
+            self._progress.console.print(describe(row, self._steps), markup=False, highlight=False)
+
+    def advance(self, step: int) -> None:
+        self._progress.update(self._task, completed=step)
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+
+@contextmanager
+def progress(steps: int, start: int, shown: bool = True) -> Iterator[Silent]:
+    if not shown or not sys.stdout.isatty():
+        yield Lines(steps) if shown else Silent()
+        return
+    bar = Bar(steps, start)
+    try:
+        yield bar
+    finally:
+        bar.stop()
+
+
+def describe(row: Row, steps: int) -> str:
+    head = f"step {row['step']:>{len(str(steps))}}/{steps}  {row['split']:<10}  loss {row['loss']:.4f}"
+    if row["split"] == "train":
+        skipped = f"  {row['skipped']:.0f} updates skipped" if row["skipped"] else ""
+        return (
+            f"{head}  gradient {row['gradient_norm']:.3f}  rate {row['learning_rate']:.2e}"
+            f"  {row['tokens_per_second']:,.0f} tokens/s{skipped}"
+        )
+    metrics = [name for name in METRICS if name in row]
+    told = head + "".join(f"  {name.replace('_', ' ')} {row[name]:.3f}" for name in metrics)
+    if "masked_accuracy" in row:
+        told += f"  masked accuracy {row['masked_accuracy']:.3f}  next accuracy {row['next_accuracy']:.3f}"
+    if "bits_per_byte" in row:
+        told += f"  {row['bits_per_byte']:.3f} bits per byte"
+    return f"{told}\n  {indented(row['sample'])}" if row.get("sample") else told
+
+
+def indented(text: str) -> str:
+    return "\n  ".join(text.strip().splitlines())

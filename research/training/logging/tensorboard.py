@@ -1,0 +1,50 @@
+"""A run in TensorBoard's files: its rows, and its settings for the HPARAMS tab."""
+
+from pathlib import Path
+
+from research.config import Experiment
+from research.config.settings import flatten
+from research.io.files import catch_write_errors
+from research.runs.metrics_log import Row
+
+COMPARED = ("validation/loss", "train/loss")  # the columns beside the settings
+
+
+class TensorBoard:
+    """Event files in `directory`/tensorboard.
+
+    Settings stand in the run's own files: `SummaryWriter.add_hparams` would make a second run of them,
+    with no curves.
+    """
+
+    def __init__(self, experiment: Experiment, directory: Path, step: int):
+        from tensorboardX import SummaryWriter
+        from tensorboardX.summary import hparams
+
+        settings = {
+            name: "none" if value is None else value if isinstance(value, bool | int | float) else str(value)
+            for name, value in flatten(experiment).items()
+        }
+        with catch_write_errors(directory):
+            self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+        columns, begun, self._ended = hparams(settings, dict.fromkeys(COMPARED))
+        for summary in (columns, begun):
+            self._writer.file_writer.add_summary(summary)
+        self._step, self._steps = step, experiment.run.steps
+
+    def write(self, row: Row) -> None:
+        self._step = row["step"]
+        for name, value in row.items():
+            if name in ("step", "split"):
+                continue
+            tag = f"{row['split']}/{name}"
+            if isinstance(value, str):
+                self._writer.add_text(tag, value, row["step"])
+            else:
+                self._writer.add_scalar(tag, value, row["step"])
+
+    def close(self, failed: bool) -> None:
+        """A run that was stopped is told as neither a success nor a failure: it may go on."""
+        if self._step == self._steps and not failed:
+            self._writer.file_writer.add_summary(self._ended)
+        self._writer.close()

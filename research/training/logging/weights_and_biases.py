@@ -1,0 +1,74 @@
+"""A run in Weights & Biases, where `run.wandb` asks for it.
+
+Its own variables say the rest: WANDB_MODE=offline, WANDB_PROJECT, WANDB_ENTITY, WANDB_API_KEY.
+"""
+
+import os
+import secrets
+from html import escape
+from pathlib import Path
+from types import ModuleType
+
+from research.config import Experiment
+from research.config.settings import flatten
+from research.errors import EnvironmentFault
+from research.io.files import catch_write_errors, write_atomic
+from research.runs.metrics_log import Row
+
+
+def package() -> ModuleType:
+    try:
+        import wandb
+    except ImportError:
+        raise EnvironmentFault("run.wandb=true: it needs wandb: pip install 'lineage-lm[wandb]'") from None
+    return wandb
+
+
+class WeightsAndBiases:
+    """The same run there however often it is killed and resumed here: `directory`/wandb/id names it.
+
+    Steps that are written again after a kill are not told again; their numbers are the same.
+    """
+
+    def __init__(self, experiment: Experiment, directory: Path):
+        self._wandb = package()
+        try:
+            self._run = self._wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "lineage"),
+                id=_identity(directory),
+                resume="allow",
+                name=directory.name,
+                dir=str(directory),
+                config=flatten(experiment),
+                settings=self._wandb.Settings(console="off", silent=True),
+            )
+        except self._wandb.errors.Error as fault:
+            raise EnvironmentFault(f"run.wandb=true: {' '.join(str(fault).split())}") from None
+        self._first = self._run.step  # W&B refuses what comes before; 0 for a new run
+
+    def write(self, row: Row) -> None:
+        if row["step"] < self._first:
+            return
+        self._run.log(
+            {
+                f"{row['split']}/{name}": self._text(value) if isinstance(value, str) else value
+                for name, value in row.items()
+                if name not in ("step", "split")
+            },
+            step=row["step"],
+        )
+
+    def close(self, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
+
+    def _text(self, value: str):
+        return self._wandb.Html(f"<pre>{escape(value)}</pre>", inject=False)
+
+
+def _identity(directory: Path) -> str:
+    path = directory / "wandb" / "id"
+    if not path.exists():
+        with catch_write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, secrets.token_hex(4) + "\n")
+    return path.read_text().strip()

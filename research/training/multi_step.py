@@ -1,0 +1,44 @@
+"""Several steps in one call of a compiled program.
+
+Between calls a program's memory goes back to the system and Python takes its time; of a small model's step
+that is half. Which steps share a call depends on their numbers alone, so a run that goes on makes the same
+calls as one that was never stopped.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from research.config import Experiment, Run
+from research.training.step import step_of
+
+
+def multi_step(experiment: Experiment) -> Callable:
+    """The experiment's step, or with `run.steps_per_call` above 1 several `steps_in_one_call`."""
+    step = step_of(experiment)
+    return step if experiment.run.steps_per_call == 1 else steps_in_one_call(step)
+
+
+def steps_in_one_call(step: Callable) -> Callable:
+    """(state, batch) → (state, sums) as (state, [batch, …]) → (state, sums with an axis of steps before)."""
+
+    def steps(state: Any, batches: Sequence[Any], **named) -> tuple[Any, Any]:
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *batches)
+        return lax.scan(lambda state, batch: step(state, batch, **named), state, stacked)
+
+    return steps
+
+
+def step_sums(run: Run, sums: Mapping[str, Array], index: int) -> Mapping[str, Array]:
+    """The sums of one of a call's steps, counted from 0."""
+    return sums if run.steps_per_call == 1 else {name: value[index] for name, value in sums.items()}
+
+
+def call_ranges(run: Run, start: int) -> Iterator[range]:
+    """The steps after `start` to the last, in calls that end at multiples of `run.steps_per_call`."""
+    size = run.steps_per_call
+    for first in range(start - start % size, run.steps, size):
+        yield range(max(first, start) + 1, min(first + size, run.steps) + 1)

@@ -1,0 +1,26 @@
+"""Batches on their way to the devices."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+from research.config import Run
+from research.data.batches import Batch
+from research.devices.compilers import Compiled
+from research.training.multi_step import call_ranges
+
+
+def prefetch_to_device(
+    program: Compiled, read: Iterator[Batch], run: Run, start: int
+) -> Iterator[tuple[range, Any]]:
+    """(steps, what `program.step` takes of them) to the run's end, on the way to the devices a call ahead."""
+    with closing(read):
+        ahead = None
+        for steps in call_ranges(run, start):
+            batch = [program.feed(batch) for batch in islice(read, len(steps))]
+            if ahead is not None:
+                yield ahead
+            ahead = steps, batch[0] if run.steps_per_call == 1 else batch
+        if ahead is not None:
+            yield ahead

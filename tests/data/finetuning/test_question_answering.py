@@ -1,0 +1,107 @@
+"""Windows over paragraphs, and answers from starts and ends, on cases worked out by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from research.data.finetuning.dataset import prepare
+from research.data.finetuning.question_answering import assemble, cut_up
+from research.data.finetuning.span_decoding import best_answers, most_context
+from research.metrics.squad import read_answers, score
+from tests.data.finetuning.labelled import CLS, SEP, A, B, C, D, E, F, tuned
+
+
+def squad(path, context, *questions):
+    """A file of SQuAD's; questions are (text, answer, where it begins)."""
+    qas = [
+        {"id": f"q{n}", "question": text, "answers": [{"text": answer, "answer_start": begin}]}
+        for n, (text, answer, begin) in enumerate(questions)
+    ]
+    path.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [{"context": context, "qas": qas}]}]}))
+
+
+def store_of(experiment):
+    return prepare(experiment, lambda line: None).train
+
+
+def test_windows_and_labels(tmp_path):
+    """12 places less [CLS] f [SEP] … [SEP] leave a window 8 of the paragraph's tokens; the next is 4 on."""
+    squad(tmp_path / "x.json", "A b c d e a b c. D e", ("f", "c. D", 14))
+    experiment = tuned("bert_squad", tmp_path, "x.json", task__stride=4)
+    store = store_of(experiment)
+    assert store.windows.tolist() == [[0, 0, 8], [0, 4, 7]]
+    assert store.labels.tolist() == [[0, 0], [6, 8]]  # in the first window there is but a part of it
+    batch = assemble(experiment, store, np.arange(2))
+    assert batch["tokens"][0, 0].tolist() == [CLS, F, SEP, A, B, C, D, E, A, B, C, SEP]
+    assert batch["tokens"][1, 0, :3].tolist() == [CLS, F, SEP]
+    assert batch["lengths"].tolist() == [[12], [11]]
+    assert batch["segments"][1, 0].tolist() == [0] * 3 + [1] * 8 + [0]
+    begin, end = store.labels[1]
+    assert batch["tokens"][1, 0, begin : end + 1].tolist() == [C, store.questions[0].paragraph.tokens[8], D]
+
+
+@pytest.mark.parametrize(
+    "tokens, most, stride, expected",
+    [(5, 8, 4, [(0, 5)]), (9, 8, 4, [(0, 8), (4, 5)]), (0, 8, 4, []), (20, 8, 9, [(0, 8), (8, 8), (16, 4)])],
+)
+def test_cutting_up(tokens, most, stride, expected):
+    assert cut_up(tokens, most, stride) == expected
+
+
+def test_a_span_within_a_word_and_one_that_is_elsewhere(tmp_path):
+    """'b' of "a'b": pieces of its own; "ab" cannot be told from its word; a wrong place is left out."""
+    squad(tmp_path / "x.json", "c a'b xy d", ("f", "b", 4), ("f", "x", 6), ("f", "e", 0))
+    store = store_of(tuned("bert_squad", tmp_path, "x.json"))
+    assert [question.name for question in store.questions] == ["q0", "q1"]
+    # [CLS] f [SEP] c a ' b x ##y d: "x" is a piece, and so found alone
+    assert store.labels.tolist() == [[6, 6], [7, 7]]
+
+
+def test_a_start_counts_in_the_window_with_most_around_it():
+    """Token 4 has 4 and 0 around it in the first window, 1 and 3 in the second."""
+    windows = np.array([[0, 0, 5], [0, 3, 5], [0, 6, 5]])
+    assert most_context(windows).tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_the_best_answer_is_a_span_in_order_and_not_too_long(tmp_path):
+    squad(tmp_path / "x.json", "A b  c d.", ("f", "A", 0))
+    experiment = tuned("bert_squad", tmp_path, "x.json", task__answer=2)
+    store = store_of(experiment)
+    logits = np.zeros((1, 12, 2), np.float32)
+    shift = 3
+    logits[0, shift + 1, 0], logits[0, shift + 2, 1] = 5, 4  # b to c: 9
+    logits[0, shift + 3, 1] = 6  # b to d is too long; c to d has 6
+    logits[0, shift + 0, 1] = 7  # before its start; A alone has 7
+    logits[0, 0, :] = 50  # [CLS] is no answer
+    best = best_answers(store, logits, experiment.task)["q0"]
+    assert [(answer.text, answer.score) for answer in best[:3]] == [("b c", 9), ("A", 7), ("c d", 6)]
+    assert abs(sum(answer.probability for answer in best) - 1) < 1e-6
+    assert abs(best[0].probability / best[1].probability - np.exp(2)) < 1e-4
+
+
+def test_of_equal_windows_texts_are_told_once(tmp_path):
+    squad(tmp_path / "x.json", "a b a b", ("f", "a", 0))
+    experiment = tuned("bert_squad", tmp_path, "x.json")
+    store = store_of(experiment)
+    best = best_answers(store, np.zeros((1, 12, 2), np.float32), experiment.task)["q0"]
+    assert sorted(answer.text for answer in best) == ["a", "a b", "a b a", "a b a b", "b", "b a", "b a b"]
+
+
+def test_right_starts_and_ends_give_squads_own_answers(shared_data, tmp_path):
+    """On 300 questions of the development set: what tokens cannot tell apart is all that is lost."""
+    path = shared_data / "qa" / "squad" / "dev-v1.1.json"
+    content = json.loads(path.read_text())
+    content["data"] = [content["data"][0] | {"paragraphs": content["data"][0]["paragraphs"][:20]}]
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    vocabulary = {"data__tokenizer": str(shared_data / "tokenizers" / "bert-base-uncased")}
+    sizes = {"model__vocabulary": 30_522, "model__context": 384, "data__length": 384}
+    experiment = tuned("bert_squad", tmp_path, "x.json", **vocabulary, **sizes)
+    store = prepare(experiment, lambda line: None).validation
+    logits = np.zeros((len(store.labels), 384, 2), np.float32)
+    for window, (begin, end) in enumerate(store.labels):
+        if begin:
+            logits[window, begin, 0] = logits[window, end, 1] = 10
+    answers = {name: best[0].text for name, best in best_answers(store, logits, experiment.task).items()}
+    found = score(read_answers(tmp_path / "x.json"), answers)
+    assert found.missing == 0 and found.exact_match > 98 and found.f1 > 98

@@ -1,0 +1,288 @@
+import gzip
+import json
+import os
+
+import pytest
+import tensorflow_datasets as tfds
+
+from research.config import Data
+from research.data.sources import tfds_source
+from research.data.sources.documents import documents, fingerprint, parts, read
+from research.errors import EnvironmentFault, UsageError
+
+
+def data(source, **changes):
+    return Data(**({"source": str(source), "tokenizer": "char", "batch": 2, "length": 4} | changes))
+
+
+def lines(path, *records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return f"files:{path}"
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """200 documents in each of the three kinds of file."""
+    texts = [f"Document {n} of a café — {'word ' * n}" for n in range(200)]
+    lines(tmp_path / "b.jsonl", *({"text": text, "title": "t"} for text in texts[100:150]))
+    with gzip.open(tmp_path / "c.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps({"text": text}) + "\n\n" for text in texts[150:])
+    (tmp_path / "a").mkdir()
+    for n, text in enumerate(texts[:100]):
+        (tmp_path / "a" / f"{n:03}.txt").write_text(text)
+    return tmp_path, texts
+
+
+def test_every_kind_of_file_in_order(corpus):
+    folder, texts = corpus
+    assert list(documents(data(f"files:{folder}/**/*.*"), "all")) == texts
+
+
+def test_home_expands(corpus, monkeypatch):
+    folder, texts = corpus
+    monkeypatch.setenv("HOME", str(folder))
+    assert list(documents(data("files:~/a/*.txt"), "all")) == texts[:100]
+
+
+def test_documents_split_by_their_text_alone(corpus):
+    folder, texts = corpus
+    whole = data(f"files:{folder}/**/*.*", holdout=0.2)
+    train, validation = list(documents(whole, "train")), list(documents(whole, "validation"))
+    assert sorted(train + validation) == sorted(texts)
+    assert 20 < len(validation) < 60  # 40 expected; this allows over three deviations
+    part = data(f"files:{folder}/a/*.txt", holdout=0.2)
+    assert list(documents(part, "validation")) == [text for text in validation if text in texts[:100]]
+    more = data(f"files:{folder}/**/*.*", holdout=0.4)
+    assert set(validation) < set(documents(more, "validation"))
+
+
+def test_the_fingerprint_knows_what_changes_documents(corpus):
+    folder, _ = corpus
+    source = f"files:{folder}/a/*.txt"
+    before = fingerprint(data(source))
+    assert before == fingerprint(data(source, batch=7, length=9, tokenizer="gpt2"))
+    assert before != fingerprint(data(source, holdout=0.2))
+    assert before != fingerprint(data(source, split="tail"))
+    os.utime(folder / "a" / "007.txt", ns=(1, 1))
+    assert before != fingerprint(data(source))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"text": "x"}\n{"text": \n', r"a\.jsonl:2: not a JSON object: .*"),
+        ("a.jsonl", b'{"text": "x"}\n\n[1]\n', r"a\.jsonl:3: not a JSON object: .*"),
+        ("a.jsonl", b'{"body": "x", "id": 1}\n', r"a\.jsonl:1: no field 'text' .*it has body, id"),
+        ("a.jsonl", b'{"text": 3}\n', r"a\.jsonl:1: field 'text' is not a text but 3"),
+        ("a.jsonl", b'{"text": "\\ud800"}\n', r"a\.jsonl:1: .*ud800 is half a character"),
+        ("a.jsonl", b'{"text": "\xff"}\n', r"a\.jsonl:1: byte 0xff is not UTF-8"),
+        ("a.txt", b"one\ntwo\nthr\xe9e\n", r"a\.txt:3: byte 0xe9 is not UTF-8"),
+        ("a.txt", b"", r"data\.source=files:.*: no document is in it"),
+        ("a.jsonl.gz", b"no gzip", r"a\.jsonl\.gz:1: damaged gzip file: .*"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 9999)[:-9], r"a\.jsonl\.gz:\d+: damaged gzip .*"),
+        ("a.csv", b"x", r"a\.csv: expected a file that ends in \.txt, \.jsonl, \.jsonl\.gz"),
+        ("a.tsv", b"label\tbody\n1\tx\n", r"a\.tsv:1: no column 'text' \(data\.field\)"),
+        ("a.tsv", b"label\ttext\n1\tx\n2\n", r"a\.tsv:3: no column text \(data\.field\); it has 1"),
+        ("a.tsv", b"text\n\xff\n", r"a\.tsv:2: byte 0xff is not UTF-8"),
+        ("a.parquet", b"no parquet", r"a\.parquet: no Parquet file that can be read: .*"),
+    ],
+)
+def test_bad_files_are_named_by_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=message) as raised:
+        list(documents(data(f"files:{tmp_path}/{name}"), "all"))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("files:{}/imput.txt", r"imput\.txt: no such file; did you mean input\.txt\?"),
+        ("files:{}/*.jsonl", r"\*\.jsonl: no such file$"),
+        ("files:{}/none/*.txt", r"there is no folder .*/none"),
+        ("files:{}", r"a folder; expected files, such as files:.*/\*\.txt"),
+        ("{}/input.txt", r"expected tfds:NAME.* or files:GLOB; did you mean files:.*/input\.txt\?"),
+        ("tfds:", r"data\.source=tfds:: expected tfds:NAME.* or files:GLOB"),
+        ("tfds:pyton_docs", r"tfds:pyton_docs: no such data set; did you mean python_docs.*"),
+        ("tfds:tiny_shakespear", r"no such data set; did you mean tiny_shakespeare.*"),
+        ("tfds:math_qa/x", r"math_qa has no configuration 'x'"),
+        ("tfds:python_docs:tran", r"tfds:python_docs: no split tran; did you mean train\?"),
+    ],
+)
+def test_missing_sources_suggest_what_is_near(tmp_path, source, message):
+    (tmp_path / "input.txt").write_text("x")
+    with pytest.raises(UsageError, match=message):
+        list(documents(data(source.format(tmp_path)), "all"))
+
+
+def test_a_split_without_documents(tmp_path):
+    (tmp_path / "input.txt").write_text("To be")
+    with pytest.raises(UsageError, match=r"no document validates with data\.holdout=0\.01"):
+        list(documents(data(f"files:{tmp_path}/input.txt"), "validation"))
+
+
+def test_published_needs_a_source_with_splits(tmp_path):
+    (tmp_path / "input.txt").write_text("To be")
+    with pytest.raises(UsageError, match=r"data\.split=published: files have no splits"):
+        list(documents(data(f"files:{tmp_path}/input.txt", split="published"), "train"))
+    with pytest.raises(UsageError, match=r"data\.split=published: drop :train from the source"):
+        list(documents(data("tfds:python_docs:train", split="published"), "train"))
+
+
+def test_published_splits_of_python_docs():
+    published = data("tfds:python_docs", split="published")
+    train, validation = list(documents(published, "train")), list(documents(published, "validation"))
+    assert not set(train) & set(validation)
+    assert list(documents(published, "all")) == train + validation
+    assert (
+        list(documents(data("tfds:python_docs:validation+train", split="tail"), "all")) == validation + train
+    )
+    assert list(documents(data("tfds:python_docs:validation[:3]", split="tail"), "all")) == validation[:3]
+    assert list(documents(data("tfds:python_docs", split="tail"), "all")) == train
+    assert list(documents(data("tfds:python_docs", split="tail", field="name"), "all")) != train
+    with pytest.raises(
+        UsageError, match=r"data\.field=txt: no field of tfds:python_docs; did you mean text\?"
+    ):
+        list(documents(data("tfds:python_docs", field="txt"), "train"))
+
+
+def test_a_set_of_the_catalogue(monkeypatch, tmp_path):
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid")  # which would resolve names for us
+    with tfds.testing.mock_data(num_examples=5, data_dir=str(tmp_path)):
+        assert len(list(documents(data("tfds:lm1b", split="published"), "all"))) == 10
+        assert fingerprint(data("tfds:lm1b")) != fingerprint(data("tfds:lm1b:test"))
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A data set that was prepared elsewhere: its files are here, its code is not."""
+    with tfds.core.registered.skip_registration():
+
+        class Verses(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.2.0")
+
+            def _info(self):
+                return tfds.core.DatasetInfo(
+                    builder=self, features=tfds.features.FeaturesDict({"verse": tfds.features.Text()})
+                )
+
+            def _split_generators(self, dl_manager):
+                return {"train": self._generate_examples()}
+
+            def _generate_examples(self):
+                for n in range(9):
+                    yield n, {"verse": f"verse {n}"}
+
+    builder = Verses(data_dir=tmp_path, file_format="array_record")
+    with tfds_source.quiet():
+        builder.download_and_prepare()
+    tfds.core.add_data_dir(tmp_path)
+    yield builder.data_path
+    tfds.core.utils.file_utils.clear_registered_data_dirs()
+
+
+def test_a_set_prepared_elsewhere(foreign):
+    verses = data("tfds:verses", field="verse", split="tail")
+    assert sorted(documents(verses, "all")) == [f"verse {n}" for n in range(9)]
+    with pytest.raises(UsageError, match=r"tfds:verses: no split validation; expected one of train"):
+        list(documents(data("tfds:verses", field="verse", split="published"), "validation"))
+
+
+def test_tfrecord_says_how_to_convert(foreign):
+    info = foreign / "dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    with pytest.raises(EnvironmentFault, match=r"prepared as tfrecord.*tfds convert_format.*array_record"):
+        list(documents(data("tfds:verses", field="verse"), "train"))
+
+
+@pytest.mark.skipif(tfds_source.has_tensorflow(), reason="TensorFlow is here")
+def test_a_set_that_needs_tensorflow_names_the_extra():
+    with pytest.raises(
+        EnvironmentFault, match=r"needs TensorFlow: pip install 'lineage-lm\[tf\]'; or prepare"
+    ):
+        list(documents(data("tfds:c4/webtextlike"), "train"))
+
+
+def test_no_network_is_one_line(monkeypatch, tmp_path):
+    def getaddrinfo(*_):
+        raise OSError("no network")
+
+    monkeypatch.setattr("tensorflow_datasets.core.utils.file_utils.constants.DATA_DIR", str(tmp_path))
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    with pytest.raises(
+        EnvironmentFault, match=r"tfds:lm1b: cannot .*www\.statmt\.org is out of reach; or pre"
+    ) as e:
+        list(documents(data("tfds:lm1b"), "train"))
+    assert "\n" not in str(e.value)
+
+
+def test_a_column_of_a_table(tmp_path):
+    (tmp_path / "a.tsv").write_text('label\ttext\n1\t"Quotes" stay\n0\tso\n')
+    assert list(documents(data(f"files:{tmp_path}/a.tsv"), "all")) == ['"Quotes" stay', "so"]
+    assert list(documents(data(f"files:{tmp_path}/a.tsv", field="label"), "all")) == ["1", "0"]
+    assert list(documents(data(f"files:{tmp_path}/a.tsv", field="1"), "all")) == [
+        "text",
+        '"Quotes" stay',
+        "so",
+    ]
+
+
+def test_glue_files(shared_data):
+    sentences = list(documents(data(f"files:{shared_data}/glue/CoLA/in_domain_train.tsv", field="3"), "all"))
+    assert len(sentences) == 8551  # its paper's number
+    pairs = documents(data(f"files:{shared_data}/glue/RTE/train.tsv", field="sentence1"), "all")
+    assert len(list(pairs)) == 2490
+
+
+def test_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    texts = [f"text {n} — é" for n in range(3000)]
+    parquet.write_table(pyarrow.table({"n": range(3000), "text": texts}), tmp_path / "a.parquet")
+    assert list(documents(data(f"files:{tmp_path}/*.parquet"), "all")) == texts
+    with pytest.raises(UsageError, match=r"no column 'txt' \(data\.field\); did you mean text\?"):
+        list(documents(data(f"files:{tmp_path}/*.parquet", field="txt"), "all"))
+    with pytest.raises(UsageError, match=r"row 1: column 'n' is not a text but 0"):
+        list(documents(data(f"files:{tmp_path}/*.parquet", field="n"), "all"))
+
+
+def test_paragraphs(tmp_path):
+    (tmp_path / "a.txt").write_text("\none\nline\n\n \ntwo\n\nthree\n")
+    source = f"files:{tmp_path}/a.txt"
+    assert list(documents(data(source, documents="paragraphs"), "all")) == ["one\nline", "two", "three"]
+    assert len(list(documents(data(source), "all"))) == 1
+    assert fingerprint(data(source)) != fingerprint(data(source, documents="paragraphs"))
+
+
+def test_a_mixture_is_all_of_its_sources(corpus):
+    folder, texts = corpus
+    mixture = data(
+        f"3*files:{folder}/a/*.txt + 1*files:{folder}/b.jsonl+.5*files:{folder}/c.jsonl.gz", holdout=0.2
+    )
+    assert sorted(documents(mixture, "all")) == sorted(texts)
+    assert [(round(share, 4), one.source.rpartition("/")[2]) for share, one in parts(mixture)] == [
+        (0.6667, "*.txt"), (0.2222, "b.jsonl"), (0.1111, "c.jsonl.gz"),
+    ]  # fmt: skip
+    assert [document.part for document in read(mixture)] == sorted(
+        document.part for document in read(mixture)
+    )
+    train, validation = list(documents(mixture, "train")), list(documents(mixture, "validation"))
+    assert sorted(train + validation) == sorted(texts) and not set(train) & set(validation)
+    other = data(mixture.source.replace("3*", "9*"), holdout=0.2)
+    assert fingerprint(mixture) == fingerprint(other)  # weights choose among examples, not documents
+    plus = parts(data("tfds:tiny_shakespeare:train+validation"))
+    assert [one.source for _, one in plus] == ["tfds:tiny_shakespeare:train+validation"]
+
+
+@pytest.mark.parametrize("source", ["0.5*files:a+files:b", "0*files:a+1*files:b", "files:a+0.5*files:b"])
+def test_a_mixture_needs_weights(source):
+    with pytest.raises(
+        UsageError, match=r"expected a mixture 0\.7\*SOURCE\+0\.3\*SOURCE|no such file|no folder"
+    ):
+        list(documents(data(source), "all"))
+
+
+def test_a_mixture_has_no_tail():
+    with pytest.raises(UsageError, match=r"data\.split=tail: a mixture has no tail"):
+        list(documents(data("1*files:a+1*files:b", split="tail"), "all"))

@@ -1,0 +1,53 @@
+"""Programs compiled with less optimization are so indeed, and compute what JAX's own settings do."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from research.bench.synthetic import batches
+from research.devices import xla
+from research.runs.state import initial_state
+from research.training.multi_step import multi_step
+from tests.training.tiny import assignments, quickstart, shrunk
+
+
+def test_a_run_is_compiled_with_less_optimization(tmp_path):
+    """By what XLA itself tells of the first state and the step."""
+    experiment = quickstart(tmp_path / "corpus.txt", run__steps=2)
+    programs = ["initial_state", "train_step"]
+    flags = f"--xla_dump_to={tmp_path / 'xla'} --xla_dump_hlo_module_re=jit_({'|'.join(programs)})"
+    surroundings = os.environ | {"LINEAGE_HOME": str(tmp_path / "home"), "XLA_FLAGS": flags}
+    command = [sys.executable, "-m", "launch", "train", "quickstart", *assignments(experiment)]
+    command += ["--dir", str(tmp_path / "run")]
+    subprocess.run(command, env=surroundings, check=True, capture_output=True)
+    told = list((tmp_path / "xla").glob("*.debug_options"))
+    assert all(any(f"jit_{program}" in file.name for file in told) for program in programs)
+    assert all("xla_backend_optimization_level: 2\n" in file.read_text() for file in told)
+
+
+@pytest.mark.parametrize("name", ["gpt2_tiny", "bert_tiny"])
+def test_first_states_and_steps_are_those_of_jax(name, tmp_path):
+    """With dropout, and so with random numbers in both."""
+    experiment = shrunk(name, tmp_path / "corpus.txt")
+    draw, batch = partial(initial_state, experiment), next(batches(experiment))
+
+    def two_steps(jit):
+        first, step = jit(draw)(), jit(multi_step(experiment))
+        second, _ = step(first, batch)
+        return first, step(second, batch)
+
+    for ours, theirs in zip(*map(arrays, map(two_steps, (xla.jit, jax.jit))), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def arrays(tree) -> list[np.ndarray]:
+    def told(leaf):
+        key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if key else leaf)
+
+    return [told(leaf) for leaf in jax.tree.leaves(tree)]

@@ -1,0 +1,50 @@
+"""Metrics of tasks: on cases worked out by hand."""
+
+import numpy as np
+import pytest
+
+from research.errors import UsageError
+from research.metrics.entities import Entity, entities, f1
+from research.metrics.glue import scores
+
+
+def test_of_classes():
+    """Of 3 positives 2 are found, with 1 too many: precision and recall 2/3; Matthews's by its formula."""
+    labels, given = [1, 1, 1, 0, 0], [1, 1, 0, 1, 0]
+    found = scores(("accuracy", "f1", "matthews"), labels, given)
+    tp, tn, fp, fn = 2, 1, 1, 1
+    matthews = (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    assert found == pytest.approx({"accuracy": 3 / 5, "f1": 2 / 3, "matthews": matthews})
+    assert scores(("f1", "matthews"), [0, 1, 0], [0, 0, 0]) == {"f1": 0.0, "matthews": 0.0}
+
+
+def test_of_scores():
+    labels, given = [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 10.0]
+    found = scores(("pearson", "spearman"), labels, given)
+    x, y = np.array(labels) - 2.5, np.array(given) - 4
+    assert found["pearson"] == pytest.approx((x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()))
+    assert found["spearman"] == pytest.approx(1)
+    assert scores(("pearson", "spearman"), labels, [2.0] * 4) == {"pearson": 0.0, "spearman": 0.0}
+
+
+def test_of_entities():
+    """conlleval's rules: I- after O, or of another kind, begins one; B- always does."""
+    tags = ["B-PER", "I-PER", "O", "I-LOC", "I-LOC", "B-LOC", "I-ORG", "O"]
+    assert entities(tags) == [
+        Entity("PER", 0, 2),
+        Entity("LOC", 3, 5),
+        Entity("LOC", 5, 6),
+        Entity("ORG", 6, 7),
+    ]
+    other = ["B-PER", "O", "O", "I-LOC", "I-LOC", "B-LOC", "O", "O"]  # 2 of its 3 are right, of 4 wanted
+    assert f1([tags], [other]) == pytest.approx(2 * (2 / 3) * (2 / 4) / (2 / 3 + 2 / 4))
+    assert f1([["O"]], [["O"]]) == 0.0
+    found = scores(("f1", "accuracy"), [tags], [other])
+    assert found == pytest.approx({"f1": 4 / 7, "accuracy": 6 / 8})
+
+
+def test_what_cannot_be_judged():
+    with pytest.raises(UsageError, match="acuracy: no such metric; did you mean accuracy"):
+        scores(("acuracy",), [1], [1])
+    with pytest.raises(UsageError, match="1 predictions of 2 examples"):
+        scores(("accuracy",), [1, 0], [1])

@@ -1,0 +1,93 @@
+"""The account of parameters against sums done by hand."""
+
+import json
+import re
+
+import pytest
+
+import experiments
+from launch.inspect import show_parameters
+from research.config import Model
+from research.models.parameters import parameter_table, parameters
+
+SIZES = {
+    "gpt1": 116_534_784,
+    "gpt2_small": 124_439_808,
+    "gpt2_medium": 354_823_168,
+    "gpt2_large": 774_030_080,
+    "gpt2_xl": 1_557_611_200,
+    "bert_base": 110_106_428,
+    "bert_base_cased": 108_932_934,
+    "bert_large": 336_226_108,
+}
+BERT_BASE = [  # shared/RECIPES.md's account, as derived from the paper
+    ("embeddings", "(30522 + 512 + 2) × 768", 23_835_648),
+    ("embedding norm", "2 × 768", 1_536),
+    ("query, key, value", "3 × (768² + 768)", 1_771_776),
+    ("attention output", "768² + 768", 590_592),
+    ("attention norm", "2 × 768", 1_536),
+    ("MLP in", "768 × 3072 + 3072", 2_362_368),
+    ("MLP out", "3072 × 768 + 768", 2_360_064),
+    ("MLP norm", "2 × 768", 1_536),
+    ("a layer", "", 7_087_872),
+    ("12 layers", "12 × 7,087,872", 85_054_464),
+    ("embeddings and layers", "", 108_891_648),
+    ("pooler", "768² + 768", 590_592),
+    ("MLM transform", "768² + 768", 590_592),
+    ("MLM transform norm", "2 × 768", 1_536),
+    ("MLM bias (its table is the tokens')", "30522", 30_522),
+    ("next sentence", "768 × 2 + 2", 1_538),
+    ("total", "", 110_106_428),
+]
+
+
+@pytest.mark.parametrize("name, total", SIZES.items())
+def test_published_sizes(name, total):
+    config = experiments.get(name).model
+    assert sum(component.count for component in parameters(config)) == total == by_hand(config)
+
+
+def by_hand(c: Model) -> int:
+    """What the papers describe, written down again."""
+    V, C, D, N = c.vocabulary, c.context, c.width, c.depth
+    layer = 4 * (D * D + D) + (D * 4 * D + 4 * D) + (4 * D * D + D) + 2 * 2 * D
+    embeddings = (V + C) * D
+    return {
+        "gpt1": embeddings + N * layer,
+        "gpt2": embeddings + N * layer + 2 * D,
+        "bert": embeddings + 2 * D + 2 * D + N * layer + 2 * (D * D + D) + 2 * D + V + 2 * D + 2,
+    }[c.family]
+
+
+def test_bert_base_line_by_line():
+    lines = parameter_table(experiments.get("bert_base").model)
+    assert [(line.title.strip(), line.formula, line.count) for line in lines] == BERT_BASE
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_lines_add_up_and_formulas_hold(name):
+    """A parameter that no line tells of would leave the sum short."""
+    *lines, total = parameter_table(experiments.get(name).model)
+    after = [line.title for line in lines].index("embeddings and layers")
+    assert lines[after].count + sum(line.count for line in lines[after + 1 :]) == total.count
+    for line in lines:
+        if line.formula:
+            assert evaluation_params(line.formula) == line.count
+
+
+def evaluation_params(formula: str) -> int:
+    plain = re.sub(r"(\d+)²", r"\1 * \1", formula.replace(",", "")).replace("×", "*")
+    assert re.fullmatch(r"[\d\s*+()]+", plain)
+    return eval(plain)
+
+
+def test_printed_and_as_json(capsys):
+    show_parameters("bert_base", None, json=False)
+    printed = capsys.readouterr().out
+    assert "(30522 + 512 + 2) × 768     23,835,648" in printed
+    assert printed.splitlines()[-1].split() == ["total", "110,106,428"]
+    show_parameters("bert_base", ["model.depth=2"], json=True)
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["total"] == 110_106_428 - 10 * 7_087_872
+    assert {"name": "tokens", "shape": [30_522, 768], "count": 30_522 * 768} in listed["components"]
+    assert sum(component["count"] for component in listed["components"]) == listed["total"]

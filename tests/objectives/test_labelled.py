@@ -1,0 +1,188 @@
+"""The losses of labelled tasks, against the published formulas written down again in NumPy."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import experiments
+from research import config
+from research.config import Model
+from research.models.parameters import parameters
+from research.objectives.labelled import answer
+from research.objectives.pretraining import evaluation, objective
+from tests.drawn import drawn
+
+B, L, V = 3, 7, 11
+START, DELIMITER, CLASSIFY = V, V + 1, V + 2
+GPT = Model(
+    family="gpt1",
+    vocabulary=V,
+    context=L,
+    width=12,
+    depth=2,
+    heads=3,
+    norm="post",
+    head="sequence",
+    outputs=4,
+)
+BERT = replace(GPT, family="bert", norm_epsilon=1e-12)
+
+
+def batch(S: int, labels, rng=None) -> dict:
+    """Sequences of uneven lengths that end in CLASSIFY; weights as the step divides them."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(3, L + 1, (B, S))
+    tokens = rng.integers(0, V, (B, S, L))
+    tokens[:, :, 0] = START
+    np.put_along_axis(tokens, lengths[..., None] - 1, CLASSIFY, axis=2)
+    real = np.arange(L) < lengths[..., None]
+    auxiliary = (np.arange(L) < lengths[..., None] - 1) / (lengths[..., None] - 1)
+    return {
+        "tokens": jnp.asarray(np.where(real, tokens, 0), jnp.int32),
+        "lengths": jnp.asarray(lengths, jnp.int32),
+        "labels": jnp.asarray(labels),
+        "label_weights": jnp.full(B, 1 / B),
+        "auxiliary_weights": jnp.asarray(auxiliary / auxiliary.sum(), jnp.float32),
+    }
+
+
+def log_softmax(x):
+    x = x - x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def states(model, tokens) -> np.ndarray:
+    """(B, S, L, D) by the model's own blocks, which other tests hold to Transformers."""
+    flat = tokens.reshape(-1, L)
+    return np.asarray(model.features(flat), np.float64).reshape(*tokens.shape, -1)
+
+
+def transcribed(model, inputs, kind) -> tuple[float, float]:
+    """L2 and L1 of Radford et al. (2018), equations 1, 4 and 5, example by example."""
+    x = states(model, inputs["tokens"])
+    head = np.asarray(model.answers.kernel[...], np.float64)
+    table = np.concatenate([np.asarray(model.tokens[...]), np.asarray(model.special_embeddings[...])]).astype(
+        np.float64
+    )
+    tokens, task, lm = np.asarray(inputs["tokens"]), [], []
+    for b in range(B):
+        ends = []
+        for s in range(tokens.shape[1]):
+            sequence = tokens[b, s].tolist()
+            end = sequence.index(CLASSIFY)
+            ends.append(x[b, s, end])
+            given = log_softmax(x[b, s] @ table.T)
+            lm.append(-np.mean([given[place, sequence[place + 1]] for place in range(end)]))
+        label = inputs["labels"][b]
+        if kind == "choice":
+            task.append(-log_softmax(np.stack(ends) @ head[:, 0])[label])
+        elif kind == "regression":
+            task.append(((sum(ends) @ head)[0] - float(label)) ** 2)
+        else:
+            task.append(-log_softmax(sum(ends) @ head)[label])
+    return float(np.mean(task)), float(np.mean(lm))
+
+
+@pytest.mark.parametrize(
+    "kind, S, outputs",
+    [("classification", 1, 4), ("classification", 2, 4), ("regression", 2, 1), ("choice", 4, 1)],
+)
+@pytest.mark.parametrize("auxiliary", [0.0, 0.5])
+def test_gpt1s_losses_are_the_papers(kind, S, outputs, auxiliary):
+    labels = np.array([2.5, 0.0, 4.0], np.float32) if kind == "regression" else np.array([1, 3, 0], np.int32)
+    inputs, model = batch(S, labels), drawn(replace(GPT, outputs=outputs))
+    sums, found = answer(model, inputs, None, kind, auxiliary)
+    task, lm = transcribed(model, inputs, kind)
+    np.testing.assert_allclose(sums["loss"], task + auxiliary * lm, rtol=2e-5)
+    assert found.shape[0] == B and found.dtype == jnp.float32
+    if auxiliary:
+        np.testing.assert_allclose([sums["task_loss"], sums["auxiliary_loss"]], [task, lm], rtol=2e-5)
+    else:
+        assert "auxiliary_loss" not in sums
+
+
+def test_lambda_zero_is_no_auxiliary_loss():
+    """Same loss and gradients as where the batch has no weights for it at all; and another λ has others."""
+    inputs, model = batch(1, np.array([1, 3, 0], np.int32)), drawn(GPT)
+    without = {name: array for name, array in inputs.items() if name != "auxiliary_weights"}
+
+    def graded(inputs, auxiliary):
+        def loss(model):
+            return answer(model, inputs, None, "classification", auxiliary)[0]["loss"]
+
+        return jax.value_and_grad(loss)(model)
+
+    zero, none, half = graded(inputs, 0.0), graded(without, 0.0), graded(inputs, 0.5)
+    assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (zero, none)), strict=True))
+    assert half[0] > zero[0] + 0.1
+
+
+def test_the_choices_of_an_example_lose_the_same_features():
+    """finetune-transformer-lm: one mask for all of them. Equal choices so stay equal under dropout."""
+    inputs = batch(2, np.array([1, 0, 0], np.int32))
+    inputs |= {name: jnp.repeat(inputs[name][:, :1], 2, axis=1) for name in ("tokens", "lengths")}
+    model = drawn(replace(GPT, outputs=1, dropout=0.3))
+    model.config = replace(model.config, dropout=0.3)
+    summaries = model.summary(model.features(inputs["tokens"].reshape(-1, L)), inputs["lengths"].reshape(-1))
+    model.features = lambda tokens, key: states_of  # the blocks' own dropout would part them
+    states_of = jnp.repeat(summaries[:, None], L, axis=1)
+    _, logits = answer(model, inputs, jax.random.key(1), "choice", 0.0)
+    _, plain = answer(model, inputs, None, "choice", 0.0)
+    assert np.array_equal(logits[:, 0], logits[:, 1]) and not np.allclose(logits, plain)
+
+
+def test_what_the_task_adds_is_w_y_and_three_embeddings():
+    """Radford et al. (2018), section 3.2: nothing else is new."""
+    for name in (n for n in experiments.names() if n.startswith("gpt1_") and experiments.get(n).labelled):
+        tuned = experiments.get(name).model
+        before = replace(tuned, head="pretraining", outputs=0)
+        count, plain = ({c.name: c.count for c in parameters(model)} for model in (tuned, before))
+        new = {"special_embeddings": 3 * tuned.width, "task_head/kernel": tuned.width * tuned.outputs}
+        assert count == plain | new, name
+
+
+def test_berts_task_head_takes_the_place_of_the_two_it_was_trained_with():
+    model = experiments.get("bert_mnli").model
+    assert sum(c.count for c in parameters(model)) == 108_891_648 + 590_592 + 3 * 768 + 3
+    model = experiments.get("bert_squad").model
+    assert sum(c.count for c in parameters(model)) == 108_891_648 + 2 * 768 + 2
+
+
+def test_spans_are_half_of_both_cross_entropies_and_tags_a_mean_over_words():
+    model, rng = drawn(replace(BERT, head="tokens", outputs=2)), np.random.default_rng(1)
+    inputs = {
+        "tokens": jnp.asarray(rng.integers(0, V, (B, 1, L)), jnp.int32),
+        "segments": jnp.zeros((B, 1, L), jnp.int32),
+        "lengths": jnp.asarray([[L], [4], [5]], jnp.int32),
+        "labels": jnp.asarray([[1, 3], [0, 0], [2, 2]], jnp.int32),
+        "label_weights": jnp.full(B, 1 / B),
+    }
+    sums, outputs = answer(model, inputs, None, "spans", 0.0)
+    given = log_softmax(np.asarray(outputs, np.float64).swapaxes(1, 2))
+    labels = np.asarray(inputs["labels"])
+    expected = -np.mean([(given[b, 0, labels[b, 0]] + given[b, 1, labels[b, 1]]) / 2 for b in range(B)])
+    np.testing.assert_allclose(sums["loss"], expected, rtol=1e-5)
+
+    tagger = drawn(replace(BERT, head="tokens", outputs=3))
+    asked = np.array([[0, 1, 1, 0, 1, 1, 0], [0, 1, 0, 0, 0, 0, 0], [0, 1, 1, 1, 0, 0, 0]], np.float32)
+    tags = rng.integers(0, 3, (B, L)).astype(np.int32)
+    inputs |= {"labels": jnp.asarray(tags), "label_weights": jnp.asarray(asked / asked.sum())}
+    sums, outputs = answer(tagger, inputs, None, "tags", 0.0)
+    given = log_softmax(np.asarray(outputs, np.float64))
+    words = [(b, place) for b, place in np.argwhere(asked)]
+    np.testing.assert_allclose(sums["loss"], -np.mean([given[b, p, tags[b, p]] for b, p in words]), rtol=1e-5)
+    hits = np.mean([given[b, p].argmax() == tags[b, p] for b, p in words])
+    np.testing.assert_allclose(sums["accuracy"], hits, rtol=1e-5)
+
+
+def test_evaluation_tells_the_outputs_of_every_row_and_training_does_not():
+    declared = config.Objective(name="classification", auxiliary=0.5)
+    inputs, model = batch(1, np.array([1, 3, 0], np.int32)), drawn(GPT)
+    sums = evaluation(declared)(model, inputs)
+    assert sums["outputs"].shape == (B, 4)
+    trained = objective(declared)(model, inputs, None)
+    assert trained.keys() == sums.keys() - {"outputs"}
+    assert evaluation(config.Objective()) is not None

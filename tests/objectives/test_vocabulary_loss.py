@@ -1,0 +1,96 @@
+"""The loss over a vocabulary, in pieces: its value, its gradients and the memory that it takes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from research.objectives.vocabulary_loss import vocabulary_loss
+from tests.models.derivatives import KEY, arrays, assert_same
+
+
+@pytest.mark.parametrize("length", [8, 2_048, 607])
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("z_loss", [0.0, 0.1])
+def test_vocabulary_loss(length, has_bias, z_loss, monkeypatch):
+    """Whole, in pieces, and in pieces of one position where the length is prime."""
+    B, D, V = 2, 8, 50
+    monkeypatch.setattr("research.objectives.vocabulary_loss.LOGITS_AT_ONCE", 512 * V)
+    x, table, bias, weights = arrays((B, length, D), (V, D), (V,), (B, length))
+    bias = bias if has_bias else None
+    targets = jax.random.randint(KEY, (B, length), 0, V)
+
+    def plain(x, table, bias):
+        logits = x @ table.T + (0 if bias is None else bias)
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], -1)[..., 0]
+        penalty = z_loss * jnp.square(jax.nn.logsumexp(logits, axis=-1))
+        return ((penalty - chosen) * weights).sum()
+
+    assert_same(
+        lambda *a: 3 * vocabulary_loss(*a, targets, weights, z_loss)[0],
+        lambda *a: 3 * plain(*a),
+        x,
+        table,
+        bias,
+        tolerance=5e-6,
+    )
+    hits = (x @ table.T + (0 if bias is None else bias)).argmax(-1) == targets
+    np.testing.assert_allclose(
+        vocabulary_loss(x, table, bias, targets, weights)[1], weights[hits].sum(), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_vocabulary_loss_never_holds_all_logits():
+    """Read off the compiled gradient: four times the tokens take less than a tenth of the logits more."""
+    D, V = 8, 16_384
+
+    def temporaries(length):
+        x, table = (
+            jax.ShapeDtypeStruct((1, length, D), jnp.float32),
+            jax.ShapeDtypeStruct((V, D), jnp.float32),
+        )
+        targets, weights = (jax.ShapeDtypeStruct((1, length), t) for t in (jnp.int32, jnp.float32))
+        gradient = jax.grad(lambda x, table, *rest: vocabulary_loss(x, table, None, *rest)[0], (0, 1))
+        done = jax.jit(gradient).lower(x, table, targets, weights).compile()
+        return done.memory_analysis().temp_size_in_bytes
+
+    more = temporaries(32_768) - temporaries(8_192)
+    assert more < 0.1 * (32_768 - 8_192) * V * 4
+    assert temporaries(32_768) < 0.2 * 32_768 * V * 4
+
+
+@pytest.mark.parametrize("length", [8, 7])
+def test_vocabulary_loss_in_bfloat16_products_stays_near_float32(length):
+    x, table = arrays((2, length, 16), (50, 16))
+    targets, weights = jax.random.randint(KEY, (2, length), 0, 50), jnp.full((2, length), 1 / (2 * length))
+
+    def both(multiplied):
+        loss = jax.value_and_grad(
+            lambda x, table: vocabulary_loss(x, table, None, targets, weights, 0.0, multiplied)[0], (0, 1)
+        )
+        return jax.tree.leaves(jax.jit(loss)(x, table))
+
+    for exact, rounded in zip(both(None), both(jnp.bfloat16), strict=True):
+        assert rounded.dtype == jnp.float32
+        error = float(jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact))
+        assert 0 < error < 0.02
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_a_filled_up_vocabulary_changes_nothing(has_bias, monkeypatch):
+    """As on a GPU: 50 words are multiplied as 128."""
+    x, table, bias = arrays((2, 8, 16), (50, 16), (50,))
+    bias = bias if has_bias else None
+    targets, weights = jax.random.randint(KEY, (2, 8), 0, 50), jnp.ones((2, 8))
+
+    def everything():
+        loss = lambda x, table, bias: vocabulary_loss(x, table, bias, targets, weights, 0.1)  # noqa: E731
+        wanted = (0, 1, 2) if has_bias else (0, 1)
+        value, gradients = jax.value_and_grad(loss, wanted, has_aux=True)(x, table, bias)
+        return jax.tree.leaves((value, gradients))
+
+    plain = everything()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for found, wanted in zip(everything(), plain, strict=True):
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * float(abs(wanted).max()))

@@ -1,0 +1,100 @@
+"""A run's record: what may differ when it goes on, what is refused, what is written down."""
+
+import json
+
+import pytest
+
+import experiments
+from research.config.settings import flatten, override
+from research.errors import UsageError
+from research.runs import record
+
+FIRST = override(experiments.get("quickstart"), {"run.steps": 100})
+FACTS = {"data": ["a", "b"]}
+
+
+@pytest.fixture
+def run(tmp_path):
+    record.claim(tmp_path / "run", FIRST, FACTS)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run.steps": 200},
+        {"parallel.compile": "sharded", "parallel.fsdp": 2},
+        {"run.log_every": 3, "run.keep": 9, "run.checkpoint_minutes": 5.0, "run.watchdog": 0.0},
+    ],
+)
+def test_goes_on_with_what_leaves_it_the_same_run(run, changes):
+    assert record.examine(run, override(FIRST, changes), FACTS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run.steps": 50},
+        {"run.seed": 1},
+        {"optimizer.rate.peak": 0.5},
+        {"data.batch": 4},
+        {"model.width": 64},
+    ],
+)
+def test_refuses_another_run_unless_told_otherwise(run, changes):
+    other = override(FIRST, changes)
+    ((name, (old, new)),) = record.differences(FIRST, other).items()
+    with pytest.raises(UsageError) as fault:
+        record.examine(run, other, FACTS)
+    assert f"{name} was {old}, now {new}" in str(fault.value) and "--allow-change" in str(fault.value)
+    assert record.examine(run, other, FACTS, allow_change=True)
+
+
+def test_other_data_are_another_run(run):
+    with pytest.raises(UsageError, match=r"data was \['a', 'b'\], now \['a', 'c'\]"):
+        record.examine(run, FIRST, {"data": ["a", "c"]})
+
+
+def test_what_changed_when_is_kept(run):
+    told = []
+    longer = override(FIRST, {"run.steps": 200})
+    record.claim(run, longer, FACTS, 70, told.append)
+    record.claim(run, longer, FACTS, 80, told.append)  # nothing new
+    record.claim(run, override(longer, {"run.seed": 3}), FACTS, 90, told.append, allow_change=True)
+    changes = record.read(run)["changes"]
+    assert [(change["step"], change["from"], change["to"]) for change in changes] == [
+        (70, {"run.steps": 100}, {"run.steps": 200}),
+        (90, {"run.seed": 0}, {"run.seed": 3}),
+    ]
+    assert record.experiment_of(run) == override(longer, {"run.seed": 3})
+    assert len(told) == 2 and "run.steps was 100, now 200; from here on the learning rate" in told[0]
+
+
+def test_another_version_is_noted(run):
+    path = run / record.FILE
+    written = json.loads(path.read_text())
+    written["versions"]["jax"] = "0.9"
+    path.write_text(json.dumps(written))
+    record.claim(run, FIRST, FACTS, 10, pytest.fail)
+    (change,) = record.read(run)["changes"]
+    assert change["step"] == 10 and change["from"] == {"versions.jax": "0.9"}
+
+
+def test_cannot_end_before_where_it_is(run):
+    before = (run / record.FILE).read_text()
+    with pytest.raises(UsageError, match=r"run\.steps=50: the run is at step 70 already"):
+        record.claim(run, override(FIRST, {"run.steps": 50}), FACTS, 70, pytest.fail, allow_change=True)
+    assert (run / record.FILE).read_text() == before
+
+
+def test_what_may_change_is_there():
+    assert flatten(FIRST).keys() >= record.FREE
+
+
+def test_a_record_from_a_later_version_is_told(run):
+    path = run / record.FILE
+    written = json.loads(path.read_text())
+    written["experiment"]["format"] = 7
+    path.write_text(json.dumps(written))
+    with pytest.raises(UsageError, match="the record has format 7; this version reads format 1"):
+        record.examine(run, FIRST, FACTS)
