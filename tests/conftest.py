@@ -31,7 +31,7 @@ def lineage_home(tmp_path_factory, monkeypatch) -> Path:
 @pytest.fixture(autouse=True)
 def freed_memory_goes_back(monkeypatch):
     """One process runs hundreds of tests: what they free together is more than a machine may have."""
-    monkeypatch.setattr(xla, "keep_steps_room", lambda: False)
+    monkeypatch.setattr(xla, "reuse_step_memory", lambda: False)
 
 
 @pytest.fixture(scope="session")

@@ -125,7 +125,7 @@ def test_an_internal_fault_is_one_line_too(lineage, monkeypatch):
 @jax.numpy_dtype_promotion("standard")  # Optax's Adam raises a float to an integer
 def test_prepare_train_batch_resume(lineage, tmp_path, monkeypatch):
     """A user's path, on a tiny corpus."""
-    monkeypatch.setattr(startup, "keep_compiled_programs", lambda: None)  # the tests have their own place
+    monkeypatch.setattr(startup, "use_compilation_cache", lambda: None)  # the tests have their own place
     experiment = quickstart(tmp_path / "corpus.txt", run__steps=4)
     typed = assignments(experiment)
     status, out, _ = lineage("prepare", "quickstart", *typed, "--json")

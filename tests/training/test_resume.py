@@ -154,7 +154,7 @@ def test_from_eight_devices_to_four_to_one_to_eight(tmp_path, monkeypatch):
         train(declared, directory, print, should_stop=lambda row: row["step"] >= last)
         return dict(hashes)
 
-    monkeypatch.setattr(loop, "fed", hashing)
+    monkeypatch.setattr(loop, "prefetch_to_device", hashing)
     straight = hashed(experiment, tmp_path / "straight", 12)
     for last, count, changes in (
         (3, 8, {"parallel.fsdp": 4, "parallel.tensor": 2}),
