@@ -51,13 +51,13 @@ def told(value) -> str:
 
 
 def show_parameters(name: str, overrides: list[str] | None, json: bool) -> None:
-    from research.models.parameters import parameter_table, parameters
+    from research.models.parameters import components, parameter_table
 
     model = resolve(name, overrides).model
     if json:
-        components = parameters(model)
-        total = sum(component.count for component in components)
-        listed = [component._asdict() for component in components]
+        found = components(model)
+        total = sum(component.count for component in found)
+        listed = [component._asdict() for component in found]
         print(json_.dumps({"total": total, "components": listed}, indent=2))
         return
     rows = [

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from research.config import Experiment
-from research.models.parameters import parameters
+from research.models.parameters import components
 from research.models.precision import matmul_dtype
 
 # Peaks of dense bf16 products in TFLOP/s, from data sheets; the first whose name is in the device's counts.
@@ -63,7 +63,7 @@ def multiplied(experiment: Experiment) -> float:
     }
     share |= {"pooler": once, "next_sentence": once}
     share |= {"task_head": 1 if experiment.model.head == "tokens" else once}
-    return sum(part.count * share.get(part.name.split("/")[0], 1) for part in parameters(experiment.model))
+    return sum(part.count * share.get(part.name.split("/")[0], 1) for part in components(experiment.model))
 
 
 def peak(experiment: Experiment, devices: int) -> Peak:

@@ -18,6 +18,10 @@ from research.errors import UsageError, did_you_mean
 T = TypeVar("T")
 
 
+class UnknownName(UsageError):
+    """A name that nobody registered."""
+
+
 class Registry(Generic[T]):
     """Name → implementation, for one setting.
 
@@ -31,15 +35,16 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that registers a function or class. Raises ValueError for a name that is taken.
+        """Decorator that registers a function or class. Raises UsageError for a name that is taken.
 
         The same definition may register again, as a notebook's cell does when it runs twice.
         """
 
         def add(entry: T) -> T:
-            known = self._entries.get(name)
-            if known is not None and _origin(known) != _origin(entry):
-                raise ValueError(f"{self.setting}={name}: registered twice")
+            if (owner := self._owner(name, entry)) is not None:
+                raise UsageError(
+                    f"{self.setting}={name}: already registered by {owner}; choose another name"
+                )
             self._entries[name] = entry
             return entry
 
@@ -50,13 +55,13 @@ class Registry(Generic[T]):
         return tuple(dict.fromkeys((*self._builtin, *self._entries)))
 
     def check(self, name: Any, setting: str | None = None) -> None:
-        """Raise UsageError with the nearest names for one that nobody registered."""
+        """Raise UnknownName with the nearest names for one that nobody registered."""
         if name not in self.names():
             hint = did_you_mean(str(name), self.names())
-            raise UsageError(f"{setting or self.setting}={name}: not known{hint}")
+            raise UnknownName(f"{setting or self.setting}={name}: not known{hint}")
 
     def __getitem__(self, name: str) -> T:
-        """Raises UsageError for an unknown name, KeyError before its room is imported."""
+        """Raises UnknownName for an unknown name, KeyError before its room is imported."""
         self.check(name)
         return self._entries[name]
 
@@ -66,7 +71,19 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
+    def _owner(self, name: str, entry: T) -> str | None:
+        """The module that has `name` already; None where it is free, or `entry` is the same definition."""
+        known = self._entries.get(name)
+        if known is not None:
+            return None if _origin(known) == _origin(entry) else _origin(known)[0]
+        # A built-in name is taken before the room that implements it is imported.
+        builtin = name in self._builtin and _origin(entry)[0].partition(".")[0] != _PACKAGE
+        return _PACKAGE if builtin else None
+
+
+_PACKAGE = __name__.partition(".")[0]
+
 
 def _origin(entry: Any) -> tuple[str, str]:
-    """What tells one definition from another, also after its module was loaded again."""
+    """The module and name of a definition, which stay the same when its module is loaded again."""
     return getattr(entry, "__module__", ""), getattr(entry, "__qualname__", repr(entry))

@@ -49,7 +49,7 @@ HEADS = (
 )
 
 
-def parameters(config: Model) -> list[Component]:
+def components(config: Model) -> list[Component]:
     """Every parameter of a model, without making any."""
     abstract = jax.eval_shape(lambda key: models.build(config, key=key), jax.random.key(0))
     return [
@@ -75,8 +75,8 @@ def refill(tree: Any, leaves: dict[str, Any]) -> Any:
 
 def parameter_table(config: Model) -> list[Line]:
     """The account with its formulas: embeddings, a layer and all of them, heads, the total."""
-    components = parameters(config)
-    left = {component.name: component.shape for component in components}
+    listed = components(config)
+    left = {component.name: component.shape for component in listed}
     norm = ((NORM[config.family], ("norm",)),)
     before, after = (norm, ()) if config.family == "bert" else ((), norm)
     embeddings = _lines(EMBEDDINGS + before, left)
@@ -92,7 +92,7 @@ def parameter_table(config: Model) -> list[Line]:
         layers,
         subtotal,
         *heads,
-        Line("total", (), "", _sum(components)),
+        Line("total", (), "", _sum(listed)),
     ]
 
 

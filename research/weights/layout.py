@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from research.config import Model
 from research.errors import UsageError
-from research.models.parameters import parameters
+from research.models.parameters import components
 
 Arrays = dict[str, NDArray]
 
@@ -72,7 +72,7 @@ class Weights(NamedTuple):
 
 def shapes(config: Model) -> dict[str, tuple[int, ...]]:
     """Our parameters' shapes by path."""
-    return {component.name: component.shape for component in parameters(config)}
+    return {component.name: component.shape for component in components(config)}
 
 
 def to_ours(table: Table, tensors: Arrays, config: Model, source: Path) -> Arrays:

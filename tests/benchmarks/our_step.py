@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--changes", type=json.loads, default={})
     parser.add_argument("--keep-freed", action="store_true")
     arguments = parser.parse_args()
-    kept = arguments.keep_freed_memory and reuse_step_memory()
+    kept = arguments.keep_freed and reuse_step_memory()
     experiment = declared(arguments.size, {"model.precision": arguments.precision} | arguments.changes)
     program, state = start(experiment)
     count = experiment.run.steps_per_call

@@ -54,7 +54,7 @@ def main() -> None:
 
 def compare(size: str, precision: str, arguments: argparse.Namespace) -> dict:
     """A row: what each contender is, took in every turn, and the ratios."""
-    kept = ["--keep-freed"] if arguments.keep_freed_memory else []
+    kept = ["--keep-freed"] if arguments.keep_freed else []
     changes = {"run.evaluate_every": 0, "run.checkpoint_every": 0} | arguments.changes
     if arguments.steps_per_call:
         changes["run.steps_per_call"] = arguments.steps_per_call

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--changes", type=json.loads, default={})
     parser.add_argument("--keep-freed", action="store_true")
     arguments = parser.parse_args()
-    kept = arguments.keep_freed_memory and keep_freed_memory()
+    kept = arguments.keep_freed and keep_freed_memory()
     experiment = declared(arguments.size, arguments.changes)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)

@@ -7,9 +7,9 @@ import pytest
 
 REUSED = """
 import resource, sys, threading
-from research.devices.malloc import keep_freed
+from research.devices.malloc import keep_freed_memory
 
-if sys.argv[1] == "keep" and not keep_freed():
+if sys.argv[1] == "keep" and not keep_freed_memory():
     sys.exit("not glibc")
 
 
@@ -32,32 +32,32 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults[-1])
 
 GIVEN_BACK = """
 from pathlib import Path
-from research.devices.malloc import give_back, keep_freed
+from research.devices.malloc import release_free_memory, keep_freed_memory
 
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-if not keep_freed():
+if not keep_freed_memory():
     raise SystemExit("not glibc")
 b"x" * (96 << 20)
 kept = resident()
-give_back()
+release_free_memory()
 print(kept - resident())
 """
 
 GROWTH = """
 import resource
 import jax
-from research.devices.malloc import give_back
-from research.devices.xla import keep_steps_room
+from research.devices.malloc import release_free_memory
+from research.devices.xla import reuse_step_memory
 from research.bench.measure import start
 from research.bench.synthetic import batches
 from research.devices.compilers import compile_ahead
 from tests.benchmarks.sizes import declared
 
-if not keep_steps_room():
+if not reuse_step_memory():
     raise SystemExit("not glibc")
 experiment = declared("A", {"model.vocabulary": 50257, "run.steps_per_call": 1})
 program, state = start(experiment)
@@ -70,7 +70,7 @@ for _ in range(10):
     batch = program.feed(next(made))  # while a step may still be running, as in training
     jax.block_until_ready((state, sums))
     if not peaks:
-        give_back()
+        release_free_memory()
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 print(peaks[-1] / peaks[0])
 """
@@ -79,8 +79,8 @@ SAVED = """
 import sys
 from pathlib import Path
 import jax
-from research.devices.malloc import give_back
-from research.devices.xla import keep_steps_room
+from research.devices.malloc import release_free_memory
+from research.devices.xla import reuse_step_memory
 from research.runs.checkpoints import Checkpoints
 
 
@@ -88,13 +88,13 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-if not keep_steps_room():
+if not reuse_step_memory():
     raise SystemExit("not glibc")
 small, large = (jax.random.normal(jax.random.key(0), (size << 18,)) for size in (1, 192))
 with Checkpoints(Path(sys.argv[1]), keep=1) as checkpoints:
     checkpoints.save(1, {"array": small})
     checkpoints.wait()
-    give_back()
+    release_free_memory()
     before = resident()
     checkpoints.save(2, {"array": large})
     checkpoints.wait()

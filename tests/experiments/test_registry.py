@@ -11,7 +11,7 @@ from experiments.registry import experiment
 from research.config.settings import override
 from research.data.tokenizers.published import ON_HUB
 from research.errors import UsageError
-from research.models.parameters import by_path, parameters
+from research.models.parameters import by_path, components
 from research.runs.state import initial_state
 
 
@@ -64,16 +64,16 @@ def test_declaring_needs_no_jax():
     ],
 )
 def test_published_sizes(name, total):
-    assert sum(component.count for component in parameters(experiments.get(name).model)) == total
+    assert sum(component.count for component in components(experiments.get(name).model)) == total
 
 
 def test_sizes_without_biases():
     """nanoGPT prints 10.65M for its Shakespeare model, the position table not counted."""
     config = experiments.get("gpt2_shakespeare_char").model
-    components = {component.name: component.count for component in parameters(config)}
+    counts = {component.name: component.count for component in components(config)}
     width, depth = 384, 6
-    assert sum(components.values()) - components["positions"] == (
+    assert sum(counts.values()) - counts["positions"] == (
         65 * width + depth * (12 * width * width + 2 * width) + width
     )
     deeper = override(experiments.get("gpt2_shakespeare_char"), {"model.depth": 7}).model
-    assert sum(c.count for c in parameters(deeper)) - sum(components.values()) == 12 * width**2 + 2 * width
+    assert sum(c.count for c in components(deeper)) - sum(components.values()) == 12 * width**2 + 2 * width

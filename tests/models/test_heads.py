@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from research.config import Model
-from research.models.parameters import by_path, refill
+from research.models.parameters import by_path, components, refill
 from research.objectives.labelled import answer
 from research.weights import huggingface
 from research.weights.layout import Answers
@@ -36,7 +36,7 @@ def assert_agrees(name: str, kept: dict[str, np.ndarray]) -> None:
         norm_epsilon=1e-12 if family == "bert" else 1e-5,
         **SIZES,
     )
-    assert {c.name: c.shape for c in parameters(config)} == {path: x.shape for path, x in parameters.items()}
+    assert {c.name: c.shape for c in components(config)} == {path: x.shape for path, x in parameters.items()}
     model = refill(drawn(config), {path: jnp.asarray(x) for path, x in parameters.items()})
     assert by_path(model).keys() == parameters.keys()
     auxiliary = 0.5 if "auxiliary_loss" in kept else 0.0

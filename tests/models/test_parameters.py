@@ -8,7 +8,7 @@ import pytest
 import experiments
 from launch.inspect import show_parameters
 from research.config import Model
-from research.models.parameters import parameter_table, parameters
+from research.models.parameters import components, parameter_table
 
 SIZES = {
     "gpt1": 116_534_784,
@@ -44,7 +44,7 @@ BERT_BASE = [  # shared/RECIPES.md's account, as derived from the paper
 @pytest.mark.parametrize("name, total", SIZES.items())
 def test_published_sizes(name, total):
     config = experiments.get(name).model
-    assert sum(component.count for component in parameters(config)) == total == by_hand(config)
+    assert sum(component.count for component in components(config)) == total == by_hand(config)
 
 
 def by_hand(c: Model) -> int:

@@ -10,7 +10,7 @@ import pytest
 import experiments
 from research import config
 from research.config import Model
-from research.models.parameters import parameters
+from research.models.parameters import components
 from research.objectives.labelled import answer
 from research.objectives.pretraining import evaluation, objective
 from tests.drawn import drawn
@@ -139,16 +139,16 @@ def test_what_the_task_adds_is_w_y_and_three_embeddings():
     for name in (n for n in experiments.names() if n.startswith("gpt1_") and experiments.get(n).labelled):
         tuned = experiments.get(name).model
         before = replace(tuned, head="pretraining", outputs=0)
-        count, plain = ({c.name: c.count for c in parameters(model)} for model in (tuned, before))
+        count, plain = ({c.name: c.count for c in components(model)} for model in (tuned, before))
         new = {"special_embeddings": 3 * tuned.width, "task_head/kernel": tuned.width * tuned.outputs}
         assert count == plain | new, name
 
 
 def test_berts_task_head_takes_the_place_of_the_two_it_was_trained_with():
     model = experiments.get("bert_mnli").model
-    assert sum(c.count for c in parameters(model)) == 108_891_648 + 590_592 + 3 * 768 + 3
+    assert sum(c.count for c in components(model)) == 108_891_648 + 590_592 + 3 * 768 + 3
     model = experiments.get("bert_squad").model
-    assert sum(c.count for c in parameters(model)) == 108_891_648 + 2 * 768 + 2
+    assert sum(c.count for c in components(model)) == 108_891_648 + 2 * 768 + 2
 
 
 def test_spans_are_half_of_both_cross_entropies_and_tags_a_mean_over_words():

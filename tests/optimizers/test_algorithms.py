@@ -129,7 +129,7 @@ def test_decay_falls_on_matrices_and_tables(experiment, expected):
     assert decayed == expected
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("kind", OPTIMIZERS.names())
 def test_learns_a_small_language(kind):
     """A GPT-2 of two layers learns that each token is followed by its successor."""
     from research.config import Model

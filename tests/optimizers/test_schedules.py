@@ -22,14 +22,14 @@ CORNERS = {
 }
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", SCHEDULES.names())
 def test_corners(name):
     rate = schedule(Schedule(name=name, peak=2.0, warmup=4, final=0.1), steps=105)
     for step, share in CORNERS[name].items():
         assert float(rate(jnp.int32(step))) == pytest.approx(2.0 * share, rel=1e-5, abs=1e-6), step
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", SCHEDULES.names())
 def test_without_warmup_the_peak_comes_first(name):
     rate = schedule(Schedule(name=name, peak=2.0), steps=10)
     assert float(rate(jnp.int32(0))) == pytest.approx(2.0)

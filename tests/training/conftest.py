@@ -1,9 +1,3 @@
-import jax
-import pytest
+"""Steps of an optimizer are taken here."""
 
-
-@pytest.fixture(autouse=True, scope="package")
-def standard_promotion():
-    """Optax's Adam raises a float to an integer, which strict promotion refuses."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+from tests.promotion import standard_promotion  # noqa: F401

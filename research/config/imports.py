@@ -1,0 +1,192 @@
+"""Modules and files of other people, which register their experiments, optimizers, model parts … on import.
+
+They are named by `--import`, by LINEAGE_IMPORT and by the entry-point group `lineage.experiments`. A run's
+record keeps their names and hashes, by which they are imported again. Standard library only.
+"""
+
+import hashlib
+import importlib
+import os
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterable, Mapping
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from research.errors import LineageError, UsageError
+
+OPTION = "--import"
+VARIABLE = "LINEAGE_IMPORT"
+GROUP = "lineage.experiments"
+
+
+class Import(NamedTuple):
+    """One imported module or file. Modules that it imports itself are not hashed."""
+
+    sha256: str  # of the file's bytes when it was imported
+    folder: str | None = None  # of a module that is not installed: where it lies, to find it from elsewhere
+
+
+_imported: dict[str, Import] = {}  # by a module's dotted name or a file's absolute path, in order
+
+
+def imported() -> dict[str, dict[str, str]]:
+    """All imports of this process, as a record keeps them: {name: {"sha256": …}}."""
+    return {name: {key: value for key, value in kept._asdict().items() if value} for name, kept in _imported.items()}
+
+
+def import_all(options: Iterable[str] = ()) -> None:
+    """Import the installed entry points, the names in LINEAGE_IMPORT, then `options`.
+
+    Raises UsageError, in one line with the name, for one that is missing or raises.
+    """
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=GROUP):
+        import_plugin(point.module, f"entry point {point.name} of {GROUP}:")
+    separated = os.environ.get(VARIABLE, "").replace(os.pathsep, ",").split(",")
+    for name in filter(None, map(str.strip, separated)):
+        import_plugin(name, VARIABLE)
+    for name in options:
+        import_plugin(name)
+
+
+def import_plugin(name: str, source: str = OPTION) -> None:
+    """Import a module by its dotted name or a file by its path, once per process.
+
+    `source` says in an error who asked for it. Raises UsageError.
+    """
+    key = str(Path(name).expanduser().absolute()) if is_file(name) else name
+    if key in _imported:
+        return
+    try:
+        _imported[key] = _import_file(Path(key)) if is_file(name) else _import_module(name)
+    except _Fault as fault:
+        raise UsageError(f"{source} {name}{fault}") from fault.__cause__
+
+
+def import_recorded(kept: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, str]]:
+    """Import again what a record names, and compare.
+
+    Returns {name: (recorded hash, present hash or why there is none)} of those that differ, in words for a
+    message. A file that was moved may be named by --import beforehand: it is known by its hash or file name.
+    """
+    changes = {}
+    for name, facts in kept.items():
+        before, present = facts["sha256"], _stand_in(name, facts["sha256"])
+        if present is None:
+            try:
+                if (folder := facts.get("folder")) is not None:
+                    _append_to_path(folder)
+                import_plugin(name)
+                present = _imported[name]
+            except UsageError as error:
+                changes[name] = _short(before), str(error).removeprefix(f"{OPTION} {name}").lstrip(": ")
+                continue
+        if present.sha256 != before:
+            changes[name] = _short(before), _short(present.sha256)
+    return changes
+
+
+def options() -> list[str]:
+    """The imports of this process as options of a command, for a process that is started elsewhere."""
+    return [part for name in _imported for part in (OPTION, name)]
+
+
+def is_file(name: str) -> bool:
+    """Whether `name` is a file's path, not a module's dotted name."""
+    return name.endswith(".py") or "/" in name or os.sep in name
+
+
+class _Fault(Exception):
+    """Why an import failed: the rest of a line that begins with its name."""
+
+
+class _UncachedLoader(SourceFileLoader):
+    """Compiles the file at hand: Python tells a cached compilation from it by size and seconds alone."""
+
+    def get_code(self, fullname: str) -> Any:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _import_file(path: Path) -> Import:
+    """Import `path` under a name of its own, so that no other module is shadowed; siblings are found."""
+    if not path.is_file():
+        raise _Fault(": no such file")
+    name = f"lineage_import_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    digest = _digest(path)
+    _append_to_path(str(path.parent))
+    spec = spec_from_file_location(name, path, loader=_UncachedLoader(name, str(path)))
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _raised(error, path) from error
+    return Import(digest)
+
+
+def _import_module(name: str) -> Import:
+    try:
+        if "" not in sys.path and name.partition(".")[0] not in sys.modules:
+            _append_to_path(str(Path.cwd()))  # as `python -m` does, which the console script does not
+        module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            file = f"{name}.py"
+            hint = f"; did you mean the file {file}?" if Path(file).exists() else ""
+            raise _Fault(f": no such module{hint}") from error
+        raise _raised(error) from error
+    file = getattr(module, "__file__", None)
+    return Import(_digest(Path(file)) if file else "none", _folder(module))
+
+
+def _raised(error: BaseException, path: Path | None = None) -> _Fault:
+    """A fault with the line of `path`, or the last line of code that is not ours, in which it arose."""
+    if isinstance(error, LineageError):
+        return _Fault(f": {error}")
+    if isinstance(error, SyntaxError):
+        return _Fault(f": {error.msg} ({error.filename}, line {error.lineno})")
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if path is not None and frame.filename == str(path)] or frames
+    text = " ".join(str(error).split())
+    return _Fault(f": {type(error).__name__}: {text} ({own[-1].filename}, line {own[-1].lineno})")
+
+
+def _stand_in(name: str, sha256: str) -> Import | None:
+    """What this process has imported for a recorded name: the same name, bytes, or file name elsewhere."""
+    if name in _imported:
+        return _imported[name]
+    for other in _imported.values():
+        if other.sha256 == sha256:
+            return other
+    if is_file(name) and not Path(name).exists():
+        return next((kept for other, kept in _imported.items() if Path(other).name == Path(name).name), None)
+    return None
+
+
+def _folder(module: ModuleType) -> str | None:
+    """The entry of sys.path that holds a module's top-level package; None for one that is installed."""
+    if not (file := getattr(module, "__file__", None)):
+        return None
+    depth = module.__name__.count(".") + hasattr(module, "__path__")
+    folder = Path(file).absolute().parents[depth]
+    return None if str(folder) in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")) else str(folder)
+
+
+def _append_to_path(folder: str) -> None:
+    """At the end: a file beside a plugin must not shadow a library."""
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _short(sha256: str) -> str:
+    return sha256[:12]
