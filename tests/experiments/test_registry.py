@@ -76,4 +76,4 @@ def test_sizes_without_biases():
         65 * width + depth * (12 * width * width + 2 * width) + width
     )
     deeper = override(experiments.get("gpt2_shakespeare_char"), {"model.depth": 7}).model
-    assert sum(c.count for c in components(deeper)) - sum(components.values()) == 12 * width**2 + 2 * width
+    assert sum(c.count for c in components(deeper)) - sum(counts.values()) == 12 * width**2 + 2 * width

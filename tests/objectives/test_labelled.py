@@ -63,7 +63,7 @@ def states(model, tokens) -> np.ndarray:
 def transcribed(model, inputs, kind) -> tuple[float, float]:
     """L2 and L1 of Radford et al. (2018), equations 1, 4 and 5, example by example."""
     x = states(model, inputs["tokens"])
-    head = np.asarray(model.answers.kernel[...], np.float64)
+    head = np.asarray(model.task_head.kernel[...], np.float64)
     table = np.concatenate([np.asarray(model.tokens[...]), np.asarray(model.special_embeddings[...])]).astype(
         np.float64
     )
