@@ -1,59 +1,64 @@
-"""One name, one experiment or one sweep."""
+"""Experiments and sweeps by name. Other packages register theirs here too."""
 
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
 
 from research.config import Experiment, Sweep
+from research.config.registry import Registry
 from research.errors import UsageError, did_you_mean
 
-_DECLARATIONS: dict[str, Callable[[], Experiment]] = {}
-_SWEEPS: dict[str, Callable[[], Sweep]] = {}
+EXPERIMENTS: Registry[Callable[[], Experiment]] = Registry("experiment")
+SWEEPS: Registry[Callable[[], Sweep]] = Registry("sweep")
 
 
 def experiment(declare: Callable[[], Experiment]) -> Callable[[], Experiment]:
-    """Registers a function that returns an experiment, under the function's name."""
-    return _register(_DECLARATIONS, declare)
+    """Register a function that returns an experiment, under the function's name.
+
+    Raises UsageError where an experiment or a sweep has that name already.
+    """
+    _refuse_name_of(SWEEPS, declare)
+    return EXPERIMENTS.register(declare.__name__)(declare)
 
 
 def sweep(declare: Callable[[], Sweep]) -> Callable[[], Sweep]:
-    """Registers a function that returns a sweep, under the function's name."""
-    return _register(_SWEEPS, declare)
+    """Register a function that returns a sweep, as `experiment` does."""
+    _refuse_name_of(EXPERIMENTS, declare)
+    return SWEEPS.register(declare.__name__)(declare)
 
 
 def names() -> list[str]:
-    """Of the experiments."""
-    return sorted(_DECLARATIONS)
+    """The experiments' names, sorted."""
+    return sorted(EXPERIMENTS)
 
 
 def sweep_names() -> list[str]:
-    return sorted(_SWEEPS)
+    """The sweeps' names, sorted."""
+    return sorted(SWEEPS)
 
 
 def get(name: str) -> Experiment:
     """Raises UsageError with the nearest names for one that is not registered."""
-    if name in _SWEEPS:
+    if name in SWEEPS:
         raise UsageError(f"{name}: a sweep, not an experiment; it goes with lineage show and lineage sweep")
-    if name not in _DECLARATIONS:
-        raise UsageError(f"{name}: no such experiment{did_you_mean(name, _DECLARATIONS)}")
-    return replace(_DECLARATIONS[name](), name=name)
+    if name not in EXPERIMENTS:
+        raise UsageError(f"{name}: no such experiment{did_you_mean(name, EXPERIMENTS)}")
+    return replace(EXPERIMENTS[name](), name=name)
 
 
 def get_sweep(name: str) -> Sweep:
     """Raises UsageError with the nearest names, of sweeps and experiments, for one that is not registered."""
-    if name not in _SWEEPS:
-        raise UsageError(f"{name}: no such sweep{did_you_mean(name, [*_SWEEPS, *_DECLARATIONS])}")
-    return replace(_SWEEPS[name](), name=name)
+    if name not in SWEEPS:
+        raise UsageError(f"{name}: no such sweep{did_you_mean(name, [*SWEEPS, *EXPERIMENTS])}")
+    return replace(SWEEPS[name](), name=name)
 
 
 def describe(name: str) -> str:
-    """The declaration's docstring: source, cost, expected number; of a sweep, its question."""
-    return inspect.getdoc((_DECLARATIONS | _SWEEPS)[name]) or ""
+    """The declaration's docstring: source, cost and expected number of an experiment, a sweep's question."""
+    return inspect.getdoc((SWEEPS if name in SWEEPS else EXPERIMENTS)[name]) or ""
 
 
-def _register(kind: dict[str, Callable], declare: Callable) -> Callable:
+def _refuse_name_of(others: Registry, declare: Callable) -> None:
     name = declare.__name__
-    if name in _DECLARATIONS or name in _SWEEPS:
-        raise ValueError(f"two declarations are called {name}")
-    kind[name] = declare
-    return declare
+    if name in others:
+        raise UsageError(f"{name}: already registered as {others.setting}; choose another name")

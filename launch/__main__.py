@@ -1,24 +1,32 @@
-"""`lineage` and `python -m launch`: runs a command and turns faults into one line and an exit status."""
+"""`lineage` and `python -m launch`: run a command, and turn a fault into one line and an exit status."""
 
 import os
 import sys
 import traceback
+import warnings
 
 import typer
 
 from launch.app import app
-from research.errors import LineageError
+from research.config.imports import OPTION, import_all
+from research.errors import LineageError, LineageWarning, UsageError
 
 
 def main() -> None:
+    _show_our_warnings_in_a_line()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """0 for success, 2 for the user's mistakes, 1 for the environment's."""
+    """0 for success, 2 for the user's mistakes, 1 for the environment's.
+
+    `--debug` and `--import MODULE_OR_FILE` may stand anywhere on the command line.
+    """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
+        arguments, plugins = _without_imports(arguments)
+        import_all(plugins)
         return app(arguments, prog_name="lineage", standalone_mode=False) or 0
     except typer.TyperException as error:  # the command line itself does not parse
         return _tell(error.format_message(), error.exit_code, debug)
@@ -32,6 +40,32 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         hint = "" if debug else " (--debug shows where)"
         return _tell(f"{type(error).__name__}: {' '.join(str(error).split())}{hint}", 1, debug)
+
+
+def _without_imports(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """(the other arguments, what `--import X` and `--import=X` name)."""
+    others, plugins, rest = [], [], iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name != OPTION:
+            others.append(argument)
+        elif plugin := value if equals else next(rest, ""):
+            plugins.append(plugin)
+        else:
+            raise UsageError(f"{OPTION}: expected a module or a file")
+    return others, plugins
+
+
+def _show_our_warnings_in_a_line() -> None:
+    show = warnings.showwarning
+
+    def showwarning(message, category, *place, **named) -> None:
+        if issubclass(category, LineageWarning):
+            print(f"lineage: {message}", file=sys.stderr)
+        else:
+            show(message, category, *place, **named)
+
+    warnings.showwarning = showwarning
 
 
 def _tell(message: str, status: int, debug: bool) -> int:

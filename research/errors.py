@@ -22,6 +22,10 @@ class EnvironmentFault(LineageError):
     status = 1
 
 
+class LineageWarning(UserWarning):
+    """A doubt about a result, in one line; the command goes on."""
+
+
 class Diverged(LineageError):
     """A run's own numbers: a loss or gradient that is not finite."""
 

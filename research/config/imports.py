@@ -36,7 +36,10 @@ _imported: dict[str, Import] = {}  # by a module's dotted name or a file's absol
 
 def imported() -> dict[str, dict[str, str]]:
     """All imports of this process, as a record keeps them: {name: {"sha256": …}}."""
-    return {name: {key: value for key, value in kept._asdict().items() if value} for name, kept in _imported.items()}
+    return {
+        name: {key: value for key, value in kept._asdict().items() if value is not None}
+        for name, kept in _imported.items()
+    }
 
 
 def import_all(options: Iterable[str] = ()) -> None:
@@ -47,7 +50,7 @@ def import_all(options: Iterable[str] = ()) -> None:
     from importlib.metadata import entry_points
 
     for point in entry_points(group=GROUP):
-        import_plugin(point.module, f"entry point {point.name} of {GROUP}:")
+        import_plugin(point.module, f"{GROUP} entry point {point.name}:")
     separated = os.environ.get(VARIABLE, "").replace(os.pathsep, ",").split(",")
     for name in filter(None, map(str.strip, separated)):
         import_plugin(name, VARIABLE)
@@ -60,36 +63,45 @@ def import_plugin(name: str, source: str = OPTION) -> None:
 
     `source` says in an error who asked for it. Raises UsageError.
     """
-    key = str(Path(name).expanduser().absolute()) if is_file(name) else name
-    if key in _imported:
-        return
     try:
-        _imported[key] = _import_file(Path(key)) if is_file(name) else _import_module(name)
-    except _Fault as fault:
-        raise UsageError(f"{source} {name}{fault}") from fault.__cause__
+        _import_once(name)
+    except UsageError as error:
+        raise UsageError(f"{source} {name}: {error}") from error
 
 
-def import_recorded(kept: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, str]]:
-    """Import again what a record names, and compare.
+def import_recorded(record: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Import again what a run's or a sweep's record names, and compare.
 
-    Returns {name: (recorded hash, present hash or why there is none)} of those that differ, in words for a
-    message. A file that was moved may be named by --import beforehand: it is known by its hash or file name.
+    Returns {name: (recorded hash, present hash or the reason why there is none)} of those that differ,
+    hashes cut to 12 digits. A file that was moved may be named by --import beforehand: it is known by its
+    hash or file name.
     """
     changes = {}
-    for name, facts in kept.items():
-        before, present = facts["sha256"], _stand_in(name, facts["sha256"])
-        if present is None:
-            try:
-                if (folder := facts.get("folder")) is not None:
-                    _append_to_path(folder)
-                import_plugin(name)
-                present = _imported[name]
-            except UsageError as error:
-                changes[name] = _short(before), str(error).removeprefix(f"{OPTION} {name}").lstrip(": ")
-                continue
+    for name, facts in record.get("imports", {}).items():
+        before = facts["sha256"]
+        if (folder := facts.get("folder")) is not None:
+            _append_to_path(folder)
+        try:
+            present = _stand_in(name, before) or _import_once(name)
+        except UsageError as error:
+            changes[name] = before[:12], str(error)
+            continue
         if present.sha256 != before:
-            changes[name] = _short(before), _short(present.sha256)
+            changes[name] = before[:12], present.sha256[:12]
     return changes
+
+
+def changed_imports(record: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """`import_recorded`, by names that say in a message that they are imports."""
+    return {f"{OPTION} {name}": pair for name, pair in import_recorded(record).items()}
+
+
+def where_names_come_from(record: Mapping[str, Any]) -> str:
+    """Advice for a record with a name that nobody registers now."""
+    lost = [f"{name} ({now})" for name, (_, now) in import_recorded(record).items()]
+    if lost:
+        return f"it was made with {', '.join(lost)}; {OPTION} names where that is now"
+    return f"{OPTION} names the module or file that registers it"
 
 
 def options() -> list[str]:
@@ -102,8 +114,12 @@ def is_file(name: str) -> bool:
     return name.endswith(".py") or "/" in name or os.sep in name
 
 
-class _Fault(Exception):
-    """Why an import failed: the rest of a line that begins with its name."""
+def _import_once(name: str) -> Import:
+    """Raises UsageError with the reason, without the name."""
+    key = str(Path(name).expanduser().absolute()) if is_file(name) else name
+    if key not in _imported:
+        _imported[key] = _import_file(Path(key)) if is_file(name) else _import_module(name)
+    return _imported[key]
 
 
 class _UncachedLoader(SourceFileLoader):
@@ -116,7 +132,7 @@ class _UncachedLoader(SourceFileLoader):
 def _import_file(path: Path) -> Import:
     """Import `path` under a name of its own, so that no other module is shadowed; siblings are found."""
     if not path.is_file():
-        raise _Fault(": no such file")
+        raise UsageError("no such file")
     name = f"lineage_import_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     digest = _digest(path)
     _append_to_path(str(path.parent))
@@ -131,42 +147,38 @@ def _import_file(path: Path) -> Import:
 
 
 def _import_module(name: str) -> Import:
+    _append_to_path(str(Path.cwd()))  # the console script has it not, as `python -m launch` has
     try:
-        if "" not in sys.path and name.partition(".")[0] not in sys.modules:
-            _append_to_path(str(Path.cwd()))  # as `python -m` does, which the console script does not
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-            file = f"{name}.py"
-            hint = f"; did you mean the file {file}?" if Path(file).exists() else ""
-            raise _Fault(f": no such module{hint}") from error
+            hint = f"; did you mean the file {name}.py?" if Path(f"{name}.py").exists() else ""
+            raise UsageError(f"no such module{hint}") from error
         raise _raised(error) from error
     file = getattr(module, "__file__", None)
     return Import(_digest(Path(file)) if file else "none", _folder(module))
 
 
-def _raised(error: BaseException, path: Path | None = None) -> _Fault:
-    """A fault with the line of `path`, or the last line of code that is not ours, in which it arose."""
+def _raised(error: BaseException, path: Path | None = None) -> UsageError:
+    """What a module raised, in one line, with the line of `path` (or of any file) that raised it."""
     if isinstance(error, LineageError):
-        return _Fault(f": {error}")
+        return UsageError(str(error))
     if isinstance(error, SyntaxError):
-        return _Fault(f": {error.msg} ({error.filename}, line {error.lineno})")
+        return UsageError(f"{error.msg} ({error.filename}, line {error.lineno})")
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if path is not None and frame.filename == str(path)] or frames
     text = " ".join(str(error).split())
-    return _Fault(f": {type(error).__name__}: {text} ({own[-1].filename}, line {own[-1].lineno})")
+    return UsageError(f"{type(error).__name__}: {text} ({own[-1].filename}, line {own[-1].lineno})")
 
 
 def _stand_in(name: str, sha256: str) -> Import | None:
-    """What this process has imported for a recorded name: the same name, bytes, or file name elsewhere."""
-    if name in _imported:
-        return _imported[name]
-    for other in _imported.values():
-        if other.sha256 == sha256:
-            return other
-    if is_file(name) and not Path(name).exists():
-        return next((kept for other, kept in _imported.items() if Path(other).name == Path(name).name), None)
-    return None
+    """The import that serves for a recorded name: of that name, or of a file that was copied or moved."""
+    if name in _imported or not is_file(name):
+        return _imported.get(name)
+    files = {Path(other): kept for other, kept in _imported.items() if is_file(other)}
+    copies = [kept for kept in files.values() if kept.sha256 == sha256]
+    moved = [kept for path, kept in files.items() if path.name == Path(name).name and not Path(name).exists()]
+    return next(iter(copies + moved), None)
 
 
 def _folder(module: ModuleType) -> str | None:
@@ -174,8 +186,9 @@ def _folder(module: ModuleType) -> str | None:
     if not (file := getattr(module, "__file__", None)):
         return None
     depth = module.__name__.count(".") + hasattr(module, "__path__")
-    folder = Path(file).absolute().parents[depth]
-    return None if str(folder) in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")) else str(folder)
+    folder = str(Path(file).absolute().parents[depth])
+    installed = folder in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+    return None if installed else folder
 
 
 def _append_to_path(folder: str) -> None:
@@ -186,7 +199,3 @@ def _append_to_path(folder: str) -> None:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _short(sha256: str) -> str:
-    return sha256[:12]

@@ -42,9 +42,7 @@ class Registry(Generic[T]):
 
         def add(entry: T) -> T:
             if (owner := self._owner(name, entry)) is not None:
-                raise UsageError(
-                    f"{self.setting}={name}: already registered by {owner}; choose another name"
-                )
+                raise UsageError(f"{self.setting}={name}: already registered by {owner}; choose another name")
             self._entries[name] = entry
             return entry
 

@@ -1,9 +1,10 @@
-"""What a run says of itself: the resolved declaration, and on what it ran."""
+"""A run's record: the resolved declaration, what was imported, versions, devices and commit."""
 
 import json
 import os
 import platform
 import subprocess
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -12,9 +13,11 @@ from typing import Any
 
 import research
 from research.config import Experiment
+from research.config.imports import OPTION, changed_imports, import_recorded, imported, where_names_come_from
+from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, to_json
 from research.devices.processes import agreed
-from research.errors import UsageError
+from research.errors import LineageWarning, UsageError
 from research.io import run_lock
 from research.io.files import catch_write_errors, write_atomic
 from research.models.attention import choose
@@ -34,18 +37,40 @@ PACKAGES = (
 
 
 def read(directory: Path) -> dict[str, Any]:
-    """The record in `directory`; raises UsageError where there is none or it cannot be read."""
+    """The record in `directory`, once what the run imported is imported again.
+
+    Raises UsageError where there is none or it cannot be read.
+    """
     path = directory / FILE
     try:
-        return json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{directory}: not a run, it has no {FILE}") from None
     except json.JSONDecodeError as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
+    import_recorded(record)
+    return record
 
 
-def experiment_of(directory: Path) -> Experiment:
-    return from_json(read(directory)["experiment"])
+def experiment_of(directory: Path, warn: bool = True) -> Experiment:
+    """The declaration in `directory`'s record.
+
+    Raises UsageError where there is none, or one with a name that nobody registers now. An import that is
+    missing or changed, and may still serve, is a LineageWarning, if `warn`: who continues the run with
+    `open_run` is refused there.
+    """
+    record = read(directory)
+    experiment = _declared(directory, record)
+    if warn and (changed := changed_imports(record)):
+        warnings.warn(f"{directory}: {_told(changed)}", LineageWarning, stacklevel=2)
+    return experiment
+
+
+def _declared(directory: Path, record: Mapping[str, Any]) -> Experiment:
+    try:
+        return from_json(record["experiment"])
+    except UnknownName as error:
+        raise UsageError(f"{directory}: {error}; {where_names_come_from(record)}") from None
 
 
 @contextmanager
@@ -83,7 +108,7 @@ def examine(
         if directory.exists() and any(path.name != run_lock.FILE for path in directory.iterdir()):
             raise UsageError(f"{directory}: exists and is not a run; choose another --dir")
         return False
-    changed = _changed(read(directory), experiment, facts or {})
+    changed = _changed(directory, experiment, facts or {})
     refused = {name: pair for name, pair in changed.items() if not may_change(name, *pair)}
     if refused and not allow_change:
         raise UsageError(
@@ -106,6 +131,8 @@ def claim(
     """
     known = examine(directory, experiment, facts, allow_change)
     now = {"experiment": to_json(experiment)} | dict(facts) | environment()
+    if plugins := imported():
+        now["imports"] = plugins
     now["attention"] = choose(
         experiment.model, trains=True, documents=experiment.data.attend == "document"
     )._asdict()
@@ -115,7 +142,7 @@ def claim(
         write_atomic(directory / FILE, json.dumps(now, indent=2) + "\n")
         return
     before = read(directory)
-    changed = _changed(before, experiment, facts)
+    changed = _changed(directory, experiment, facts)
     if step > experiment.run.steps:
         raise UsageError(f"run.steps={experiment.run.steps}: the run is at step {step} already")
     around = _between(_surroundings(before), _surroundings(now))
@@ -157,10 +184,12 @@ def may_change(name: str, old: Any, new: Any) -> bool:
     return name in FREE or name.startswith("parallel.") or (name == "run.steps" and new > old)
 
 
-def _changed(record: Mapping[str, Any], experiment: Experiment, facts: Mapping[str, Any]) -> dict[str, tuple]:
-    """{name: (as recorded, now)} of settings and facts."""
+def _changed(directory: Path, experiment: Experiment, facts: Mapping[str, Any]) -> dict[str, tuple]:
+    """{name: (as recorded, now)} of settings, facts and imports."""
+    record = read(directory)
+    settings = differences(_declared(directory, record), experiment)
     recorded = {name: record.get(name) for name in facts}
-    return differences(from_json(record["experiment"]), experiment) | _between(recorded, facts)
+    return settings | _between(recorded, facts) | changed_imports(record)
 
 
 def _between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]:
@@ -170,7 +199,8 @@ def _between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]
 def _surroundings(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a run may find changed without anyone having said so."""
     versions = {f"versions.{name}": number for name, number in record["versions"].items()}
-    return {name: record[name] for name in ("lineage", "devices", "commit")} | versions
+    plugins = {f"{OPTION} {name}": kept["sha256"][:12] for name, kept in record.get("imports", {}).items()}
+    return {name: record[name] for name in ("lineage", "devices", "commit")} | versions | plugins
 
 
 def _told(changed: Mapping[str, tuple]) -> str:

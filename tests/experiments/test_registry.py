@@ -7,7 +7,7 @@ import jax
 import pytest
 
 import experiments
-from experiments.registry import experiment
+from experiments.registry import experiment, sweep
 from research.config.settings import override
 from research.data.tokenizers.published import ON_HUB
 from research.errors import UsageError
@@ -40,8 +40,11 @@ def test_a_name_is_taken_once():
     def quickstart():
         raise AssertionError("never called")
 
-    with pytest.raises(ValueError, match="quickstart"):
+    with pytest.raises(UsageError, match=r"quickstart: already registered by experiments\.quickstart"):
         experiment(quickstart)
+    with pytest.raises(UsageError, match="quickstart: already registered as experiment"):
+        sweep(quickstart)
+    assert experiment(experiments.quickstart.quickstart) is experiments.quickstart.quickstart  # as a reload
 
 
 def test_unknown_name_suggests():
