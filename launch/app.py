@@ -6,7 +6,8 @@ from launch.commands import data, declared, judging, machine, results, sweeping,
 
 app = typer.Typer(
     name="lineage",
-    help="GPT-1, GPT-2 and BERT in JAX: named experiments, exact resume. --debug shows tracebacks.",
+    help="GPT-1, GPT-2 and BERT in JAX: named experiments, exact resume. "
+    "--import MODULE_OR_FILE adds your own; --debug shows tracebacks.",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,

@@ -6,6 +6,7 @@ from pathlib import Path
 from launch.executors.slurm import SlurmResources, run_script, submit
 from launch.inspect import resolve
 from research.config import Experiment
+from research.config.imports import options
 from research.config.settings import override, parse_assignments
 from research.errors import UsageError
 
@@ -45,7 +46,7 @@ def queue_experiment(
     if processes > 1 and experiment.parallel.compile == "jit":
         raise UsageError(f"parallel.compile=jit: one process, not {processes}; expected sharded or pmap")
     typed = ["train", name, *(overrides or []), "--dir", str(directory.absolute())]
-    typed += ["--allow-change"] * allow_change
+    typed += ["--allow-change"] * allow_change + options()
     script = run_script(directory, name, typed, nodes, tasks, slurm_resources)
     if dry_run:
         print(script, end="")
@@ -58,7 +59,7 @@ def queue_experiment(
 def resume_run(directory: Path, overrides: list[str] | None, allow_change: bool) -> int:
     from research.runs.record import experiment_of
 
-    experiment = override(experiment_of(directory), parse_assignments(overrides or []))
+    experiment = override(experiment_of(directory, warn=False), parse_assignments(overrides or []))
     return _train(experiment, directory, allow_change)
 
 
@@ -85,10 +86,10 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool) -> int:
     if row.get("sample"):
         print(f"\nsample\n  {indented(row['sample'])}")
     if experiment.labelled:
-        _tell_task(experiment, row, result.unigram_entropy)
+        _tell_task(experiment, row, result.baseline_loss)
     else:
         print(f"\nvalidation loss   {row['loss']:.4f} nats per target")
-        print(f"unigram entropy   {result.unigram_entropy:.4f} nats per token, by frequencies alone")
+        print(f"unigram entropy   {result.baseline_loss:.4f} nats per token, by frequencies alone")
     if "bits_per_byte" in row:
         print(f"bits per byte     {row['bits_per_byte']:.4f}")
     print(f"run               {directory}  ({time.perf_counter() - began:.0f} s)")

@@ -5,6 +5,7 @@ Each opens the examples anew, over the same mapped files, and is asked for batch
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections import deque
@@ -16,6 +17,7 @@ from itertools import islice
 
 import numpy as np
 
+from research.config.imports import import_plugin, imported
 from research.errors import EnvironmentFault
 
 Batch = dict[str, np.ndarray]
@@ -30,8 +32,9 @@ def read_ahead(opened: Opened, start: int, stop: int, *, workers: int) -> Iterat
 
     Raises EnvironmentFault where a worker dies, as one does that memory is short for.
     """
+    sent = list(imported()), pickle.dumps(opened)
     # Spawned: a fork of a process in which JAX has threads may find their locks held for ever.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (opened,))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, sent)
     try:
         steps = iter(range(start, stop))
         with _blocked(NOT_OURS):
@@ -58,11 +61,16 @@ def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(opened: Opened) -> None:
-    """In a worker, which ends with the process that it works for, however that ends."""
+def _begin(plugins: list[str], opened: bytes) -> None:
+    """In a worker, which ends with the process that it works for, however that ends.
+
+    `opened` is pickled apart, since the modules that it names may be among the plugins.
+    """
     threading.Thread(target=_follow, daemon=True).start()
+    for plugin in plugins:
+        import_plugin(plugin)
     global _batches
-    _batches = opened()
+    _batches = pickle.loads(opened)()
 
 
 def _follow() -> None:

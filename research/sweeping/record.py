@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.config import Sweep, space
+from research.config.imports import changed_imports, import_recorded, imported, where_names_come_from
+from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, override, to_json, typed
 from research.config.sweep import SETTINGS
 from research.errors import UsageError
@@ -25,6 +27,7 @@ class Record(NamedTuple):
     sweep: Sweep
     storage: str  # sqlite or journal, in the directory; journal:PATH, or an URL of SQLAlchemy's
     study: str  # its name there
+    imports: dict[str, dict[str, str]]  # as research.config.imports.imported gave them
 
 
 def is_sweep(directory: Path) -> bool:
@@ -32,17 +35,33 @@ def is_sweep(directory: Path) -> bool:
 
 
 def read(directory: Path) -> Record:
-    """Raises UsageError where there is no sweep, or one that this version cannot read."""
+    """The sweep in `directory`, once what it imported is imported again.
+
+    Raises UsageError where there is none, or one that this version cannot read.
+    """
     path = directory / FILE
     try:
-        kept = json.loads(path.read_text())
+        kept = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{directory}: not a sweep, it has no {FILE}") from None
     except json.JSONDecodeError as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
     if kept.get("format") != FORMAT:
         raise UsageError(f"{path}: has format {kept.get('format')}; this version reads format {FORMAT}")
-    return Record(sweep_from_json(kept["sweep"]), kept["storage"], kept["study"])
+    import_recorded(kept)
+    try:
+        sweep = sweep_from_json(kept["sweep"])
+    except UnknownName as error:
+        raise UsageError(f"{directory}: {error}; {where_names_come_from(kept)}") from None
+    return Record(sweep, kept["storage"], kept["study"], kept.get("imports", {}))
+
+
+def refuse_changed_imports(directory: Path, record: Record) -> None:
+    """Raises UsageError where a trial would run other code than those before it."""
+    changed = changed_imports({"imports": record.imports})
+    if changed:
+        pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
+        raise UsageError(f"{directory}: was begun with other code: {pairs}; choose another --dir")
 
 
 def claim(directory: Path, sweep: Sweep, storage: str | None, default: str = "sqlite") -> Record:
@@ -54,9 +73,8 @@ def claim(directory: Path, sweep: Sweep, storage: str | None, default: str = "sq
     if not is_sweep(directory):
         if directory.exists() and any(directory.iterdir()):
             raise UsageError(f"{directory}: exists and is not a sweep; choose another --dir")
-        record = Record(
-            sweep, _absolute(storage or default), f"{sweep.name or 'sweep'}-{secrets.token_hex(4)}"
-        )
+        study = f"{sweep.name or 'sweep'}-{secrets.token_hex(4)}"
+        record = Record(sweep, _absolute(storage or default), study, imported())
         with catch_write_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
         _write(directory, record)
@@ -68,10 +86,11 @@ def claim(directory: Path, sweep: Sweep, storage: str | None, default: str = "sq
     if refused := {name: values for name, values in changed.items() if name not in MAY_GROW}:
         told = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in refused.items())
         raise UsageError(f"{directory}: holds another sweep: {told}; choose another --dir")
-    record = record._replace(sweep=sweep)
-    if changed:
-        _write(directory, record)
-    return record
+    refuse_changed_imports(directory, record)
+    now = record._replace(sweep=sweep, imports=imported())
+    if now != record:
+        _write(directory, now)
+    return now
 
 
 def sweep_differences(old: Sweep, new: Sweep) -> dict[str, tuple[Any, Any]]:
@@ -181,4 +200,6 @@ def _absolute(storage: str) -> str:
 
 def _write(directory: Path, record: Record) -> None:
     kept = {"format": FORMAT, "storage": record.storage, "study": record.study}
+    if record.imports:
+        kept["imports"] = record.imports
     write_atomic(directory / FILE, json.dumps(kept | {"sweep": sweep_to_json(record.sweep)}, indent=2) + "\n")

@@ -18,7 +18,7 @@ from research.errors import Diverged, EnvironmentFault, LineageError, UsageError
 from research.io.files import catch_write_errors
 from research.runs.metrics_log import Row
 from research.sweeping.claim import ATTEMPTS, Claim, claim, end_attempt, saved_step, stuck
-from research.sweeping.record import read
+from research.sweeping.record import read, refuse_changed_imports
 
 FAILURES = 5  # one after the other, after which the fault is thought to be the sweep's
 
@@ -38,9 +38,10 @@ def work(directory: Path, facts: Mapping[str, Any], say: Callable[[str], None], 
     """Works on the sweep in `directory` until it has no trial left; the signal that stopped it, if one did.
 
     What a trial does to itself (a value that does not fit, a loss that is not finite, no memory) fails the
-    trial, with its reason, and the next is begun. A fault of the surroundings (a full disk, no storage) is
-    raised, and the trial is left to be taken up again.
+    trial, with its reason, and the next is begun. A fault of the surroundings (a full disk, no storage, an
+    import that changed) is raised, and the trial is left to be taken up again.
     """
+    refuse_changed_imports(directory, read(directory))
     failures = 0
     while claimed := claim(record := read(directory), directory, facts):
         say(f"trial {claimed.number}  {_begun(claimed)}")
