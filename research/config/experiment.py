@@ -41,10 +41,6 @@ class Experiment:
             )
         if self.data.attend == "document" and self.objective.name != "next_token":
             raise UsageError("data.attend=document: for objective.name=next_token; expected window")
-        if self.optimizer.name == "sophia" and self.parallel.compile == "pmap":
-            raise UsageError(
-                "optimizer.name=sophia: its curvature is not added up under pmap; expected sharded"
-            )
         if self.labelled:
             self._check_task()
         elif (self.objective.name == "masked_token") != (self.model.family == "bert"):

@@ -1,60 +1,18 @@
-"""Names to Optax transformations; which parameters decay."""
+"""The built-in optimizers, each a function of its declaration and the learning rate's schedule."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jax.tree_util import tree_map_with_path
 from optax import contrib
 
 from research.config import Optimizer
 from research.config.names import OPTIMIZERS
-from research.optimizers.schedules import schedule
+from research.optimizers.masks import decays, hidden_matrices
 
-Rate = Callable[[Array], Array]
-
-
-def optimizer(config: Optimizer, steps: int) -> optax.GradientTransformationExtraArgs:
-    """The clipped optimizer of `config`, for a run of `steps`.
-
-    `update` takes the gradients' global `norm`, where it is known already, and the loss as `obj_fn`, which
-    those that look at curvature ask for.
-    """
-    chosen = OPTIMIZERS[config.name](config, schedule(config.rate, steps))
-    clip = optax.identity() if config.clip is None else _clip(config.clip)
-    return optax.with_extra_args_support(optax.chain(clip, chosen))
-
-
-def _clip(limit: float) -> optax.GradientTransformationExtraArgs:
-    """Scales gradients down to a global norm of `limit`.
-
-    By one factor, as TensorFlow does for the originals: Optax divides each element, another pass on a CPU.
-    """
-
-    def update(grads, state, params=None, *, norm=None, **_):
-        scale = jnp.minimum(1.0, limit / (optax.tree.norm(grads) if norm is None else norm))
-        return jax.tree.map(lambda g: g * scale, grads), state
-
-    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
-
-
-def evaluation_params(config: Optimizer, model: Any, opt_state: Any) -> Any:
-    """The parameters to evaluate: the iterates' average, where the optimizer is one that keeps it."""
-    if config.name != "schedule_free_adamw":
-        return model
-    return contrib.schedule_free_eval_params(opt_state[1], model)
-
-
-def decays(model: Any) -> Any:
-    """True for matrices and tables, False for biases and norms: by name, since blocks are stacked."""
-    return tree_map_with_path(lambda path, _: not {"bias", "scale"} & _names(path), model)
-
-
-def _names(path) -> set[str]:
-    return {str(getattr(part, "name", getattr(part, "key", ""))) for part in path}
+Rate = Callable[[Array], Array]  # updates made so far → learning rate of the next
 
 
 @OPTIMIZERS.register("adamw")
@@ -67,8 +25,10 @@ def adamw(config: Optimizer, rate: Rate):
 
 @OPTIMIZERS.register("gpt1_adam")
 def gpt1_adam(config: Optimizer, rate: Rate):
-    """openai/finetune-transformer-lm, opt.py: the moments' correction is a factor of the rate, so that
-    ε is not corrected and the decay is."""
+    """openai/finetune-transformer-lm, opt.py: the correction of the moments multiplies the rate.
+
+    It therefore scales the decay too, and not ε.
+    """
     return optax.chain(
         _uncorrected_adam(config),
         _decay(config),
@@ -81,7 +41,7 @@ def gpt1_adam(config: Optimizer, rate: Rate):
 
 @OPTIMIZERS.register("bert_adam")
 def bert_adam(config: Optimizer, rate: Rate):
-    """google-research/bert, optimization.py: moments are never corrected, ε is outside the root."""
+    """google-research/bert, optimization.py: moments are not corrected, ε is added outside the root."""
     return optax.chain(_uncorrected_adam(config), _decay(config), _times(rate))
 
 
@@ -101,7 +61,7 @@ def _uncorrected_adam(config: Optimizer) -> optax.GradientTransformation:
 
 @OPTIMIZERS.register("sgd")
 def sgd(config: Optimizer, rate: Rate):
-    """Momentum `b1`."""
+    """Gradient descent with momentum `b1`."""
     return optax.chain(optax.trace(config.b1), _decay(config), _times(rate))
 
 
@@ -119,7 +79,7 @@ def lamb(config: Optimizer, rate: Rate):
 
 @OPTIMIZERS.register("adafactor")
 def adafactor(config: Optimizer, rate: Rate):
-    """Shazeer & Stern (2018) without momentum; the rate is absolute, and multiplies the decay."""
+    """Shazeer & Stern (2018) without momentum; the rate is absolute and multiplies the decay too."""
     return optax.chain(
         optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), _decay(config), _times(rate)
     )
@@ -138,20 +98,9 @@ def muon(config: Optimizer, rate: Rate):
         adam_b1=config.b1,
         adam_b2=config.b2,
         eps=config.epsilon,
-        muon_weight_dimension_numbers=_hidden_matrices,
+        muon_weight_dimension_numbers=hidden_matrices,
         consistent_rms=0.2,
     )
-
-
-def _hidden_matrices(model: Any) -> Any:
-    """Of the blocks' kernels (N, in, …out), which axes are in and out; None for what is no matrix."""
-
-    def axes(path, leaf):
-        if not {"blocks", "kernel"} <= _names(path):
-            return None
-        return contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=tuple(range(2, leaf.ndim)))
-
-    return tree_map_with_path(axes, model)
 
 
 @OPTIMIZERS.register("sophia")
@@ -164,7 +113,7 @@ def sophia(config: Optimizer, rate: Rate):
 
 @OPTIMIZERS.register("schedule_free_adamw")
 def schedule_free_adamw(config: Optimizer, rate: Rate):
-    """Defazio et al. (2024); `evaluation_params` gives the average that is to be looked at."""
+    """Defazio et al. (2024); `research.optimizers.optimizer.evaluation_params` returns its average."""
     inner = optax.chain(
         optax.scale_by_rms(config.b2, config.epsilon, eps_in_sqrt=False, bias_correction=True),
         _decay(config),

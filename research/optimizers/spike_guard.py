@@ -1,15 +1,15 @@
-"""A guard against divergence: which updates not to make."""
+"""A guard against divergence: skips updates whose loss or gradient is not finite or is an outlier."""
 
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-WINDOW = 128  # finite steps that a new one is compared with
+WINDOW = 128  # finite steps with which a new one is compared
 
 
 @struct.dataclass
 class Guard:
-    """What is remembered of the steps before: W = WINDOW losses and gradient norms."""
+    """The last W = WINDOW finite losses and gradient norms, and counts."""
 
     losses_W: Array
     norms_W: Array
@@ -22,11 +22,12 @@ def fresh() -> Guard:
     return Guard(jnp.zeros(WINDOW), jnp.zeros(WINDOW), jnp.int32(0), jnp.int32(0), jnp.int32(-1))
 
 
-def judge(guard: Guard, step: Array, loss: Array, norm: Array, limit: float) -> tuple[Array, Guard]:
-    """Whether to make the update of `step`, and what is remembered of it.
+def should_apply(guard: Guard, step: Array, loss: Array, norm: Array, limit: float) -> tuple[Array, Guard]:
+    """Whether to make the update of `step`, and the guard after it.
 
-    Not if something is not finite; nor, for a `limit` above 0, if loss or norm stands out by more than that
-    many standard deviations from a full window (as llm.c's outlier detector does).
+    An update is skipped if its loss or norm is not finite. With a `limit` above 0 it is also skipped if
+    either is more than `limit` standard deviations above the mean of a full window, as in llm.c's outlier
+    detector.
     """
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     sound = finite

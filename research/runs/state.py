@@ -9,7 +9,7 @@ from jax import Array
 
 from research import models
 from research.config import Experiment
-from research.optimizers import algorithms
+from research.optimizers import optimizer as optimizers
 from research.optimizers.spike_guard import Guard, fresh
 
 
@@ -31,7 +31,7 @@ def initial_model(experiment: Experiment) -> Any:
 def initial_state(experiment: Experiment, model: Any = None) -> State:
     """The state before the first step, of `model` or what is drawn; under `jax.eval_shape`, its shapes."""
     model = initial_model(experiment) if model is None else model
-    update = algorithms.optimizer(experiment.optimizer, experiment.run.steps)
+    update = optimizers.optimizer(experiment.optimizer, experiment.run.steps)
     return State(
         step=jnp.int32(0),
         model=model,
@@ -48,8 +48,8 @@ def _keys(experiment: Experiment) -> tuple[Array, Array]:
     return model, steps
 
 
-def evaluation_params(experiment: Experiment, state: State) -> Any:
-    """The parameters to evaluate and to keep: an average of the iterates, where one is asked for."""
+def evaluation_params(state: State) -> Any:
+    """The parameters to evaluate and to export: an average over steps where the run keeps one."""
     if state.ema_params is not None:
         return state.ema_params
-    return algorithms.evaluation_params(experiment.optimizer, state.model, state.opt_state)
+    return optimizers.evaluation_params(state.model, state.opt_state)

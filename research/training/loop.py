@@ -51,7 +51,7 @@ class Result(NamedTuple):
     finished: bool  # its last step is made
     signal: int | None  # that asked it to stop, be it too late
     validation: Row | None  # the last one
-    unigram_entropy: float  # of the validation tokens, nats: what a model that knows only frequencies pays
+    baseline_loss: float  # of a constant prediction by the validation split's frequencies
 
 
 def train(
@@ -166,7 +166,7 @@ def _steps(
         finished=step == run.steps,
         signal=stop.signal,
         validation=next((row for row in reversed(metrics.rows) if row["split"] == "validation"), None),
-        unigram_entropy=corpus.validation.unigram_entropy,
+        baseline_loss=corpus.validation.baseline_loss,
     )
 
 
@@ -221,7 +221,7 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
         return validation_batches(now, corpus.validation, **processes()), sums
 
     def validate(state: State, program: Compiled) -> Row:
-        model = evaluation_params(experiment, state)
+        model = evaluation_params(state)
         batches, sums = split(experiment.at_step(int(state.step) - 1))  # as the step just made had them
         with closing(stream(batches, 0, len(batches))) as read:
             means, outputs = evaluate(model, map(program.feed, shared(read, sums)), program.evaluate)

@@ -10,20 +10,31 @@ import optax
 from jax import Array, lax
 
 from research.config import Experiment
+from research.errors import UsageError
 from research.objectives.pretraining import Batch, Objective, Sums, objective, weights_in
-from research.optimizers.algorithms import optimizer
-from research.optimizers.spike_guard import judge
-from research.runs.state import State
+from research.optimizers.optimizer import evaluates_loss, optimizer
+from research.optimizers.spike_guard import should_apply
+from research.runs.state import State, initial_model
 
 Kept = tuple[Any, Any, Any]  # parameters, moments, average
 
 
 def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
-    """The experiment's `train_step`: (state, batch) → (state, sums)."""
+    """The experiment's `train_step`: (state, batch) → (state, sums).
+
+    Raises UsageError for an optimizer that estimates curvature under pmap, whose devices do not add it up.
+    """
+    update = optimizer(experiment.optimizer, experiment.run.steps)
+    shapes = jax.eval_shape(partial(initial_model, experiment))
+    if experiment.parallel.compile == "pmap" and evaluates_loss(update, shapes):
+        raise UsageError(
+            f"optimizer.name={experiment.optimizer.name}: its curvature is not added up under pmap; "
+            "expected parallel.compile=sharded"
+        )
     return partial(
         train_step,
         objective=objective(experiment.objective),
-        optimizer=optimizer(experiment.optimizer, experiment.run.steps),
+        optimizer=update,
         accumulate=experiment.parallel.accumulate,
         limit=experiment.run.skip_spikes,
         ema=experiment.optimizer.ema,
@@ -60,7 +71,7 @@ def train_step(
     if axis is not None:
         grads, sums = lax.psum((grads, sums), axis)
     norm = optax.tree.norm(grads)
-    sound, guard = judge(state.guard, state.step, sums["loss"], norm, limit)
+    sound, guard = should_apply(state.guard, state.step, sums["loss"], norm, limit)
 
     def update() -> Kept:
         updates, opt_state = optimizer.update(

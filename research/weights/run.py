@@ -8,9 +8,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from numpy.typing import NDArray
 
-from research.config import Experiment, Optimizer
+from research.config import Experiment
 from research.errors import UsageError
 from research.models.parameters import by_path, refill
+from research.optimizers.optimizer import averages_iterates
 from research.runs.integrity import find_corruption, steps
 from research.runs.record import experiment_of
 from research.runs.state import State, evaluation_params, initial_state
@@ -21,7 +22,7 @@ from research.weights.layout import Answers, Weights
 def read(directory: Path, step: int | None = None) -> Weights:
     """At `step`, or at the newest. Raises UsageError where there is no such checkpoint, or a damaged one."""
     experiment = experiment_of(directory)
-    model = evaluation_params(experiment, _restored(directory, experiment, step))
+    model = evaluation_params(_restored(directory, experiment, step))
     arrays = {path: np.asarray(array) for path, array in by_path(model).items()}
     answers = None
     if experiment.labelled:
@@ -67,7 +68,7 @@ def _restored(directory: Path, experiment: Experiment, step: int | None) -> Stat
         raise UsageError(f"{checkpoint}: cannot be read, it is damaged: {wrong}{others}")
     state = jax.eval_shape(partial(initial_state, experiment))
     leaves = by_path(state)
-    needed = [name for name in leaves if name.startswith(_needed(experiment.optimizer))]
+    needed = [name for name in leaves if name.startswith(_needed(state))]
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
             # One at a time: when one of several reads fails, Orbax lets the others run into a closed loop.
@@ -78,11 +79,11 @@ def _restored(directory: Path, experiment: Experiment, step: int | None) -> Stat
     return refill(state, leaves)
 
 
-def _needed(optimizer: Optimizer) -> tuple[str, ...]:
+def _needed(state: State) -> tuple[str, ...]:
     """The parts of a state that `evaluation_params` needs: the optimizer's state is twice the parameters."""
-    if optimizer.ema is not None:
+    if state.ema_params is not None:
         return ("ema_params/",)
-    return ("model/", "opt_state/") if optimizer.name == "schedule_free_adamw" else ("model/",)
+    return ("model/", "opt_state/") if averages_iterates(state.opt_state) else ("model/",)
 
 
 def _array(checkpointer: ocp.PyTreeCheckpointer, checkpoint: Path, name: str) -> NDArray:

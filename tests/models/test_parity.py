@@ -11,7 +11,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from research import weights
 from research.config import Data, Experiment, Model, Objective, Optimizer, Run, Schedule
 from research.models.parameters import by_path
-from research.optimizers.algorithms import optimizer
+from research.optimizers.optimizer import optimizer
 from research.optimizers.spike_guard import fresh
 from research.runs.state import State
 from research.training.step import step_of

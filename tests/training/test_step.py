@@ -10,7 +10,7 @@ import pytest
 
 from research.errors import UsageError
 from research.objectives.pretraining import OBJECTIVES
-from research.optimizers.spike_guard import WINDOW, fresh, judge
+from research.optimizers.spike_guard import WINDOW, fresh, should_apply
 from research.runs.state import evaluation_params, initial_state
 from research.training.loop import compile_step
 from research.training.step import if_sound, normalized, step_of, train_step
@@ -113,13 +113,14 @@ def test_what_is_not_finite_is_skipped_and_remembered(experiment):
 def test_a_spike_is_skipped_once_the_window_is_full():
     guard = fresh()
     for step in range(WINDOW):
-        sound, guard = judge(guard, jnp.int32(step), 2 + 0.1 * jnp.sin(step), 1 + 0.1 * jnp.cos(step), 4.0)
+        loss, norm = 2 + 0.1 * jnp.sin(step), 1 + 0.1 * jnp.cos(step)
+        sound, guard = should_apply(guard, jnp.int32(step), loss, norm, 4.0)
         assert bool(sound)
-    sound, after = judge(guard, jnp.int32(WINDOW), jnp.float32(9.0), jnp.float32(1.0), 4.0)
+    sound, after = should_apply(guard, jnp.int32(WINDOW), jnp.float32(9.0), jnp.float32(1.0), 4.0)
     assert not bool(sound) and int(after.skipped) == 1 and int(after.broken) == -1
-    assert bool(judge(guard, jnp.int32(WINDOW), jnp.float32(2.1), jnp.float32(1.1), 4.0)[0])
-    assert not bool(judge(guard, jnp.int32(WINDOW), jnp.float32(2.0), jnp.float32(5.0), 4.0)[0])
-    assert bool(judge(guard, jnp.int32(WINDOW), jnp.float32(9.0), jnp.float32(1.0), 0.0)[0])
+    assert bool(should_apply(guard, jnp.int32(WINDOW), jnp.float32(2.1), jnp.float32(1.1), 4.0)[0])
+    assert not bool(should_apply(guard, jnp.int32(WINDOW), jnp.float32(2.0), jnp.float32(5.0), 4.0)[0])
+    assert bool(should_apply(guard, jnp.int32(WINDOW), jnp.float32(9.0), jnp.float32(1.0), 0.0)[0])
 
 
 def test_the_average_is_that_of_the_parameters(tmp_path):
@@ -129,7 +130,17 @@ def test_the_average_is_that_of_the_parameters(tmp_path):
     for state in states[1:]:
         expected = 0.75 * expected + 0.25 * np.asarray(state.model.tokens[...])
     np.testing.assert_allclose(states[-1].ema_params.tokens[...], expected, rtol=1e-5, atol=1e-7)
-    assert evaluation_params(experiment, states[-1]) is states[-1].ema_params
+    assert evaluation_params(states[-1]) is states[-1].ema_params
+
+
+def test_curvature_is_refused_under_pmap(tmp_path):
+    for compile in ("pmap", "sharded"):
+        experiment = quickstart(tmp_path / "corpus.txt", optimizer__name="sophia", parallel__compile=compile)
+        if compile == "sharded":
+            compile_step(experiment)
+            continue
+        with pytest.raises(UsageError, match=r"optimizer\.name=sophia: .* expected parallel.compile=sharded"):
+            compile_step(experiment)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])

@@ -32,10 +32,10 @@ def trained(directory, **changes):
             state = jax.eval_shape(partial(initial_state, experiment))
             ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), state.replace(key=None))
             state = ones.replace(step=jnp.int32(step), model=drawn(experiment.model, seed=step), key=KEY)
-            if state.average is not None:
-                state = state.replace(average=drawn(experiment.model, seed=100 + step))
+            if state.ema_params is not None:
+                state = state.replace(ema_params=drawn(experiment.model, seed=100 + step))
             checkpoints.save(step, state)
-    return evaluation_params(experiment, state)
+    return evaluation_params(state)
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer.ema": 0.9}, {"optimizer.name": "schedule_free_adamw"}])

@@ -1,0 +1,26 @@
+"""Which parameters an optimizer treats apart: by their names, since the blocks of a model are stacked."""
+
+from typing import Any
+
+from jax.tree_util import tree_map_with_path
+from optax import contrib
+
+
+def decays(model: Any) -> Any:
+    """True for matrices and tables, False for biases and norms."""
+    return tree_map_with_path(lambda path, _: not {"bias", "scale"} & _names(path), model)
+
+
+def hidden_matrices(model: Any) -> Any:
+    """The input and output axes of the blocks' kernels (N, in, …out), for Muon; None for all else."""
+
+    def axes(path, leaf):
+        if not {"blocks", "kernel"} <= _names(path):
+            return None
+        return contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=tuple(range(2, leaf.ndim)))
+
+    return tree_map_with_path(axes, model)
+
+
+def _names(path) -> set[str]:
+    return {str(getattr(part, "name", getattr(part, "key", ""))) for part in path}

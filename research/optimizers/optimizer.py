@@ -1,0 +1,73 @@
+"""The optimizer of a declaration: gradient clipping, then the registered algorithm under its schedule."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from optax import contrib
+
+from research.config import Optimizer
+from research.config.names import OPTIMIZERS
+from research.optimizers import algorithms as algorithms  # registers the built-in ones
+from research.optimizers.schedules import schedule
+
+
+def optimizer(config: Optimizer, steps: int) -> optax.GradientTransformationExtraArgs:
+    """The clipped optimizer of `config`, for a run of `steps`.
+
+    `update` takes the gradients' global `norm`, where it is known already, and the loss as a function of the
+    parameters, `obj_fn`, which optimizers that estimate curvature ask for.
+    """
+    chosen = OPTIMIZERS[config.name](config, schedule(config.rate, steps))
+    clip = optax.identity() if config.clip is None else _clip(config.clip)
+    return optax.with_extra_args_support(optax.chain(clip, chosen))
+
+
+def evaluation_params(model: Any, opt_state: Any) -> Any:
+    """The parameters to evaluate: the average of the iterates where the optimizer keeps one, else `model`."""
+    for state in _schedule_free(opt_state):
+        return contrib.schedule_free_eval_params(state, model)
+    return model
+
+
+def averages_iterates(opt_state: Any) -> bool:
+    """Whether `evaluation_params` needs the optimizer's state, of arrays or of their shapes."""
+    return bool(_schedule_free(opt_state))
+
+
+def evaluates_loss(update: optax.GradientTransformationExtraArgs, model: Any) -> bool:
+    """Whether the optimizer calls `obj_fn`; `model` may be shapes."""
+    calls = []
+
+    def loss(model: Any) -> Array:
+        calls.append(model)
+        return jnp.float32(0)
+
+    def trace(model: Any) -> Any:
+        return update.update(model, update.init(model), model, norm=jnp.float32(1), obj_fn=loss)
+
+    jax.eval_shape(trace, model)
+    return bool(calls)
+
+
+def _clip(limit: float) -> optax.GradientTransformationExtraArgs:
+    """Scales gradients down to a global norm of `limit`.
+
+    All by one factor, as TensorFlow does for the originals: Optax divides each element, another pass on a
+    CPU.
+    """
+
+    def update(grads, state, params=None, *, norm=None, **_):
+        scale = jnp.minimum(1.0, limit / (optax.tree.norm(grads) if norm is None else norm))
+        return jax.tree.map(lambda g: g * scale, grads), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def _schedule_free(opt_state: Any) -> list[contrib.ScheduleFreeState]:
+    def found(node: Any) -> bool:
+        return isinstance(node, contrib.ScheduleFreeState)
+
+    return list(filter(found, jax.tree.leaves(opt_state, is_leaf=found)))
