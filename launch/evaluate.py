@@ -39,9 +39,9 @@ def evaluate(
 
 
 def _list(json: bool) -> None:
-    from research.evaluation.tasks import TASKS
+    from research.evaluation.tasks import tasks
 
-    lines = {name: task.line for name, task in TASKS.items()}
+    lines = {name: task.line for name, task in tasks().items()}
     lines |= {
         "validation": "a run's own validation split again",
         "answers": "what a fine-tuned run answers to the examples of --data, labelled or not",

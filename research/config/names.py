@@ -41,4 +41,21 @@ SCHEDULES: Registry = Registry(  # (step, Schedule, steps) → share of the peak
     "gpt1_linear",
 )
 SCHEMES: Registry = Registry("data.source", "files", "tfds")  # see research.data.sources.schemes
-TASKS: Registry = Registry("--task")  # see research.evaluation.tasks
+TASKS: Registry = Registry(  # see research.evaluation.tasks
+    "--task",
+    "lambada",
+    "cbt_cn",
+    "cbt_ne",
+    "wikitext2",
+    "wikitext103",
+    "ptb",
+    "1bw",
+    "enwik8",
+    "text8",
+    "summarization",
+    "en_fr",
+    "fr_en",
+    "coqa",
+    "questions",
+    "mctest",
+)

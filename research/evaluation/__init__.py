@@ -1,5 +1,5 @@
-"""How good a model is, as the papers measure it.
+"""Evaluation of language models as in the papers.
 
-`evaluate(Subject(model, tokenizer), "lambada", path)` is a task of TASKS; `harness.Adapter` is a model for
+`tasks.evaluate(EvalModel(model, tokenizer), "lambada", path)` runs a task; `harness.Adapter` is a model for
 EleutherAI's harness.
 """

@@ -38,6 +38,8 @@ def find(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) 
     for name in names:
         for path in sorted(folder.glob(name)):
             return _read(path)
+    if not names and tfds is None:
+        raise UsageError(f"{task}: expected its data as a file: --data PATH")
     put = f"put {' or '.join(names)} in {shelf()}, or name it: --data PATH"
     if data is not None:
         raise UsageError(f"{task}: {data} has no {' or '.join(names)}; name the file itself: --data PATH")

@@ -1,23 +1,33 @@
-"""The zero-shot tasks by name, and how one is run."""
+"""The zero-shot tasks by name. Other packages register theirs in `research.config.names.TASKS`:
+
+    @TASKS.register("my_task")
+    def my_task(eval_model: EvalModel, found: Found, settings: Settings) -> Result:
+        \"""Digits of pi: accuracy\"""
+
+Data of a function are named by --data; a `Task` registered in its place also names files to look for.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from research.config.names import TASKS
 from research.errors import UsageError, did_you_mean
 from research.evaluation import cloze, perplexity, prompted
 from research.evaluation.data_files import Found, Tfds, find
 from research.evaluation.eval_model import EvalModel, Result, Settings
 
+Run = Callable[[EvalModel, Found, Settings], Result]
+
 
 class Task(NamedTuple):
-    line: str
-    run: Callable[[EvalModel, Found, Settings], Result]
-    files: tuple[str, ...]  # sought in this order, in the folder of data
-    tfds: Tfds | None = None
+    line: str  # its description, and the metrics
+    run: Run
+    files: tuple[str, ...] = ()  # looked for in this order, in the folder of data
+    tfds: Tfds | None = None  # read where there is no file
 
 
-def _text(run: Callable[..., Result], **more) -> Callable[[EvalModel, Found, Settings], Result]:
+def _text(run: Callable[..., Result], **more) -> Run:
     return lambda eval_model, found, settings: run(eval_model, found.text, settings, **more)
 
 
@@ -30,7 +40,7 @@ def _mctest(eval_model: EvalModel, found: Found, settings: Settings) -> Result:
 
 _wikitext = _text(perplexity.words, detokenizer="wikitext")
 
-TASKS: dict[str, Task] = {
+BUILTIN = {
     "lambada": Task(
         "last word of a passage: perplexity, accuracy, with stop words filtered",
         _text(cloze.lambada),
@@ -101,12 +111,21 @@ TASKS: dict[str, Task] = {
         ("mc500.dev.tsv", "mc160.dev.tsv", "mc500.test.tsv", "mc160.test.tsv"),
     ),
 }
+for _name, _task in BUILTIN.items():
+    TASKS.register(_name)(_task)
+
+
+def tasks() -> dict[str, Task]:
+    """All tasks, those of other packages last."""
+    return {name: task(name) for name in TASKS}
 
 
 def task(name: str) -> Task:
+    """Raises UsageError with the nearest names for one that is not registered."""
     if name not in TASKS:
         raise UsageError(f"--task {name}: no such task{did_you_mean(name, [*TASKS, 'validation', 'squad'])}")
-    return TASKS[name]
+    entry = TASKS[name]
+    return entry if isinstance(entry, Task) else Task((entry.__doc__ or "").strip().partition("\n")[0], entry)
 
 
 def evaluate(
@@ -115,7 +134,7 @@ def evaluate(
     data: Path | None = None,
     settings: Settings = Settings(),  # noqa: B008
 ) -> Result:
-    """A task's metrics, its data's source among the settings; raises UsageError, naming the file."""
+    """The metrics of a task, with the source of its data among the settings. Raises UsageError."""
     declared = task(name)
     found = find(name, declared.files, data, declared.tfds)
     try:

@@ -8,11 +8,12 @@ import pytest
 from launch.__main__ import run
 from research import weights
 from research.config import Model
+from research.config.names import TASKS
 from research.errors import UsageError
-from research.evaluation.eval_model import EvalModel, Settings
+from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.evaluation.published import published
 from research.evaluation.scoring import Pair, score_pairs
-from research.evaluation.tasks import evaluate
+from research.evaluation.tasks import BUILTIN, evaluate, tasks
 from research.models.parameters import by_path
 from research.weights import huggingface
 from tests.drawn import drawn
@@ -198,3 +199,25 @@ def test_mistakes_are_one_line_and_status_2(arguments, told, capsys):
     assert run(arguments) == 2
     _, err = capsys.readouterr()
     assert err.count("\n") == 1 and told in err
+
+
+def test_a_task_of_another_package_is_listed_and_run(eval_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(TASKS, "_entries", dict(TASKS._entries))
+
+    @TASKS.register("count")
+    def count(eval_model, found, settings):
+        """Tokens of a text
+
+        counted."""
+        return Result({"tokens": float(len(eval_model.encode(found.text)))}, 1, {})
+
+    (tmp_path / "text.txt").write_text("twelve bytes")
+    assert list(tasks())[-1] == "count" and tasks()["count"].line == "Tokens of a text"
+    assert evaluate(eval_model, "count", tmp_path / "text.txt").metrics == {"tokens": 12.0}
+    for data in (None, tmp_path):
+        with pytest.raises(UsageError, match="count: expected its data as a file: --data"):
+            evaluate(eval_model, "count", data)
+
+
+def test_the_names_are_those_of_the_built_in_tasks():
+    assert set(TASKS) == set(BUILTIN)
