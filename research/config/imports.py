@@ -152,8 +152,7 @@ def _import_module(name: str) -> Import:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-            hint = f"; did you mean the file {name}.py?" if Path(f"{name}.py").exists() else ""
-            raise UsageError(f"no such module{hint}") from error
+            raise UsageError("no such module; expected one, or a file's path that ends in .py") from error
         raise _raised(error) from error
     file = getattr(module, "__file__", None)
     return Import(_digest(Path(file)) if file else "none", _folder(module))

@@ -1,12 +1,14 @@
 """A run's record: what may differ when it goes on, what is refused, what is written down."""
 
 import json
+import warnings
 
 import pytest
 
 import experiments
+from research.config import imports
 from research.config.settings import flatten, override
-from research.errors import UsageError
+from research.errors import LineageWarning, UsageError
 from research.runs import record
 
 FIRST = override(experiments.get("quickstart"), {"run.steps": 100})
@@ -98,3 +100,68 @@ def test_a_record_from_a_later_version_is_told(run):
     path.write_text(json.dumps(written))
     with pytest.raises(UsageError, match="the record has format 7; this version reads format 1"):
         record.examine(run, FIRST, FACTS)
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A file that this process has imported."""
+    monkeypatch.setattr(imports, "_imported", {})
+    path = tmp_path / "ideas.py"
+    path.write_text("")
+    imports.import_plugin(str(path))
+    return path
+
+
+def restart():
+    """As in another process, where nothing is imported yet."""
+    imports._imported.clear()
+
+
+def test_a_record_keeps_its_imports_and_imports_them_again(plugin, run):
+    (kept,) = record.read(run)["imports"].items()
+    restart()
+    assert record.experiment_of(run) == FIRST and imports.imported() == dict([kept])
+    restart()
+    assert record.examine(run, FIRST, FACTS)
+
+
+def test_without_imports_a_record_is_as_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(imports, "_imported", {})
+    record.claim(tmp_path / "run", FIRST, FACTS)
+    assert "imports" not in record.read(tmp_path / "run")
+
+
+@pytest.mark.parametrize("befall, told", [("# new\n", "now [0-9a-f]{12}"), (None, "now no such file")])
+def test_other_imported_code_warns_who_reads_and_refuses_who_continues(plugin, run, befall, told):
+    plugin.unlink() if befall is None else plugin.write_text(befall)
+    restart()
+    expected = rf"{run}: .*--import {plugin} was [0-9a-f]{{12}}, {told}"
+    with pytest.warns(LineageWarning, match=expected):
+        assert record.experiment_of(run) == FIRST
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        record.experiment_of(run, warn=False)
+    with pytest.raises(UsageError, match=rf"{expected}; choose another --dir, or --allow-change"):
+        record.examine(run, FIRST, FACTS)
+    lines = []
+    record.claim(run, FIRST, FACTS, 10, lines.append, allow_change=True)
+    assert len(lines) == 1 and str(plugin) in lines[0]
+    (change,) = record.read(run)["changes"]
+    assert (change["step"], list(change["from"])) == (10, [f"--import {plugin}"])
+    restart()
+    assert record.examine(run, FIRST, FACTS), "what was allowed once is the run's own"
+
+
+def test_a_name_that_is_lost_is_told_with_the_run_and_the_import(plugin, run):
+    path = run / record.FILE
+    written = json.loads(path.read_text())
+    written["experiment"]["optimizer"]["name"] = "of_ideas"
+    path.write_text(json.dumps(written))
+    told = rf"^{run}: optimizer.name=of_ideas: not known.*; --import names the module or file that registers"
+    with pytest.raises(UsageError, match=told):
+        record.experiment_of(run)
+    plugin.unlink()
+    restart()
+    told = rf"^{run}: optimizer.name=of_ideas: not known.*made with {plugin} \(no such file\); --import names"
+    with pytest.raises(UsageError, match=told):
+        record.experiment_of(run)
