@@ -71,13 +71,13 @@ def test_what_is_saved_is_whole(checkpoints):
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda function: function.__name__)
-def test_damage_is_told_and_put_aside(checkpoints, find_corruption, capsys):
-    find_corruption(checkpoints / "3")
+def test_damage_is_told_and_put_aside(checkpoints, damage, capsys):
+    damage(checkpoints / "3")
     before = sorted(path.relative_to(checkpoints) for path in checkpoints.glob("[12]/**/*"))
     assert integrity.latest_valid_step(checkpoints, print) == 2
     out = capsys.readouterr().out
     assert out.count("\n") == 1 and out.startswith("checkpoint 3 is damaged: ")
-    assert re.search(DAMAGE[find_corruption], out)
+    assert re.search(DAMAGE[damage], out)
     assert integrity.steps(checkpoints) == [1, 2]
     assert (checkpoints.parent / "damaged/3").is_dir()
     assert sorted(path.relative_to(checkpoints) for path in checkpoints.glob("[12]/**/*")) == before

@@ -70,7 +70,7 @@ def test_tokens_are_counted_over_the_change(tmp_path):
 
 @pytest.mark.parametrize(
     "compiler",
-    ["jit", *(pytest.param(name, special_tokens=pytest.mark.slow) for name in ("sharded", "pmap"))],
+    ["jit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sharded", "pmap"))],
 )
 def test_a_stop_at_the_change_leaves_no_trace(tmp_path, monkeypatch, compiler):
     experiment = declared(tmp_path, parallel__compile=compiler)

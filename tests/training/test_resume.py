@@ -114,7 +114,7 @@ def test_saves_by_the_clock_too(run, tmp_path, monkeypatch):
 
 def test_an_average_is_the_mean_and_starts_another(run, tmp_path):
     experiment, directory, _ = run
-    assert weights.ema_params(directory, tmp_path / "mean") == [4, 8]
+    assert weights.average(directory, tmp_path / "mean") == [4, 8]
     mean = weights.read(tmp_path / "mean").arrays
     one, other = (weights.read(f"{directory}:{step}").arrays for step in (4, 8))
     for name, array in mean.items():
@@ -125,9 +125,9 @@ def test_an_average_is_the_mean_and_starts_another(run, tmp_path):
         with pytest.raises(UsageError, match=match):
             weights.read(f"{directory}:{step}")
     with pytest.raises(UsageError, match="expected 5 checkpoints, found 4, 8;"):
-        weights.ema_params(directory, tmp_path / "five", 5)
+        weights.average(directory, tmp_path / "five", 5)
     with pytest.raises(UsageError, match="nowhere: not a run"):
-        weights.ema_params(tmp_path / "nowhere", tmp_path / "none")
+        weights.average(tmp_path / "nowhere", tmp_path / "none")
     truncate_newest(directory)
     with pytest.raises(UsageError, match=rf"checkpoints/8: cannot be read, .* {directory}:4 is there"):
         weights.read(directory)
@@ -179,7 +179,7 @@ DIE_IN_A_SAVE = """
 import os, signal, sys
 from launch.__main__ import run
 from research.runs import integrity
-integrity.seal = lambda checkpoint: os.kill(os.getpid(), signal.SIGKILL)
+integrity.write_manifest = lambda checkpoint: os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(run(sys.argv[1:]))
 """
 

@@ -10,7 +10,7 @@ from tests.weights.directory import FAMILIES, refused
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "header"])
-def test_damaged_files(name, find_corruption, directory):
+def test_damaged_files(name, damage, directory):
     d = directory(name)
     file = d.path / "model.safetensors"
     whole = file.read_bytes()
@@ -20,7 +20,7 @@ def test_damaged_files(name, find_corruption, directory):
             "garbage": bytes(range(256)) * 40,
             "empty": b"",
             "header": whole[:20] + b"?" + whole[21:],
-        }[find_corruption]
+        }[damage]
     )
     assert "cut off or damaged" in refused(d.path)
     with pytest.raises(UsageError):

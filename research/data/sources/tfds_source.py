@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from research.data.sources.python_docs import PythonDocs
 from research.errors import EnvironmentFault, UsageError, did_you_mean
 from research.io.home import home
-from research.io.make_once import alone
+from research.io.make_once import build_lock
 from research.io.network import resolve
 
 INSTALL = "pip install 'lineage-lm[tf]'"
@@ -103,7 +103,7 @@ def prepared(name: str) -> tfds.core.DatasetBuilder:
     except ValueError as fault:
         raise _unknown(name) from fault
     if not builder.is_prepared():
-        with alone(Path(builder.data_dir), "LINEAGE_HOME" if own else "TFDS_DATA_DIR"):
+        with build_lock(Path(builder.data_dir), "LINEAGE_HOME" if own else "TFDS_DATA_DIR"):
             prepare = _prepare_own if own else _prepare
             prepare(build(), name)
         builder = build()

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from research.config import Data
-from research.data.sources.documents import fingerprint, parts
+from research.data.sources.documents import fingerprint, folder_name, parts, see_unchanged
 from research.data.store.writing import SPLITS, write
 from research.data.tokenizers.tokenizer import SpecialTokens, end_of_text, entries, load, special_tokens
 from research.errors import UsageError
@@ -44,6 +43,11 @@ class TokenStore(NamedTuple):
     def documents(self) -> int:
         return len(self.starts)
 
+    @property
+    def baseline_loss(self) -> float:
+        """Nats per token of a constant prediction: the unigram entropy."""
+        return self.unigram_entropy
+
     def __reduce__(self) -> tuple:
         """Another process maps the same files; what is in no file goes by value."""
         if self.folder is None:
@@ -69,8 +73,9 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
     if size > vocabulary:
         raise UsageError(f"model.vocabulary={vocabulary}: the tokenizer {data.tokenizer} has {size} entries")
     by = data.sentences if known else None
-    folder = home() / "stores" / _name(data, tokenizer, by)
-    make = partial(_make, data=data, tokenizer=tokenizer, entries=size, by=by, report=report)
+    made_of = fingerprint(data)
+    folder = home() / "stores" / folder_name(data, f"{FORMAT} {made_of} {by} {tokenizer.to_str()}")
+    make = partial(_make, data=data, made_of=made_of, tokenizer=tokenizer, entries=size, by=by, report=report)
     speed = make_once(folder, make, resumable=True)
     shares = tuple(share for share, _ in parts(data))
     ended = end_of_text(tokenizer) is not None
@@ -81,7 +86,7 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
 
 def open_store(folder: Path) -> TokenStore:
     """A split as `prepare` has written it."""
-    facts = json.loads((folder / "store.json").read_text())
+    facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     tokens = mapped(folder / "tokens.bin", facts.pop("dtype"))
     starts = mapped(folder / "starts.bin", "<i8")
     sentences = folder / "sentences.bin"
@@ -104,6 +109,7 @@ def reopened(
 def _make(
     folder: Path,
     data: Data,
+    made_of: str,
     tokenizer: Tokenizer,
     entries: int,
     by: str | None,
@@ -111,8 +117,9 @@ def _make(
 ) -> float:
     dtype = np.dtype("<u2" if entries <= 1 << 16 else "<u4")
     speed = write(folder, data, tokenizer, by, dtype, report)
+    see_unchanged(data, made_of)
     note = folder / "progress.json"
-    done = json.loads(note.read_text())
+    done = json.loads(note.read_text(encoding="utf-8"))
     if data.split == "tail":
         note.unlink()  # what follows cannot be done twice, so that a kill begins anew
         after = _cut(folder / "train", folder / "validation", data.holdout, tokenizer, dtype)
@@ -170,13 +177,7 @@ def _measure(folder: Path, size: int, parts: list[int], entries: int, dtype: np.
         "unigram_entropy": float(-(shares * np.log(shares)).sum()),
         "sha256": digest.hexdigest(),
     }
-    (folder / "store.json").write_text(json.dumps(facts, indent=1))
-
-
-def _name(data: Data, tokenizer: Tokenizer, by: str | None) -> str:
-    key = f"{FORMAT} {fingerprint(data)} {by} {tokenizer.to_str()}"
-    readable = re.sub(r"\W+", "-", f"{data.source}-{data.tokenizer}")[-60:].strip("-")
-    return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    (folder / "store.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def _summary(folder: Path, corpus: Corpus, speed: float | None) -> str:

@@ -63,7 +63,7 @@ def test_a_killed_preparation_leaves_no_trace(lineage_home):
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
     script = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
-        "from research.data import datasets; tfds_source.prepared('python_docs')"
+        "from research.data.sources import tfds_source; tfds_source.prepared('python_docs')"
     )
     environment = os.environ | {"LINEAGE_HOME": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
