@@ -12,7 +12,7 @@ from jax import Array
 
 from research.config import Model
 from research.errors import UsageError
-from research.models.ops import dot_product
+from research.models.ops.attention import attention
 from research.models.precision import compute_dtype
 
 Attend = Callable[[Array, Array, Array, Array | None], Array]  # q, k, v, keep → (B, L, H, K)
@@ -77,7 +77,7 @@ def attend_by(implementation: str, attention_mask: AttentionMask, queries: int, 
         return by_library(attention_mask, "cudnn")
     mask = attention_mask.mask(queries, keys)
     causal = attention_mask.causal and attention_mask.start is None
-    return lambda q, k, v, keep: dot_product.attention(q, k, v, mask, keep, causal)
+    return lambda q, k, v, keep: attention(q, k, v, mask, keep, causal)
 
 
 def by_library(attention_mask: AttentionMask, implementation: str) -> Attend:

@@ -11,7 +11,7 @@ from jax import Array
 from research.config import Model
 from research.models.attention import AttentionMask
 from research.models.heads import MaskedHead
-from research.models.ops.primitives import dropout
+from research.models.ops.dropout import dropout
 from research.models.precision import compute_dtype
 from research.models.transformer import (
     LayerNorm,
@@ -30,6 +30,8 @@ class BERT(nnx.Module):
     Calls take tokens, segments (0 or 1) and the rows' lengths, padding not counted; None is segment 0
     throughout, and no padding.
     """
+
+    bidirectional = True
 
     def __init__(self, config: Model, *, key: Array):
         keys = jax.random.split(key, 7)

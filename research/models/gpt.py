@@ -10,7 +10,7 @@ from jax import Array
 
 from research.config import Model
 from research.models.attention import AttentionMask
-from research.models.ops.primitives import dropout
+from research.models.ops.dropout import dropout
 from research.models.precision import compute_dtype
 from research.models.transformer import LayerNorm, Linear, normal, run_stack, stack
 
@@ -22,6 +22,8 @@ class GPT(nnx.Module):
 
     GPT-2 normalizes before each branch and once at the end, and starts its residual branches smaller.
     """
+
+    bidirectional = False
 
     def __init__(self, config: Model, *, key: Array):
         key_tokens, key_positions, key_blocks = jax.random.split(key, 3)

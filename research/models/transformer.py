@@ -17,15 +17,17 @@ from jax.sharding import PartitionSpec
 
 from research.config import Model
 from research.models.attention import Attend, AttentionMask, attend_by, choose
-from research.models.ops import primitives
-from research.models.ops.primitives import dropout, dropout_mask
+from research.models.ops.activations import gelu_erf, gelu_tanh
+from research.models.ops.dropout import dropout, dropout_mask
+from research.models.ops.linear import linear
+from research.models.ops.norms import layer_norm
 from research.models.precision import matmul_dtype
 
 ROWS = ("data", "fsdp")  # the axes of a mesh that a batch is split over
 
 Initializer = Callable[[Array, tuple[int, ...]], Array]
 
-ACTIVATIONS = {"gelu_tanh": primitives.gelu_tanh, "gelu_erf": primitives.gelu_erf}
+ACTIVATIONS = {"gelu_tanh": gelu_tanh, "gelu_erf": gelu_erf}
 
 
 def normal(std: float) -> Initializer:
@@ -66,7 +68,7 @@ class Linear(nnx.Module):
         kernel, bias = self.kernel[...], None if self.bias is None else self.bias[...]
         multiplied = None if self.precision is None else matmul_dtype(self.precision)
         split = _mesh() is not None
-        return primitives.linear(x, kernel, bias, multiplied, split, activation)
+        return linear(x, kernel, bias, multiplied, split, activation)
 
 
 class LayerNorm(nnx.Module):
@@ -77,7 +79,7 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         bias = None if self.bias is None else self.bias[...]
-        return primitives.layer_norm(x, self.scale[...], bias, self.epsilon)
+        return layer_norm(x, self.scale[...], bias, self.epsilon)
 
 
 class Attention(nnx.Module):

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from research.models.ops.primitives import NEGATIVE, rows_by_rows
+from research.models.ops.attention import NEGATIVE
+from research.models.ops.linear import rows_by_rows
 from research.models.transformer import rows_on_each, split_rows
 
 LOGITS_AT_ONCE = 2**25  # on a CPU; of GPT-2's vocabulary 667 tokens', enough for its matrix products

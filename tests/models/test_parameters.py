@@ -6,7 +6,7 @@ import re
 import pytest
 
 import experiments
-from launch.inspect import show_parameters
+from launch.declarations import params
 from research.config import Model
 from research.models.parameters import components, parameter_table
 
@@ -82,11 +82,11 @@ def evaluation_params(formula: str) -> int:
 
 
 def test_printed_and_as_json(capsys):
-    show_parameters("bert_base", None, json=False)
+    params("bert_base", None, json=False)
     printed = capsys.readouterr().out
     assert "(30522 + 512 + 2) × 768     23,835,648" in printed
     assert printed.splitlines()[-1].split() == ["total", "110,106,428"]
-    show_parameters("bert_base", ["model.depth=2"], json=True)
+    params("bert_base", ["model.depth=2"], json=True)
     listed = json.loads(capsys.readouterr().out)
     assert listed["total"] == 110_106_428 - 10 * 7_087_872
     assert {"name": "tokens", "shape": [30_522, 768], "count": 30_522 * 768} in listed["components"]

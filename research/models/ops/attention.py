@@ -1,4 +1,4 @@
-"""Scaled dot-product attention with its derivative written by hand, as in `research.models.ops.primitives`.
+"""Scaled dot-product attention with its derivative written by hand (why: see `research.models.ops.norms`).
 
 Shapes: B batch, L length, S source length, H heads, K head size.
 """
@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from research.models.ops.primitives import NEGATIVE
-
-WORTH_CUTTING = 256  # positions: with fewer, pieces cost more than they save
+NEGATIVE = -1e30  # a masked score; finite, so that a row with nothing to attend to is not NaN
+MIN_LENGTH_TO_SPLIT = 256  # positions: below this, pieces cost more than they save
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5,))
@@ -23,50 +22,49 @@ def attention(
     k_BSHK: Array,
     v_BSHK: Array,
     mask: Array | None,
-    keep_BHLS: Array | None,
+    dropout_mask_BHLS: Array | None,
     causal: bool = False,
 ) -> Array:
     """Scaled dot-product attention to (B, L, H, K) (Vaswani et al., 2017), softmax in float32.
 
-    `mask` is boolean, True where to attend, and broadcasts to (B, H, L, S). `keep_BHLS` multiplies
-    the probabilities: dropout's mask over its rate. `causal` says that `mask` hides all later keys, so that
-    they need not be looked at.
+    `mask` is boolean, True where to attend, and broadcasts to (B, H, L, S). `dropout_mask_BHLS` multiplies
+    the probabilities. `causal` promises that `mask` hides all later keys, so that their scores may be left out.
     """
-    return _attention_forward(q_BLHK, k_BSHK, v_BSHK, mask, keep_BHLS, causal)[0]
+    return _attention_forward(q_BLHK, k_BSHK, v_BSHK, mask, dropout_mask_BHLS, causal)[0]
 
 
-def _attention_forward(q, k, v, mask, keep, causal):
+def _attention_forward(q, k, v, mask, dropout_mask, causal):
     q, k, v = map(_heads_first, (q, k, v))
     outputs, probabilities = [], []
     for piece in _pieces(q, k, causal):
-        scores = _by_head(q[:, :, piece.rows], k[:, :, piece.seen], 3, 3, jnp.float32)
+        scores = _by_head(q[:, :, piece.queries], k[:, :, piece.keys], 3, 3, jnp.float32)
         scores = scores / math.sqrt(q.shape[-1])
         if mask is not None:
             scores = jnp.where(piece.of(mask), scores, NEGATIVE)
         p = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
-        kept = p if keep is None else p * piece.of(keep)
-        outputs.append(_by_head(kept, v[:, :, piece.seen], 3, 2, q.dtype))
+        dropped = p if dropout_mask is None else p * piece.of(dropout_mask)
+        outputs.append(_by_head(dropped, v[:, :, piece.keys], 3, 2, q.dtype))
         probabilities.append(p)
-    return _heads_first(_joined(outputs)), (q, k, v, probabilities, keep)
+    return _heads_first(_joined(outputs)), (q, k, v, probabilities, dropout_mask)
 
 
 def _attention_backward(causal, saved, do):
-    q, k, v, probabilities, keep = saved
+    q, k, v, probabilities, dropout_mask = saved
     do = _heads_first(do)
     dq, dk, dv = [], None, None
     for piece, saved_p in zip(_pieces(q, k, causal), probabilities, strict=True):
-        q_piece, do_piece = q[:, :, piece.rows], do[:, :, piece.rows]
-        kept = saved_p if keep is None else saved_p * piece.of(keep)
-        dp = _by_head(do_piece, v[:, :, piece.seen], 3, 3, jnp.float32)
-        if keep is not None:
-            dp = dp * piece.of(keep).astype(jnp.float32)
+        q_piece, do_piece = q[:, :, piece.queries], do[:, :, piece.queries]
+        dropped = saved_p if dropout_mask is None else saved_p * piece.of(dropout_mask)
+        dp = _by_head(do_piece, v[:, :, piece.keys], 3, 3, jnp.float32)
+        if dropout_mask is not None:
+            dp = dp * piece.of(dropout_mask).astype(jnp.float32)
         p = saved_p.astype(jnp.float32)
         weighted = p * dp
         dscores = (weighted - p * weighted.sum(-1, keepdims=True)) / math.sqrt(q.shape[-1])
         dscores = dscores.astype(q.dtype)
-        dq.append(_by_head(dscores, k[:, :, piece.seen], 3, 2, q.dtype))
+        dq.append(_by_head(dscores, k[:, :, piece.keys], 3, 2, q.dtype))
         dk = _added(dk, _by_rows(dscores, q_piece, k.dtype), k.shape)
-        dv = _added(dv, _by_rows(kept, do_piece, v.dtype), v.shape)
+        dv = _added(dv, _by_rows(dropped, do_piece, v.dtype), v.shape)
     return *map(_heads_first, (_joined(dq), dk, dv)), None, None
 
 
@@ -74,21 +72,22 @@ attention.defvjp(_attention_forward, _attention_backward)
 
 
 class _Piece(NamedTuple):
-    """Some queries, and the keys that any of them sees."""
+    """A range of queries, and the keys up to the last that any of them attends to."""
 
-    rows: slice
-    seen: slice
+    queries: slice
+    keys: slice
 
     def of(self, x: Array) -> Array:
-        """What of `x`, which broadcasts to (B, H, L, S), is theirs."""
-        x = x if x.shape[2] == 1 else x[:, :, self.rows]
-        return x if x.shape[3] == 1 else x[:, :, :, self.seen]
+        """The part of `x`, which broadcasts to (B, H, L, S), for these queries and keys."""
+        x = x if x.shape[2] == 1 else x[:, :, self.queries]
+        return x if x.shape[3] == 1 else x[:, :, :, self.keys]
 
 
 def _pieces(q_BHLK: Array, k_BHSK: Array, causal: bool) -> list[_Piece]:
-    """On a CPU four of a long causal square, which take five eighths of its products; else one."""
+    """On a CPU, four pieces of a long causal square, which take five eighths of its products; else one."""
     length, keys = q_BHLK.shape[2], k_BHSK.shape[2]
-    if not causal or length != keys or length < WORTH_CUTTING or jax.default_backend() != "cpu":
+    short = length < MIN_LENGTH_TO_SPLIT
+    if not causal or length != keys or short or jax.default_backend() != "cpu":
         return [_Piece(slice(None), slice(None))]
     size = -(-length // 4)
     return [_Piece(slice(start, start + size), slice(start + size)) for start in range(0, length, size)]
@@ -100,14 +99,14 @@ def _heads_first(x: Array) -> Array:
 
 
 def _by_head(a: Array, b: Array, axis_a: int, axis_b: int, dtype: DTypeLike) -> Array:
-    """The products of (B, H, …) and (B, H, …) over an axis of each."""
+    """The products of (B, H, …) and (B, H, …) over one axis of each."""
     return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0, 1), (0, 1))), preferred_element_type=dtype)
 
 
 def _by_rows(a: Array, b: Array, dtype: DTypeLike) -> Array:
     """(B, H, L, S) and (B, H, L, K) to (B, H, S, K): a sum over rows.
 
-    The smaller operand and the result are transposed: or XLA:CPU takes its slow product.
+    The smaller operand and the result are transposed, or XLA:CPU takes its slow product.
     """
     return _by_head(b.swapaxes(2, 3), a, 3, 2, dtype).swapaxes(2, 3)
 
@@ -117,7 +116,7 @@ def _joined(pieces: list[Array]) -> Array:
 
 
 def _added(total: Array | None, part: Array, shape: tuple[int, ...]) -> Array:
-    """`total`, none yet, plus the gradient of the first keys."""
+    """`total`, or zero before the first piece, plus the gradient of the first keys."""
     missing = shape[2] - part.shape[2]
     part = jnp.pad(part, ((0, 0), (0, 0), (0, missing), (0, 0))) if missing else part
     return part if total is None else total + part

@@ -1,0 +1,82 @@
+"""Normalization of the last axis, in float32, with derivatives written by hand.
+
+XLA fuses a long chain of cheap operations into one kernel and recomputes the chain for each reader. A
+derivative that names what it saves breaks these chains: on a CPU that halves the time of a step. Values are
+those of the plain formulas; `tests/models/ops/test_norms.py` compares both with autodiff.
+
+Shapes: D features.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+
+def layer_norm(x: Array, scale_D: Array, bias_D: Array | None, epsilon: float) -> Array:
+    """Layer normalization (Ba et al., 2016) of (…, D), computed in float32 and returned in the type of `x`."""
+    return _layer_norm(_rows(x), scale_D, bias_D, epsilon).reshape(x.shape)
+
+
+def rms_norm(x: Array, scale_D: Array, epsilon: float) -> Array:
+    """Root mean square normalization (Zhang & Sennrich, 2019) of (…, D); types as for `layer_norm`."""
+    return _rms_norm(_rows(x), scale_D, epsilon).reshape(x.shape)
+
+
+def _rows(x: Array) -> Array:
+    """(…, D) to (rows, D): on a CPU, reductions over a batch of one take twice as long with its own axis."""
+    return x.reshape(-1, x.shape[-1])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _layer_norm(x, scale_D, bias_D, epsilon):
+    return _layer_norm_forward(x, scale_D, bias_D, epsilon)[0]
+
+
+def _layer_norm_forward(x, scale_D, bias_D, epsilon):
+    x32 = x.astype(jnp.float32)
+    mean = x32.mean(-1, keepdims=True)
+    centred = x32 - mean
+    rstd = lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + epsilon)
+    y = centred * rstd * scale_D
+    if bias_D is not None:
+        y = y + bias_D
+    return y.astype(x.dtype), (x, mean, rstd, scale_D, bias_D is not None)
+
+
+def _layer_norm_backward(epsilon, saved, dy):
+    x, mean, rstd, scale_D, has_bias = saved
+    dy32 = dy.astype(jnp.float32)
+    normed = (x.astype(jnp.float32) - mean) * rstd
+    dnormed = dy32 * scale_D
+    dx = rstd * (
+        dnormed - dnormed.mean(-1, keepdims=True) - normed * (dnormed * normed).mean(-1, keepdims=True)
+    )
+    return dx.astype(x.dtype), (dy32 * normed).sum(0), dy32.sum(0) if has_bias else None
+
+
+_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _rms_norm(x, scale_D, epsilon):
+    return _rms_norm_forward(x, scale_D, epsilon)[0]
+
+
+def _rms_norm_forward(x, scale_D, epsilon):
+    x32 = x.astype(jnp.float32)
+    rrms = lax.rsqrt(jnp.square(x32).mean(-1, keepdims=True) + epsilon)
+    return (x32 * rrms * scale_D).astype(x.dtype), (x, rrms, scale_D)
+
+
+def _rms_norm_backward(epsilon, saved, dy):
+    x, rrms, scale_D = saved
+    dy32 = dy.astype(jnp.float32)
+    normed = x.astype(jnp.float32) * rrms
+    dnormed = dy32 * scale_D
+    dx = rrms * (dnormed - normed * (dnormed * normed).mean(-1, keepdims=True))
+    return dx.astype(x.dtype), (dy32 * normed).sum(0)
+
+
+_rms_norm.defvjp(_rms_norm_forward, _rms_norm_backward)
