@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from research.config import Data
-from research.data.sources import files, standardize
+from research.config.names import SCHEMES
+from research.data.sources import standardize
+from research.data.sources.schemes import Source, parse
 from research.data.tokenizers import published
 from research.errors import UsageError
 
@@ -96,12 +97,10 @@ def see_unchanged(data: Data, before: str) -> None:
 
 
 def _identity(data: Data) -> list:
-    kind, name, spec = _parse(data)
-    if kind == "files":
-        return [kind, files.identity(files.match(name))]
-    from research.data.sources import tfds_source
-
-    return [kind, tfds_source.identity(name), spec]
+    source = _source(data)
+    # Stores that exist are named by these facts, in this form.
+    own = [source.split] if SCHEMES[source.scheme].splits else []
+    return [source.scheme, SCHEMES[source.scheme].identity(source), *own]
 
 
 def _divided(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[Split, str]]:
@@ -120,27 +119,19 @@ def _held_out(text: str, holdout: float) -> bool:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) < holdout * 2**64
 
 
-def _read(data: Data, published: str = "") -> Iterator[str]:
-    kind, name, spec = _parse(data)
-    if kind == "files":
-        return files.read(files.match(name), data.field, data.documents)
-    # Imported late: a source of files needs no TFDS, and importing it registers data sets.
-    from research.data.sources import tfds_source
-
-    return tfds_source.read(name, published or spec or "train", data.field)
+def _read(data: Data, split: str = "") -> Iterator[str]:
+    source = _source(data)
+    return SCHEMES[source.scheme].documents(source, data, split)
 
 
-def _parse(data: Data) -> tuple[str, str, str]:
-    """'tfds:c4/en:train[:10%]' → ('tfds', 'c4/en', 'train[:10%]'); 'files:GLOB' → ('files', GLOB, '')."""
-    kind, _, name = data.source.partition(":")
-    if kind not in ("tfds", "files") or not name:
-        hint = f"; did you mean files:{data.source}?" if os.path.exists(data.source) else ""
-        forms = "tfds:NAME[/CONFIG][:SPLIT] or files:GLOB"
-        raise UsageError(f"data.source={data.source}: expected {forms}{hint}")
-    spec = ""
-    if kind == "tfds":
-        name, _, spec = name.partition(":")
-    if data.split == "published" and (kind == "files" or spec):
-        given = "files have no splits of their own" if kind == "files" else f"drop :{spec} from the source"
-        raise UsageError(f"data.split=published: {given}; or use data.split=documents or tail")
-    return kind, name, spec
+def _source(data: Data) -> Source:
+    """Raises UsageError where `data.split` does not go with the source."""
+    source = parse(data.source, "data.source", "documents")
+    if data.split == "published" and (source.split or not SCHEMES[source.scheme].splits):
+        hint = (
+            f"drop :{source.split} from the source"
+            if source.split
+            else f"{source.scheme} have no splits of their own"
+        )
+        raise UsageError(f"data.split=published: {hint}; or use data.split=documents or tail")
+    return source

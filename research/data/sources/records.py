@@ -1,147 +1,23 @@
-"""Records with labels: rows of GLUE-style tables, JSON lines, TensorFlow Datasets.
+"""Labelled records of any scheme, and the values of their fields."""
 
-A record maps names to values; of a table without header the names are the columns' numbers, "0", "1", ….
-"""
-
-import csv
-import gzip
-import json
-import re
 from collections.abc import Collection, Iterator, Mapping
-from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from research.data.sources import files
+from research.config.names import SCHEMES
+from research.data.sources.schemes import Record, chain
 from research.errors import UsageError, did_you_mean
-
-Record = Mapping[str, Any]
-
-SUFFIXES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", ".json", ".txt", ".conll")
-PLUS = re.compile(r"\+(?=(?:files|tfds):)")  # between sources that are read one after the other
-
-
-def sources(declared: str) -> list[tuple[str, str, str]]:
-    """'tfds:glue/sst2:train+files:x.tsv' → [('tfds', 'glue/sst2', 'train'), ('files', 'x.tsv', '')]."""
-    found = []
-    for source in PLUS.split(declared):
-        kind, _, name = source.partition(":")
-        if kind not in ("tfds", "files") or not name:
-            raise UsageError(
-                f"{source}: expected tfds:NAME[/CONFIG][:SPLIT] or files:GLOB (data.source, data.validation)"
-            )
-        name, _, split = name.partition(":") if kind == "tfds" else (name, "", "")
-        found.append((kind, name, split))
-    return found
 
 
 def read(declared: str, names: Collection[str], split: str) -> Iterator[tuple[str, Record]]:
-    """(where it is, record) in order; `names` are those asked for, by which a table's header is known.
+    """(where it stands, record) in order, of one source or of several joined by +.
 
-    `split` is that of a data set whose source names none. Raises UsageError for what cannot be read.
+    `names` are the fields asked for, by which a table's header is known. `split` is taken of a data set whose
+    source names none. Raises UsageError for a source that cannot be read.
     """
-    for kind, name, own in sources(declared):
-        if kind == "tfds":
-            from research.data.sources import tfds_source
-
-            for number, record in enumerate(tfds_source.records(name, own or split)):
-                yield f"tfds:{name}: record {number}", record
-            continue
-        for path in files.match(name, SUFFIXES):
-            try:
-                yield from READERS.get(path.suffix, _json_lines)(path, names)
-            except UnicodeDecodeError as fault:
-                raise UsageError(f"{path}: byte 0x{fault.object[fault.start]:02x} is not UTF-8") from fault
-            except OSError as fault:
-                raise UsageError(f"{path}: cannot be read: {fault.strerror or fault}") from fault
-
-
-def _table(path: Path, names: Collection[str], rows: Iterator[list[str]]) -> Iterator[tuple[str, Record]]:
-    """The first row is a header where it has one of the `names`, columns' numbers apart."""
-    header = None
-    for number, cells in enumerate(rows, 1):
-        if number == 1 and {name for name in names if not name.isdecimal()} & set(cells):
-            header = cells
-        elif cells:
-            columns = header or [str(column) for column in range(len(cells))]
-            yield f"{path}:{number}", dict(zip(columns, cells, strict=False))
-
-
-def _tsv(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
-    """Tabs and line ends alone have a meaning, as in GLUE's files: quotes have none."""
-    with open(path, encoding="utf-8", newline="\n") as file:
-        yield from _table(path, names, (line.rstrip("\r\n").split("\t") for line in file))
-
-
-def _csv(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        yield from _table(path, names, csv.reader(file))
-
-
-def _json_lines(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
-    opens = gzip.open if path.suffix == ".gz" else open
-    with opens(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as fault:
-                raise UsageError(f"{path}:{number}: not a JSON object: {fault}") from fault
-            if not isinstance(record, dict):
-                raise UsageError(f"{path}:{number}: not a JSON object: {line[:40]!r}")
-            yield f"{path}:{number}", record
-
-
-def _json(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
-    """The questions of a file of SQuAD's, with TFDS's names."""
-    try:
-        articles = json.loads(path.read_text(encoding="utf-8"))["data"]
-        for article in articles:
-            for paragraph in article["paragraphs"]:
-                for question in paragraph["qas"]:
-                    answers = question["answers"]
-                    yield (
-                        f"{path}: question {question['id']}",
-                        question
-                        | {
-                            "context": paragraph["context"],
-                            "answers": {
-                                name: [a[name] for a in answers] for name in ("text", "answer_start")
-                            },
-                        },
-                    )
-    except (KeyError, TypeError, ValueError) as fault:
-        raise UsageError(f"{path}: not a file of SQuAD's: {type(fault).__name__} {fault}") from fault
-
-
-def _columns(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
-    """Of CoNLL's files, a word a line and a blank line after a sentence: a sentence's columns as lists."""
-    with open(path, encoding="utf-8") as file:
-        sentence, begin = [], 1
-        for number, line in enumerate(chain(file, [""]), 1):
-            cells = line.split()
-            if cells and cells[0] != "-DOCSTART-":
-                if sentence and len(cells) != len(sentence[0]):
-                    wrong = f"{len(cells)} columns, the line before has {len(sentence[0])}"
-                    raise UsageError(f"{path}:{number}: {wrong}")
-                sentence.append(cells)
-                continue
-            if sentence:
-                yield f"{path}:{begin}", {str(n): list(c) for n, c in enumerate(zip(*sentence, strict=True))}
-            sentence, begin = [], number + 1
-
-
-def _text(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
-    """RACE's files hold JSON, CoNLL's columns."""
-    with open(path, encoding="utf-8") as file:
-        first = file.read(1)
-    return (_json_lines if first == "{" else _columns)(path, names)
-
-
-READERS = {".tsv": _tsv, ".csv": _csv, ".json": _json, ".txt": _text, ".conll": _columns}
+    for source in chain(declared, "data.source, data.validation"):
+        yield from SCHEMES[source.scheme].records(source, names, split)
 
 
 def value(record: Record, field: str, where: str, setting: str) -> Any:

@@ -1,0 +1,123 @@
+"""Data schemes: how the text before the colon of a source decides what it is read with.
+
+Another package adds one:
+
+    from research.config.names import SCHEMES
+    from research.data.sources.schemes import Scheme
+
+    SCHEMES.register("numbers")(Scheme(form="numbers:COUNT", identity=…, documents=…))
+"""
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from research.config import Data
+from research.config.names import SCHEMES
+from research.data.sources import files, labelled_files
+from research.errors import UsageError, did_you_mean
+
+Record = Mapping[str, Any]  # field → value
+
+
+class Source(NamedTuple):
+    """One source, taken apart: 'tfds:c4/en:train[:10%]' is ('tfds', 'c4/en', 'train[:10%]')."""
+
+    scheme: str
+    name: str
+    split: str = ""  # that the source names itself
+
+
+class Scheme(NamedTuple):
+    """What a scheme can do; None where it cannot."""
+
+    form: str  # as a person types it
+    identity: Callable[[Source], Any]  # JSON that differs where the content differs: caches are named by it
+    documents: Callable[[Source, Data, str], Iterator[str]] | None = None  # (source, data, split) → texts
+    # (source, names of fields, split) → (where it stands, record)
+    records: Callable[[Source, Collection[str], str], Iterator[tuple[str, Record]]] | None = None
+    splits: bool = False  # whether it has splits of its own, which a source names after a second colon
+
+
+def parse(text: str, setting: str, able: str) -> Source:
+    """Take a source apart. `able` is "documents" or "records", which its scheme must be able to give.
+
+    Raises UsageError for an unknown scheme, and for one that cannot give them.
+    """
+    scheme, colon, name = text.partition(":")
+    if not colon or scheme not in SCHEMES or not name:
+        raise UsageError(f"{setting}={text}: expected {_forms(able)}{_hint(text, scheme if colon else '')}")
+    if getattr(SCHEMES[scheme], able) is None:
+        raise UsageError(f"{setting}={text}: {scheme}: gives no {able}; expected {_forms(able)}")
+    if not SCHEMES[scheme].splits:
+        return Source(scheme, name)
+    name, _, split = name.partition(":")
+    return Source(scheme, name, split)
+
+
+def chain(text: str, setting: str) -> list[Source]:
+    """The sources of labelled records, which are read one after the other: 'tfds:glue/rte:train+files:x.tsv'."""
+    between = re.compile(rf"\+(?=(?:{'|'.join(map(re.escape, SCHEMES))}):)")
+    return [parse(one, setting, "records") for one in between.split(text)]
+
+
+def _forms(able: str) -> str:
+    # Every scheme that is registered, those of other packages too.
+    return " or ".join(
+        SCHEMES[name].form for name in reversed(SCHEMES.names()) if getattr(SCHEMES[name], able)
+    )
+
+
+def _hint(text: str, scheme: str) -> str:
+    if os.path.exists(text):
+        return f"; did you mean files:{text}?"
+    return did_you_mean(scheme, SCHEMES.names()) if scheme and scheme not in SCHEMES else ""
+
+
+def _files_identity(source: Source) -> Any:
+    return files.identity(files.match(source.name))
+
+
+def _files_documents(source: Source, data: Data, split: str) -> Iterator[str]:
+    return files.read(files.match(source.name), data.field, data.documents)
+
+
+def _files_records(source: Source, names: Collection[str], split: str) -> Iterator[tuple[str, Record]]:
+    return labelled_files.read(source.name, names)
+
+
+# TFDS is imported late: a source of files does not need it, and importing it takes seconds.
+
+
+def _tfds_identity(source: Source) -> Any:
+    from research.data.sources import tfds_source
+
+    return tfds_source.identity(source.name)
+
+
+def _tfds_documents(source: Source, data: Data, split: str) -> Iterator[str]:
+    from research.data.sources import tfds_source
+
+    return tfds_source.read(source.name, split or source.split or "train", data.field)
+
+
+def _tfds_records(source: Source, names: Collection[str], split: str) -> Iterator[tuple[str, Record]]:
+    from research.data.sources import tfds_source
+
+    for number, record in enumerate(tfds_source.records(source.name, source.split or split)):
+        yield f"tfds:{source.name}: record {number}", record
+
+
+SCHEMES.register("files")(
+    Scheme("files:GLOB", _files_identity, documents=_files_documents, records=_files_records)
+)
+SCHEMES.register("tfds")(
+    Scheme(
+        "tfds:NAME[/CONFIG][:SPLIT]",
+        _tfds_identity,
+        documents=_tfds_documents,
+        records=_tfds_records,
+        splits=True,
+    )
+)
