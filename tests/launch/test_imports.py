@@ -1,0 +1,216 @@
+"""Somebody else's ideas, in one file outside the repository, known to every command that needs them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from research.config import imports
+from research.runs.record import experiment_of
+from tests.training.tiny import final_arrays, timeless
+
+OURS = Path(imports.__file__).parents[2]
+IDEAS = Path(__file__).parent / "outside" / "ideas.py"
+
+AS_SMALL = [  # quickstart, as ideas_tiny
+    *("data.source=files:corpus.txt", "data.tokenizer=bpe:300", "data.split=tail", "data.length=32"),
+    *("model.vocabulary=300", "model.context=32", "model.width=16", "model.depth=2", "model.heads=2"),
+]
+
+
+class Lab:
+    """A folder outside the repository with `ideas.py` and a corpus, in which commands are typed."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.ideas = folder, folder / "ideas.py"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(IDEAS, self.ideas)
+        lines = (f"{n} green bottles hanging on the wall, and {n * n} is their square.\n" for n in range(900))
+        (folder / "corpus.txt").write_text("".join(lines))
+
+    def start(self, *typed: object, **environment: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "launch", *map(str, typed)],
+            cwd=self.folder,
+            env=os.environ
+            | {"PYTHONPATH": str(OURS), "LINEAGE_HOME": str(self.folder / "home"), "JAX_PLATFORMS": "cpu"}
+            | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def lineage(self, *typed: object, status: int = 0, **environment: str) -> tuple[str, str]:
+        """(standard output, standard error) of a command that ends with `status`."""
+        process = self.start(*typed, **environment)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == status, out + err
+        assert "Traceback" not in err
+        return out, err
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Lab:
+    return Lab(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture(scope="module")
+def trained(lab) -> Path:
+    """A run of the experiment, never stopped."""
+    lab.lineage(
+        "train",
+        "ideas_tiny",
+        f"data.source=files:{lab.folder}/corpus.txt",
+        "--import",
+        "ideas.py",
+        "--dir",
+        "trained",
+    )
+    return lab.folder / "trained"
+
+
+@pytest.fixture
+def lost(lab, trained, tmp_path) -> tuple[Lab, Path]:
+    """A copy of the run, whose file of ideas may be changed; (its lab, its directory)."""
+    other = Lab(tmp_path / "other")
+    run = shutil.copytree(trained, other.folder / "run")
+    record = (run / "experiment.json").read_text().replace(str(lab.folder), str(other.folder))
+    (run / "experiment.json").write_text(record)
+    return other, run
+
+
+def test_it_is_short():
+    assert len(IDEAS.read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize(
+    "typed, environment",
+    [
+        (["--import", "ideas.py", "show", "ideas_tiny", "--json"], {}),
+        (["show", "ideas_tiny", "--json", "--import=ideas.py"], {}),
+        (["show", "--import", "ideas", "ideas_tiny", "--json"], {}),
+        (["show", "ideas_tiny", "--json"], {imports.VARIABLE: "ideas.py"}),
+    ],
+)
+def test_it_is_named_anywhere_on_the_command_line_or_in_the_environment(lab, typed, environment):
+    shown = json.loads(lab.lineage(*typed, **environment)[0])
+    assert shown["name"] == "ideas_tiny" and shown["optimizer"]["name"] == "sign_momentum"
+
+
+def test_list_shows_it_and_what_is_missing_is_one_line(lab):
+    assert "ideas_tiny" in lab.lineage("list", "--import", "ideas.py")[0]
+    for typed, told in (
+        (["list", "--import", "no.py"], "--import no.py: no such file"),
+        (["list", "--import"], "--import: expected a module or a file"),
+        (["show", "ideas_tiny"], "ideas_tiny: no such experiment"),
+    ):
+        _, err = lab.lineage(*typed, status=2)
+        assert err.startswith(f"lineage: {told}") and err.count("\n") == 1
+
+
+def test_a_slurm_job_imports_it(lab):
+    typed = [
+        "train",
+        "ideas_tiny",
+        "--import",
+        "ideas.py",
+        "--dir",
+        "queued",
+        "--executor",
+        "slurm",
+        "--dry-run",
+    ]
+    assert f"--import {lab.ideas}" in lab.lineage(*typed)[0]
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_it_is_the_same_run(lab, trained):
+    """`resume` is typed without the import: the record keeps it."""
+    killed = lab.folder / "killed"
+    source = f"data.source=files:{lab.folder}/corpus.txt"
+    process = lab.start("train", "ideas_tiny", source, "--import", "ideas.py", "--dir", "killed")
+    deadline = time.monotonic() + 120
+    while not (killed / "checkpoints" / "40").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and "120" not in os.listdir(killed / "checkpoints")
+    out, _ = lab.lineage("resume", "killed")
+    assert "continuing from step" in out
+    assert timeless(killed) == timeless(trained)
+    experiment = experiment_of(trained)  # which imports the ideas here too
+    ours, theirs = final_arrays(experiment, killed), final_arrays(experiment, trained)
+    assert ours.keys() == theirs.keys()
+    assert all((ours[name] == theirs[name]).all() for name in ours)
+
+
+@pytest.mark.slow
+def test_processes_that_make_batches_import_it(lab, trained):
+    typed = ["train", "ideas_tiny", f"data.source=files:{lab.folder}/corpus.txt", "data.workers=2"]
+    lab.lineage(*typed, "--dir", "workers", **{imports.VARIABLE: "ideas"})
+    assert timeless(lab.folder / "workers") == timeless(trained)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_two_workers_sweep_it(lab):
+    typed = ["ideas_tiny", f"data.source=files:{lab.folder}/corpus.txt", "run.steps=20", "run.sample=0"]
+    swept = ["--over", "optimizer.name=sign_momentum,adamw", "--over", "optimizer.rate.peak=1e-3,1e-2"]
+    lab.lineage("sweep", *typed, *swept, "--import", "ideas.py", "--dir", "sweep", "--workers", 2)
+    facts = json.loads(lab.lineage("status", "sweep", "--json")[0])
+    assert facts["counts"]["finished"] == 4, facts
+    assert {trial["settings"]["optimizer.name"] for trial in facts["trials"]} == {"sign_momentum", "adamw"}
+    assert "sign_momentum" in lab.lineage("table", "sweep")[0]
+    lab.lineage("report", "sweep")
+
+
+@pytest.mark.slow
+def test_commands_that_read_the_run_import_it_unasked(lab, trained):
+    row = json.loads(lab.lineage("evaluate", "trained", "--task", "validation", "--json")[0])
+    last = [row for row in timeless(trained) if row["split"] == "validation"][-1]
+    assert row["validation"]["metrics"]["loss"] == pytest.approx(last["loss"], rel=1e-6)
+    assert lab.lineage("generate", "trained", "--prompt", "99 green", "--tokens", 8)[0]
+    lab.lineage("average", "trained")
+    lab.lineage("export", "trained", "exported")
+    lab.lineage("train", "quickstart", *AS_SMALL, "run.steps=2", "start.weights=trained", "--dir", "started")
+    assert "trained" in lab.lineage("status", "trained")[0]
+
+
+@pytest.mark.slow
+def test_without_the_file_one_line_names_the_run_the_file_and_the_option(lost):
+    lab, _ = lost
+    lab.ideas.unlink()
+    for typed in (["resume"], ["evaluate", "--task", "validation"], ["generate"], ["export", "out"]):
+        command, *more = typed
+        _, err = lab.lineage(command, "run", *more, status=2)
+        assert err.startswith("lineage: run: optimizer.name=sign_momentum: not known")
+        assert f"made with {lab.ideas} (no such file); --import names where" in err and err.count("\n") == 1
+    (lab.folder / "moved").mkdir()
+    shutil.copy(IDEAS, lab.folder / "moved" / "ideas.py")
+    _, err = lab.lineage("generate", "run", "--tokens", 4, "--import", "moved/ideas.py")
+    assert "ideas" not in err
+    lab.lineage("resume", "run", "run.steps=122", "--import", "moved/ideas.py")
+    lab.lineage("resume", "run")  # the record knows the new place
+
+
+@pytest.mark.slow
+def test_a_changed_file_warns_who_reads_and_refuses_who_continues(lost):
+    lab, run = lost
+    lab.ideas.write_text(lab.ideas.read_text() + "\n# a second thought\n")
+    out, err = lab.lineage("generate", "run", "--tokens", 4)
+    assert out and err.startswith(f"lineage: run: --import {lab.ideas} was ") and err.count("\n") == 1
+    before = (run / "experiment.json").read_text()
+    _, err = lab.lineage("resume", "run", "run.steps=124", status=2)
+    assert f"holds another run: --import {lab.ideas} was " in err and "--allow-change" in err
+    assert err.count("\n") == 1 and (run / "experiment.json").read_text() == before
+    lab.lineage("resume", "run", "run.steps=124", "--allow-change")
+    (change,) = json.loads((run / "experiment.json").read_text())["changes"]
+    assert f"--import {lab.ideas}" in change["from"]
+    lab.lineage("resume", "run")
