@@ -1,19 +1,19 @@
-"""Text from a model: sampled or searched from a GPT, filled in by a BERT."""
+"""Text from a model: sampling and beam search with a GPT, masked tokens filled in by a BERT."""
 
-from research.generation.beams import Beam, search
+from research.generation.beams import Beam, beam_search
 from research.generation.fill_mask import fill_masks
 from research.generation.sampling import sample
 from research.generation.sampling_params import GREEDY, Sampling
-from research.generation.text import Beams, Completion, complete
+from research.generation.text import BeamSearch, Completion, complete
 
 __all__ = [
     "GREEDY",
     "Beam",
-    "Beams",
+    "BeamSearch",
     "Completion",
     "Sampling",
+    "beam_search",
     "complete",
     "fill_masks",
     "sample",
-    "search",
 ]

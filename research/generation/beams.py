@@ -1,4 +1,4 @@
-"""Beam search, with Transformers' conventions of length penalty and of when to stop.
+"""Beam search with Transformers' length penalty and stopping rule.
 
 Shapes: B rows (prompts × beams), L length, V vocabulary.
 """
@@ -13,20 +13,20 @@ import numpy as np
 from jax import Array
 
 from research.errors import UsageError
-from research.generation.sampling import read
-from research.models.decoding import Cache, Decoder, decode, decoder, logits, reordered
+from research.generation.sampling import prefill
+from research.models.decoding import Cache, decode, decoder, reordered
 from research.models.gpt import GPT
 
 
 class Beam(NamedTuple):
     """A finished continuation."""
 
-    score: float  # its log-probability over its length to the power of the penalty
-    tokens: tuple[int, ...]  # with the one that ended it
+    score: float  # log-probability divided by length ** length_penalty
+    tokens: tuple[int, ...]  # includes the end token, if there is one
 
 
-def search(
-    model: GPT | Decoder,
+def beam_search(
+    model: GPT,
     prompts: Sequence[Sequence[int]],
     tokens: int,
     beams: int,
@@ -34,52 +34,51 @@ def search(
     length_penalty: float = 1.0,
     early_stopping: bool = False,
 ) -> list[list[Beam]]:
-    """The best continuations of each prompt, best first, `beams` of them.
+    """The `beams` best continuations of each prompt, best first.
 
-    One ends with the token `end` or after `tokens`. A prompt is done when `beams` have ended and, unless
-    `early_stopping`, the best that is open would, ended as it is, be no better than the worst of them.
+    A continuation finishes with the token `end` or at length `tokens`. The search for a prompt stops when
+    `beams` continuations have finished and the best unfinished one, scored as if it ended now, is no better
+    than the worst finished one. With `early_stopping` it stops as soon as `beams` have finished.
     Raises UsageError where a prompt and `tokens` do not fit the context.
     """
-    parts = model if isinstance(model, Decoder) else decoder(model)
-    longest, context = max(map(len, prompts)), parts.config.context
+    gpt = decoder(model)
+    longest, context = max(map(len, prompts)), gpt.config.context
     if longest + tokens > context:
         raise UsageError(
             f"beams: {longest} tokens and {tokens} more; expected at most {context}, the context"
         )
-    if 2 * beams > parts.config.vocabulary:
-        raise UsageError(
-            f"beams {beams}: expected at most half the vocabulary, {parts.config.vocabulary // 2}"
-        )
+    if 2 * beams > gpt.config.vocabulary:
+        raise UsageError(f"beams {beams}: expected at most half the vocabulary, {gpt.config.vocabulary // 2}")
     searches = [_Search(beams, end, length_penalty, early_stopping, tokens) for _ in prompts]
-    logits_BV, cache = read(parts, prompts, room=tokens)
+    logits_BV, cache = prefill(gpt, prompts, room=tokens)
     repeated = np.repeat(np.arange(len(prompts)), beams)
     logits_BV, cache = logits_BV[repeated], reordered(cache, repeated)
     scores = np.full((len(prompts), beams), -np.inf, np.float32)
-    scores[:, 0] = 0  # at first all beams are one
+    scores[:, 0] = 0  # all beams are equal at first: only one of them counts
     for length in range(1, tokens + 1):
-        best, places = jax.device_get(_best(logits_BV, scores, 2 * beams))
-        origins, chosen = np.divmod(places, parts.config.vocabulary)
-        kept = [one.extend(*found) for one, *found in zip(searches, best, origins, chosen, strict=True)]
+        best, flat_ids = jax.device_get(_best_extensions(logits_BV, scores, 2 * beams))
+        origins, next_tokens = np.divmod(flat_ids, gpt.config.vocabulary)
+        kept = [one.extend(*found) for one, *found in zip(searches, best, origins, next_tokens, strict=True)]
         if length == tokens or all(one.done for one in searches):
             break
         scores = np.asarray([[score for score, _, _ in row] for row in kept], np.float32)
         rows_B = [n * beams + origin for n, row in enumerate(kept) for _, origin, _ in row]
         next_B1 = [[token] for row in kept for _, _, token in row]
-        logits_BV, cache = _advance(parts, np.int32(next_B1), np.int32(rows_B), cache)
+        logits_BV, cache = _step(gpt, np.int32(next_B1), np.int32(rows_B), cache)
     return [sorted(one.finished, reverse=True) for one in searches]
 
 
 class _Search:
-    """One prompt's open and finished beams."""
+    """The unfinished and finished beams of one prompt."""
 
     def __init__(self, beams: int, end: int | None, penalty: float, early: bool, longest: int):
         self.beams, self.end, self.penalty, self.early, self.longest = beams, end, penalty, early, longest
         self.open: list[tuple[int, ...]] = [()] * beams
-        self.finished: list[Beam] = []  # a heap, the worst first
+        self.finished: list[Beam] = []  # a heap, worst first
         self.done = False
 
     def extend(self, scores, origins, tokens) -> list[tuple[float, int, int]]:
-        """Takes the best extensions, best first; returns (score, origin, token) of those left open."""
+        """Take the best extensions, best first; return (score, origin, token) of those that stay open."""
         length = len(self.open[0]) + 1
         kept = []
         for rank, (score, origin, token) in enumerate(
@@ -88,7 +87,7 @@ class _Search:
             ended = token == self.end or length == self.longest
             if not ended:
                 kept.append((score, origin, token))
-            elif rank < self.beams and not self.done:  # worse ones would push better, open ones aside
+            elif rank < self.beams and not self.done:  # a later one would displace better, open beams
                 self._finish(Beam(score / length**self.penalty, (*self.open[origin], token)))
         kept = kept[: self.beams]
         if kept:
@@ -106,13 +105,13 @@ class _Search:
 
 
 @partial(jax.jit, static_argnames="count")
-def _best(logits_BV: Array, scores: Array, count: int) -> tuple[Array, Array]:
-    """Of each prompt's beams, the best extensions' scores and places, beam × V + token: (prompts, count)."""
+def _best_extensions(logits_BV: Array, scores: Array, count: int) -> tuple[Array, Array]:
+    """The `count` best extensions of each prompt's beams: scores and beam × V + token, (prompts, count)."""
     totals_BV = jax.nn.log_softmax(logits_BV) + scores.reshape(-1, 1)
     return jax.lax.top_k(totals_BV.reshape(len(scores), -1), count)
 
 
 @partial(jax.jit, donate_argnames="cache")
-def _advance(parts: Decoder, tokens_B1: Array, rows_B: Array, cache: Cache) -> tuple[Array, Cache]:
-    x_B1D, cache = decode(parts, tokens_B1, reordered(cache, rows_B))
-    return logits(parts, x_B1D)[:, 0], cache
+def _step(gpt: GPT, tokens_B1: Array, rows_B: Array, cache: Cache) -> tuple[Array, Cache]:
+    x_B1D, cache = decode(gpt, tokens_B1, reordered(cache, rows_B))
+    return gpt.logits(x_B1D)[:, 0], cache

@@ -1,6 +1,6 @@
-"""Prompts to their continuations, as text."""
+"""Text completion: prompts in, continuations out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -8,65 +8,70 @@ from tokenizers import Tokenizer
 
 from research.data.tokenizers.tokenizer import end_of_text
 from research.errors import UsageError
-from research.generation.beams import search
+from research.generation.beams import beam_search
 from research.generation.sampling import sample
 from research.generation.sampling_params import Sampling
-from research.generation.streaming import Writer
-from research.models.decoding import Decoder, decoder
+from research.generation.streaming import TextStreamer
+from research.models.decoding import decoder
 from research.models.gpt import GPT
 
-Listener = Callable[[int, str], None]  # (the prompt's number, the text that was added to it)
+OnText = Callable[[int, str], None]  # (number of the prompt, new text of its continuation)
 
 
 class Completion(NamedTuple):
     prompt: str
-    text: str  # that follows it
-    tokens: int  # that were drawn
-    ended: Literal["length", "end", "stop"]  # by --tokens, the end of a document, or a stop string
+    text: str  # the continuation, without the prompt
+    tokens: int  # number of new tokens
+    ended: Literal["length", "end", "stop"]  # by the maximum length, the end-of-text token, a stop string
 
 
-class Beams(NamedTuple):
-    """How a search goes; see `research.generation.beams`."""
+class BeamSearch(NamedTuple):
+    """Settings of a beam search; see `research.generation.beams`."""
 
-    count: int
+    beams: int
     length_penalty: float = 1.0
     early_stopping: bool = False
 
 
 def complete(
-    model: GPT | Decoder,
+    model: GPT,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     tokens: int,
-    how: Sampling | Beams = Sampling(),  # noqa: B008 (frozen)
+    decoding: Sampling | BeamSearch = Sampling(),  # noqa: B008 (frozen)
     seed: int = 0,
     stops: Sequence[str] = (),
     batch: int = 8,
-    listen: Listener | None = None,
+    on_text: OnText | None = None,
 ) -> list[Completion]:
-    """Continues each prompt by at most `tokens`; the same seed gives the same texts.
+    """Continue each prompt by at most `tokens` tokens; the same seed gives the same texts.
 
-    `listen` hears what is added as it comes: of a search, when it is over. Raises UsageError for a tokenizer
-    that is not the model's.
+    `on_text` is called with each new piece of text while sampling; a beam search calls it once, at the end.
+    Raises UsageError for a tokenizer with more entries than the model.
     """
-    parts = model if isinstance(model, Decoder) else decoder(model)
+    gpt = decoder(model)
     largest = max(tokenizer.get_vocab().values())
-    if largest >= parts.config.vocabulary:
+    if largest >= gpt.config.vocabulary:
         raise UsageError(
-            f"the tokenizer has {largest + 1} entries, the model only {parts.config.vocabulary}: not its own"
+            f"the tokenizer has {largest + 1} entries, the model only {gpt.config.vocabulary}: not its own"
         )
-    ids = [encoded(tokenizer, prompt) for prompt in prompts]
-    one = _searched if isinstance(how, Beams) else _sampled
-    done = []
+    completions = []
     for first in range(0, len(prompts), batch):
         rows = range(first, min(first + batch, len(prompts)))
-        written = one(parts, tokenizer, [ids[row] for row in rows], rows, tokens, how, seed, stops, listen)
-        done += [Completion(prompts[row], *found) for row, found in zip(rows, written, strict=True)]
-    return done
+        ids = [encode_prompt(tokenizer, prompts[row]) for row in rows]
+        streamers = [TextStreamer(tokenizer, prompt, stops) for prompt in ids]
+        if isinstance(decoding, BeamSearch):
+            ends = _beam_search(gpt, end_of_text(tokenizer), ids, rows, tokens, decoding, streamers, on_text)
+        else:
+            steps = sample(gpt, ids, tokens, jax.random.key(seed), decoding, rows)
+            ends = _stream(steps, end_of_text(tokenizer), rows, streamers, on_text)
+        for row, streamer, (count, ended) in zip(rows, streamers, ends, strict=True):
+            completions.append(Completion(prompts[row], streamer.text, count, ended))
+    return completions
 
 
-def encoded(tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """The prompt's ids; of an empty one, those of a document's start."""
+def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The ids of a prompt; an empty prompt becomes the start of a document."""
     if ids := tokenizer.encode(prompt, add_special_tokens=False).ids:
         return ids
     end = end_of_text(tokenizer)
@@ -74,44 +79,61 @@ def encoded(tokenizer: Tokenizer, prompt: str) -> list[int]:
     return ids or [0]
 
 
-def _sampled(parts, tokenizer, ids, rows, tokens, how, seed, stops, listen):
-    writers = [Writer(tokenizer, prompt, stops) for prompt in ids]
-    end, counts, ended = end_of_text(tokenizer), [0] * len(ids), [None] * len(ids)
+End = tuple[int, Literal["length", "end", "stop"]]  # number of new tokens, reason
 
-    def hear(n: int, text: str) -> None:
-        if listen and text:
-            listen(rows[n], text)
 
-    for drawn in sample(parts, ids, tokens, jax.random.key(seed), how, rows):
-        for n, token in enumerate(drawn.tolist()):
+def _stream(
+    steps: Iterator, end: int | None, rows: range, streamers: list[TextStreamer], on_text: OnText | None
+) -> list[End]:
+    """Feed sampled tokens to the streamers until every row has ended."""
+    counts, ended = [0] * len(rows), [None] * len(rows)
+
+    def emit(n: int, text: str) -> None:
+        if on_text and text:
+            on_text(rows[n], text)
+
+    for next_B in steps:
+        for n, token in enumerate(next_B.tolist()):
             if ended[n]:
                 continue
             counts[n] += 1
             if token == end:
                 ended[n] = "end"
-                hear(n, writers[n].flush())
+                emit(n, streamers[n].flush())
                 continue
-            hear(n, writers[n].push(token))
-            ended[n] = "stop" if writers[n].stopped else None
+            emit(n, streamers[n].push(token))
+            ended[n] = "stop" if streamers[n].stopped else None
         if all(ended):
             break
-    for n, writer in enumerate(writers):
+    for n, streamer in enumerate(streamers):
         if not ended[n]:
-            hear(n, writer.flush())
-            ended[n] = "stop" if writer.stopped else "length"
-    return [(writer.text, *facts) for writer, *facts in zip(writers, counts, ended, strict=True)]
+            emit(n, streamer.flush())
+            ended[n] = "stop" if streamer.stopped else "length"
+    return list(zip(counts, ended, strict=True))
 
 
-def _searched(parts, tokenizer, ids, rows, tokens, how, seed, stops, listen):
-    end, found = end_of_text(tokenizer), []
-    beams = search(parts, ids, tokens, how.count, end, how.length_penalty, how.early_stopping)
-    for row, prompt, (best, *_) in zip(rows, ids, beams, strict=True):
-        writer, over = Writer(tokenizer, prompt, stops), best.tokens[-1] == end
-        for token in best.tokens[:-1] if over else best.tokens:
-            writer.push(token)
-        writer.flush()
-        if listen and writer.text:
-            listen(row, writer.text)
-        ended = "stop" if writer.stopped else "end" if over else "length"
-        found.append((writer.text, len(best.tokens), ended))
-    return found
+def _beam_search(
+    gpt: GPT,
+    end: int | None,
+    ids: list[list[int]],
+    rows: range,
+    tokens: int,
+    settings: BeamSearch,
+    streamers: list[TextStreamer],
+    on_text: OnText | None,
+) -> list[End]:
+    """Decode the best beam of each prompt."""
+    beams = beam_search(
+        gpt, ids, tokens, settings.beams, end, settings.length_penalty, settings.early_stopping
+    )
+    ends = []
+    for row, streamer, (best, *_) in zip(rows, streamers, beams, strict=True):
+        at_end = best.tokens[-1] == end
+        for token in best.tokens[:-1] if at_end else best.tokens:
+            streamer.push(token)
+        streamer.flush()
+        if on_text and streamer.text:
+            on_text(row, streamer.text)
+        ended = "stop" if streamer.stopped else "end" if at_end else "length"
+        ends.append((len(best.tokens), ended))
+    return ends

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from research import weights
-from research.generation import GREEDY, Sampling, sample, search
+from research.generation import GREEDY, Sampling, beam_search, sample
 
 torch = pytest.importorskip("torch", reason="needs the extra parity")
 transformers = pytest.importorskip("transformers", reason="needs the extra parity")
 theirs_on = pytest.importorskip("tests.golden.reference", reason="needs the extra parity")
 
-pytestmark = pytest.mark.filterwarnings("default")  # theirs are not ours to mend
+pytestmark = pytest.mark.filterwarnings("default")  # their warnings, not ours
 
 END = 35
 PROMPTS = [[3, 11, 5, 8], [2], [9, 9, 4, 1, 30, 12, 6]]
@@ -26,16 +26,16 @@ def models(tmp_path_factory):
     return weights.load(path).model, theirs
 
 
-def generated(theirs, prompt, tokens, **how) -> list[list[int]]:
-    """Transformers' continuations of one prompt, without what fills them up."""
+def generated(theirs, prompt, tokens, **options) -> list[list[int]]:
+    """Transformers' continuations of one prompt, without padding."""
     ids = torch.tensor([prompt])
     mask = torch.ones_like(ids)
     rows = theirs.generate(
-        ids, attention_mask=mask, max_new_tokens=tokens, do_sample=False, pad_token_id=0, **how
+        ids, attention_mask=mask, max_new_tokens=tokens, do_sample=False, pad_token_id=0, **options
     )
     found = []
     for row in rows[:, len(prompt) :].tolist():
-        end = how.get("eos_token_id")
+        end = options.get("eos_token_id")
         found.append(row[: row.index(end) + 1] if end in row else row)
     return found
 
@@ -43,8 +43,8 @@ def generated(theirs, prompt, tokens, **how) -> list[list[int]]:
 @pytest.mark.parametrize("penalty", [1.0, 1.4])
 def test_greedy(models, penalty):
     ours, theirs = models
-    how = GREEDY if penalty == 1 else Sampling(temperature=0.0, repetition_penalty=penalty)
-    drawn = np.stack(list(sample(ours, PROMPTS, 25, jax.random.key(0), how)), axis=1)
+    sampling = GREEDY if penalty == 1 else Sampling(temperature=0.0, repetition_penalty=penalty)
+    drawn = np.stack(list(sample(ours, PROMPTS, 25, jax.random.key(0), sampling)), axis=1)
     for prompt, row in zip(PROMPTS, drawn.tolist(), strict=True):
         more = {} if penalty == 1 else {"repetition_penalty": penalty}
         assert [row] == generated(theirs, prompt, 25, eos_token_id=None, **more)
@@ -55,7 +55,7 @@ def test_greedy(models, penalty):
 @pytest.mark.parametrize("early", [False, True])
 def test_beams(models, beams, length_penalty, early):
     ours, theirs = models
-    found = search(ours, PROMPTS, 14, beams, END, length_penalty, early)
+    found = beam_search(ours, PROMPTS, 14, beams, END, length_penalty, early)
     for prompt, rows in zip(PROMPTS, found, strict=True):
         more = {"length_penalty": length_penalty, "early_stopping": early} if beams > 1 else {}
         expected = generated(
@@ -68,6 +68,6 @@ def test_beams(models, beams, length_penalty, early):
 
 
 def test_some_beams_end(models):
-    """Or the cases above would tell nothing of ends."""
-    rows = [beam for found in search(models[0], PROMPTS, 14, 5, END) for beam in found]
+    """Otherwise the cases above would not test the end token."""
+    rows = [beam for found in beam_search(models[0], PROMPTS, 14, 5, END) for beam in found]
     assert any(beam.tokens[-1] == END for beam in rows)

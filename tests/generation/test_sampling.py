@@ -1,4 +1,4 @@
-"""Laws of drawing: a batch is its rows, a seed its text, the filters their distributions."""
+"""Sampling: rows do not depend on their batch, a seed fixes the text, filters give their distributions."""
 
 import dataclasses
 
@@ -9,9 +9,9 @@ import pytest
 
 from research.config import Model
 from research.errors import UsageError
-from research.generation import GREEDY, Sampling, sample, search
-from research.generation.sampling import read, step
-from research.generation.sampling_params import allowed, choose, penalized
+from research.generation import GREEDY, Sampling, beam_search, sample
+from research.generation.sampling import prefill, step
+from research.generation.sampling_params import filter_logits, penalize_repetition, sample_tokens
 from research.models.decoding import decoder
 from tests.drawn import drawn
 
@@ -25,32 +25,32 @@ def model():
     return drawn(TINY)
 
 
-def texts(model, prompts, tokens=30, how=GREEDY, **more):
-    return np.stack(list(sample(model, prompts, tokens, KEY, how, **more)), axis=1).tolist()
+def texts(model, prompts, tokens=30, sampling=GREEDY, **more):
+    return np.stack(list(sample(model, prompts, tokens, KEY, sampling, **more)), axis=1).tolist()
 
 
-@pytest.mark.parametrize("how", [GREEDY, Sampling(temperature=0.0, repetition_penalty=1.5)])
-def test_a_batch_gives_each_prompt_what_it_gives_alone(model, how):
-    """Also when one fills the context before the others do."""
-    alone = [texts(model, [prompt], how=how)[0] for prompt in PROMPTS]
-    assert texts(model, PROMPTS, how=how) == alone
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=0.0, repetition_penalty=1.5)])
+def test_a_prompt_gives_the_same_text_alone_and_in_a_batch(model, sampling):
+    """Even when one fills the context before the others do."""
+    alone = [texts(model, [prompt], sampling=sampling)[0] for prompt in PROMPTS]
+    assert texts(model, PROMPTS, sampling=sampling) == alone
 
 
-def test_a_row_draws_its_own_numbers(model):
-    how = Sampling(temperature=1.3)
-    together = texts(model, PROMPTS, how=how)
+def test_a_row_has_its_own_random_numbers(model):
+    sampling = Sampling(temperature=1.3)
+    together = texts(model, PROMPTS, sampling=sampling)
     for row, prompt in enumerate(PROMPTS):
-        assert texts(model, [prompt], how=how, rows=[row]) == [together[row]]
-    first, second = texts(model, [[1], [1]], how=how)
+        assert texts(model, [prompt], sampling=sampling, rows=[row]) == [together[row]]
+    first, second = texts(model, [[1], [1]], sampling=sampling)
     assert first != second
 
 
 @pytest.mark.parametrize("family, norm", [("gpt1", "post"), ("gpt2", "pre")])
 def test_padded_and_cached_logits_equal_the_plain_ones(family, norm):
     model = drawn(dataclasses.replace(TINY, family=family, norm=norm))
-    parts, prompts, next_ = decoder(model), [[1, 2, 3, 4], [5], [6, 7]], [8, 9, 10]
-    _, cache = read(parts, prompts, room=4)
-    logits_BV, _ = step(parts, np.asarray(next_, np.int32)[:, None], cache)
+    gpt, prompts, next_ = decoder(model), [[1, 2, 3, 4], [5], [6, 7]], [8, 9, 10]
+    _, cache = prefill(gpt, prompts, room=4)
+    logits_BV, _ = step(gpt, np.asarray(next_, np.int32)[:, None], cache)
     for row, (prompt, token) in enumerate(zip(prompts, next_, strict=True)):
         plain_V = model(jnp.asarray([[*prompt, token]]))[0, -1]
         np.testing.assert_allclose(logits_BV[row], plain_V, atol=1e-5 * float(abs(plain_V).max()))
@@ -59,12 +59,12 @@ def test_padded_and_cached_logits_equal_the_plain_ones(family, norm):
 def test_a_penalty_worked_by_hand():
     logits_BV = jnp.asarray([[2.0, -1.0, 3.0, 0.5]])
     seen_BV = jnp.asarray([[True, True, False, False]])
-    np.testing.assert_allclose(penalized(logits_BV, seen_BV, 2.0), [[1.0, -2.0, 3.0, 0.5]])
+    np.testing.assert_allclose(penalize_repetition(logits_BV, seen_BV, 2.0), [[1.0, -2.0, 3.0, 0.5]])
 
 
 def test_top_k_and_top_p_worked_by_hand():
     logits_BV = jnp.log(jnp.asarray([[0.1, 0.4, 0.2, 0.3]]))
-    kept = lambda k, p: np.isfinite(allowed(logits_BV, k, p))[0].tolist()  # noqa: E731
+    kept = lambda k, p: np.isfinite(filter_logits(logits_BV, k, p))[0].tolist()  # noqa: E731
     assert kept(2, None) == [False, True, False, True]
     assert kept(None, 0.3) == [False, True, False, False]
     assert kept(None, 0.6) == [False, True, False, True]
@@ -74,7 +74,7 @@ def test_top_k_and_top_p_worked_by_hand():
 
 
 @pytest.mark.parametrize(
-    "how, expected",
+    "sampling, expected",
     [
         (Sampling(), [0.1, 0.4, 0.2, 0.3]),
         (Sampling(top_k=2), [0, 4 / 7, 0, 3 / 7]),
@@ -82,10 +82,10 @@ def test_top_k_and_top_p_worked_by_hand():
         (Sampling(temperature=0.5), [1 / 30, 16 / 30, 4 / 30, 9 / 30]),
     ],
 )
-def test_draws_follow_the_distribution(how, expected):
+def test_samples_follow_the_distribution(sampling, expected):
     count = 20_000
     logits_BV = jnp.broadcast_to(jnp.log(jnp.asarray([0.1, 0.4, 0.2, 0.3])), (count, 4))
-    drawn_B = choose(logits_BV, jax.random.split(KEY, count), None, how)
+    drawn_B = sample_tokens(logits_BV, jax.random.split(KEY, count), None, sampling)
     found = np.bincount(drawn_B, minlength=4) / count
     deviation = np.sqrt(np.asarray(expected) * (1 - np.asarray(expected)) / count)
     assert (abs(found - expected) <= 4.5 * deviation).all()
@@ -101,14 +101,14 @@ def test_beams_find_the_best_of_all(model):
         for b in range(6):
             log_[a, b] = float(both[-2, a] + both[-1, b])
     best = sorted(log_, key=log_.get, reverse=True)
-    (found,) = search(small, [prompt], length, 3)
+    (found,) = beam_search(small, [prompt], length, 3)
     assert found[0].tokens == best[0]
     np.testing.assert_allclose(found[0].score, log_[best[0]] / length, atol=1e-4)
 
 
-def test_what_cannot_be(model):
+def test_invalid_settings_are_refused(model):
     with pytest.raises(UsageError, match="expected at most 12"):
-        search(model, [[1, 2, 3]], 10, 2)
+        beam_search(model, [[1, 2, 3]], 10, 2)
     for wrong in (
         {"temperature": -1},
         {"top_k": 0},

@@ -1,4 +1,4 @@
-"""Tokens to text: whole characters, stops, [MASK]s."""
+"""Streamed text, stop strings, completion and fill-mask."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from research.config import Model
 from research.data.tokenizers.published import SPECIAL, byte_level, word_level
 from research.errors import UsageError
 from research.generation import Sampling, complete, fill_masks
-from research.generation.streaming import BYTES, Writer
+from research.generation.streaming import BYTES, TextStreamer
 from tests.drawn import drawn
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -21,48 +21,51 @@ PIECES = word_level(
 )
 
 
-def test_the_alphabet_is_the_tokenizers():
+def test_the_byte_alphabet_is_the_tokenizers():
     assert sorted(BYTES) == ALPHABET and sorted(BYTES.values()) == list(range(256))
 
 
 @given(st.lists(st.integers(0, 255)))
 @settings(deadline=None)
 def test_streamed_text_is_the_decoded_text(ids):
-    """Bytes that are no UTF-8 too."""
-    writer = Writer(BYTE_LEVEL, [])
-    streamed = "".join(writer.push(token) for token in ids) + writer.flush()
-    assert streamed == writer.text == BYTE_LEVEL.decode(ids)
+    """Even for bytes that are not UTF-8."""
+    streamer = TextStreamer(BYTE_LEVEL, [])
+    streamed = "".join(streamer.push(token) for token in ids) + streamer.flush()
+    assert streamed == streamer.text == BYTE_LEVEL.decode(ids)
 
 
-def test_no_half_character_is_told():
-    writer = Writer(BYTE_LEVEL, [])
+def test_characters_are_never_split():
+    streamer = TextStreamer(BYTE_LEVEL, [])
     ids = BYTE_LEVEL.encode("é€😀").ids
-    assert [writer.push(token) for token in ids] == ["", "é", "", "", "€", "", "", "", "😀"]
+    assert [streamer.push(token) for token in ids] == ["", "é", "", "", "€", "", "", "", "😀"]
 
 
 @given(st.text("ab"), st.lists(st.text("ab", min_size=1), max_size=3))
 @settings(deadline=None)
 def test_text_ends_at_the_first_stop(text, stops):
-    writer = Writer(BYTE_LEVEL, [], stops)
-    told = ""
+    streamer = TextStreamer(BYTE_LEVEL, [], stops)
+    streamed = ""
     for token in BYTE_LEVEL.encode(text).ids:
-        told += writer.push(token)
-        if writer.stopped:
+        streamed += streamer.push(token)
+        if streamer.stopped:
             break
-        assert not any(told.endswith(stop[:1]) for stop in stops if len(stop) > 1) or told == writer.text
-    told += writer.flush()
+        assert (
+            not any(streamed.endswith(stop[:1]) for stop in stops if len(stop) > 1)
+            or streamed == streamer.text
+        )
+    streamed += streamer.flush()
     ends = [text.find(stop) + len(stop) for stop in stops if stop in text]
     if ends:
-        before = text[: min(ends)]  # where it is first known
-        assert told == before[: min(before.find(stop) for stop in stops if stop in before)]
+        before = text[: min(ends)]  # at the earliest stop
+        assert streamed == before[: min(before.find(stop) for stop in stops if stop in before)]
     else:
-        assert told == text
+        assert streamed == text
 
 
 def test_pieces_join_to_words():
-    writer = Writer(PIECES, PIECES.encode("the", add_special_tokens=False).ids)
+    streamer = TextStreamer(PIECES, PIECES.encode("the", add_special_tokens=False).ids)
     ids = PIECES.encode("cats sat", add_special_tokens=False).ids
-    assert "".join(map(writer.push, ids)) + writer.flush() == " cats sat"
+    assert "".join(map(streamer.push, ids)) + streamer.flush() == " cats sat"
 
 
 def gpt(vocabulary=256):
@@ -70,28 +73,28 @@ def gpt(vocabulary=256):
 
 
 def test_seeds_reproduce_and_batches_change_nothing():
-    prompts, how = ["abc", "", "x", "yz"], Sampling(temperature=0.8)
-    once = complete(gpt(), BYTE_LEVEL, prompts, 20, how, seed=1, batch=4)
-    again = complete(gpt(), BYTE_LEVEL, prompts, 20, how, seed=1, batch=3)
-    other = complete(gpt(), BYTE_LEVEL, prompts, 20, how, seed=2)
+    prompts, sampling = ["abc", "", "x", "yz"], Sampling(temperature=0.8)
+    once = complete(gpt(), BYTE_LEVEL, prompts, 20, sampling, seed=1, batch=4)
+    again = complete(gpt(), BYTE_LEVEL, prompts, 20, sampling, seed=1, batch=3)
+    other = complete(gpt(), BYTE_LEVEL, prompts, 20, sampling, seed=2)
     assert once == again and once != other
     assert all(one.ended == "length" and one.tokens == 20 for one in once)
 
 
-def test_listeners_hear_all_and_stops_cut():
-    heard = [""] * 2
+def test_on_text_gets_all_text_and_stops_cut():
+    received = [""] * 2
     plain = complete(gpt(), BYTE_LEVEL, ["abc", "x"], 20, seed=1)
     stop = plain[0].text[4:6]
 
-    def listen(row, text):
-        heard[row] += text
+    def on_text(row, text):
+        received[row] += text
 
-    cut = complete(gpt(), BYTE_LEVEL, ["abc", "x"], 20, seed=1, stops=[stop], listen=listen)
-    assert heard == [one.text for one in cut]
+    cut = complete(gpt(), BYTE_LEVEL, ["abc", "x"], 20, seed=1, stops=[stop], on_text=on_text)
+    assert received == [one.text for one in cut]
     assert cut[0].ended == "stop" and cut[0].text == plain[0].text[: plain[0].text.index(stop)]
 
 
-def test_another_models_tokenizer_is_refused():
+def test_the_tokenizer_of_another_model_is_refused():
     with pytest.raises(UsageError, match="not its own"):
         complete(gpt(100), BYTE_LEVEL, ["abc"], 3)
 
