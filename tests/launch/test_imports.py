@@ -16,7 +16,8 @@ from research.runs.record import experiment_of
 from tests.training.tiny import final_arrays, timeless
 
 OURS = Path(imports.__file__).parents[2]
-IDEAS = Path(__file__).parent / "outside" / "ideas.py"
+OUTSIDE = Path(__file__).parent / "outside"
+IDEAS = OUTSIDE / "ideas.py"
 
 AS_SMALL = [  # quickstart, as ideas_tiny
     *("data.source=files:corpus.txt", "data.tokenizer=bpe:300", "data.split=tail", "data.length=32"),
@@ -85,8 +86,20 @@ def lost(lab, trained, tmp_path) -> tuple[Lab, Path]:
     return other, run
 
 
-def test_it_is_short():
-    assert len(IDEAS.read_text().splitlines()) <= 60
+@pytest.mark.parametrize(
+    "name, lines, registrations",
+    [
+        ("ideas", 60, 3),  # an optimizer, an activation, an experiment
+        ("rope", 25, 1),  # positions
+        ("late_tokens", 15, 1),  # an objective
+        ("squares", 12, 1),  # a data scheme
+        ("last_token", 15, 1),  # an evaluation task
+    ],
+)
+def test_an_idea_is_one_short_file(name, lines, registrations):
+    text = (OUTSIDE / f"{name}.py").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= lines
+    assert text.count(".register(") + text.count("\n@experiment\n") == registrations
 
 
 @pytest.mark.parametrize(
@@ -214,3 +227,16 @@ def test_a_changed_file_warns_who_reads_and_refuses_who_continues(lost):
     (change,) = json.loads((run / "experiment.json").read_text())["changes"]
     assert f"--import {lab.ideas}" in change["from"]
     lab.lineage("resume", "run")
+
+
+@pytest.mark.slow
+def test_parts_of_all_kinds_serve_together(lab):
+    """Positions, activation, objective, data scheme, optimizer and evaluation task, each from its own file."""
+    files = {imports.VARIABLE: ",".join(str(path) for path in sorted(OUTSIDE.glob("*.py")))}
+    parts = ["model.positions=rope", "model.activation=softsign_gelu", "objective.name=late_tokens"]
+    more = ["optimizer.name=sign_momentum", "data.source=squares:900", "data.holdout=0.1", "run.steps=4"]
+    lab.lineage("train", "quickstart", *AS_SMALL, *parts, *more, "--dir", "parts", **files)
+    assert lab.lineage("generate", "parts", "--tokens", 4)[0]  # every file is in the record
+    asked = ["--task", "last_token", "--data", "corpus.txt", "--limit", 20, "--json"]
+    facts = json.loads(lab.lineage("evaluate", "parts", *asked)[0])
+    assert 0 <= facts["last_token"]["metrics"]["accuracy"] <= 100

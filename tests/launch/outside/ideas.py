@@ -1,4 +1,4 @@
-"""Ideas of somebody else, in one file outside the repository: an optimizer and an experiment with it."""
+"""Somebody else's ideas in one file outside the repository: an optimizer, an activation, an experiment."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import optax
 
 from experiments.registry import experiment
 from research.config import Data, Experiment, Model, Optimizer, Run, Schedule
-from research.config.names import OPTIMIZERS
+from research.config.names import ACTIVATIONS, OPTIMIZERS
 
 
 @OPTIMIZERS.register("sign_momentum")
@@ -16,11 +16,26 @@ def sign_momentum(config: Optimizer, rate):
     return optax.chain(optax.ema(config.b1), signs, optax.scale_by_learning_rate(rate))
 
 
+@ACTIVATIONS.register("softsign_gelu")
+def softsign_gelu(x):
+    """A GELU whose gate is algebraic."""
+    return x * (1 + jax.nn.soft_sign(x)) / 2
+
+
 @experiment
 def ideas_tiny() -> Experiment:
-    """A GPT-2 of two layers on lines of text, by the sign of its momentum."""
+    """A GPT-2 of two layers on lines of text, with another activation, by the sign of its momentum."""
     return Experiment(
-        model=Model(family="gpt2", vocabulary=300, context=32, width=16, depth=2, heads=2, dropout=0.1),
+        model=Model(
+            family="gpt2",
+            vocabulary=300,
+            context=32,
+            width=16,
+            depth=2,
+            heads=2,
+            dropout=0.1,
+            activation="softsign_gelu",
+        ),
         data=Data(
             source="files:corpus.txt",
             tokenizer="bpe:300",
