@@ -1,1 +1,1 @@
-"""The command line: parses, calls, exits."""
+"""The command line: each command parses its options, calls `research`, and prints the result."""

@@ -1,13 +1,14 @@
-"""The command line: its commands, in the order in which they are shown."""
+"""The commands of `lineage`, in the order in which help lists them. Each imports JAX only when it runs."""
 
 import typer
 
-from launch.commands import data, declared, judging, machine, results, sweeping, training, weights
+from launch import data, declarations, evaluate, generate, machine, results, status, sweep, train, weights
 
 app = typer.Typer(
     name="lineage",
-    help="GPT-1, GPT-2 and BERT in JAX: named experiments, exact resume. "
-    "--import MODULE_OR_FILE adds your own; --debug shows tracebacks.",
+    help="GPT-1, GPT-2 and BERT in JAX: train, resume, sweep, fine-tune and evaluate.\n\n"
+    "With any command, --import MODULE_OR_FILE adds experiments, optimizers and other parts of your own, "
+    "and --debug shows tracebacks.",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
@@ -15,27 +16,27 @@ app = typer.Typer(
 )
 
 COMMANDS = {
-    "list": declared.list_,
-    "show": declared.show,
-    "params": declared.params,
+    "list": declarations.list_,
+    "show": declarations.show,
+    "params": declarations.params,
     "prepare": data.prepare,
     "batch": data.batch,
-    "train": training.train,
-    "resume": training.resume,
-    "sweep": sweeping.sweep,
-    "work": sweeping.work,
-    "status": sweeping.status,
-    "stop": sweeping.stop,
-    "generate": judging.generate,
-    "evaluate": judging.evaluate,
+    "train": train.train,
+    "resume": train.resume,
+    "sweep": sweep.sweep,
+    "work": sweep.work,
+    "status": status.status,
+    "stop": status.stop,
+    "generate": generate.generate,
+    "evaluate": evaluate.evaluate,
     "import": weights.import_,
     "export": weights.export,
     "average": weights.average,
-    "plan": declared.plan,
+    "plan": declarations.plan,
     "bench": machine.bench,
     "report": results.report,
     "table": results.table,
-    "doctor": declared.doctor,
+    "doctor": machine.doctor,
 }
 
 for name, command in COMMANDS.items():

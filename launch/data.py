@@ -1,83 +1,94 @@
-"""Data ahead of time, and the exact batch of a step."""
+"""`lineage prepare` and `lineage batch`: data ahead of time, and the exact batch of a step."""
 
 import json as json_
 from pathlib import Path
+from typing import Annotated, Any
 
-from launch.inspect import resolve
+import typer
+
+from launch.declarations import resolve
+from launch.options import Json, Name, Overrides
 from research.config import Experiment
 from research.config.settings import override, parse_assignments
 from research.errors import UsageError
 
 
-def prepare_data(name: str, overrides: list[str] | None, json: bool) -> None:
+def prepare(name: Name, overrides: Overrides = None, json: Json = False) -> None:
+    """Read, tokenize and store an experiment's data."""
     from research.data.batches import train_batches, validation_batches
-    from research.data.store.token_store import prepare
+    from research.objectives import check, objective_of
 
     experiment = resolve(name, overrides)
-    if experiment.labelled:
-        return _prepare_labelled(experiment, json)
-    corpus = prepare(experiment.data, experiment.model.vocabulary, report=_silent if json else print)
-    train_batches(experiment, corpus.train)  # which index their examples, where they have an index
+    check(experiment)
+    objective = objective_of(experiment.objective)
+    examples = objective.examples(experiment)
+    corpus = examples.prepare(_ignore if json else print)
+    train_batches(examples, experiment.data, experiment.run.seed, corpus.train)  # indexes the examples
     for first in {0, experiment.data.later.step}:
-        validation_batches(experiment.at_step(first), corpus.validation)
-    facts = {
-        split: {
-            "documents": store.documents,
-            "tokens": len(store.tokens),
-            "bytes": store.bytes,
-            "bytes_per_token": store.bytes / len(store.tokens),
-            "unigram_entropy": store.unigram_entropy,
-            "sha256": store.sha256,
-        }
-        for split, store in (("train", corpus.train), ("validation", corpus.validation))
+        validation_batches(examples, experiment.data.at_step(first), corpus.validation)
+    describe = _describe_labelled if objective.supervised else _describe_text
+    facts = {"train": describe(corpus.train), "validation": describe(corpus.validation)}
+    if json:
+        print(json_.dumps(facts, indent=2))
+    elif not objective.supervised:
+        for split, fact in facts.items():
+            print(
+                f"{split:<10}  {fact['documents']:>10,} documents  {fact['tokens']:>14,} tokens"
+                f"  {fact['bytes_per_token']:.3f} bytes per token"
+            )
+
+
+def _describe_text(store: Any) -> dict[str, Any]:
+    return {
+        "documents": store.documents,
+        "tokens": len(store.tokens),
+        "bytes": store.bytes,
+        "bytes_per_token": store.bytes / len(store.tokens),
+        "unigram_entropy": store.unigram_entropy,
+        "sha256": store.sha256,
     }
-    if json:
-        print(json_.dumps(facts, indent=2))
-        return
-    for split, fact in facts.items():
-        print(
-            f"{split:<10}  {fact['documents']:>10,} documents  {fact['tokens']:>14,} tokens"
-            f"  {fact['bytes_per_token']:.3f} bytes per token"
-        )
 
 
-def _prepare_labelled(experiment: Experiment, json: bool) -> None:
-    """Labelled examples are kept nowhere: this fetches data sets, and tells that all can be read."""
-    from research.data.batches import corpus_of, train_batches
-
-    corpus = corpus_of(experiment, report=_silent if json else print)
-    train_batches(experiment, corpus.train)
-    if json:
-        splits = ("train", corpus.train), ("validation", corpus.validation)
-        facts = {split: {"examples": len(store), "sha256": store.sha256} for split, store in splits}
-        print(json_.dumps(facts, indent=2))
+def _describe_labelled(store: Any) -> dict[str, Any]:
+    """Labelled examples are read at every start and not stored: preparing them downloads and checks them."""
+    return {"examples": len(store.labels), "sha256": store.sha256}
 
 
-def show_batch(name: str, step: int, overrides: list[str] | None, json: bool) -> None:
-    from research.data.batches import corpus_of, train_batches
-    from research.data.decode import answers, readable
+def batch(
+    name: Annotated[str, typer.Argument(metavar="NAME|DIR", help="An experiment, or a run's directory.")],
+    step: Annotated[
+        int, typer.Option(metavar="N", help="Step, from 0: the batch of the update from step N to N + 1.")
+    ],
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Decode the exact batch of any step, past or future."""
+    from research.data.batches import train_batches
+    from research.objectives import objective_of
 
-    experiment = _declared(name, overrides)
+    experiment = _resolve_run_or_name(name, overrides)
     if not 0 <= step < experiment.run.steps:
         raise UsageError(f"--step {step}: expected from 0 to run.steps - 1 = {experiment.run.steps - 1}")
-    corpus = corpus_of(experiment, report=_silent)
-    batch = train_batches(experiment, corpus.train)[step]
+    examples = objective_of(experiment.objective).examples(experiment)
+    corpus = examples.prepare(_ignore)
+    batch = train_batches(examples, experiment.data, experiment.run.seed, corpus.train)[step]
     if json:
         print(json_.dumps({"step": step} | {name: array.tolist() for name, array in batch.items()}))
         return
-    rows = answers(batch, corpus, experiment) if experiment.labelled else readable(batch, corpus.tokenizer)
-    for row, (what, text) in enumerate(rows):
-        print(f"── step {step}, sequence {row}, {what}\n{text}")
+    for row, (title, text) in enumerate(examples.describe(batch, corpus)):
+        print(f"── step {step}, sequence {row}, {title}\n{text}")
 
 
-def _declared(name: str, overrides: list[str] | None) -> Experiment:
-    """Of an experiment's name, or of a run's directory."""
+def _resolve_run_or_name(name: str, overrides: list[str] | None) -> Experiment:
     if (Path(name) / "experiment.json").exists():
+        from research.objectives import check
         from research.runs.record import experiment_of
 
-        return override(experiment_of(Path(name)), parse_assignments(overrides or []))
+        experiment = override(experiment_of(Path(name)), parse_assignments(overrides or []))
+        check(experiment)
+        return experiment
     return resolve(name, overrides)
 
 
-def _silent(line: str) -> None:
+def _ignore(line: str) -> None:
     pass

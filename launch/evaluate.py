@@ -1,51 +1,71 @@
-"""Judging, and the table of it."""
+"""`lineage evaluate`: tasks of the papers, a run's validation split, predictions of a fine-tuned run."""
 
 import json as json_
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from launch.loading import load
+import typer
+
+from launch.options import MODEL, Json, Tokenizer, at_least_one
 from research.errors import EnvironmentFault, UsageError
 
 HARNESS = "harness:"
 
 
 def evaluate(
-    target: str | None,
-    task: str,
-    data: Path | None,
-    predictions: Path | None,
-    limit: int | None,
-    stride: int | None,
-    batch: int,
-    raw: bool,
-    tokenizer: str | None,
-    json: bool,
+    target: Annotated[str | None, typer.Argument(metavar="DIR", help=MODEL)] = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES", help="Tasks, separated by commas; harness:NAME; list shows all of them."
+        ),
+    ] = "list",
+    data: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="A task's file, or a folder with files of tasks.")
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Score a file of SQuAD predictions, without a model."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Evaluate the first N examples only.")
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Tokens between sliding windows. Default: half of the context."),
+    ] = None,
+    batch: Annotated[int, typer.Option(metavar="N", help="Number of sequences processed together.")] = 8,
+    raw: Annotated[bool, typer.Option("--raw", help="Evaluate the raw text, without detokenizers.")] = False,
+    tokenizer: Tokenizer = None,
+    json: Json = False,
 ) -> None:
-    for name, value in (("limit", limit), ("stride", stride), ("batch", batch)):
-        if value is not None and value < 1:
-            raise UsageError(f"--{name} {value}: expected 1 or more")
+    """Evaluate a model on the papers' tasks, or list the tasks."""
+    at_least_one(limit=limit, stride=stride, batch=batch)
     names = [name.strip() for name in task.split(",") if name.strip()]
     if names == ["list"]:
-        _list(json)
+        _list_tasks(json)
     elif predictions is not None:
-        _predictions(names, data, predictions, json)
+        _score_predictions(names, data, predictions, json)
     elif "answers" in names:
-        _answers(names, target, data, json)
+        _predict(names, target, data, json)
     else:
         _check(names, target, data)
-        _judge(target, names, data, limit, stride, batch, raw, tokenizer, json)
+        facts = _evaluate_tasks(str(target), names, data, (limit, stride, batch, raw), tokenizer)
+        if json:
+            print(json_.dumps(facts, indent=2, ensure_ascii=False))
+        else:
+            _print_table(str(target), facts)
 
 
-def _list(json: bool) -> None:
+def _list_tasks(json: bool) -> None:
     from research.evaluation.tasks import tasks
 
-    lines = {name: task.line for name, task in tasks().items()}
+    lines = {name: task.description for name, task in tasks().items()}
     lines |= {
         "validation": "a run's own validation split again",
-        "answers": "what a fine-tuned run answers to the examples of --data, labelled or not",
-        "squad": "answers to SQuAD's questions, of --predictions",
+        "answers": "predictions of a fine-tuned run for the examples of --data, labelled or not",
+        "squad": "exact match and F1 of --predictions for the questions of --data",
         "harness:NAME": "any task of EleutherAI's lm-evaluation-harness (extra harness)",
     }
     if json:
@@ -57,7 +77,7 @@ def _list(json: bool) -> None:
 
 
 def _check(names: list[str], target: str | None, data: Path | None) -> None:
-    """Before a model is loaded."""
+    """Raises UsageError for mistakes that can be found before a model is loaded."""
     from research.evaluation.tasks import task
 
     if not names:
@@ -68,12 +88,12 @@ def _check(names: list[str], target: str | None, data: Path | None) -> None:
         if name != "validation" and not name.startswith(HARNESS):
             task(name)
     if target is None:
-        raise UsageError(f"--task {','.join(names)}: expected a run or weights to judge")
+        raise UsageError(f"--task {','.join(names)}: expected a run or weights to evaluate")
     if data is not None and data.is_file() and len(names) > 1:
         raise UsageError(f"--data {data}: one file, {len(names)} tasks; expected a folder")
 
 
-def _predictions(names: list[str], data: Path | None, predictions: Path, json: bool) -> None:
+def _score_predictions(names: list[str], data: Path | None, predictions: Path, json: bool) -> None:
     from research.metrics.squad import read_answers, read_predictions, score
 
     if names != ["squad"]:
@@ -96,82 +116,86 @@ def _predictions(names: list[str], data: Path | None, predictions: Path, json: b
     print(f"{'questions':<12} {found.questions:8,}")
 
 
-def _answers(names: list[str], target: str | None, data: Path | None, json: bool) -> None:
-    """A table as GLUE's server takes it goes to the output, metrics beside it."""
+def _predict(names: list[str], target: str | None, data: Path | None, json: bool) -> None:
+    """Prints predictions as GLUE's server takes them, and metrics to standard error."""
     if names != ["answers"] or target is None or data is None:
         raise UsageError(f"--task {','.join(names)}: expected a fine-tuned run, answers alone, and --data")
-    from research.training.evaluate_run import answers
+    from research.runs.status import split_step
+    from research.training.evaluate_run import predict
 
     source = str(data) if str(data).startswith(("tfds:", "files:")) else f"files:{data}"
-    directory, step = _run(target)
-    given, metrics = answers(directory, step, source, lambda line: None)
+    directory, step = split_step(target)
+    predictions, metrics = predict(directory, step, source, lambda line: None)
     if json:
-        print(json_.dumps({"answers": given, "metrics": metrics}, indent=2, ensure_ascii=False))
+        print(json_.dumps({"answers": predictions, "metrics": metrics}, indent=2, ensure_ascii=False))
         return
     print("index\tprediction")
-    for name, answer in given.items() if isinstance(given, dict) else enumerate(given):
-        print(name, " ".join(answer) if isinstance(answer, list) else answer, sep="\t")
+    for name, label in predictions.items() if isinstance(predictions, dict) else enumerate(predictions):
+        print(name, " ".join(label) if isinstance(label, list) else label, sep="\t")
     for metric, value in metrics.items():
         print(f"{metric} {value:.4f}", file=sys.stderr)
 
 
-def _run(target: str) -> tuple[Path, int | None]:
-    """DIR or DIR:STEP."""
-    directory, _, step = target.rpartition(":")
-    named = step.isdecimal() and not Path(target).exists()
-    return Path(directory if named else target), int(step) if named else None
-
-
-def _judge(target, names, data, limit, stride, batch, raw, tokenizer, json) -> None:
-    from research.evaluation.eval_model import EvalModel, Settings
+def _evaluate_tasks(
+    target: str, names: list[str], data: Path | None, settings: tuple, tokenizer: str | None
+) -> dict[str, Any]:
+    from research.evaluation.eval_model import Settings
     from research.evaluation.published import published
-    from research.evaluation.tasks import evaluate as run_task
+    from research.evaluation.tasks import evaluate as evaluate_task
 
     facts: dict[str, Any] = {}
-    eval_model = config = None
+    loaded = None
     for name in names:
         if name == "validation":
             facts[name] = _validation(target)
             continue
-        if eval_model is None:
-            judged = load(target, tokenizer)
-            if judged.config.family == "bert":
-                raise UsageError(f"{target}: a BERT gives no likelihoods; these tasks judge GPTs")
-            eval_model, config = EvalModel(judged.model, judged.tokenizer), judged.config
+        eval_model, config = loaded = loaded or _load(target, tokenizer)
         if name.startswith(HARNESS):
-            facts[name] = _harness(eval_model, name.removeprefix(HARNESS), batch, limit, data)
+            facts[name] = _harness(eval_model, name.removeprefix(HARNESS), Settings(*settings), data)
             continue
-        result = run_task(eval_model, name, data, Settings(limit, stride, batch, raw))
+        result = evaluate_task(eval_model, name, data, Settings(*settings))
         facts[name] = {
             "metrics": result.metrics,
             "published": published(name, config),
             "examples": result.examples,
             "settings": result.settings,
         }
-    if json:
-        print(json_.dumps(facts, indent=2, ensure_ascii=False))
-    else:
-        _show(target, facts)
+    return facts
 
 
-def _harness(eval_model, name: str, batch: int, limit: int | None, data: Path | None) -> dict[str, Any]:
+def _load(target: str, tokenizer: str | None) -> tuple:
+    """(EvalModel, its config)."""
+    from research.devices.startup import use_compilation_cache
+    from research.evaluation.eval_model import EvalModel
+    from research.weights.with_tokenizer import load_with_tokenizer
+
+    use_compilation_cache()
+    loaded = load_with_tokenizer(target, tokenizer)
+    if loaded.model.bidirectional:
+        raise UsageError(f"{target}: a BERT gives no likelihoods; these tasks judge GPTs")
+    return EvalModel(loaded.model, loaded.tokenizer), loaded.config
+
+
+def _harness(eval_model, name: str, settings, data: Path | None) -> dict[str, Any]:
     try:
         from research.evaluation.harness import run
     except ImportError as fault:
         raise EnvironmentFault(f"harness:{name}: pip install 'lineage-lm[harness]'") from fault
-    metrics = run(eval_model, name, batch, limit, None if data is None else str(data))
-    return {"metrics": metrics, "published": {}, "examples": limit, "settings": {"harness": name}}
+    folder = None if data is None else str(data)
+    metrics = run(eval_model, name, settings.batch, settings.limit, folder)
+    return {"metrics": metrics, "published": {}, "examples": settings.limit, "settings": {"harness": name}}
 
 
 def _validation(target: str) -> dict[str, Any]:
+    from research.runs.status import split_step
     from research.training.evaluate_run import revalidate
 
-    row = revalidate(*_run(target), lambda line: None)
+    row = revalidate(*split_step(target), lambda line: None)
     metrics = {name: value for name, value in row.items() if isinstance(value, float)}
     return {"metrics": metrics, "published": {}, "examples": None, "settings": {"step": row["step"]}}
 
 
-def _show(target: str, facts: dict[str, Any]) -> None:
+def _print_table(target: str, facts: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 

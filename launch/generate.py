@@ -1,48 +1,98 @@
-"""Text on a terminal as it comes, or as JSON when it is there."""
+"""`lineage generate`: text on the terminal while it is generated, or JSON at the end."""
 
 import json as json_
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from launch.loading import load
+import typer
+
+from launch.options import MODEL, Json, Tokenizer, at_least_one
 from research.errors import UsageError
+
+if TYPE_CHECKING:
+    from research.generation import BeamSearch, Completion, Sampling
+    from research.weights import Loaded
 
 
 def generate(
-    target: str,
-    prompts: list[str] | None,
-    file: Path | None,
-    tokenizer: str | None,
-    tokens: int,
-    sampling: dict,
-    beams: dict,
-    stops: list[str] | None,
-    seed: int,
-    batch: int,
-    top: int,
-    json: bool,
+    target: Annotated[str, typer.Argument(metavar="DIR", help=MODEL)],
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Text to continue. Repeatable. Default: start a new document.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Read prompts from a file, one per line.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(metavar="N", help="Maximum number of new tokens.")] = 200,
+    temperature: Annotated[
+        float | None,
+        typer.Option(metavar="T", help="Softmax temperature; 0 takes the most likely token. Default: 1."),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(metavar="K", help="Sample from the K most likely tokens.")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(metavar="P", help="Sample from the fewest tokens with total probability P."),
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(metavar="X", help="Penalize tokens that occurred already; 1 is off.")
+    ] = None,
+    beams: Annotated[
+        int | None, typer.Option(metavar="N", help="Use beam search with N beams instead of sampling.")
+    ] = None,
+    length_penalty: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Beam search: divide scores by length to the power X. Default: 1."),
+    ] = None,
+    early_stopping: Annotated[
+        bool, typer.Option("--early-stopping", help="Beam search: stop at N finished beams.")
+    ] = False,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="End generation at this text. Repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of sampling.")] = 0,
+    batch: Annotated[int, typer.Option(metavar="N", help="Number of prompts processed together.")] = 8,
+    top: Annotated[
+        int, typer.Option(metavar="N", help="BERT: number of candidates shown for each [MASK].")
+    ] = 5,
+    tokenizer: Tokenizer = None,
+    json: Json = False,
 ) -> None:
-    texts = _prompts(prompts, file)
-    for name, value in (("tokens", tokens), ("batch", batch), ("top", top)):
-        if value < 1:
-            raise UsageError(f"--{name} {value}: expected 1 or more")
-    if any(not stop for stop in stops or ()):
+    """Continue a prompt with a GPT, or fill in [MASK] with a BERT."""
+    prompts = _prompts(prompt, file)
+    at_least_one(tokens=tokens, batch=batch, top=top)
+    if any(not text for text in stop or ()):
         raise UsageError("--stop '': expected a text")
-    how = _how(sampling, beams)
-    judged = load(target, tokenizer)
-    if judged.config.family == "bert":
-        _fill(judged, texts, top, json)
+    sampling = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "repetition_penalty": repetition_penalty,
+    }
+    method = _method(sampling, beams, length_penalty, early_stopping)
+    from research.devices.startup import use_compilation_cache
+    from research.weights.with_tokenizer import load_with_tokenizer
+
+    use_compilation_cache()
+    loaded = load_with_tokenizer(target, tokenizer)
+    if loaded.model.bidirectional:
+        _fill_masks(loaded, prompts, top, json)
         return
     from research.generation import complete
 
-    show = None if json else _Shown(texts)
-    done = complete(
-        judged.model, judged.tokenizer, texts, tokens, how, seed, stops or (), batch, show and show.listen
-    )
-    if json:
+    printer = None if json else _Printer(prompts)
+    listen = printer and printer.listen
+    done = complete(loaded.model, loaded.tokenizer, prompts, tokens, method, seed, stop or (), batch, listen)
+    if printer is None:
         print(json_.dumps([one._asdict() for one in done], indent=2, ensure_ascii=False))
     else:
-        show.finish(done)
+        printer.finish(done)
 
 
 def _prompts(prompts: list[str] | None, file: Path | None) -> list[str]:
@@ -59,51 +109,51 @@ def _prompts(prompts: list[str] | None, file: Path | None) -> list[str]:
     return texts
 
 
-def _how(sampling: dict, beams: dict):
-    from research.generation import Beams, Sampling
+def _method(
+    sampling: dict, beams: int | None, length_penalty: float | None, early_stopping: bool
+) -> "Sampling | BeamSearch":
+    from research.generation import BeamSearch, Sampling
 
-    given = {name: value for name, value in sampling.items() if value is not None}
-    if beams["count"] is None:
-        if beams["early_stopping"] or beams["length_penalty"] is not None:
+    options = {name: value for name, value in sampling.items() if value is not None}
+    if beams is None:
+        if early_stopping or length_penalty is not None:
             raise UsageError("--length-penalty and --early-stopping: go with --beams")
-        return Sampling(**given)
-    if given:
-        option = next(iter(given)).replace("_", "-")
+        return Sampling(**options)
+    if options:
+        option = next(iter(options)).replace("_", "-")
         raise UsageError(f"--{option}: not with --beams, which draws nothing")
-    if beams["count"] < 1:
-        raise UsageError(f"--beams {beams['count']}: expected 1 or more")
-    penalty = 1.0 if beams["length_penalty"] is None else beams["length_penalty"]
-    return Beams(beams["count"], penalty, beams["early_stopping"])
+    at_least_one(beams=beams)
+    return BeamSearch(beams, 1.0 if length_penalty is None else length_penalty, early_stopping)
 
 
-class _Shown:
-    """One prompt's text streams; of several, which come at once, each is printed when all before it are."""
+class _Printer:
+    """Streams the text of a single prompt; prints those of several, which come together, at the end."""
 
     def __init__(self, prompts: list[str]):
-        self.streams = len(prompts) == 1
-        if self.streams:
-            self._out(prompts[0])
+        self._streams = len(prompts) == 1
+        if self._streams:
+            self._write(prompts[0])
 
     def listen(self, row: int, text: str) -> None:
-        if self.streams:
-            self._out(text)
+        if self._streams:
+            self._write(text)
 
-    def finish(self, done) -> None:
-        if self.streams:
+    def finish(self, done: "list[Completion]") -> None:
+        if self._streams:
             print()
             return
         for number, one in enumerate(done, 1):
             print(f"── {number}/{len(done)}, {one.tokens} tokens\n{one.prompt}{one.text}")
 
-    def _out(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
 
 
-def _fill(judged, prompts: list[str], top: int, json: bool) -> None:
+def _fill_masks(loaded: "Loaded", prompts: list[str], top: int, json: bool) -> None:
     from research.generation import fill_masks
 
-    found = fill_masks(judged.model, judged.tokenizer, prompts, top)
+    found = fill_masks(loaded.model, loaded.tokenizer, prompts, top)
     if json:
         facts = [
             {

@@ -1,49 +1,79 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from research.errors import UsageError, did_you_mean
 
-Name = Annotated[str, typer.Argument(help="An experiment; `lineage list` shows them.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[a.b=v]…", help="Settings to change.")]
+if TYPE_CHECKING:
+    from launch.executors.slurm import SlurmResources
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of an experiment; see lineage list.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SETTING=VALUE", help="Settings to change, such as optimizer.rate.peak=1e-3."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory.")]
+RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run.")]
+MODEL = "A run (DIR, or DIR:STEP for one checkpoint) or weights (a directory, or hub:OWNER/NAME)."
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|PATH", help="Tokenizer to use if there is none beside the weights."),
+]
 AllowChange = Annotated[
-    bool, typer.Option("--allow-change", help="Go on though the declaration differs from the run's record.")
+    bool, typer.Option("--allow-change", help="Continue even if settings differ from the run's record.")
 ]
 
 Distributed = Annotated[
-    bool, typer.Option("--distributed", help="Join the processes that Slurm, Open MPI, a TPU … started.")
+    bool,
+    typer.Option("--distributed", help="Join the processes started by Slurm, Open MPI, a TPU or Kubernetes."),
 ]
-Coordinator = Annotated[str | None, typer.Option(help="HOST:PORT of process 0, to join by hand.")]
-Processes = Annotated[int | None, typer.Option(help="How many there are.")]
-Process = Annotated[int | None, typer.Option(help="Which one this is, from 0.")]
+Coordinator = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Address of process 0, to join processes without a cluster."),
+]
+Processes = Annotated[int | None, typer.Option(metavar="N", help="Number of processes, with --coordinator.")]
+Process = Annotated[
+    int | None, typer.Option(metavar="N", help="Index of this process, from 0, with --coordinator.")
+]
 
-Executor = Annotated[str, typer.Option(metavar="local|slurm", help="Where it runs.")]
-Partition = Annotated[str | None, typer.Option(help="Slurm's.")]
-Time = Annotated[str | None, typer.Option(help="Of a job, as Slurm writes it: 8:00:00.")]
-Gpus = Annotated[int | None, typer.Option(help="Under Slurm: of a worker, or of a node of a run.")]
-Cpus = Annotated[int | None, typer.Option(help="Under Slurm: cores of a process.")]
+Executor = Annotated[
+    str, typer.Option(metavar="local|slurm", help="Run on this machine, or submit to Slurm.")
+]
+Partition = Annotated[str | None, typer.Option(metavar="NAME", help="Slurm: partition.")]
+Time = Annotated[str | None, typer.Option(metavar="TIME", help="Slurm: time limit of a job, as 8:00:00.")]
+Gpus = Annotated[
+    int | None, typer.Option(metavar="N", help="Slurm: GPUs per node of a run, or per worker of a sweep.")
+]
+Cpus = Annotated[int | None, typer.Option(metavar="N", help="Slurm: CPU cores per process.")]
 Sbatch = Annotated[
     list[str] | None,
-    typer.Option(metavar="OPTION", help="Any other option of sbatch: --sbatch=--account=lm."),
+    typer.Option(
+        metavar="OPTION", help="Slurm: another option of sbatch, as --sbatch=--account=lm. Repeatable."
+    ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan or the job script, and run nothing.")]
 
 
-def slurm_resources(executor: str, partition, time, gpus, cpus, sbatch, **others):
-    """What is asked of Slurm; None for the local executor, with which none of it goes."""
+def slurm_resources(executor: str, partition, time, gpus, cpus, sbatch, **others) -> "SlurmResources | None":
+    """The resources of a Slurm job; None for the local executor, which takes none of these options."""
     from launch.executors.slurm import SlurmResources
 
     if executor == "slurm":
         return SlurmResources(partition, time, gpus, cpus, tuple(sbatch or ()))
     if executor != "local":
         raise UsageError(f"--executor {executor}: not known{did_you_mean(executor, ['local', 'slurm'])}")
-    given = {"partition": partition, "time": time, "gpus": gpus, "cpus": cpus, "sbatch": sbatch} | others
-    for name, value in given.items():
+    options = {"partition": partition, "time": time, "gpus": gpus, "cpus": cpus, "sbatch": sbatch} | others
+    for name, value in options.items():
         if value not in (None, False) and (name, value) != ("nodes", 1):
             raise UsageError(f"--{name.replace('_', '-')}: goes with --executor slurm")
     return None
+
+
+def at_least_one(**options: int | None) -> None:
+    """Raises UsageError for an option that is below 1."""
+    for name, value in options.items():
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: expected 1 or more")

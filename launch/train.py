@@ -1,18 +1,107 @@
-"""Training, and what is said when it ends."""
+"""`lineage train` and `lineage resume`."""
 
-import time
+import time as time_
 from pathlib import Path
+from typing import Annotated, Any
 
-from launch.executors.slurm import SlurmResources, run_script, submit
-from launch.inspect import resolve
+import typer
+
+from launch.declarations import resolve
+from launch.options import (
+    AllowChange,
+    Coordinator,
+    Cpus,
+    Distributed,
+    DryRun,
+    Executor,
+    Gpus,
+    Name,
+    Overrides,
+    Partition,
+    Process,
+    Processes,
+    RunDirectory,
+    Sbatch,
+    Time,
+    at_least_one,
+    slurm_resources,
+)
 from research.config import Experiment
-from research.config.imports import options
 from research.config.settings import override, parse_assignments
 from research.errors import UsageError
 
 
-def join(distributed: bool, coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Makes this process one of several, where that is asked for; before anything else touches a device."""
+def train(
+    name: Name,
+    dir: Annotated[
+        Path, typer.Option(metavar="DIR", help="Directory of the run. An existing run is continued.")
+    ],
+    overrides: Overrides = None,
+    allow_change: AllowChange = False,
+    distributed: Distributed = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
+    executor: Executor = "local",
+    nodes: Annotated[int, typer.Option(metavar="N", help="Slurm: number of nodes.")] = 1,
+    tasks: Annotated[
+        int | None, typer.Option(metavar="N", help="Slurm: processes per node. Default: one per GPU.")
+    ] = None,
+    partition: Partition = None,
+    time: Time = None,
+    gpus: Gpus = None,
+    cpus: Cpus = None,
+    sbatch: Sbatch = None,
+    dry_run: DryRun = False,
+) -> int:
+    """Train an experiment in DIR, or continue the run there."""
+    at_least_one(nodes=nodes, tasks=tasks)
+    experiment = resolve(name, overrides)
+    resources = slurm_resources(
+        executor, partition, time, gpus, cpus, sbatch, nodes=nodes, tasks=tasks, dry_run=dry_run
+    )
+    if resources is None:
+        _join_processes(distributed, coordinator, processes, process)
+        return _train(experiment, dir, allow_change)
+    from launch.executors.slurm import run_script, submit
+    from research.config.imports import options
+    from research.runs.record import examine
+
+    count = nodes * (tasks or resources.gpus or 1)
+    if count > 1 and experiment.parallel.compile == "jit":
+        raise UsageError(f"parallel.compile=jit: one process, not {count}; expected sharded or pmap")
+    typed = ["train", name, *(overrides or []), "--dir", str(dir.absolute())]
+    typed += ["--allow-change"] * allow_change + options()
+    script = run_script(dir, name, typed, nodes, tasks, resources)
+    if dry_run:
+        print(script, end="")
+        return 0
+    examine(dir, experiment, allow_change=allow_change)  # refuses before the job waits in a queue
+    print(f"job {submit(script)} is queued; lineage status {dir} shows its progress")
+    return 0
+
+
+def resume(
+    directory: RunDirectory,
+    overrides: Overrides = None,
+    allow_change: AllowChange = False,
+    distributed: Distributed = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
+) -> int:
+    """Continue a run with the settings in its record."""
+    _join_processes(distributed, coordinator, processes, process)
+    from research.runs.record import experiment_of
+
+    experiment = override(experiment_of(directory, warn=False), parse_assignments(overrides or []))
+    return _train(experiment, directory, allow_change)
+
+
+def _join_processes(
+    distributed: bool, coordinator: str | None, processes: int | None, process: int | None
+) -> None:
+    """Makes this process one of several, if the options ask for it; before jax initialises a device."""
     by_hand = (coordinator, processes, process)
     if any(value is not None for value in by_hand):
         if any(value is None for value in by_hand):
@@ -24,81 +113,44 @@ def join(distributed: bool, coordinator: str | None, processes: int | None, proc
     join_processes(*by_hand)
 
 
-def train_experiment(name: str, overrides: list[str] | None, directory: Path, allow_change: bool) -> int:
-    return _train(resolve(name, overrides), directory, allow_change)
-
-
-def queue_experiment(
-    name: str,
-    overrides: list[str] | None,
-    directory: Path,
-    allow_change: bool,
-    nodes: int,
-    tasks: int | None,
-    slurm_resources: SlurmResources,
-    dry_run: bool,
-) -> int:
-    """Hands the run to Slurm, once it is clear that its directory can be had."""
-    from research.runs.record import examine
-
-    experiment = resolve(name, overrides)
-    processes = nodes * (tasks or slurm_resources.gpus or 1)
-    if processes > 1 and experiment.parallel.compile == "jit":
-        raise UsageError(f"parallel.compile=jit: one process, not {processes}; expected sharded or pmap")
-    typed = ["train", name, *(overrides or []), "--dir", str(directory.absolute())]
-    typed += ["--allow-change"] * allow_change + options()
-    script = run_script(directory, name, typed, nodes, tasks, slurm_resources)
-    if dry_run:
-        print(script, end="")
-        return 0
-    examine(directory, experiment, allow_change=allow_change)
-    print(f"job {submit(script)}; lineage status {directory} shows how it stands")
-    return 0
-
-
-def resume_run(directory: Path, overrides: list[str] | None, allow_change: bool) -> int:
-    from research.runs.record import experiment_of
-
-    experiment = override(experiment_of(directory, warn=False), parse_assignments(overrides or []))
-    return _train(experiment, directory, allow_change)
-
-
 def _train(experiment: Experiment, directory: Path, allow_change: bool) -> int:
-    began = time.perf_counter()
+    began = time_.perf_counter()
     import jax
 
     from research.devices.startup import use_compilation_cache
     from research.devices.xla import reuse_step_memory
-    from research.training.logging.progress import indented
     from research.training.loop import train
 
     use_compilation_cache()
     reuse_step_memory()
     first = jax.process_index() == 0
     result = train(experiment, directory, print if first else lambda line: None, allow_change)
+    status = 0 if result.finished else 128 + result.signal
     if not first:
-        return 0 if result.finished else 128 + result.signal
-    if not result.finished:
+        return status
+    if result.finished:
+        _print_result(experiment, result.validation, result.baseline_loss)
+        print(f"run               {directory}  ({time_.perf_counter() - began:.0f} s)")
+    else:
         print(f"\nstopped at step {result.step} of {experiment.run.steps}; it is saved in {directory}")
         print(f"the same command continues it, and so does: lineage resume {directory}")
-        return 128 + result.signal
-    row = result.validation
+    return status
+
+
+def _print_result(experiment: Experiment, row: dict[str, Any], baseline_loss: float) -> None:
+    from research.objectives import objective_of
+    from research.training.logging.progress import indented
+
+    objective = objective_of(experiment.objective)
     if row.get("sample"):
         print(f"\nsample\n  {indented(row['sample'])}")
-    if experiment.labelled:
-        _tell_task(experiment, row, result.baseline_loss)
+    if objective.supervised:
+        print(f"\nvalidation loss   {row.get('task_loss', row['loss']):.4f} {objective.unit} per example")
+        print(f"baseline loss     {baseline_loss:.4f} {objective.unit} per example, of a constant prediction")
+        for metric in experiment.task.metrics:
+            print(f"{metric.replace('_', ' '):<17} {row[metric]:.4f}")
     else:
         print(f"\nvalidation loss   {row['loss']:.4f} nats per target")
-        print(f"unigram entropy   {result.baseline_loss:.4f} nats per token, by frequencies alone")
+        print(f"unigram entropy   {baseline_loss:.4f} nats per token")
     if "bits_per_byte" in row:
         print(f"bits per byte     {row['bits_per_byte']:.4f}")
-    print(f"run               {directory}  ({time.perf_counter() - began:.0f} s)")
-    return 0
-
-
-def _tell_task(experiment: Experiment, row: dict, by_frequencies: float) -> None:
-    unit = "squared error" if experiment.objective.name == "regression" else "nats"
-    print(f"\nvalidation loss   {row.get('task_loss', row['loss']):.4f} {unit} per answer")
-    print(f"known labels      {by_frequencies:.4f} {unit} per answer, by their frequencies alone")
-    for metric in experiment.task.metrics:
-        print(f"{metric.replace('_', ' '):<17} {row[metric]:.4f}")

@@ -1,24 +1,54 @@
-"""Weights in and out, and what was found."""
+"""`lineage import`, `export` and `average`: weights in and out."""
 
 import json as json_
 from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from launch.options import Json, RunDirectory
 
 
-def import_weights(format: str, source: Path, directory: Path) -> None:
+def import_(
+    format: Annotated[
+        str,
+        typer.Argument(metavar="FORMAT", help="huggingface, openai (GPT-1) or tensorflow (GPT-2, BERT)."),
+    ],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="Directory of published weights, or hub:OWNER/NAME."),
+    ],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to create.")],
+) -> None:
+    """Convert published weights to the format used here."""
     from research.weights import import_
 
     print(import_(format, source, directory))
     print(f"weights   {directory}")
 
 
-def export_weights(directory: Path, target: Path) -> None:
+def export(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run or of weights.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Directory to create.")],
+) -> None:
+    """Write weights as a Hugging Face directory for Transformers."""
     from research.weights import export
 
     print(export(directory, target))
     print(f"weights   {target}")
 
 
-def average_checkpoints(directory: Path, last: int | None, out: Path | None, json: bool) -> None:
+def average(
+    directory: RunDirectory,
+    last: Annotated[
+        int | None, typer.Option(metavar="N", help="Average the last N checkpoints. Default: all.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Directory to create. Default: DIR/average.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Average the weights of a run's last checkpoints."""
     from research.weights import average
 
     out = out or directory / "average"

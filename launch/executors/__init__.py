@@ -1,1 +1,1 @@
-"""Where workers run: on this machine, or where Slurm finds room."""
+"""Executors: run workers on this machine, or submit them to Slurm."""

@@ -1,5 +1,6 @@
-"""Workers on this machine: a process each, on its share of the devices; started, stopped and replaced."""
+"""Workers on this machine: one process for each slice of the devices; started, stopped and replaced."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,77 +11,79 @@ from pathlib import Path
 
 from research.sweeping.device_slices import DeviceSlice
 
-HUNG = 75  # the exit status of research.training.stopping.watchdog, which wants the run continued
+HUNG = 75  # exit status of research.training.stopping.watchdog: the run can be continued
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SHORT, TIMES = 20, 5  # seconds of a life; deaths so young, one after the other, after which none is replaced
+SHORT, TIMES = 20, 5  # no worker is replaced after TIMES deaths in a row within SHORT seconds of a start
 
 
 class Worker:
-    """A process of `lineage work`. It stops politely when the pipe of its standard input, so we, end."""
+    """A process of `lineage work`. It saves and stops when the pipe to its standard input closes."""
 
-    def __init__(self, directory: Path, share: DeviceSlice, say: Callable[[str], None]):
-        self.share, self.began = share, time.monotonic()
+    def __init__(self, directory: Path, slice: DeviceSlice, report: Callable[[str], None]):
+        self.slice, self.began = slice, time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "launch", "work", str(directory), "--attached", *share.typed()],
+            [sys.executable, "-m", "launch", "work", str(directory), "--attached", *slice.options()],
+            # As the worker sets it itself, but before an imported module can start jax's devices.
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(slice.gpus)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # the terminal's Ctrl-C is for us to pass on
+            start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
         )
-        self._reader = threading.Thread(target=self._relay, args=(say,), daemon=True)
+        self._reader = threading.Thread(target=self._relay, args=(report,), daemon=True)
         self._reader.start()
 
-    def _relay(self, say: Callable[[str], None]) -> None:
+    def _relay(self, report: Callable[[str], None]) -> None:
         for line in self.process.stdout:
-            say(line.rstrip("\n"))
+            report(line.rstrip("\n"))
 
     def close(self) -> None:
         self._reader.join(timeout=5)
         self.process.stdin.close()
 
 
-def run_workers(directory: Path, shares: list[DeviceSlice], say: Callable[[str], None]) -> int:
-    """Runs a worker for each of `shares` until none has anything left to do; an exit status.
+def run_workers(directory: Path, slices: list[DeviceSlice], report: Callable[[str], None]) -> int:
+    """Runs a worker on each of `slices` until no trial is left; returns an exit status.
 
-    One that was killed, or hung, is replaced; one that failed is not. The first SIGINT or SIGTERM stops all
-    politely, the second kills them.
+    A worker that was killed, or hung, is replaced; one that failed is not. The first SIGINT or SIGTERM lets
+    all workers save and stop, the second kills them.
     """
-    asked: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in SIGNALS}
-    workers = [Worker(directory, share, say) for share in shares]
-    heeded, failed, young = 0, 0, 0
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in SIGNALS}
+    workers = [Worker(directory, slice, report) for slice in slices]
+    handled, failed, young = 0, 0, 0
     try:
         while workers:
-            if len(asked) > heeded:
-                heeded = len(asked)
-                _pass_on(workers, heeded, say)
+            if len(received) > handled:
+                handled = len(received)
+                _pass_on(workers, handled, report)
             for worker in [worker for worker in workers if worker.process.poll() is not None]:
                 workers.remove(worker)
                 worker.close()
                 status = worker.process.returncode
-                if asked or status == 0:
+                if received or status == 0:
                     continue
-                told = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+                end = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
                 young = young + 1 if time.monotonic() - worker.began < SHORT else 0
                 if (status < 0 or status == HUNG) and young < TIMES:
-                    told += "; another takes its place"
-                    workers.append(Worker(directory, worker.share, say))
+                    end += "; another takes its place"
+                    workers.append(Worker(directory, worker.slice, report))
                 else:
                     failed += 1
-                say(f"the worker on {', '.join(worker.share.names)} {told}")
+                report(f"the worker on {', '.join(worker.slice.names)} {end}")
             time.sleep(0.05)
     finally:
         for worker in workers:
             worker.process.kill()
         for number, handler in before.items():
             signal.signal(number, handler)
-    return 128 + asked[0] if asked else int(failed > 0)
+    return 128 + received[0] if received else int(failed > 0)
 
 
-def _pass_on(workers: list[Worker], times: int, say: Callable[[str], None]) -> None:
+def _pass_on(workers: list[Worker], times: int, report: Callable[[str], None]) -> None:
     if times == 1:
-        say("stopping: each worker finishes its step and saves; once more kills them")
+        report("stopping: each worker finishes its step and saves; a second signal kills them")
     for worker in workers:
         worker.process.terminate() if times == 1 else worker.process.kill()

@@ -1,4 +1,4 @@
-"""Jobs for Slurm: a script that says everything, handed to `sbatch`."""
+"""Jobs for Slurm: a script with all options in it, submitted with `sbatch`."""
 
 import shlex
 import shutil
@@ -9,25 +9,25 @@ from typing import NamedTuple
 
 from research.errors import EnvironmentFault, UsageError
 
-WARNING = 120  # seconds before its time is up at which a job is told; a run saves in less
+WARNING = 120  # seconds before its time limit at which a job is warned; a run saves in less
 
-# USR1 says that the time is nearly up: save, and queue again. TERM, of `lineage stop` or scancel, says to
-# save and end. A command that dies unasked (no memory, a hang) is begun again where it is, and continues.
+# USR1 comes before the time limit: save, and requeue. TERM comes from `lineage stop` or scancel: save, and
+# end. A command that dies of itself (out of memory, a hang) is started again in the same job, and continues.
 SCRIPT = """\
 #!/bin/bash
 {directives}
 
-asked= requeue=
-trap 'asked=yes requeue=yes; kill -TERM "$child" 2>/dev/null' USR1
-trap 'asked=yes; kill -TERM "$child" 2>/dev/null' TERM
+stop= requeue=
+trap 'stop=yes requeue=yes; kill -TERM "$child" 2>/dev/null' USR1
+trap 'stop=yes; kill -TERM "$child" 2>/dev/null' TERM
 while :; do
   {command} &
   child=$!
   while :; do
     wait "$child"; status=$?
-    kill -0 "$child" 2>/dev/null || break  # else a signal to us ended the wait
+    kill -0 "$child" 2>/dev/null || break  # otherwise a signal to this script ended the wait
   done
-  if [ -n "$asked" ] || {{ [ "$status" -le 128 ] && [ "$status" -ne 75 ]; }}; then break; fi
+  if [ -n "$stop" ] || {{ [ "$status" -le 128 ] && [ "$status" -ne 75 ]; }}; then break; fi
 done
 [ -z "$requeue" ] || exec scontrol requeue "$SLURM_JOB_ID"
 exit "$status"
@@ -35,16 +35,16 @@ exit "$status"
 
 
 class SlurmResources(NamedTuple):
-    """What of a cluster a job asks for; None is left to the cluster."""
+    """The resources that a job requests; None leaves a choice to the cluster."""
 
     partition: str | None = None
     time: str | None = None
-    gpus: int | None = None  # of a worker, or of a node of a run
-    cpus: int | None = None  # of a task
-    more: tuple[str, ...] = ()  # options of sbatch as they are, such as --account=lm
+    gpus: int | None = None  # per worker of a sweep, or per node of a run
+    cpus: int | None = None  # per task
+    more: tuple[str, ...] = ()  # other options of sbatch, such as --account=lm
 
     def directives(self) -> list[str]:
-        given = {
+        requested = {
             "--partition": self.partition,
             "--time": self.time,
             "--gpus-per-node": self.gpus,
@@ -53,11 +53,11 @@ class SlurmResources(NamedTuple):
         for option in self.more:
             if not option.startswith("-"):
                 raise UsageError(f"--sbatch {option}: expected an option of sbatch's, such as --account=lm")
-        return [f"{name}={value}" for name, value in given.items() if value is not None] + list(self.more)
+        return [f"{name}={value}" for name, value in requested.items() if value is not None] + list(self.more)
 
 
 def workers_script(directory: Path, name: str, workers: int, slurm_resources: SlurmResources) -> str:
-    """A job array, each job of which is a worker on the sweep in `directory`."""
+    """The script of a job array whose jobs are workers of the sweep in `directory`."""
     command = [sys.executable, "-m", "launch", "work", str(directory.absolute())]
     array = [f"--array=0-{workers - 1}", "--nodes=1", "--ntasks=1"]
     log = directory.absolute() / "logs" / "slurm-%A_%a.log"
@@ -72,21 +72,21 @@ def run_script(
     tasks: int | None,
     slurm_resources: SlurmResources,
 ) -> str:
-    """A job that trains as one run over `nodes` × `tasks` processes, by default a process for each GPU.
+    """The script of a job that trains one run over `nodes` × `tasks` processes, by default one per GPU.
 
-    Its log lies beside `directory`, which is the run's alone.
+    Its log lies beside `directory`, where only the run itself may write.
     """
-    a_node = tasks or slurm_resources.gpus or 1
-    size = [f"--nodes={nodes}", f"--ntasks-per-node={a_node}"]
+    per_node = tasks or slurm_resources.gpus or 1
+    size = [f"--nodes={nodes}", f"--ntasks-per-node={per_node}"]
     command = ["srun", "--kill-on-bad-exit=1", sys.executable, "-m", "launch", *typed]
-    if nodes * a_node > 1:
+    if nodes * per_node > 1:
         command.append("--distributed")
     log = directory.absolute().with_name(directory.name + ".slurm-%j.log")
     return _script(directory, name, [*size, *slurm_resources.directives()], log, shlex.join(command))
 
 
 def _script(directory: Path, name: str, options: list[str], log: Path, command: str) -> str:
-    always = [
+    common = [
         f"--job-name=lineage-{name}",
         f"--comment={directory.absolute()}",  # by which status and stop find the job
         f"--output={log}",
@@ -94,23 +94,23 @@ def _script(directory: Path, name: str, options: list[str], log: Path, command: 
         "--requeue",
         f"--signal=B:USR1@{WARNING}",
     ]
-    directives = "\n".join(f"#SBATCH {shlex.quote(option)}" for option in [*always, *options])
+    directives = "\n".join(f"#SBATCH {shlex.quote(option)}" for option in [*common, *options])
     return SCRIPT.format(directives=directives, command=command)
 
 
 def submit(script: str) -> str:
-    """The job's number. Raises EnvironmentFault with what sbatch says against it."""
+    """Submits a script; returns the job's number. Raises EnvironmentFault with the message of sbatch."""
     if shutil.which("sbatch") is None:
         raise EnvironmentFault("--executor slurm: no sbatch on this machine; --dry-run prints the script")
-    return _ask("sbatch", "--parsable", given=script).split(";")[0]
+    return _run("sbatch", "--parsable", stdin=script).split(";")[0]
 
 
 def jobs(directory: Path) -> dict[str, str]:
-    """{job: state} of those that work in `directory` or wait to; {} where there is no Slurm, or no answer."""
+    """{job: state} of jobs that run or wait to run in `directory`; {} without Slurm, or without an answer."""
     if shutil.which("squeue") is None:
         return {}
     try:
-        listed = _ask("squeue", "--noheader", "--array", "--format=%i|%T|%k")
+        listed = _run("squeue", "--noheader", "--array", "--format=%i|%T|%k")
     except EnvironmentFault:
         return {}
     rows = (line.strip().split("|", 2) for line in listed.splitlines())
@@ -118,19 +118,19 @@ def jobs(directory: Path) -> dict[str, str]:
 
 
 def stop(directory: Path) -> list[str]:
-    """Stops the jobs of `directory`: running ones politely, waiting ones altogether. Returns which."""
+    """Asks running jobs of `directory` to save and end, and cancels waiting ones; returns their numbers."""
     found = jobs(directory)
     for job, state in found.items():
         if state in ("PENDING", "REQUEUED", "REQUEUE_HOLD"):
-            _ask("scancel", job)
+            _run("scancel", job)
         else:
-            _ask("scancel", "--batch", "--signal=TERM", job)
+            _run("scancel", "--batch", "--signal=TERM", job)
     return list(found)
 
 
-def _ask(*command: str, given: str | None = None) -> str:
-    done = subprocess.run(command, input=given, capture_output=True, text=True)
+def _run(*command: str, stdin: str | None = None) -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True)
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())
-        raise EnvironmentFault(f"{command[0]}: {said or f'status {done.returncode}'}")
+        message = " ".join((done.stderr or done.stdout).split())
+        raise EnvironmentFault(f"{command[0]}: {message or f'status {done.returncode}'}")
     return done.stdout.strip()

@@ -80,6 +80,15 @@ def convert(value: Any, hint: Any, name: str) -> Any:
     raise UsageError(f"{name}={value}: expected {_a(hint)}")
 
 
+def format_value(value: Any) -> str:
+    """A value as `convert` reads it: 'none', 'true', 'a,b'."""
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ",".join(map(format_value, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def to_json(config: Experiment) -> dict:
     """A JSON object that `from_json` turns back into an equal experiment."""
     return {"format": FORMAT} | dataclasses.asdict(config)

@@ -1,6 +1,5 @@
-"""Directories that are made once: whole or not at all, by one process while others wait."""
+"""Directories that are built once: whole or not at all, by one process while others wait."""
 
-import fcntl
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,19 +7,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from research.errors import EnvironmentFault
+from research.io.locks import exclusive
 
 T = TypeVar("T")
 
 
 def make_once(target: Path, build: Callable[[Path], T], *, resumable: bool = False) -> T | None:
-    """Makes the directory `target` by `build(folder)`, whose result it returns; None where it was there.
+    """Makes the directory `target` by `build(folder)` and returns its result; None if `target` exists.
 
-    `folder` is a sibling that takes the target's name when `build` returns; a resumable build is given
-    what a killed one has left in it. Raises EnvironmentFault where the disk is full or cannot be written.
+    `folder` is a sibling that takes the target's name when `build` returns. A resumable build receives the
+    folder of one that was killed. Raises EnvironmentFault where the disk is full or cannot be written.
     """
     if target.exists():
         return None
-    with alone(target):
+    with build_lock(target):
         if target.exists():
             return None
         folder = target.with_name(f".{target.name}.partial")
@@ -29,7 +29,7 @@ def make_once(target: Path, build: Callable[[Path], T], *, resumable: bool = Fal
         folder.mkdir(exist_ok=True)
         try:
             result = build(folder)
-        except Exception:  # an interrupt, as a kill, leaves what was done
+        except Exception:  # an interrupt, like a kill, leaves the folder to be continued
             shutil.rmtree(folder, ignore_errors=True)
             raise
         folder.rename(target)
@@ -37,15 +37,13 @@ def make_once(target: Path, build: Callable[[Path], T], *, resumable: bool = Fal
 
 
 @contextmanager
-def alone(target: Path, setting: str = "LINEAGE_HOME") -> Iterator[None]:
-    """Holds the lock that belongs to `target`. The system frees it when a process dies.
+def build_lock(target: Path, setting: str = "LINEAGE_HOME") -> Iterator[None]:
+    """Holds the lock that belongs to `target` while it is built; waits for another process that builds it.
 
-    Raises EnvironmentFault where the disk is full or cannot be written; `setting` moves it.
+    Turns an OSError into an EnvironmentFault that names `setting`, which moves the target elsewhere.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(target.with_name(f".{target.name}.lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive(target.with_name(f".{target.name}.lock")):
             yield
     except OSError as fault:
         raise EnvironmentFault(

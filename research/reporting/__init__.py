@@ -1,1 +1,1 @@
-"""What came of runs and sweeps: facts to compare, and a page that shows them."""
+"""Reports on runs and sweeps: their results as plain values, and an HTML page that shows them."""

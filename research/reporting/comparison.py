@@ -1,4 +1,4 @@
-"""Several runs side by side: what sets them apart, and how each did."""
+"""Runs side by side: the settings in which they differ, and their results and ranks."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -11,29 +11,29 @@ ABSENT = "—"
 
 
 class Metric(NamedTuple):
-    """What runs are judged by: a number of their validation rows, the best of them or the last."""
+    """The number of the validation rows by which runs are ranked."""
 
     name: str = "loss"
     direction: Literal["minimize", "maximize"] = "minimize"
-    judged: Literal["best", "last"] = "best"
+    score_by: Literal["best", "last"] = "best"  # evaluation of a run
 
     def best(self, values: Sequence[float]) -> float:
         return min(values) if self.direction == "minimize" else max(values)
 
 
 class Outcome(NamedTuple):
-    """A run in a line of a table."""
+    """A run's results: one line of a table."""
 
     name: str
-    state: str  # finished, running, stopped; of a trial also pruned, failed, queued
+    state: str  # finished, running or stopped; a trial may also be pruned, failed or queued
     step: int
     steps: int
     best: float | None  # of the metric, on the validation split
     best_step: int | None
     last: float | None
-    tokens_per_second: float | None  # median of the training rows: the first one's holds compilation
-    seconds: float | None  # of training alone
-    rank: int | None = None  # by what the metric judges, from 1; None for a trial that has not finished
+    tokens_per_second: float | None  # median of the training rows, because the first includes compilation
+    seconds: float | None  # of training, without evaluations and saves
+    rank: int | None = None  # from 1, by the metric; None for a trial that has not finished
 
 
 def outcome(run: Run, metric: Metric, state: str) -> Outcome:
@@ -57,38 +57,38 @@ def outcome(run: Run, metric: Metric, state: str) -> Outcome:
 
 
 def ranked(outcomes: Sequence[Outcome], metric: Metric, finished_only: bool) -> list[Outcome]:
-    """`outcomes`, each with its rank; those of equal results share one."""
-    judged = [getattr(outcome, metric.judged) for outcome in outcomes]
-    fit = [
+    """`outcomes` with ranks; equal results share a rank."""
+    scores = [getattr(outcome, metric.score_by) for outcome in outcomes]
+    ranking = [
         value
-        for value, outcome in zip(judged, outcomes, strict=True)
+        for value, outcome in zip(scores, outcomes, strict=True)
         if value is not None and (outcome.state == "finished" or not finished_only)
     ]
-    order = sorted(fit, reverse=metric.direction == "maximize")
+    order = sorted(ranking, reverse=metric.direction == "maximize")
     return [
         outcome._replace(rank=order.index(value) + 1)
         if value is not None and (outcome.state == "finished" or not finished_only)
         else outcome
-        for value, outcome in zip(judged, outcomes, strict=True)
+        for value, outcome in zip(scores, outcomes, strict=True)
     ]
 
 
 def side_by_side(tables: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """{"run.seed": [0, 1], …}: each name's value in each table, ABSENT where it has none."""
+    """{"run.seed": [0, 1], …}: the values of each name in all tables, ABSENT in a table without it."""
     names = dict.fromkeys(name for table in tables for name in table)
     return {name: [table.get(name, ABSENT) for table in tables] for name in names}
 
 
 def differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names whose values are not the same in all tables."""
+    """Names whose values differ between tables."""
     compared = side_by_side(tables)
     return [name for name, values in compared.items() if any(value != values[0] for value in values)]
 
 
 def labels(names: Sequence[str]) -> dict[str, str]:
-    """{"optimizer.rate.peak": "peak", …}: as few last parts of each name as tell it from the others.
+    """{"optimizer.rate.peak": "peak", …}: the shortest ending of each name that no other name has.
 
-    The name of something is called by what it names: "optimizer.name" is "optimizer".
+    A final ".name" is left out: "optimizer.name" becomes "optimizer".
     """
     short = {}
     for name in names:
@@ -101,13 +101,15 @@ def labels(names: Sequence[str]) -> dict[str, str]:
     return short
 
 
-def noted(settings: Mapping[str, Any], short: Mapping[str, str]) -> str:
-    """ "peak 0.003 · width 64": the settings that `short` gives labels, in a line."""
-    return " · ".join(f"{label} {told(settings[name])}" for name, label in short.items() if name in settings)
+def format_labelled(settings: Mapping[str, Any], short: Mapping[str, str]) -> str:
+    """ "peak 0.003 · width 64": settings with a label in `short`, in one line."""
+    return " · ".join(
+        f"{label} {format_value(settings[name])}" for name, label in short.items() if name in settings
+    )
 
 
-def told(value: Any) -> str:
-    """As it would be typed, a number to four digits."""
+def format_value(value: Any) -> str:
+    """A value as in an override, numbers to four digits."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""All that a page, or a table, says of runs, as plain values."""
+"""The content of a page or a table about runs, as plain values."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -7,26 +7,35 @@ from typing import Any
 
 import research
 from research.errors import UsageError
-from research.reporting.comparison import Metric, differing, labels, noted, outcome, ranked, side_by_side
-from research.reporting.runs import Run, is_sweep, runs_in
+from research.reporting.comparison import (
+    Metric,
+    differing,
+    format_labelled,
+    labels,
+    outcome,
+    ranked,
+    side_by_side,
+)
+from research.reporting.runs import Run, runs_in
 from research.reporting.series import LEAST, POINTS, columns, samples
 from research.runs import record
+from research.sweeping.directory import is_sweep
 
 
 def facts(directories: Sequence[Path]) -> dict[str, Any]:
-    """Of the runs that `directories` are or hold. Raises UsageError where there is none."""
+    """Facts about the runs that `directories` are or hold. Raises UsageError where there is none."""
     sweep = _the_sweep(directories)
-    sweep_status, metric = None, Metric()
+    status, metric = None, Metric()
     if sweep:
         from research.reporting.trials import metric_of, sweep_facts, trial_of  # Optuna is slow to import
-        from research.sweeping.status import sweep_status as stand
+        from research.sweeping.status import sweep_status
 
-        sweep_status = stand(sweep)
-        metric = metric_of(sweep_status)
+        status = sweep_status(sweep)
+        metric = metric_of(status)
     runs = _begun(sweep) if sweep else runs_in(directories)
-    # What may change within a run does not set two apart; the table of settings has it all the same.
+    # Settings that may change within a run do not label it; the table of settings shows them all the same.
     short = labels([name for name in differing([run.settings for run in runs]) if name not in record.FREE])
-    trials = [trial_of(run, sweep_status, sweep) if sweep_status else None for run in runs]
+    trials = [trial_of(run, status, sweep) if status else None for run in runs]
     states = [trial.state if trial else run.state for run, trial in zip(runs, trials, strict=True)]
     outcomes = [outcome(run, metric, state) for run, state in zip(runs, states, strict=True)]
     outcomes = ranked(outcomes, metric, finished_only=bool(sweep))
@@ -36,12 +45,12 @@ def facts(directories: Sequence[Path]) -> dict[str, Any]:
         "made": datetime.now().strftime("%-d %B %Y, %H:%M"),
         "metric": metric._asdict(),
         "title": _title(runs, sweep),
-        "subtitle": _subtitle(runs, sweep_status),
+        "subtitle": _subtitle(runs, status),
         "differing": [{"name": name, "label": label} for name, label in short.items()],
         "runs": [
             {
                 "name": run.name,
-                "note": noted(run.settings, short),
+                "note": format_labelled(run.settings, short),
                 "outcome": result._asdict(),
                 "reason": trial.reason if trial else None,
                 **columns(run, points),
@@ -51,17 +60,17 @@ def facts(directories: Sequence[Path]) -> dict[str, Any]:
         ],
         "settings": _compared([run.settings for run in runs]),
         "environment": _compared([run.environment for run in runs]),
-        "sweep": sweep_facts(sweep, sweep_status, runs) if sweep_status else None,
+        "sweep": sweep_facts(sweep, status, runs) if status else None,
     }
 
 
 def _the_sweep(directories: Sequence[Path]) -> Path | None:
-    """The one that is asked for alone; of several, trials are runs among others."""
+    """The sweep that is the only directory; beside other directories, its trials count as runs."""
     return directories[0] if len(directories) == 1 and is_sweep(directories[0]) else None
 
 
 def _begun(sweep: Path) -> list[Run]:
-    """The runs of its trials; none before the first has begun."""
+    """The runs of a sweep's trials, none before the first has started."""
     try:
         return runs_in([sweep])
     except UsageError:
@@ -83,11 +92,11 @@ def _title(runs: Sequence[Run], sweep: Path | None) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} runs"
 
 
-def _subtitle(runs: Sequence[Run], sweep_status) -> str:
-    if sweep_status:
-        from research.sweeping.record import describe
+def _subtitle(runs: Sequence[Run], status) -> str:
+    if status:
+        from research.sweeping.notation import format_space
 
-        declared = sweep_status.record.sweep
-        return f"A sweep of {declared.base.name} over {describe(declared.space)}"
+        declared = status.record.sweep
+        return f"A sweep of {declared.base.name} over {format_space(declared.space)}"
     declared = dict.fromkeys(str(run.settings.get("name")) for run in runs)
     return f"{'A run' if len(runs) == 1 else 'Runs'} of {', '.join(declared)}"

@@ -1,4 +1,4 @@
-"""Which settings mattered in a sweep, by Optuna's evaluators."""
+"""Importance of a sweep's settings, by Optuna's evaluators."""
 
 import warnings
 from collections.abc import Mapping
@@ -8,16 +8,17 @@ import optuna
 from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.trial import TrialState
 
-LEAST = 6  # finished trials, and two more for each setting, below which shares are chance
+LEAST = 6  # finished trials, and at least 2 + two per setting: with fewer, importance is chance
 
 Shares = dict[str, float]  # {"optimizer.rate.peak": 0.8, …}; they sum to 1
 
 
 def importance(study: optuna.Study) -> list[dict[str, Any]] | str:
-    """[{"evaluator", "shares"}, …], the settings in falling order, or why there are none.
+    """[{"evaluator", "shares"}, …] with settings in falling order, or the reason why there is none.
 
-    fANOVA (Hutter et al., 2014) explains the result over the whole space, PED-ANOVA (Watanabe et al., 2023)
-    what sets the better trials apart from all. fANOVA is left out where settings depend on one another.
+    fANOVA (Hutter et al., 2014) explains the variance of results over the whole space; PED-ANOVA (Watanabe et
+    al., 2023) explains the difference between the better trials and all trials. fANOVA is left out where some
+    settings exist only for some values of others.
     """
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     names = dict.fromkeys(name for trial in finished for name, _ in varied(trial))
@@ -36,11 +37,12 @@ def importance(study: optuna.Study) -> list[dict[str, Any]] | str:
 
 
 def varied(trial: optuna.trial.FrozenTrial) -> list[tuple[str, Any]]:
+    """A trial's parameters that have more than one possible value."""
     return [(name, value) for name, value in trial.params.items() if not trial.distributions[name].single()]
 
 
 def logarithmic(study: optuna.Study) -> Mapping[str, bool]:
-    """{"optimizer.rate.peak": True, …}: what is searched by its logarithm."""
+    """{"optimizer.rate.peak": True, …}: whether each parameter is searched on a logarithmic scale."""
     return {
         name.split("[")[0]: getattr(distribution, "log", False)
         for trial in study.get_trials(deepcopy=False)
@@ -49,7 +51,7 @@ def logarithmic(study: optuna.Study) -> Mapping[str, bool]:
 
 
 def _shares(study: optuna.Study, evaluator: BaseImportanceEvaluator) -> Shares | None:
-    """None where the evaluator needs a package that is not here: fANOVA's trees are scikit-learn's."""
+    """None where the evaluator needs a missing package: fANOVA needs scikit-learn."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

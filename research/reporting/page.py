@@ -1,4 +1,4 @@
-"""One HTML page that holds all it shows: data, styles, scripts, Plotly. It opens offline."""
+"""One HTML page with its data, styles, scripts and Plotly inside. It opens offline."""
 
 import json
 from collections.abc import Mapping
@@ -11,19 +11,20 @@ from typing import Any
 from research.errors import UsageError
 from research.io.files import write_atomic
 
-# In this order: each uses those before it.
+# In this order, because each uses those before it.
 PARTS = ("format", "view", "charts", "legend", "tables", "samples", "summary", "sweep", "page")
 MADE_HERE = '<meta name="generator" content="Lineage">'
 
 
 def page(facts: Mapping[str, Any]) -> str:
+    """The page as a text."""
     from plotly.offline import get_plotlyjs
 
-    room = files("research.reporting") / "page"
-    script = "\n".join((room / f"{part}.js").read_text() for part in PARTS)
-    return Template((room / "page.html").read_text()).substitute(
+    folder = files("research.reporting") / "page"
+    script = "\n".join((folder / f"{part}.js").read_text(encoding="utf-8") for part in PARTS)
+    return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
         title=escape(f"{facts['title']} · Lineage"),
-        style=(room / "page.css").read_text(),
+        style=(folder / "page.css").read_text(encoding="utf-8"),
         data=embedded(facts),
         plotly=get_plotlyjs(),
         script=script,
@@ -31,17 +32,17 @@ def page(facts: Mapping[str, Any]) -> str:
 
 
 def write_page(facts: Mapping[str, Any], path: Path) -> None:
-    """Raises UsageError rather than overwrite a file that is not such a page."""
+    """Writes the page to `path`. Raises UsageError rather than overwrite a file that is not a report."""
     if path.is_dir():
         raise UsageError(f"{path}: is a directory; expected a file")
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: no such directory")
-    if path.exists() and MADE_HERE not in path.read_text(errors="replace")[:500]:
+    if path.exists() and MADE_HERE not in path.read_text(encoding="utf-8", errors="replace")[:500]:
         raise UsageError(f"{path}: exists and is not a report; choose another --out")
     write_atomic(path, page(facts))
 
 
 def embedded(facts: Mapping[str, Any]) -> str:
-    """JSON that may stand in a <script>: whatever a sample says, it cannot end it or begin another."""
+    """JSON that is safe inside a <script>: no sample can end the element or begin another."""
     text = json.dumps(facts, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

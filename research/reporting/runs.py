@@ -1,4 +1,4 @@
-"""Runs read back from their directories: what was declared, on what it ran, what was measured."""
+"""Runs read from their directories: settings, environment and measured rows."""
 
 from collections.abc import Mapping, Sequence
 from os.path import commonpath
@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 from research.config.settings import flatten, from_json
 from research.errors import UsageError
-from research.io import run_lock
-from research.io.leases import holder
 from research.runs import record
 from research.runs.metrics_log import Row, read
+from research.runs.status import last_step, run_state
+from research.sweeping.directory import is_sweep
 
-SWEEP = "sweep.json"
-DECLARED = ("format", "experiment")  # all else in a record is of the surroundings
+DECLARED = ("format", "experiment")  # all other keys of a record describe the environment
 
 
 class Run(NamedTuple):
@@ -25,18 +24,18 @@ class Run(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Those it was declared to take."""
+        """Steps that the run was declared to take."""
         return self.settings["run.steps"]
 
     @property
     def step(self) -> int:
-        return max((row["step"] for row in self.rows), default=0)
+        """The last step that was logged."""
+        return last_step(self.rows)
 
     @property
     def state(self) -> str:
-        if self.step >= self.steps:
-            return "finished"
-        return "running" if holder(self.directory / run_lock.FILE) else "stopped"
+        """running, finished or stopped."""
+        return run_state(self.directory, self.step, self.steps)
 
     def split(self, name: str) -> list[Row]:
         return [row for row in self.rows if row["split"] == name]
@@ -47,19 +46,15 @@ def runs_in(directories: Sequence[Path]) -> list[Run]:
 
     Raises UsageError for a directory in which there is none.
     """
-    found: dict[Path, None] = {}  # an ordered set: the same run named twice is one
+    found: dict[Path, None] = {}  # an ordered set: a run that is named twice counts once
     for directory in directories:
         inside = _runs_of(directory)
         if not inside:
-            what = "no run in it" if directory.is_dir() else "no such directory"
-            raise UsageError(f"{directory}: {what}; expected one with {record.FILE}, or one that holds such")
+            fault = "no run in it" if directory.is_dir() else "no such directory"
+            raise UsageError(f"{directory}: {fault}; expected one with {record.FILE}, or one that holds such")
         found |= dict.fromkeys(path.resolve() for path in inside)
     names = _names(list(found))
     return [_run(path, name) for path, name in zip(found, names, strict=True)]
-
-
-def is_sweep(directory: Path) -> bool:
-    return (directory / SWEEP).exists()
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -92,7 +87,7 @@ def _run(directory: Path, name: str) -> Run:
 
 
 def _settings(declared: dict[str, Any]) -> dict[str, Any]:
-    """With defaults for what could not be declared yet; as recorded where another version knew more."""
+    """Settings with today's defaults for those that an older version lacked; as recorded if that fails."""
     try:
         settings = flatten(from_json(declared))
     except UsageError:
@@ -101,7 +96,7 @@ def _settings(declared: dict[str, Any]) -> dict[str, Any]:
 
 
 def _names(directories: list[Path]) -> list[str]:
-    """Their last parts where those tell them apart, else what follows the path they share."""
+    """The directories' last parts if they differ, else the paths below the common one."""
     last = [path.name for path in directories]
     if len(set(last)) == len(last):
         return last
@@ -110,7 +105,7 @@ def _names(directories: list[Path]) -> list[str]:
 
 
 def _text(values: list[Any]) -> str:
-    """["cpu", "cpu"] → "2 × cpu"; long fingerprints are cut."""
+    """["cpu", "cpu"] → "2 × cpu"; SHA-256 sums are shortened."""
     if values and all(isinstance(value, Mapping) for value in values):  # a record's "changes"
         return "\n".join(map(_change, values))
     texts = [text[:12] + "…" if len(text := str(value)) == 64 else text for value in values]
@@ -119,6 +114,6 @@ def _text(values: list[Any]) -> str:
 
 
 def _change(change: Mapping[str, Any]) -> str:
-    """What was found changed when a run was continued: "step 40: run.steps 60 → 80"."""
+    """A change on continuing a run: "step 40: run.steps 60 → 80"."""
     pairs = ((name, change["from"].get(name), new) for name, new in change["to"].items())
     return f"step {change['step']}: " + ", ".join(f"{name} {old} → {new}" for name, old, new in pairs)

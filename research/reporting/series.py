@@ -1,4 +1,4 @@
-"""Rows as columns that a chart can draw: every number against steps, tokens and seconds."""
+"""Rows as columns for charts: every number against steps, tokens and seconds."""
 
 import math
 from typing import Any
@@ -8,14 +8,14 @@ import numpy as np
 from research.reporting.runs import Run
 from research.runs.metrics_log import Row
 
-POINTS = 20_000  # of all runs, drawn in a chart; a browser is slow with more
-LEAST = 400  # of a run, however many there are
+POINTS = 20_000  # drawn in a chart for all runs together; with more a browser is slow
+LEAST = 400  # points of each run, however many runs there are
 
 Columns = dict[str, list[Any]]  # {"step": […], "tokens": […], "seconds": […], "loss": […], …}
 
 
 def columns(run: Run, points: int) -> dict[str, Columns]:
-    """{"train": columns of about `points` rows, "validation": columns}; what is not finite is None."""
+    """{"train": columns of about `points` rows, "validation": columns}; None where a value is not finite."""
     train, validation = run.split("train"), run.split("validation")
     clock = {name: _clock(train, name) for name in ("tokens", "seconds")}
     timed = [row | {name: at(row["step"]) for name, at in clock.items()} for row in validation]
@@ -23,13 +23,14 @@ def columns(run: Run, points: int) -> dict[str, Columns]:
 
 
 def samples(run: Run) -> list[dict[str, Any]]:
+    """[{"step", "text"}, …] of the texts that the run generated at its evaluations."""
     return [
         {"step": row["step"], "text": row["sample"]} for row in run.split("validation") if row.get("sample")
     ]
 
 
 def thinned(rows: list[Row], points: int) -> list[Row]:
-    """All of few rows; of many, those with the lowest and the highest loss of each stretch, and the ends.
+    """At most about `points` of `rows`: those of lowest and highest loss in each stretch, and the ends.
 
     Rows are left out, never averaged: each point drawn was measured, and no spike is lost.
     """
@@ -37,7 +38,7 @@ def thinned(rows: list[Row], points: int) -> list[Row]:
         return rows
     stretches = np.array_split(np.arange(len(rows)), points // 2)
     losses = np.array([row["loss"] for row in rows], float)
-    losses[~np.isfinite(losses)] = np.inf  # what was not finite is a spike
+    losses[~np.isfinite(losses)] = np.inf  # a loss that is not finite counts as a spike
     kept = {0, len(rows) - 1}
     for stretch in stretches:
         kept |= {int(stretch[losses[stretch].argmin()]), int(stretch[losses[stretch].argmax()])}
@@ -49,7 +50,7 @@ def finite(value: Any) -> bool:
 
 
 def _clock(train: list[Row], name: str):
-    """Validation rows have no clock: theirs is between those of the training rows around them."""
+    """A function of the step that interpolates `name` between training rows; validation rows lack it."""
     steps = [0] + [row["step"] for row in train]
     values = [0.0] + [row[name] for row in train]
     return lambda step: round(float(np.interp(step, steps, values)), 3)

@@ -1,50 +1,48 @@
-"""A sweep as its page shows it: every trial, what was varied, and what of that mattered."""
+"""The content of a sweep's page: trials, varied settings and their importance."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from research.config.space import names
-from research.reporting.comparison import ABSENT, Metric, labels, noted
+from research.reporting.comparison import ABSENT, Metric, format_labelled, labels
 from research.reporting.importance import importance, logarithmic
 from research.reporting.runs import Run
-from research.sweeping.claim import run_directory
-from research.sweeping.record import describe
+from research.sweeping.directory import run_directory
+from research.sweeping.notation import format_space
 from research.sweeping.status import SweepStatus, Trial
 from research.sweeping.study import load_study
 
-SPREAD = 10  # times the least of a list of numbers is its largest, from which an axis is logarithmic
+SPREAD = 10  # an axis is logarithmic if its largest value is at least so many times its smallest
 
 
-def metric_of(sweep_status: SweepStatus) -> Metric:
-    sweep = sweep_status.record.sweep
-    return Metric(sweep.metric, sweep.direction, judged="last")  # as a trial is in its study
+def metric_of(status: SweepStatus) -> Metric:
+    sweep = status.record.sweep
+    return Metric(sweep.metric, sweep.direction, score_by="last")  # as in the study
 
 
-def trial_of(run: Run, sweep_status: SweepStatus, directory: Path) -> Trial | None:
-    """The trial whose run it is."""
-    at = {run_directory(directory, trial.number).resolve(): trial for trial in sweep_status.trials}
+def trial_of(run: Run, status: SweepStatus, directory: Path) -> Trial | None:
+    """The trial to which a run belongs."""
+    at = {run_directory(directory, trial.number).resolve(): trial for trial in status.trials}
     return at.get(run.directory)
 
 
-def sweep_facts(directory: Path, sweep_status: SweepStatus, runs: Sequence[Run]) -> dict[str, Any]:
-    sweep = sweep_status.record.sweep
+def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> dict[str, Any]:
+    sweep = status.record.sweep
     varied = [
-        name
-        for name in names(sweep.space)
-        if len({trial.settings.get(name) for trial in sweep_status.trials}) > 1
+        name for name in names(sweep.space) if len({trial.settings.get(name) for trial in status.trials}) > 1
     ]
     short = labels(varied)
     indices = {run.directory: index for index, run in enumerate(runs)}
     facts: dict[str, Any] = {
         "name": sweep.name,
         "base": sweep.base.name,
-        "space": describe(sweep.space),
+        "space": format_space(sweep.space),
         "budget": sweep.budget,
         "sampler": sweep.chosen_sampler,
         "pruner": sweep.pruner,
-        "counts": {state: count for state, count in sweep_status.counts.items() if count},
-        "best": sweep_status.best,
+        "counts": {state: count for state, count in status.counts.items() if count},
+        "best": status.best,
         "trials": [
             {
                 "number": trial.number,
@@ -52,17 +50,17 @@ def sweep_facts(directory: Path, sweep_status: SweepStatus, runs: Sequence[Run])
                 "run": indices.get(run_directory(directory, trial.number).resolve()),
                 "state": trial.state,
                 "value": trial.value,
-                "note": noted(trial.settings, short),
+                "note": format_labelled(trial.settings, short),
                 "reason": trial.reason,
             }
-            for trial in sweep_status.trials
+            for trial in status.trials
         ],
         "parameters": [],
         "importance": [],
-        "why": "No trial has begun.",
+        "why": "No trial has started.",
     }
-    if sweep_status.trials:
-        study = load_study(sweep_status.record, directory)
+    if status.trials:
+        study = load_study(status.record, directory)
         by_logarithm = logarithmic(study)
         for name, label in short.items():
             values = [run.settings.get(name, ABSENT) for run in runs]
@@ -76,6 +74,6 @@ def sweep_facts(directory: Path, sweep_status: SweepStatus, runs: Sequence[Run])
 
 
 def _spread(values: list[Any]) -> bool:
-    """Whether they are numbers of several magnitudes."""
+    """Whether all values are positive numbers that span at least a factor of SPREAD."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     return bool(numbers) and len(numbers) == len(values) and 0 < min(numbers) * SPREAD <= max(numbers)

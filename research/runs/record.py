@@ -18,9 +18,10 @@ from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, to_json
 from research.devices.processes import agreed
 from research.errors import LineageWarning, UsageError
-from research.io import run_lock
 from research.io.files import catch_write_errors, write_atomic
 from research.models.attention import choose
+from research.runs.lock import FILE as LOCK
+from research.runs.lock import locked
 
 FILE = "experiment.json"
 PACKAGES = (
@@ -79,13 +80,13 @@ def open_run(
 ) -> Iterator[bool]:
     """Whether `directory` holds a run of `experiment` already; meanwhile nobody else trains in it.
 
-    Raises as `examine` and `run_lock.held` do, in all processes. The first one has the lock.
+    Raises as `examine` and `locked` do, in all processes. The first one has the lock.
     """
     with ExitStack() as kept:
 
         def enter() -> bool:
             examine(directory, experiment, allow_change=allow_change)
-            kept.enter_context(run_lock.held(directory, report))
+            kept.enter_context(locked(directory, report))
             return examine(directory, experiment, allow_change=allow_change)
 
         yield bool(agreed(enter))
@@ -105,7 +106,7 @@ def examine(
     """
     _try_writing(directory)
     if not (directory / FILE).exists():
-        if directory.exists() and any(path.name != run_lock.FILE for path in directory.iterdir()):
+        if directory.exists() and any(path.name != LOCK for path in directory.iterdir()):
             raise UsageError(f"{directory}: exists and is not a run; choose another --dir")
         return False
     changed = _changed(directory, experiment, facts or {})

@@ -1,5 +1,5 @@
-"""Sweeps: Optuna chooses, trials are ordinary runs, and nothing that dies is lost or done twice.
+"""Sweeps: Optuna chooses settings, trials are ordinary runs, and dead workers lose or repeat no trial.
 
-A sweep's directory holds `sweep.json` (what is swept), `study.db` or `study.journal` (Optuna's, unless
-another storage was asked for), `trials/NNNN` (runs), `logs/` and `leases/` (who works on what).
+A sweep's directory holds `sweep.json` (its declaration), `study.db` or `study.journal` (Optuna's storage,
+unless --storage names another), `trials/NNNN` (runs), `logs/` and `leases/` (locks of workers).
 """

@@ -1,4 +1,4 @@
-"""Which trial a worker does next: one whose worker died, or a new one. One worker at a time may ask."""
+"""Which trial a worker trains next: one whose worker died, or a new one. One worker at a time may ask."""
 
 import time
 from collections.abc import Mapping
@@ -9,22 +9,25 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from research.config.space import Point
-from research.io.leases import Lease, exclusive, holder, take
+from research.io.files import catch_write_errors
+from research.io.locks import Lock, acquire, exclusive, holder
+from research.runs.status import newest_checkpoint
+from research.sweeping.directory import log_path, run_directory, study_lock, trial_lock
 from research.sweeping.record import Record
 from research.sweeping.study import open_study
 from research.sweeping.suggest import suggest
 
-ATTEMPTS = 5  # without a step between them, after which a trial is thought to kill its workers
+ATTEMPTS = 5  # deaths of workers without a step between them, after which their trial is blamed
 
 
 class Claim(NamedTuple):
-    """A trial that is this worker's until `lease` is released."""
+    """A trial that belongs to this worker until `lock` is released."""
 
     trial: optuna.Trial
     point: Point
     directory: Path  # of its run
     log: Path
-    lease: Lease
+    lock: Lock
     resumed: bool
 
     @property
@@ -32,41 +35,43 @@ class Claim(NamedTuple):
         return self.trial.number
 
 
-def claim(record: Record, directory: Path, facts: Mapping[str, Any]) -> Claim | None:
-    """The next trial, or None where there is none left to begin.
+def claim_trial(record: Record, directory: Path, facts: Mapping[str, Any]) -> Claim | None:
+    """The next trial, or None where no trial is left to begin.
 
-    A trial of a dead worker stays what it was: its number, its parameters, its run's directory. So a sweep
-    has as many trials as it declares, and none twice, whoever died when. `facts` tell what this worker
-    works on.
+    A trial of a dead worker keeps its number, its parameters and its run's directory. So a sweep has as many
+    trials as it declares and none twice, whichever worker died when. `facts` say where this worker works.
     """
-    with exclusive(directory / "leases" / "claim"):
+    with catch_write_errors(directory), exclusive(study_lock(directory)):
         study = open_study(record, directory)
         trials = study.get_trials(deepcopy=False)
         for known in trials:
-            if known.state == TrialState.RUNNING and (lease := take(_lease(directory, known.number), facts)):
-                # Its worker may have ended it, and let go of it, since the list was read.
+            if known.state == TrialState.RUNNING and (lock := _lock(directory, known.number, facts)):
+                # Its worker may have ended it, and released it, since the list was read.
                 if study.get_trials(deepcopy=False)[known.number].state == TrialState.RUNNING:
-                    return _begin(record, directory, optuna.Trial(study, known._trial_id), lease, facts)
-                lease.release()
+                    return _begin(record, directory, optuna.Trial(study, known._trial_id), lock, facts)
+                lock.release()
         begun = [known for known in trials if known.state != TrialState.WAITING]
         queued = len(trials) - len(begun)
         if len(begun) >= record.sweep.budget or (record.sweep.chosen_sampler == "grid" and not queued):
             return None
-        if record.sweep.hours is not None and spent(directory, begun) >= 3_600 * record.sweep.hours:
+        if (
+            record.sweep.hours is not None
+            and training_seconds(directory, begun) >= 3_600 * record.sweep.hours
+        ):
             return None
         trial = study.ask()
-        lease = take(_lease(directory, trial.number), facts)
-        assert lease is not None, f"trial {trial.number} is new, and somebody holds it"
-        return _begin(record, directory, trial, lease, facts)
+        lock = _lock(directory, trial.number, facts)
+        assert lock is not None, f"trial {trial.number} is new, and another process holds it"
+        return _begin(record, directory, trial, lock, facts)
 
 
-def at_work(directory: Path, number: int) -> dict[str, Any] | None:
-    """Who works on a trial; None if nobody does."""
-    return holder(_lease(directory, number))
+def trial_worker(directory: Path, number: int) -> dict[str, Any] | None:
+    """The worker that trains a trial; None if none does."""
+    return holder(trial_lock(directory, number))
 
 
 def attempts(trial: FrozenTrial) -> list[dict[str, Any]]:
-    """{"began", "ended" (None: killed, or at it), "step", "host", "devices", …} of each worker it had."""
+    """{"began", "ended" (None: killed, or still training), "step", "host", "devices", …}, one per worker."""
     return trial.user_attrs.get("attempts", [])
 
 
@@ -75,47 +80,33 @@ def end_attempt(trial: optuna.Trial) -> None:
     trial.set_user_attr("attempts", [*before, last | {"ended": time.time()}])
 
 
-def stuck(trial: optuna.Trial) -> bool:
-    """Whether the last workers all died of it, at one step."""
+def kills_its_workers(trial: optuna.Trial) -> bool:
+    """Whether the last `ATTEMPTS` workers all died of it, at one step."""
     last = trial.user_attrs["attempts"][-ATTEMPTS - 1 :]
     died = [attempt["ended"] is None for attempt in last[:-1]]
     return len(died) == ATTEMPTS and all(died) and len({attempt["step"] for attempt in last}) == 1
 
 
-def spent(directory: Path, trials: list[FrozenTrial]) -> float:
-    """Seconds of training in all trials; what a killed worker did is not known, and left out."""
+def training_seconds(directory: Path, trials: list[FrozenTrial]) -> float:
+    """Seconds of training in all trials; those of a killed worker are unknown, and left out."""
     total = 0.0
     for trial in trials:
         for attempt in attempts(trial):
-            now = time.time() if at_work(directory, trial.number) else attempt["began"]
+            now = time.time() if trial_worker(directory, trial.number) else attempt["began"]
             total += (attempt["ended"] or now) - attempt["began"]
     return total
 
 
-def saved_step(run: Path) -> int:
-    """Of the newest checkpoint of a run, 0 without one."""
-    steps = (path.name for path in (run / "checkpoints").glob("*"))
-    return max((int(name) for name in steps if name.isdigit()), default=0)
+def _lock(directory: Path, number: int, facts: Mapping[str, Any]) -> Lock | None:
+    return acquire(trial_lock(directory, number), facts)
 
 
-def run_directory(directory: Path, number: int) -> Path:
-    return directory / "trials" / f"{number:04d}"
-
-
-def log_path(directory: Path, number: int) -> Path:
-    return directory / "logs" / f"{number:04d}.log"
-
-
-def _lease(directory: Path, number: int) -> Path:
-    return directory / "leases" / f"{number:04d}"
-
-
-def _begin(record: Record, directory: Path, trial: optuna.Trial, lease: Lease, facts) -> Claim:
+def _begin(record: Record, directory: Path, trial: optuna.Trial, lock: Lock, facts) -> Claim:
     run, log = run_directory(directory, trial.number), log_path(directory, trial.number)
     point = suggest(trial, record.sweep.space)
     before = trial.user_attrs.get("attempts", [])
-    attempt = {"began": time.time(), "ended": None, "step": saved_step(run)} | dict(facts)
+    attempt = {"began": time.time(), "ended": None, "step": newest_checkpoint(run)} | dict(facts)
     trial.set_user_attr("settings", point)
     trial.set_user_attr("directory", str(run.relative_to(directory)))
     trial.set_user_attr("attempts", [*before, attempt])
-    return Claim(trial, point, run, log, lease, resumed=bool(before))
+    return Claim(trial, point, run, log, lock, resumed=bool(before))

@@ -1,4 +1,4 @@
-"""A machine's devices, and a share of them for each worker. Nothing here wakes a device."""
+"""A machine's devices, divided into a slice for each worker. Nothing here initialises a device."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from research.errors import UsageError
 
 
 class DeviceSlice(NamedTuple):
-    """What a worker may use, and nobody else: `gpus` as in CUDA_VISIBLE_DEVICES, or else CPU `cores`."""
+    """The devices of one worker: `gpus` as in CUDA_VISIBLE_DEVICES, or else CPU `cores`."""
 
     gpus: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
@@ -18,17 +18,17 @@ class DeviceSlice(NamedTuple):
     def names(self) -> list[str]:
         return [f"gpu {gpu}" for gpu in self.gpus] or [f"core {core}" for core in self.cores]
 
-    def typed(self) -> list[str]:
-        """As options of a worker's command."""
+    def options(self) -> list[str]:
+        """Options of `lineage work`."""
         return (
             [f"--gpus={','.join(self.gpus)}"] if self.gpus else [f"--cores={','.join(map(str, self.cores))}"]
         )
 
 
-def shares(workers: int) -> list[DeviceSlice]:
-    """This machine's GPUs, or the cores that this process may use, dealt out to `workers`.
+def device_slices(workers: int) -> list[DeviceSlice]:
+    """Divides this machine's GPUs, or else the cores that this process may use, among `workers`.
 
-    Raises UsageError where there are fewer devices than workers: two trials never share one.
+    Raises UsageError where there are fewer devices than workers: two trials never share a device.
     """
     gpus, cores = visible_gpus(), usable_cores()
     kind, devices = ("GPUs", gpus) if gpus else ("cores", cores)
@@ -36,38 +36,38 @@ def shares(workers: int) -> list[DeviceSlice]:
         raise UsageError(
             f"--workers {workers}: expected from 1 to {len(devices)}, as many as there are {kind} here"
         )
-    dealt = [devices[len(devices) * n // workers : len(devices) * (n + 1) // workers] for n in range(workers)]
-    return [DeviceSlice(gpus=tuple(own)) if gpus else DeviceSlice(cores=tuple(own)) for own in dealt]
+    parts = [devices[len(devices) * n // workers : len(devices) * (n + 1) // workers] for n in range(workers)]
+    return [DeviceSlice(gpus=tuple(own)) if gpus else DeviceSlice(cores=tuple(own)) for own in parts]
 
 
-def confine(share: DeviceSlice) -> DeviceSlice:
-    """Keeps this process to `share`, or to what it is given already; before jax is imported.
+def confine(slice: DeviceSlice) -> DeviceSlice:
+    """Confines this process to `slice`, if it names devices, and returns the devices it may use.
 
-    XLA starts as many threads as there are cores to run them on, so they are its share too.
+    To be called before jax is imported: XLA starts a thread for each core that it may use.
     """
-    if share.gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
-        return share
-    if share.cores:
+    if slice.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(slice.gpus)
+        return slice
+    if slice.cores:
         if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, share.cores)
+            os.sched_setaffinity(0, slice.cores)
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        return share
+        return slice
     gpus = visible_gpus()
     return DeviceSlice(gpus=tuple(gpus)) if gpus else DeviceSlice(cores=tuple(usable_cores()))
 
 
 def unconfined_cores() -> int:
-    """How many cores Slurm allotted where it does not keep the job to them; 0 where it does, or is not there.
+    """The number of cores that Slurm allotted without confining the job to them; 0 if it does, or is absent.
 
-    Without a task plugin every job of a node may run on all of its cores.
+    Without a task plugin, every job may run on all cores of its node.
     """
     allotted = int(os.environ.get("SLURM_CPUS_ON_NODE", 0))
     return allotted if allotted < len(usable_cores()) and not visible_gpus() else 0
 
 
 def visible_gpus() -> list[str]:
-    """NVIDIA's, by index or as CUDA_VISIBLE_DEVICES names them."""
+    """NVIDIA GPUs, by index or as CUDA_VISIBLE_DEVICES names them."""
     if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu.strip() for gpu in given.split(",") if gpu.strip() not in ("", "-1")]
     if os.environ.get("JAX_PLATFORMS") == "cpu" or shutil.which("nvidia-smi") is None:
@@ -77,6 +77,7 @@ def visible_gpus() -> list[str]:
 
 
 def usable_cores() -> list[int]:
+    """The cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

@@ -1,4 +1,4 @@
-"""What is swept, kept: `sweep.json` in the sweep's directory."""
+"""The record of a sweep: `sweep.json` in its directory."""
 
 import json
 import secrets
@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 from research.config import Sweep, space
 from research.config.imports import changed_imports, import_recorded, imported, where_names_come_from
 from research.config.registry import UnknownName
-from research.config.settings import differences, from_json, override, to_json, typed
+from research.config.settings import differences, from_json, to_json
 from research.config.sweep import SETTINGS
 from research.errors import UsageError
 from research.io.files import catch_write_errors, write_atomic
+from research.io.locks import exclusive
+from research.sweeping.directory import LOCKS, SWEEP, is_sweep, study_lock
+from research.sweeping.notation import format_space
 
-FILE = "sweep.json"
 FORMAT = 1
 KINDS = {"points": space.Points, "range": space.Range}
 NODES = {"product": space.Product, "zip": space.Zip, "chain": space.Chain}
@@ -22,28 +24,24 @@ MAY_GROW = ("trials", "hours")  # a sweep with more of them is the same sweep
 
 
 class Record(NamedTuple):
-    """A sweep and where its study is."""
+    """A sweep and the place of its study."""
 
     sweep: Sweep
-    storage: str  # sqlite or journal, in the directory; journal:PATH, or an URL of SQLAlchemy's
+    storage: str  # sqlite or journal (in the directory), journal:PATH, or a URL that SQLAlchemy takes
     study: str  # its name there
     imports: dict[str, dict[str, str]]  # as research.config.imports.imported gave them
 
 
-def is_sweep(directory: Path) -> bool:
-    return (directory / FILE).exists()
-
-
 def read(directory: Path) -> Record:
-    """The sweep in `directory`, once what it imported is imported again.
+    """The record in `directory`; imports again the modules and files that the sweep imported.
 
     Raises UsageError where there is none, or one that this version cannot read.
     """
-    path = directory / FILE
+    path = directory / SWEEP
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{directory}: not a sweep, it has no {FILE}") from None
+        raise UsageError(f"{directory}: not a sweep, it has no {SWEEP}") from None
     except json.JSONDecodeError as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
     if kept.get("format") != FORMAT:
@@ -57,35 +55,44 @@ def read(directory: Path) -> Record:
 
 
 def refuse_changed_imports(directory: Path, record: Record) -> None:
-    """Raises UsageError where a trial would run other code than those before it."""
+    """Raises UsageError where the next trial would run other code than the trials before it."""
     changed = changed_imports({"imports": record.imports})
     if changed:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
-        raise UsageError(f"{directory}: was begun with other code: {pairs}; choose another --dir")
+        raise UsageError(f"{directory}: began with other code: {pairs}; choose another --dir")
 
 
-def claim(directory: Path, sweep: Sweep, storage: str | None, default: str = "sqlite") -> Record:
-    """Makes `directory` that of `sweep`, or sees that it is; a budget may have changed.
+def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str = "sqlite") -> Record:
+    """Makes `directory` that of `sweep`, or checks that it is; `trials` and `hours` may have changed.
 
-    `storage` None is what is recorded, or `default` for a new sweep. Raises UsageError where the directory
-    holds another sweep or something else.
+    `storage` None stands for the recorded one, or for `default` in a new sweep. Of several processes that
+    begin one sweep at once, one writes its record. Raises UsageError where the directory holds another sweep
+    or something else.
     """
-    if not is_sweep(directory):
-        if directory.exists() and any(directory.iterdir()):
-            raise UsageError(f"{directory}: exists and is not a sweep; choose another --dir")
+    if not is_sweep(directory) and directory.exists() and not _may_become_sweep(directory):
+        raise UsageError(f"{directory}: exists and is not a sweep; choose another --dir")
+    with catch_write_errors(directory), exclusive(study_lock(directory)):
+        if is_sweep(directory):
+            return _continue(directory, sweep, storage)
         study = f"{sweep.name or 'sweep'}-{secrets.token_hex(4)}"
         record = Record(sweep, _absolute(storage or default), study, imported())
-        with catch_write_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
         _write(directory, record)
         return record
+
+
+def _may_become_sweep(directory: Path) -> bool:
+    """Whether a directory is empty but for the locks of a process that is about to write the record."""
+    return all(path.name == LOCKS for path in directory.iterdir())
+
+
+def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
     record = read(directory)
     changed = sweep_differences(record.sweep, sweep)
     if storage is not None and _absolute(storage) != record.storage:
         changed["storage"] = record.storage, _absolute(storage)
     if refused := {name: values for name, values in changed.items() if name not in MAY_GROW}:
-        told = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in refused.items())
-        raise UsageError(f"{directory}: holds another sweep: {told}; choose another --dir")
+        pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in refused.items())
+        raise UsageError(f"{directory}: holds another sweep: {pairs}; choose another --dir")
     refuse_changed_imports(directory, record)
     now = record._replace(sweep=sweep, imports=imported())
     if now != record:
@@ -94,70 +101,15 @@ def claim(directory: Path, sweep: Sweep, storage: str | None, default: str = "sq
 
 
 def sweep_differences(old: Sweep, new: Sweep) -> dict[str, tuple[Any, Any]]:
-    """{'pruner': ('none', 'asha'), 'base.run.steps': (100, 200), …}"""
+    """Settings that differ: {'pruner': ('none', 'asha'), 'base.run.steps': (100, 200), …}."""
     changed = {f"base.{name}": values for name, values in differences(old.base, new.base).items()}
     if old.space != new.space:
-        changed["space"] = describe(old.space), describe(new.space)
+        changed["space"] = format_space(old.space), format_space(new.space)
     for name in SETTINGS:
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             changed[name] = before, after
     return changed
-
-
-def describe(node: space.Space) -> str:
-    """A space in a line, as it would be typed."""
-    match node:
-        case space.Points(name, values):
-            return f"{name}={','.join(map(str, values))}"
-        case space.Range(name, low, high, log, step):
-            kind = {
-                (False, False): "uniform",
-                (True, False): "log",
-                (False, True): "int",
-                (True, True): "logint",
-            }
-            by = f":{step}" if step not in (None, 1) else ""
-            return f"{name}={kind[log, step is not None]}:{low:g}..{high:g}{by}"
-        case space.Product(parts):
-            return " × ".join(
-                f"({describe(p)})" if isinstance(p, space.Chain) else describe(p) for p in parts
-            )
-        case space.Zip(parts):
-            return f"zip({', '.join(map(describe, parts))})"
-        case space.Chain(parts):
-            return " | ".join(map(describe, parts))
-
-
-def validated(sweep: Sweep) -> Sweep:
-    """`sweep` with every value as its setting takes it.
-
-    Raises UsageError for an unknown setting, a value of the wrong type, and where the sampler is grid for a
-    point that makes no experiment; other samplers meet such points one by one.
-    """
-    base = sweep.base
-
-    def known(node: space.Space) -> space.Space:
-        if isinstance(node, space.Points):
-            values = tuple(typed(base, node.name, value) for value in node.values)
-            return space.Points(node.name, values, node.every)
-        if isinstance(node, space.Range):
-            ends = [typed(base, node.name, end) for end in (node.low, node.high)]
-            if node.step is None and isinstance(ends[0], int):
-                raise UsageError(
-                    f"{node.name}: {node.low:g}..{node.high:g}: expected integers: int:LOW..HIGH"
-                )
-            if not isinstance(ends[0], int | float):
-                raise UsageError(f"{node.name}: {node.low:g}..{node.high:g}: expected a list of values")
-            return node
-        return type(node)(tuple(map(known, node.parts)))
-
-    kept = {name: getattr(sweep, name) for name in SETTINGS}
-    sweep = Sweep(name=sweep.name, base=base, space=known(sweep.space), **kept)
-    if sweep.chosen_sampler == "grid":
-        for point in space.points(sweep.space):
-            override(base, point)
-    return sweep
 
 
 def sweep_to_json(sweep: Sweep) -> dict[str, Any]:
@@ -185,14 +137,14 @@ def space_from_json(kept: dict[str, Any]) -> space.Space:
     if kind in NODES:
         return NODES[kind](tuple(space_from_json(part) for part in fields["parts"]))
     if kind not in KINDS:
-        raise UsageError(f"{FILE}: {kind}: no such kind of space in this version")
+        raise UsageError(f"{SWEEP}: {kind}: no such kind of space in this version")
     if "values" in fields:
         fields["values"] = tuple(fields["values"])
     return KINDS[kind](**fields)
 
 
 def _absolute(storage: str) -> str:
-    """So that it means the same from every worker's working directory."""
+    """Makes a path absolute, because workers have other working directories."""
     if storage.startswith("journal:"):
         return f"journal:{Path(storage.removeprefix('journal:')).expanduser().absolute()}"
     return storage
@@ -202,4 +154,6 @@ def _write(directory: Path, record: Record) -> None:
     kept = {"format": FORMAT, "storage": record.storage, "study": record.study}
     if record.imports:
         kept["imports"] = record.imports
-    write_atomic(directory / FILE, json.dumps(kept | {"sweep": sweep_to_json(record.sweep)}, indent=2) + "\n")
+    write_atomic(
+        directory / SWEEP, json.dumps(kept | {"sweep": sweep_to_json(record.sweep)}, indent=2) + "\n"
+    )

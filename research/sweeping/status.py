@@ -1,4 +1,4 @@
-"""How a sweep stands: each trial's state and numbers, as the study and the runs tell them."""
+"""The status of a sweep: each trial's state and numbers, from the study and from the runs."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,40 +8,41 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from research.config.settings import override
-from research.runs.metrics_log import read as read_rows
-from research.sweeping.claim import at_work, log_path, run_directory
+from research.runs.status import progress
+from research.sweeping.claim import trial_worker
+from research.sweeping.directory import log_path, run_directory
 from research.sweeping.record import Record, read
 from research.sweeping.study import load_study
 
-STATES = ("finished", "pruned", "failed", "running", "stopped", "queued")  # stopped: to be taken up again
+STATES = ("finished", "pruned", "failed", "running", "stopped", "queued")  # stopped: to be resumed
 NAMES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 class Trial(NamedTuple):
-    """A trial as it stands. Numbers are None where there is none yet."""
+    """The status of a trial. Numbers are None before they are measured."""
 
     number: int
     state: str  # of STATES
     settings: dict[str, Any]
-    value: float | None
+    value: float | None  # of the sweep's metric, at the last evaluation
     step: int
-    steps: int
-    loss: float | None  # of training, last logged
+    steps: int  # as declared
+    loss: float | None  # last logged, of training
     tokens_per_second: float | None
     seconds_left: float | None
     worker: str | None  # HOST:PID
     reason: str | None
-    log: list[str]  # its last lines, of one that failed
+    log: list[str]  # last lines, of a trial that failed
 
 
 class SweepStatus(NamedTuple):
     record: Record
     trials: list[Trial]
-    best: int | None  # its number, as the storage says
+    best: int | None  # number of the best trial, by the study
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials in each state; what is not begun yet is queued."""
+        """Trials in each state; those that have not begun are queued."""
         counted = Counter(trial.state for trial in self.trials)
         counted["queued"] += max(0, self.record.sweep.budget - len(self.trials))
         return {state: counted[state] for state in STATES}
@@ -55,43 +56,28 @@ def sweep_status(directory: Path) -> SweepStatus:
     record = read(directory)
     try:
         study = load_study(record, directory)
-    except KeyError:  # declared, and no worker has begun
+    except KeyError:  # no worker has begun
         return SweepStatus(record, [], None)
     trials = [_trial(record, directory, trial) for trial in study.get_trials(deepcopy=False)]
-    return SweepStatus(record, trials, best(study))
+    return SweepStatus(record, trials, _best(study))
 
 
-def best(study: optuna.Study) -> int | None:
+def _best(study: optuna.Study) -> int | None:
     finished = any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False))
     return study.best_trial.number if finished else None
 
 
-def progress_of(run: Path, steps: int) -> dict[str, Any]:
-    """A run's step, loss, speed and seconds left, by its rows."""
-    rows = [row for row in read_rows(run) if row["split"] == "train"]
-    if not rows:
-        return {"step": 0, "loss": None, "tokens_per_second": None, "seconds_left": None}
-    last = rows[-1]
-    a_step = last["seconds"] / last["step"]
-    return {
-        "step": last["step"],
-        "loss": last["loss"],
-        "tokens_per_second": last["tokens_per_second"],
-        "seconds_left": round(a_step * (steps - last["step"]), 1),
-    }
-
-
 def _trial(record: Record, directory: Path, trial: FrozenTrial) -> Trial:
     settings = trial.user_attrs.get("settings", trial.system_attrs.get("fixed_params", {}))
-    worker = at_work(directory, trial.number) if trial.state == TrialState.RUNNING else None
+    worker = trial_worker(directory, trial.number) if trial.state == TrialState.RUNNING else None
     if trial.state == TrialState.WAITING:
         state = "queued"
     else:
         state = NAMES.get(trial.state, "running" if worker else "stopped")
     steps = override(record.sweep.base, {k: v for k, v in settings.items() if k == "run.steps"}).run.steps
-    progress = progress_of(run_directory(directory, trial.number), steps)
+    now = progress(run_directory(directory, trial.number), steps)
     if state != "running":
-        progress["seconds_left"] = None
+        now = now._replace(seconds_left=None)
     return Trial(
         number=trial.number,
         state=state,
@@ -101,7 +87,7 @@ def _trial(record: Record, directory: Path, trial: FrozenTrial) -> Trial:
         worker=f"{worker['host']}:{worker['pid']}" if worker else None,
         reason=trial.user_attrs.get("reason"),
         log=_tail(log_path(directory, trial.number)) if state == "failed" else [],
-        **progress,
+        **now._asdict(),
     )
 
 

@@ -1,4 +1,4 @@
-"""The study: Optuna's record of all trials, in a database or a journal, and what chooses and prunes them."""
+"""The study: Optuna's record of all trials, in a database or a journal, with its sampler and pruner."""
 
 import sqlite3
 import warnings
@@ -13,19 +13,21 @@ from optuna.storages.journal import JournalFileBackend
 
 from research.config import Sweep
 from research.errors import EnvironmentFault
+from research.io.locks import exclusive
+from research.sweeping.directory import storage_lock
 from research.sweeping.record import Record
-from research.sweeping.suggest import every
+from research.sweeping.suggest import grid_parameters
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-REDUCTION = 3  # of the trials that reach a rung, one in so many goes on to the next
+REDUCTION = 3  # one in this many of the trials that reach a rung goes on to the next
 WAIT = 60  # seconds for a database that another worker is writing
 
 
 def open_study(record: Record, directory: Path) -> optuna.Study:
-    """The sweep's study, made where it is not there; with points enqueued where they are to be all visited.
+    """The sweep's study, created if it does not exist, with every point of a grid enqueued.
 
-    Not for two callers at once while it is being made: `claim.exclusive` sees to that.
+    The caller holds `study_lock`: two callers at once would create it twice.
     """
     sweep, storage = record.sweep, storage_of(record.storage, directory)
     study = optuna.create_study(
@@ -34,31 +36,33 @@ def open_study(record: Record, directory: Path) -> optuna.Study:
     trials = study.get_trials(deepcopy=False)
     study.sampler, study.pruner = sampler(sweep, len(trials)), pruner(sweep)
     if sweep.chosen_sampler == "grid":
-        for number, parameters in enumerate(every(sweep.space)[: sweep.budget]):
-            if number >= len(trials):  # all, or what was left when the one who enqueued them was killed
+        for number, parameters in enumerate(grid_parameters(sweep.space)[: sweep.budget]):
+            if number >= len(trials):  # of a new study all; else those that a killed process left out
                 study.enqueue_trial(parameters, user_attrs={"point": number})
     return study
 
 
 def load_study(record: Record, directory: Path) -> optuna.Study:
-    """The study as it is, to be read."""
+    """The study as it is, for reading. Raises KeyError where it does not exist yet."""
     return optuna.load_study(study_name=record.study, storage=storage_of(record.storage, directory))
 
 
 @lru_cache(maxsize=8)
 def storage_of(name: str, directory: Path) -> BaseStorage:
-    """Opened once by a process. Raises EnvironmentFault where it cannot be reached."""
+    """Opens a storage, once per process. Raises EnvironmentFault where it cannot be reached."""
     kind, _, path = name.partition(":")
     try:
         if kind == "journal":
             return JournalStorage(JournalFileBackend(path or str(directory / "study.journal")))
-        if name == "sqlite":
-            _prepare(directory / "study.db")
+        if own := name == "sqlite":
             name = f"sqlite:///{(directory / 'study.db').absolute()}"
         arguments = (
             {"connect_args": {"timeout": WAIT}} if name.startswith("sqlite") else {"pool_pre_ping": True}
         )
-        storage = RDBStorage(name, engine_kwargs=arguments)
+        with exclusive(storage_lock(directory)):  # creating its tables twice at once fails
+            if own:
+                _use_write_ahead_log(directory / "study.db")
+            storage = RDBStorage(name, engine_kwargs=arguments)
         weakref.finalize(storage, storage.engine.dispose)  # Optuna leaves its connections open
         return storage
     except Exception as error:  # of SQLAlchemy, of a driver, or the lack of one
@@ -66,8 +70,8 @@ def storage_of(name: str, directory: Path) -> BaseStorage:
         raise EnvironmentFault(f"--storage {name}: cannot be opened: {reason}") from error
 
 
-def _prepare(path: Path) -> None:
-    """With a write-ahead log, readers do not keep writers waiting. The database remembers."""
+def _use_write_ahead_log(path: Path) -> None:
+    """So that readers do not block writers. The setting is kept in the database."""
     connection = sqlite3.connect(path, timeout=WAIT)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -76,9 +80,9 @@ def _prepare(path: Path) -> None:
 
 
 def sampler(sweep: Sweep, trials: int) -> optuna.samplers.BaseSampler:
-    """What chooses the next point after so many `trials`, whose number is its seed.
+    """The sampler of the next point, seeded by the number of `trials` so far.
 
-    So no two workers draw the same numbers, and a sweep that one worker does is the same when it is killed.
+    So no two workers draw the same numbers, and one worker's sweep is the same whether killed or not.
     """
     seed = sweep.seed * 1_000_003 + trials
     with _experimental():
@@ -87,14 +91,14 @@ def sampler(sweep: Sweep, trials: int) -> optuna.samplers.BaseSampler:
                 return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
             case "cmaes":
                 return optuna.samplers.CmaEsSampler(seed=seed)
-            case "qmc":  # one sequence, from which each takes the next
+            case "qmc":  # one sequence; each trial takes its next point
                 return optuna.samplers.QMCSampler(seed=sweep.seed, scramble=True)
-            case _:  # of a grid all points are enqueued
+            case _:  # of a grid, all points are enqueued
                 return optuna.samplers.RandomSampler(seed=seed)
 
 
 def pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
-    """What stops trials, by their steps; the first rung is the first evaluation."""
+    """The rule that stops trials early, in steps; the first rung is the first evaluation."""
     first, last = sweep.base.run.evaluate_every, sweep.base.run.steps
     with _experimental():
         match sweep.pruner:
@@ -111,7 +115,7 @@ def pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
 
 
 class _experimental(warnings.catch_warnings):
-    """Optuna calls experimental what it has shipped for years; a sweep's record says which version it was."""
+    """Silences Optuna's warning that samplers and pruners it has shipped for years are experimental."""
 
     def __enter__(self):
         entered = super().__enter__()

@@ -1,7 +1,8 @@
-"""A space as Optuna's define-by-run: which of a trial's parameters there are, and the settings they mean.
+"""A space as Optuna's parameters: `suggest` turns a trial into a point, `grid_parameters` lists all points.
 
-A range or list is a parameter of its dotted name, a `zip` one parameter of all its names, and a `chain` one
-for which of its spaces it is, in which names end in [0], [1], …, since there they may mean something else.
+A range or a list is one parameter, called by its dotted name; a `zip` is one parameter, called by all its
+names. A `chain` is one parameter that selects a branch, and names in branch n end in [n], because the same
+setting may have another range in another branch.
 """
 
 import itertools
@@ -15,7 +16,7 @@ Parameters = dict[str, Any]  # Optuna's names and values
 
 
 def suggest(trial: Trial, space: Space, branch: str = "") -> Point:
-    """The point of `space` that the study's sampler chooses for `trial`."""
+    """The point of `space` that the study's sampler chooses for `trial`: {setting: value}."""
     match space:
         case Points(name, (value,)):
             return {name: value}
@@ -36,8 +37,8 @@ def suggest(trial: Trial, space: Space, branch: str = "") -> Point:
             return suggest(trial, parts[chosen], f"{branch}[{chosen}]")
 
 
-def every(space: Space, branch: str = "") -> list[Parameters]:
-    """The parameters of all points, in order; for a space that has points only."""
+def grid_parameters(space: Space, branch: str = "") -> list[Parameters]:
+    """The parameters of all points, in order, of a space without continuous ranges."""
     match space:
         case Points(_, (_,)):
             return [{}]
@@ -46,7 +47,7 @@ def every(space: Space, branch: str = "") -> list[Parameters]:
         case Range(name):
             return [{name + branch: point[name]} for point in points(space)]
         case Product(parts):
-            taken = itertools.product(*(every(part, branch) for part in parts))
+            taken = itertools.product(*(grid_parameters(part, branch) for part in parts))
             return [{name: value for one in some for name, value in one.items()} for some in taken]
         case Zip():
             return [{_label(space, branch): _tied(point)} for point in points(space)]
@@ -54,7 +55,7 @@ def every(space: Space, branch: str = "") -> list[Parameters]:
             return [
                 {_label(space, branch): number} | some
                 for number, part in enumerate(parts)
-                for some in every(part, f"{branch}[{number}]")
+                for some in grid_parameters(part, f"{branch}[{number}]")
             ]
 
 

@@ -1,4 +1,4 @@
-"""A worker: claims trials, trains them, and tells the study how they went, until none is left."""
+"""A worker: claims trials, trains them and reports their results to the study, until none is left."""
 
 import gc
 import math
@@ -17,40 +17,45 @@ from research.config.settings import override
 from research.errors import Diverged, EnvironmentFault, LineageError, UsageError, did_you_mean
 from research.io.files import catch_write_errors
 from research.runs.metrics_log import Row
-from research.sweeping.claim import ATTEMPTS, Claim, claim, end_attempt, saved_step, stuck
+from research.runs.status import newest_checkpoint
+from research.sweeping.claim import ATTEMPTS, Claim, claim_trial, end_attempt, kills_its_workers
+from research.sweeping.notation import format_settings
 from research.sweeping.record import read, refuse_changed_imports
 
-FAILURES = 5  # one after the other, after which the fault is thought to be the sweep's
+FAILURES = 5  # consecutive failed trials after which the sweep itself is blamed
 
-Train = Callable[..., Any]  # as research.training.loop.train
+Train = Callable[..., Any]  # research.training.loop.train, or a test's substitute
 
 
 class Outcome(NamedTuple):
-    """How an attempt at a trial ended, without a state where it was stopped; a signal asks to stop."""
+    """How a worker's attempt at a trial ended."""
 
-    state: TrialState | None = None
+    state: TrialState | None = None  # None: it was stopped, and will be resumed
     value: float | None = None
     reason: str | None = None
-    signal: int | None = None
+    signal: int | None = None  # that asked the worker to stop
 
 
-def work(directory: Path, facts: Mapping[str, Any], say: Callable[[str], None], train: Train) -> int | None:
-    """Works on the sweep in `directory` until it has no trial left; the signal that stopped it, if one did.
+def work(
+    directory: Path, facts: Mapping[str, Any], report: Callable[[str], None], train: Train
+) -> int | None:
+    """Trains trials of the sweep in `directory` until none is left; returns the signal that stopped it.
 
-    What a trial does to itself (a value that does not fit, a loss that is not finite, no memory) fails the
-    trial, with its reason, and the next is begun. A fault of the surroundings (a full disk, no storage, an
-    import that changed) is raised, and the trial is left to be taken up again.
+    A trial whose own settings break it (a value that does not fit, a loss that is not finite, too little
+    memory) fails with its reason, and the next one begins. A fault of the environment (a full disk, no
+    storage, a changed import) is raised, and the trial stays to be resumed.
     """
     refuse_changed_imports(directory, read(directory))
     failures = 0
-    while claimed := claim(record := read(directory), directory, facts):
-        say(f"trial {claimed.number}  {_begun(claimed)}")
+    while claimed := claim_trial(record := read(directory), directory, facts):
+        report(f"trial {claimed.number}  {_describe_start(claimed)}")
         began = time.perf_counter()
         try:
             outcome = attempt(record.sweep, claimed, train)
             end_attempt(claimed.trial)
             if outcome.state is None:
-                say(f"trial {claimed.number}  stopped at step {saved_step(claimed.directory)}; it is saved")
+                step = newest_checkpoint(claimed.directory)
+                report(f"trial {claimed.number}  stopped; saved at step {step}")
                 return outcome.signal
             if outcome.reason:
                 claimed.trial.set_user_attr("reason", outcome.reason)
@@ -59,8 +64,9 @@ def work(directory: Path, facts: Mapping[str, Any], say: Callable[[str], None], 
             reason = " ".join(str(error).split())
             raise EnvironmentFault(f"{directory}: the storage fails: {reason}") from error
         finally:
-            claimed.lease.release()
-        say(f"trial {claimed.number}  {_ended(record.sweep, outcome)}  ({time.perf_counter() - began:.0f} s)")
+            claimed.lock.release()
+        seconds = time.perf_counter() - began
+        report(f"trial {claimed.number}  {_describe_end(record.sweep, outcome)}  ({seconds:.0f} s)")
         if outcome.signal:
             return outcome.signal
         failures = failures + 1 if outcome.state == TrialState.FAIL else 0
@@ -74,11 +80,11 @@ def work(directory: Path, facts: Mapping[str, Any], say: Callable[[str], None], 
 def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
     """Starts, or continues, a trial's run."""
     trial = claimed.trial
-    if stuck(trial):
-        step = saved_step(claimed.directory)
+    if kills_its_workers(trial):
+        step = newest_checkpoint(claimed.directory)
         return _failed(f"{ATTEMPTS} workers died of it after step {step} (out of memory?)")
-    if saved_step(claimed.directory) == trial.user_attrs.get("pruned", math.inf):
-        return Outcome(TrialState.PRUNED)  # decided and saved, and killed before it was told
+    if newest_checkpoint(claimed.directory) == trial.user_attrs.get("pruned", math.inf):
+        return Outcome(TrialState.PRUNED)  # the worker was killed between the save and its report
     with catch_write_errors(claimed.log):
         claimed.log.parent.mkdir(parents=True, exist_ok=True)
         log = claimed.log.open("a", buffering=1)
@@ -86,16 +92,16 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
         try:
             experiment = override(sweep.base, {"run.stop_on_nan": True} | claimed.point)
             result = train(
-                experiment, claimed.directory, print, should_stop=watching(sweep, trial, experiment)
+                experiment, claimed.directory, print, should_stop=pruning(sweep, trial, experiment)
             )
         except Exception as error:
             log.write(traceback.format_exc())
-            if isinstance(error, optuna.exceptions.StorageInternalError) or _of_the_surroundings(error):
+            if isinstance(error, optuna.exceptions.StorageInternalError) or _is_environment_fault(error):
                 end_attempt(trial)
                 raise
-            return _failed(_told(error))
+            return _failed(_describe_error(error))
         finally:
-            _forget()
+            _free_memory()
     if result.signal and not result.finished:
         return Outcome(signal=result.signal)
     if "pruned" in trial.user_attrs:
@@ -103,17 +109,17 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
     return Outcome(TrialState.COMPLETE, _value(sweep, result.validation), signal=result.signal)
 
 
-def watching(sweep: Sweep, trial: optuna.Trial, experiment: Experiment) -> Callable[[Row], bool]:
-    """Reports each evaluation to the study, once, and says whether the pruner has seen enough."""
+def pruning(sweep: Sweep, trial: optuna.Trial, experiment: Experiment) -> Callable[[Row], bool]:
+    """A function that reports each evaluation to the study, once, and returns whether to prune the trial."""
     reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def should_stop(row: Row) -> bool:
         step, value = row["step"], _value(sweep, row)
-        if step == 0:  # of what is not trained; all are alike
+        if step == 0:  # before training, all trials are alike
             return False
         if step not in reported:
             trial.report(value, step)
-        if "pruned" in trial.user_attrs:  # decided, and killed before the run was saved there
+        if "pruned" in trial.user_attrs:  # the worker was killed between the decision and the save
             return step >= trial.user_attrs["pruned"]
         if step == experiment.run.steps or not trial.should_prune():
             return False
@@ -134,7 +140,7 @@ def _value(sweep: Sweep, row: Row) -> float:
     return row[sweep.metric]
 
 
-def _of_the_surroundings(error: Exception) -> bool:
+def _is_environment_fault(error: Exception) -> bool:
     return isinstance(error, EnvironmentFault) and not isinstance(error, Diverged)
 
 
@@ -142,7 +148,7 @@ def _failed(reason: str) -> Outcome:
     return Outcome(TrialState.FAIL, reason=reason)
 
 
-def _told(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, LineageError):
         return text
@@ -151,21 +157,21 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:300]}"
 
 
-def _forget() -> None:
-    """Gives the trial's memory back: its arrays, and the programs compiled for its shapes."""
+def _free_memory() -> None:
+    """Frees the trial's arrays, and the programs compiled for its shapes."""
     import jax
 
     gc.collect()
     jax.clear_caches()
 
 
-def _begun(claimed: Claim) -> str:
+def _describe_start(claimed: Claim) -> str:
     if claimed.resumed:
-        return f"taken up again at step {saved_step(claimed.directory)}"
-    return "  ".join(f"{name}={_short(value)}" for name, value in claimed.point.items())
+        return f"resumed at step {newest_checkpoint(claimed.directory)}"
+    return format_settings(claimed.point)
 
 
-def _ended(sweep: Sweep, outcome: Outcome) -> str:
+def _describe_end(sweep: Sweep, outcome: Outcome) -> str:
     match outcome.state:
         case TrialState.COMPLETE:
             return f"finished  {sweep.metric} {outcome.value:.4f}"
@@ -173,7 +179,3 @@ def _ended(sweep: Sweep, outcome: Outcome) -> str:
             return "pruned"
         case _:
             return f"failed  {outcome.reason}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -83,7 +83,7 @@ def sweep(directory: Path, trials: int = TRIALS, failing: bool = True) -> Path:
         sampler="tpe",
         pruner="median",
     )
-    sweeps.claim(directory, declared, "journal")  # quicker to make than a database
+    sweeps.open_sweep(directory, declared, "journal")  # quicker to make than a database
 
     def sometimes(experiment: Experiment, run: Path, *arguments, **named) -> Result:
         if failing and run.name == "0002":

@@ -2,6 +2,6 @@ import pytest
 
 
 @pytest.fixture
-def nothing_to_forget(monkeypatch):
+def nothing_to_free(monkeypatch):
     """What is pretended leaves no arrays behind."""
-    monkeypatch.setattr("research.sweeping.worker._forget", lambda: None)
+    monkeypatch.setattr("research.sweeping.worker._free_memory", lambda: None)

@@ -5,12 +5,12 @@ from optuna.trial import TrialState
 
 from research.errors import EnvironmentFault, UsageError
 from research.sweeping.claim import ATTEMPTS, attempts
-from research.sweeping.record import claim
+from research.sweeping.record import open_sweep
 from research.sweeping.status import sweep_status
 from research.sweeping.worker import FAILURES
 from tests.sweeping.pretended import Killed, declared, run, steps, training, trials
 
-pytestmark = pytest.mark.usefixtures("nothing_to_forget")
+pytestmark = pytest.mark.usefixtures("nothing_to_free")
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("nothing_to_forget")
     ],
 )
 def test_a_trial_that_fails_says_why_and_the_sweep_goes_on(tmp_path, error, reason):
-    claim(tmp_path / "sweep", declared(tmp_path, trials=4), None)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=4), None)
 
     def interfere(experiment, step):
         if step == 3 and not (tmp_path / "once").exists():
@@ -36,7 +36,7 @@ def test_a_trial_that_fails_says_why_and_the_sweep_goes_on(tmp_path, error, reas
 
 
 def test_a_loss_that_is_not_finite_fails_the_trial(tmp_path, monkeypatch):
-    claim(tmp_path / "sweep", declared(tmp_path, trials=2), None)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=2), None)
     monkeypatch.setattr(
         "tests.sweeping.pretended.loss", lambda experiment, step: float("nan") if step == 4 else 1.0
     )
@@ -47,13 +47,13 @@ def test_a_loss_that_is_not_finite_fails_the_trial(tmp_path, monkeypatch):
 
 
 def test_an_unknown_metric_names_those_there_are(tmp_path):
-    claim(tmp_path / "sweep", declared(tmp_path, trials=1, metric="los"), None)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=1, metric="los"), None)
     assert run(tmp_path / "sweep", training())
     assert "did you mean loss" in sweep_status(tmp_path / "sweep").trials[0].reason
 
 
 def test_a_fault_of_the_surroundings_leaves_the_trial_to_be_taken_up(tmp_path):
-    claim(tmp_path / "sweep", declared(tmp_path, trials=2), None)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=2), None)
 
     def interfere(experiment, step):
         if step == 5:
@@ -68,7 +68,7 @@ def test_a_fault_of_the_surroundings_leaves_the_trial_to_be_taken_up(tmp_path):
 
 
 def test_a_sweep_of_which_everything_fails_stops_early(tmp_path):
-    claim(tmp_path / "sweep", declared(tmp_path, trials=50), None)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=50), None)
 
     def interfere(experiment, step):
         raise ValueError("no such thing")
@@ -81,7 +81,7 @@ def test_a_sweep_of_which_everything_fails_stops_early(tmp_path):
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(tmp_path):
-    claim(tmp_path / "sweep", declared(tmp_path, trials=1), None)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=1), None)
 
     def interfere(experiment, step):
         if step == 4:

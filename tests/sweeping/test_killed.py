@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from research.io.run_lock import FILE as LOCK
+from research.runs.lock import trainer
 from research.sweeping.status import sweep_status
 from tests.sweeping.laws import check
 from tests.training.tiny import assignments, quickstart
@@ -56,9 +56,7 @@ def steps_made(directory: Path) -> int:
 
 def trainers(directory: Path) -> list[int]:
     """The processes that hold a run of the sweep."""
-    from research.io.leases import holder
-
-    held = (holder(path) for path in directory.glob(f"trials/*/{LOCK}"))
+    held = (trainer(run) for run in directory.glob("trials/*"))
     return sorted({who["pid"] for who in held if who})
 
 

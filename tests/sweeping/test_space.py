@@ -4,19 +4,13 @@ import optuna
 import pytest
 
 import experiments
-from launch.over import parse_axis, parse_space
 from research.config import Sweep, space
 from research.config.settings import override
 from research.errors import UsageError
-from research.sweeping.record import (
-    describe,
-    space_from_json,
-    space_to_json,
-    sweep_from_json,
-    sweep_to_json,
-    validated,
-)
-from research.sweeping.suggest import every, suggest
+from research.sweeping.declare import validate_sweep
+from research.sweeping.notation import format_space, parse_axis, parse_space
+from research.sweeping.record import space_from_json, space_to_json, sweep_from_json, sweep_to_json
+from research.sweeping.suggest import grid_parameters, suggest
 
 A = space.grid("model.depth", 1, 2, 3)
 B = space.grid("optimizer.name", "adamw", "lion")
@@ -39,7 +33,7 @@ SPACES = {
 
 @pytest.mark.parametrize("swept, size", SPACES.values(), ids=SPACES)
 def test_points_are_as_many_as_arithmetic_says(swept, size):
-    assert len(space.points(swept)) == len(every(swept)) == size
+    assert len(space.points(swept)) == len(grid_parameters(swept)) == size
 
 
 def test_points_by_hand():
@@ -58,7 +52,7 @@ def test_points_by_hand():
 def test_optuna_is_led_to_each_point_once(swept, size):
     """Enqueued parameters come back as the points, in order; and any sampler stays within them."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for parameters in every(swept):
+    for parameters in grid_parameters(swept):
         study.enqueue_trial(parameters)
     points = space.points(swept)
     assert [suggest(study.ask(), swept) for _ in points] == points
@@ -124,8 +118,8 @@ BASE = experiments.get("gpt2_tiny")
 )
 def test_what_is_typed(text, axis):
     assert parse_axis(BASE, text) == axis
-    if "none" not in text and ", " not in text and "uniform" not in describe(axis):
-        assert parse_axis(BASE, describe(axis)) == axis
+    if "none" not in text and ", " not in text and "uniform" not in format_space(axis):
+        assert parse_axis(BASE, format_space(axis)) == axis
 
 
 @pytest.mark.parametrize(
@@ -142,13 +136,13 @@ def test_what_is_typed(text, axis):
 )
 def test_what_is_mistyped(text, told):
     with pytest.raises(UsageError, match=told):
-        validated(Sweep(base=BASE, space=parse_space(BASE, [text]), trials=3))
+        validate_sweep(Sweep(base=BASE, space=parse_space(BASE, [text]), trials=3))
 
 
 @pytest.mark.parametrize("name", experiments.sweep_names())
 def test_every_declared_sweep_is_whole(name, tmp_path):
     """Its points are experiments, its record leads back to it, and its study can be made."""
-    sweep = validated(experiments.get_sweep(name))
+    sweep = validate_sweep(experiments.get_sweep(name))
     assert experiments.describe(name) and sweep.name == name
     assert sweep_from_json(sweep_to_json(sweep)) == sweep
     if sweep.chosen_sampler == "grid":
@@ -161,9 +155,9 @@ def test_every_declared_sweep_is_whole(name, tmp_path):
 def test_a_point_that_is_no_experiment_is_met_at_the_door():
     """96 goes with 3 heads and not with 4: of a grid all points are looked at, tied ones as they are."""
     widths, heads = space.grid("model.width", 96, 128), space.grid("model.heads", 3, 4)
-    assert validated(Sweep(base=BASE, space=space.zip(widths, heads))).budget == 2
+    assert validate_sweep(Sweep(base=BASE, space=space.zip(widths, heads))).budget == 2
     with pytest.raises(UsageError, match=r"divisor of model\.width"):
-        validated(Sweep(base=BASE, space=space.product(widths, heads)))
+        validate_sweep(Sweep(base=BASE, space=space.product(widths, heads)))
 
 
 def test_auto_is_a_grid_where_all_is_listed():

@@ -12,13 +12,13 @@ from optuna.trial import TrialState
 from research.config import space
 from research.errors import EnvironmentFault, UsageError
 from research.sweeping import claim as claims
-from research.sweeping.record import claim, read
+from research.sweeping.record import open_sweep, read
 from research.sweeping.status import sweep_status
 from research.sweeping.study import load_study, storage_of
 from research.sweeping.worker import work
 from tests.sweeping.pretended import FACTS, Killed, declared, run, steps, training, trials
 
-pytestmark = pytest.mark.usefixtures("nothing_to_forget")
+pytestmark = pytest.mark.usefixtures("nothing_to_free")
 
 
 @pytest.mark.parametrize("storage", ["sqlite", "journal"])
@@ -27,7 +27,7 @@ def test_killed_anywhere_a_sweep_ends_like_an_undisturbed_one(tmp_path, storage,
     """Same trials, same parameters, same values, same pruned; no step before a checkpoint made twice."""
     sweep, chance = declared(tmp_path, pruner=pruner), random.Random(0)
     for name in ("undisturbed", "killed"):
-        claim(tmp_path / name, sweep, storage)
+        open_sweep(tmp_path / name, sweep, storage)
     assert run(tmp_path / "undisturbed", training())
 
     def interfere(experiment, step):
@@ -52,22 +52,22 @@ def test_killed_anywhere_a_sweep_ends_like_an_undisturbed_one(tmp_path, storage,
 
 
 def test_a_trial_that_ends_while_another_worker_looks_is_left_alone(tmp_path, monkeypatch):
-    """Between the list of trials, which says it runs, and the lease, which its worker has let go of."""
+    """Between the list of trials, which says it runs, and the lock, which its worker has let go of."""
     directory = tmp_path / "sweep"
-    claim(directory, declared(tmp_path), None)
+    open_sweep(directory, declared(tmp_path), None)
     record = read(directory)
-    running, take = claims.claim(record, directory, FACTS), claims.take
+    running, acquire = claims.claim_trial(record, directory, FACTS), claims.acquire
 
-    def take_late(path, facts):
-        monkeypatch.setattr(claims, "take", take)
+    def acquire_late(path, facts):
+        monkeypatch.setattr(claims, "acquire", acquire)
         load_study(record, directory).tell(running.number, 1.0)
-        running.lease.release()
-        return take(path, facts)
+        running.lock.release()
+        return acquire(path, facts)
 
-    monkeypatch.setattr(claims, "take", take_late)
-    other = claims.claim(record, directory, FACTS)
+    monkeypatch.setattr(claims, "acquire", acquire_late)
+    other = claims.claim_trial(record, directory, FACTS)
     assert (running.number, other.number, other.resumed) == (0, 1, False)
-    other.lease.release()
+    other.lock.release()
     assert trials(directory)[0].state == TrialState.COMPLETE
 
 
@@ -76,7 +76,7 @@ def test_a_grid_visits_each_point_once_also_when_killed(tmp_path):
         space.grid("optimizer.rate.peak", 0.1, 0.01, 0.001), space.grid("optimizer.name", "adamw", "lion")
     )
     sweep, chance = declared(tmp_path, swept), random.Random(1)
-    claim(tmp_path / "sweep", sweep, None)
+    open_sweep(tmp_path / "sweep", sweep, None)
 
     def interfere(experiment, step):
         if chance.random() < 0.15:
@@ -92,7 +92,7 @@ def test_a_grid_visits_each_point_once_also_when_killed(tmp_path):
 
 def test_a_decision_to_prune_outlives_its_worker(tmp_path, monkeypatch):
     """Decided and killed before the run was saved: it goes on to the step decided on, and no further."""
-    claim(tmp_path / "sweep", declared(tmp_path, trials=1, pruner="median"), None)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=1, pruner="median"), None)
     monkeypatch.setattr(
         "optuna.trial.Trial.should_prune", lambda trial: trial._cached_frozen_trial.last_step == 4
     )
@@ -116,7 +116,7 @@ def test_a_decision_to_prune_outlives_its_worker(tmp_path, monkeypatch):
 
 def test_a_signal_in_the_last_step_stops_the_worker_after_the_trial(tmp_path):
     """Such a signal comes too late for the run, and not for what would come next."""
-    claim(tmp_path / "sweep", declared(tmp_path, trials=4), None)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=4), None)
     train = training()
 
     def asked_at_the_end(*arguments, **more):
@@ -129,7 +129,7 @@ def test_a_signal_in_the_last_step_stops_the_worker_after_the_trial(tmp_path):
 
 
 def test_the_first_of_a_budget_of_hours_ends_it(tmp_path):
-    claim(tmp_path / "sweep", declared(tmp_path, hours=1e-9), None)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, hours=1e-9), None)
     assert run(tmp_path / "sweep", training())
     stands = sweep_status(tmp_path / "sweep")
     assert stands.counts["finished"] == 1 and stands.counts["queued"] == 7
@@ -138,7 +138,7 @@ def test_the_first_of_a_budget_of_hours_ends_it(tmp_path):
 @pytest.mark.slow
 def test_several_workers_at_once_share_the_trials(tmp_path):
     """Real processes, on one database: every trial once, and no more of them than there are to be."""
-    claim(tmp_path / "sweep", declared(tmp_path, trials=12), None)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=12), None)
     code = (
         "from pathlib import Path; from tests.sweeping.pretended import training;"
         "from research.sweeping import worker; worker._forget = lambda: None;"
@@ -157,27 +157,27 @@ def test_several_workers_at_once_share_the_trials(tmp_path):
 
 def test_another_sweep_does_not_enter_and_a_larger_one_does(tmp_path):
     sweep = declared(tmp_path, trials=2)
-    claim(tmp_path / "sweep", sweep, None)
+    open_sweep(tmp_path / "sweep", sweep, None)
     assert run(tmp_path / "sweep", training())
     with pytest.raises(UsageError, match=r"another sweep: pruner was none, now asha"):
-        claim(tmp_path / "sweep", declared(tmp_path, trials=2, pruner="asha"), None)
+        open_sweep(tmp_path / "sweep", declared(tmp_path, trials=2, pruner="asha"), None)
     with pytest.raises(
         UsageError, match=r"space was optimizer\.rate\.peak=log:0\.0001\.\.1, now model\.depth=1,2"
     ):
-        claim(tmp_path / "sweep", declared(tmp_path, space.choice("model.depth", 1, 2), trials=2), None)
+        open_sweep(tmp_path / "sweep", declared(tmp_path, space.choice("model.depth", 1, 2), trials=2), None)
     with pytest.raises(UsageError, match="storage was sqlite, now journal"):
-        claim(tmp_path / "sweep", sweep, "journal")
+        open_sweep(tmp_path / "sweep", sweep, "journal")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").touch()
     with pytest.raises(UsageError, match="exists and is not a sweep"):
-        claim(tmp_path / "thesis", sweep, None)
-    claim(tmp_path / "sweep", declared(tmp_path, trials=5), None)
+        open_sweep(tmp_path / "thesis", sweep, None)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=5), None)
     assert run(tmp_path / "sweep", training())
     assert sweep_status(tmp_path / "sweep").counts["finished"] == 5
 
 
 def test_a_storage_that_is_not_there_is_one_line(tmp_path):
-    claim(tmp_path / "sweep", declared(tmp_path), "nonsense://host/db")
+    open_sweep(tmp_path / "sweep", declared(tmp_path), "nonsense://host/db")
     with pytest.raises(EnvironmentFault, match="nonsense"):
         run(tmp_path / "sweep", training())
 

@@ -61,11 +61,10 @@ def shrunk(name: str, source: Path, **changes) -> Experiment:
 
 def assignments(experiment: Experiment) -> list[str]:
     """What to type after `lineage train NAME` to get `experiment`."""
-    from launch.inspect import told
-    from research.config.settings import differences
+    from research.config.settings import differences, format_value
 
     declared = experiments.get(experiment.name)
-    return [f"{name}={told(new)}" for name, (_, new) in differences(declared, experiment).items()]
+    return [f"{name}={format_value(new)}" for name, (_, new) in differences(declared, experiment).items()]
 
 
 def timeless(directory: Path) -> list[dict]:

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from launch.weights import export_weights, import_weights
+from launch.weights import export, import_
 from research import weights
 from research.config import Model
 from research.errors import EnvironmentFault, UsageError
@@ -96,8 +96,8 @@ def test_a_fault_while_writing_leaves_nothing(tmp_path, directory, monkeypatch):
 
 
 def test_commands_print_one_table(tmp_path, directory, capsys):
-    import_weights("huggingface", directory("gpt2").path, tmp_path / "one")
-    export_weights(tmp_path / "one", tmp_path / "two")
+    import_("huggingface", directory("gpt2").path, tmp_path / "one")
+    export(tmp_path / "one", tmp_path / "two")
     *rows, told, where = capsys.readouterr().out.splitlines()[-18:]
     assert len(rows) == 16 and all(row.startswith("found  ") for row in rows)
     assert told.startswith("16 parameters found (16,660 numbers), 0 missing")

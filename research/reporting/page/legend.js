@@ -13,7 +13,7 @@ function controls() {
 
 function colouring() {
   if (runs.length < 2) return;
-  const options = [["run", "run"], ["result", `${report.metric.judged} ${words(report.metric.name).toLowerCase()}`], ...report.differing.map(({ name, label }) => [name, label])];
+  const options = [["run", "run"], ["result", `${report.metric.score_by} ${words(report.metric.name).toLowerCase()}`], ...report.differing.map(({ name, label }) => [name, label])];
   find("colour").append(...options.map(([value, text]) => element("option", { value }, text)));
   find("colouring").hidden = false;
   find("colour").value = view.colour;

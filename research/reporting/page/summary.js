@@ -9,11 +9,11 @@ function summary() {
   find("subtitle").textContent = report.subtitle;
   find("footer").textContent = `Made by Lineage ${report.lineage} on ${report.made}. This page needs no network; the curves are drawn by Plotly.`;
   const best = runs.find((run) => run.outcome.rank === 1);
-  const judged = report.metric.judged;
+  const scoreBy = report.metric.score_by;
   const metric = `validation ${words(report.metric.name).toLowerCase()}`;
   if (best) {
-    const after = `after step ${large(judged === "best" ? best.outcome.best_step : best.outcome.step)}`;
-    tile(`Best ${metric}`, decimal(best.outcome[judged]), runs.length > 1 ? `${report.sweep ? "trial " : ""}${best.name}, ${after}` : after);
+    const after = `after step ${large(scoreBy === "best" ? best.outcome.best_step : best.outcome.step)}`;
+    tile(`Best ${metric}`, decimal(best.outcome[scoreBy]), runs.length > 1 ? `${report.sweep ? "trial " : ""}${best.name}, ${after}` : after);
     if (report.sweep && best.note) tile("Best settings", best.note, "of the trials that finished");
   }
   const total = (key) => runs.reduce((sum, run) => sum + (run.outcome[key] || 0), 0);

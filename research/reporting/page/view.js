@@ -65,7 +65,7 @@ function standing(index, values) {
 }
 
 function coloured(name) {
-  if (name === "result") return runs.map((run) => run.outcome[report.metric.judged]);
+  if (name === "result") return runs.map((run) => run.outcome[report.metric.score_by]);
   return report.settings.find((setting) => setting.name === name).values;
 }
 

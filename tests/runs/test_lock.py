@@ -7,13 +7,14 @@ import sys
 import pytest
 
 from research.errors import UsageError
-from research.io import run_lock
+from research.io import locks
+from research.runs import lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from research.io.run_lock import held
-with held(Path(sys.argv[1]), print):
+from research.runs.lock import locked
+with locked(Path(sys.argv[1]), print):
     print("in", flush=True)
     sys.stdin.read()
 """
@@ -32,31 +33,31 @@ def other(tmp_path):
 
 def test_another_process_is_named_until_it_is_dead(other, tmp_path):
     with (
-        pytest.raises(UsageError, match=rf"process {other.pid} on \S+, since .* is training in it"),
-        run_lock.held(tmp_path / "run", pytest.fail),
+        pytest.raises(UsageError, match=rf"process {other.pid} on \S+, since .*, is training in it"),
+        lock.locked(tmp_path / "run", pytest.fail),
     ):
         pytest.fail("two in it")
     other.kill()
     other.wait()
-    assert (tmp_path / "run" / run_lock.FILE).exists()
-    with run_lock.held(tmp_path / "run", pytest.fail):
-        assert f'"pid": {os.getpid()}' in (tmp_path / "run" / run_lock.FILE).read_text()
+    assert (tmp_path / "run" / lock.FILE).exists()
+    with lock.locked(tmp_path / "run", pytest.fail):
+        assert f'"pid": {os.getpid()}' in (tmp_path / "run" / lock.FILE).read_text()
 
 
 def test_nothing_is_left_where_nothing_came(tmp_path):
-    with run_lock.held(tmp_path / "a/b", pytest.fail):
+    with lock.locked(tmp_path / "a/b", pytest.fail):
         assert (tmp_path / "a/b").is_dir()
     assert list(tmp_path.iterdir()) == []
-    with run_lock.held(tmp_path / "a/b", pytest.fail):
+    with lock.locked(tmp_path / "a/b", pytest.fail):
         (tmp_path / "a/b/experiment.json").write_text("{}")
     assert (tmp_path / "a/b/experiment.json").exists()
 
 
 def test_without_locks_it_says_so_and_goes_on(tmp_path, monkeypatch):
     def refuse(file, how):
-        raise OSError(run_lock.errno.ENOLCK, "No locks available")
+        raise OSError(locks.errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(run_lock.fcntl, "flock", refuse)
-    told = []
-    with run_lock.held(tmp_path, told.append):
-        assert "no locks" in told[0]
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    reported = []
+    with lock.locked(tmp_path, reported.append):
+        assert "no locks" in reported[0]

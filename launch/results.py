@@ -1,9 +1,12 @@
-"""Runs side by side on the terminal."""
+"""`lineage report` and `lineage table`: results of runs and sweeps."""
 
 import json as json_
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from launch.options import Json
 from research.errors import UsageError, did_you_mean
 
 SHOWN = {
@@ -15,20 +18,55 @@ SHOWN = {
 }
 STYLES = {"finished": "green", "failed": "red", "running": "cyan"}
 
+Directories = Annotated[
+    list[Path], typer.Argument(metavar="DIR", help="Runs, a sweep, or folders that hold runs.")
+]
 
-def show_table(directories: list[Path], sort: str | None, json: bool) -> None:
+
+def report(
+    directories: Directories,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Page to write. Default: report.html, in DIR if there is one DIR."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write one HTML page with curves, tables and samples."""
+    from research.reporting.facts import facts
+    from research.reporting.page import write_page
+
+    path = out or (directories[0] if len(directories) == 1 else Path()) / "report.html"
+    found = facts(directories)
+    write_page(found, path)
+    names = [run["name"] for run in found["runs"]]
+    if json:
+        print(json_.dumps({"page": str(path), "runs": names}, indent=2))
+        return
+    plural = "" if len(names) == 1 else "s"
+    print(f"{path}  ({len(names)} run{plural}, {path.stat().st_size / 1e6:.1f} MB)")
+
+
+def table(
+    directories: Directories,
+    sort: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column to sort by: best, step, a setting. Default: rank."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare runs, or a sweep's trials, in a table."""
     from research.reporting.facts import facts
 
     found = facts(directories)
-    lines = sorted_by(_lines(found), sort or "rank", found["metric"])
+    lines = _sorted(_lines(found), sort or "rank", found["metric"])
     if json:
         print(json_.dumps(lines, indent=2))
     else:
-        _print(lines, found)
+        _print_table(lines, found)
 
 
 def _lines(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """{"name", …, "settings": {…}} of each run: all that was measured, and what differs."""
+    """{"name", …, "settings": {…}} of each run: its results, and the settings in which runs differ."""
     differing = {entry["name"]: entry["values"] for entry in found["settings"] if entry["differs"]}
     return [
         run["outcome"] | {"settings": {name: values[at] for name, values in differing.items()}}
@@ -36,8 +74,8 @@ def _lines(found: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def sorted_by(lines: list[dict[str, Any]], key: str, metric: dict[str, str]) -> list[dict[str, Any]]:
-    """Best first where `key` is a result, else ascending; what has no value comes last."""
+def _sorted(lines: list[dict[str, Any]], key: str, metric: dict[str, str]) -> list[dict[str, Any]]:
+    """Best first if `key` is a result, else ascending; lines without a value come last."""
     flat = [line | line["settings"] for line in lines]
     known = dict.fromkeys(name for line in flat for name in line if name != "settings")
     matching = [name for name in known if name == key or name.endswith(f".{key}")]
@@ -45,22 +83,22 @@ def sorted_by(lines: list[dict[str, Any]], key: str, metric: dict[str, str]) -> 
         ends = {name.rpartition(".")[2] for name in known}
         which = f"; expected {' or '.join(matching)}" if matching else did_you_mean(key, ends)
         raise UsageError(f"--sort {key}: {'several columns' if matching else 'no such column'}{which}")
-    down = (key in ("best", "last") and metric["direction"] == "maximize") or key == "tokens_per_second"
+    descending = (key in ("best", "last") and metric["direction"] == "maximize") or key == "tokens_per_second"
 
     def place(at: int) -> tuple:
         value = flat[at][matching[0]]
         number = isinstance(value, int | float)
-        return value is None, not number, (-value if down else value) if number else 0, str(value)
+        return value is None, not number, (-value if descending else value) if number else 0, str(value)
 
     return [lines[at] for at in sorted(range(len(lines)), key=place)]
 
 
-def _print(lines: list[dict[str, Any]], found: dict[str, Any]) -> None:
+def _print_table(lines: list[dict[str, Any]], found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from research.reporting.comparison import told
+    from research.reporting.comparison import format_value
 
     metric = found["metric"]["name"]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
@@ -78,11 +116,11 @@ def _print(lines: list[dict[str, Any]], found: dict[str, Any]) -> None:
             *("–" if line[key] is None else f"{line[key]:.4f}" for key in ("best", "last")),
             "–" if line["tokens_per_second"] is None else f"{line['tokens_per_second']:,.0f}",
         ]
-        settings = [told(line["settings"][entry["name"]]) for entry in found["differing"]]
+        settings = [format_value(line["settings"][entry["name"]]) for entry in found["differing"]]
         state = Text(line["state"], style=STYLES.get(line["state"], "yellow"))
         rank = "–" if line["rank"] is None else str(line["rank"])
         table.add_row(*map(Text, (rank, line["name"], *settings, *cells)), state)
     console = Console(highlight=False)
-    if not console.is_terminal:  # in a file, or to another program, lines are as long as they are
+    if not console.is_terminal:  # a file or a pipe has no width
         console = Console(highlight=False, width=max(console.width, 400))
-    console.print(table if lines else "no trial has begun")
+    console.print(table if lines else "no trial has started")

@@ -1,0 +1,152 @@
+"""`lineage list`, `show`, `params` and `plan`: experiments, their settings, parameters and memory."""
+
+import json as json_
+from typing import Annotated
+
+import typer
+
+import experiments
+from launch.options import Json, Name, Overrides, at_least_one
+from research.config import Experiment, Sweep
+from research.config.settings import flatten, format_value, override, parse_assignments, to_json
+from research.errors import UsageError
+
+MEMORIES = (16, 24, 40, 80, 141)  # GB of common accelerators
+
+
+def resolve(name: str, overrides: list[str] | None) -> Experiment:
+    """The experiment `name` with `a.b=v` texts applied. Raises UsageError where its sections do not fit."""
+    from research.objectives import check
+
+    experiment = override(experiments.get(name), parse_assignments(overrides or []))
+    check(experiment)
+    return experiment
+
+
+def list_(json: Json = False) -> None:
+    """List all experiments and sweeps, one per line."""
+    listed = experiments.names() + experiments.sweep_names()
+    lines = {name: experiments.describe(name).partition("\n")[0] for name in listed}
+    if json:
+        print(json_.dumps(lines, indent=2))
+        return
+    width = max(map(len, lines))
+    for name, line in lines.items():
+        print(f"{name:<{width}}  {line}")
+
+
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of an experiment or a sweep; see lineage list.")
+    ],
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Show every setting of an experiment or a sweep."""
+    if name in experiments.sweep_names():
+        from research.sweeping.declare import declare_sweep
+
+        sweep = declare_sweep(experiments.get_sweep(name), [], parse_assignments(overrides or []), {})
+        _show_sweep(name, sweep, json)
+        return
+    experiment = resolve(name, overrides)
+    if json:
+        print(json_.dumps(to_json(experiment), indent=2))
+        return
+    print(experiments.describe(name) + "\n")
+    _print_settings(experiment, experiments.get(name))
+
+
+def _show_sweep(name: str, sweep: Sweep, json: bool) -> None:
+    if json:
+        from research.sweeping.record import sweep_to_json
+
+        print(json_.dumps(sweep_to_json(sweep), indent=2))
+        return
+    print(experiments.describe(name) + "\n")
+    print_sweep(sweep)
+    print()
+    _print_settings(sweep.base, sweep.base)
+
+
+def print_sweep(sweep: Sweep) -> None:
+    """Trials, space, sampler, pruner and metric."""
+    from research.sweeping.notation import format_space
+
+    print(f"{sweep.name}: {sweep.budget} trials of {sweep.base.run.steps} steps of {sweep.base.name}")
+    print(f"space      {format_space(sweep.space)}")
+    print(f"sampler    {sweep.chosen_sampler}, pruner {sweep.pruner}")
+    print(f"metric     {sweep.metric}, {sweep.direction}d")
+
+
+def _print_settings(experiment: Experiment, declared: Experiment) -> None:
+    before = flatten(declared)
+    for key, value in flatten(experiment).items():
+        if key != "name":
+            note = f"  (declared {format_value(before[key])})" if before[key] != value else ""
+            print(f"{key:<26} {format_value(value)}{note}")
+
+
+def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:
+    """Count parameters by component, with shapes."""
+    from research.models.parameters import components, parameter_table
+
+    model = resolve(name, overrides).model
+    if json:
+        listed = [component._asdict() for component in components(model)]
+        total = sum(component["count"] for component in listed)
+        print(json_.dumps({"total": total, "components": listed}, indent=2))
+        return
+    rows = [
+        (line.title, ", ".join("×".join(map(str, shape)) for shape in line.shapes), line.formula, line.count)
+        for line in parameter_table(model)
+    ]
+    titles, shapes, formulas = (max(len(row[column]) for row in rows) for column in range(3))
+    for title, shape, formula, count in rows:
+        print(f"{title:<{titles}}  {shape:<{shapes}}  {formula:<{formulas}}  {count:>13,}")
+
+
+def plan(
+    name: Name,
+    overrides: Overrides = None,
+    devices: Annotated[
+        int, typer.Option(metavar="N", help="Number of devices, which need not be on this machine.")
+    ] = 1,
+    json: Json = False,
+) -> None:
+    """Estimate the memory that training takes on each device."""
+    at_least_one(devices=devices)
+    experiment = resolve(name, overrides)
+    if devices > 1 and experiment.parallel.compile == "jit":
+        raise UsageError(
+            f"--devices={devices}: parallel.compile=jit uses one; expected parallel.compile=sharded or pmap"
+        )
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", devices)
+    jax.config.update("jax_platforms", "cpu")
+    from research.bench.plan import plan
+
+    planned = plan(experiment, devices)
+    fits = [memory for memory in MEMORIES if planned.total <= 0.9 * memory * 1e9]
+    if json:
+        print(json_.dumps(planned._asdict() | {"total": planned.total, "fits": fits}, indent=2))
+        return
+    mesh = " × ".join(f"{axis} {size}" for axis, size in planned.mesh.items())
+    plural = "s" if devices > 1 else ""
+    print(f"{name} on {devices} device{plural} ({mesh}), {planned.rows} sequences at a time on each\n")
+    for label, size in (
+        ("parameters", planned.parameters),
+        ("optimizer state", planned.opt_state),
+        ("gradients and activations", planned.temporaries),
+        ("total", planned.total),
+    ):
+        print(f"{label:<26} {size / 1e9:10.3f} GB per device")
+    print()
+    if devices > 1:
+        print(f"{planned.split} of {planned.large} arrays over 1 MB are split {devices} ways")
+        print(f"largest array gathered on one device: {planned.gathered / 1e9:.3f} GB")
+    if fits:
+        print(f"fits in {', '.join(map(str, fits))} GB, with a tenth to spare")
+    else:
+        print(f"does not fit in {MEMORIES[-1]} GB")

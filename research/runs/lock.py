@@ -1,0 +1,53 @@
+"""One process at a time in a run's directory."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from research.errors import UsageError
+from research.io.files import catch_write_errors
+from research.io.locks import Holder, Lock, acquire, describe_holder, holder
+
+FILE = ".lock"
+
+
+@contextmanager
+def locked(directory: Path, report: Callable[[str], None]) -> Iterator[None]:
+    """Keeps other processes out of `directory`, which is created, and removed if nothing was written there.
+
+    Raises UsageError that names the process in it. On a file system without locks, reports that and goes on.
+    """
+    with catch_write_errors(directory):
+        created = _create(directory)
+        lock = acquire(directory / FILE, watch=True)
+    if lock is None:
+        raise UsageError(f"{directory}: {describe_holder(trainer(directory))}, is training in it")
+    if not lock.enforced:
+        report(f"{directory}: this file system has no locks; make sure that no other process trains in it")
+    try:
+        yield
+    finally:
+        _leave(directory, lock, created)
+
+
+def trainer(directory: Path) -> Holder | None:
+    """The process that trains in a run's directory; None if there is none."""
+    return holder(directory / FILE)
+
+
+def _create(directory: Path) -> list[Path]:
+    """Creates a directory; returns it and those of its parents that were created, innermost first."""
+    created = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    return created
+
+
+def _leave(directory: Path, lock: Lock, created: list[Path]) -> None:
+    try:
+        empty = all(path.name == FILE for path in directory.iterdir())
+    except OSError:  # the directory is gone
+        empty = False
+    lock.release(remove=empty)
+    with suppress(OSError):  # another process has begun there
+        for path in created if empty else ():
+            path.rmdir()

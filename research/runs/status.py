@@ -1,0 +1,87 @@
+"""A run as its files show it: state, progress, checkpoints. Nothing here imports JAX."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from research.errors import UsageError, did_you_mean
+from research.runs.integrity import steps
+from research.runs.lock import trainer
+from research.runs.metrics_log import Row, read
+
+
+class Progress(NamedTuple):
+    """Numbers of the last logged steps; None before the first."""
+
+    step: int  # of the last row, 0 without one
+    loss: float | None  # of the last training row, as is the speed
+    tokens_per_second: float | None
+    seconds_left: float | None  # at the mean speed so far
+
+
+class RunStatus(NamedTuple):
+    """State and progress of a run."""
+
+    run: str
+    state: str  # finished, running, stopped (it can be resumed) or queued
+    steps: int  # as declared
+    worker: str | None  # HOST:PID of the process that trains
+    step: int
+    loss: float | None
+    tokens_per_second: float | None
+    seconds_left: float | None
+
+
+def run_status(run: Path, steps: int, queued: bool = False) -> RunStatus:
+    """The status of a run declared to take `steps`; `queued` says that a job waits to continue it."""
+    now, who = progress(run, steps), trainer(run)
+    state = "queued" if queued and not who and now.step < steps else run_state(run, now.step, steps)
+    if state != "running":
+        now = now._replace(seconds_left=None)
+    return RunStatus(str(run), state, steps, f"{who['host']}:{who['pid']}" if who else None, *now)
+
+
+def run_state(run: Path, step: int, steps: int) -> str:
+    """'running' while a process trains in `run`, else 'finished' or 'stopped'."""
+    if trainer(run):
+        return "running"
+    return "finished" if step >= steps else "stopped"
+
+
+def progress(run: Path, steps: int) -> Progress:
+    """Progress by the rows of metrics.jsonl."""
+    rows = read(run)
+    train = [row for row in rows if row["split"] == "train"]
+    if not train:
+        return Progress(last_step(rows), None, None, None)
+    last = train[-1]
+    left = last["seconds"] / last["step"] * (steps - last["step"])
+    return Progress(last_step(rows), last["loss"], last["tokens_per_second"], round(left, 1))
+
+
+def last_step(rows: Sequence[Row]) -> int:
+    """The last step in `rows`, 0 without one."""
+    return max((row["step"] for row in rows), default=0)
+
+
+def newest_checkpoint(run: Path) -> int:
+    """The step of a run's newest checkpoint, 0 without one."""
+    return max(steps(run / "checkpoints"), default=0)
+
+
+def find_checkpoint(run: Path, step: int | None = None) -> int:
+    """`step`, or the step of the newest checkpoint. Raises UsageError where there is no such checkpoint."""
+    kept = steps(run / "checkpoints")
+    if not kept:
+        raise UsageError(f"{run}: a run without a checkpoint; train it first")
+    if step is not None and step not in kept:
+        raise UsageError(f"{run}:{step}: no such checkpoint{did_you_mean(str(step), map(str, kept))}")
+    return kept[-1] if step is None else step
+
+
+def split_step(target: str) -> tuple[Path, int | None]:
+    """(DIR, STEP) of 'DIR:STEP', (DIR, None) of 'DIR'."""
+    directory, _, step = target.rpartition(":")
+    if step.isdecimal() and not Path(target).exists():
+        return Path(directory), int(step)
+    return Path(target), None

@@ -1,0 +1,72 @@
+"""A sweep from a declaration and from command-line options, checked before anything runs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_type_hints
+
+from research.config import Experiment, Sweep, space
+from research.config.settings import convert, override, typed
+from research.config.sweep import SETTINGS
+from research.errors import UsageError
+from research.sweeping.notation import parse_space
+
+
+def declare_sweep(
+    declared: Experiment | Sweep,
+    overs: Sequence[str],
+    overrides: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Sweep:
+    """A declared sweep, or a sweep of an experiment over `overs`, which a declared sweep takes in addition.
+
+    `overrides` change settings of the experiment; `options` the sweep's own (`trials`, `sampler`, …), None
+    where they stay as declared. Raises UsageError as `validate_sweep` does.
+    """
+    hints = get_type_hints(Sweep)
+    changes = {
+        key: convert(value, hints[key], f"--{key}") for key, value in options.items() if value is not None
+    }
+    base = override(declared.base if isinstance(declared, Sweep) else declared, overrides)
+    parts = [declared.space] if isinstance(declared, Sweep) else []
+    if overs:
+        parts.append(parse_space(base, list(overs)))
+    if not parts:
+        raise UsageError(f"{declared.name}: an experiment, and nothing to vary; expected --over KEY=SPEC")
+    swept = parts[0] if len(parts) == 1 else space.product(*parts)
+    kept = _settings(declared) if isinstance(declared, Sweep) else {}
+    return validate_sweep(Sweep(**({"name": declared.name, "base": base, "space": swept} | kept | changes)))
+
+
+def validate_sweep(sweep: Sweep) -> Sweep:
+    """`sweep` with every value converted to its setting's type.
+
+    Raises UsageError for an unknown setting, for a value of the wrong type, and for a point of a grid that
+    makes no experiment; other samplers meet such points one by one.
+    """
+    from research.objectives import check  # imports JAX, which a worker must not do before it is confined
+
+    swept = _typed(sweep.space, sweep.base)
+    sweep = Sweep(name=sweep.name, base=sweep.base, space=swept, **_settings(sweep))
+    if sweep.chosen_sampler == "grid":
+        for point in space.points(sweep.space):
+            check(override(sweep.base, point))
+    else:
+        check(sweep.base)
+    return sweep
+
+
+def _typed(node: space.Space, base: Experiment) -> space.Space:
+    if isinstance(node, space.Points):
+        values = tuple(typed(base, node.name, value) for value in node.values)
+        return space.Points(node.name, values, node.every)
+    if isinstance(node, space.Range):
+        ends = [typed(base, node.name, end) for end in (node.low, node.high)]
+        if node.step is None and isinstance(ends[0], int):
+            raise UsageError(f"{node.name}: {node.low:g}..{node.high:g}: expected integers: int:LOW..HIGH")
+        if not isinstance(ends[0], int | float):
+            raise UsageError(f"{node.name}: {node.low:g}..{node.high:g}: expected a list of values")
+        return node
+    return type(node)(tuple(_typed(part, base) for part in node.parts))
+
+
+def _settings(sweep: Sweep) -> dict[str, Any]:
+    return {name: getattr(sweep, name) for name in SETTINGS}
