@@ -1,4 +1,4 @@
-"""What a text's likelihood answers: the last word, a blank among ten candidates, one of four answers."""
+"""Tasks scored by likelihood: the last word, a blank with ten candidates, one of four answers."""
 
 import json
 import math
@@ -19,11 +19,11 @@ LETTERS = "ABCD"
 
 
 def lambada(eval_model: EvalModel, text: str, settings: Settings) -> Result:
-    """LAMBADA (Paperno et al., 2016): the last word of a passage, all of its tokens.
+    """LAMBADA (Paperno et al., 2016): predict the last word of a passage, all of its tokens.
 
-    Perplexity is a word's; accuracy is whether each of its tokens is the likeliest, given those before it,
-    and, filtered, the likeliest first token that is no stop word. Takes OpenAI's file (an object a line) and
-    the original (a passage a line).
+    `perplexity` is per word. `accuracy` counts a word as right when each of its tokens is the most likely one
+    after the tokens before it; `accuracy_filtered` excludes stop words from its first token. Reads OpenAI's
+    file (a JSON object per line) and the original file (a passage per line).
     """
     openai = text.lstrip().startswith("{")
     lines = [line for line in text.splitlines() if line.strip()][: settings.limit]
@@ -54,25 +54,25 @@ def lambada(eval_model: EvalModel, text: str, settings: Settings) -> Result:
 
 
 def cbt(eval_model: EvalModel, text: str, settings: Settings) -> Result:
-    """Children's Book Test (Hill et al., 2016): which of ten words makes the sentence likeliest.
+    """Children's Book Test (Hill et al., 2016): choose the most likely of ten words for a blank.
 
-    Judged are the word and the rest of its sentence, given all before (Radford et al., 2019, section 3.2).
+    The score of a word is the log-probability of the word and the rest of its sentence, after all text before
+    them (Radford et al., 2019, section 3.2).
     """
     detokenizer = "none" if settings.raw else "books"
-    readable = DETOKENIZERS[detokenizer]
-    pairs, sizes, right = [], [], []
+    detokenize = DETOKENIZERS[detokenizer]
+    pairs, sizes, correct = [], [], []
     for question in _cbt_questions(text, settings.limit):
         before, _, after = question.sentence.partition("XXXXX")
         story = " ".join([*question.story, before])
-        given = readable(story).rstrip()
-        wholes = [readable(f"{story}{word}{after}") for word in question.candidates]
-        common = _common([given, *wholes])
+        context = detokenize(story).rstrip()
+        wholes = [detokenize(f"{story}{word}{after}") for word in question.candidates]
+        common = _common_prefix([context, *wholes])
         pairs += [_pair(eval_model, common, whole[len(common) :]) for whole in wholes]
         sizes.append(len(wholes))
-        right.append(question.candidates.index(question.answer))
-    chosen = _choices(eval_model, pairs, sizes, settings.batch)
-    hits = sum(one == other for one, other in zip(chosen, right, strict=True))
-    return Result({"accuracy": 100 * hits / len(right)}, len(right), {"detokenizer": detokenizer})
+        correct.append(question.candidates.index(question.answer))
+    choices = _most_likely(eval_model, pairs, sizes, settings.batch)
+    return Result({"accuracy": _accuracy(choices, correct)}, len(correct), {"detokenizer": detokenizer})
 
 
 class _Question(NamedTuple):
@@ -105,11 +105,11 @@ def _cbt_questions(text: str, limit: int | None) -> Iterator[_Question]:
 
 
 def mctest(eval_model: EvalModel, text: str, settings: Settings, answers: str) -> Result:
-    """MCTest (Richardson et al., 2013): which of four answers is likeliest after story and question.
+    """MCTest (Richardson et al., 2013): choose the most likely of four answers after a story and a question.
 
-    `normalized` divides an answer's log-probability by its bytes.
+    `accuracy_normalized` divides the log-probability of an answer by its length in bytes.
     """
-    pairs, sizes, right, lengths = [], [], [], []
+    pairs, sizes, correct, lengths = [], [], [], []
     rows = [line.split("\t") for line in text.splitlines() if line.strip()][: settings.limit]
     letters = [line.split() for line in answers.splitlines() if line.strip()]
     if len(letters) < len(rows) or any(len(row) != 23 for row in rows):
@@ -122,48 +122,59 @@ def mctest(eval_model: EvalModel, text: str, settings: Settings, answers: str) -
             pairs += [_pair(eval_model, context, f" {option}") for option in options]
             lengths += [len(option.encode()) + 1 for option in options]
             sizes.append(len(options))
-            right.append(LETTERS.index(letter))
-    plain = _choices(eval_model, pairs, sizes, settings.batch)
-    fair = _choices(eval_model, pairs, sizes, settings.batch, lengths)
+            correct.append(LETTERS.index(letter))
     metrics = {
-        name: 100 * sum(a == b for a, b in zip(chosen, right, strict=True)) / len(right)
-        for name, chosen in (("accuracy", plain), ("accuracy_normalized", fair))
+        "accuracy": _accuracy(_most_likely(eval_model, pairs, sizes, settings.batch), correct),
+        "accuracy_normalized": _accuracy(
+            _most_likely(eval_model, pairs, sizes, settings.batch, lengths), correct
+        ),
     }
-    return Result(metrics, len(right), {"prompt": "STORY Q: QUESTION A: ANSWER", "chance": 25.0})
+    return Result(metrics, len(correct), {"prompt": "STORY Q: QUESTION A: ANSWER", "chance": 25.0})
 
 
-def _choices(
+def _accuracy(choices: list[int], correct: list[int]) -> float:
+    """In percent."""
+    return 100 * sum(a == b for a, b in zip(choices, correct, strict=True)) / len(correct)
+
+
+def _most_likely(
     eval_model: EvalModel, pairs: list[Pair], sizes: list[int], batch: int, lengths: list[int] | None = None
 ) -> list[int]:
-    """Which of each question's continuations is likeliest, by length where lengths are given."""
+    """Index of the most likely continuation of each question, normalized by `lengths` where given.
+
+    `sizes` are the numbers of continuations, question by question.
+    """
     scores = np.asarray([score.log_probability for score in score_pairs(eval_model.model, pairs, batch)])
     scores = scores if lengths is None else scores / np.asarray(lengths)
     return [int(part.argmax()) for part in np.split(scores, np.cumsum(sizes)[:-1])]
 
 
 def _pair(eval_model: EvalModel, context: str, continuation: str) -> Pair:
-    """White space at the end of the context belongs to what follows: tokens begin with it."""
+    """Move white space from the end of the context to the continuation, because tokens begin with it."""
     stripped = context.rstrip()
     continuation = context[len(stripped) :] + continuation
     return Pair(eval_model.encode(stripped), _continuation(eval_model, stripped, continuation))
 
 
 def _continuation(eval_model: EvalModel, context: str, continuation: str) -> list[int]:
-    """The ids that follow the context's, where both are read as one text."""
+    """The ids of the continuation when it is encoded together with the context."""
     before, whole = eval_model.encode(context), eval_model.encode(context + continuation)
     same = whole[: len(before)] == before and len(whole) > len(before)
     return whole[len(before) :] if same else eval_model.encode(continuation)
 
 
-def _common(texts: list[str]) -> str:
-    """What all begin with, up to the end of a word."""
+def _common_prefix(texts: list[str]) -> str:
+    """The longest common prefix that ends with a whole word."""
     first, last = min(texts), max(texts)
     place = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return first[: first.rfind(" ", 0, place + 1)] if " " in first[: place + 1] else ""
 
 
 def _stop_tokens(eval_model: EvalModel) -> np.ndarray:
-    """The vocabulary's entries that are a stop word, a mark or white space, with a space before or not."""
+    """Entries of the vocabulary that are a stop word, punctuation or white space: bool (V,).
+
+    A space before the word makes no difference.
+    """
     banned = np.zeros(eval_model.model.config.vocabulary, bool)
     for index in range(eval_model.tokenizer.get_vocab_size()):
         text = eval_model.tokenizer.decode([index], skip_special_tokens=False).strip().lower()

@@ -1,4 +1,4 @@
-"""Where a task's data lies: the file or folder that is named, the shelf under home, or TFDS."""
+"""Data of a task: a file or folder named by the user, the folder under $LINEAGE_HOME, or TFDS."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,33 +14,33 @@ class Tfds(NamedTuple):
     field: str
 
 
-class Found(NamedTuple):
+class TaskData(NamedTuple):
     text: str
-    source: str  # as it is told beside the result
+    source: str  # printed with the result
     path: Path | None
 
 
-def shelf() -> Path:
+def data_folder() -> Path:
     return home() / "evaluation"
 
 
-def find(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) -> Found:
-    """The text of `data`, or of the first of `names` in the folder `data` or on the shelf; else of TFDS.
+def find(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) -> TaskData:
+    """Read the data of a task: the file `data`, or the first of `names` in a folder, or else `tfds`.
 
-    Raises UsageError where there is none, telling what to put where; EnvironmentFault where TFDS cannot
-    prepare it here.
+    The folder is `data`, or `data_folder()` where `data` is None. Raises UsageError where there is no data,
+    with the file that is expected; EnvironmentFault where TFDS cannot prepare the data set on this machine.
     """
     if data is not None and not data.exists():
         raise UsageError(f"--data {data}: no such file or folder")
     if data is not None and data.is_file():
         return _read(data)
-    folder = shelf() if data is None else data
+    folder = data_folder() if data is None else data
     for name in names:
         for path in sorted(folder.glob(name)):
             return _read(path)
     if not names and tfds is None:
         raise UsageError(f"{task}: expected its data as a file: --data PATH")
-    put = f"put {' or '.join(names)} in {shelf()}, or name it: --data PATH"
+    put = f"put {' or '.join(names)} in {data_folder()}, or name it: --data PATH"
     if data is not None:
         raise UsageError(f"{task}: {data} has no {' or '.join(names)}; name the file itself: --data PATH")
     if tfds is None:
@@ -51,12 +51,13 @@ def find(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) 
         texts = list(tfds_source.read(tfds.name, tfds.split, tfds.field))
     except EnvironmentFault as fault:
         raise EnvironmentFault(f"{task}: {fault}; or {put}") from fault
-    return Found("\n".join(text.replace("\n", " ") for text in texts), f"tfds:{tfds.name}:{tfds.split}", None)
+    lines = "\n".join(text.replace("\n", " ") for text in texts)
+    return TaskData(lines, f"tfds:{tfds.name}:{tfds.split}", None)
 
 
-def _read(path: Path) -> Found:
+def _read(path: Path) -> TaskData:
     try:
-        return Found(path.read_text(encoding="utf-8"), str(path), path)
+        return TaskData(path.read_text(encoding="utf-8"), str(path), path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

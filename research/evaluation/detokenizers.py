@@ -1,8 +1,9 @@
-"""Undoing what corpora's tokenizers left in them: GPT-2 reads text as people write it.
+"""Detokenizers: they restore natural text from the tokenized text of a corpus.
 
-Spaces around punctuation, marks for hyphens in numbers, quotes as `` and ''. Written after the description in
-Radford et al. (2019, section 3.1); the paper's own are not published. What a corpus counts as a token is
-counted before (`research.evaluation.perplexity`), so that perplexities stay comparable.
+They remove spaces around punctuation, marks for hyphens in numbers, and quotes written as `` and ''. They
+follow the description in Radford et al. (2019, section 3.1); the paper's own detokenizers are not published.
+`research.evaluation.perplexity` counts the words of a corpus before it is detokenized, so that perplexities
+stay comparable.
 """
 
 import re
@@ -15,16 +16,16 @@ OPENING = re.compile(r"([(\[{$£]) ")
 def wikitext(text: str) -> str:
     """WikiText: ` @-@ ` in compounds and numbers, spaced quotes and punctuation, headings between `=`."""
     text = re.sub(r" @([-,.])@ ", r"\1", text)
-    text = _quotes_in_turns(text, '"')
+    text = _pair_quotes(text, '"')
     text = OPENING.sub(r"\1", CLOSING.sub(r"\1", text))
-    text = re.sub(r" ' (\w)", r" '\1", text)  # a quote that opens
-    text = re.sub(r" '(?=[ .,;:!?)\n]|$)", "'", text)  # … and closes, or an apostrophe
+    text = re.sub(r" ' (\w)", r" '\1", text)  # an opening quote
+    text = re.sub(r" '(?=[ .,;:!?)\n]|$)", "'", text)  # a closing quote, or an apostrophe
     text = re.sub(r"(\d) ([°′″])", r"\1\2", text)
-    return re.sub(r"(?m)^ (.*?) ?$", r"\1", text)  # lines begin and end with a space
+    return re.sub(r"(?m)^ (.*?) ?$", r"\1", text)  # each line begins and ends with a space
 
 
 def treebank(text: str) -> str:
-    """Penn Treebank: `N` and `<unk>` stay, since what they were is lost; contractions and clitics join."""
+    """Penn Treebank: joins contractions and clitics. `N` and `<unk>` stay, since their words are unknown."""
     text = re.sub(r" (n't|'(?:s|m|d|re|ve|ll))\b", r"\1", text)
     text = re.sub(r"\$ (?=N)", "$", text)
     text = re.sub(r" (?=%)", "", text)
@@ -33,13 +34,13 @@ def treebank(text: str) -> str:
 
 
 def news(text: str) -> str:
-    """The One Billion Word Benchmark: quotes apart, punctuation apart, ` -- ` for dashes."""
-    text = _quotes_in_turns(text, '"')
+    """The One Billion Word Benchmark: spaced quotes and punctuation; ` -- ` for dashes stays."""
+    text = _pair_quotes(text, '"')
     return OPENING.sub(r"\1", CLOSING.sub(r"\1", text))
 
 
 def books(text: str) -> str:
-    """LAMBADA's original file and the Children's Book Test: `` and '' for quotes, words and marks apart."""
+    """LAMBADA's original file and the Children's Book Test: `` and '' as quotes, spaced punctuation."""
     text = re.sub(r"-LRB- ?", "(", re.sub(r" ?-RRB-", ")", text))
     text = re.sub(r"`` ?", '"', re.sub(r" ?''", '"', text))
     text = re.sub(r"` (?=\w)", "'", text)
@@ -51,8 +52,8 @@ def plain(text: str) -> str:
     return text
 
 
-def _quotes_in_turns(text: str, mark: str) -> str:
-    """Quotes that stand alone open and close in turns, anew on each line."""
+def _pair_quotes(text: str, mark: str) -> str:
+    """Attach quotes that stand alone: the first of a line opens, the second closes, and so on."""
     lines = text.split("\n")
     for n, line in enumerate(lines):
         parts = line.split(f" {mark} ")

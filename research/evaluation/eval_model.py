@@ -1,4 +1,4 @@
-"""Who is judged, how, and what comes out."""
+"""Types of an evaluation: the model, the settings and the result."""
 
 from typing import Any, NamedTuple
 
@@ -16,14 +16,14 @@ class EvalModel(NamedTuple):
 
 
 class Settings(NamedTuple):
-    limit: int | None = None  # the first so many examples
-    stride: int | None = None  # None: half of the context
+    limit: int | None = None  # evaluate only the first examples, at most this many
+    stride: int | None = None  # tokens between windows of a long text; None: half of the context
     batch: int = 8
-    raw: bool = False  # no de-tokenizers
+    raw: bool = False  # do not detokenize
     seed: int = 0
 
 
 class Result(NamedTuple):
     metrics: dict[str, float]
-    examples: int  # or what the first metric is a mean over
-    settings: dict[str, Any]  # that decide the numbers
+    examples: int  # number of examples, or of the units that the first metric averages over
+    settings: dict[str, Any]  # settings that change the numbers

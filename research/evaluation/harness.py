@@ -1,4 +1,4 @@
-"""A model for EleutherAI's lm-evaluation-harness: `lm_eval.simple_evaluate(Adapter(subject), tasks=[…])`."""
+"""Adapter to EleutherAI's lm-evaluation-harness: `lm_eval.simple_evaluate(Adapter(model), tasks=[…])`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,16 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from research.evaluation.eval_model import EvalModel
-from research.evaluation.perplexity import beginning
+from research.evaluation.perplexity import document_start
 from research.evaluation.scoring import Pair, log_likelihood, score_pairs
 from research.generation import Sampling, complete
 from research.models.decoding import decoder
 
-TOKENS = 256  # that are generated where a task does not say
+DEFAULT_TOKENS = 256  # new tokens where a task sets no maximum
 
 
 class Adapter(LM):
-    """Likelihoods and texts of a GPT, in the harness's words."""
+    """Likelihoods and generated texts of a GPT, through the harness's interface."""
 
     def __init__(self, eval_model: EvalModel, batch: int = 8, seed: int = 0):
         super().__init__()
@@ -34,48 +34,50 @@ class Adapter(LM):
         return [tuple(score) for score in score_pairs(self.eval_model.model, pairs, self.batch)]
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
-        """Of whole texts, in windows side by side, as the harness's own models do."""
-        stride, found = self.eval_model.model.config.context, []
+        """Log-likelihood of whole texts, in windows that do not overlap, as the harness's own models do."""
+        stride, totals = self.eval_model.model.config.context, []
         for request in requests:
-            ids = beginning(self.eval_model) + self.eval_model.encode(request.args[0])
-            one = log_likelihood(self.eval_model.model, ids, stride, self.batch) if len(ids) > 1 else 0.0
-            found.append(one)
-        return found
+            ids = document_start(self.eval_model) + self.eval_model.encode(request.args[0])
+            total = log_likelihood(self.eval_model.model, ids, stride, self.batch) if len(ids) > 1 else 0.0
+            totals.append(total)
+        return totals
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         self._decoder = self._decoder or decoder(self.eval_model.model)
-        return [self._written(*request.args) for request in requests]
+        return [self._generate(*request.args) for request in requests]
 
     def _pair(self, context: str, continuation: str) -> Pair:
         if not context:
-            before = beginning(self.eval_model) or self.eval_model.encode("\n")
+            before = document_start(self.eval_model) or self.eval_model.encode("\n")
             return Pair(before, self.eval_model.encode(continuation))
         spaces = context[len(context.rstrip()) :]
         context, continuation = context[: len(context) - len(spaces)], spaces + continuation
         before = self.eval_model.encode(context)
         return Pair(before, self.eval_model.encode(context + continuation)[len(before) :])
 
-    def _written(self, prompt: str, asked: dict[str, Any]) -> str:
-        tokens = int(asked.get("max_gen_toks", TOKENS))
-        stops = asked.get("until") or []
+    def _generate(self, prompt: str, options: dict[str, Any]) -> str:
+        tokens = int(options.get("max_gen_toks", DEFAULT_TOKENS))
+        stops = options.get("until") or []
         stops = [stops] if isinstance(stops, str) else [stop for stop in stops if stop]
-        draws = bool(asked.get("do_sample")) and asked.get("temperature", 1.0) > 0
-        how = Sampling(
-            temperature=float(asked.get("temperature", 1.0)) if draws else 0.0,
-            top_k=asked.get("top_k"),
-            top_p=asked.get("top_p"),
+        do_sample = bool(options.get("do_sample")) and options.get("temperature", 1.0) > 0
+        sampling = Sampling(
+            temperature=float(options.get("temperature", 1.0)) if do_sample else 0.0,
+            top_k=options.get("top_k"),
+            top_p=options.get("top_p"),
         )
         kept = max(self.eval_model.model.config.context - tokens, 1)
         ids = self.eval_model.encode(prompt)
         prompt = prompt if len(ids) <= kept else self.eval_model.tokenizer.decode(ids[-kept:])
-        (done,) = complete(self._decoder, self.eval_model.tokenizer, [prompt], tokens, how, self.seed, stops)
-        return done.text
+        (completion,) = complete(
+            self._decoder, self.eval_model.tokenizer, [prompt], tokens, sampling, self.seed, stops
+        )
+        return completion.text
 
 
 def run(
     eval_model: EvalModel, name: str, batch: int, limit: int | None, folder: str | None = None
 ) -> dict[str, float]:
-    """The metrics of one of the harness's tasks, or of a task of the YAML files in `folder`."""
+    """Metrics of one of the harness's tasks, or of a task that a YAML file in `folder` declares."""
     import lm_eval
     from lm_eval.tasks import TaskManager
 

@@ -1,8 +1,8 @@
 """Perplexity of whole texts: WikiText, Penn Treebank, One Billion Words, enwik8, text8.
 
-A text's log-probability is divided by what its corpus counts, not by our tokens: words with the ends of lines
-(WikiText-2's test text has 245,569), bytes or characters. So a model of any tokenizer compares, and a text
-may be de-tokenized before it is read (Radford et al., 2019, section 3.1).
+The log-probability of a text is divided by the number of units that its corpus counts, not of our tokens:
+words and line ends (WikiText-2's test text has 245,569), bytes or characters. So models with different
+tokenizers compare, and a text may be detokenized before the model reads it (Radford et al., 2019, section 3.1).
 """
 
 import math
@@ -14,27 +14,27 @@ from research.evaluation.detokenizers import DETOKENIZERS
 from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.evaluation.scoring import log_likelihood
 
-LAST = 5_000_000  # bytes of enwik8 and text8 that are for testing, of 100 million
+TEST_BYTES = 5_000_000  # the test split of enwik8 and text8: the last of 100 million bytes
 
 
 def words(eval_model: EvalModel, text: str, settings: Settings, detokenizer: str) -> Result:
-    """Perplexity a word, where the end of a line is a word too."""
+    """Perplexity per word; the end of a line counts as a word."""
     count = len(text.split()) + text.count("\n")
     return _result(eval_model, text, settings, {"perplexity": count}, detokenizer)
 
 
 def sentences(eval_model: EvalModel, text: str, settings: Settings, detokenizer: str) -> Result:
-    """As `words`, of sentences that are shuffled: each is read by itself."""
+    """Perplexity per word of shuffled sentences: the model reads each line on its own."""
     lines = [line for line in text.splitlines() if line.strip()][: settings.limit]
     count = sum(len(line.split()) + 1 for line in lines)
     return _result(eval_model, lines, settings, {"perplexity": count}, detokenizer)
 
 
 def characters(eval_model: EvalModel, text: str, settings: Settings, unit: str) -> Result:
-    """Bits a byte or a character; of the whole enwik8 or text8, of its test part."""
+    """Bits per byte or per character. Of the complete enwik8 or text8 only the test split is evaluated."""
     content = text.encode()
     if len(content) == 100_000_000:
-        text = content[-LAST:].decode(errors="ignore")
+        text = content[-TEST_BYTES:].decode(errors="ignore")
     count = len(text.encode()) if unit == "byte" else len(text)
     return _result(eval_model, text, settings, {f"bits_per_{unit}": count}, "none")
 
@@ -50,8 +50,7 @@ def _result(
         raise UsageError(f"--stride {stride}: expected at most {context}, the context")
     total, tokens, size = 0.0, 0, 0
     for one in texts:
-        readable = DETOKENIZERS[detokenizer](one)
-        ids = beginning(eval_model) + eval_model.encode(readable)
+        ids = document_start(eval_model) + eval_model.encode(DETOKENIZERS[detokenizer](one))
         if settings.limit and isinstance(text, str):
             raise UsageError("--limit: a text is one example; cut the file instead")
         total += log_likelihood(eval_model.model, ids, stride, settings.batch) if len(ids) > 1 else 0.0
@@ -65,11 +64,11 @@ def _result(
         "token_perplexity": math.exp(min(-total / tokens, 700)),
         "bits_per_byte": bits / size,
     }
-    told: dict[str, Any] = {"stride": stride, "context": context, "detokenizer": detokenizer}
-    return Result(metrics, count, told | {"tokens": tokens})
+    facts: dict[str, Any] = {"stride": stride, "context": context, "detokenizer": detokenizer}
+    return Result(metrics, count, facts | {"tokens": tokens})
 
 
-def beginning(eval_model: EvalModel) -> list[int]:
-    """What the first token is given: the end of another text, where the tokenizer has such a token."""
+def document_start(eval_model: EvalModel) -> list[int]:
+    """The context of the first token: the end-of-text token, where the tokenizer has one."""
     end = end_of_text(eval_model.tokenizer)
     return [] if end is None else [end]

@@ -1,4 +1,7 @@
-"""Tasks that a prompt tells: p(output | input, task) (Radford et al., 2019, sections 3.5 to 3.8)."""
+"""Generation tasks described by the prompt: p(output | input, task).
+
+Radford et al. (2019), sections 3.5 to 3.8.
+"""
 
 import json
 import re
@@ -8,114 +11,119 @@ from typing import Any
 from research.errors import EnvironmentFault, UsageError
 from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.generation import GREEDY, Sampling, complete
-from research.generation.sampling import GRAIN
+from research.generation.sampling import PAD_MULTIPLE
 from research.metrics.squad import exact_match, word_f1
 
-SHOTS = 5  # examples that a prompt of translation or of questions begins with
+SHOTS = 5  # examples at the start of the prompt, in translation and open questions
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 def summarization(eval_model: EvalModel, text: str, settings: Settings) -> Result:
-    """CNN and Daily Mail: an article and `TL;DR:`; the first three sentences of 100 tokens of top-2 sampling.
+    """CNN and Daily Mail: the article and `TL;DR:`, then 100 tokens by top-2 sampling; ROUGE F1 in percent.
 
-    Objects with "article" and "highlights", a line each; ROUGE F1 with stems, in percent.
+    The first three sentences count. The data are JSON lines with "article" and "highlights"; ROUGE compares
+    word stems.
     """
     rouge = _package("rouge_score.rouge_scorer", "rouge-score")
     rows = _objects(text, ("article", "highlights"), settings.limit)
     prompts = [(row["article"].strip(), "\nTL;DR:") for row in rows]
-    written = _written(eval_model, prompts, 100, settings, Sampling(top_k=2))
+    outputs = _generate(eval_model, prompts, 100, settings, Sampling(top_k=2))
     names = ("rouge1", "rouge2", "rougeLsum")
     scorer = rouge.RougeScorer(names, use_stemmer=True)
     totals = dict.fromkeys(names, 0.0)
-    for row, summary in zip(rows, written, strict=True):
-        found = scorer.score("\n".join(_sentences(row["highlights"])), "\n".join(_sentences(summary)[:3]))
-        totals = {name: total + 100 * found[name].fmeasure for name, total in totals.items()}
+    for row, summary in zip(rows, outputs, strict=True):
+        scores = scorer.score("\n".join(_sentences(row["highlights"])), "\n".join(_sentences(summary)[:3]))
+        totals = {name: total + 100 * scores[name].fmeasure for name, total in totals.items()}
     means = {name.removesuffix("sum"): total / len(rows) for name, total in totals.items()}
     mean = {"average": sum(means.values()) / len(means)}
     return Result(means | mean, len(rows), {"prompt": "ARTICLE TL;DR:", "tokens": 100, "top_k": 2})
 
 
 def translation(eval_model: EvalModel, text: str, settings: Settings, *, into_english: bool) -> Result:
-    """WMT-14: pairs `english = french`, then the sentence and ` =`; the first line written, greedily.
+    """WMT-14: SHOTS pairs `english = french`, then the sentence and ` =`; BLEU of the first line, greedy.
 
-    A pair a line, parted by a tab, English first; the first SHOTS are the prompt's. BLEU by sacrebleu.
+    The data have a pair per line, English first, separated by a tab; the first SHOTS pairs are the prompt.
+    sacrebleu computes BLEU.
     """
     sacrebleu = _package("sacrebleu", "sacrebleu")
     pairs = [tuple(line.split("\t")) for line in text.splitlines() if line.strip()]
     if any(len(pair) != 2 for pair in pairs) or len(pairs) <= SHOTS:
         raise UsageError(f"expected more than {SHOTS} lines, ENGLISH tab FRENCH")
     pairs = [pair[::-1] for pair in pairs] if into_english else pairs
-    shots, asked = pairs[:SHOTS], pairs[SHOTS:][: settings.limit]
+    shots, tests = pairs[:SHOTS], pairs[SHOTS:][: settings.limit]
     head = "".join(f"{source} = {target}\n" for source, target in shots)
-    prompts = [("", f"{head}{source} =") for source, _ in asked]
-    written = _written(eval_model, prompts, 100, settings, GREEDY, stops=("\n",))
-    references = [target for _, target in asked]
-    bleu = sacrebleu.corpus_bleu([one.strip() for one in written], [references])
-    return Result({"bleu": bleu.score}, len(asked), {"shots": SHOTS, "decoding": "greedy"})
+    prompts = [("", f"{head}{source} =") for source, _ in tests]
+    outputs = _generate(eval_model, prompts, 100, settings, GREEDY, stops=("\n",))
+    references = [target for _, target in tests]
+    bleu = sacrebleu.corpus_bleu([output.strip() for output in outputs], [references])
+    return Result({"bleu": bleu.score}, len(tests), {"shots": SHOTS, "decoding": "greedy"})
 
 
 def coqa(eval_model: EvalModel, text: str, settings: Settings) -> Result:
-    """CoQA (Reddy et al., 2018): a story, the talk about it so far and `A:`; the first line, greedily.
+    """CoQA (Reddy et al., 2018): a story, the conversation so far and `A:`; the first line, greedy.
 
-    Each question is asked after those before it with their right answers. F1 as of SQuAD, the best of all
+    The conversation holds the earlier questions with their correct answers. F1 is SQuAD's, the best over all
     references.
     """
     try:
         stories = json.loads(text)["data"]
-        asked = [question for story in stories for question in _talk(story)][: settings.limit]
+        turns = [turn for story in stories for turn in _turns(story)][: settings.limit]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise UsageError(f"not CoQA's form, data → story, questions, answers: {error!r}") from None
-    prompts = [(story, talk) for story, talk, _ in asked]
-    written = _written(eval_model, prompts, 32, settings, GREEDY, stops=("\n",))
-    return _answered(written, [references for *_, references in asked], {"prompt": "STORY Q: … A:"})
+    prompts = [(story, dialogue) for story, dialogue, _ in turns]
+    outputs = _generate(eval_model, prompts, 32, settings, GREEDY, stops=("\n",))
+    return _score_answers(outputs, [references for *_, references in turns], {"prompt": "STORY Q: … A:"})
 
 
 def questions(eval_model: EvalModel, text: str, settings: Settings) -> Result:
-    """Open questions: SHOTS with their answers, then `Q: … A:`; the first line, greedily.
+    """Open questions: SHOTS questions with their answers, then `Q: … A:`; the first line, greedy.
 
-    Objects with "question" and "answers", a list, a line each; the first SHOTS are the prompt's.
+    The data are JSON lines with "question" and "answers", a list; the first SHOTS questions are the prompt.
     """
     rows = _objects(text, ("question", "answers"), None)
     if len(rows) <= SHOTS:
         raise UsageError(f"expected more than {SHOTS} questions, of which the first {SHOTS} are the prompt's")
     head = "".join(f"Q: {row['question']}\nA: {row['answers'][0]}\n\n" for row in rows[:SHOTS])
-    asked = rows[SHOTS:][: settings.limit]
-    prompts = [("", f"{head}Q: {row['question']}\nA:") for row in asked]
-    written = _written(eval_model, prompts, 32, settings, GREEDY, stops=("\n",))
-    return _answered(written, [row["answers"] for row in asked], {"shots": SHOTS})
+    tests = rows[SHOTS:][: settings.limit]
+    prompts = [("", f"{head}Q: {row['question']}\nA:") for row in tests]
+    outputs = _generate(eval_model, prompts, 32, settings, GREEDY, stops=("\n",))
+    return _score_answers(outputs, [row["answers"] for row in tests], {"shots": SHOTS})
 
 
-def _answered(written: Sequence[str], references: Sequence[Sequence[str]], told: dict[str, Any]) -> Result:
-    pairs = list(zip(written, references, strict=True))
-    exact = sum(max(exact_match(one, other) for other in others) for one, others in pairs)
-    f1 = sum(max(word_f1(one, other) for other in others) for one, others in pairs)
+def _score_answers(
+    outputs: Sequence[str], references: Sequence[Sequence[str]], settings: dict[str, Any]
+) -> Result:
+    """Exact match and F1, each the best over the references of an answer, in percent."""
+    pairs = list(zip(outputs, references, strict=True))
+    exact = sum(max(exact_match(output, answer) for answer in answers) for output, answers in pairs)
+    f1 = sum(max(word_f1(output, answer) for answer in answers) for output, answers in pairs)
     metrics = {"exact_match": 100 * exact / len(pairs), "f1": 100 * f1 / len(pairs)}
-    return Result(metrics, len(pairs), told | {"decoding": "greedy"})
+    return Result(metrics, len(pairs), settings | {"decoding": "greedy"})
 
 
-def _talk(story: dict) -> list[tuple[str, str, list[str]]]:
-    """(story, the talk up to `A:`, reference answers) of each of its questions."""
+def _turns(story: dict) -> list[tuple[str, str, list[str]]]:
+    """(story, conversation up to `A:`, reference answers) for each question of a story."""
     others = list(story.get("additional_answers", {}).values())
-    said, found = "\n", []
+    dialogue, turns = "\n", []
     for n, question in enumerate(story["questions"]):
-        said += f"\nQ: {question['input_text']}\nA:"
+        dialogue += f"\nQ: {question['input_text']}\nA:"
         answers = [answers[n]["input_text"] for answers in (story["answers"], *others)]
-        found.append((story["story"], said, answers))
-        said += f" {answers[0]}"
-    return found
+        turns.append((story["story"], dialogue, answers))
+        dialogue += f" {answers[0]}"
+    return turns
 
 
-def _written(
+def _generate(
     eval_model: EvalModel,
     prompts: Sequence[tuple[str, str]],
     tokens: int,
     settings: Settings,
-    how: Sampling,
+    sampling: Sampling,
     stops: Sequence[str] = (),
 ) -> list[str]:
-    """What follows each (body, tail): a body too long for the context loses its end, the tail stays whole."""
+    """Complete each prompt (body, tail). A body that is too long for the context loses its end."""
     room = eval_model.model.config.context - tokens
-    if room < GRAIN // 2:
+    if room < PAD_MULTIPLE // 2:
         raise UsageError(
             f"model.context={eval_model.model.config.context}: too short for {tokens} new tokens"
         )
@@ -126,10 +134,10 @@ def _written(
             ids = eval_model.encode(body)
             body = body if len(ids) <= kept else eval_model.tokenizer.decode(ids[:kept])
         texts.append(body + tail)
-    done = complete(
-        eval_model.model, eval_model.tokenizer, texts, tokens, how, settings.seed, stops, settings.batch
+    completions = complete(
+        eval_model.model, eval_model.tokenizer, texts, tokens, sampling, settings.seed, stops, settings.batch
     )
-    return [one.text for one in done]
+    return [completion.text for completion in completions]
 
 
 def _sentences(text: str) -> list[str]:

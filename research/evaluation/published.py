@@ -12,7 +12,7 @@ class Size(NamedTuple):
 
 
 SIZES = (Size("117M", 12, 768), Size("345M", 24, 1024), Size("762M", 36, 1280), Size("1542M", 48, 1600))
-# task → metric → a number for each of SIZES, as far as there are.
+# task → metric → a number for each of SIZES.
 RESULTS: dict[str, dict[str, tuple[float, ...]]] = {
     "lambada": {"perplexity": (35.13, 15.60, 10.87, 8.63), "accuracy_filtered": (45.99, 55.48, 60.12, 63.24)},
     "cbt_cn": {"accuracy": (87.65, 92.35, 93.45, 93.30)},
@@ -24,7 +24,7 @@ RESULTS: dict[str, dict[str, tuple[float, ...]]] = {
     "wikitext103": {"perplexity": (37.50, 26.37, 22.05, 17.48)},
     "1bw": {"perplexity": (75.20, 55.72, 44.575, 42.16)},
 }
-LARGEST: dict[str, dict[str, float]] = {  # told of the largest alone
+LARGEST: dict[str, dict[str, float]] = {  # reported only for the largest size
     "summarization": {"rouge1": 29.34, "rouge2": 8.27, "rougeL": 26.58},
     "en_fr": {"bleu": 5.0},
     "fr_en": {"bleu": 11.5},
@@ -34,17 +34,17 @@ LARGEST: dict[str, dict[str, float]] = {  # told of the largest alone
 
 
 def size(config: Model) -> Size | None:
-    """Which of the paper's models has this depth and width."""
+    """The paper's model of this depth and width, if there is one."""
     if config.family != "gpt2":
         return None
     return next((one for one in SIZES if (one.depth, one.width) == (config.depth, config.width)), None)
 
 
 def published(task: str, config: Model) -> dict[str, float]:
-    """Metric → the paper's number for the model's size; empty where it tells none."""
-    found = size(config)
-    if found is None:
+    """Metric → the paper's number for the model's size; empty where the paper has none."""
+    own_size = size(config)
+    if own_size is None:
         return {}
-    place = SIZES.index(found)
-    largest = LARGEST.get(task, {}) if found is SIZES[-1] else {}
-    return {metric: numbers[place] for metric, numbers in RESULTS.get(task, {}).items()} | largest
+    index = SIZES.index(own_size)
+    largest = LARGEST.get(task, {}) if own_size is SIZES[-1] else {}
+    return {metric: numbers[index] for metric, numbers in RESULTS.get(task, {}).items()} | largest

@@ -1,4 +1,4 @@
-"""Log-probabilities of texts under a GPT: of all of a stream, or of continuations of contexts.
+"""Log-probabilities of texts under a GPT: of a whole token stream, or of continuations of contexts.
 
 Shapes: B batch, L length, V vocabulary.
 """
@@ -13,34 +13,34 @@ from jax import Array, lax
 
 from research.models.gpt import GPT
 
-GRAIN = 64  # lengths are rounded up to its multiples, so that few of them are compiled
-LOGITS = 1 << 26  # at most so many are made at once
+PAD_MULTIPLE = 64  # lengths are rounded up to a multiple, so that few shapes are compiled
+MAX_LOGITS = 1 << 26  # elements of the largest logits array; longer sequences are scored in chunks
 
 
 class Pair(NamedTuple):
-    """What is given, one token or more, and what is judged."""
+    """A context of at least one token, and the continuation to score."""
 
     context: Sequence[int]
     continuation: Sequence[int]
 
 
 class Score(NamedTuple):
-    log_probability: float  # of the continuation, nats
-    greedy: bool  # each of its tokens is the likeliest
+    log_probability: float  # of the continuation, in nats
+    greedy: bool  # whether each of its tokens is the most likely one
 
 
 class Window(NamedTuple):
-    """Tokens that are read, and how many of the last of them are judged."""
+    """Tokens to read, and how many of the last of them to score."""
 
     tokens: np.ndarray
-    judged: int
+    scored: int
 
 
 def windows(ids: Sequence[int] | np.ndarray, context: int, stride: int) -> Iterator[Window]:
-    """A stream in overlapping stretches: every token but the first is judged exactly once.
+    """Overlapping windows of a token stream that score every token but the first exactly once.
 
-    The first window judges `context` tokens; each that follows judges `stride` more (the last one what is
-    left), given as many tokens before them as fit.
+    The first window scores `context` tokens. Each later window scores the next `stride` tokens, the last one
+    fewer, with as many tokens before them as fit into the context.
     """
     ids = np.asarray(ids, np.int32)
     begin, end = 1, min(context, len(ids) - 1) + 1
@@ -50,20 +50,19 @@ def windows(ids: Sequence[int] | np.ndarray, context: int, stride: int) -> Itera
 
 
 def log_likelihood(model: GPT, ids: Sequence[int] | np.ndarray, stride: int, batch: int) -> float:
-    """The log-probability in nats of all tokens but the first."""
-    context = model.config.context
-    judged = windows(ids, context, stride)
-    return float(sum(score.log_probability for score in score_windows(model, judged, batch)))
+    """The log-probability, in nats, of all tokens but the first."""
+    scores = score_windows(model, windows(ids, model.config.context, stride), batch)
+    return float(sum(score.log_probability for score in scores))
 
 
 def score_pairs(model: GPT, pairs: Sequence[Pair], batch: int) -> list[Score]:
-    """In their order; a context too long loses its beginning, a continuation too long all but its end."""
+    """Score each pair, in order. Pairs that are longer than the model's context are cut at the beginning."""
     context = model.config.context
     cut = []
     for pair in pairs:
         tokens = np.asarray([*pair.context, *pair.continuation][-(context + 1) :], np.int32)
         cut.append(Window(tokens, min(len(pair.continuation), len(tokens) - 1)))
-    order = sorted(range(len(cut)), key=lambda n: -len(cut[n].tokens))  # alike together, the longest first
+    order = sorted(range(len(cut)), key=lambda n: -len(cut[n].tokens))  # longest first, similar ones together
     scores: list[Score | None] = [None] * len(cut)
     for n, score in zip(order, score_windows(model, (cut[n] for n in order), batch), strict=True):
         scores[n] = score
@@ -73,51 +72,54 @@ def score_pairs(model: GPT, pairs: Sequence[Pair], batch: int) -> list[Score]:
 def score_windows(
     model: GPT, windows: Iterable[Window], batch: int, banned_V: np.ndarray | None = None
 ) -> Iterator[Score]:
-    """Of each window in turn. Of `banned_V` (boolean) none may be the likeliest first token."""
+    """Score each window, in order.
+
+    `banned_V` (bool) excludes tokens from being the most likely first token, for `Score.greedy`.
+    """
     group: list[Window] = []
     for window in windows:
         group.append(window)
         if len(group) == batch:
-            yield from _scores(model, group, batch, banned_V)
+            yield from _score_batch(model, group, batch, banned_V)
             group = []
     if group:
-        yield from _scores(model, group, batch, banned_V)
+        yield from _score_batch(model, group, batch, banned_V)
 
 
-def _scores(model: GPT, group: list[Window], batch: int, banned_V) -> Iterator[Score]:
+def _score_batch(model: GPT, group: list[Window], batch: int, banned_V) -> Iterator[Score]:
     longest = max(len(window.tokens) for window in group) - 1
-    length = min(-(-longest // GRAIN) * GRAIN, model.config.context)
+    length = min(-(-longest // PAD_MULTIPLE) * PAD_MULTIPLE, model.config.context)
     tokens_BL, targets_BL = (np.zeros((batch, length), np.int32) for _ in range(2))
     firsts_BL = np.zeros((batch, length), bool)
     for n, window in enumerate(group):
         size = len(window.tokens) - 1
         tokens_BL[n, :size], targets_BL[n, :size] = window.tokens[:-1], window.tokens[1:]
-        firsts_BL[n, size - window.judged] = True
+        firsts_BL[n, size - window.scored] = True
     if banned_V is None:
         banned_V = np.zeros(model.config.vocabulary, bool)
-    log_BL, hits_BL = jax.device_get(_judge(model, tokens_BL, targets_BL, firsts_BL, banned_V))
+    log_BL, hits_BL = jax.device_get(_score_tokens(model, tokens_BL, targets_BL, firsts_BL, banned_V))
     for n, window in enumerate(group):
-        judged = slice(len(window.tokens) - 1 - window.judged, len(window.tokens) - 1)
-        total = float(log_BL[n, judged].sum(dtype=np.float64))
-        yield Score(total, bool(hits_BL[n, judged].all()))
+        scored = slice(len(window.tokens) - 1 - window.scored, len(window.tokens) - 1)
+        total = float(log_BL[n, scored].sum(dtype=np.float64))
+        yield Score(total, bool(hits_BL[n, scored].all()))
 
 
 @jax.jit
-def _judge(model: GPT, tokens_BL, targets_BL, firsts_BL, banned_V: Array) -> tuple[Array, Array]:
-    """Log-probabilities of the targets, and whether each is the likeliest: (B, L)."""
+def _score_tokens(model: GPT, tokens_BL, targets_BL, firsts_BL, banned_V: Array) -> tuple[Array, Array]:
+    """Log-probability of each target, and whether it is the most likely token: both (B, L)."""
     x_BLD = model.features(tokens_BL)
     B, L = tokens_BL.shape
-    fits = max(LOGITS // (B * len(banned_V)), 1)
-    at_once = max(n for n in range(1, L + 1) if L % n == 0 and n <= fits)
+    fits = max(MAX_LOGITS // (B * len(banned_V)), 1)
+    chunk = max(n for n in range(1, L + 1) if L % n == 0 and n <= fits)
 
-    def judge(piece):
-        x, targets, firsts = piece
+    def score(arrays):
+        x, targets, firsts = arrays
         logits = model.logits(x)
         log_z = jax.nn.logsumexp(logits, axis=-1)
-        chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+        target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
         allowed = jnp.where(firsts[..., None] & banned_V, -jnp.inf, logits)
-        return chosen - log_z, allowed.argmax(-1) == targets
+        return target_logits - log_z, allowed.argmax(-1) == targets
 
     arrays = (x_BLD, targets_BL, firsts_BL)
-    pieces = tuple(x.reshape(B, -1, at_once, *x.shape[2:]).swapaxes(0, 1) for x in arrays)
-    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(B, L), lax.map(judge, pieces))
+    chunks = tuple(x.reshape(B, -1, chunk, *x.shape[2:]).swapaxes(0, 1) for x in arrays)
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(B, L), lax.map(score, chunks))

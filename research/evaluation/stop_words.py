@@ -1,4 +1,4 @@
-"""English words that seldom end a passage: articles, pronouns, prepositions, conjunctions, auxiliaries."""
+"""English stop words: articles, pronouns, prepositions, conjunctions, auxiliaries."""
 
 STOP_WORDS = frozenset(
     """

@@ -1,4 +1,4 @@
-"""Corpora's spellings, worked by hand."""
+"""Detokenizers, worked by hand."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from research.evaluation.detokenizers import books, news, treebank, wikitext
 
 
 @pytest.mark.parametrize(
-    "given, expected",
+    "text, expected",
     [
         (" It cost 1 @,@ 000 @.@ 5 well @-@ earned dollars . \n", "It cost 1,000.5 well-earned dollars.\n"),
         (' He said " no , no " and " yes " . \n', 'He said "no, no" and "yes".\n'),
@@ -15,12 +15,12 @@ from research.evaluation.detokenizers import books, news, treebank, wikitext
         (" a <unk> of it \n", "a <unk> of it\n"),
     ],
 )
-def test_wikitext(given, expected):
-    assert wikitext(given) == expected
+def test_wikitext(text, expected):
+    assert wikitext(text) == expected
 
 
 @pytest.mark.parametrize(
-    "given, expected",
+    "text, expected",
     [
         (
             " the company 's $ N million debt is n't N % <unk> \n",
@@ -30,8 +30,8 @@ def test_wikitext(given, expected):
         (" the analysts ' view \n", "the analysts' view\n"),
     ],
 )
-def test_treebank(given, expected):
-    assert treebank(given) == expected
+def test_treebank(text, expected):
+    assert treebank(text) == expected
 
 
 def test_news():
@@ -39,11 +39,11 @@ def test_news():
 
 
 @pytest.mark.parametrize(
-    "given, expected",
+    "text, expected",
     [
         ("`` nineteen , '' she said , and he did n't .", '"nineteen, " she said, and he didn\'t.'),
         ("-LRB- a cat 's -RRB- tail", "(a cat's) tail"),
     ],
 )
-def test_books(given, expected):
-    assert books(given).replace('," she', ', " she') == expected
+def test_books(text, expected):
+    assert books(text).replace('," she', ', " she') == expected

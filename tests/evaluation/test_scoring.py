@@ -1,4 +1,4 @@
-"""Perplexity and last words against an independent PyTorch computation, live and kept.
+"""Perplexity and last words against an independent PyTorch computation, live and stored.
 
 `python -m tests.evaluation.torch_scores` writes tests/golden/gpt2_scores.json.
 """
@@ -37,18 +37,18 @@ def gpt2():
     return weights.load(GOLDEN / "gpt2").model
 
 
-def test_every_token_but_the_first_is_judged_once():
+def test_every_token_but_the_first_is_scored_once():
     for length in (2, 7, 8, 9, 20, 21, 40):
         for stride in (1, 3, 8):
             ids = np.arange(length)
-            judged = [window.tokens[-window.judged :] for window in windows(ids, 8, stride)]
-            np.testing.assert_array_equal(np.concatenate(judged), ids[1:])
+            scored = [window.tokens[-window.scored :] for window in windows(ids, 8, stride)]
+            np.testing.assert_array_equal(np.concatenate(scored), ids[1:])
             for window in windows(ids, 8, stride):
-                first = window.tokens[-window.judged]
-                assert len(window.tokens) == min(window.tokens[-1] + 1, 9) and window.judged < len(
+                first = window.tokens[-window.scored]
+                assert len(window.tokens) == min(window.tokens[-1] + 1, 9) and window.scored < len(
                     window.tokens
                 )
-                assert first == 1 or window.judged <= stride
+                assert first == 1 or window.scored <= stride
 
 
 @pytest.mark.parametrize("stride", [1, 7, CONTEXT])
@@ -67,7 +67,7 @@ def test_continuations_equal_pytorchs(gpt2, batch):
     assert [one.greedy for one in found] == kept["greedy"]
 
 
-def test_likeliest_is_told_from_almost(gpt2):
+def test_one_wrong_token_is_not_greedy(gpt2):
     ids = json.loads((GOLDEN / "gpt2_scores.json").read_text())["likeliest"]
     almost = [*ids[:-1], ids[-1] % 52 + 1]
     found = score_pairs(gpt2, [Pair(ids[:3], ids[3:]), Pair(ids[:3], almost[3:])], 2)

@@ -1,4 +1,4 @@
-"""Tasks on small files of our own, judged a second way; the harness on a task beside them."""
+"""Tasks on small files, scored a second way; the harness on the same data."""
 
 import json
 
@@ -28,7 +28,7 @@ def eval_model():
 
 
 def log_probability(eval_model, context, continuation) -> float:
-    """The whole text at once, nothing padded, nothing cached."""
+    """Scores the whole text at once, without padding or cache."""
     ids = eval_model.encode(context + continuation)
     logits = np.asarray(eval_model.model(np.asarray([ids[:-1]]))[0], np.float64)
     log_ = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -43,8 +43,8 @@ def test_cloze_chooses_the_likeliest_sentence(eval_model, tmp_path):
     text = ""
     for answer in words[:4]:
         text += "\n".join([*story, f"21 Then the XXXXX ran off .\t{answer}\t\t{'|'.join(words)}", "", ""])
-        given = "The day was long. The day was long. Then the"
-        scores = [log_probability(eval_model, given, f" {word} ran off.") for word in words]
+        context = "The day was long. The day was long. Then the"
+        scores = [log_probability(eval_model, context, f" {word} ran off.") for word in words]
         right += words[int(np.argmax(scores))] == answer
     (tmp_path / "cbt.txt").write_text(text)
     result = evaluate(eval_model, "cbt_cn", tmp_path / "cbt.txt")
@@ -85,7 +85,7 @@ def test_prompted_tasks_run_and_count(eval_model, tmp_path):
         assert all(0 <= value <= 100 for value in result.metrics.values())
 
 
-def test_missing_data_is_told_in_one_line(eval_model, tmp_path):
+def test_missing_data_is_one_line(eval_model, tmp_path):
     with pytest.raises(UsageError, match=r"ptb: no data; put ptb\.test\.txt or"):
         evaluate(eval_model, "ptb")
     with pytest.raises(UsageError, match=r"has no ptb\.test\.txt"):
@@ -130,7 +130,7 @@ def test_the_harness_gives_the_same_numbers(eval_model, tmp_path, monkeypatch):
     (tmp_path / "words.yaml").write_text(task)
     found = harness.run(eval_model, "local_words", 2, None, str(tmp_path))
     ours = evaluate(eval_model, "lambada", file).metrics
-    # To float32's rounding of the sum of logarithms, 26 here, that a perplexity is the exponential of.
+    # A perplexity is the exponential of a sum of logarithms, 26 here, rounded to float32.
     np.testing.assert_allclose(found["perplexity"], ours["perplexity"], rtol=1e-5)
     assert 100 * found["acc"] == pytest.approx(ours["accuracy"])
 
@@ -181,7 +181,7 @@ def test_commands(eval_model, directory, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, message",
     [
         (["evaluate", "--task", "lambada"], "expected a run or weights"),
         (["evaluate", "--task", "squad"], "--predictions"),
@@ -195,24 +195,24 @@ def test_commands(eval_model, directory, tmp_path, capsys):
         (["generate", "nowhere", "--top-p", "2"], "top-p"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(arguments, told, capsys):
+def test_mistakes_are_one_line_and_status_2(arguments, message, capsys):
     assert run(arguments) == 2
     _, err = capsys.readouterr()
-    assert err.count("\n") == 1 and told in err
+    assert err.count("\n") == 1 and message in err
 
 
 def test_a_task_of_another_package_is_listed_and_run(eval_model, tmp_path, monkeypatch):
     monkeypatch.setattr(TASKS, "_entries", dict(TASKS._entries))
 
     @TASKS.register("count")
-    def count(eval_model, found, settings):
+    def count(eval_model, data, settings):
         """Tokens of a text
 
         counted."""
-        return Result({"tokens": float(len(eval_model.encode(found.text)))}, 1, {})
+        return Result({"tokens": float(len(eval_model.encode(data.text)))}, 1, {})
 
     (tmp_path / "text.txt").write_text("twelve bytes")
-    assert list(tasks())[-1] == "count" and tasks()["count"].line == "Tokens of a text"
+    assert list(tasks())[-1] == "count" and tasks()["count"].description == "Tokens of a text"
     assert evaluate(eval_model, "count", tmp_path / "text.txt").metrics == {"tokens": 12.0}
     for data in (None, tmp_path):
         with pytest.raises(UsageError, match="count: expected its data as a file: --data"):

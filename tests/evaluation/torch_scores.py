@@ -1,4 +1,4 @@
-"""Log-probabilities by Transformers, one sequence at a time: the plainest way there is. Needs `parity`.
+"""Log-probabilities by Transformers, one sequence at a time, in the plainest way. Needs the extra `parity`.
 
 python -m tests.evaluation.torch_scores
 """
@@ -12,7 +12,7 @@ from tests.evaluation.test_scoring import CONTEXT, GOLDEN, pairs, stream
 
 
 def stream_log_probability(model, ids: list[int], context: int, stride: int) -> float:
-    """Each token but the first, given as many tokens as its window has before it."""
+    """Sum over all tokens but the first, each after the tokens before it in its window."""
     total, done = 0.0, 1
     end = min(context + 1, len(ids))
     while done < len(ids):
@@ -24,7 +24,7 @@ def stream_log_probability(model, ids: list[int], context: int, stride: int) -> 
 
 
 def pair_score(model, before: list[int], after: list[int], context: int) -> tuple[float, bool]:
-    """Of the end of `after` that fits, given the end of `before` that fits."""
+    """Score of the end of `after` that fits the context, after the end of `before` that fits."""
     ids = [*before, *after][-(context + 1) :]
     first = max(len(ids) - len(after), 1)
     log_ = _log_probabilities(model, ids[:-1])
