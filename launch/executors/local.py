@@ -22,7 +22,15 @@ class Worker:
     def __init__(self, directory: Path, slice: DeviceSlice, report: Callable[[str], None]):
         self.slice, self.began = slice, time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "launch", "work", str(directory), "--attached", *slice.options()],
+            [
+                sys.executable,
+                "-m",
+                "launch",
+                "work",
+                str(directory.absolute()),
+                "--attached",
+                *slice.options(),
+            ],
             # As the worker sets it itself, but before an imported module can start jax's devices.
             env=os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(slice.gpus)},
             stdin=subprocess.PIPE,

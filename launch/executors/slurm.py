@@ -1,11 +1,14 @@
 """Jobs for Slurm: a script with all options in it, submitted with `sbatch`."""
 
+import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from research.errors import EnvironmentFault, UsageError
 
@@ -16,7 +19,7 @@ WARNING = 120  # seconds before its time limit at which a job is warned; a run s
 SCRIPT = """\
 #!/bin/bash
 {directives}
-
+{redirection}
 stop= requeue=
 trap 'stop=yes requeue=yes; kill -TERM "$child" 2>/dev/null' USR1
 trap 'stop=yes; kill -TERM "$child" 2>/dev/null' TERM
@@ -60,7 +63,7 @@ def workers_script(directory: Path, name: str, workers: int, slurm_resources: Sl
     """The script of a job array whose jobs are workers of the sweep in `directory`."""
     command = [sys.executable, "-m", "launch", "work", str(directory.absolute())]
     array = [f"--array=0-{workers - 1}", "--nodes=1", "--ntasks=1"]
-    log = directory.absolute() / "logs" / "slurm-%A_%a.log"
+    log = f"{directory.absolute() / 'logs'}/slurm-"
     return _script(directory, name, [*array, *slurm_resources.directives()], log, shlex.join(command))
 
 
@@ -81,21 +84,41 @@ def run_script(
     command = ["srun", "--kill-on-bad-exit=1", sys.executable, "-m", "launch", *typed]
     if nodes * per_node > 1:
         command.append("--distributed")
-    log = directory.absolute().with_name(directory.name + ".slurm-%j.log")
+    log = f"{directory.absolute()}.slurm-"
     return _script(directory, name, [*size, *slurm_resources.directives()], log, shlex.join(command))
 
 
-def _script(directory: Path, name: str, options: list[str], log: Path, command: str) -> str:
+def _script(directory: Path, name: str, options: list[str], log: str, command: str) -> str:
+    """Output goes to a file whose name begins with `log` and ends with the job's number."""
+    array = any(option.startswith("--array") for option in options)
+    output, redirection = _output(log, "%A_%a" if array else "%j")
     common = [
         f"--job-name=lineage-{name}",
-        f"--comment={directory.absolute()}",  # by which status and stop find the job
-        f"--output={log}",
+        f"--comment={_comment(directory)}",
+        f"--output={output}",
         "--open-mode=append",
         "--requeue",
         f"--signal=B:USR1@{WARNING}",
     ]
     directives = "\n".join(f"#SBATCH {shlex.quote(option)}" for option in [*common, *options])
-    return SCRIPT.format(directives=directives, command=command)
+    return SCRIPT.format(directives=directives, redirection=redirection, command=command)
+
+
+def _comment(directory: Path) -> str:
+    """By which status and stop find a job: the directory, quoted as in a URL, so that it is one word."""
+    return quote(os.fsencode(directory.absolute()))
+
+
+def _output(log: str, number: str) -> tuple[str, str]:
+    """(--output, a line of the script). Slurm replaces %j and the like with the job's number.
+
+    A line of #SBATCH cannot contain a line break, and a backslash in a name turns the replacement off. In
+    these cases the script itself opens the file.
+    """
+    if not re.search(r"[\\\n\r]", log):
+        return f"{log.replace('%', '%%')}{number}.log", ""
+    variables = {"%A_%a": "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}", "%j": "${SLURM_JOB_ID}"}
+    return "/dev/null", f'exec >>{shlex.quote(log)}"{variables[number]}.log" 2>&1\n'
 
 
 def submit(script: str) -> str:
@@ -114,7 +137,7 @@ def jobs(directory: Path) -> dict[str, str]:
     except EnvironmentFault:
         return {}
     rows = (line.strip().split("|", 2) for line in listed.splitlines())
-    return {job: state for job, state, comment in rows if comment == str(directory.absolute())}
+    return {job: state for job, state, comment in rows if comment == _comment(directory)}
 
 
 def stop(directory: Path) -> list[str]:
@@ -129,7 +152,7 @@ def stop(directory: Path) -> list[str]:
 
 
 def _run(*command: str, stdin: str | None = None) -> str:
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, errors="surrogateescape")
     if done.returncode:
         message = " ".join((done.stderr or done.stdout).split())
         raise EnvironmentFault(f"{command[0]}: {message or f'status {done.returncode}'}")

@@ -1,6 +1,6 @@
-"""Which of a run's evaluations is the best so far, by one of their numbers."""
+"""Finds the best of a run's evaluations by one number of their rows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from research.errors import UsageError, did_you_mean
 from research.runs.metrics_log import Row
@@ -9,22 +9,27 @@ LOW_IS_GOOD = ("loss", "bits_per_byte", "perplexity")
 
 
 def score(row: Row, name: str | None) -> float | None:
-    """The number `name` of a validation row, turned so that more is better; None where none is asked for.
+    """The number `name` of a validation row, negated where lower is better; None without a name.
 
     Raises UsageError where the row has no such number.
     """
     if name is None:
         return None
     numbers = {key: value for key, value in row.items() if key != "step" and isinstance(value, int | float)}
-    if name not in numbers:
-        raise UsageError(
-            f"run.keep_best={name}: not a number of a validation row{did_you_mean(name, numbers)}"
-        )
+    check(name, numbers)
     return -numbers[name] if name.endswith(LOW_IS_GOOD) else numbers[name]
 
 
+def check(name: str | None, numbers: Collection[str]) -> None:
+    """Raises UsageError where `name` is not among the `numbers` of a validation row."""
+    if name is not None and name not in numbers:
+        raise UsageError(
+            f"run.keep_best={name}: not a number of a validation row{did_you_mean(name, numbers)}"
+        )
+
+
 def is_best(row: Row, rows: Sequence[Row], name: str | None) -> bool:
-    """Whether a validation row's score is above those of all others among `rows`."""
+    """Whether a validation row's score exceeds that of every other validation row."""
     if name is None:
         return False
     others = [score(old, name) for old in rows if old["split"] == "validation" and old["step"] != row["step"]]

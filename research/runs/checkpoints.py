@@ -1,23 +1,27 @@
-"""State on disk: by parameter path, in no device's shape, written by Orbax while training goes on."""
+"""A run's checkpoints: state by parameter path, independent of devices, written by Orbax asynchronously."""
 
 import errno
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from numpy.typing import NDArray
 from orbax.checkpoint import checkpoint_managers as policies
 
 from research.devices.malloc import release_free_memory
 from research.errors import EnvironmentFault, LineageError, UsageError
+from research.io.plain_path import plain_path
 from research.models.parameters import by_path, refill
-from research.runs import integrity
+from research.runs import checkpoint_files, integrity
+from research.runs.former_names import former_names
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells its steps there, and every fault twice
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs its progress, and errors twice
 
 BEST = {"get_metric_fn": lambda scores: scores["score"], "n": 1, "keep_checkpoints_without_metrics": False}
 
@@ -25,117 +29,159 @@ BEST = {"get_metric_fn": lambda scores: scores["score"], "n": 1, "keep_checkpoin
 class Checkpoints:
     """The checkpoints of one run, in `directory`/STEP.
 
-    There stay the last `keep`, those whose step is a multiple of `keep_every`, and the one saved with the
-    best score. One at a time is being written, and sealed before it takes its name.
+    Kept are the last `keep`, those whose step is a multiple of `keep_every`, and the one with the best score.
+    One at a time is written; its manifest is written before it takes its final name.
     """
 
     def __init__(self, directory: Path, keep: int, keep_every: int = 0):
         self._directory = directory
+        self._saving: tuple[int, dict[str, tuple[int, ...]]] | None = None  # step, arrays' shapes
+        self._opened = ExitStack()
         kept = [policies.LatestN(keep), policies.BestN(**BEST)]
         kept += [policies.EveryNSteps(keep_every)] if keep_every else []
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(kept),
             best_fn=BEST["get_metric_fn"],  # without one Orbax keeps no scores
             async_options=ocp.AsyncOptions(post_finalization_callback=self._before_commit),
-            create=True,
         )
-        with _told(directory):
+        with _io_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            path = self._opened.enter_context(plain_path(directory))
             self._manager = ocp.CheckpointManager(
-                directory.absolute(), options=options, item_handlers=ocp.StandardCheckpointHandler()
+                path, options=options, item_handlers=ocp.StandardCheckpointHandler()
             )
 
     def latest(self) -> int | None:
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any, score: float | None = None) -> None:
-        """Copies `state` and returns; the writing goes on behind. A step that is there is left alone.
+        """Copies `state` and returns while the copy is written. A step that exists is left alone.
 
-        The higher the `score`, the better; without one a checkpoint is never the best.
+        A higher `score` is better; a checkpoint without a score is never the best.
         """
         if step in self._manager.all_steps():
             return
         leaves = by_path(state)
-        with _told(self._directory):
-            self._manager.wait_until_finished()  # the one before
-            self.check_disk_space(state)
+        with _io_errors(self._directory):
+            self._manager.wait_until_finished()  # for the save before
+            check_disk_space(self._directory, state)
             metrics = None if score is None else {"score": score}
+            self._saving = step, {name: _shape(leaf) for name, leaf in leaves.items()}
             self._manager.save(step, args=ocp.args.StandardSave(leaves), metrics=metrics, force=True)
 
     def _before_commit(self) -> None:
-        """Called by Orbax in the first process when all files are written and the name is not yet given."""
-        for unfinished in self._directory.glob(integrity.UNFINISHED):
+        """Orbax calls this in the first process when all files are written, before the final name is given.
+
+        Raises EnvironmentFault, and so prevents that name, where the files could not be restored.
+        """
+        step, declared = self._saving
+        for unfinished in self._directory.glob(f"{step}{integrity.UNFINISHED.removeprefix('*')}"):
+            with plain_path(unfinished) as checkpoint:
+                missing = checkpoint_files.find_missing(checkpoint, declared)
+            if missing:
+                raise EnvironmentFault(
+                    f"{self._directory}: checkpoint {step} is not saved, it could not be restored: "
+                    f"{missing}; earlier checkpoints are intact"
+                )
             integrity.write_manifest(unfinished)
         release_free_memory()
 
-    def check_disk_space(self, state: Any) -> None:
-        """Raises EnvironmentFault where a checkpoint of a state, or of its shapes, would fill the disk.
-
-        In the middle of a write that leaves a torn directory, so it is asked before.
-        """
-        needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-        free = shutil.disk_usage(self._directory).free
-        if free < needed:
-            raise EnvironmentFault(
-                f"{self._directory}: the disk is full: a checkpoint takes {needed / 1e6:.1f} MB, "
-                f"{free / 1e6:.1f} MB are free; earlier checkpoints are intact"
-            )
-
     def restore(self, step: int, abstract: Any, layout: Any) -> Any:
-        """A state of `abstract`'s structure on the shardings of `layout`, whatever it was written from.
-
-        Raises UsageError where the checkpoint holds other arrays.
-        """
-        leaves = jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            by_path(abstract),
-            by_path(layout),
-        )
-        with _told(self._directory):
-            self._compare(step, leaves)
-            return refill(abstract, self._manager.restore(step, args=ocp.args.StandardRestore(leaves)))
-
-    def _compare(self, step: int, leaves: dict[str, Any]) -> None:
-        """Raises UsageError where the arrays of a checkpoint have other names or shapes than `leaves`."""
-        tree = self._manager.item_metadata(step).tree
-        written = {name: tuple(array.shape) for name, array in tree.items()}
-        declared = {name: _shape(leaf) for name, leaf in leaves.items()}
-        told = [f"{name} is not in it" for name in declared.keys() - written.keys()]
-        told += [f"{name} is not declared" for name in written.keys() - declared.keys()]
-        told += [
-            f"{name} is {written[name]}, declared {declared[name]}"
-            for name in declared.keys() & written.keys()
-            if written[name] != declared[name]
-        ]
-        if told:
-            more = f", and {len(told) - 3} more" if len(told) > 3 else ""
-            raise UsageError(
-                f"{self._directory / str(step)}: not a state of this declaration: "
-                f"{', '.join(sorted(told)[:3])}{more}"
-            )
+        """`restore` from the checkpoint at `step`."""
+        return restore(self._directory / str(step), abstract, layout)
 
     def wait(self) -> None:
-        """Until all that was saved is on disk."""
-        with _told(self._directory):
+        """Waits until every save is on disk."""
+        with _io_errors(self._directory):
             self._manager.wait_until_finished()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_) -> None:
-        self.wait()
-        self._manager.close()
+        with self._opened:
+            self.wait()
+            self._manager.close()
+
+
+def check_disk_space(directory: Path, state: Any) -> None:
+    """Raises EnvironmentFault where a checkpoint of a state, or of its shapes, would fill the disk.
+
+    A disk that fills up during a write leaves a torn directory, so this is checked before.
+    """
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise EnvironmentFault(
+            f"{directory}: the disk is full: a checkpoint takes {needed / 1e6:.1f} MB, "
+            f"{free / 1e6:.1f} MB are free; earlier checkpoints are intact"
+        )
+
+
+def restore(checkpoint: Path, abstract: Any, layout: Any) -> Any:
+    """A state of `abstract`'s structure on the shardings of `layout`, whatever it was written from.
+
+    Nothing is written. Raises as `compare` does.
+    """
+    compare(checkpoint, abstract)
+    written = former_names(integrity.format_of(checkpoint), by_path(abstract))
+    leaves = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        by_path(abstract),
+        by_path(layout),
+    )
+    wanted = {written[name]: leaf for name, leaf in leaves.items()}
+    with (
+        _io_errors(checkpoint),
+        plain_path(checkpoint) as path,
+        ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader,
+    ):
+        restored = reader.restore(path / checkpoint_files.ITEM, args=ocp.args.StandardRestore(wanted))
+    return refill(abstract, {name: restored[old] for name, old in written.items()})
+
+
+def compare(checkpoint: Path, abstract: Any) -> None:
+    """Raises UsageError where a checkpoint's arrays have other names or shapes than `abstract`'s."""
+    declared = by_path(abstract)
+    written = former_names(integrity.format_of(checkpoint), declared)
+    with _io_errors(checkpoint), plain_path(checkpoint) as path:
+        found = {name: tuple(array.shape) for name, array in checkpoint_files.metadata(path).items()}
+    wrong = checkpoint_files.differences(
+        found, {written[name]: _shape(leaf) for name, leaf in declared.items()}
+    )
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UsageError(f"{checkpoint}: not a state of this declaration: {', '.join(wrong[:3])}{more}")
+
+
+def read_arrays(checkpoint: Path, names: Sequence[str]) -> dict[str, NDArray]:
+    """{name: array} of some of a checkpoint's arrays, in NumPy. Raises UsageError where one cannot be read."""
+    written = former_names(integrity.format_of(checkpoint), names)
+    try:
+        with plain_path(checkpoint) as path, ocp.PyTreeCheckpointer() as reader:
+            # One at a time: when one of several reads fails, Orbax lets the others run into a closed loop.
+            return {name: _read_array(reader, path / checkpoint_files.ITEM, written[name]) for name in names}
+    except Exception as error:  # of Orbax or TensorStore, of many types
+        raise UsageError(f"{checkpoint}: cannot be read: {' '.join(str(error).split())[:200]}") from None
+
+
+def _read_array(reader: ocp.PyTreeCheckpointer, arrays: Path, name: str) -> NDArray:
+    args = ocp.args.PyTreeRestore(
+        {name: 0}, restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray)}, partial_restore=True
+    )
+    return reader.restore(arrays, args=args)[name]
 
 
 def _shape(leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:
-    """As it is on disk: a key as its numbers."""
+    """The shape on disk, where a key is stored as its numbers."""
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.eval_shape(jax.random.key_data, leaf).shape
     return leaf.shape
 
 
 @contextmanager
-def _told(directory: Path) -> Iterator[None]:
-    """Turns what a file system refuses into one line; Orbax wraps it in errors of several kinds."""
+def _io_errors(directory: Path) -> Iterator[None]:
+    """Turns an error of the file system, which Orbax wraps in several types, into one line."""
     try:
         yield
     except LineageError:

@@ -1,4 +1,4 @@
-"""What vouches for a checkpoint: the size and SHA-256 of each of its files, in a manifest beside them.
+"""A checkpoint's integrity: a manifest holds the size and SHA-256 of each of its files.
 
 The manifest is written before Orbax gives the directory its final name, so a checkpoint without one is a
 checkpoint with a file missing.
@@ -16,39 +16,39 @@ from research.errors import UsageError
 from research.io.files import catch_write_errors, write_atomic
 
 FILE = "manifest.json"
-FORMAT = 1  # of the arrays' names and of this file
-UNSEALED = {FILE, "_CHECKPOINT_METADATA", "commit_success.txt"}  # which Orbax finishes after the seal
+FORMAT = 2  # of the arrays' names and of this file; 1 had other names (runs/former_names.py)
+NOT_LISTED = {FILE, "_CHECKPOINT_METADATA", "commit_success.txt"}  # which Orbax finishes after the manifest
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 
 
 def write_manifest(checkpoint: Path) -> None:
-    """Has all files of a checkpoint on disk for good, and writes its manifest."""
+    """Flushes all files of a checkpoint to disk and writes its manifest."""
     files = {name: _sum(path, sync=True) for name, path in _files(checkpoint).items()}
     record = {"format": FORMAT, "lineage": research.__version__, "files": files}
     write_atomic(checkpoint / FILE, json.dumps(record, indent=1) + "\n")
 
 
 def find_corruption(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, in a few words; None if nothing is.
+    """A phrase that says how a checkpoint is damaged; None if it is intact.
 
-    Raises UsageError where a later version wrote it: that is not damage.
+    Raises UsageError for a checkpoint that a later version wrote, which is not damage.
     """
     try:
         record = json.loads((checkpoint / FILE).read_text())
-        form, sealed = record["format"], record["files"]
+        form, listed = record["format"], record["files"]
     except FileNotFoundError:
         return f"{FILE} is missing"
     except (OSError, ValueError, KeyError, TypeError):
         return f"{FILE} cannot be read"
-    if form != FORMAT:
+    if form not in range(1, FORMAT + 1):
         raise UsageError(
             f"{checkpoint}: has format {form}, written by lineage {record.get('lineage')}; "
-            f"this is lineage {research.__version__}, which reads format {FORMAT}"
+            f"this is lineage {research.__version__}, which reads formats 1 to {FORMAT}"
         )
     files = _files(checkpoint)
-    if missing := sorted(sealed.keys() - files.keys()):
+    if missing := sorted(listed.keys() - files.keys()):
         return f"{missing[0]} is missing"
-    for name, (size, digest) in sealed.items():
+    for name, (size, digest) in listed.items():
         try:
             if (found := files[name].stat().st_size) != size:
                 return f"{name} has {found} bytes, not {size}"
@@ -59,39 +59,58 @@ def find_corruption(checkpoint: Path) -> str | None:
     return None
 
 
-def latest_valid_step(checkpoints: Path, report: Callable[[str], None]) -> int:
-    """The newest step whose checkpoint is whole, 0 for none.
+def format_of(checkpoint: Path) -> int:
+    """The format in which a checkpoint was written; that of this version where its manifest does not say."""
+    try:
+        return int(json.loads((checkpoint / FILE).read_text(encoding="utf-8"))["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return FORMAT
 
-    Newer, damaged ones go to `damaged` beside `checkpoints`, so that their steps can be saved again; what a
-    kill left of a save is removed. Raises EnvironmentFault where that cannot be done.
+
+def latest_valid_step(checkpoints: Path, report: Callable[[str], None]) -> int:
+    """The newest step whose checkpoint is intact, 0 for none; newer, damaged ones are moved away."""
+    step = latest_intact_step(checkpoints)
+    move_damaged(checkpoints, step, report)
+    return step
+
+
+def latest_intact_step(checkpoints: Path) -> int:
+    """The newest step whose checkpoint is intact, 0 for none. Nothing is changed."""
+    return next(
+        (step for step in reversed(steps(checkpoints)) if not find_corruption(checkpoints / str(step))), 0
+    )
+
+
+def move_damaged(checkpoints: Path, intact: int, report: Callable[[str], None]) -> None:
+    """Moves checkpoints newer than the `intact` one, which are damaged, to `damaged` beside `checkpoints`.
+
+    Their steps can then be saved again. Unfinished saves of a killed process are removed. Raises
+    EnvironmentFault where that cannot be done.
     """
     with catch_write_errors(checkpoints):
         for unfinished in checkpoints.glob(UNFINISHED):
             shutil.rmtree(unfinished)
-    for step in reversed(steps(checkpoints)):
-        if (wrong := find_corruption(checkpoints / str(step))) is None:
-            return step
-        aside = checkpoints.with_name("damaged") / str(step)
+    for step in reversed([step for step in steps(checkpoints) if step > intact]):
+        wrong, aside = find_corruption(checkpoints / str(step)), checkpoints.with_name("damaged") / str(step)
         with catch_write_errors(aside):
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(exist_ok=True)
             (checkpoints / str(step)).rename(aside)
         report(f"checkpoint {step} is damaged: {wrong}; moved to {aside}, the one before it is used")
-    return 0
 
 
 def steps(checkpoints: Path) -> list[int]:
-    """Of the checkpoints that are finished, ascending."""
+    """The steps of the finished checkpoints, ascending."""
     return sorted(int(path.name) for path in checkpoints.glob("*") if path.name.isdecimal())
 
 
 def _files(checkpoint: Path) -> dict[str, Path]:
-    """By name relative to the checkpoint, but for those that are not sealed."""
+    """{name relative to the checkpoint: path} of the files that the manifest lists."""
     paths = (path for path in sorted(checkpoint.rglob("*")) if path.is_file())
     return {
         str(path.relative_to(checkpoint)): path
         for path in paths
-        if path.parent != checkpoint or path.name not in UNSEALED
+        if path.parent != checkpoint or path.name not in NOT_LISTED
     }
 
 

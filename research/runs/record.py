@@ -19,7 +19,8 @@ from research.config.settings import differences, from_json, to_json
 from research.devices.processes import agreed
 from research.errors import LineageWarning, UsageError
 from research.io.files import catch_write_errors, write_atomic
-from research.models.attention import choose
+from research.models.attention import Choice, choose
+from research.runs import paths
 from research.runs.lock import FILE as LOCK
 from research.runs.lock import locked
 
@@ -68,8 +69,9 @@ def experiment_of(directory: Path, warn: bool = True) -> Experiment:
 
 
 def _declared(directory: Path, record: Mapping[str, Any]) -> Experiment:
+    """Its paths are those of the folder where the run was started."""
     try:
-        return from_json(record["experiment"])
+        return paths.located(from_json(record["experiment"]), record.get("paths", {}))
     except UnknownName as error:
         raise UsageError(f"{directory}: {error}; {where_names_come_from(record)}") from None
 
@@ -118,6 +120,26 @@ def examine(
     return True
 
 
+def check(
+    directory: Path,
+    experiment: Experiment,
+    facts: Mapping[str, Any],
+    step: int = 0,
+    allow_change: bool = False,
+) -> bool:
+    """As `examine`; also raises everything else that `claim` would raise for a run that goes on at `step`."""
+    known = examine(directory, experiment, facts, allow_change)
+    _attention(experiment)
+    if known and step > experiment.run.steps:
+        raise UsageError(f"run.steps={experiment.run.steps}: the run is at step {step} already")
+    return known
+
+
+def differs(directory: Path, experiment: Experiment, name: str) -> bool:
+    """Whether the run in `directory` was declared with another value of the setting `name`."""
+    return name in _changed(directory, experiment, {})
+
+
 def claim(
     directory: Path,
     experiment: Experiment,
@@ -126,17 +148,16 @@ def claim(
     report: Callable[[str], None] = print,
     allow_change: bool = False,
 ) -> None:
-    """Makes `directory` a run of `experiment`, where `examine` allows it.
+    """Makes `directory` a run of `experiment`, where `check` allows it.
 
-    Of a run that goes on at `step`, what has changed since its record was written is added there.
+    The record of a run that goes on at `step` lists the changes since it was written.
     """
-    known = examine(directory, experiment, facts, allow_change)
-    now = {"experiment": to_json(experiment)} | dict(facts) | environment()
+    known = check(directory, experiment, facts, step, allow_change)
+    declared = {"experiment": to_json(experiment), "paths": paths.absolute(experiment)}
+    now = declared | dict(facts) | environment()
     if plugins := imported():
         now["imports"] = plugins
-    now["attention"] = choose(
-        experiment.model, trains=True, documents=experiment.data.attend == "document"
-    )._asdict()
+    now["attention"] = _attention(experiment)._asdict()
     if not known:
         with catch_write_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
@@ -144,10 +165,11 @@ def claim(
         return
     before = read(directory)
     changed = _changed(directory, experiment, facts)
-    if step > experiment.run.steps:
-        raise UsageError(f"run.steps={experiment.run.steps}: the run is at step {step} already")
     around = _between(_surroundings(before), _surroundings(now))
+    now["experiment"] = to_json(_as_typed(before, experiment))
     if not changed | around:
+        if before.get("paths") != now["paths"]:
+            write_atomic(directory / FILE, json.dumps(before | {"paths": now["paths"]}, indent=2) + "\n")
         return
     if changed:
         report(f"changed from step {step} on: {_told(changed)}{_schedule(experiment, changed)}")
@@ -188,9 +210,16 @@ def may_change(name: str, old: Any, new: Any) -> bool:
 def _changed(directory: Path, experiment: Experiment, facts: Mapping[str, Any]) -> dict[str, tuple]:
     """{name: (as recorded, now)} of settings, facts and imports."""
     record = read(directory)
-    settings = differences(_declared(directory, record), experiment)
+    _declared(directory, record)  # which refuses names that nobody registers
+    settings = differences(from_json(record["experiment"]), _as_typed(record, experiment))
+    weights = paths.other_weights(experiment, record.get("paths", {}))
     recorded = {name: record.get(name) for name in facts}
-    return settings | _between(recorded, facts) | changed_imports(record)
+    return settings | weights | _between(recorded, facts) | changed_imports(record)
+
+
+def _as_typed(record: Mapping[str, Any], experiment: Experiment) -> Experiment:
+    """`experiment`, with the record's wording where both name the same files."""
+    return paths.as_recorded(experiment, from_json(record["experiment"]), record.get("paths", {}))
 
 
 def _between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]:
@@ -216,6 +245,10 @@ def _schedule(experiment: Experiment, changed: Mapping[str, tuple]) -> str:
     return (
         f"; from here on the learning rate is that of the {name} schedule over {experiment.run.steps} steps"
     )
+
+
+def _attention(experiment: Experiment) -> Choice:
+    return choose(experiment.model, trains=True, documents=experiment.data.attend == "document")
 
 
 def _try_writing(directory: Path) -> None:

@@ -3,7 +3,7 @@
 import sqlite3
 import warnings
 import weakref
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import optuna
@@ -54,20 +54,26 @@ def storage_of(name: str, directory: Path) -> BaseStorage:
     try:
         if kind == "journal":
             return JournalStorage(JournalFileBackend(path or str(directory / "study.journal")))
-        if own := name == "sqlite":
-            name = f"sqlite:///{(directory / 'study.db').absolute()}"
-        arguments = (
-            {"connect_args": {"timeout": WAIT}} if name.startswith("sqlite") else {"pool_pre_ping": True}
-        )
         with exclusive(storage_lock(directory)):  # creating its tables twice at once fails
-            if own:
-                _use_write_ahead_log(directory / "study.db")
-            storage = RDBStorage(name, engine_kwargs=arguments)
+            storage = _database(name, directory)
         weakref.finalize(storage, storage.engine.dispose)  # Optuna leaves its connections open
         return storage
     except Exception as error:  # of SQLAlchemy, of a driver, or the lack of one
         reason = " ".join(str(error).split("\n")[0].split())
         raise EnvironmentFault(f"--storage {name}: cannot be opened: {reason}") from error
+
+
+def _database(name: str, directory: Path) -> RDBStorage:
+    if name != "sqlite":
+        arguments = (
+            {"connect_args": {"timeout": WAIT}} if name.startswith("sqlite") else {"pool_pre_ping": True}
+        )
+        return RDBStorage(name, engine_kwargs=arguments)
+    path = (directory / "study.db").absolute()
+    _use_write_ahead_log(path)
+    # By path instead of by URL, in which ? and % have a meaning, and which Optuna treats as a format string.
+    connect = partial(sqlite3.connect, path, timeout=WAIT, check_same_thread=False)
+    return RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
 
 
 def _use_write_ahead_log(path: Path) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from numpy.typing import NDArray
 
 from research.config import Experiment
 from research.errors import UsageError
 from research.models.parameters import by_path, refill
+from research.objectives import objective_of
 from research.optimizers.optimizer import averages_iterates
+from research.runs.checkpoints import read_arrays
 from research.runs.integrity import find_corruption, steps
 from research.runs.record import experiment_of
 from research.runs.state import State, evaluation_params, initial_state
@@ -25,7 +25,7 @@ def read(directory: Path, step: int | None = None) -> Weights:
     model = evaluation_params(_restored(directory, experiment, step))
     arrays = {path: np.asarray(array) for path, array in by_path(model).items()}
     answers = None
-    if experiment.labelled:
+    if objective_of(experiment.objective).supervised:
         answers = Answers(experiment.objective.name, experiment.task.labels)
     return Weights(experiment.model, arrays, {}, tokenizer_files.read(directory), answers)
 
@@ -69,14 +69,7 @@ def _restored(directory: Path, experiment: Experiment, step: int | None) -> Stat
     state = jax.eval_shape(partial(initial_state, experiment))
     leaves = by_path(state)
     needed = [name for name in leaves if name.startswith(_needed(state))]
-    try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            # One at a time: when one of several reads fails, Orbax lets the others run into a closed loop.
-            leaves |= {name: _array(checkpointer, checkpoint / "default", name) for name in needed}
-    except Exception as error:  # Orbax's and TensorStore's, of many kinds
-        told = " ".join(str(error).split())[:200]
-        raise UsageError(f"{checkpoint}: cannot be read: {told}") from None
-    return refill(state, leaves)
+    return refill(state, leaves | read_arrays(checkpoint, needed))
 
 
 def _needed(state: State) -> tuple[str, ...]:
@@ -84,10 +77,3 @@ def _needed(state: State) -> tuple[str, ...]:
     if state.ema_params is not None:
         return ("ema_params/",)
     return ("model/", "opt_state/") if averages_iterates(state.opt_state) else ("model/",)
-
-
-def _array(checkpointer: ocp.PyTreeCheckpointer, checkpoint: Path, name: str) -> NDArray:
-    args = ocp.args.PyTreeRestore(
-        {name: 0}, restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray)}, partial_restore=True
-    )
-    return checkpointer.restore(checkpoint, args=args)[name]

@@ -11,7 +11,7 @@ from research.config import Parallel
 from research.devices import compilers
 from research.errors import EnvironmentFault
 from research.models.parameters import by_path, refill
-from research.runs.checkpoints import Checkpoints
+from research.runs.checkpoints import Checkpoints, check_disk_space
 from research.runs.state import initial_state
 from tests.training.tiny import quickstart
 
@@ -70,7 +70,7 @@ def test_a_disk_without_room_is_told_before_anything_is_written(state, tmp_path,
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000))
     with Checkpoints(tmp_path / "checkpoints", 2) as checkpoints:
-        for ask in (checkpoints.check_disk_space, lambda state: checkpoints.save(1, state)):
+        for ask in (partial(check_disk_space, tmp_path), lambda state: checkpoints.save(1, state)):
             with pytest.raises(
                 EnvironmentFault, match=r"the disk is full: a checkpoint takes 0\.\d MB, 0\.0 MB"
             ):

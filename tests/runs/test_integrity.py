@@ -96,8 +96,8 @@ def test_with_all_damaged_there_is_none(checkpoints):
 
 def test_one_from_a_later_version_is_not_damaged(checkpoints):
     path = checkpoints / "3" / integrity.FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2, "lineage": "9.0"}))
-    with pytest.raises(UsageError, match=r"has format 2, written by lineage 9\.0; .* reads format 1"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3, "lineage": "9.0"}))
+    with pytest.raises(UsageError, match=r"has format 3, written by lineage 9\.0; .* reads formats 1 to 2"):
         integrity.latest_valid_step(checkpoints, pytest.fail)
     assert integrity.steps(checkpoints) == [1, 2, 3]
 

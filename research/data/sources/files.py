@@ -1,4 +1,4 @@
-"""Documents in files: a .txt or each of its paragraphs; each line or row of the other kinds."""
+"""Documents in files: a .txt file or each of its paragraphs, each line or row of other files."""
 
 import difflib
 import glob
@@ -18,28 +18,43 @@ SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".tsv", ".parquet")
 
 
 def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
-    """The files of a glob, in which ~ and ** expand, by name. Raises UsageError where there are none."""
+    """The files that match a glob, sorted by name; ~ and ** expand. Raises UsageError where there are none.
+
+    A pattern that matches nothing is read literally where it names something that exists.
+    """
     pattern = os.path.expanduser(pattern)
-    found = sorted(map(Path, glob.glob(pattern, recursive=True)))
+    found = expand(pattern)
     paths = [path for path in found if path.is_file()]
     for path in paths:
         if not path.name.endswith(suffixes):
             raise UsageError(f"{path}: expected a file that ends in {', '.join(suffixes)}")
     if not paths:
-        raise UsageError(f"files:{pattern}: {_why_none(Path(pattern), found, suffixes)}")
+        raise UsageError(f"files:{pattern}: {_explain_no_match(Path(pattern), matches, suffixes)}")
     return paths
 
 
-def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
-    """Every document, in order; `unit` of .txt is "files" or "paragraphs", which blank lines part.
+def expand(pattern: str) -> list[Path]:
+    """The matches of a glob, sorted by name; if there are none, with its longest existing beginning literal.
 
-    Raises UsageError, with file and line, for what is no text.
+    So a folder called [x] needs no escape, unless a folder x has such files too.
+    """
+    if not (found := glob.glob(pattern, recursive=True)):
+        there = next((path for path in (Path(pattern), *Path(pattern).parents) if path.exists()), Path())
+        literal = os.path.join(glob.escape(str(there)), *Path(pattern).relative_to(there).parts)
+        found = glob.glob(literal, recursive=True)
+    return sorted(map(Path, found))
+
+
+def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
+    """Every document, in order. `unit` "paragraphs" splits .txt files at blank lines; "files" does not.
+
+    Raises UsageError, with file and line, for content that is not text.
     """
     for path in paths:
         try:
             if path.suffix == ".txt":
-                whole = _whole(path)
-                yield from re.split(r"\n\s*\n", whole.strip()) if unit == "paragraphs" else [whole]
+                text = _decode(path)
+                yield from re.split(r"\n\s*\n", text.strip()) if unit == "paragraphs" else [text]
             elif path.suffix in tables.READERS:
                 yield from tables.READERS[path.suffix](path, field)
             else:
@@ -49,14 +64,14 @@ def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
 
 
 def identity(paths: list[Path]) -> list:
-    """What changes when the documents do: the bytes, and by the suffix how they are read; no name, no time.
+    """Hash and suffix of each file: its content and its format, but neither its name nor its time.
 
     Raises UsageError for a file that cannot be read.
     """
     return [(path.suffix, digest) for path, digest in zip(paths, content.hashes(paths), strict=True)]
 
 
-def _why_none(pattern: Path, folders: list[Path], suffixes: tuple[str, ...]) -> str:
+def _explain_no_match(pattern: Path, folders: list[Path], suffixes: tuple[str, ...]) -> str:
     if folders:
         return f"a folder; expected files, such as files:{folders[0]}/*.txt"
     parent = pattern.parent
@@ -66,7 +81,7 @@ def _why_none(pattern: Path, folders: list[Path], suffixes: tuple[str, ...]) -> 
     return "no such file" + did_you_mean(pattern.name, difflib.get_close_matches(pattern.name, names))
 
 
-def _whole(path: Path) -> str:
+def _decode(path: Path) -> str:
     content = path.read_bytes()
     try:
         return content.decode()

@@ -1,0 +1,97 @@
+"""Settings that name files or folders: as they were typed, and as absolute paths."""
+
+import glob
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from research.config import Experiment
+from research.config.names import SCHEMES
+from research.config.settings import flatten, override
+from research.data.tokenizers import published, trained
+
+TERM = re.compile(r"((?:\d*\.?\d+\*)?files:)(.+)", re.DOTALL)  # of a source, perhaps with a weight
+STEP = re.compile(r":\d+$")  # of a run's checkpoint, DIR:STEP
+
+
+def absolute(experiment: Experiment) -> dict[str, str]:
+    """{setting: its absolute form} of the settings that name files or folders."""
+    data, weights = experiment.data, experiment.start.weights
+    forms = {
+        name: "+".join(map(_term, _terms(source)))
+        for name, source in (("data.source", data.source), ("data.validation", data.validation))
+        if source is not None and _patterns(source)
+    }
+    if data.tokenizer.partition(":")[0] not in trained.SCHEMES and published.is_path(data.tokenizer):
+        forms["data.tokenizer"] = _path(data.tokenizer)
+    if weights is not None and not weights.startswith(published.PREFIX):
+        forms["start.weights"] = _path(weights)
+    return forms
+
+
+def located(experiment: Experiment, recorded: Mapping[str, str]) -> Experiment:
+    """A record's experiment with the paths that it meant when it began; `recorded` is `absolute` of then.
+
+    A path that is gone, as after the project was moved, is read as typed if that exists from here.
+    """
+    here = absolute(experiment)
+    found = {
+        name: path
+        for name, path in recorded.items()
+        if _is_there(path) or not _is_there(here.get(name, path))
+    }
+    return override(experiment, found)
+
+
+def as_recorded(experiment: Experiment, before: Experiment, recorded: Mapping[str, str]) -> Experiment:
+    """`experiment`, with the wording of `before` where both name the same files."""
+    now, typed = absolute(experiment), flatten(before)
+    return override(experiment, {name: typed[name] for name in recorded if recorded[name] == now.get(name)})
+
+
+def other_weights(experiment: Experiment, recorded: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """{"start.weights": (as recorded, now)} where the same words name other weights in this folder.
+
+    Data are told apart by their content; weights, once trained on, only by their path. Weights that are gone
+    from the recorded path may have been moved with the project.
+    """
+    name = "start.weights"
+    then, now = recorded.get(name), absolute(experiment).get(name)
+    if then is None or now is None or then == now or not _is_there(then):
+        return {}
+    return {name: (then, now)}
+
+
+def _term(term: str) -> str:
+    """A term with an absolute pattern; the present folder is escaped, since its name is no pattern."""
+    match = TERM.fullmatch(term)
+    if match is None:
+        return term
+    pattern = os.path.expanduser(match[2])
+    folder = "" if os.path.isabs(pattern) else glob.escape(os.path.join(os.getcwd(), ""))
+    return f"{match[1]}{folder}{pattern}"
+
+
+def _terms(source: str) -> list[str]:
+    """The terms of a mixture or of a chain of sources."""
+    schemes = "|".join(map(re.escape, SCHEMES))
+    return re.split(rf"\s*\+\s*(?=(?:\d*\.?\d+\*)?(?:{schemes}):)", source)
+
+
+def _patterns(source: str) -> list[str]:
+    return [match[2] for match in map(TERM.fullmatch, _terms(source)) if match]
+
+
+def _path(typed: str) -> str:
+    return str(Path(typed).expanduser().absolute())
+
+
+def _is_there(path: str) -> bool:
+    """Whether files exist for every term of a source; or the file, the folder or the run exists."""
+    try:
+        if patterns := _patterns(path):
+            return all(os.path.exists(one) or any(glob.iglob(one, recursive=True)) for one in patterns)
+        return os.path.exists(path) or os.path.exists(STEP.sub("", path))
+    except UnicodeEncodeError:  # of a glob, in a locale that cannot spell it
+        return False
