@@ -1,7 +1,7 @@
-"""Weights in and out: `load` reads any form, `import_` and `export` write the one form kept here.
+"""Model weights: `load` reads any of FORMATS; `import_` and `export` write Hugging Face directories.
 
-That form is Hugging Face's directory (config.json, model.safetensors, tokenizer.json): what is imported here,
-others can read, and what others publish needs no import.
+A Hugging Face directory has config.json, model.safetensors and tokenizer.json. Other software can read the
+weights that we write, and weights published in this form need no import.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ __all__ = ["FORMATS", "Loaded", "Report", "average", "export", "fill", "import_"
 
 
 class Format(NamedTuple):
-    files: tuple[str, ...]  # any one of which tells a directory to be of this format
+    files: tuple[str, ...]  # a directory with any of these files has this format
     read: Callable[[Path], Weights]
 
 
@@ -37,7 +37,7 @@ FORMATS = {
     "openai": Format((openai.SHAPES,), openai.read),
     "tensorflow": Format(tuple(tensorflow.RELEASES), tensorflow.read),
 }
-# What must be equal besides the shapes for the same parameters to be the same function.
+# Fields that change the function of a model but not the shapes of its parameters.
 FUNCTION = ("family", "heads", "norm", "norm_epsilon", "activation")
 SIZES = ("vocabulary", "context", "width", "depth")
 
@@ -50,10 +50,11 @@ class Loaded(NamedTuple):
 
 
 def load(path: Path | str) -> Loaded:
-    """A model with its weights, from a directory of any of FORMATS.
+    """Load a model, its configuration and its tokenizer from a directory in any of FORMATS.
 
-    An encoder published without its heads gets fresh ones; `report` tells. Raises UsageError for what is not
-    there, damaged or not built here, EnvironmentFault where a package is missing.
+    The heads of an encoder that is published without them get initial values; `report` lists them as missing.
+    Raises UsageError for weights that are missing, damaged or not supported; EnvironmentFault where a package
+    is missing.
     """
     weights = read(path)
 
@@ -67,19 +68,19 @@ def load(path: Path | str) -> Loaded:
 
 
 def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
-    """`model` with the weights at `path` in it: how an experiment begins with `start.weights`.
+    """Fill `model` with the weights at `path`, for `start.weights` of an experiment.
 
-    Another task's head has no place in it. Raises UsageError where a shape does not fit, or where the weights
-    are another function's.
+    The head of another task is left out. Raises UsageError for weights of another size, and for weights of a
+    different function (see FUNCTION).
     """
     weights = read(path)
     for field in FUNCTION:
         theirs, ours = getattr(weights.config, field), getattr(model.config, field)
         if theirs != ours:
             raise UsageError(f"{path}: made with model.{field}={theirs}, the experiment has {ours}")
-    other = [f for f in SIZES if getattr(weights.config, f) != getattr(model.config, f)]
-    if other:
-        typed = " ".join(f"model.{field}={getattr(weights.config, field)}" for field in other)
+    different = [f for f in SIZES if getattr(weights.config, f) != getattr(model.config, f)]
+    if different:
+        typed = " ".join(f"model.{field}={getattr(weights.config, field)}" for field in different)
         raise UsageError(f"start.weights={path}: of another size than the experiment; expected {typed}")
     arrays, unused = dict(weights.arrays), dict(weights.unused)
     if (weights.config.head, weights.config.outputs) != (model.config.head, model.config.outputs):
@@ -90,9 +91,10 @@ def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
 
 
 def read(path: Path | str) -> Weights:
-    """What a directory holds, in our names, not yet a model; of a run at one of its steps as DIR:STEP.
+    """Read weights, under our names, without building a model.
 
-    Or of hub:OWNER/NAME[@REVISION], which is fetched.
+    `path` is a directory, DIR:STEP for one checkpoint of a run, or hub:OWNER/NAME[@REVISION], which is
+    downloaded. Raises the same errors as `load`.
     """
     path = located(path)
     directory, _, step = str(path).rpartition(":")
@@ -108,7 +110,7 @@ def read(path: Path | str) -> Weights:
 
 
 def import_(format: str, source: Path | str, directory: Path | str) -> Report:
-    """Converts weights of a named format to a Hugging Face directory; raises as `load` and `export` do."""
+    """Convert weights of a named format to a Hugging Face directory; raises as `load` and `export` do."""
     if format not in FORMATS:
         raise UsageError(f"{format}: no such format{did_you_mean(format, FORMATS)}")
     source = located(source)
@@ -118,7 +120,7 @@ def import_(format: str, source: Path | str, directory: Path | str) -> Report:
 
 
 def average(directory: Path | str, target: Path | str, last: int | None = None) -> list[int]:
-    """Writes the mean over a run's `last` checkpoints, or over all, as `export` does; returns their steps."""
+    """Export the mean of a run's `last` checkpoints, or of all; return their steps."""
     directory, target = Path(directory).expanduser(), Path(target).expanduser()
     check_absent(target)
     weights, steps = run.average(directory, last)
@@ -127,9 +129,9 @@ def average(directory: Path | str, target: Path | str, last: int | None = None) 
 
 
 def export(source: Path | str, directory: Path | str) -> Report:
-    """Writes a run's newest weights, or any others, as a Hugging Face directory, whole or not at all.
+    """Write the newest weights of a run, or any other weights, as a Hugging Face directory, atomically.
 
-    Raises UsageError where `directory` is there, or for a model that Transformers has no name for.
+    Raises UsageError where `directory` exists, and for a model that Transformers has no class for.
     """
     directory = Path(directory).expanduser()
     check_absent(directory)

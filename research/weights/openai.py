@@ -1,8 +1,8 @@
 """GPT-1 as OpenAI published it (openai/finetune-transformer-lm, model/): params_shapes.json, params_0..9.npy.
 
-The .npy files are pieces of one vector of all parameters in the order of the shapes, as train.py reads them:
-positions (512, 768), tokens (40478, 768), then block by block. In train.py's own variables the two are one
-table, tokens first and 512 positions last; what was saved from those is read too.
+The .npy files concatenate to one vector of all parameters in the order of the shapes, as train.py reads them:
+positions (512, 768), tokens (40478, 768), then block by block. The variables of train.py join the two tables,
+tokens first and 512 positions last; files saved in this form are read too.
 """
 
 import math
@@ -20,11 +20,14 @@ from research.weights.layout import Weights, left_over, to_ours
 from research.weights.names import OPENAI_BLOCK, OPENAI_GPT1
 
 SHAPES = "params_shapes.json"
-HEADS, CONTEXT, DROPOUT = 12, 512, 0.1  # train.py's arguments, which leave no trace in the parameters
+HEADS, CONTEXT, DROPOUT = 12, 512, 0.1  # arguments of train.py, which the parameters do not show
 
 
 def read(directory: Path) -> Weights:
-    """Raises UsageError where a file is missing or damaged, or the numbers are not those of the shapes."""
+    """Read the release.
+
+    Raises UsageError for missing or damaged files, and where the numbers do not fit the shapes.
+    """
     positions, tokens, *blocks = _arrays(directory)
     depth, rest = divmod(len(blocks), len(OPENAI_BLOCK))
     if rest or positions.shape[1:] != tokens.shape[1:]:
@@ -46,11 +49,11 @@ def read(directory: Path) -> Weights:
 
 
 def _arrays(directory: Path) -> list[NDArray]:
-    """The release's arrays in its order, a table of both tokens and positions taken apart."""
+    """The arrays in the order of the release; a joint table of tokens and positions is split."""
     shapes = read_json(directory / SHAPES, list)
     try:
         sizes = [math.prod(shape) for shape in shapes]
-        joint = len(shapes[1]) != 2
+        joint_table = len(shapes[1]) != 2
     except (TypeError, IndexError, KeyError):
         raise UsageError(f"{directory / SHAPES}: expected a list of shapes") from None
     numbers = _numbers(directory)
@@ -58,15 +61,15 @@ def _arrays(directory: Path) -> list[NDArray]:
         raise UsageError(
             f"{directory}: params_*.npy hold {numbers.size:,} numbers, {SHAPES} asks for {sum(sizes):,}"
         )
-    pieces = np.split(numbers, np.cumsum(sizes)[:-1])
-    arrays = [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
-    if joint:
+    flat = np.split(numbers, np.cumsum(sizes)[:-1])
+    arrays = [array.reshape(shape) for array, shape in zip(flat, shapes, strict=True)]
+    if joint_table:
         return [arrays[0][-CONTEXT:], arrays[0][:-CONTEXT], *arrays[1:]]
     return arrays
 
 
 def _numbers(directory: Path) -> NDArray:
-    """(parameters,) of all pieces, in the order of their numbers."""
+    """All parameters, (parameters,), from the files in numeric order."""
     numbered = {
         int(match[1]): path
         for path in directory.glob("params_*.npy")
@@ -75,10 +78,10 @@ def _numbers(directory: Path) -> NDArray:
     for number in range(max(numbered, default=0) + 1):
         if number not in numbered:
             raise UsageError(f"{directory / f'params_{number}.npy'}: no such file")
-    pieces = []
+    parts = []
     for _, path in sorted(numbered.items()):
         try:
-            pieces.append(np.load(path, allow_pickle=False).ravel())
+            parts.append(np.load(path, allow_pickle=False).ravel())
         except (OSError, ValueError, EOFError) as error:
             raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {error}") from None
-    return np.concatenate(pieces)
+    return np.concatenate(parts)

@@ -1,4 +1,7 @@
-"""The parameters of one of our own runs, at a checkpoint or averaged over some: those that it evaluates."""
+"""Parameters of one of our own runs: of one checkpoint, or averaged over several.
+
+A checkpoint also holds the state of the optimizer. Only the arrays behind the evaluation parameters are read.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -6,7 +9,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from research.config import Experiment
 from research.errors import UsageError
 from research.models.parameters import by_path, refill
 from research.objectives import objective_of
@@ -20,9 +22,13 @@ from research.weights.layout import Answers, Weights
 
 
 def read(directory: Path, step: int | None = None) -> Weights:
-    """At `step`, or at the newest. Raises UsageError where there is no such checkpoint, or a damaged one."""
+    """The evaluation parameters at `step`, or at the newest checkpoint.
+
+    Raises UsageError where there is no such checkpoint, and for a corrupt one.
+    """
     experiment = experiment_of(directory)
-    model = evaluation_params(_restored(directory, experiment, step))
+    shapes = jax.eval_shape(partial(initial_state, experiment))
+    model = evaluation_params(_restore(shapes, directory, step))
     arrays = {path: np.asarray(array) for path, array in by_path(model).items()}
     answers = None
     if objective_of(experiment.objective).supervised:
@@ -31,13 +37,13 @@ def read(directory: Path, step: int | None = None) -> Weights:
 
 
 def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:
-    """The mean of what the `last` checkpoints evaluate (all that are kept, if None), and their steps.
+    """The mean of the evaluation parameters of the `last` checkpoints (None: of all), and their steps.
 
-    Izmailov et al. (2018). Raises UsageError for fewer than two, or more than there are.
+    Izmailov et al. (2018). Raises UsageError for a `last` below two, and for too few checkpoints.
     """
     if last is not None and last < 2:
         raise UsageError(f"--last {last}: expected 2 or more")
-    experiment_of(directory)  # refuses what is no run
+    experiment_of(directory)  # raises UsageError for a directory that is not a run
     kept = steps(directory / "checkpoints")
     if len(kept) < (last or 2):
         raise UsageError(
@@ -54,8 +60,8 @@ def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:
     return newest._replace(arrays=means), kept
 
 
-def _restored(directory: Path, experiment: Experiment, step: int | None) -> State:
-    """What `evaluation_params` needs of a checkpoint, the rest as shapes."""
+def _restore(shapes: State, directory: Path, step: int | None) -> State:
+    """`shapes` with the arrays that `evaluation_params` reads; the other leaves stay shapes."""
     kept = steps(directory / "checkpoints")
     if not kept:
         raise UsageError(f"{directory}: a run without a checkpoint; train it first")
@@ -64,16 +70,18 @@ def _restored(directory: Path, experiment: Experiment, step: int | None) -> Stat
         raise UsageError(f"{directory}:{step}: no such checkpoint; there are {', '.join(map(str, kept))}")
     checkpoint = directory.absolute() / "checkpoints" / str(step)
     others = "".join(f", {directory}:{other} is there" for other in reversed(kept) if other != step)
-    if (wrong := find_corruption(checkpoint)) is not None:
-        raise UsageError(f"{checkpoint}: cannot be read, it is damaged: {wrong}{others}")
-    state = jax.eval_shape(partial(initial_state, experiment))
-    leaves = by_path(state)
-    needed = [name for name in leaves if name.startswith(_needed(state))]
-    return refill(state, leaves | read_arrays(checkpoint, needed))
+    if (corruption := find_corruption(checkpoint)) is not None:
+        raise UsageError(f"{checkpoint}: cannot be read, it is damaged: {corruption}{others}")
+    leaves = by_path(shapes)
+    needed = [name for name in leaves if name.startswith(_evaluated(shapes))]
+    return refill(shapes, leaves | read_arrays(checkpoint, needed))
 
 
-def _needed(state: State) -> tuple[str, ...]:
-    """The parts of a state that `evaluation_params` needs: the optimizer's state is twice the parameters."""
+def _evaluated(state: State) -> tuple[str, ...]:
+    """Path prefixes of the arrays that `evaluation_params` reads.
+
+    The optimizer state is twice as large as the parameters, so it is read only where they depend on it.
+    """
     if state.ema_params is not None:
         return ("ema_params/",)
     return ("model/", "opt_state/") if averages_iterates(state.opt_state) else ("model/",)

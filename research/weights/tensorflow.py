@@ -15,24 +15,24 @@ from research.weights.huggingface_config import to_model
 from research.weights.layout import Arrays, Table, Weights, left_over, to_ours
 from research.weights.names import GOOGLE_BERT, OPENAI_GPT2
 
-# What training leaves beside the model.
+# Variables of the optimizer.
 TRAINING = re.compile(r"(^|/)(adam_[mv]|Adam(_1)?|global_step|beta[12]_power|learning_rate)$")
 
 
 class Release(NamedTuple):
     table: Table
-    prefix: str  # of the names of variables
-    config: Callable[[dict[str, Any]], dict[str, Any]]  # theirs in Hugging Face's words
+    prefix: str  # of the variables' names
+    config: Callable[[dict[str, Any]], dict[str, Any]]  # translates their configuration to Hugging Face's
 
 
 def _gpt2(hparams: dict[str, Any]) -> dict[str, Any]:
-    """The released code has no dropout."""
-    words = {"n_vocab": "vocab_size", "n_ctx": "n_positions"}
-    return {"model_type": "gpt2", "resid_pdrop": 0.0} | {words.get(k, k): v for k, v in hparams.items()}
+    """GPT-2's hparams.json as config.json; the released code has no dropout."""
+    names = {"n_vocab": "vocab_size", "n_ctx": "n_positions"}
+    return {"model_type": "gpt2", "resid_pdrop": 0.0} | {names.get(k, k): v for k, v in hparams.items()}
 
 
 def _bert(config: dict[str, Any]) -> dict[str, Any]:
-    """Google's `gelu` is the tanh approximation, for which Hugging Face has another name."""
+    """BERT's bert_config.json as config.json; Google's `gelu` is the tanh approximation, `gelu_new`."""
     google = config | {"model_type": "bert"}
     return google | {"hidden_act": "gelu_new"} if google.get("hidden_act") == "gelu" else google
 
@@ -44,17 +44,20 @@ RELEASES = {
 
 
 def read(directory: Path) -> Weights:
-    """Raises EnvironmentFault without TensorFlow, UsageError for what is missing, damaged or does not fit."""
+    """Read the checkpoint.
+
+    Raises EnvironmentFault without TensorFlow; UsageError for missing, damaged or unsupported files.
+    """
     for name in RELEASES:
         if (directory / name).exists():
             return from_variables(directory, name, variables(directory))
     raise UsageError(f"{directory}: has none of {', '.join(RELEASES)}")
 
 
-def from_variables(directory: Path, described: str, variables: Arrays) -> Weights:
-    """The release that the file `described` tells of, from its variables by name, which are used up."""
-    release = RELEASES[described]
-    config = to_model(release.config(read_json(directory / described, dict)), directory / described)
+def from_variables(directory: Path, config_name: str, variables: Arrays) -> Weights:
+    """Weights from TensorFlow variables by name and the configuration file `config_name`."""
+    release, config_file = RELEASES[config_name], directory / config_name
+    config = to_model(release.config(read_json(config_file, dict)), config_file)
     tensors = {
         name.removeprefix(release.prefix): array
         for name, array in variables.items()
@@ -65,7 +68,7 @@ def from_variables(directory: Path, described: str, variables: Arrays) -> Weight
 
 
 def variables(directory: Path) -> Arrays:
-    """All variables of the directory's checkpoint; of several, of the one that `checkpoint` names."""
+    """All variables of the checkpoint in a directory; the file `checkpoint` selects one of several."""
     try:
         import tensorflow as tf
     except ImportError:
@@ -81,6 +84,6 @@ def variables(directory: Path) -> Arrays:
     try:
         reader = tf.train.load_checkpoint(prefix)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except Exception as error:  # TensorFlow's own classes, of many kinds
-        told = " ".join(str(error).split())
-        raise UsageError(f"{prefix}: cannot be read, it may be cut off or damaged: {told}") from None
+    except Exception as error:  # TensorFlow raises many classes of its own
+        message = " ".join(str(error).split())
+        raise UsageError(f"{prefix}: cannot be read, it may be cut off or damaged: {message}") from None

@@ -1,4 +1,4 @@
-"""The tokenizer that lies beside weights."""
+"""The tokenizer in a directory of weights."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from research.data.tokenizers import published
 
-# A token → the parts that it plays in Transformers, where a tokenizer has it.
+# Token → its roles in Transformers, for tokenizers that have the token.
 ROLES = {
     "<|endoftext|>": ("bos_token", "eos_token", "unk_token"),
     "[PAD]": ("pad_token",),
@@ -19,27 +19,30 @@ ROLES = {
 
 
 def read(directory: Path) -> Tokenizer | None:
-    """None where there is none; raises UsageError for one that cannot be read."""
-    kept = (files.split(" and ") for files in published.FILES)
-    if not any(all((directory / name).exists() for name in names) for names in kept):
+    """The tokenizer, without truncation or padding; None where there is none.
+
+    Raises UsageError for one that cannot be read.
+    """
+    forms = (files.split(" and ") for files in published.FILES)
+    if not any(all((directory / name).exists() for name in names) for names in forms):
         return None
     tokenizer = published.read(directory)
-    # A published tokenizer.json may cut or fill to the length of the model it came with.
+    # A published tokenizer.json may truncate or pad to the length of its own model.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
 def roles(tokenizer: Tokenizer | None) -> dict[str, str]:
-    """{'eos_token': '<|endoftext|>', …}."""
-    known = {} if tokenizer is None else tokenizer.get_vocab()
-    return {role: token for token, parts in ROLES.items() if token in known for role in parts}
+    """Special tokens by role, such as {'eos_token': '<|endoftext|>'}."""
+    vocabulary = {} if tokenizer is None else tokenizer.get_vocab()
+    return {role: token for token, names in ROLES.items() if token in vocabulary for role in names}
 
 
 def write(directory: Path, tokenizer: Tokenizer, context: int) -> None:
-    """As Transformers' `AutoTokenizer` reads it."""
-    described = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": context}
-    (directory / "tokenizer.json").write_text(tokenizer.to_str())
+    """Write the files that Transformers' `AutoTokenizer` reads."""
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": context}
+    (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     (directory / "tokenizer_config.json").write_text(
-        json.dumps(described | roles(tokenizer), indent=2) + "\n"
+        json.dumps(config | roles(tokenizer), indent=2) + "\n", encoding="utf-8"
     )

@@ -1,4 +1,4 @@
-"""Hugging Face directories to be changed, read and refused."""
+"""Hugging Face directories to modify, load and refuse."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ FAMILIES = ["gpt1", "gpt2", "bert"]
 
 
 class Directory:
-    """A copy of a golden directory, to be changed."""
+    """A copy of a golden directory, to modify."""
 
     def __init__(self, name: str, path: Path):
         self.path = path / name
@@ -36,8 +36,8 @@ class Directory:
 
 
 def refused(path) -> str:
-    """The message, a line that names the directory."""
-    with pytest.raises(UsageError) as told:
+    """The error message: one line with the name of the directory."""
+    with pytest.raises(UsageError) as raised:
         weights.load(path)
-    assert "\n" not in str(told.value) and str(path) in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(raised.value) and str(path) in str(raised.value)
+    return str(raised.value)

@@ -1,4 +1,4 @@
-"""Directories that we write."""
+"""Exported Hugging Face directories."""
 
 import json
 
@@ -37,8 +37,8 @@ def test_export_then_import_is_the_identity(config, tmp_path):
         assert not loaded.report.missing and not loaded.report.unused
         for path, array in by_path(model).items():
             assert np.asarray(array).tobytes() == np.asarray(by_path(loaded.model)[path]).tobytes(), path
-    described = json.loads((tmp_path / "two/config.json").read_text())
-    assert (described["eos_token_id"], described["pad_token_id"]) == (2, 3)
+    config_json = json.loads((tmp_path / "two/config.json").read_text())
+    assert (config_json["eos_token_id"], config_json["pad_token_id"]) == (2, 3)
     assert (tmp_path / "two/model.safetensors").read_bytes() == (
         tmp_path / "one/model.safetensors"
     ).read_bytes()
@@ -55,16 +55,16 @@ def test_a_model_without_biases_is_exported_with_zeros(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, message",
     [
         ({"family": "gpt1", "norm": "pre"}, "model.norm=pre: Transformers' openai-gpt has only post"),
         ({"family": "gpt1", "norm": "post", "activation": "gelu_erf"}, "openai-gpt has only gelu_tanh"),
     ],
 )
-def test_what_transformers_has_no_name_for(change, told, tmp_path):
+def test_models_that_transformers_has_no_class_for(change, message, tmp_path):
     config = Model(**{"vocabulary": 31, "context": 9, "width": 12, "depth": 1, "heads": 3} | change)
     arrays = by_path(drawn(config))
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         huggingface.write(tmp_path / "out", config, arrays, None)
     assert not list(tmp_path.iterdir())
 
@@ -98,7 +98,7 @@ def test_a_fault_while_writing_leaves_nothing(tmp_path, directory, monkeypatch):
 def test_commands_print_one_table(tmp_path, directory, capsys):
     import_("huggingface", directory("gpt2").path, tmp_path / "one")
     export(tmp_path / "one", tmp_path / "two")
-    *rows, told, where = capsys.readouterr().out.splitlines()[-18:]
+    *rows, summary, where = capsys.readouterr().out.splitlines()[-18:]
     assert len(rows) == 16 and all(row.startswith("found  ") for row in rows)
-    assert told.startswith("16 parameters found (16,660 numbers), 0 missing")
+    assert summary.startswith("16 parameters found (16,660 numbers), 0 missing")
     assert where == f"weights   {tmp_path / 'two'}"

@@ -1,4 +1,4 @@
-"""Weights of a run, weights into an experiment's model, and the table of what went where."""
+"""Weights of a run, weights as the start of an experiment, and the report of both."""
 
 from dataclasses import replace
 from functools import partial
@@ -67,7 +67,7 @@ def fresh(**changes):
     return drawn(replace(config, **changes))
 
 
-def test_start_takes_what_is_there(tmp_path):
+def test_start_loads_the_parameters_that_exist(tmp_path):
     model, report = weights.start(fresh(), GOLDEN / "bert")
     expected = by_path(weights.load(GOLDEN / "bert").model)
     assert not report.missing and not report.unused and report.found.keys() == expected.keys()
@@ -75,7 +75,7 @@ def test_start_takes_what_is_there(tmp_path):
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
 
 
-def test_what_is_not_there_stays():
+def test_missing_parameters_keep_their_values():
     model = fresh()
     found = dict(weights.read(GOLDEN / "bert").arrays)
     kernel = found.pop("pooler/kernel")
@@ -91,7 +91,7 @@ def test_what_is_not_there_stays():
 
 
 @pytest.mark.parametrize(
-    "changes, told",
+    "changes, message",
     [
         ({"vocabulary": 54}, "of another size than the experiment; expected model.vocabulary=53$"),
         ({"depth": 2, "context": 32}, "expected model.context=19 model.depth=3$"),
@@ -99,8 +99,8 @@ def test_what_is_not_there_stays():
         ({"activation": "gelu_erf"}, "model.activation=gelu_tanh, the experiment has gelu_erf"),
     ],
 )
-def test_what_does_not_fit_is_named(changes, told):
-    with pytest.raises(UsageError, match=told):
+def test_a_mismatch_is_named(changes, message):
+    with pytest.raises(UsageError, match=message):
         weights.start(fresh(**changes), GOLDEN / "bert")
 
 

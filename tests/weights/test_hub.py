@@ -26,7 +26,7 @@ def test_weights_of_the_hub_are_those_of_the_directory(name, hub):
     for ours, theirs in zip(by_path(loaded.model).items(), by_path(expected.model).items(), strict=True):
         assert ours[0] == theirs[0]
         np.testing.assert_array_equal(ours[1], theirs[1])
-    assert sorted(hub.asked) == ["config.json", "model.safetensors"]  # and none of what else is there
+    assert sorted(hub.asked) == ["config.json", "model.safetensors"]  # no other file of the repository
 
 
 def test_they_are_fetched_once_and_there_without_a_network(hub):
@@ -45,7 +45,7 @@ def test_they_are_fetched_once_and_there_without_a_network(hub):
 
 
 @pytest.mark.parametrize("name", ["lineage/none", "lineage/gpt2@none", "gpt 2", "a/b/c", ""])
-def test_what_is_not_there_is_one_line(name, hub):
+def test_a_missing_repository_is_one_line(name, hub):
     hub.repositories["lineage/gpt2"] = GOLDEN / "gpt2"
     with pytest.raises(UsageError, match=rf"^hub:{name}: not on the Hub, .* hub:OWNER/NAME@REVISION") as e:
         weights.read(f"hub:{name}")

@@ -77,7 +77,7 @@ def test_an_encoder_without_heads_and_one_with_another(directory):
     }
     assert loaded.report.unused == {"classifier.weight": (3, 20)}
     assert abs(np.asarray(loaded.model.pooler.kernel[...])).max() > 0  # fresh, not empty
-    weights.export(d.path, d.path.parent / "out")  # and what was not there is not made up
+    weights.export(d.path, d.path.parent / "out")  # missing heads are not invented
     assert set(weights.load(d.path.parent / "out").report.missing) == set(loaded.report.missing)
     assert json.loads((d.path.parent / "out/config.json").read_text())["architectures"] == ["BertModel"]
 

@@ -29,10 +29,10 @@ def publish(directory, shapes=SHAPES):
 
 
 def refused(directory) -> str:
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as raised:
         weights.load(directory)
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
 
 
 def test_every_number_is_where_train_py_has_it(tmp_path):
@@ -96,7 +96,7 @@ def test_import_gives_a_directory_that_load_reads(tmp_path):
     )
 
 
-def test_damage_is_told(tmp_path):
+def test_damage_is_named(tmp_path):
     directory, _ = publish(tmp_path / "model")
     piece = directory / "params_3.npy"
     whole = piece.read_bytes()

@@ -1,4 +1,4 @@
-"""Weights that are damaged, do not fit or are not built here: one line, and nothing left behind."""
+"""Damaged, unfitting and unsupported weights: a one-line error, and nothing left behind."""
 
 import numpy as np
 import pytest
@@ -52,13 +52,13 @@ TENSOR_FAULTS = {
 @pytest.mark.parametrize("fault", TENSOR_FAULTS)
 def test_tensors_that_do_not_fit(fault, directory):
     d = directory("gpt2")
-    change, told = TENSOR_FAULTS[fault]
+    change, message = TENSOR_FAULTS[fault]
     change(d.tensors)
-    assert told in refused(d.write())
+    assert message in refused(d.write())
 
 
 @pytest.mark.parametrize(
-    "name, change, told",
+    "name, change, message",
     [
         ("gpt2", {"model_type": "gpt_neo"}, "model_type=gpt_neo: not known; did you mean gpt2"),
         ("gpt2", {"n_inner": 60}, "n_inner=60: expected 4 × n_embd = 80"),
@@ -71,10 +71,10 @@ def test_tensors_that_do_not_fit(fault, directory):
         ("gpt1", {"n_layer": 4}, "has no h.3.attn.c_attn.weight"),
     ],
 )
-def test_configurations_that_are_not_built(name, change, told, directory):
+def test_unsupported_configurations(name, change, message, directory):
     d = directory(name)
     d.config |= change
-    assert told in refused(d.write())
+    assert message in refused(d.write())
 
 
 def test_pickles_are_refused(directory):

@@ -39,7 +39,7 @@ def gpt2_variables():
 
 
 def bert_variables():
-    """google-research/bert, modeling.py and run_pretraining.py; with what its optimizer leaves."""
+    """google-research/bert, modeling.py and run_pretraining.py; with the optimizer's variables."""
     rng = np.random.default_rng(0)
     shapes = {
         "bert/embeddings/word_embeddings": (V, D),
@@ -66,14 +66,14 @@ def bert_variables():
     return variables | {"global_step": np.int64(7)}
 
 
-def described(tmp_path, name, content):
+def with_config(tmp_path, name, content):
     (tmp_path / name).write_text(json.dumps(content))
     return tmp_path
 
 
 def test_gpt2(tmp_path):
     there = gpt2_variables()
-    directory = described(tmp_path, "hparams.json", HPARAMS)
+    directory = with_config(tmp_path, "hparams.json", HPARAMS)
     found = tensorflow.from_variables(directory, "hparams.json", dict(there))
     assert (found.config.family, found.config.norm, found.config.dropout) == ("gpt2", "pre", 0.0)
     assert not found.unused
@@ -98,7 +98,7 @@ def test_gpt2(tmp_path):
 
 def test_bert(tmp_path):
     there = bert_variables()
-    directory = described(tmp_path, "bert_config.json", BERT)
+    directory = with_config(tmp_path, "bert_config.json", BERT)
     found = tensorflow.from_variables(directory, "bert_config.json", dict(there))
     assert (found.config.activation, found.config.norm_epsilon) == ("gelu_tanh", 1e-12)
     assert not found.unused
@@ -132,7 +132,7 @@ def test_bert(tmp_path):
 
 
 def test_a_variable_that_does_not_fit(tmp_path):
-    directory = described(tmp_path, "hparams.json", HPARAMS | {"n_layer": 3})
+    directory = with_config(tmp_path, "hparams.json", HPARAMS | {"n_layer": 3})
     with pytest.raises(UsageError, match="has no h2/attn/c_attn/w, which blocks/attention/qkv/kernel"):
         tensorflow.from_variables(directory, "hparams.json", gpt2_variables())
 
@@ -140,7 +140,7 @@ def test_a_variable_that_does_not_fit(tmp_path):
 def test_without_tensorflow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(EnvironmentFault, match=r"pip install 'lineage-lm\[tf\]'"):
-        weights.load(described(tmp_path, "bert_config.json", BERT))
+        weights.load(with_config(tmp_path, "bert_config.json", BERT))
 
 
 @pytest.mark.skipif(not HAS_TENSORFLOW, reason="needs the extra tf")
@@ -151,9 +151,9 @@ def test_real_files(kind, tmp_path):
 
     there = gpt2_variables() if kind == "gpt2" else bert_variables()
     if kind == "gpt2":
-        described(tmp_path, "hparams.json", HPARAMS)
+        with_config(tmp_path, "hparams.json", HPARAMS)
     else:
-        described(tmp_path, "bert_config.json", BERT)
+        with_config(tmp_path, "bert_config.json", BERT)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         for name, value in there.items():
             tf.compat.v1.get_variable(name, initializer=tf.constant(value))
