@@ -2,7 +2,8 @@
 
 The log-probability of a text is divided by the number of units that its corpus counts, not of our tokens:
 words and line ends (WikiText-2's test text has 245,569), bytes or characters. So models with different
-tokenizers compare, and a text may be detokenized before the model reads it (Radford et al., 2019, section 3.1).
+tokenizers compare, and a text may be detokenized before the model reads it (Radford et al., 2019, section
+3.1).
 """
 
 import math
