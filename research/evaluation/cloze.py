@@ -113,7 +113,7 @@ def mctest(eval_model: EvalModel, text: str, settings: Settings, answers: str) -
     rows = [line.split("\t") for line in text.splitlines() if line.strip()][: settings.limit]
     letters = [line.split() for line in answers.splitlines() if line.strip()]
     if len(letters) < len(rows) or any(len(row) != 23 for row in rows):
-        raise UsageError("expected MCTest's .tsv, with four questions a story, and its .ans beside it")
+        raise UsageError("expected MCTest's .tsv, with four questions per story, and its .ans beside it")
     for row, solution in zip(rows, letters, strict=False):
         story = row[2].replace("\\newline", "\n").replace("\\tab", " ")
         for n, letter in enumerate(solution):

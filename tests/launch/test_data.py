@@ -68,8 +68,8 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     lines = []
-    with progress.telling(lines.append, before=10_000_000) as tell:
+    with progress.show_progress(lines.append, before=10_000_000) as show:
         for _ in range(40):
             now[0] += 1
-            tell(7, 10_000_000 + int(2e6 * (now[0] - 100)))
+            show(7, 10_000_000 + int(2e6 * (now[0] - 100)))
     assert lines == ["7 documents, 42 MB at 2.0 MB/s", "7 documents, 74 MB at 2.0 MB/s"]

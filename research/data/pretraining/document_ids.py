@@ -1,7 +1,8 @@
-"""Which document a window's tokens are of, for attention that stays within them.
+"""The document of each token in a window, for attention that stays within documents.
 
-`<|endoftext|>` opens the document that it stands before: it is what a model begins to write from, and so no
-first token is predicted from the document before it. Without one, a document's first token opens it.
+An `<|endoftext|>` belongs to the document after it: a model starts to write from this token, and so the first
+token of a document is not predicted from the document before. Without `<|endoftext|>`, a document starts with
+its first token.
 """
 
 from typing import NamedTuple
@@ -12,28 +13,33 @@ from research.config import Data
 from research.data.store.token_store import TokenStore
 
 
-class Openings(NamedTuple):
-    """Where the documents of a store begin, and how many tokens before that they are opened."""
+class DocumentStarts(NamedTuple):
+    """Where the documents of a store begin."""
 
-    starts: np.ndarray  # int64 (documents,)
-    ahead: int
-
-
-def openings(data: Data, store: TokenStore) -> Openings | None:
-    """None where attention does not ask for documents."""
-    return Openings(store.starts, int(store.ended)) if data.attend == "document" else None
+    starts: np.ndarray  # int64 (documents,): first token of each
+    offset: int  # tokens before `starts` that belong to the document: 1 for an `<|endoftext|>`, or 0
 
 
-def documents(openings: Openings | None, begins_B: np.ndarray, length: int) -> dict[str, np.ndarray]:
-    """Of windows that begin at `begins_B`, the numbers within them: int32 (B, length), each row from 0."""
-    if openings is None:
+def document_starts(data: Data, store: TokenStore) -> DocumentStarts | None:
+    """The starts for `data.attend=document`; None for attention to the whole window."""
+    return DocumentStarts(store.starts, int(store.ended)) if data.attend == "document" else None
+
+
+def document_ids(
+    documents: DocumentStarts | None, begins_B: np.ndarray, length: int
+) -> dict[str, np.ndarray]:
+    """{"documents": int32 (B, length)} for windows that begin at `begins_B`; each row counts from 0.
+
+    Empty where `documents` is None.
+    """
+    if documents is None:
         return {}
-    starts, ahead = openings
-    # Those that open after a window's first token, up to its last.
-    first_B, last_B = (np.searchsorted(starts, begins_B + ahead + n, "right") for n in (0, length - 1))
+    starts, offset = documents
+    # Documents that start after the first token of a window, up to its last.
+    first_B, last_B = (np.searchsorted(starts, begins_B + offset + n, "right") for n in (0, length - 1))
     counts_B = last_B - first_B
     rows = np.repeat(np.arange(len(begins_B)), counts_B)
     nth = np.arange(len(rows)) - np.repeat(np.cumsum(counts_B) - counts_B, counts_B)
-    opens_BL = np.zeros((len(begins_B), length), np.int32)
-    opens_BL[rows, starts[first_B[rows] + nth] - ahead - begins_B[rows]] = 1
-    return {"documents": opens_BL.cumsum(axis=1, dtype=np.int32)}
+    starts_BL = np.zeros((len(begins_B), length), np.int32)
+    starts_BL[rows, starts[first_B[rows] + nth] - offset - begins_B[rows]] = 1
+    return {"documents": starts_BL.cumsum(axis=1, dtype=np.int32)}

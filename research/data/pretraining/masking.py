@@ -1,6 +1,8 @@
-"""What BERT predicts: which positions, and what is seen there (Devlin et al., 2018, appendix A.1).
+"""BERT's masks: the positions to predict and the tokens the model sees there.
 
-Shapes: B rows, L length, P predictions at most.
+Devlin et al. (2018), appendix A.1.
+
+Shapes: B rows, L length, P maximum number of predictions.
 """
 
 from typing import NamedTuple
@@ -8,65 +10,66 @@ from typing import NamedTuple
 import numpy as np
 
 from research.config import Masking
-from research.data.pretraining.counter_rng import bits, unit
+from research.data.pretraining.counter_rng import bits, uniform
 from research.data.tokenizers.tokenizer import SpecialTokens
 
-ORDER, FATE, WORD = range(3)  # what a draw decides
+ORDER, ACTION, REPLACEMENT = range(3)  # the decision that a random number makes
 
 
 class Masked(NamedTuple):
-    tokens: np.ndarray  # (B, L), as they are seen
-    positions: np.ndarray  # (B, P), ascending, then zeros
-    targets: np.ndarray  # (B, P), as they were
+    tokens: np.ndarray  # int32 (B, L): the model's input
+    positions: np.ndarray  # int32 (B, P): ascending, then zeros
+    targets: np.ndarray  # int32 (B, P): the original tokens
     weights: np.ndarray  # float32 (B, P): 1, then zeros
 
 
 def mask(
     tokens_BL: np.ndarray,
     lengths_B: np.ndarray,
-    names_B: np.ndarray,
+    seeds_B: np.ndarray,
     masking: Masking,
     special_tokens: SpecialTokens,
 ) -> Masked:
-    """Of 10 tokens predicted, 8 are seen as [MASK], one as it is and one as any of the vocabulary.
+    """Select positions and replace 80% of their tokens by [MASK], 10% by random tokens; 10% stay unchanged.
 
-    A row's draws depend on its name, uint64, alone. Never predicts [CLS], [SEP] and padding.
+    The random numbers of a row depend only on its uint64 in `seeds_B`. [CLS], [SEP] and padding are never
+    selected.
     """
-    chosen_BL = choose(tokens_BL, lengths_B, names_B, masking, special_tokens)
-    rows, lanes = np.nonzero(chosen_BL)
-    fate, word = (bits(names_B[rows], kind, lanes) for kind in (FATE, WORD))
-    share, known = unit(fate), tokens_BL[rows, lanes]
+    selected_BL = select(tokens_BL, lengths_B, seeds_B, masking, special_tokens)
+    rows, lanes = np.nonzero(selected_BL)
+    action, replacement = (bits(seeds_B[rows], kind, lanes) for kind in (ACTION, REPLACEMENT))
+    action, original = uniform(action), tokens_BL[rows, lanes]
     seen = np.where(
-        share < 0.8,
+        action < 0.8,
         special_tokens.mask,
-        np.where(share < 0.9, known, word % np.uint64(special_tokens.entries)),
+        np.where(action < 0.9, original, replacement % np.uint64(special_tokens.entries)),
     )
     tokens_BL = tokens_BL.copy()
     tokens_BL[rows, lanes] = seen
 
-    # In a row the nth chosen takes place n.
-    nth = (np.cumsum(chosen_BL, axis=1) - 1)[rows, lanes]
+    # The nth selected position of a row goes to column n.
+    nth = (np.cumsum(selected_BL, axis=1) - 1)[rows, lanes]
     shape = (len(tokens_BL), masking.predictions)
     positions, targets, weights = (
         np.zeros(shape, np.int32),
         np.zeros(shape, np.int32),
         np.zeros(shape, np.float32),
     )
-    positions[rows, nth], targets[rows, nth], weights[rows, nth] = lanes, known, 1
+    positions[rows, nth], targets[rows, nth], weights[rows, nth] = lanes, original, 1
     return Masked(tokens_BL, positions, targets, weights)
 
 
-def choose(
+def select(
     tokens_BL: np.ndarray,
     lengths_B: np.ndarray,
-    names_B: np.ndarray,
+    seeds_B: np.ndarray,
     masking: Masking,
     special_tokens: SpecialTokens,
 ) -> np.ndarray:
-    """bool (B, L). Words in a random order are taken until the number is full, as published.
+    """Positions to predict: bool (B, L). Takes words in random order until it has enough, as published.
 
-    The number is a share of the row's length, rounded, at least 1. A word is a token, or with
-    `whole_words` its pieces together, passed over where they would be too many.
+    Enough is `share` of the row's length, rounded, at least 1. A word is one token; with `whole_words` it is
+    all pieces of the word, and a word with too many pieces is skipped.
     """
     length = tokens_BL.shape[1]
     candidate_BL = (
@@ -74,17 +77,17 @@ def choose(
         & (tokens_BL != special_tokens.sep)
         & (np.arange(length) < lengths_B[:, None])
     )
-    wanted_B = np.clip(np.rint(lengths_B * masking.share).astype(np.int64), 1, masking.predictions)
-    opens_BL = candidate_BL & ~special_tokens.continues[tokens_BL] if masking.whole_words else candidate_BL
-    # The first candidate opens a word even where its word was cut in two.
-    opens_BL[:, 1] |= candidate_BL[:, 1]
-    word_BL = np.where(candidate_BL, np.cumsum(opens_BL, axis=1) - 1, length - 1)
+    number_B = np.clip(np.rint(lengths_B * masking.share).astype(np.int64), 1, masking.predictions)
+    starts_BL = candidate_BL & ~special_tokens.continues[tokens_BL] if masking.whole_words else candidate_BL
+    # The first candidate starts a word even where truncation has cut its word in two.
+    starts_BL[:, 1] |= candidate_BL[:, 1]
+    word_BL = np.where(candidate_BL, np.cumsum(starts_BL, axis=1) - 1, length - 1)
 
-    # A row's words in random order: the lane in the low bits of a random number, sorted.
+    # A row's words in random order: sort random numbers that carry the word's index in their low bits.
     low = np.uint64(length.bit_length())
-    order_BL = bits(names_B[:, None], ORDER, np.arange(length)) >> low << low
+    order_BL = bits(seeds_B[:, None], ORDER, np.arange(length)) >> low << low
     order_BL |= np.arange(length, dtype=np.uint64)
-    words_B = opens_BL.sum(axis=1)
+    words_B = starts_BL.sum(axis=1)
     order_BL[np.arange(length) >= words_B[:, None]] = np.uint64(2**64 - 1)
     order_BL.sort(axis=1)
     order_BL = (order_BL & ((np.uint64(1) << low) - np.uint64(1))).astype(np.int64)
@@ -94,12 +97,12 @@ def choose(
     sizes_BL = np.bincount(flat, minlength=tokens_BL.size).reshape(tokens_BL.shape)
     taken_BL, count_B = np.zeros(tokens_BL.shape, bool), np.zeros(len(tokens_BL), np.int64)
     for rank in range(length):
-        open_B = (count_B < wanted_B) & (rank < words_B)
+        open_B = (count_B < number_B) & (rank < words_B)
         if not open_B.any():
             break
         word_B = np.minimum(order_BL[:, rank], length - 1)
         size_B = sizes_BL[rows_B, word_B]
-        fits_B = open_B & (count_B + size_B <= wanted_B)
+        fits_B = open_B & (count_B + size_B <= number_B)
         taken_BL[rows_B, word_B] |= fits_B
         count_B += np.where(fits_B, size_B, 0)
     return candidate_BL & np.take_along_axis(taken_BL, word_BL, axis=1)

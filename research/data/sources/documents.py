@@ -1,4 +1,4 @@
-"""A source is a stream of documents, of which some train and some validate."""
+"""Documents of a source, split into training and validation."""
 
 import hashlib
 import json
@@ -17,31 +17,32 @@ from research.errors import UsageError
 Split = Literal["train", "validation"]
 
 WEIGHTED = re.compile(r"(\d*\.?\d+)\*(.+)", re.DOTALL)
-PLUS = re.compile(r"\s*\+\s*(?=\d*\.?\d+\*)")  # before a weight: TFDS and file names may have their own
+PLUS = re.compile(r"\s*\+\s*(?=\d*\.?\d+\*)")  # before a weight: TFDS splits and file names may contain +
 
 
 class Document(NamedTuple):
-    """A text and where it belongs."""
+    """A text, with its split and its source."""
 
-    part: int  # of the mixture, from 0
+    part: int  # index of the source in a mixture
     split: Split
     text: str
 
 
 def documents(data: Data, split: Split | Literal["all"]) -> Iterator[str]:
-    """The texts of `split`, in a fixed order, without empty ones; "all" is everything that is read."""
-    return (document.text for document in read(data, ("train", "validation") if split == "all" else (split,)))
+    """The nonempty texts of `split` in a fixed order; "all" means both splits."""
+    splits = ("train", "validation") if split == "all" else (split,)
+    return (document.text for document in read(data, splits))
 
 
 def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Iterator[Document]:
-    """Every document of `splits`, once, in a fixed order, without empty ones.
+    """Every nonempty document of `splits`, once, in a fixed order.
 
-    Where `data.split` is "tail", all are of "train": tokens are cut later, not documents.
-    Raises UsageError for a source that cannot be read, and where there is no document at all.
+    With `data.split=tail` all documents belong to "train": the token store splits the tokens later.
+    Raises UsageError for a source that cannot be read, and for a source without documents.
     """
     empty = True
-    for part, (_, one) in enumerate(parts(data)):
-        for split, text in _divided(one, splits):
+    for part, (_, source) in enumerate(parts(data)):
+        for split, text in _split_texts(source, splits):
             cleaned = standardize.STANDARDS[data.standardize](text)
             if cleaned and split in splits:
                 empty = False
@@ -53,9 +54,9 @@ def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Ite
 
 
 def parts(data: Data) -> list[tuple[float, Data]]:
-    """The sources of a mixture with their shares; a plain source is a mixture of one.
+    """The sources of a mixture with their shares, which add up to 1; a plain source has the share 1.
 
-    Raises UsageError for a mixture that is not W*SOURCE+W*SOURCE…, W being a positive number.
+    Raises UsageError for a mixture that is not W*SOURCE+W*SOURCE…, where W is a positive number.
     """
     terms = PLUS.split(data.source)
     if len(terms) == 1 and not WEIGHTED.fullmatch(data.source):
@@ -70,40 +71,40 @@ def parts(data: Data) -> list[tuple[float, Data]]:
 
 
 def fingerprint(data: Data) -> str:
-    """A hash of what decides the documents: the files or the data sets, and how they are split."""
-    identities = [_identity(one) for _, one in parts(data)]
+    """A hash of everything that determines the documents: contents of the sources, and split settings."""
+    identities = [_identity(source) for _, source in parts(data)]
     holdout = None if data.split == "published" else data.holdout
     facts = [identities, data.field, data.split, holdout, data.documents, data.standardize]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def folder_name(data: Data, key: str) -> str:
-    """Of a cache of what `key` tells, in words and by its hash.
+    """Name of a cache folder: readable words, and the hash of `key`.
 
-    The words are for those who look into the cache. Of files they tell no place: the same bytes elsewhere
-    are the same corpus.
+    The words help people who look into the cache. They do not contain paths, because the same bytes at
+    another path are the same corpus.
     """
     words = f"{data.source}-{data.tokenizer}"
-    if any(one.source.startswith("files:") for _, one in parts(data)):
+    if any(source.source.startswith("files:") for _, source in parts(data)):
         words = "files" if published.is_path(data.tokenizer) else f"files-{data.tokenizer}"
     readable = re.sub(r"\W+", "-", words)[-60:].strip("-")
     return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
-def see_unchanged(data: Data, before: str) -> None:
-    """Raises UsageError where the fingerprint, which a cache is named by, is not what it was `before`."""
+def check_unchanged(data: Data, before: str) -> None:
+    """Raise UsageError where the fingerprint, part of a cache's name, is no longer `before`."""
     if fingerprint(data) != before:
         raise UsageError(f"data.source={data.source}: changed while it was read; begin again")
 
 
 def _identity(data: Data) -> list:
     source = _source(data)
-    # Stores that exist are named by these facts, in this form.
+    # The names of existing stores depend on the form of these facts.
     own = [source.split] if SCHEMES[source.scheme].splits else []
     return [source.scheme, SCHEMES[source.scheme].identity(source), *own]
 
 
-def _divided(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[Split, str]]:
+def _split_texts(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[Split, str]]:
     if data.split == "published":
         for split in splits:
             yield from ((split, text) for text in _read(data, split))
@@ -115,7 +116,7 @@ def _divided(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[Split, str
 
 
 def _held_out(text: str, holdout: float) -> bool:
-    """By the text's hash: stable under growth and order, and copies fall on one side."""
+    """Decide by the text's hash: stable when documents are added or reordered; copies get the same split."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) < holdout * 2**64
 
 
@@ -125,7 +126,7 @@ def _read(data: Data, split: str = "") -> Iterator[str]:
 
 
 def _source(data: Data) -> Source:
-    """Raises UsageError where `data.split` does not go with the source."""
+    """Parse the source. Raises UsageError where `data.split` does not fit it."""
     source = parse(data.source, "data.source", "documents")
     if data.split == "published" and (source.split or not SCHEMES[source.scheme].splits):
         hint = (

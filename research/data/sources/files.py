@@ -23,8 +23,8 @@ def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     A pattern that matches nothing is read literally where it names something that exists.
     """
     pattern = os.path.expanduser(pattern)
-    found = expand(pattern)
-    paths = [path for path in found if path.is_file()]
+    matches = expand(pattern)
+    paths = [path for path in matches if path.is_file()]
     for path in paths:
         if not path.name.endswith(suffixes):
             raise UsageError(f"{path}: expected a file that ends in {', '.join(suffixes)}")
@@ -34,15 +34,16 @@ def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
 
 
 def expand(pattern: str) -> list[Path]:
-    """The matches of a glob, sorted by name; if there are none, with its longest existing beginning literal.
+    """The matches of a glob, sorted by name.
 
-    So a folder called [x] needs no escape, unless a folder x has such files too.
+    Without a match, the longest prefix of the pattern that exists is read literally. So a folder called [x]
+    needs no escape, unless a folder x has such files too.
     """
-    if not (found := glob.glob(pattern, recursive=True)):
-        there = next((path for path in (Path(pattern), *Path(pattern).parents) if path.exists()), Path())
-        literal = os.path.join(glob.escape(str(there)), *Path(pattern).relative_to(there).parts)
-        found = glob.glob(literal, recursive=True)
-    return sorted(map(Path, found))
+    if not (matches := glob.glob(pattern, recursive=True)):
+        prefix = next((path for path in (Path(pattern), *Path(pattern).parents) if path.exists()), Path())
+        literal = os.path.join(glob.escape(str(prefix)), *Path(pattern).relative_to(prefix).parts)
+        matches = glob.glob(literal, recursive=True)
+    return sorted(map(Path, matches))
 
 
 def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:

@@ -20,7 +20,9 @@ SUFFIXES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", ".json", ".txt", ".conll")
 
 
 def read(pattern: str, names: Collection[str]) -> Iterator[tuple[str, Record]]:
-    """(file and line, record) of the files of a glob, in order; a table's header is known by `names`.
+    """(file and line, record) for all files that match a glob, in order.
+
+    A table's first row is a header where it contains one of `names`.
 
     Raises UsageError for a file that cannot be read.
     """
@@ -34,7 +36,7 @@ def read(pattern: str, names: Collection[str]) -> Iterator[tuple[str, Record]]:
 
 
 def _table(path: Path, names: Collection[str], rows: Iterator[list[str]]) -> Iterator[tuple[str, Record]]:
-    """The first row is a header where it has one of the `names`, columns' numbers apart."""
+    """Rows as records. The first row is a header where it has one of `names` that is not a number."""
     header = None
     for number, cells in enumerate(rows, 1):
         if number == 1 and {name for name in names if not name.isdecimal()} & set(cells):
@@ -45,7 +47,7 @@ def _table(path: Path, names: Collection[str], rows: Iterator[list[str]]) -> Ite
 
 
 def _tsv(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
-    """Tabs and line ends alone have a meaning, as in GLUE's files: quotes have none."""
+    """Only tabs and line ends separate cells, as in GLUE's files; quotes are text."""
     with open(path, encoding="utf-8", newline="\n") as file:
         yield from _table(path, names, (line.rstrip("\r\n").split("\t") for line in file))
 
@@ -71,7 +73,7 @@ def _json_lines(path: Path, names: Collection[str]) -> Iterator[tuple[str, Recor
 
 
 def _json(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
-    """The questions of a file of SQuAD's, with TFDS's names."""
+    """The questions of a SQuAD file, with TFDS's field names."""
     try:
         articles = json.loads(path.read_text(encoding="utf-8"))["data"]
         for article in articles:
@@ -93,7 +95,7 @@ def _json(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
 
 
 def _columns(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
-    """Of CoNLL's files, a word a line and a blank line after a sentence: a sentence's columns as lists."""
+    """CoNLL files: one word per line, a blank line after each sentence. A record has the columns as lists."""
     with open(path, encoding="utf-8") as file:
         sentence, begin = [], 1
         for number, line in enumerate(chain(file, [""]), 1):
@@ -110,7 +112,7 @@ def _columns(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]
 
 
 def _text(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
-    """RACE's files hold JSON, CoNLL's columns."""
+    """A .txt file with JSON lines, as RACE's, or with columns, as CoNLL's."""
     with open(path, encoding="utf-8") as file:
         first = file.read(1)
     return (_json_lines if first == "{" else _columns)(path, names)

@@ -1,7 +1,7 @@
-"""`python_docs`: two megabytes of English that every interpreter carries, as a TFDS data set.
+"""`python_docs`: two megabytes of English text from the Python interpreter itself, as a TFDS data set.
 
 The documents are the language reference of `pydoc_data.topics`, and the docstrings of the
-standard library, one document a module, under headings that name each class and function.
+standard library, one document per module, with headings that name each class and function.
 """
 
 import ast
@@ -20,7 +20,7 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-SKIPPED = (  # no library; no prose, or on its way out of the library
+SKIPPED = (  # not part of the library, without prose, or deprecated
     "test", "tests", "pydoc_data", "site-packages", "dist-packages",
     "distutils", "encodings", "ensurepip", "idlelib", "lib2to3", "turtledemo",
 )  # fmt: skip
@@ -30,11 +30,11 @@ COMPILED = (
     "math", "mmap", "posix", "pyexpat", "select", "sys", "time", "unicodedata", "zlib",
 )  # fmt: skip
 
-Entry = tuple[str, str]  # heading, docstring or nothing
+Entry = tuple[str, str]  # (heading, docstring); either may be empty
 
 
 class PythonDocs(tfds.core.GeneratorBasedBuilder):
-    """The interpreter's own prose. Another interpreter's differs, so its version names the config."""
+    """Text of the running interpreter. It differs between versions, so the version names the config."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS: ClassVar = [
@@ -61,7 +61,7 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
 
 
 def documents() -> Iterator[tuple[str, str]]:
-    """(name, text) of every document, in a fixed order, without what repeats an earlier one."""
+    """(name, text) of every document, in a fixed order, without text that repeats earlier documents."""
     seen = set()
     for name, entries in _entries():
         parts = []
@@ -79,13 +79,14 @@ def _length(paragraphs: set[str]) -> int:
 
 
 def validates(name: str) -> bool:
-    """One document in twenty, 100 kB in all, by a hash that no later version reshuffles."""
+    """One document in twenty, 100 kB in total. The hash never changes, so neither does the split."""
     digest = hashlib.sha256(f"python_docs/{name}".encode()).digest()
     return int.from_bytes(digest[:8]) < 2**64 // 20
 
 
 def _entries() -> Iterator[tuple[str, list[Entry]]]:
-    for name in sorted(topics, key=lambda name: (-len(topics[name]), name)):  # long ones contain others
+    # Long topics first: they contain shorter ones.
+    for name in sorted(topics, key=lambda name: (-len(topics[name]), name)):
         yield f"topics/{name}", [("", topics[name].strip())]
     library = Path(sysconfig.get_path("stdlib"))
     for path in _sources(library):
@@ -108,11 +109,11 @@ def _sources(folder: Path) -> Iterator[Path]:
 
 
 def _of_source(name: str, path: Path) -> list[Entry]:
-    """Reads, never imports: importing some modules opens windows or prints poems."""
+    """Parse the file instead of importing it: some modules open windows or print poems on import."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # old escapes in other people's strings
+        with warnings.catch_warnings(action="ignore"):  # invalid escapes in strings
             tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):  # templates and samples that are no Python
+    except (SyntaxError, ValueError):  # templates and samples that are not Python
         return []
     entries = [(name, ast.get_docstring(tree) or "")]
 
@@ -147,5 +148,5 @@ def _of_compiled(module) -> list[Entry]:
 
 
 def _signature(member) -> str:
-    """As written in C, without the argument that is bound: '($self, key, /)' → '(key, /)'."""
+    """The text signature of a C function, without the bound argument: '($self, key, /)' → '(key, /)'."""
     return re.sub(r"\$\w+(, /)?(, )?", "", getattr(member, "__text_signature__", None) or "()")

@@ -1,6 +1,6 @@
-"""Data schemes: how the text before the colon of a source decides what it is read with.
+"""Data schemes: the text before the colon of a source selects its reader.
 
-Another package adds one:
+Another package adds a scheme with one record:
 
     from research.config.names import SCHEMES
     from research.data.sources.schemes import Scheme
@@ -22,34 +22,39 @@ Record = Mapping[str, Any]  # field → value
 
 
 class Source(NamedTuple):
-    """One source, taken apart: 'tfds:c4/en:train[:10%]' is ('tfds', 'c4/en', 'train[:10%]')."""
+    """A parsed source: 'tfds:c4/en:train[:10%]' is ('tfds', 'c4/en', 'train[:10%]')."""
 
     scheme: str
     name: str
-    split: str = ""  # that the source names itself
+    split: str = ""  # named in the source itself
 
 
 class Scheme(NamedTuple):
-    """What a scheme can do; None where it cannot."""
+    """The functions of a data scheme; None where it does not support one.
 
-    form: str  # as a person types it
-    identity: Callable[[Source], Any]  # JSON that differs where the content differs: caches are named by it
+    A scheme gives documents (texts to tokenize), records (labelled examples), or both.
+    """
+
+    form: str  # the syntax, for error messages
+    identity: Callable[[Source], Any]  # JSON that changes with the content; it is part of the names of caches
     documents: Callable[[Source, Data, str], Iterator[str]] | None = None  # (source, data, split) → texts
-    # (source, names of fields, split) → (where it stands, record)
+    # (source, names of fields, split) → (location, record)
     records: Callable[[Source, Collection[str], str], Iterator[tuple[str, Record]]] | None = None
-    splits: bool = False  # whether it has splits of its own, which a source names after a second colon
+    splits: bool = False  # whether it has published splits, which a source names after a second colon
 
 
-def parse(text: str, setting: str, able: str) -> Source:
-    """Take a source apart. `able` is "documents" or "records", which its scheme must be able to give.
+def parse(text: str, setting: str, content: str) -> Source:
+    """Parse a source. `content`, "documents" or "records", is required of its scheme.
 
-    Raises UsageError for an unknown scheme, and for one that cannot give them.
+    Raises UsageError for an unknown scheme, and for a scheme without this content.
     """
     scheme, colon, name = text.partition(":")
     if not colon or scheme not in SCHEMES or not name:
-        raise UsageError(f"{setting}={text}: expected {_forms(able)}{_hint(text, scheme if colon else '')}")
-    if getattr(SCHEMES[scheme], able) is None:
-        raise UsageError(f"{setting}={text}: {scheme}: gives no {able}; expected {_forms(able)}")
+        raise UsageError(
+            f"{setting}={text}: expected {_forms(content)}{_hint(text, scheme if colon else '')}"
+        )
+    if getattr(SCHEMES[scheme], content) is None:
+        raise UsageError(f"{setting}={text}: {scheme}: gives no {content}; expected {_forms(content)}")
     if not SCHEMES[scheme].splits:
         return Source(scheme, name)
     name, _, split = name.partition(":")
@@ -57,15 +62,15 @@ def parse(text: str, setting: str, able: str) -> Source:
 
 
 def chain(text: str, setting: str) -> list[Source]:
-    """The sources of labelled records, which are read one after the other: 'tfds:glue/rte:train+files:x.tsv'."""
-    between = re.compile(rf"\+(?=(?:{'|'.join(map(re.escape, SCHEMES))}):)")
-    return [parse(one, setting, "records") for one in between.split(text)]
+    """Parse sources of labelled records that are joined by +: 'tfds:glue/rte:train+files:x.tsv'."""
+    separator = re.compile(rf"\+(?=(?:{'|'.join(map(re.escape, SCHEMES))}):)")
+    return [parse(one, setting, "records") for one in separator.split(text)]
 
 
-def _forms(able: str) -> str:
-    # Every scheme that is registered, those of other packages too.
+def _forms(content: str) -> str:
+    """The syntax of all registered schemes with this content."""
     return " or ".join(
-        SCHEMES[name].form for name in reversed(SCHEMES.names()) if getattr(SCHEMES[name], able)
+        SCHEMES[name].form for name in reversed(SCHEMES.names()) if getattr(SCHEMES[name], content)
     )
 
 
@@ -87,7 +92,7 @@ def _files_records(source: Source, names: Collection[str], split: str) -> Iterat
     return labelled_files.read(source.name, names)
 
 
-# TFDS is imported late: a source of files does not need it, and importing it takes seconds.
+# These functions import TFDS themselves: the import takes seconds, and a source of files does not need it.
 
 
 def _tfds_identity(source: Source) -> Any:

@@ -9,7 +9,7 @@ RUNS = re.compile(r"""(-+|~+|!+|"+|;+|\?+|\++|,+|\)+|\(+|\\+|/+|\*+|\[+|\]+|}+|{
 
 
 def gpt1(text: str) -> str:
-    """Mended by ftfy, with plain dashes and quotes, runs of punctuation apart, and single spaces.
+    """Fix the encoding with ftfy, simplify dashes and quotes, set punctuation apart, and merge white space.
 
     Raises EnvironmentFault without ftfy.
     """

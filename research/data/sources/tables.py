@@ -1,4 +1,4 @@
-"""Documents in tables: a column of a GLUE-style .tsv, or of a .parquet."""
+"""Documents in tables: a column of a GLUE-style .tsv file or of a .parquet file."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -8,9 +8,9 @@ from research.errors import EnvironmentFault, UsageError, did_you_mean
 
 
 def tsv(path: Path, field: str) -> Iterator[str]:
-    """Tabs and line ends alone have a meaning, as in GLUE's files: quotes have none.
+    """A column of a .tsv file. Only tabs and line ends separate cells, as in GLUE's files; quotes are text.
 
-    The first row names the columns, unless `field` is the number of one, from 0.
+    The first row names the columns, unless `field` is a column number, counted from 0.
     """
     column = int(field) if field.isdecimal() else None
     with open(path, "rb") as file:
@@ -32,7 +32,7 @@ def tsv(path: Path, field: str) -> Iterator[str]:
 
 
 def parquet(path: Path, field: str) -> Iterator[str]:
-    """Raises EnvironmentFault without pyarrow."""
+    """A column of a .parquet file. Raises EnvironmentFault without pyarrow."""
     try:
         import pyarrow
         import pyarrow.parquet

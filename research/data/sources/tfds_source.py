@@ -1,4 +1,4 @@
-"""Documents in TensorFlow Datasets, read by random access from ArrayRecord, without TensorFlow."""
+"""Documents in TensorFlow Datasets, read from ArrayRecord files without TensorFlow."""
 
 import importlib.util
 import io
@@ -20,17 +20,17 @@ INSTALL = "pip install 'lineage-lm[tf]'"
 
 
 def read(name: str, split: str, field: str) -> Iterator[str]:
-    """The `field` of every record of NAME[/CONFIG]; `split` as TFDS spells it, 'train+test[:10%]'.
+    """The `field` of every record of NAME[/CONFIG]; `split` in TFDS's syntax, such as 'train+test[:10%]'.
 
-    Prepares the data set where it is not. Raises UsageError for a name, split or field that does
-    not exist, EnvironmentFault for a data set that cannot be prepared or read here.
+    Prepares the data set where necessary. Raises UsageError for a name, split or field that does not exist;
+    EnvironmentFault for a data set that cannot be prepared or read on this machine.
     """
     builder = prepared(name)
     if field not in builder.info.features:
         raise UsageError(
             f"data.field={field}: no field of tfds:{name}{did_you_mean(field, builder.info.features)}"
         )
-    for number, record in enumerate(_opened(builder, name, split)):
+    for number, record in enumerate(_open(builder, name, split)):
         text = record[field]
         try:
             yield text if isinstance(text, str) else text.decode()
@@ -39,9 +39,9 @@ def read(name: str, split: str, field: str) -> Iterator[str]:
 
 
 def records(name: str, split: str) -> Iterator[dict]:
-    """Every record of NAME[/CONFIG], classes by their names (None for a class of -1, which is none).
+    """Every record of NAME[/CONFIG], with classes as names; class -1, which means no label, becomes None.
 
-    Raises as `read` does.
+    Raises the same errors as `read`.
     """
     builder = prepared(name)
     classes = {
@@ -49,14 +49,14 @@ def records(name: str, split: str) -> Iterator[dict]:
         for field, feature in builder.info.features.items()
         if isinstance(feature, tfds.features.ClassLabel)
     }
-    for record in _opened(builder, name, split):
+    for record in _open(builder, name, split):
         named = {
             field: names[record[field]] if record[field] >= 0 else None for field, names in classes.items()
         }
         yield record | named
 
 
-def _opened(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Sequence[dict]:
+def _open(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Sequence[dict]:
     try:
         with quiet():
             return builder.as_data_source(split=split)
@@ -72,7 +72,7 @@ def _opened(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Sequenc
 
 
 def identity(name: str) -> list:
-    """What changes when the data set does: its version, and the size of each split."""
+    """The version of the data set and the size of each split."""
     info = prepared(name).info
     return [
         info.full_name,
@@ -82,7 +82,7 @@ def identity(name: str) -> list:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """TFDS talks on standard output, which is for results, and warns of what it is about to do."""
+    """Silence TFDS: it prints to standard output, which is for results, and warns about its own steps."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -95,7 +95,7 @@ def quiet() -> Iterator[None]:
 
 @quiet()
 def prepared(name: str) -> tfds.core.DatasetBuilder:
-    """The builder of a data set that is on disk, by now."""
+    """The builder of a data set; prepares the data set first where it is not on disk."""
     own = name == "python_docs"
     build = partial(PythonDocs, data_dir=home() / "tfds") if own else partial(tfds.builder, name)
     try:
@@ -111,12 +111,12 @@ def prepared(name: str) -> tfds.core.DatasetBuilder:
 
 
 def _prepare_own(builder: tfds.core.DatasetBuilder, name: str) -> None:
-    for left in builder.data_path.parent.glob("incomplete.*"):  # by a process that was killed
-        left.rmtree()
-    tfds.disable_progress_bar()  # it takes two seconds
+    for leftover in builder.data_path.parent.glob("incomplete.*"):  # of a killed process
+        leftover.rmtree()
+    tfds.disable_progress_bar()  # the bar takes two seconds
     try:
         builder.download_and_prepare(file_format="array_record")
-    except RuntimeError as fault:  # what ArrayRecord makes of a full disk
+    except RuntimeError as fault:  # ArrayRecord raises it for a full disk
         raise OSError(str(fault)) from fault
     finally:
         tfds.enable_progress_bar()
@@ -149,10 +149,10 @@ def _unknown(name: str) -> UsageError | EnvironmentFault:
 
 
 def _named_by_modules() -> set[str]:
-    """Without TensorFlow many builders are not registered. Their modules are there, though."""
+    """Names of builders by their modules: without TensorFlow many builders are not registered."""
     package = Path(tfds.__file__).parent
-    rooms = ("question_answering", "summarization", "text", "translate")
-    names = {module.stem for room in rooms for module in package.glob(f"{room}/**/*.py")}
+    folders = ("question_answering", "summarization", "text", "translate")
+    names = {module.stem for folder in folders for module in package.glob(f"{folder}/**/*.py")}
     return {name for name in names if not name.endswith(("_test", "_utils", "__"))}
 
 

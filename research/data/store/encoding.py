@@ -1,4 +1,4 @@
-"""Texts to token ids: a stream, so that a corpus never has to fit in memory."""
+"""Encoding of documents as a stream, so that a corpus never has to fit into memory."""
 
 import re
 from collections import deque
@@ -15,91 +15,92 @@ from research.data.store.sentences import sentences
 from research.data.tokenizers.fast_bert import encoder
 from research.data.tokenizers.tokenizer import end_of_text
 
-BATCH = 1 << 20  # characters at once, over all cores
-PIECE = 1 << 17  # characters of one document at once; more would cost memory and keep to one core
+BATCH_SIZE = 1 << 20  # characters per batch, which all cores share
+CHUNK_SIZE = 1 << 17  # characters of a document per chunk; a larger chunk takes more memory and only one core
 
 BOUNDARY = re.compile(r"(?<=\S)(?= \S)")
 
 
-class Piece(NamedTuple):
-    """A stretch of a document."""
+class Chunk(NamedTuple):
+    """A part of a document, or all of it."""
 
     document: Document
-    texts: list[str]  # its sentences, or a text as it is; at least one
-    first: bool  # of its document
+    texts: list[str]  # its sentences, or the whole text; at least one
+    first: bool  # whether it is the first of its document
     last: bool
-    opens: bool  # whether its first text opens a sentence, as all others do
+    starts_sentence: bool  # whether its first text starts a sentence; all others do
 
 
-def pieces(documents: Iterable[Document], by: str | None) -> Iterator[Piece]:
-    """Every document, in order: in sentences if `by` says how these are found, cut up where it is long."""
+def chunks(documents: Iterable[Document], sentence_rule: str | None) -> Iterator[Chunk]:
+    """Split long documents into chunks, in order; `sentence_rule` also splits them into sentences."""
     for document in documents:
-        texts = sentences(document.text, by) if by else [document.text]
-        cut = list(_stretches(texts)) if len(document.text) > PIECE else [(texts, True)]
-        last = len(cut) - 1
-        for n, (texts, opens) in enumerate(cut):
-            yield Piece(document, texts, n == 0, n == last, opens)
+        texts = sentences(document.text, sentence_rule) if sentence_rule else [document.text]
+        groups = list(_group(texts)) if len(document.text) > CHUNK_SIZE else [(texts, True)]
+        last = len(groups) - 1
+        for n, (texts, starts_sentence) in enumerate(groups):
+            yield Chunk(document, texts, n == 0, n == last, starts_sentence)
 
 
 class Encoded(NamedTuple):
-    """A batch of pieces."""
+    """A batch of chunks with their ids."""
 
-    pieces: list[Piece]
-    ids: np.ndarray  # int64, of all their texts, one after another
-    ends: np.ndarray  # int64 (texts,): where in `ids` each ends
+    chunks: list[Chunk]
+    ids: np.ndarray  # int64 (tokens,): the ids of all texts, concatenated
+    ends: np.ndarray  # int64 (texts,): where in `ids` each text ends
 
 
-def encode(pieces: Iterable[Piece], tokenizer: Tokenizer) -> Iterator[Encoded]:
-    """Batches of pieces with their ids; a last piece ends in `<|endoftext|>`, if the tokenizer has it.
+def encode(chunks: Iterable[Chunk], tokenizer: Tokenizer) -> Iterator[Encoded]:
+    """Encode chunks in batches; add `<|endoftext|>` after the last of a document, if the tokenizer has it.
 
-    In a text, the spelling of a special token is but text.
+    Special tokens spelled out in a text are encoded as ordinary text.
     """
     ending, ids_of = end_of_text(tokenizer), encoder(tokenizer)
 
-    def encoded(batch: list[Piece]) -> Encoded:
-        ids = ids_of(list(chain.from_iterable(piece.texts for piece in batch)))
+    def encode_batch(batch: list[Chunk]) -> Encoded:
+        ids = ids_of(list(chain.from_iterable(chunk.texts for chunk in batch)))
         if ending is not None:
-            for piece, after in zip(batch, accumulate(len(piece.texts) for piece in batch), strict=True):
-                if piece.last:
+            for chunk, after in zip(batch, accumulate(len(chunk.texts) for chunk in batch), strict=True):
+                if chunk.last:
                     ids[after - 1].append(ending)
         ends = np.cumsum(np.fromiter(map(len, ids), np.int64, len(ids)))
         count = int(ends[-1]) if len(ends) else 0
         return Encoded(batch, np.fromiter(chain.from_iterable(ids), np.int64, count), ends)
 
-    # The library encodes on every core; three threads keep them busy while others read, convert and write.
+    # The library encodes on all cores. Three threads keep them busy while other threads read, convert and
+    # write.
     with ThreadPoolExecutor(3) as workers:
         ahead = deque()
-        for batch in _batches(pieces):
-            ahead.append(workers.submit(encoded, batch))
+        for batch in _batches(chunks):
+            ahead.append(workers.submit(encode_batch, batch))
             if len(ahead) > 3:
                 yield ahead.popleft().result()
         for result in ahead:
             yield result.result()
 
 
-def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+def _batches(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
     batch, size = [], 0
-    for piece in pieces:
-        batch.append(piece)
-        size += sum(map(len, piece.texts))
-        if size >= BATCH:
+    for chunk in chunks:
+        batch.append(chunk)
+        size += sum(map(len, chunk.texts))
+        if size >= BATCH_SIZE:
             yield batch
             batch, size = [], 0
     yield batch
 
 
-def _stretches(texts: list[str]) -> Iterator[tuple[list[str], bool]]:
-    """Texts side by side up to PIECE characters, and whether the first is not but the rest of one.
+def _group(texts: list[str]) -> Iterator[tuple[list[str], bool]]:
+    """Groups of texts up to CHUNK_SIZE characters, each with whether it starts a sentence.
 
-    One that is longer is cut at a single space, where tokenizers that split words cut as well: the ids are
-    those of the whole.
+    A longer text is cut at single spaces. Tokenizers that split words cut there too, so that the ids are
+    those of the whole text.
     """
     group, size = [], 0
     for text in texts:
-        if group and size + len(text) > PIECE:
+        if group and size + len(text) > CHUNK_SIZE:
             yield group, True
             group, size = [], 0
-        if len(text) <= PIECE:
+        if len(text) <= CHUNK_SIZE:
             group.append(text)
             size += len(text)
         else:
@@ -111,7 +112,7 @@ def _stretches(texts: list[str]) -> Iterator[tuple[list[str], bool]]:
 def _cut(text: str) -> Iterator[str]:
     begin = 0
     while begin < len(text):
-        space = BOUNDARY.search(text, begin + PIECE)
+        space = BOUNDARY.search(text, begin + CHUNK_SIZE)
         end = space.start() if space else len(text)
         yield text[begin:end]
         begin = end

@@ -1,49 +1,49 @@
-"""How far a preparation is: a bar on a terminal, a line now and then in a log."""
+"""Progress of a preparation: a bar on a terminal, a line every 15 s in a log."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-TELL_EVERY = 15.0  # seconds between lines
+REPORT_EVERY = 15.0  # seconds between lines
 
-Tell = Callable[[int, int], None]  # documents and bytes of text so far
+Update = Callable[[int, int], None]  # (documents, bytes of text) so far
 
 
 @contextmanager
-def telling(report: Callable[[str], None], before: int) -> Iterator[Tell]:
-    """`before` is what a preparation that goes on had done of its bytes.
+def show_progress(report: Callable[[str], None], before: int) -> Iterator[Update]:
+    """Yield a function that shows the progress; `before` is the bytes that an earlier process has finished.
 
-    The bar is on standard error, so that standard output keeps to results.
+    The bar goes to standard error, because standard output is for results.
     """
-    begun = time.monotonic()
+    start = time.monotonic()
 
-    def told(documents: int, size: int) -> str:
-        speed = (size - before) / 1e6 / max(time.monotonic() - begun, 1e-9)
+    def describe(documents: int, size: int) -> str:
+        speed = (size - before) / 1e6 / max(time.monotonic() - start, 1e-9)
         return f"{documents:,} documents, {size / 1e6:,.0f} MB at {speed:.1f} MB/s"
 
     if sys.stderr.isatty():
         with _bar() as update:
-            yield lambda documents, size: update(told(documents, size))
+            yield lambda documents, size: update(describe(documents, size))
         return
-    last = begun
+    last = start
 
-    def line(documents: int, size: int) -> None:
+    def report_line(documents: int, size: int) -> None:
         nonlocal last
-        if time.monotonic() - last > TELL_EVERY:
+        if time.monotonic() - last > REPORT_EVERY:
             last = time.monotonic()
-            report(told(documents, size))
+            report(describe(documents, size))
 
-    yield line
+    yield report_line
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[str], None]]:
-    """Without an end in sight, for how much text a compressed source holds is known once it is read."""
+    """A bar without a total, because the size of the text in a compressed source is not known in advance."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = TextColumn("tokenizing"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn()
+    columns = TextColumn("tokenizing"), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None, told="")
-        yield lambda told: progress.update(task, told=told)
+        task = progress.add_task("", total=None, state="")
+        yield lambda state: progress.update(task, state=state)

@@ -1,4 +1,4 @@
-"""Where sentences end: what BERT's segments are made of."""
+"""Sentence splitting, for BERT's segments."""
 
 import re
 from itertools import pairwise
@@ -8,17 +8,18 @@ ABBREVIATIONS = (
     "Cpt", "Lt", "Sgt", "Maj", "Sen", "Rep", "Gov", "Pres", "No", "Vol", "Fig",
 )  # fmt: skip
 
-# A newline ends a sentence; so does a stop, closed or not, before what can begin another. An initial's
-# or an abbreviation's stop does not. Google published no splitter: its input has a sentence a line.
-# It begins with one class of characters, which `re` looks for four times as fast as for alternatives.
+# A newline ends a sentence. So does a full stop, question or exclamation mark, with closing quotes or
+# brackets, before text that can start a sentence. The stop of an initial or an abbreviation does not. Google
+# published no splitter: its input has one sentence per line. The pattern starts with one character class,
+# which `re` finds four times as fast as alternatives.
 _END = r"[\"')\]’”]*\s+(?=[\"'(\[‘“]?[A-Z0-9])"
 _ABBREVIATED = "".join(rf"(?<!\b{word}\.)" for word in ABBREVIATIONS)
 BOUNDARY = re.compile(rf"[.!?\n](?:(?<=\n)\s*|(?={_END})(?<!\b[A-Z]\.){_ABBREVIATED}{_END})")
 
 
-def sentences(text: str, by: str) -> list[str]:
-    """The sentences of a text in order; joined they are the text. `by` is "punctuation" or "lines"."""
-    if by == "lines":
+def sentences(text: str, rule: str) -> list[str]:
+    """Split a text into sentences, which add up to the text. `rule` is "punctuation" or "lines"."""
+    if rule == "lines":
         return text.splitlines(keepends=True)
     ends = [0, *(boundary.end() for boundary in BOUNDARY.finditer(text))]
     if ends[-1] < len(text):

@@ -1,4 +1,4 @@
-"""The token store: a source, tokenized once, as flat arrays that are mapped into memory."""
+"""The token store: a source, tokenized once, as flat memory-mapped arrays."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from research.config import Data
-from research.data.sources.documents import fingerprint, folder_name, parts, see_unchanged
+from research.data.sources.documents import check_unchanged, fingerprint, folder_name, parts
 from research.data.store.writing import SPLITS, write
 from research.data.tokenizers.tokenizer import SpecialTokens, end_of_text, entries, load, special_tokens
 from research.errors import UsageError
@@ -20,23 +20,23 @@ from research.io.home import home
 from research.io.make_once import make_once
 from research.io.memory_map import mapped
 
-FORMAT = 3  # of the folder; a later one gets folders of its own
-CHUNK = 1 << 24  # tokens measured at once
+FORMAT = 3  # version of the folder's format; each version has its own folders
+CHUNK = 1 << 24  # tokens counted and hashed at once
 
 
 class TokenStore(NamedTuple):
     """The tokens of one split, document after document."""
 
-    tokens: np.ndarray  # uint16 or uint32 (tokens,), mapped
-    starts: np.ndarray  # int64 (documents,), mapped: where in `tokens` each document begins
-    bytes: int  # of the text, in UTF-8
-    unigram_entropy: float  # nats a token: the loss of knowing how frequent each is here, and no more
-    sha256: str  # of the tokens, little-endian
-    parts: tuple[int, ...] = (0,)  # where in `tokens` each source of a mixture begins
-    shares: tuple[float, ...] = (1.0,)  # of examples that each source of the mixture gives
-    sentences: np.ndarray | None = None  # int64, mapped: where each sentence begins, for BERT's tokenizers
-    special_tokens: SpecialTokens | None = None  # of a BERT tokenizer's vocabulary
-    folder: Path | None = None  # where what is made of the tokens can be kept
+    tokens: np.ndarray  # uint16 or uint32 (tokens,), memory-mapped
+    starts: np.ndarray  # int64 (documents,), memory-mapped: first token of each document
+    bytes: int  # size of the text in UTF-8
+    unigram_entropy: float  # nats per token: the loss of a model that knows only the tokens' frequencies
+    sha256: str  # hash of the tokens, little-endian
+    parts: tuple[int, ...] = (0,)  # first token of each source of a mixture
+    shares: tuple[float, ...] = (1.0,)  # share of examples from each source of the mixture
+    sentences: np.ndarray | None = None  # int64, memory-mapped: first token of each sentence; BERT only
+    special_tokens: SpecialTokens | None = None  # BERT only
+    folder: Path | None = None  # also holds files derived from the tokens
     ended: bool = False  # whether documents end in <|endoftext|>
 
     @property
@@ -49,10 +49,10 @@ class TokenStore(NamedTuple):
         return self.unigram_entropy
 
     def __reduce__(self) -> tuple:
-        """Another process maps the same files; what is in no file goes by value."""
+        """Pickle the path instead of the tokens, so that another process maps the same files."""
         if self.folder is None:
             return TokenStore, tuple(self)
-        return reopened, (self.folder, self.shares, self.special_tokens, self.ended)
+        return open_split, (self.folder, self.shares, self.special_tokens, self.ended)
 
 
 class Corpus(NamedTuple):
@@ -62,30 +62,39 @@ class Corpus(NamedTuple):
 
 
 def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpus:
-    """The tokens that `data` declares; made where they are not yet kept under home.
+    """The tokens that `data` declares, tokenized where they are not in the cache under $LINEAGE_HOME.
 
-    A preparation that was killed goes on where it was. `report` gets a line now and then, and one at the
-    end. Raises UsageError for a source that cannot be read, a split without tokens, a tokenizer with more
+    A killed preparation continues where it stopped. `report` gets a line from time to time, and one at the
+    end. Raises UsageError for a source that cannot be read, a split without tokens, or a tokenizer with more
     entries than `vocabulary`; EnvironmentFault for a full disk.
     """
     tokenizer = load(data)
-    size, known = entries(tokenizer), special_tokens(tokenizer)
+    size, special = entries(tokenizer), special_tokens(tokenizer)
     if size > vocabulary:
         raise UsageError(f"model.vocabulary={vocabulary}: the tokenizer {data.tokenizer} has {size} entries")
-    by = data.sentences if known else None
-    made_of = fingerprint(data)
-    folder = home() / "stores" / folder_name(data, f"{FORMAT} {made_of} {by} {tokenizer.to_str()}")
-    make = partial(_make, data=data, made_of=made_of, tokenizer=tokenizer, entries=size, by=by, report=report)
+    sentence_rule = data.sentences if special else None
+    source_hash = fingerprint(data)
+    key = f"{FORMAT} {source_hash} {sentence_rule} {tokenizer.to_str()}"
+    folder = home() / "stores" / folder_name(data, key)
+    make = partial(
+        _make,
+        data=data,
+        source_hash=source_hash,
+        tokenizer=tokenizer,
+        entries=size,
+        sentence_rule=sentence_rule,
+        report=report,
+    )
     speed = make_once(folder, make, resumable=True)
     shares = tuple(share for share, _ in parts(data))
     ended = end_of_text(tokenizer) is not None
-    corpus = Corpus(tokenizer, *(reopened(folder / split, shares, known, ended) for split in SPLITS))
+    corpus = Corpus(tokenizer, *(open_split(folder / split, shares, special, ended) for split in SPLITS))
     report(_summary(folder, corpus, speed))
     return corpus
 
 
 def open_store(folder: Path) -> TokenStore:
-    """A split as `prepare` has written it."""
+    """Open a split that `prepare` has written."""
     facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     tokens = mapped(folder / "tokens.bin", facts.pop("dtype"))
     starts = mapped(folder / "starts.bin", "<i8")
@@ -100,49 +109,50 @@ def open_store(folder: Path) -> TokenStore:
     )
 
 
-def reopened(
+def open_split(
     folder: Path, shares: tuple[float, ...], special_tokens: SpecialTokens | None, ended: bool
 ) -> TokenStore:
+    """Open a split, with the facts that its files do not hold."""
     return open_store(folder)._replace(shares=shares, special_tokens=special_tokens, ended=ended)
 
 
 def _make(
     folder: Path,
     data: Data,
-    made_of: str,
+    source_hash: str,
     tokenizer: Tokenizer,
     entries: int,
-    by: str | None,
+    sentence_rule: str | None,
     report: Callable[[str], None],
 ) -> float:
     dtype = np.dtype("<u2" if entries <= 1 << 16 else "<u4")
-    speed = write(folder, data, tokenizer, by, dtype, report)
-    see_unchanged(data, made_of)
-    note = folder / "progress.json"
-    done = json.loads(note.read_text(encoding="utf-8"))
+    speed = write(folder, data, tokenizer, sentence_rule, dtype, report)
+    check_unchanged(data, source_hash)
+    progress_file = folder / "progress.json"
+    done = json.loads(progress_file.read_text(encoding="utf-8"))
     if data.split == "tail":
-        note.unlink()  # what follows cannot be done twice, so that a kill begins anew
-        after = _cut(folder / "train", folder / "validation", data.holdout, tokenizer, dtype)
+        progress_file.unlink()  # the split cannot be repeated: after a kill, start from the beginning
+        after = _split_tail(folder / "train", folder / "validation", data.holdout, tokenizer, dtype)
         done["bytes"] = {"train": done["bytes"]["train"] - after, "validation": after}
         done["parts"]["validation"] = [0]
     for split in SPLITS:
-        begins = _begins(done["parts"][split], done["counts"][split])
+        begins = _part_starts(done["parts"][split], done["counts"][split])
         _measure(folder / split, done["bytes"][split], begins, entries, dtype)
-    note.unlink(missing_ok=True)
+    progress_file.unlink(missing_ok=True)
     return speed
 
 
-def _begins(firsts: list[int | None], end: int) -> list[int]:
-    """Where parts begin; one that gave nothing begins, and ends, where the next does."""
-    begins = []
+def _part_starts(firsts: list[int | None], end: int) -> list[int]:
+    """First token of each source of a mixture; a source without tokens starts where the next one does."""
+    starts = []
     for first in reversed(firsts):
         end = end if first is None else first
-        begins.append(end)
-    return begins[::-1]
+        starts.append(end)
+    return starts[::-1]
 
 
-def _cut(whole: Path, tail: Path, share: float, tokenizer: Tokenizer, dtype: np.dtype) -> int:
-    """Moves the last `share` of tokens from `whole` to `tail`; returns the bytes of their text."""
+def _split_tail(whole: Path, tail: Path, share: float, tokenizer: Tokenizer, dtype: np.dtype) -> int:
+    """Move the last `share` of tokens from `whole` to `tail`; return the bytes of their text."""
     tokens = np.memmap(whole / "tokens.bin", dtype, mode="r")
     cut, after = int(len(tokens) * (1 - share)), None
     for name in ("sentences.bin", "starts.bin"):
@@ -159,7 +169,7 @@ def _cut(whole: Path, tail: Path, share: float, tokenizer: Tokenizer, dtype: np.
 
 
 def _measure(folder: Path, size: int, parts: list[int], entries: int, dtype: np.dtype) -> None:
-    """Writes beside the tokens what is known of them."""
+    """Write store.json beside the tokens: type, sizes, unigram entropy and hash."""
     file = folder / "tokens.bin"
     if file.stat().st_size < 2 * dtype.itemsize:
         raise UsageError(f"data.holdout: leaves {folder.name} fewer than two tokens, and none to predict")

@@ -1,6 +1,6 @@
-"""Tokens on their way to disk: files that only grow, and a note of how far they are right.
+"""Resumable writing of tokens: files that only grow, and a progress file with their valid sizes.
 
-A process that is killed leaves both; the next one cuts the files back to the note and goes on.
+After a kill, the next process truncates the files to these sizes and continues.
 """
 
 import json
@@ -16,10 +16,10 @@ from tokenizers import Tokenizer
 
 from research.config import Data
 from research.data.sources.documents import parts, read
-from research.data.store.encoding import Encoded, encode, pieces
-from research.data.store.progress import telling
+from research.data.store.encoding import Encoded, chunks, encode
+from research.data.store.progress import show_progress
 
-SAVE_EVERY = 5.0  # seconds of work that a kill can cost
+SAVE_EVERY = 5.0  # seconds; a kill loses at most this much work
 
 SPLITS = ("train", "validation")
 
@@ -28,53 +28,57 @@ def write(
     folder: Path,
     data: Data,
     tokenizer: Tokenizer,
-    by: str | None,
+    sentence_rule: str | None,
     dtype: np.dtype,
     report: Callable[[str], None],
 ) -> float:
-    """Every document's tokens, by split, with where documents begin, and sentences, found `by`; returns MB/s.
+    """Encode all documents and write their tokens; return the speed in MB/s.
 
-    FOLDER/SPLIT has tokens.bin and, int64, starts.bin and sentences.bin. `progress.json` beside them tells
-    the bytes of text and the first token of each part, by split.
+    FOLDER/SPLIT gets tokens.bin and, as int64, starts.bin (first token of each document) and, with a
+    `sentence_rule`, sentences.bin (first token of each sentence). `progress.json` in FOLDER has the bytes of
+    text and the first token of each source of a mixture, by split.
     """
-    note = folder / "progress.json"
-    done = json.loads(note.read_text()) if note.exists() else _nothing(len(parts(data)))
-    begun = saved = time.monotonic()
+    progress_file = folder / "progress.json"
+    if progress_file.exists():
+        done = json.loads(progress_file.read_text(encoding="utf-8"))
+    else:
+        done = _no_progress(len(parts(data)))
+    start = saved = time.monotonic()
     before = sum(done["bytes"].values())
     if before:
         report(f"continuing after {before / 1e6:,.1f} MB")
     with ExitStack() as stack:
-        files = _open(stack, folder, done["sizes"], by)
-        left = islice(pieces(read(data), by), done["pieces"], None)
-        tell = stack.enter_context(telling(report, before))
-        for batch in encode(left, tokenizer):
+        files = _open(stack, folder, done["sizes"], sentence_rule)
+        rest = islice(chunks(read(data), sentence_rule), done["pieces"], None)
+        show = stack.enter_context(show_progress(report, before))
+        for batch in encode(rest, tokenizer):
             _append(files, done, batch, dtype)
             now = time.monotonic()
             if now - saved > SAVE_EVERY:
-                _save(note, files, done)
+                _save(progress_file, files, done)
                 saved = now
-            tell(done["documents"], sum(done["bytes"].values()))
-        _save(note, files, done)
-    return (sum(done["bytes"].values()) - before) / 1e6 / (time.monotonic() - begun)
+            show(done["documents"], sum(done["bytes"].values()))
+        _save(progress_file, files, done)
+    return (sum(done["bytes"].values()) - before) / 1e6 / (time.monotonic() - start)
 
 
-def _nothing(parts: int) -> dict:
+def _no_progress(parts: int) -> dict:
     return {
-        "pieces": 0,
+        "pieces": 0,  # chunks
         "documents": 0,
         "bytes": dict.fromkeys(SPLITS, 0),
         "parts": {split: [None] * parts for split in SPLITS},
-        "counts": dict.fromkeys(SPLITS, 0),  # of tokens
-        "sizes": {},  # of files, in bytes
+        "counts": dict.fromkeys(SPLITS, 0),  # tokens
+        "sizes": {},  # bytes of each file
     }
 
 
-def _open(stack: ExitStack, folder: Path, sizes: dict[str, int], by: str | None) -> dict:
-    """SPLIT/KIND → the file, cut back to its size and at its end."""
+def _open(stack: ExitStack, folder: Path, sizes: dict[str, int], sentence_rule: str | None) -> dict:
+    """SPLIT/KIND → the file, truncated to its valid size and open for appending."""
     files = {}
     for split in SPLITS:
         (folder / split).mkdir(exist_ok=True)
-        for kind in ("tokens", "starts", "sentences") if by else ("tokens", "starts"):
+        for kind in ("tokens", "starts", "sentences") if sentence_rule else ("tokens", "starts"):
             name = f"{split}/{kind}"
             path = folder / f"{name}.bin"
             files[name] = stack.enter_context(path.open("ab"))
@@ -83,37 +87,37 @@ def _open(stack: ExitStack, folder: Path, sizes: dict[str, int], by: str | None)
 
 
 def _append(files: dict, done: dict, batch: Encoded, dtype: np.dtype) -> None:
-    counts = np.diff(batch.ends, prepend=0)  # of tokens, by text
-    texts = np.array([len(piece.texts) for piece in batch.pieces], np.int64)
-    begin = np.cumsum(texts) - texts  # of each piece, among all texts
-    first, opens = np.zeros(len(counts), bool), counts > 0
-    first[begin] = [piece.first for piece in batch.pieces]
-    opens[begin] &= np.array([piece.opens for piece in batch.pieces], bool)
-    validates = np.array([piece.document.split == "validation" for piece in batch.pieces], bool)
-    validates = np.repeat(validates, texts)
+    counts = np.diff(batch.ends, prepend=0)  # tokens of each text
+    texts = np.array([len(chunk.texts) for chunk in batch.chunks], np.int64)
+    begin = np.cumsum(texts) - texts  # index of each chunk's first text among all texts
+    first, starts_sentence = np.zeros(len(counts), bool), counts > 0
+    first[begin] = [chunk.first for chunk in batch.chunks]
+    starts_sentence[begin] &= np.array([chunk.starts_sentence for chunk in batch.chunks], bool)
+    validation = np.array([chunk.document.split == "validation" for chunk in batch.chunks], bool)
+    validation = np.repeat(validation, texts)
     for split in SPLITS:
-        here = validates == (split == "validation")
+        here = validation == (split == "validation")
         begins = done["counts"][split] + np.cumsum(counts[here]) - counts[here]
         files[f"{split}/tokens"].write(batch.ids[np.repeat(here, counts)].astype(dtype).tobytes())
         files[f"{split}/starts"].write(begins[first[here]].astype("<i8").tobytes())
         if f"{split}/sentences" in files:
-            files[f"{split}/sentences"].write(begins[opens[here]].astype("<i8").tobytes())
-        chosen = [piece for piece in batch.pieces if piece.first and piece.document.split == split]
-        done["bytes"][split] += sum(len(piece.document.text.encode()) for piece in chosen)
-        for piece, begin in zip(chosen, begins[first[here]].tolist(), strict=True):
-            if done["parts"][split][piece.document.part] is None:
-                done["parts"][split][piece.document.part] = begin
+            files[f"{split}/sentences"].write(begins[starts_sentence[here]].astype("<i8").tobytes())
+        new = [chunk.document for chunk in batch.chunks if chunk.first and chunk.document.split == split]
+        done["bytes"][split] += sum(len(document.text.encode()) for document in new)
+        for document, begin in zip(new, begins[first[here]].tolist(), strict=True):
+            if done["parts"][split][document.part] is None:
+                done["parts"][split][document.part] = begin
         done["counts"][split] += int(counts[here].sum())
-    done["pieces"] += len(batch.pieces)
+    done["pieces"] += len(batch.chunks)
     done["documents"] += int(first.sum())
 
 
-def _save(note: Path, files: dict, done: dict) -> None:
-    """The note is renamed into place once what it tells of is on disk."""
+def _save(progress_file: Path, files: dict, done: dict) -> None:
+    """Write the files to disk, and then replace the progress file."""
     for name, file in files.items():
         file.flush()
         os.fsync(file.fileno())
         done["sizes"][name] = file.tell()
-    new = note.with_suffix(".new")
-    new.write_text(json.dumps(done))
-    new.rename(note)
+    new = progress_file.with_suffix(".new")
+    new.write_text(json.dumps(done), encoding="utf-8")
+    new.rename(progress_file)

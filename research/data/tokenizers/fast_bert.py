@@ -1,7 +1,7 @@
-"""Texts to ids, faster where BERT's normalizer has next to nothing to do.
+"""Faster BERT tokenization of ASCII text, without the library's normalizer.
 
-It goes through every character with its place in the text on record, which takes two fifths of all time. Of
-printable ASCII it changes nothing but the case, and `str.lower` does that a hundred times as fast.
+BERT's normalizer tracks the offset of every character, which takes 40% of the tokenization time. In printable
+ASCII it only changes the case, and `str.lower` does that a hundred times as fast.
 """
 
 import re
@@ -16,27 +16,27 @@ REMOVED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # control characters
 
 
 def encoder(tokenizer: Tokenizer) -> Callable[[list[str]], list[list[int]]]:
-    """The ids of each text, without special tokens around them; the spelling of one in a text is but text."""
-    whole = _copy(tokenizer)
-    if not _only_lowers(whole):
-        return partial(_ids, whole)
-    lowercase, bare = whole.normalizer.lowercase, _copy(tokenizer)
-    bare.normalizer = None
+    """A function from texts to ids. It adds no special tokens; one spelled out in a text is ordinary text."""
+    full = _copy(tokenizer)
+    if not _only_lowercases(full):
+        return partial(_ids, full)
+    lowercase, unnormalized = full.normalizer.lowercase, _copy(tokenizer)
+    unnormalized.normalizer = None
 
-    def encode_apart(texts: list[str]) -> list[list[int]]:
+    def encode(texts: list[str]) -> list[list[int]]:
         plain = [is_plain(text) for text in texts]
-        easy = [text for text, is_easy in zip(texts, plain, strict=True) if is_easy]
+        fast = [text for text, flag in zip(texts, plain, strict=True) if flag]
         if lowercase:
-            easy = [text.lower() for text in easy]
-        hard = [text for text, is_easy in zip(texts, plain, strict=True) if not is_easy]
-        of_easy, of_hard = iter(_ids(bare, easy)), iter(_ids(whole, hard))
-        return [next(of_easy if is_easy else of_hard) for is_easy in plain]
+            fast = [text.lower() for text in fast]
+        slow = [text for text, flag in zip(texts, plain, strict=True) if not flag]
+        fast_ids, slow_ids = iter(_ids(unnormalized, fast)), iter(_ids(full, slow))
+        return [next(fast_ids if flag else slow_ids) for flag in plain]
 
-    return encode_apart
+    return encode
 
 
 def is_plain(text: str) -> bool:
-    """Whether it is ASCII without control characters, but for tabs and ends of lines."""
+    """Whether the text is ASCII without control characters other than tabs and line ends."""
     return text.isascii() and (text.isprintable() or not REMOVED.search(text))
 
 
@@ -47,14 +47,14 @@ def _copy(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
-    return [found.ids for found in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def _only_lowers(tokenizer: Tokenizer) -> bool:
-    """Whether case is all that its normalizer changes in plain text, as far as what follows can tell.
+def _only_lowercases(tokenizer: Tokenizer) -> bool:
+    """Whether lowercasing is the only change of the normalizer to plain text that affects the ids.
 
-    Tabs and ends of lines become spaces, which is one to BERT's pre-tokenizer. A token that was added to be
-    found in texts as it is spelled would not be found in lower case.
+    The normalizer also turns tabs and line ends into spaces, which BERT's pre-tokenizer treats alike. Added
+    tokens that are not special must match the text as it is spelled, so they rule out lowercasing.
     """
     return (
         isinstance(tokenizer.normalizer, BertNormalizer)

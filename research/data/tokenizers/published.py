@@ -24,12 +24,12 @@ ON_HUB = {  # name → repository
 
 
 def load(name: str) -> Tokenizer:
-    """Of a path, which has a slash or ends in .json or .txt; of hub:OWNER/NAME; of a folder under home.
+    """Load a tokenizer from a path (see `is_path`), from hub:OWNER/NAME, or by name.
 
-    A name of ON_HUB that is not under home is the Hub's. Raises UsageError for a name without files, and
-    for files that are no tokenizer; EnvironmentFault where the Hub is out of reach.
+    A name is a folder of $LINEAGE_HOME/tokenizers, or else one of ON_HUB. Raises UsageError for an unknown
+    name, and for files that are not a tokenizer; EnvironmentFault where the Hub cannot be reached.
     """
-    shelf = home() / "tokenizers"
+    folder = home() / "tokenizers"
     if name.startswith(PREFIX):
         return read(snapshot(name, TOKENIZER, "a directory serves too"))
     if is_path(name):
@@ -37,46 +37,49 @@ def load(name: str) -> Tokenizer:
         if not path.exists():
             raise UsageError(f"data.tokenizer={name}: no such file or folder")
         return read(path)
-    if not (shelf / name).exists():
+    if not (folder / name).exists():
         if name in ON_HUB:
-            helps = f"put {', or '.join(FILES)} in {shelf / name}"
-            return read(snapshot(PREFIX + ON_HUB[name], TOKENIZER, helps))
-        kept = (path.name for path in shelf.glob("[!.]*"))
-        hint = did_you_mean(name, {"char", "bpe:SIZE", "wordpiece:SIZE", *ON_HUB, *kept})
+            hint = f"put {', or '.join(FILES)} in {folder / name}"
+            return read(snapshot(PREFIX + ON_HUB[name], TOKENIZER, hint))
+        local = (path.name for path in folder.glob("[!.]*"))
+        hint = did_you_mean(name, {"char", "bpe:SIZE", "wordpiece:SIZE", *ON_HUB, *local})
         raise UsageError(
-            f"data.tokenizer={name}: not found; put {', or '.join(FILES)} in {shelf / name}{hint}"
+            f"data.tokenizer={name}: not found; put {', or '.join(FILES)} in {folder / name}{hint}"
         )
-    return read(shelf / name)
+    return read(folder / name)
 
 
 def is_path(name: str) -> bool:
-    """Whether `load` takes it for a file or a folder."""
+    """Whether `load` treats the name as a file or folder: it has a slash, or ends in .json or .txt."""
     return not name.startswith(PREFIX) and ("/" in name or name.endswith((".json", ".txt")))
 
 
 def read(path: Path) -> Tokenizer:
-    """Of a tokenizer.json, a vocab.txt, or a folder with one of FILES."""
+    """Read a tokenizer.json, a vocab.txt, or a folder with one of FILES.
+
+    Raises UsageError for files that are missing or not a tokenizer.
+    """
     try:
         if path.is_file():
-            return _word_pieces(path) if path.suffix == ".txt" else Tokenizer.from_file(str(path))
+            return _bert(path) if path.suffix == ".txt" else Tokenizer.from_file(str(path))
         if (path / "tokenizer.json").exists():
             return Tokenizer.from_file(str(path / "tokenizer.json"))
         for vocabulary, merges, build in (
-            ("vocab.json", "merges.txt", _either),
-            ("encoder.json", "vocab.bpe", _byte_pairs),
-            ("encoder_bpe_40000.json", "vocab_40000.bpe", _lower_pairs),
+            ("vocab.json", "merges.txt", _gpt1_or_gpt2),
+            ("encoder.json", "vocab.bpe", _gpt2),
+            ("encoder_bpe_40000.json", "vocab_40000.bpe", _gpt1),
         ):
             if (path / vocabulary).exists() and (path / merges).exists():
                 return build(path / vocabulary, path / merges)
         if (path / "vocab.txt").exists():
-            return _word_pieces(path / "vocab.txt")
-    except Exception as fault:  # the library raises no narrower class
+            return _bert(path / "vocab.txt")
+    except Exception as fault:  # the library raises plain Exception
         raise UsageError(f"{path}: no tokenizer that can be read: {fault}") from fault
     raise UsageError(f"{path}: expected {', or '.join(FILES)} in it")
 
 
 def byte_level(model: models.BPE) -> Tokenizer:
-    """GPT-2's scheme: pairs of bytes within words, a word with the space before it."""
+    """GPT-2's scheme: byte pairs within words; a space belongs to the word after it."""
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -84,43 +87,46 @@ def byte_level(model: models.BPE) -> Tokenizer:
 
 
 def word_level(model: models.WordPiece, *, cased: bool) -> Tokenizer:
-    """BERT's scheme: words and punctuation apart, uncased ones without accents; [CLS] and [SEP] on call."""
+    """BERT's scheme: splits words and punctuation; uncased, it also removes accents.
+
+    Adds [CLS] and [SEP] where the caller asks for special tokens.
+    """
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=not cased)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    known = {name: tokenizer.token_to_id(name) for name in SPECIAL}
-    if None not in known.values():
+    ids = {name: tokenizer.token_to_id(name) for name in SPECIAL}
+    if None not in ids.values():
         tokenizer.add_special_tokens(list(SPECIAL))
         tokenizer.post_processor = processors.TemplateProcessing(
             single="[CLS] $A [SEP]",
             pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-            special_tokens=[(name, known[name]) for name in ("[CLS]", "[SEP]")],
+            special_tokens=[(name, ids[name]) for name in ("[CLS]", "[SEP]")],
         )
     return tokenizer
 
 
-def _either(vocabulary: Path, merges: Path) -> Tokenizer:
-    """Hugging Face names GPT-1's files as GPT-2's."""
-    lower = "</w>" in merges.read_text(encoding="utf-8")[:1000]
-    return _lower_pairs(vocabulary, merges) if lower else _byte_pairs(vocabulary, merges)
+def _gpt1_or_gpt2(vocabulary: Path, merges: Path) -> Tokenizer:
+    """Hugging Face gives GPT-1's files the same names as GPT-2's."""
+    gpt1 = "</w>" in merges.read_text(encoding="utf-8")[:1000]
+    return _gpt1(vocabulary, merges) if gpt1 else _gpt2(vocabulary, merges)
 
 
-def _byte_pairs(vocabulary: Path, merges: Path) -> Tokenizer:
+def _gpt2(vocabulary: Path, merges: Path) -> Tokenizer:
     tokenizer = byte_level(models.BPE.from_file(str(vocabulary), str(merges)))
     tokenizer.add_special_tokens([END_OF_TEXT])
     return tokenizer
 
 
-def _lower_pairs(vocabulary: Path, merges: Path) -> Tokenizer:
-    """GPT-1's: pairs of characters within lower-cased words that end in </w>.
+def _gpt1(vocabulary: Path, merges: Path) -> Tokenizer:
+    """GPT-1's scheme: pairs of characters within lowercased words that end in </w>.
 
-    Words are split as BERT's are, as Transformers does where spaCy is not. Otherwise than with spaCy,
-    contractions come apart at the apostrophe only, numbers and abbreviations at their points, accents
-    are lost, and a line's end is no token.
+    Words are split by BERT's rules, as in Transformers without spaCy. Unlike spaCy, these rules split
+    contractions only at the apostrophe, split numbers and abbreviations at points, remove accents, and give
+    no token for a line end.
     """
     ids = json.loads(vocabulary.read_text(encoding="utf-8"))
-    lines = merges.read_text(encoding="utf-8").split("\n")[1:]  # the first tells the version
+    lines = merges.read_text(encoding="utf-8").split("\n")[1:]  # the first line has the version
     pairs = [tuple(line.split()) for line in lines if len(line.split()) == 2]
     tokenizer = Tokenizer(
         models.BPE(ids, pairs, unk_token="<unk>", end_of_word_suffix="</w>", fuse_unk=False)
@@ -131,8 +137,8 @@ def _lower_pairs(vocabulary: Path, merges: Path) -> Tokenizer:
     return tokenizer
 
 
-def _word_pieces(path: Path) -> Tokenizer:
-    """An id is a line's number. A vocabulary with capital letters is cased: Google's file does not say."""
+def _bert(path: Path) -> Tokenizer:
+    """BERT's vocab.txt: the id is the line number. The file does not say if it is cased: capitals decide."""
     pieces = path.read_text(encoding="utf-8").split("\n")
     vocabulary = {piece.rstrip("\r"): index for index, piece in enumerate(pieces) if piece}
     if missing := [name for name in SPECIAL if name not in vocabulary]:

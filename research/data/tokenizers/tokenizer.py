@@ -1,4 +1,4 @@
-"""Tokenizers: a published one, or one trained on the source. All are Hugging Face `Tokenizer`s."""
+"""Tokenizers, published or trained on the source. All are Hugging Face `Tokenizer`s."""
 
 from typing import NamedTuple
 
@@ -11,46 +11,47 @@ from research.data.tokenizers.published import END_OF_TEXT
 
 
 class SpecialTokens(NamedTuple):
-    """What BERT's examples need to know of a vocabulary."""
+    """Special ids and word boundaries of a BERT vocabulary."""
 
-    entries: int
+    entries: int  # size of the vocabulary
     pad: int
     cls: int
     sep: int
     mask: int
-    continues: np.ndarray  # bool (entries,): of the pieces that continue a word
+    continues: np.ndarray  # bool (entries,): pieces that continue a word (##…)
 
 
 def load(data: Data) -> Tokenizer:
-    """The tokenizer that `data.tokenizer` names.
+    """The tokenizer that `data.tokenizer` names, without truncation or padding.
 
-    `char`, `bpe:SIZE` and `wordpiece:SIZE` are trained on the source once and kept. Others are a path,
-    a name under home, or on the Hub. Raises UsageError for a name without files, for files that are no
-    tokenizer, for a SIZE that the source cannot fill; EnvironmentFault where the Hub is out of reach.
+    `char`, `bpe:SIZE` and `wordpiece:SIZE` are trained on the source once and cached. Other values are a
+    path, a name under $LINEAGE_HOME, or a repository on the Hub. Raises UsageError for an unknown name, for
+    files that are not a tokenizer, and for a SIZE that the source cannot fill; EnvironmentFault where the Hub
+    cannot be reached.
     """
     scheme = data.tokenizer.partition(":")[0]
     tokenizer = trained.load(data) if scheme in trained.SCHEMES else published.load(data.tokenizer)
-    # A published tokenizer.json may cut or fill to the length of the model it came with.
+    # A published tokenizer.json may truncate or pad to the length of its own model.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
 def end_of_text(tokenizer: Tokenizer) -> int | None:
-    """The id that ends a document, where the tokenizer has one."""
+    """The id of <|endoftext|>; None where the tokenizer does not have it."""
     return tokenizer.token_to_id(END_OF_TEXT)
 
 
 def entries(tokenizer: Tokenizer) -> int:
-    """Rows that an embedding needs: the largest id and one."""
+    """Number of embedding rows that the tokenizer needs: its largest id plus one."""
     return 1 + max(tokenizer.get_vocab().values())
 
 
 def special_tokens(tokenizer: Tokenizer) -> SpecialTokens | None:
-    """None where the tokenizer is not of BERT's kind."""
-    special = [tokenizer.token_to_id(f"[{name}]") for name in ("PAD", "CLS", "SEP", "MASK")]
-    if None in special:
+    """The special tokens of a BERT tokenizer; None for other tokenizers."""
+    ids = [tokenizer.token_to_id(f"[{name}]") for name in ("PAD", "CLS", "SEP", "MASK")]
+    if None in ids:
         return None
     continues = np.zeros(entries(tokenizer), bool)
     continues[[index for piece, index in tokenizer.get_vocab().items() if piece.startswith("##")]] = True
-    return SpecialTokens(len(continues), *special, continues)
+    return SpecialTokens(len(continues), *ids, continues)

@@ -1,4 +1,4 @@
-"""Tokenizers that are trained on the source: characters, byte pairs, word pieces."""
+"""Tokenizers trained on the source: characters, byte-pair encoding, WordPiece."""
 
 import string
 from collections import Counter
@@ -8,7 +8,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from research.config import Data
-from research.data.sources.documents import documents, fingerprint, folder_name, see_unchanged
+from research.data.sources.documents import check_unchanged, documents, fingerprint, folder_name
 from research.data.tokenizers.published import END_OF_TEXT, SPECIAL, byte_level, read, word_level
 from research.errors import UsageError
 from research.io.home import home
@@ -16,15 +16,15 @@ from research.io.make_once import make_once
 
 
 def load(data: Data) -> Tokenizer:
-    """The tokenizer that `data.tokenizer` names: one of SCHEMES, with its size. Trained once and kept."""
+    """The tokenizer that `data.tokenizer` names, one of SCHEMES with its size; trained once and cached."""
     scheme, _, size = data.tokenizer.partition(":")
-    made_of = fingerprint(data)
-    folder = home() / "tokenizers-trained" / folder_name(data, f"{data.tokenizer} {made_of}")
+    source_hash = fingerprint(data)
+    folder = home() / "tokenizers-trained" / folder_name(data, f"{data.tokenizer} {source_hash}")
     arguments = [] if scheme == "char" else [_size(scheme, size)]
 
     def build(folder: Path) -> None:
         tokenizer = SCHEMES[scheme](data, *arguments)
-        see_unchanged(data, made_of)
+        check_unchanged(data, source_hash)
         (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
 
     make_once(folder, build)
@@ -32,7 +32,7 @@ def load(data: Data) -> Tokenizer:
 
 
 def characters(data: Data) -> Tokenizer:
-    """One token a character, in the order of code points, as in nanoGPT's Shakespeare. Lossless."""
+    """One token per character, ordered by code point, as in nanoGPT's Shakespeare example. Lossless."""
     alphabet = set()
     for text in documents(data, "all"):
         alphabet.update(text)
@@ -44,10 +44,7 @@ def characters(data: Data) -> Tokenizer:
 
 
 def byte_pairs(data: Data, size: int) -> Tokenizer:
-    """GPT-2's scheme (Radford et al., 2019, section 2.2), trained on the documents that train.
-
-    Under data.split=tail no document only trains, and the merges are learned from all.
-    """
+    """GPT-2's scheme (Radford et al., 2019, section 2.2), trained on `_training_texts`."""
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         special_tokens=[END_OF_TEXT],
@@ -58,34 +55,35 @@ def byte_pairs(data: Data, size: int) -> Tokenizer:
 
 
 def word_pieces(data: Data, size: int) -> Tokenizer:
-    """BERT's scheme, uncased, learned from the documents that byte pairs are learned from.
+    """BERT's scheme, uncased, trained on `_training_texts`.
 
-    Of the most frequent characters, at most 1,000, each is a piece at a word's beginning and within it.
+    Each of the most frequent characters, at most 1,000, becomes two pieces: at the start of a word and
+    inside.
     """
-    blank = word_level(models.WordPiece(unk_token="[UNK]"), cased=False)
+    untrained = word_level(models.WordPiece(unk_token="[UNK]"), cased=False)
     counts = Counter()
-    for text in _learnt_from(data):
-        counts.update(blank.normalizer.normalize_str(text))
+    for text in _training_texts(data):
+        counts.update(untrained.normalizer.normalize_str(text))
     frequent = sorted(set(counts) - set(string.whitespace), key=lambda c: (-counts[c], c))
     alphabet = sorted(frequent[: min(1_000, size // 4)])
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
-        # Left to itself, the library numbers the inner characters by chance.
+        # The library would number the inner characters in random order.
         special_tokens=[*SPECIAL, *alphabet, *(f"##{character}" for character in alphabet)],
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
         show_progress=False,
     )
-    learned = _train(blank, trainer, data, size)
-    return word_level(models.WordPiece(learned.get_vocab(), unk_token="[UNK]"), cased=False)
+    trained = _train(untrained, trainer, data, size)
+    return word_level(models.WordPiece(trained.get_vocab(), unk_token="[UNK]"), cased=False)
 
 
 SCHEMES = {"char": characters, "bpe": byte_pairs, "wordpiece": word_pieces}
-LEAST = {"bpe": len(pre_tokenizers.ByteLevel.alphabet()) + 1, "wordpiece": 32}
+MIN_SIZE = {"bpe": len(pre_tokenizers.ByteLevel.alphabet()) + 1, "wordpiece": 32}
 
 
 def _train(tokenizer: Tokenizer, trainer: trainers.Trainer, data: Data, size: int) -> Tokenizer:
-    tokenizer.train_from_iterator(_learnt_from(data), trainer)
+    tokenizer.train_from_iterator(_training_texts(data), trainer)
     if tokenizer.get_vocab_size() != size:
         raise UsageError(
             f"data.tokenizer={data.tokenizer}: {data.source} gives {tokenizer.get_vocab_size()} entries"
@@ -94,13 +92,14 @@ def _train(tokenizer: Tokenizer, trainer: trainers.Trainer, data: Data, size: in
     return tokenizer
 
 
-def _learnt_from(data: Data) -> Iterator[str]:
+def _training_texts(data: Data) -> Iterator[str]:
+    """The training documents; with data.split=tail all documents, because the split is inside a document."""
     return documents(data, "all" if data.split == "tail" else "train")
 
 
 def _size(scheme: str, size: str) -> int:
-    least = LEAST[scheme]
-    if not size.isdecimal() or int(size) < least:
+    minimum = MIN_SIZE[scheme]
+    if not size.isdecimal() or int(size) < minimum:
         given = f"{scheme}:{size}" if size else scheme
-        raise UsageError(f"data.tokenizer={given}: expected {scheme}:SIZE with SIZE from {least}")
+        raise UsageError(f"data.tokenizer={given}: expected {scheme}:SIZE with SIZE from {minimum}")
     return int(size)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research.data.pretraining.counter_rng import below, bits, chance, heads
+from research.data.pretraining.counter_rng import bernoulli, bits, fair_binomial, randint
 
 WORD = st.integers(0, 2**63 - 1)
 
@@ -30,7 +30,7 @@ def test_the_published_first_outputs():
 
 
 @given(st.lists(WORD, min_size=2, max_size=4), st.integers(0, 3))
-def test_a_draw_depends_on_its_address_alone(address, size):
+def test_a_number_depends_on_its_address_alone(address, size):
     many = bits(*address[:-1], np.array([7] * size + [address[-1]]))
     assert many[-1] == bits(*address)
 
@@ -40,21 +40,21 @@ def test_every_part_of_an_address_counts():
     assert len(seen) == 8000
 
 
-def test_draws_are_even():
-    counts = np.bincount(below(20, 3, np.arange(100_000)), minlength=20)
+def test_distributions():
+    counts = np.bincount(randint(20, 3, np.arange(100_000)), minlength=20)
     assert ((counts - 5000) ** 2 / 5000).sum() < 43.8  # chi-squared, 19 degrees, one in a thousand
     for share in (0.1, 0.5, 0.8):
-        drawn = chance(share, 4, np.arange(100_000)).mean()
+        drawn = bernoulli(share, 4, np.arange(100_000)).mean()
         assert abs(drawn - share) < 4 * np.sqrt(share * (1 - share) / 100_000)
 
 
-def test_heads_are_those_of_fair_coins():
-    for tosses in (0, 1, 7, 64, 65, 300):
-        counts = heads(np.full(20_000, tosses), 5, np.arange(20_000))
-        assert counts.min() >= 0 and counts.max() <= tosses
-        assert abs(counts.mean() - tosses / 2) <= 4 * np.sqrt(tosses / 4 / 20_000)
-        assert np.isclose(counts.var(), tosses / 4, rtol=0.05)
-    mixed = heads(np.array([0, 3, 130]), 5, np.arange(3))
+def test_fair_binomial_has_its_mean_and_variance():
+    for trials in (0, 1, 7, 64, 65, 300):
+        counts = fair_binomial(np.full(20_000, trials), 5, np.arange(20_000))
+        assert counts.min() >= 0 and counts.max() <= trials
+        assert abs(counts.mean() - trials / 2) <= 4 * np.sqrt(trials / 4 / 20_000)
+        assert np.isclose(counts.var(), trials / 4, rtol=0.05)
+    mixed = fair_binomial(np.array([0, 3, 130]), 5, np.arange(3))
     assert mixed.tolist() == [
-        int(heads(np.array([n]), 5, np.array([i]))[0]) for i, n in enumerate([0, 3, 130])
+        int(fair_binomial(np.array([n]), 5, np.array([i]))[0]) for i, n in enumerate([0, 3, 130])
     ]

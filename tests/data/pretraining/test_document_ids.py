@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import experiments
-from research.data.batches import train_batches, validation_batches
-from research.data.pretraining.document_ids import Openings, documents
+from research.data.pretraining.document_ids import DocumentStarts, document_ids
 from research.data.store.token_store import TokenStore
+from tests.by_experiment import train_batches, validation_batches
 
 END = 0
 
@@ -47,6 +47,6 @@ def test_without_ends_a_first_token_opens(lengths, begin, length):
     """Documents may be empty, and windows may run over the end."""
     starts = np.cumsum([0, *lengths[:-1]])
     own = np.searchsorted(starts, np.arange(begin, begin + length), "right")
-    (found,) = documents(Openings(starts, 0), np.array([begin]), length)["documents"]
+    (found,) = document_ids(DocumentStarts(starts, 0), np.array([begin]), length)["documents"]
     same = own[:, None] == own[None, :]
     assert np.array_equal(found[:, None] == found[None, :], same) and found[0] == 0

@@ -9,7 +9,9 @@ from research.data.pretraining.masking import mask
 from research.data.tokenizers.tokenizer import SpecialTokens
 
 PAD, CLS, SEP, MASK, ENTRIES, LENGTH = 0, 1, 2, 3, 1000, 64
-MARKS = SpecialTokens(ENTRIES, PAD, CLS, SEP, MASK, np.arange(ENTRIES) % 3 == 0)  # a third continue a word
+SPECIAL_TOKENS = SpecialTokens(
+    ENTRIES, PAD, CLS, SEP, MASK, np.arange(ENTRIES) % 3 == 0
+)  # a third continue a word
 
 
 def rows(count, seed=0, length=LENGTH):
@@ -28,7 +30,12 @@ def rows(count, seed=0, length=LENGTH):
 def masked(count=4000, seed=0, **changes):
     tokens, lengths = rows(count, seed)
     masking = Masking(**changes)
-    return tokens, lengths, masking, mask(tokens, lengths, bits(seed, np.arange(count)), masking, MARKS)
+    return (
+        tokens,
+        lengths,
+        masking,
+        mask(tokens, lengths, bits(seed, np.arange(count)), masking, SPECIAL_TOKENS),
+    )
 
 
 @pytest.mark.parametrize("whole_words", [False, True])
@@ -44,11 +51,11 @@ def test_laws_of_a_masked_row(whole_words):
     untouched = np.ones(tokens.shape, bool)
     untouched[np.nonzero(real)[0], positions[real]] = False
     assert np.array_equal(seen[untouched], tokens[untouched])
-    wanted = np.clip(np.rint(lengths * masking.share), 1, masking.predictions)
-    assert np.all(real.sum(1) <= wanted)
+    number = np.clip(np.rint(lengths * masking.share), 1, masking.predictions)
+    assert np.all(real.sum(1) <= number)
     if not whole_words:
         candidates = lengths - 3
-        assert np.array_equal(real.sum(1), np.minimum(wanted, candidates))
+        assert np.array_equal(real.sum(1), np.minimum(number, candidates))
 
 
 def test_four_fifths_are_masked_and_a_tenth_each_kept_and_random():
@@ -63,11 +70,11 @@ def test_four_fifths_are_masked_and_a_tenth_each_kept_and_random():
     assert counts.max() < 6 * counts.mean()
 
 
-def test_every_place_and_pair_of_places_is_as_likely():
+def test_all_pairs_of_positions_are_equally_likely():
     tokens = np.full((40_000, 12), 5, np.int32)
     tokens[:, 0], tokens[:, 5], tokens[:, 11] = CLS, SEP, SEP
     lengths = np.full(len(tokens), 12, np.int32)
-    result = mask(tokens, lengths, bits(2, np.arange(len(tokens))), Masking(share=0.17), MARKS)
+    result = mask(tokens, lengths, bits(2, np.arange(len(tokens))), Masking(share=0.17), SPECIAL_TOKENS)
     assert np.all(result.weights.sum(1) == 2)
     code = result.positions[:, 0] * 12 + result.positions[:, 1]
     counts = np.bincount(code)[np.bincount(code) > 0]
@@ -81,32 +88,32 @@ def test_whole_words_are_predicted_all_or_none():
     predicted = np.zeros(tokens.shape, bool)
     real = weights > 0
     predicted[np.nonzero(real)[0], positions[real]] = True
-    continues = MARKS.continues[tokens] & ~np.isin(tokens, (PAD, CLS, SEP))
+    continues = SPECIAL_TOKENS.continues[tokens] & ~np.isin(tokens, (PAD, CLS, SEP))
     before = np.roll(np.isin(tokens, (CLS, SEP)), 1, axis=1)
     inside = continues & ~before
     rows_, lanes = np.nonzero(inside)
     assert np.array_equal(predicted[rows_, lanes], predicted[rows_, lanes - 1])
-    # Nearly as many as wanted: a word too long is passed over, and a shorter one taken.
+    # Nearly the full number: a word that is too long is skipped for a shorter one.
     assert real.sum() > 0.97 * np.clip(np.rint(lengths * masking.share), 1, masking.predictions).sum()
 
 
 @given(st.integers(0, 100), st.integers(1, 7), st.booleans())
 @settings(max_examples=25, deadline=None)
-def test_a_row_depends_on_its_name_alone(seed, count, whole_words):
+def test_a_row_depends_on_its_seed_alone(seed, count, whole_words):
     tokens, lengths = rows(16, seed)
-    names, masking = bits(seed, np.arange(16)), Masking(whole_words=whole_words)
-    whole = mask(tokens, lengths, names, masking, MARKS)
-    part = mask(tokens[:count], lengths[:count], names[:count], masking, MARKS)
+    seeds, masking = bits(seed, np.arange(16)), Masking(whole_words=whole_words)
+    whole = mask(tokens, lengths, seeds, masking, SPECIAL_TOKENS)
+    part = mask(tokens[:count], lengths[:count], seeds[:count], masking, SPECIAL_TOKENS)
     for a, b in zip(whole, part, strict=True):
         assert np.array_equal(a[:count], b)
-    again = mask(tokens, lengths, bits(seed, np.arange(16), 1), masking, MARKS)
+    again = mask(tokens, lengths, bits(seed, np.arange(16), 1), masking, SPECIAL_TOKENS)
     assert not np.array_equal(whole.positions, again.positions)
 
 
 def test_the_published_limits():
     tokens, lengths = rows(64, length=512)
-    result = mask(tokens, lengths, bits(0, np.arange(64)), Masking(predictions=77), MARKS)
+    result = mask(tokens, lengths, bits(0, np.arange(64)), Masking(predictions=77), SPECIAL_TOKENS)
     assert result.positions.shape == (64, 77)
     assert np.all(result.weights[:32].sum(1) == 77)  # 15% of 512 is 76.8
-    few = mask(tokens, lengths, bits(0, np.arange(64)), Masking(predictions=20), MARKS)
+    few = mask(tokens, lengths, bits(0, np.arange(64)), Masking(predictions=20), SPECIAL_TOKENS)
     assert few.weights.sum(1).max() == 20

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from research.data.pretraining.counter_rng import below, bits, chance
+from research.data.pretraining.counter_rng import bernoulli, bits, randint
 from research.data.pretraining.sentence_pairs import (
     BEGIN,
     FRONT_A,
@@ -42,24 +42,24 @@ def by_the_loop(sentences, document, duplicate, length, short, coin):
     ]
     offset = sentences.documents
 
-    def draw(n, kind, bound=None):
+    def random_number(n, kind, bound=None):
         address = duplicate, offset[document] + n, kind
-        return chance(coin, *address) if bound is None else int(below(bound, *address))
+        return bernoulli(coin, *address) if bound is None else int(randint(bound, *address))
 
     most = target = length - 3
-    if chance(short, duplicate, offset[document], SHORT):
-        target = 2 + draw(0, TARGET, most - 1)
+    if bernoulli(short, duplicate, offset[document], SHORT):
+        target = 2 + random_number(0, TARGET, most - 1)
     found, chunk, i, begin = [], [], 0, 0
     while i < len(texts[document]):
         chunk.append(texts[document][i])
         if i == len(texts[document]) - 1 or sum(map(len, chunk)) >= target:
-            a_end = 1 if len(chunk) == 1 else 1 + draw(begin, SPLIT, len(chunk) - 1)
+            a_end = 1 if len(chunk) == 1 else 1 + random_number(begin, SPLIT, len(chunk) - 1)
             a, b = list(chain(*chunk[:a_end])), []
-            is_random = len(chunk) == 1 or draw(begin, RANDOM)
+            is_random = len(chunk) == 1 or random_number(begin, RANDOM)
             if is_random:
-                other = draw(begin, OTHER, max(len(texts) - 1, 1))
+                other = random_number(begin, OTHER, max(len(texts) - 1, 1))
                 other += other >= document and len(texts) > 1
-                for n in range(draw(begin, BEGIN, len(texts[other])), len(texts[other])):
+                for n in range(random_number(begin, BEGIN, len(texts[other])), len(texts[other])):
                     b += texts[other][n]
                     if len(b) >= target - len(a):
                         break

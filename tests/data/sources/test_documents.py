@@ -56,7 +56,7 @@ def test_documents_split_by_their_text_alone(corpus):
     assert set(validation) < set(documents(more, "validation"))
 
 
-def test_the_fingerprint_knows_what_changes_documents(corpus):
+def test_the_fingerprint_changes_with_the_documents(corpus):
     folder, _ = corpus
     source = f"files:{folder}/a/*.txt"
     before = fingerprint(data(source))
@@ -111,7 +111,7 @@ def test_bad_files_are_named_by_line(tmp_path, name, content, message):
         ("tfds:python_docs:tran", r"tfds:python_docs: no split tran; did you mean train\?"),
     ],
 )
-def test_missing_sources_suggest_what_is_near(tmp_path, source, message):
+def test_missing_sources_suggest_near_names(tmp_path, source, message):
     (tmp_path / "input.txt").write_text("x")
     with pytest.raises(UsageError, match=message):
         list(documents(data(source.format(tmp_path)), "all"))
@@ -157,7 +157,7 @@ def test_a_set_of_the_catalogue(monkeypatch, tmp_path):
 
 @pytest.fixture
 def foreign(tmp_path):
-    """A data set that was prepared elsewhere: its files are here, its code is not."""
+    """A data set prepared on another machine: its files are here, its code is not."""
     with tfds.core.registered.skip_registration():
 
         class Verses(tfds.core.GeneratorBasedBuilder):
@@ -263,7 +263,7 @@ def test_a_mixture_is_all_of_its_sources(corpus):
         f"3*files:{folder}/a/*.txt + 1*files:{folder}/b.jsonl+.5*files:{folder}/c.jsonl.gz", holdout=0.2
     )
     assert sorted(documents(mixture, "all")) == sorted(texts)
-    assert [(round(share, 4), one.source.rpartition("/")[2]) for share, one in parts(mixture)] == [
+    assert [(round(share, 4), source.source.rpartition("/")[2]) for share, source in parts(mixture)] == [
         (0.6667, "*.txt"), (0.2222, "b.jsonl"), (0.1111, "c.jsonl.gz"),
     ]  # fmt: skip
     assert [document.part for document in read(mixture)] == sorted(
@@ -274,7 +274,7 @@ def test_a_mixture_is_all_of_its_sources(corpus):
     other = data(mixture.source.replace("3*", "9*"), holdout=0.2)
     assert fingerprint(mixture) == fingerprint(other)  # weights choose among examples, not documents
     plus = parts(data("tfds:tiny_shakespeare:train+validation"))
-    assert [one.source for _, one in plus] == ["tfds:tiny_shakespeare:train+validation"]
+    assert [source.source for _, source in plus] == ["tfds:tiny_shakespeare:train+validation"]
 
 
 @pytest.mark.parametrize("source", ["0.5*files:a+files:b", "0*files:a+1*files:b", "files:a+0.5*files:b"])

@@ -37,8 +37,8 @@ def test_its_documents_are_tokenized_and_kept_apart(numbers):
     assert len(list(documents(data("0.5*numbers:3+0.5*numbers:4"), "all"))) == 7
 
 
-def test_it_says_what_it_cannot_do(numbers):
-    with pytest.raises(UsageError, match="numbers: gives no records; expected tfds:.* or files:GLOB"):
+def test_unsupported_uses_are_refused(numbers):
+    with pytest.raises(UsageError, match=r"numbers: gives no records; expected tfds:.* or files:GLOB"):
         list(records.read("numbers:3", (), "train"))
     with pytest.raises(UsageError, match="numbers have no splits of their own"):
         list(documents(data("numbers:3", split="published"), "train"))

@@ -60,7 +60,7 @@ def test_a_killed_preparation_leaves_no_trace(lineage_home):
     assert not list(target.parent.glob("incomplete.*"))
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     script = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
         "from research.data.sources import tfds_source; tfds_source.prepared('python_docs')"

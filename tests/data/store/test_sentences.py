@@ -21,12 +21,12 @@ def test_ends(text, expected):
     assert list(sentences(text, "punctuation")) == expected
 
 
-def test_a_sentence_a_line_as_googles_input():
+def test_one_sentence_per_line_as_in_googles_input():
     assert list(sentences("One. Two.\nThree", "lines")) == ["One. Two.\n", "Three"]
 
 
 @given(st.text(st.sampled_from("Ab. !?\n\"') ")), st.sampled_from(["punctuation", "lines"]))
-def test_nothing_is_lost(text, by):
-    cut = list(sentences(text, by))
+def test_nothing_is_lost(text, rule):
+    cut = list(sentences(text, rule))
     assert "".join(cut) == text
     assert all(cut)

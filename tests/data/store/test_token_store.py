@@ -31,7 +31,7 @@ def quietly(declared, vocabulary=1 << 20):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    """A cache of this test's own."""
+    """A separate cache for this test."""
     monkeypatch.setenv("LINEAGE_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
@@ -47,7 +47,7 @@ def test_the_store_is_every_document_and_an_end_after_each(verses):
     corpus = quietly(verses)
     ending = end_of_text(corpus.tokenizer)
     ordinary = load(verses)
-    ordinary.encode_special_tokens = True  # so that the spelling in the text is no end
+    ordinary.encode_special_tokens = True  # so that <|endoftext|> spelled in the text is text
     for name, store in (("train", corpus.train), ("validation", corpus.validation)):
         texts = list(documents(verses, name))
         expected = [[*ordinary.encode(text).ids, ending] for text in texts]
@@ -96,15 +96,15 @@ def test_long_documents_are_tokenized_as_if_whole(shared_data, monkeypatch):
         (shared_data / "lm" / "tinyshakespeare" / "input.txt").read_text()[:200_000],
         "\n\n \t a  b   c\u00a0 d\u3000e" * 3000,
     ]
-    monkeypatch.setattr(encoding, "PIECE", 1000)
-    monkeypatch.setattr(encoding, "BATCH", 5000)
+    monkeypatch.setattr(encoding, "CHUNK_SIZE", 1000)
+    monkeypatch.setattr(encoding, "BATCH_SIZE", 5000)
     documents = [Document(0, "train", text) for text in texts]
-    batches = list(encoding.encode(encoding.pieces(documents, None), gpt2))
-    pieces = [piece for batch in batches for piece in batch.pieces]
-    assert len(pieces) > 300
+    batches = list(encoding.encode(encoding.chunks(documents, None), gpt2))
+    chunks = [chunk for batch in batches for chunk in batch.chunks]
+    assert len(chunks) > 300
     whole = [[*gpt2.encode(text).ids, 50_256] for text in texts]
     assert list(chain(*(batch.ids.tolist() for batch in batches))) == list(chain(*whole))
-    assert sum(piece.first for piece in pieces) == sum(piece.last for piece in pieces) == 3
+    assert sum(chunk.first for chunk in chunks) == sum(chunk.last for chunk in chunks) == 3
 
 
 def test_large_vocabularies_take_four_bytes(tmp_path):
@@ -117,7 +117,7 @@ def test_large_vocabularies_take_four_bytes(tmp_path):
     assert corpus.train.tokens.dtype == np.uint32
 
 
-def test_made_once_and_told_in_a_line(verses, home):
+def test_made_once_and_reported_in_a_line(verses, home):
     lines = []
     first = prepare(verses, 300, lines.append)
     inode = next(home.glob("stores/*/train/tokens.bin")).stat().st_ino
@@ -152,7 +152,7 @@ def test_a_split_too_small_to_predict(tmp_path, home):
 
 
 def child(declared, before=""):
-    """Prepares `declared` in a process of its own, that runs `before` first."""
+    """Prepare `declared` in a new process that runs the code `before` first."""
     script = "\n".join(
         [
             "import os, resource, signal",
@@ -186,7 +186,7 @@ def test_two_processes_at_once_both_end_well(verses, home):
     assert len(list(home.glob("stores/[!.]*"))) == len(list(home.glob("tokenizers-trained/[!.]*"))) == 1
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, home):
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, home):
     (tmp_path / "a.txt").write_text("To be, or not to be. " * 20_000)
     declared = data(f"files:{tmp_path}/a.txt", split="tail")
     process = child(declared, "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))")
@@ -209,9 +209,9 @@ def test_a_home_that_cannot_be_written(verses, tmp_path, monkeypatch):
 SLOWLY = """
 from research.data.store import encoding
 from research.data.store import writing
-encoding.BATCH, writing.SAVE_EVERY = 2000, 0.0
+encoding.BATCH_SIZE, writing.SAVE_EVERY = 2000, 0.0
 save, count = writing._save, 0
-def saving(*arguments):
+def counted_save(*arguments):
     global count
     count += 1
     for when in (False, True):
@@ -219,13 +219,13 @@ def saving(*arguments):
             os.kill(os.getpid(), signal.SIGKILL)
         if not when:
             save(*arguments)
-writing._save = saving
+writing._save = counted_save
 """
 
 
 @pytest.mark.parametrize("tokenizer", ["bpe:300", "wordpiece:40"])
 def test_a_preparation_goes_on_where_it_was_killed(verses, home, tokenizer):
-    """Killed before and after notes until it is done: the same bytes as in one go."""
+    """Kills before and after saves of the progress file give the same bytes as no kill."""
     declared = Data(**vars(verses) | {"tokenizer": tokenizer})
     load(declared)
     for nth, after in ((1, False), (2, True), (2, False), (1, True)):

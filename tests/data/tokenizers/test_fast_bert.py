@@ -44,15 +44,15 @@ def test_every_ascii_character_between_letters(tokenizer):
     assert sum(map(is_plain, texts)) == 128 - 33 + 3  # all but control characters, tab and ends of lines
 
 
-def test_tokens_that_are_found_as_spelled_stay_so(tokenizer):
+def test_added_tokens_match_their_spelling(tokenizer):
     spelled = Tokenizer.from_str(tokenizer.to_str())
     spelled.add_tokens([AddedToken("FooBar", normalized=False)])
     ids = encoder(spelled)(["a FooBar b"])
     assert ids == reference(spelled, ["a FooBar b"]) != reference(spelled, ["a foobar b"])
 
 
-def test_spaces_that_are_not_but_spaces_stay_so(tokenizer):
-    """To a pre-tokenizer that keeps white space, a tab is not what the normalizer makes of it."""
+def test_white_space_stays_where_the_pretokenizer_keeps_it(tokenizer):
+    """A pre-tokenizer that keeps white space tells a tab from a space, so the normalizer must run."""
     keeping = Tokenizer.from_str(tokenizer.to_str())
     keeping.pre_tokenizer = Split(" ", "removed")
     texts = ["a\tb", "a b", "a\nb"]

@@ -122,7 +122,7 @@ def test_all_of_ten_megabytes_gives_the_references_ids(name, tokenizers, referen
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES[2:])
 def test_googles_own_algorithm_gives_the_same(name, tokenizers, real, shared_data):
-    """In Python's lists, as Google wrote it. Rust lower-cases a final Σ to σ, Python to ς."""
+    """Google's Python code. Rust lowercases a final Σ to σ, Python to ς, so texts with Σ are left out."""
     legacy = pytest.importorskip("transformers.models.bert.tokenization_bert_legacy")
     lines = (shared_data / "tokenizers" / name / "vocab.txt").read_text().splitlines()
     vocabulary = {piece: n for n, piece in enumerate(lines)}
@@ -180,7 +180,7 @@ def test_hugging_faces_names_of_gpt1s_files(tmp_path, shared_data):
     assert read(tmp_path).to_str() == read(folder).to_str()
 
 
-def test_the_hub_is_asked_for_published_names_and_others(shared_data, tmp_path, hub):
+def test_published_names_and_repositories_come_from_the_hub(shared_data, tmp_path, hub):
     gpt1, bert = tmp_path / "gpt1", tmp_path / "bert"
     gpt1.mkdir()
     expected = read(shared_data / "tokenizers" / "gpt1").to_str()
@@ -205,7 +205,7 @@ def test_no_network_is_one_line(hub, lineage_home):
     assert "\n" not in str(e.value)
 
 
-def test_word_pieces_are_learned_alike_every_time():
+def test_wordpiece_training_is_deterministic():
     declared = Data(
         source="tfds:python_docs", split="published", tokenizer="wordpiece:2000", batch=2, length=8
     )

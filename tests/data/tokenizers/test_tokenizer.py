@@ -107,9 +107,9 @@ def test_every_form_of_files_is_the_same_tokenizer(gpt2, shared_data, tmp_path, 
     (hugging / "merges.txt").symlink_to(folder / "vocab.bpe")
     single = tmp_path / "tokenizer.json"
     gpt2.save(str(single))
-    shelf = lineage_home / "tokenizers"
-    shelf.mkdir(parents=True, exist_ok=True)
-    (shelf / "my-gpt2").symlink_to(folder)
+    folder_by_name = lineage_home / "tokenizers"
+    folder_by_name.mkdir(parents=True, exist_ok=True)
+    (folder_by_name / "my-gpt2").symlink_to(folder)
     for name in (hugging, single, tmp_path, "my-gpt2"):
         assert load(data("files:none", name)).to_str() == gpt2.to_str()
     with pytest.raises(
@@ -118,7 +118,7 @@ def test_every_form_of_files_is_the_same_tokenizer(gpt2, shared_data, tmp_path, 
         load(data("files:none", "my-gpt"))
 
 
-def test_a_published_file_neither_cuts_nor_fills(tmp_path):
+def test_a_published_file_neither_truncates_nor_pads(tmp_path):
     tokenizer = Tokenizer.from_str(load(PYTHON_DOCS).to_str())
     tokenizer.enable_truncation(3)
     tokenizer.enable_padding(length=8)
@@ -142,7 +142,7 @@ def test_a_published_file_neither_cuts_nor_fills(tmp_path):
         ("{}/", r"expected tokenizer\.json, or vocab\.json and merges\.txt, or encoder\.json and vocab\.bpe"),
     ],
 )
-def test_mistakes_are_told_in_one_line(poem, tmp_path, name, message, lineage_home):
+def test_mistakes_are_one_line(poem, tmp_path, name, message, lineage_home):
     with pytest.raises(UsageError, match=message) as raised:
         load(data(poem, name.format(tmp_path), split="tail"))
     assert "\n" not in str(raised.value)
