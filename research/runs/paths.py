@@ -9,6 +9,7 @@ from pathlib import Path
 from research.config import Experiment
 from research.config.names import SCHEMES
 from research.config.settings import flatten, override
+from research.data.sources import files
 from research.data.tokenizers import published, trained
 
 TERM = re.compile(r"((?:\d*\.?\d+\*)?files:)(.+)", re.DOTALL)  # of a source, perhaps with a weight
@@ -91,7 +92,7 @@ def _is_there(path: str) -> bool:
     """Whether files exist for every term of a source; or the file, the folder or the run exists."""
     try:
         if patterns := _patterns(path):
-            return all(os.path.exists(one) or any(glob.iglob(one, recursive=True)) for one in patterns)
+            return all(files.expand(one) for one in patterns)
         return os.path.exists(path) or os.path.exists(STEP.sub("", path))
     except UnicodeEncodeError:  # of a glob, in a locale that cannot spell it
         return False

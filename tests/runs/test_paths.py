@@ -65,7 +65,7 @@ def test_checkpoints_are_saved_deleted_and_restored(odd):
         for step in (1, 2, 3):
             checkpoints.save(step, state(step))
     assert integrity.steps(odd / "checkpoints") == [2, 3]
-    assert integrity.newest_sound(odd / "checkpoints", pytest.fail) == 3
+    assert integrity.latest_valid_step(odd / "checkpoints", pytest.fail) == 3
     expected = state(3) | {"key": jax.random.key_data(jax.random.key(3))}
     for name, array in restored(odd / "checkpoints", 3).items():
         assert np.array_equal(array, expected[name]), name
@@ -93,7 +93,7 @@ def test_a_checkpoint_that_cannot_be_restored_is_not_reported_as_saved(tmp_path,
     from contextlib import nullcontext
 
     folder = tmp_path / "[x]" / "checkpoints"
-    monkeypatch.setattr(checkpoint, "plain", lambda path: nullcontext(path.absolute()))
+    monkeypatch.setattr(checkpoint, "plain_path", lambda path: nullcontext(path.absolute()))
     told = r"checkpoint 1 is not saved, it could not be restored: .*; earlier checkpoints are intact$"
     with pytest.raises(EnvironmentFault, match=told) as fault, Checkpoints(folder, 2) as checkpoints:
         checkpoints.save(1, state(1))
@@ -159,7 +159,7 @@ def test_a_run_trains_resumes_and_is_read_and_averaged(tmp_path, monkeypatch):
     (odd := tmp_path / NASTY).mkdir()
     monkeypatch.setenv("LINEAGE_HOME", str(odd / "home"))
     experiment = quickstart(odd / "corpus.txt", **SMALL, run__keep=2)
-    train(experiment, odd / "run", lambda line: None, enough=lambda row: row["step"] == 2)
+    train(experiment, odd / "run", lambda line: None, should_stop=lambda row: row["step"] == 2)
     assert integrity.steps(odd / "run" / "checkpoints") == [2]
     assert train(experiment, odd / "run", lambda line: None).finished
     mean, steps = runs.average(odd / "run", None)
