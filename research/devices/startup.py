@@ -1,4 +1,4 @@
-"""What a process is told before it works: of others beside it, and what to keep."""
+"""Settings of JAX at the start of a process: joining other processes, the compilation cache."""
 
 import jax
 
@@ -7,7 +7,10 @@ from research.io.home import home
 
 
 def join_processes(coordinator: str | None, count: int | None, index: int | None) -> None:
-    """Makes this process one of several; without arguments, as Slurm, Open MPI, a TPU or Kubernetes say."""
+    """Joins this process to others; without arguments, as Slurm, Open MPI, a TPU or Kubernetes tell it.
+
+    Raises UsageError where no others can be found.
+    """
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(coordinator, count, index)
@@ -19,6 +22,6 @@ def join_processes(coordinator: str | None, count: int | None, index: int | None
 
 
 def use_compilation_cache() -> None:
-    """Keeps what is compiled in the cache directory, so that a second start of a run need not wait."""
+    """Keeps compiled programs in `$LINEAGE_HOME`, so that a second start of a run need not compile."""
     jax.config.update("jax_compilation_cache_dir", str(home() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

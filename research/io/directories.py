@@ -1,4 +1,4 @@
-"""Directories that are whole or not there, and JSON that is read or refused in one line."""
+"""Directories that are written whole or not at all, and JSON files that are read or refused in one line."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from research.io.files import catch_write_errors
 
 @contextmanager
 def new_directory(directory: Path) -> Iterator[Path]:
-    """A sibling to write in, which takes the name of `directory` at the end and vanishes on a fault.
+    """Yields a temporary sibling, which takes the name of `directory` at the end and is removed on an error.
 
-    Raises UsageError where `directory` is there and not empty, EnvironmentFault where it cannot be written.
+    Raises UsageError where `directory` exists and is not empty, EnvironmentFault where it cannot be written.
     """
     directory = directory.absolute()
     check_absent(directory)
@@ -31,7 +31,7 @@ def new_directory(directory: Path) -> Iterator[Path]:
 
 
 def check_absent(directory: Path) -> None:
-    """Raises UsageError where there is something at `directory` that writing would replace."""
+    """Raises UsageError where writing `directory` would replace something."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory}: exists; nothing is written over, choose another")
 
@@ -39,7 +39,7 @@ def check_absent(directory: Path) -> None:
 def read_json(path: Path, kind: type) -> Any:
     """The JSON object (dict) or array (list) in a file; raises UsageError where there is none."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

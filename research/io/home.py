@@ -1,4 +1,4 @@
-"""Where caches live: token stores, trained tokenizers, compiled programs."""
+"""The directory of caches: token stores, trained tokenizers, compiled programs."""
 
 import os
 from pathlib import Path

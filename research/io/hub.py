@@ -1,4 +1,4 @@
-"""Repositories of the Hugging Face Hub, in its library's own cache, which other programs share."""
+"""Repositories of the Hugging Face Hub, in the cache of its library, which other programs share."""
 
 from functools import cache
 from pathlib import Path
@@ -11,28 +11,28 @@ WEIGHTS = ("config.json", "model.safetensors", "model-*.safetensors", "model.saf
 
 
 def located(path: Path | str) -> Path:
-    """The folder of weights that a path, which need not exist, or hub:OWNER/NAME[@REVISION] stands for."""
+    """The folder of weights of hub:OWNER/NAME[@REVISION], which is downloaded, or of a path as it is."""
     if str(path).startswith(PREFIX):
         return snapshot(str(path), (*WEIGHTS, *TOKENIZER), "a directory serves too")
     return Path(path).expanduser()
 
 
-@cache  # so that all that a process reads of a name is of one commit
-def snapshot(name: str, wanted: tuple[str, ...], otherwise: str) -> Path:
-    """A folder with the files of hub:OWNER/NAME[@REVISION] that are `wanted` (patterns with a *).
+@cache  # so that a process reads all files of a name from one commit
+def snapshot(name: str, patterns: tuple[str, ...], otherwise: str) -> Path:
+    """A folder with the files of hub:OWNER/NAME[@REVISION] that match `patterns`.
 
-    Without a network, as it was when last asked for. Raises UsageError for a repository or a revision that
-    is not there, EnvironmentFault where the Hub is out of reach; `otherwise` says what helps then.
+    Without a network, the files of the last download. Raises UsageError for a repository or a revision that
+    does not exist, EnvironmentFault, with the advice `otherwise`, where the Hub cannot be reached.
     """
     from huggingface_hub import errors, snapshot_download
 
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(wanted)))
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as fault:
         raise UsageError(
-            f"{name}: not on the Hub, or not for all to see; expected hub:OWNER/NAME or "
-            "hub:OWNER/NAME@REVISION, and a token in HF_TOKEN for what is private"
+            f"{name}: not on the Hub, or not public; expected hub:OWNER/NAME or "
+            "hub:OWNER/NAME@REVISION, and a token in HF_TOKEN for private repositories"
         ) from fault
     except Exception as fault:  # of many classes, some of the transport's own
         reason = str(fault).strip().partition("\n")[0][:120]

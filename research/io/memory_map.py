@@ -1,4 +1,4 @@
-"""Arrays on disk, as memory."""
+"""Arrays on disk, mapped into memory."""
 
 import mmap
 from pathlib import Path
@@ -7,9 +7,9 @@ import numpy as np
 
 
 def mapped(path: Path, dtype: np.dtype | str) -> np.ndarray:
-    """The numbers in a file, read-only; it must not be empty.
+    """The array in a file, read-only; the file must not be empty.
 
-    Examples lie far apart. Told so, the system reads a page where it would read hundreds ahead.
+    Examples are read in random order, so the system is told not to read pages ahead.
     """
     with open(path, "rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

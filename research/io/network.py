@@ -1,4 +1,4 @@
-"""Whether there is a network, asked before libraries that would retry for long."""
+"""A quick check for a network, before libraries that retry for minutes."""
 
 import socket
 import urllib.parse
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def resolve(urls: Iterable[str]) -> None:
-    """Raises OSError for a URL whose host has no address here. Behind a proxy, that one resolves."""
+    """Raises OSError for a URL whose host has no address. Checks nothing behind a proxy, which asks itself."""
     if urllib.request.getproxies():
         return
     for host in {urllib.parse.urlsplit(url).hostname for url in urls}:

@@ -68,7 +68,7 @@ def train(
     and writes its part of a checkpoint; the first one writes all else. `should_stop` is asked with
     every validation row of a step that was made.
     """
-    trackers.check(experiment)
+    trackers.check(experiment.run)
     with record.open_run(directory, experiment, report, allow_change) as known:
         corpus = corpus_of(experiment, report)
         train_batches(experiment, corpus.train, **processes())  # which refuses what gives no batch
@@ -113,7 +113,7 @@ def _steps(
     validate = validation(experiment, corpus, directory)
     nan_check = NanCheck(directory, run.stop_on_nan)
     minutes = Minutes(run.checkpoint_minutes, run.log_every)
-    following = trackers.follow(experiment, directory, start) if first else []
+    following = trackers.open_trackers(experiment, directory, start) if first else []
     with (
         Metrics(directory, start, first, following, report) as metrics,
         progress(run.steps, start, shown=first) as display,

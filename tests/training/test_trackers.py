@@ -24,7 +24,7 @@ def row(step, split="train", **more):
 
 
 def follow(experiment, directory, start, *rows):
-    with Metrics(directory, start, trackers=trackers.follow(experiment, directory, start)) as metrics:
+    with Metrics(directory, start, trackers=trackers.open_trackers(experiment, directory, start)) as metrics:
         for one in rows:
             metrics.write(one)
 
@@ -96,8 +96,8 @@ def test_a_missing_package_is_named(monkeypatch, experiment, tmp_path):
     followed = quickstart(tmp_path / "text.txt", run__wandb=True)
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(EnvironmentFault, match=r"pip install 'lineage-lm\[wandb\]'"):
-        trackers.check(followed)
-    trackers.check(experiment)
+        trackers.check(followed.run)
+    trackers.check(experiment.run)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""From a step's arrays on the device to a row of numbers, one step late so that nothing waits."""
+"""Rows of the metrics log from a step's arrays, written one step late so that the device never idles."""
 
 import time
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from research.training.logging.progress import Silent
 
 
 class Log:
-    """Holds a step's sums while the device works on the next, then writes them with the time it took.
+    """Holds a step's sums while the device computes the next step, then writes them with their time.
 
-    Seconds are of training alone: the clock stands still from `pause` to `resume`.
+    Seconds count training only: the clock stops from `pause` to `resume`.
     """
 
     def __init__(self, experiment: Experiment, metrics: Metrics, display: Silent):
@@ -26,12 +26,13 @@ class Log:
         self._held: list[tuple[int, Mapping[str, Array]]] = []
 
     def hold(self, step: int, sums: Mapping[str, Array]) -> None:
+        """Keeps the metrics of a step that is being computed."""
         self._held.append((step, sums))
 
     def settle(self) -> None:
-        """Writes the rows that are held, if any; waits for their steps, not for the one after.
+        """Writes the rows that are held, and waits only for their steps.
 
-        Steps of one call take equal shares of its time.
+        A call's time is divided equally among its steps.
         """
         if not self._held:
             return
@@ -54,13 +55,16 @@ class Log:
         self._step = last
 
     def pause(self) -> None:
+        """Writes the rows that are held, and stops the clock."""
         self.settle()
         self._lap()
 
     def resume(self, step: int) -> None:
+        """Starts the clock after `step`."""
         self._since, self._step = time.perf_counter(), step
 
     def write(self, row: Row) -> None:
+        """Writes a row to the metrics log and to the display."""
         self._metrics.write(row)
         self._display.row(row)
 

@@ -1,4 +1,4 @@
-"""A trace of one call of the step, and what it says in a few lines."""
+"""A profiler trace of one call of the step, and a summary of it in a few lines."""
 
 import gzip
 import json
@@ -12,9 +12,9 @@ import jax
 
 from research.io.files import catch_write_errors
 
-SHOWN = 12  # operations
-HOLDERS = ("while", "call", "conditional")  # of others, whose time would count twice
-# What an operation is, by what its name holds; the first that fits.
+SHOWN = 12  # operations in the summary
+CONTAINERS = ("while", "call", "conditional")  # of operations whose time would count twice
+# Kinds of operations by parts of their names; the first match counts.
 KINDS = {
     "matrix products": ("dot", "gemm", "matmul", "ynn", "cublas", "nvjet", "cutlass", "wgmma"),
     "attention": ("fmha", "flash", "attention"),
@@ -30,9 +30,10 @@ KINDS = {
 def profiled(
     directory: Path, wanted: bool, report: Callable[[str], None], before: Any
 ) -> Iterator[Callable[[Any], Any]]:
-    """Traces a call into `directory`/profile and reports where time went; yields what its results go through.
+    """Traces a call into `directory`/profile and reports a summary.
 
-    `before` are the arrays that the call starts from: of the step that makes them nothing is traced.
+    Yields a function to apply to the call's results. `before` are the arrays that the call starts from: their
+    computation is waited for, so that it is not traced.
     """
     if not wanted:
         yield lambda results: results
@@ -40,12 +41,12 @@ def profiled(
     target = directory / "profile"
     jax.block_until_ready(before)
     with catch_write_errors(target), jax.profiler.trace(str(target)):
-        yield jax.block_until_ready  # a call returns before its work is done
+        yield jax.block_until_ready  # a call returns before its results are computed
     report(summary(target))
 
 
 def summary(folder: Path) -> str:
-    """A table of kinds and of single operations, from the newest trace in `folder`."""
+    """Shares of time by kind and by operation, from the newest trace in `folder`."""
     traces = sorted(folder.rglob("*.trace.json.gz"), key=lambda path: path.stat().st_mtime)
     spent = operations(json.loads(gzip.decompress(traces[-1].read_bytes()))) if traces else {}
     opened = f"profile in {folder}: tensorboard --logdir {folder} (with xprof), or https://ui.perfetto.dev"
@@ -63,22 +64,23 @@ def summary(folder: Path) -> str:
 
 
 def operations(trace: dict) -> dict[str, float]:
-    """Seconds of each operation that the compiled program names, numbers of copies left out of names."""
+    """{operation: seconds}, with the copies of an operation in a compiled program added up."""
     spent: dict[str, float] = defaultdict(float)
     for event in trace["traceEvents"]:
         if event.get("ph") == "X" and "hlo_op" in event.get("args", {}):
             name = _family(event["args"]["hlo_op"])
-            if name not in HOLDERS:
+            if name not in CONTAINERS:
                 spent[name] += event["dur"] / 1e6
     return dict(spent)
 
 
 def kind(name: str) -> str:
+    """The kind of an operation, by its name."""
     return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), "elementwise")
 
 
 def _family(name: str) -> str:
-    """fusion.12.clone → fusion: what differs by its number alone is one operation, many times."""
+    """fusion.12.clone → fusion: names that differ only in their number are one operation."""
     return ".".join(part for part in name.split(".") if not part.isdigit() and part != "clone")
 
 

@@ -1,4 +1,4 @@
-"""A run in TensorBoard's files: its rows, and its settings for the HPARAMS tab."""
+"""TensorBoard files of a run: its rows, and its settings for the HPARAMS tab."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from research.config.settings import flatten
 from research.io.files import catch_write_errors
 from research.runs.metrics_log import Row
 
-COMPARED = ("validation/loss", "train/loss")  # the columns beside the settings
+COMPARED = ("validation/loss", "train/loss")  # columns of the HPARAMS tab, beside the settings
 
 
 class TensorBoard:
     """Event files in `directory`/tensorboard.
 
-    Settings stand in the run's own files: `SummaryWriter.add_hparams` would make a second run of them,
-    with no curves.
+    Settings are written to the run's own files, because `SummaryWriter.add_hparams` would create a second
+    run without curves.
     """
 
     def __init__(self, experiment: Experiment, directory: Path, step: int):
@@ -44,7 +44,7 @@ class TensorBoard:
                 self._writer.add_scalar(tag, value, row["step"])
 
     def close(self, failed: bool) -> None:
-        """A run that was stopped is told as neither a success nor a failure: it may go on."""
+        """Marks a finished run as a success. A stopped run stays unmarked, because it may be continued."""
         if self._step == self._steps and not failed:
             self._writer.file_writer.add_summary(self._ended)
         self._writer.close()

@@ -1,6 +1,6 @@
-"""A run in Weights & Biases, where `run.wandb` asks for it.
+"""A run in Weights & Biases, with `run.wandb=true`.
 
-Its own variables say the rest: WANDB_MODE=offline, WANDB_PROJECT, WANDB_ENTITY, WANDB_API_KEY.
+Its environment variables apply: WANDB_MODE=offline, WANDB_PROJECT, WANDB_ENTITY, WANDB_API_KEY.
 """
 
 import os
@@ -17,6 +17,7 @@ from research.runs.metrics_log import Row
 
 
 def package() -> ModuleType:
+    """The module wandb. Raises EnvironmentFault where it is not installed."""
     try:
         import wandb
     except ImportError:
@@ -25,9 +26,9 @@ def package() -> ModuleType:
 
 
 class WeightsAndBiases:
-    """The same run there however often it is killed and resumed here: `directory`/wandb/id names it.
+    """A run in Weights & Biases. It stays one run when killed and resumed: `directory`/wandb/id names it.
 
-    Steps that are written again after a kill are not told again; their numbers are the same.
+    Steps that are repeated after a kill are not sent again; their numbers are the same.
     """
 
     def __init__(self, experiment: Experiment, directory: Path):
@@ -44,7 +45,7 @@ class WeightsAndBiases:
             )
         except self._wandb.errors.Error as fault:
             raise EnvironmentFault(f"run.wandb=true: {' '.join(str(fault).split())}") from None
-        self._first = self._run.step  # W&B refuses what comes before; 0 for a new run
+        self._first = self._run.step  # W&B refuses earlier steps; 0 for a new run
 
     def write(self, row: Row) -> None:
         if row["step"] < self._first:
@@ -71,4 +72,4 @@ def _identity(directory: Path) -> str:
         with catch_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, secrets.token_hex(4) + "\n")
-    return path.read_text().strip()
+    return path.read_text(encoding="utf-8").strip()

@@ -1,4 +1,4 @@
-"""Stops a run at the step whose loss or gradient is not finite."""
+"""Stops a run at the first step whose loss or gradient is not finite."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,27 +11,27 @@ from research.errors import Diverged
 
 
 class NanCheck:
-    """Looks at a step's numbers once the device has the next step to work on, so that it need not wait."""
+    """Checks step t after dispatching step t + 1, so that the device never idles."""
 
-    def __init__(self, directory: Path, asked: bool):
-        """`asked` is `run.stop_on_nan`: without it, nothing is looked at."""
-        self._directory, self._asked = directory, asked
+    def __init__(self, directory: Path, enabled: bool):
+        """`enabled` is `run.stop_on_nan`."""
+        self._directory, self._enabled = directory, enabled
         self._held: tuple[int, tuple[Array, Array]] | None = None
 
     def hold(self, step: int, sums: Mapping[str, Array]) -> None:
-        """Raises `Diverged` where what was held before was not finite; `step` is the last of a call's."""
+        """Checks the call held before, and holds this one, whose last step is `step`. Raises Diverged."""
         self.settle()
-        if self._asked:
+        if self._enabled:
             self._held = step, (sums["loss"], sums["gradient_norm"])
 
     def settle(self) -> None:
-        """The same, of what is held now; called before its state is evaluated or saved."""
+        """Checks the held call; called before its state is evaluated or saved. Raises Diverged."""
         if self._held is None:
             return
         (step, numbers), self._held = self._held, None
-        sound_S = np.isfinite(jax.device_get(numbers)).reshape(2, -1).all(0)  # of a call's steps, or of one
-        if not sound_S.all():
-            step -= len(sound_S) - 1 - int(sound_S.argmin())
+        finite_S = np.isfinite(jax.device_get(numbers)).reshape(2, -1).all(0)  # per step of the call
+        if not finite_S.all():
+            step -= len(finite_S) - 1 - int(finite_S.argmin())
             raise Diverged(
                 f"step {step}: the loss or its gradient is not finite (run.stop_on_nan); "
                 f"look at its batch: lineage batch {self._directory} --step {step - 1}"

@@ -1,4 +1,4 @@
-"""A polite stop: the first signal asks, the second insists."""
+"""Stopping on signals: the first lets the run save and end, the second ends it at once."""
 
 import os
 import signal
@@ -12,27 +12,30 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Of one process: `signal` is the number of the one that came."""
+    """A request to stop a run of one process; `signal` is the number of the signal received."""
 
     def __init__(self):
         self.signal: int | None = None
 
     def reached(self, step: int) -> bool:
-        """Whether to stop after `step`; asked after each call of the step."""
+        """Whether to stop after `step`; called after each call of the step."""
         return self.signal is not None
 
 
 class SharedStop(Stop):
-    """Of several: JAX's preemption service tells all of a SIGTERM to one, and the step at which they stop."""
+    """A request to stop a run of several processes.
+
+    JAX's preemption service tells all processes that one received SIGTERM, and at which step they stop.
+    """
 
     def __init__(self, start: int):
         super().__init__()
-        self._asked = start
+        self._checked = start
 
     def reached(self, step: int) -> bool:
-        # A call may do several steps, the service names one: asked of each, none is jumped over.
-        points = range(self._asked + 1, step + 1)
-        self._asked = step
+        # A call may do several steps and the service names one of them, so each step is checked.
+        points = range(self._checked + 1, step + 1)
+        self._checked = step
         if any([multihost_utils.reached_preemption_sync_point(point) for point in points]):
             self.signal = signal.SIGTERM
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -41,16 +44,17 @@ class SharedStop(Stop):
 
 @contextmanager
 def stop_on_signals(start: int) -> Iterator[Stop]:
-    """SIGINT and SIGTERM after step `start` reach the yielded Stop; a second one acts as it always did.
+    """Records SIGINT and SIGTERM in the yielded Stop; a second signal has its usual effect.
 
-    Of several processes SIGTERM is left to JAX, which heeds it below Python, and SIGINT is passed on to it.
+    Of several processes, SIGTERM is left to JAX, which handles it outside Python, and SIGINT is passed on as
+    SIGTERM. `start` is the step from which the run goes on.
     """
     several = jax.process_count() > 1
     stop = SharedStop(start) if several else Stop()
-    taken = (signal.SIGINT,) if several else SIGNALS
-    before = {number: signal.getsignal(number) for number in taken}
+    handled = (signal.SIGINT,) if several else SIGNALS
+    before = {number: signal.getsignal(number) for number in handled}
 
-    def ask(number, frame):
+    def request(number, frame):
         restore()
         if several:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -61,8 +65,8 @@ def stop_on_signals(start: int) -> Iterator[Stop]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    for number in taken:
-        signal.signal(number, ask)
+    for number in handled:
+        signal.signal(number, request)
     try:
         yield stop
     finally:
