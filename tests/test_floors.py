@@ -1,158 +1,185 @@
-"""A file imports only from lower floors, and from few of the packages outside."""
+"""Rooms import from lower rooms only, files of a room do not import in circles, and few packages are used."""
 
 import ast
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+OURS = ("research", "experiments", "launch")
 
-FLOORS = {
-    "research.errors": -1,  # the ground
-    "research.home": 0,
-    "research.files": 0,
-    "research.allocator": 0,
-    "research.config": 0,
-    "research.settings": 0,
-    "research.data": 1,
-    "research.models": 1,
-    "research.answering": 1,
-    "research.objectives": 1,
-    "research.schedules": 1,
-    "research.optimizers": 1,
-    "research.compiling": 1,
-    "research.sharding": 1,
-    "research.parallel": 1,
-    "research.process": 1,
-    "research.judging": 1,
-    "research.training": 2,
-    "research.weights": 2,
-    "research.generation": 2,
-    "research.bench": 3,
-    "research.plan": 3,
-    "research.evaluation": 3,
-    "research.sweeping": 3,
-    "research.reporting": 3,
-    "experiments": 4,
-    "launch": 5,
-}
-# Rooms of one floor do not know each other, but for these (reader, read).
-NEIGHBOURS = {
-    ("research.settings", "research.config"),
-    ("research.answering", "research.models"),
-    ("research.objectives", "research.answering"),
-    ("research.objectives", "research.models"),
-    ("research.optimizers", "research.schedules"),
-    ("research.parallel", "research.compiling"),
-    ("research.parallel", "research.models"),
-    ("research.parallel", "research.sharding"),
-    ("research.sharding", "research.models"),
-    ("research.reporting", "research.sweeping"),
-    ("research.training", "research.generation"),
-    ("research.training", "research.weights"),
-    ("research.weights", "research.training"),
-}
-STANDARD_ONLY = {
+# From the ground up. A room imports from rooms that stand before it.
+ROOMS = (
     "research.errors",
-    "research.files",
-    "research.allocator",
     "research.config",
-    "research.settings",
-    "experiments",
-}
-LIGHT = {"jax", "flax", "optax", "numpy"}
-LIGHT_ONLY = {
+    "research.io",
+    "research.metrics",
+    "research.optimizers",
     "research.models",
-    "research.answering",
+    "research.data",
+    "research.objectives",
+    "research.devices",
+    "research.runs",
+    "research.weights",
+    "research.generation",
+    "research.evaluation",
+    "research.training",
+    "research.bench",
+    "research.sweeping",
+    "research.reporting",
+    "experiments",
+    "research.api",  # the door for scripts and notebooks, which `research` itself offers
+    "launch",
+)
+# Rooms that use fewer rooms than all that stand before them; errors are everybody's.
+USES = {
+    "research.config": (),
+    "research.io": (),
+    "research.metrics": (),
+    "research.optimizers": ("research.config",),
+    "research.models": ("research.config",),
+    "research.data": ("research.config", "research.io", "research.metrics"),
+    "research.objectives": ("research.config", "research.metrics", "research.models", "research.data"),
+    "research.devices": ("research.config", "research.io", "research.models"),
+    "experiments": ("research.config",),
+}
+STANDARD_ONLY = ("research.errors", "research.config", "experiments")
+LIGHT = {"jax", "flax", "optax", "numpy"}
+LIGHT_ONLY = (
+    "research.models",
     "research.objectives",
     "research.optimizers",
-    "research.schedules",
-    "research.compiling",
-    "research.parallel",
-    "research.process",
-    "research.sharding",
-    "research.bench",
-    "research.training.calls",
+    "research.devices",
     "research.training.step",
-    "research.training.state",
-}
+)
 
 
-def room(module: str) -> str | None:
-    """The longest known prefix: research.models.gpt → research.models."""
-    parts = module.split(".")
-    prefixes = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
-    return next((prefix for prefix in prefixes if prefix in FLOORS), None)
+def sources() -> dict[str, str]:
+    """{"research.models.gpt": its text, …}; a package's `__init__` has the package's name."""
+    paths = (path for package in OURS for path in sorted((ROOT / package).rglob("*.py")))
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path.read_text(
+            encoding="utf-8"
+        )
+        for path in paths
+    }
+
+
+SOURCES = sources()
 
 
 def imports(source: str) -> set[str]:
-    """Modules named by import statements anywhere in a file; `from a import b` counts a and a.b."""
+    """Modules that a file imports, anywhere in it; of `from a import b` a.b if that is one of ours, else a.
+
+    `research` by itself is imported for its version.
+    """
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in SOURCES else node.module for name in names}
+    return found - {"research"}
+
+
+def is_in(module: str, rooms: tuple[str, ...]) -> str | None:
+    """The one of `rooms` that a module belongs to."""
+    return next((room for room in rooms if module == room or module.startswith(f"{room}.")), None)
+
+
+def room_of(module: str) -> str | None:
+    return "research.api" if module == "research" else is_in(module, ROOMS)
 
 
 def breaches(module: str, source: str) -> list[str]:
-    """What a file of that module name imports and must not."""
-    here, wrong = room(module), []
+    """The imports of a file called `module` that lead up, or to a package that its room does without."""
+    here, wrong = room_of(module), []
     for name in sorted(imports(source)):
-        package = name.split(".")[0]
-        if name == "research":  # holds the version; what is imported from it is counted by its own name
-            continue
-        if package in ("research", "experiments", "launch", "tests"):
-            there = room(name)
-            if there is None or not (
-                here == there or FLOORS[there] < FLOORS[here] or (here, there) in NEIGHBOURS
-            ):
+        package = name.partition(".")[0]
+        if package in (*OURS, "tests"):
+            if not may_use(here, room_of(name)):
                 wrong.append(name)
-        elif package in sys.stdlib_module_names or package == "__future__":
+        elif package in sys.stdlib_module_names:
             continue
-        elif here in STANDARD_ONLY or (
-            package not in LIGHT and any(module == m or module.startswith(m + ".") for m in LIGHT_ONLY)
-        ):
+        elif is_in(module, STANDARD_ONLY) or (is_in(module, LIGHT_ONLY) and package not in LIGHT):
             wrong.append(name)
-    if here == "experiments":
-        ours = {n for n in imports(source) if n.startswith("research")}
-        wrong += [n for n in ours if room(n) not in ("research.config", "research.errors")]
     return wrong
 
 
-def files() -> list[Path]:
-    return [
-        path
-        for package in ("research", "experiments", "launch")
-        for path in sorted((ROOT / package).rglob("*.py"))
-        if path != ROOT / "research" / "__init__.py"
-    ]
+def may_use(here: str | None, there: str | None) -> bool:
+    if here is None or there is None:
+        return False
+    lower = ROOMS.index(there) < ROOMS.index(here)
+    return here == there or (lower and there in ("research.errors", *USES.get(here, ROOMS)))
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_down(path):
-    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    assert room(module), f"{module} has no floor"
-    assert breaches(module, path.read_text()) == []
+def circle(sources: dict[str, str]) -> list[str]:
+    """Files each of which imports the next, and the last the first; [] if there is no circle."""
+    graph = {module: imports(source) & sources.keys() for module, source in sources.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1][::-1]
+    return []
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_lead_down(module):
+    assert room_of(module), f"{module} is in no room"
+    assert breaches(module, SOURCES[module]) == []
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert circle(SOURCES) == []
 
 
 @pytest.mark.parametrize(
     "module, source",
     [
-        ("research.models.gpt", "from research.training.state import State"),
-        ("research.models.gpt", "from research.data import store"),
-        ("research.models.gpt", "import tensorflow_datasets"),
-        ("research.training.step", "def f():\n    import rich"),
-        ("research.config", "import jax"),
-        ("research.data.store", "import experiments"),
+        ("research.models.gpt", "from research.training.step import train_step"),  # up
+        ("research.models.gpt", "def f():\n    from research.runs import state"),  # up, in a function
+        ("research.optimizers.algorithms", "from research import models"),  # up, by the package
+        ("research.models.gpt", "from research.optimizers import algorithms"),  # a lower room it does without
+        ("research.io.files", "from research.config import Experiment"),
+        ("research.evaluation.tasks", "from research.training import loop"),
+        ("research.sweeping.worker", "from research.reporting import facts"),
+        ("research.data.order", "import experiments"),
         ("research.training.loop", "from launch.app import app"),
         ("experiments.gpt2", "from research.models import build"),
+        ("research.runs.record", "from tests.training import tiny"),
+        ("research.models.gpt", "import tensorflow_datasets"),  # heavy packages
+        ("research.training.step", "def f():\n    import rich"),
+        ("research.config", "import jax"),
         ("experiments.gpt2", "import numpy"),
-        ("research.optimizers", "from research import models"),
     ],
 )
-def test_a_planted_breach_is_found(module, source):
+def test_a_planted_import_is_found(module, source):
     assert breaches(module, source)
+
+
+def test_a_planted_room_is_found():
+    assert room_of("research.helpers.text") is None
+
+
+@pytest.mark.parametrize(
+    "planted, expected",
+    [
+        ({"launch.status": "from launch import sweep"}, {"launch.status", "launch.sweep"}),  # a pair
+        (
+            {"research.io.files": "from research.io import make_once"},  # make_once → locks → files
+            {"research.io.files", "research.io.make_once", "research.io.locks"},
+        ),
+        ({"research.io.locks": "def f():\n    import research.io.locks"}, {"research.io.locks"}),
+    ],
+)
+def test_a_planted_circle_is_found(planted, expected):
+    """In files that are all right otherwise: `launch.sweep` imports `launch.status`."""
+    kept = {module: SOURCES[module] for module in expected}
+    kept["research.io.locks"] = kept.get("research.io.locks", "") + "\nfrom research.io import files\n"
+    assert circle(kept) == []
+    found = circle({module: f"{source}\n{planted.get(module, '')}" for module, source in kept.items()})
+    assert set(found) == expected

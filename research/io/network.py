@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def resolve(urls: Iterable[str]) -> None:
-    """Raises OSError for a URL whose host has no address. Checks nothing behind a proxy, which asks itself."""
+    """Raises OSError for a URL whose host has no address. Behind a proxy, the proxy asks for it."""
     if urllib.request.getproxies():
         return
     for host in {urllib.parse.urlsplit(url).hostname for url in urls}:
