@@ -7,16 +7,18 @@ from research.errors import UsageError
 from research.weights import Loaded
 
 
-def load_with_tokenizer(target: str, tokenizer: str | None = None) -> Loaded:
+def load_with_tokenizer(target: str, tokenizer: str | None = None, required: bool = True) -> Loaded:
     """A run (DIR or DIR:STEP) or weights, with the tokenizer beside them or the one that is named.
 
     The tokenizer neither truncates nor pads. Raises UsageError where parameters of a GPT are missing, where
-    there is no tokenizer, or where it has more entries than the model.
+    there is no tokenizer although it is `required`, or where it has more entries than the model.
     """
     loaded = weights.load(target)
     if loaded.report.missing and not loaded.model.bidirectional:
         raise UsageError(f"{target}: has no {next(iter(loaded.report.missing))}")
     found = published.load(tokenizer) if tokenizer else loaded.tokenizer
+    if found is None and not required:
+        return loaded
     if found is None:
         raise UsageError(f"{target}: no tokenizer beside the weights; name one: --tokenizer NAME|PATH")
     if entries(found) > loaded.config.vocabulary:

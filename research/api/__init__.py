@@ -1,0 +1,18 @@
+"""Lineage in notebooks and scripts: declare an experiment, train it, read its metrics, look into the model.
+
+    from research import load, read_metrics, resolve, train
+
+    experiment = resolve("gpt2_tiny", {"run.steps": 100})
+    train(experiment, "runs/tiny")
+    metrics = read_metrics("runs/tiny")
+    model = load("runs/tiny")
+    model.loss("The text to score."), model.generate("Once upon", tokens=20)
+
+Errors are `research.errors.UsageError` and `EnvironmentFault`, each a message of one line.
+"""
+
+from research.api.language_model import LanguageModel, load
+from research.api.metrics import read_metrics
+from research.api.running import resolve, train
+
+__all__ = ["LanguageModel", "load", "read_metrics", "resolve", "train"]

@@ -1,0 +1,83 @@
+"""Texts or ids to a padded batch.
+
+Shapes: B rows, L length of the longest row.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from research.errors import UsageError
+
+# A text, a list of texts, the ids of one row, or of several (perhaps of uneven lengths).
+TextOrIds = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | np.ndarray
+
+PAD_MULTIPLE = 64  # lengths are rounded up to a multiple, so that few shapes are compiled
+
+
+class Inputs(NamedTuple):
+    """A batch, padded at the end of its rows."""
+
+    tokens_BL: np.ndarray  # int32; 0 where padded
+    segments_BL: np.ndarray  # int32; 1 for the second text of a pair, which only a BERT reads
+    lengths_B: np.ndarray  # int32; tokens without padding
+
+    @property
+    def rows(self) -> list[np.ndarray]:
+        """The ids of each row, without padding."""
+        return [row[:length] for row, length in zip(self.tokens_BL, self.lengths_B, strict=True)]
+
+    def padded(self, context: int) -> "Inputs":
+        """With L rounded up to a multiple of PAD_MULTIPLE, or to `context`."""
+        length = self.tokens_BL.shape[1]
+        more = max(min(-(-length // PAD_MULTIPLE) * PAD_MULTIPLE, context) - length, 0)
+        tokens_BL, segments_BL = (np.pad(x, ((0, 0), (0, more))) for x in self[:2])
+        return Inputs(tokens_BL, segments_BL, self.lengths_B)
+
+
+def encode(
+    text_or_ids: TextOrIds, tokenizer: Tokenizer | None, vocabulary: int, special_tokens: bool
+) -> Inputs:
+    """A batch of one row for one text, or of a row per text or list of ids.
+
+    `special_tokens`: texts get those of the tokenizer around them, a BERT's [CLS] and [SEP]; ids are taken as
+    they are. Raises UsageError for an empty row, for ids outside the vocabulary, and for texts without a
+    tokenizer.
+    """
+    rows = [text_or_ids] if isinstance(text_or_ids, str) else list(text_or_ids)
+    if any(isinstance(row, str) for row in rows):
+        ids, segments = _tokenize(rows, tokenizer, special_tokens)
+    else:
+        ids = [rows] if rows and np.ndim(rows[0]) == 0 else rows
+        ids = [np.asarray(row) for row in ids]
+        segments = [np.zeros(len(row), np.int32) for row in ids]
+    if not ids:
+        raise UsageError("an empty list: expected a text, texts or ids")
+    for row in ids:
+        _check(row, vocabulary)
+    lengths_B = np.asarray([len(row) for row in ids], np.int32)
+    tokens_BL, segments_BL = (np.zeros((len(ids), lengths_B.max()), np.int32) for _ in range(2))
+    for n, length in enumerate(lengths_B):
+        tokens_BL[n, :length], segments_BL[n, :length] = ids[n], segments[n]
+    return Inputs(tokens_BL, segments_BL, lengths_B)
+
+
+def _tokenize(texts: list, tokenizer: Tokenizer | None, special_tokens: bool) -> tuple[list, list]:
+    if tokenizer is None:
+        raise UsageError("no tokenizer beside the weights: expected ids, or load(…, tokenizer=NAME or PATH)")
+    if not all(isinstance(text, str) for text in texts):
+        raise UsageError("texts and ids in one list: expected either")
+    encoded = [tokenizer.encode(text, add_special_tokens=special_tokens) for text in texts]
+    return [np.asarray(row.ids, np.int64) for row in encoded], [row.type_ids for row in encoded]
+
+
+def _check(row: np.ndarray, vocabulary: int) -> None:
+    if row.ndim != 1 or row.size == 0:
+        raise UsageError(f"a row of shape {row.shape}: expected at least one token")
+    if row.dtype.kind not in "iu":
+        raise UsageError(f"ids of type {row.dtype}: expected integers")
+    if row.min() < 0 or row.max() >= vocabulary:
+        outside = row[(row < 0) | (row >= vocabulary)][0]
+        raise UsageError(f"id {outside}: expected from 0 to {vocabulary - 1}, the vocabulary")

@@ -1,0 +1,195 @@
+"""A trained model to ask: logits, loss, states, attention, text.
+
+Shapes: B rows, L length of the longest row, V vocabulary, D width, H heads, N depth. One text or one list of
+ids is a batch of one. Rows are padded at their end; values at padded positions are arbitrary, and
+`encode(…).lengths_B` says where they begin. All arrays are NumPy's, float32.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from tokenizers import Tokenizer
+
+from research.api.attention_probabilities import attention_probabilities
+from research.api.inputs import Inputs, TextOrIds, encode
+from research.api.running import keep_compiled
+from research.config import Model
+from research.errors import UsageError
+from research.evaluation.scoring import score_windows, windows
+from research.generation import BeamSearch, Sampling, complete, fill_masks
+from research.generation.fill_mask import Filled
+from research.models import BERT, GPT
+from research.models.decoding import decoder
+from research.models.parameters import by_path
+from research.weights import Report
+from research.weights.with_tokenizer import load_with_tokenizer
+
+BATCH = 8  # rows that are scored or generated together
+
+
+def load(target: str | Path, tokenizer: str | None = None) -> "LanguageModel":
+    """A run ("runs/muon", or "runs/muon:300" for one checkpoint) or weights, ready to be asked.
+
+    Weights are a directory of Hugging Face, OpenAI or Google's TensorFlow, or "hub:OWNER/NAME[@REVISION]".
+    `tokenizer` names one, or its path, in place of the one beside the weights. Without any, a model takes ids
+    alone. Raises UsageError for weights that are missing, damaged or not supported; EnvironmentFault where
+    they cannot be fetched.
+    """
+    keep_compiled()
+    loaded = load_with_tokenizer(str(target), tokenizer, required=False)
+    return LanguageModel(loaded.model, loaded.config, loaded.tokenizer, loaded.report)
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A GPT or BERT with its tokenizer."""
+
+    module: GPT | BERT  # a pytree of parameters, for `jax.jit` and `jax.grad`
+    config: Model
+    tokenizer: Tokenizer | None
+    report: Report  # the parameters found, missing (heads with initial values) and unused
+
+    def __repr__(self) -> str:
+        c, count = self.config, sum(array.size for array in self.parameters.values())
+        return f"LanguageModel({c.family}, {c.depth} × {c.width}, {c.heads} heads, {count:,} parameters)"
+
+    @cached_property
+    def parameters(self) -> dict[str, Array]:
+        """{path: array}, such as blocks/mlp/expand/kernel (N, D, 4 D); blocks have a leading axis N."""
+        return by_path(self.module)
+
+    def encode(self, text_or_ids: TextOrIds) -> Inputs:
+        """The batch that the other methods compute with: tokens (B, L), segments (B, L), lengths (B,)."""
+        return encode(text_or_ids, self.tokenizer, self.config.vocabulary, self.module.bidirectional)
+
+    def logits(self, text_or_ids: TextOrIds) -> np.ndarray:
+        """(B, L, V): a GPT's of the next token, a BERT's of the token at each position.
+
+        Raises UsageError for rows longer than the context, and for a BERT fine-tuned for a task.
+        """
+        if self.module.bidirectional:
+            self._check_masked_head("logits")
+        inputs, length = self._padded(text_or_ids)
+        return np.asarray(_logits(self.module, inputs))[:, :length]
+
+    def loss(self, text_or_ids: TextOrIds) -> float:
+        """A GPT's mean negative log-likelihood, in nats per token, of all tokens but the first of each row.
+
+        Rows longer than the context are read in windows that overlap by half of it. Raises UsageError for a
+        BERT, which gives no likelihood of a text, and where no row has two tokens.
+        """
+        if self.module.bidirectional:
+            raise UsageError("loss: a BERT gives no likelihood of a text; expected a GPT, or use fill_mask")
+        rows, context = self.encode(text_or_ids).rows, self.config.context
+        parts = [window for row in rows for window in windows(row, context, max(context // 2, 1))]
+        if not parts:
+            raise UsageError("loss: expected a row of two tokens or more: the first is not predicted")
+        scores = score_windows(self.module, parts, min(BATCH, len(parts)))
+        targets = sum(len(row) - 1 for row in rows)
+        return -sum(score.log_probability for score in scores) / targets
+
+    def hidden_states(self, text_or_ids: TextOrIds) -> list[np.ndarray]:
+        """N + 1 of (B, L, D): every block's input and, last, the final state. Raises as `logits`."""
+        inputs, length = self._padded(text_or_ids)
+        return [x_BLD[:, :length] for x_BLD in jax.device_get(_states(self.module, inputs))]
+
+    def attentions(self, text_or_ids: TextOrIds) -> list[np.ndarray]:
+        """N of (B, H, L, L): how much each position (third axis) attends to each (last axis).
+
+        Rows add up to 1; positions that a model cannot see, later ones or padding, have 0. Raises as `logits`.
+        """
+        inputs, length = self._padded(text_or_ids)
+        return list(np.asarray(_attentions(self.module, inputs))[..., :length, :length])
+
+    def generate(
+        self,
+        prompt: str | Sequence[str] = "",
+        tokens: int = 100,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        beams: int | None = None,
+    ) -> str | list[str]:
+        """The continuation of a prompt by at most `tokens` tokens, or of each in a list.
+
+        Temperature 0 takes the most likely token; `beams` searches for the most likely text instead of
+        sampling. The empty prompt starts a document. Raises UsageError for a BERT.
+        """
+        if self.module.bidirectional:
+            raise UsageError("generate: a BERT does not continue texts; expected a GPT, or use fill_mask")
+        decoding = (
+            Sampling(temperature=temperature, top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty)
+            if beams is None
+            else BeamSearch(beams)
+        )
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        done = complete(self._decoder, self._tokenizer(), prompts, tokens, decoding, seed, stops, BATCH)
+        return done[0].text if isinstance(prompt, str) else [one.text for one in done]
+
+    def fill_mask(self, text: str | Sequence[str], top: int = 5) -> Filled | list[Filled]:
+        """A BERT's `top` most likely pieces at each [MASK] of a text, or of each in a list.
+
+        `Filled.text` is the text with the most likely pieces, `Filled.masks` lists (piece, probability) for
+        each [MASK]. Raises UsageError for a GPT, and for a BERT fine-tuned for a task.
+        """
+        if not self.module.bidirectional:
+            raise UsageError("fill_mask: a GPT reads from left to right; expected a BERT, or use generate")
+        self._check_masked_head("fill_mask")
+        texts = [text] if isinstance(text, str) else list(text)
+        filled = fill_masks(self.module, self._tokenizer(), texts, top)
+        return filled[0] if isinstance(text, str) else filled
+
+    @cached_property
+    def _decoder(self) -> GPT:
+        return decoder(self.module)
+
+    def _tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise UsageError("no tokenizer beside the weights: expected load(…, tokenizer=NAME or PATH)")
+        return self.tokenizer
+
+    def _check_masked_head(self, method: str) -> None:
+        if self.config.head != "pretraining":
+            raise UsageError(f"{method}: this BERT is fine-tuned for a task and has no masked-token head")
+        if any(path.startswith("masked/") for path in self.report.missing):
+            raise UsageError(f"{method}: the weights have no masked-token head")
+
+    def _padded(self, text_or_ids: TextOrIds) -> tuple[Inputs, int]:
+        """The batch at a length that few others have, and its own length L."""
+        inputs, context = self.encode(text_or_ids), self.config.context
+        length = inputs.tokens_BL.shape[1]
+        if length > context:
+            raise UsageError(f"{length} tokens: expected at most {context}, the context")
+        return inputs.padded(context), length
+
+
+@jax.jit
+def _logits(module: GPT | BERT, inputs: Inputs) -> Array:
+    outputs = module(*_arguments(module, inputs))
+    return outputs[0] if module.bidirectional else outputs
+
+
+@jax.jit
+def _states(module: GPT | BERT, inputs: Inputs) -> list[Array]:
+    return [x_BLD.astype(jnp.float32) for x_BLD in module.states(*_arguments(module, inputs))]
+
+
+@jax.jit
+def _attentions(module: GPT | BERT, inputs: Inputs) -> Array:
+    states = module.states(*_arguments(module, inputs))
+    return attention_probabilities(module, states, inputs.lengths_B)
+
+
+def _arguments(module: GPT | BERT, inputs: Inputs) -> tuple[Array, ...]:
+    """A GPT takes tokens alone: no position sees the padding after it."""
+    return tuple(inputs) if module.bidirectional else (inputs.tokens_BL,)

@@ -1,0 +1,56 @@
+"""Experiments from Python: `lineage train` without a command line."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import experiments
+from research.config import Experiment
+from research.config.imports import import_all, import_plugin
+from research.config.settings import override, parse_assignments
+from research.devices.startup import use_compilation_cache
+from research.objectives import check
+from research.training import loop
+
+
+def resolve(
+    name: str, overrides: Mapping[str, Any] | Iterable[str] = (), imports: Iterable[str] = ()
+) -> Experiment:
+    """The registered experiment `name` with settings changed.
+
+    `overrides` are {"model.depth": 2} or ["model.depth=2"]. `imports` are modules or files (as of
+    `--import`) that register experiments or parts of your own. Raises UsageError for an unknown name,
+    setting or value, and where sections do not fit together.
+    """
+    import_all()
+    for plugin in imports:
+        import_plugin(plugin, "imports:")
+    changes = overrides if isinstance(overrides, Mapping) else parse_assignments(list(overrides))
+    experiment = override(experiments.get(name), changes)
+    check(experiment)
+    return experiment
+
+
+def train(
+    experiment: Experiment,
+    directory: str | Path,
+    report: Callable[[str], None] = print,
+    allow_change: bool = False,
+) -> loop.Result:
+    """Train `experiment` in `directory`, or continue the run there, as `lineage train` does: to equal bits.
+
+    `report` gets lines about data and weights. An interrupt (Ctrl-C, or a notebook's stop button) finishes the
+    step, saves and returns; the same call continues. `allow_change` permits settings other than the run's.
+    Returns the last step, whether it is the run's last, and the last validation row as a dict. Raises
+    UsageError where `directory` holds something else.
+    """
+    keep_compiled()
+    return loop.train(experiment, Path(directory).expanduser(), report, allow_change)
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs on disk, unless the caller has chosen a place for them already."""
+    if jax.config.jax_compilation_cache_dir is None:
+        use_compilation_cache()
