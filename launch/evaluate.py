@@ -43,6 +43,8 @@ def evaluate(
     """Evaluate a model on the papers' tasks, or list the tasks."""
     at_least_one(limit=limit, stride=stride, batch=batch)
     names = [name.strip() for name in task.split(",") if name.strip()]
+    if target is not None:
+        _import_with(target)
     if names == ["list"]:
         _list_tasks(json)
     elif predictions is not None:
@@ -56,6 +58,16 @@ def evaluate(
             print(json_.dumps(facts, indent=2, ensure_ascii=False))
         else:
             _print_table(str(target), facts)
+
+
+def _import_with(target: str) -> None:
+    """Imports again the modules and files of a run, which may register tasks."""
+    from research.runs import record
+    from research.runs.status import split_step
+
+    directory, _ = split_step(target)
+    if (directory / record.FILE).exists():
+        record.read(directory)
 
 
 def _list_tasks(json: bool) -> None:

@@ -190,9 +190,10 @@ def test_commands_that_read_the_run_import_it_unasked(lab, trained):
     last = [row for row in timeless(trained) if row["split"] == "validation"][-1]
     assert row["validation"]["metrics"]["loss"] == pytest.approx(last["loss"], rel=1e-6)
     assert lab.lineage("generate", "trained", "--prompt", "99 green", "--tokens", 8)[0]
-    lab.lineage("average", "trained")
-    lab.lineage("export", "trained", "exported")
-    lab.lineage("train", "quickstart", *AS_SMALL, "run.steps=2", "start.weights=trained", "--dir", "started")
+    for typed in (["average", "trained"], ["export", "trained", "exported"]):  # the activation is known again
+        assert "Transformers' gpt2 has only gelu_erf" in lab.lineage(*typed, status=2)[1]
+    started = ["train", "quickstart", *AS_SMALL, "start.weights=trained", "--dir", "started"]
+    assert "made with model.activation=softsign_gelu" in lab.lineage(*started, status=2)[1]
     assert "trained" in lab.lineage("status", "trained")[0]
 
 
@@ -203,7 +204,7 @@ def test_without_the_file_one_line_names_the_run_the_file_and_the_option(lost):
     for typed in (["resume"], ["evaluate", "--task", "validation"], ["generate"], ["export", "out"]):
         command, *more = typed
         _, err = lab.lineage(command, "run", *more, status=2)
-        assert err.startswith("lineage: run: optimizer.name=sign_momentum: not known")
+        assert err.startswith("lineage: run: model.activation=softsign_gelu: not known")
         assert f"made with {lab.ideas} (no such file); --import names where" in err and err.count("\n") == 1
     (lab.folder / "moved").mkdir()
     shutil.copy(IDEAS, lab.folder / "moved" / "ideas.py")
@@ -231,12 +232,13 @@ def test_a_changed_file_warns_who_reads_and_refuses_who_continues(lost):
 
 @pytest.mark.slow
 def test_parts_of_all_kinds_serve_together(lab):
-    """Positions, activation, objective, data scheme, optimizer and evaluation task, each from its own file."""
+    """Positions, activation, objective, data scheme, optimizer, evaluation task: each from its own file."""
     files = {imports.VARIABLE: ",".join(str(path) for path in sorted(OUTSIDE.glob("*.py")))}
     parts = ["model.positions=rope", "model.activation=softsign_gelu", "objective.name=late_tokens"]
     more = ["optimizer.name=sign_momentum", "data.source=squares:900", "data.holdout=0.1", "run.steps=4"]
     lab.lineage("train", "quickstart", *AS_SMALL, *parts, *more, "--dir", "parts", **files)
     assert lab.lineage("generate", "parts", "--tokens", 4)[0]  # every file is in the record
+    assert "last_token" in lab.lineage("evaluate", "parts")[0]
     asked = ["--task", "last_token", "--data", "corpus.txt", "--limit", 20, "--json"]
     facts = json.loads(lab.lineage("evaluate", "parts", *asked)[0])
     assert 0 <= facts["last_token"]["metrics"]["accuracy"] <= 100
