@@ -95,14 +95,17 @@ class LanguageModel:
         return -sum(score.log_probability for score in scores) / targets
 
     def hidden_states(self, text_or_ids: TextOrIds) -> list[np.ndarray]:
-        """N + 1 of (B, L, D): every block's input and, last, the final state. Raises as `logits`."""
+        """N + 1 of (B, L, D): every block's input and, last, the final state.
+
+        Raises UsageError for rows longer than the context."""
         inputs, length = self._padded(text_or_ids)
         return [x_BLD[:, :length] for x_BLD in jax.device_get(_states(self.module, inputs))]
 
     def attentions(self, text_or_ids: TextOrIds) -> list[np.ndarray]:
         """N of (B, H, L, L): how much each position (third axis) attends to each (last axis).
 
-        Rows add up to 1; positions that a model cannot see, later ones or padding, have 0. Raises as `logits`.
+        Rows add up to 1. Positions that a model cannot see, later ones or padding, have 0. Raises UsageError
+        for rows longer than the context.
         """
         inputs, length = self._padded(text_or_ids)
         return list(np.asarray(_attentions(self.module, inputs))[..., :length, :length])

@@ -41,9 +41,9 @@ def train(
 ) -> loop.Result:
     """Train `experiment` in `directory`, or continue the run there, as `lineage train` does: to equal bits.
 
-    `report` gets lines about data and weights. An interrupt (Ctrl-C, or a notebook's stop button) finishes the
-    step, saves and returns; the same call continues. `allow_change` permits settings other than the run's.
-    Returns the last step, whether it is the run's last, and the last validation row as a dict. Raises
+    `report` gets lines about data and weights. An interrupt (Ctrl-C, or a notebook's stop button) finishes
+    the step, saves and returns; the same call continues. `allow_change` permits settings other than the
+    run's. Returns the last step, whether it is the run's last, and the last validation row as a dict. Raises
     UsageError where `directory` holds something else.
     """
     keep_compiled()
