@@ -1,9 +1,9 @@
-// Charts: a title, a place, and what Plotly draws there.
+// Charts: each has a title, an element of the page, and a function that Plotly draws from.
 
 const AXES = { step: "Step", tokens: "Tokens", seconds: "Time" };
 const BUTTONS = { displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
-// `build` returns {data, layout}; the figure is left out where it returns null.
+// `build` returns {data, layout}, or null for no figure.
 function chart(place, title, build, { unit = "", id = null, wide = false, note = null } = {}) {
   const plot = element("div", { class: "plot", role: "img", "aria-label": title, id });
   const heading = element("h3", {}, title, unit ? element("small", {}, unit) : null);
@@ -36,7 +36,7 @@ function scale(more = {}) {
   return { gridcolor: css("--grid"), linecolor: css("--line"), zerolinecolor: css("--grid"), automargin: true, ...more };
 }
 
-// An exponential mean of what came before, freed of its start at 0; holes stay holes.
+// Exponential moving average with bias correction; missing values stay missing.
 function smooth(values, weight) {
   let mean = 0;
   let total = 0;
@@ -98,5 +98,5 @@ function curves() {
     .filter(([split, name]) => !main.some(([a, b]) => a === split && b === name));
   for (const [split, name] of main) curve("main-charts", split, name, title(split, name), UNITS[name]);
   for (const [split, name] of others) curve("more-charts", split, name, title(split, name), UNITS[name]);
-  if (!main.length && !others.length) find("main-charts").append(element("p", { class: "note" }, "Nothing is measured yet."));
+  if (!main.length && !others.length) find("main-charts").append(element("p", { class: "note" }, "No measurements yet."));
 }

@@ -1,5 +1,5 @@
 "use strict";
-// Values as texts, and elements made of them. Nothing that was measured or declared is ever parsed as HTML.
+// Values as texts, and elements that hold them. No measured or declared text is ever parsed as HTML.
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -15,10 +15,10 @@ function element(tag, attributes = {}, ...children) {
 const find = (id) => document.getElementById(id);
 const present = (value) => value !== null && value !== undefined;
 
-// Plotly reads some tags in its texts.
+// Plotly interprets some HTML tags in its texts.
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
-function told(value) {
+function formatValue(value) {
   if (value === null) return "none";
   return typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(4))) : String(value);
 }

@@ -1,4 +1,4 @@
-// The side bar: axis, smoothing, colours, and the one legend of all charts.
+// The side bar: axis, smoothing, colours, and one legend for all charts.
 
 function controls() {
   for (const [name, title] of Object.entries(AXES)) {

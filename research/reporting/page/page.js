@@ -1,4 +1,4 @@
-// In the order of the page.
+// Draws the parts in the order of the page.
 
 summary();
 controls();

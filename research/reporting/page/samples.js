@@ -1,4 +1,4 @@
-// Text that the model wrote at its evaluations.
+// Texts that the model generated at its evaluations.
 
 function samples() {
   const written = runs.map((run, index) => ({ index, run })).filter(({ run }) => run.samples.length);

@@ -1,4 +1,4 @@
-// The head of the page: what it is of, and the few numbers that matter.
+// The head of the page: its title and the main numbers.
 
 function tile(title, value, note) {
   find("tiles").append(element("div", { class: "tile" }, element("p", {}, title), element("strong", { class: String(value).length > 16 ? "long" : null }, value), note ? element("p", {}, note) : null));
@@ -7,22 +7,22 @@ function tile(title, value, note) {
 function summary() {
   find("title").textContent = report.title;
   find("subtitle").textContent = report.subtitle;
-  find("footer").textContent = `Made by Lineage ${report.lineage} on ${report.made}. This page needs no network; the curves are drawn by Plotly.`;
+  find("footer").textContent = `Made by Lineage ${report.lineage} on ${report.made}. This page needs no network; Plotly draws the curves.`;
   const best = runs.find((run) => run.outcome.rank === 1);
   const scoreBy = report.metric.score_by;
   const metric = `validation ${words(report.metric.name).toLowerCase()}`;
   if (best) {
     const after = `after step ${large(scoreBy === "best" ? best.outcome.best_step : best.outcome.step)}`;
     tile(`Best ${metric}`, decimal(best.outcome[scoreBy]), runs.length > 1 ? `${report.sweep ? "trial " : ""}${best.name}, ${after}` : after);
-    if (report.sweep && best.note) tile("Best settings", best.note, "of the trials that finished");
+    if (report.sweep && best.note) tile("Best settings", best.note, "of the finished trials");
   }
   const total = (key) => runs.reduce((sum, run) => sum + (run.outcome[key] || 0), 0);
   if (report.sweep) {
     const { budget, counts, sampler, pruner } = report.sweep;
     const done = (counts.finished || 0) + (counts.pruned || 0);
-    const told = Object.entries(counts).map(([state, count]) => `${count} ${state}`).join(", ");
-    tile("Trials done", budget ? `${done} of ${budget}` : done, told);
-    tile("Searched by", words(sampler), pruner === "none" ? "no pruning" : `pruned by ${pruner === "median" ? "the median" : words(pruner)}`);
+    const states = Object.entries(counts).map(([state, count]) => `${count} ${state}`).join(", ");
+    tile("Completed trials", budget ? `${done} of ${budget}` : done, states);
+    tile("Sampler", words(sampler), pruner === "none" ? "no pruning" : `pruned by ${pruner === "median" ? "the median" : words(pruner)}`);
   } else if (runs.length > 1) {
     const finished = runs.filter((run) => run.outcome.state === "finished").length;
     tile("Runs", runs.length, `${finished} finished`);
@@ -33,5 +33,5 @@ function summary() {
     tile("Steps", large(step), step === steps ? state : `of ${large(steps)}, ${state}`);
   }
   if (runs.length === 1) tile("Throughput", large(runs[0].outcome.tokens_per_second), "tokens a second, median");
-  tile("Training time", duration(total("seconds")), runs.length > 1 ? "of all, evaluation not counted" : "evaluation not counted");
+  tile("Training time", duration(total("seconds")), runs.length > 1 ? "of all runs, without evaluation" : "without evaluation");
 }

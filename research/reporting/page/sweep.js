@@ -1,4 +1,4 @@
-// A sweep: its course, what mattered, and every setting against the result.
+// A sweep: progress of the search, importance of parameters, and each setting against the result.
 
 function sweep() {
   if (!report.sweep) return;
@@ -29,7 +29,7 @@ function points(trials, x) {
 
 function history_() {
   const best = report.metric.direction === "maximize" ? Math.max : Math.min;
-  chart("sweep-charts", "Course of the search", () => {
+  chart("sweep-charts", "Search progress", () => {
     const trials = valued();
     const finished = trials.filter((trial) => trial.state === "finished");
     let so = null;
@@ -42,12 +42,12 @@ function history_() {
 function importance() {
   const { importance: found, why } = report.sweep;
   if (why) {
-    find("sweep-charts").append(element("figure", { id: "chart-importance" }, element("h3", {}, "What mattered"), element("p", { class: "note" }, why)));
+    find("sweep-charts").append(element("figure", { id: "chart-importance" }, element("h3", {}, "Parameter importance"), element("p", { class: "note" }, why)));
     return;
   }
   const tones = () => [css("--accent"), css("--warm")];
   const unit = found.length > 1 ? found.map(({ evaluator }) => evaluator).join(" and ") : found[0].evaluator;
-  chart("sweep-charts", "What mattered", () => {
+  chart("sweep-charts", "Parameter importance", () => {
     const names = Object.keys(found[0].shares).reverse();
     const data = found.map(({ evaluator, shares }, at) => ({
       type: "bar", orientation: "h", name: evaluator, y: names.map(plain), x: names.map((name) => shares[name]),
@@ -57,7 +57,7 @@ function importance() {
   }, { unit: `shares, by ${unit}`, id: "chart-importance" });
 }
 
-// Positions on an axis: numbers as they are or by logarithm, other values by their place in a list.
+// Positions on an axis: numbers, or their logarithms; the index in a list for other values.
 function dimension({ label, values, logarithmic }, indices) {
   const numbers = values.every((value) => typeof value === "number");
   const shown = indices.map((index) => values[index]);
@@ -70,11 +70,11 @@ function dimension({ label, values, logarithmic }, indices) {
     const marks = [...new Set(values)].sort((a, b) => a - b);
     return { label: plain(label), values: shown, ...(marks.length <= 6 ? { tickvals: marks, ticktext: marks.map(String) } : {}) };
   }
-  const kinds = [...new Set(values.map(told))].sort();
-  return { label: plain(label), values: shown.map((value) => kinds.indexOf(told(value))), tickvals: kinds.map((_, at) => at), ticktext: kinds.map(plain) };
+  const kinds = [...new Set(values.map(formatValue))].sort();
+  return { label: plain(label), values: shown.map((value) => kinds.indexOf(formatValue(value))), tickvals: kinds.map((_, at) => at), ticktext: kinds.map(plain) };
 }
 
-// Of a logarithmic axis: the values themselves where they are few and round, else 1, 3, 10, 30 …
+// Ticks of a logarithmic axis: the values themselves if they are few and round, else 1, 3, 10, 30 …
 function ticks(values) {
   const marks = [...new Set(values)].sort((a, b) => a - b);
   const [low, high] = [marks[0], marks[marks.length - 1]];
@@ -84,13 +84,13 @@ function ticks(values) {
   }
   const few = marks.length <= 6 && marks.every((mark) => Number(mark.toPrecision(2)) === mark);
   const tickvals = few ? marks : round.filter((tick) => tick >= low && tick <= high);
-  return { tickvals, ticktext: tickvals.map(told) };
+  return { tickvals, ticktext: tickvals.map(formatValue) };
 }
 
 function parallel() {
   const { parameters } = report.sweep;
   if (parameters.length < 1) return;
-  const plot = chart("sweep-charts", "All settings at once", () => {
+  const plot = chart("sweep-charts", "Parallel coordinates", () => {
     const trials = valued().filter((trial) => present(trial.run));
     const values = trials.map((trial) => trial.value);
     const dimensions = parameters.map((parameter) => dimension(parameter, trials.map((trial) => trial.run)));
@@ -113,7 +113,7 @@ function slice(parameter) {
     const numbers = parameter.values.every((value) => typeof value === "number");
     const axis = numbers ? { type: parameter.logarithmic ? "log" : "linear" } : { type: "category" };
     if (parameter.logarithmic) Object.assign(axis, ticks(parameter.values));
-    return { data: [points(trials, numbers ? x : x.map((value) => plain(told(value))))], layout: { xaxis: scale({ nticks: 6, ...axis }), yaxis: valueAxis() } };
+    return { data: [points(trials, numbers ? x : x.map((value) => plain(formatValue(value))))], layout: { xaxis: scale({ nticks: 6, ...axis }), yaxis: valueAxis() } };
   }, { unit: parameter.label === parameter.name ? "" : parameter.name, id: `slice-${parameter.name}` });
 }
 

@@ -1,4 +1,4 @@
-// Tables: how runs did, how they were declared, on what they ran.
+// Tables of results, settings and environments.
 
 function sortable(table, columns, rows, { key, descending = false }) {
   const heads = columns.map((column) => {
@@ -58,7 +58,7 @@ function outcomes() {
       if (key === "tokens_per_second") return large(values[key]);
       if (key === "seconds") return duration(values[key]);
       if (key === "state") return element("span", { class: `state ${values.state}`, title: run.reason || null }, values.state);
-      return key === "rank" && !present(values.rank) ? "–" : told(values[key]);
+      return key === "rank" && !present(values.rank) ? "–" : formatValue(values[key]);
     };
     const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
     const named = element("button", { type: "button", onclick: () => toggle(index) }, swatch, run.name);
@@ -78,7 +78,7 @@ function isNumber(name) {
   return report.settings.find((setting) => setting.name === name).values.every((value) => typeof value === "number");
 }
 
-// A row a name; one cell where all runs agree, one for each where they do not.
+// One row per name: a single cell if all runs agree, else one cell per run.
 function compared(table, entries, grouped) {
   if (entries.some((entry) => entry.differs)) {
     table.append(element("thead", {}, element("tr", {}, element("th", {}, ""), ...runs.map((run) => element("th", { scope: "col" }, run.name)))));
@@ -91,7 +91,7 @@ function compared(table, entries, grouped) {
       group = first;
       body.append(element("tr", { class: "group" }, element("th", { scope: "colgroup", colspan: runs.length + 1 }, words(group))));
     }
-    const cells = differs ? values.map((value) => element("td", { title: value }, told(value))) : [element("td", { colspan: runs.length }, told(values[0]))];
+    const cells = differs ? values.map((value) => element("td", { title: value }, formatValue(value))) : [element("td", { colspan: runs.length }, formatValue(values[0]))];
     body.append(element("tr", { class: differs ? "differs" : null, "data-name": name }, element("th", { scope: "row" }, name), ...cells));
   }
   table.append(body);

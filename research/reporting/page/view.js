@@ -1,4 +1,4 @@
-// What is looked at, and in which colours: the one thing that changes. Whoever draws asks to be told.
+// The state of the page: shown runs, axis, smoothing and colours. Parts that draw subscribe to its changes.
 
 const report = JSON.parse(find("report").textContent);
 const runs = report.runs;
@@ -29,7 +29,7 @@ function toggle(index) {
   change({ hidden });
 }
 
-// Alone; or all again where it is alone already.
+// Shows one run alone, or all runs if it is alone already.
 function only(index) {
   const others = runs.map((_, other) => other).filter((other) => other !== index);
   const alone = !view.hidden.has(index) && others.every((other) => view.hidden.has(other));
@@ -40,7 +40,7 @@ const FEW = {
   light: ["#2563eb", "#e4572e", "#12966a", "#9b51e0", "#c98a00", "#0891b2", "#d6336c", "#6b7280"],
   dark: ["#6ea8fe", "#ff8a65", "#4fd1a5", "#c79bff", "#f2c14e", "#4dd0e8", "#ff80ab", "#a8b0bd"],
 };
-// Dark blue to yellow, dark enough at its end to be seen on white.
+// Dark blue to a yellow that is dark enough to be seen on white.
 const SCALE = {
   light: [[0, "#1e3a8a"], [0.35, "#0e7490"], [0.65, "#3f9b5b"], [1, "#d99a00"]],
   dark: [[0, "#7aa2ff"], [0.35, "#3ec6d8"], [0.65, "#6fd08c"], [1, "#ffd866"]],
@@ -58,7 +58,7 @@ function colour(index) {
   return shade(standing(index, coloured(view.colour)));
 }
 
-// A run's place among all, from 0 to 1: ranks, so that one outlier does not leave all others alike.
+// A run's rank, scaled to 0 to 1, so that one outlier does not give all others the same colour.
 function standing(index, values) {
   const known = [...new Set(values.filter(present))].sort((a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b))));
   return present(values[index]) && known.length > 1 ? known.indexOf(values[index]) / (known.length - 1) : 0;
