@@ -136,10 +136,12 @@ def _import_file(path: Path) -> Import:
     name = f"lineage_import_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     digest = _digest(path)
     _append_to_path(str(path.parent))
-    spec = spec_from_file_location(name, path, loader=_UncachedLoader(name, str(path)))
+    loader = _UncachedLoader(name, str(path))
+    spec = spec_from_file_location(name, path, loader=loader)
+    assert spec is not None  # it is None only where no loader is known
     module = sys.modules[name] = module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _raised(error, path) from error

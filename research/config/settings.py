@@ -3,7 +3,19 @@
 import dataclasses
 from collections.abc import Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeGuard,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from research.config import Experiment
 from research.config.checks import choice
@@ -11,7 +23,14 @@ from research.errors import UsageError, did_you_mean
 
 FORMAT = 1  # of experiment.json; a reader refuses what another format wrote
 
-T = TypeVar("T")
+
+class Declaration(Protocol):
+    """A dataclass of settings."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+T = TypeVar("T", bound=Declaration)
 
 
 def override(config: T, changes: Mapping[str, Any]) -> T:
@@ -121,19 +140,23 @@ def _hint(cls: type, name: str) -> Any:
     """The type of a dotted name; suggests the nearest among all names where there is none."""
     hint: Any = cls
     for part in name.split("."):
-        hints = get_type_hints(hint, include_extras=True) if dataclasses.is_dataclass(hint) else {}
+        hints = get_type_hints(hint, include_extras=True) if _is_section(hint) else {}
         if part not in hints:
             raise UsageError(f"{name}: no such setting{did_you_mean(name, _names(cls))}")
         hint = hints[part]
-    if dataclasses.is_dataclass(hint) or name == "name":
+    if _is_section(hint) or name == "name":
         raise UsageError(f"{name}: no such setting{did_you_mean(name + '.', _names(cls))}")
     return hint
+
+
+def _is_section(hint: Any) -> TypeGuard[type[Declaration]]:
+    return dataclasses.is_dataclass(hint)
 
 
 def _names(cls: type, prefix: str = "") -> list[str]:
     names = []
     for name, hint in get_type_hints(cls).items():
-        if dataclasses.is_dataclass(hint):
+        if _is_section(hint):
             names += _names(hint, f"{prefix}{name}.")
         elif prefix:
             names.append(prefix + name)
@@ -144,7 +167,7 @@ def _replace(config: T, tree: Mapping[str, Any]) -> T:
     changes = {}
     for name, value in tree.items():
         child = getattr(config, name)
-        changes[name] = _replace(child, value) if dataclasses.is_dataclass(child) else value
+        changes[name] = _replace(child, value) if _is_section(type(child)) else value
     return dataclasses.replace(config, **changes)
 
 
@@ -156,7 +179,7 @@ def _build(cls: type[T], record: Mapping[str, Any], prefix: str) -> T:
     values = {}
     for field in dataclasses.fields(cls):
         name, hint = field.name, hints[field.name]
-        if name in record and dataclasses.is_dataclass(hint):
+        if name in record and _is_section(hint):
             values[name] = _build(hint, record[name], f"{prefix}{name}.")
         elif name in record:
             values[name] = convert(record[name], hint, prefix + name)

@@ -1,18 +1,15 @@
 """The built-in optimizers, each a function of its declaration and the learning rate's schedule."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import optax
-from jax import Array
 from optax import contrib
 
 from research.config import Optimizer
 from research.config.names import OPTIMIZERS
 from research.optimizers.masks import decays, hidden_matrices
 
-Rate = Callable[[Array], Array]  # updates made so far → learning rate of the next
+Rate = optax.Schedule  # updates made so far → learning rate of the next
 
 
 @OPTIMIZERS.register("adamw")
@@ -50,11 +47,11 @@ def _uncorrected_adam(config: Optimizer) -> optax.GradientTransformation:
         zeros = optax.tree.zeros_like(params)
         return optax.ScaleByAdamState(count=jnp.int32(0), mu=zeros, nu=zeros)
 
-    def update(grads, state, params=None):
-        mu = optax.tree.update_moment(grads, state.mu, config.b1, 1)
-        nu = optax.tree.update_moment(grads, state.nu, config.b2, 2)
-        updates = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + config.epsilon), mu, nu)
-        return updates, optax.ScaleByAdamState(count=state.count + 1, mu=mu, nu=nu)
+    def update(updates, state, params=None):
+        mu = optax.tree.update_moment(updates, state.mu, config.b1, 1)
+        nu = optax.tree.update_moment(updates, state.nu, config.b2, 2)
+        scaled = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + config.epsilon), mu, nu)
+        return scaled, optax.ScaleByAdamState(count=state.count + 1, mu=mu, nu=nu)
 
     return optax.GradientTransformation(init, update)
 

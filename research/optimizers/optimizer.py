@@ -59,9 +59,9 @@ def _clip(limit: float) -> optax.GradientTransformationExtraArgs:
     CPU.
     """
 
-    def update(grads, state, params=None, *, norm=None, **_):
-        scale = jnp.minimum(1.0, limit / (optax.tree.norm(grads) if norm is None else norm))
-        return jax.tree.map(lambda g: g * scale, grads), state
+    def update(updates, state, params=None, *, norm=None, **_):
+        scale = jnp.minimum(1.0, limit / (optax.tree.norm(updates) if norm is None else norm))
+        return jax.tree.map(lambda g: g * scale, updates), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 

@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from research.config import Schedule
 from research.config.names import SCHEDULES
 
 
-def schedule(config: Schedule, steps: int) -> Callable[[Array], Array]:
+def schedule(config: Schedule, steps: int) -> Callable[[ArrayLike], Array]:
     """Updates done → learning rate of the next; `steps` is the run's length.
 
     The two originals count otherwise than the rest: they warm up from a rate of zero, and what comes after
@@ -18,7 +19,7 @@ def schedule(config: Schedule, steps: int) -> Callable[[Array], Array]:
     """
     shape = SCHEDULES[config.name]
 
-    def rate(step: Array) -> Array:
+    def rate(step: ArrayLike) -> Array:
         return config.peak * shape(jnp.asarray(step, jnp.float32), config, steps)
 
     return rate

@@ -13,8 +13,10 @@ def score(row: Row, name: str | None) -> float | None:
 
     Raises UsageError where the row has no such number.
     """
-    if name is None:
-        return None
+    return None if name is None else _score(row, name)
+
+
+def _score(row: Row, name: str) -> float:
     numbers = {key: value for key, value in row.items() if key != "step" and isinstance(value, int | float)}
     check(name, numbers)
     return -numbers[name] if name.endswith(LOW_IS_GOOD) else numbers[name]
@@ -32,5 +34,7 @@ def is_best(row: Row, rows: Sequence[Row], name: str | None) -> bool:
     """Whether a validation row's score exceeds that of every other validation row."""
     if name is None:
         return False
-    others = [score(old, name) for old in rows if old["split"] == "validation" and old["step"] != row["step"]]
-    return score(row, name) > max(others, default=float("-inf"))
+    others = [
+        _score(old, name) for old in rows if old["split"] == "validation" and old["step"] != row["step"]
+    ]
+    return _score(row, name) > max(others, default=float("-inf"))

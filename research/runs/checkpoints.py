@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from numpy.typing import NDArray
@@ -74,6 +75,7 @@ class Checkpoints:
 
         Raises EnvironmentFault, and so prevents that name, where the files could not be restored.
         """
+        assert self._saving is not None  # `save` has set it
         step, declared = self._saving
         for unfinished in self._directory.glob(f"{step}{integrity.UNFINISHED.removeprefix('*')}"):
             with plain_path(unfinished) as checkpoint:
@@ -155,7 +157,7 @@ def compare(checkpoint: Path, abstract: Any) -> None:
 
 
 def read_arrays(checkpoint: Path, names: Sequence[str]) -> dict[str, NDArray]:
-    """{name: array} of some of a checkpoint's arrays, in NumPy. Raises UsageError where one cannot be read."""
+    """{name: array} of some of a checkpoint's arrays, in NumPy; UsageError where one cannot be read."""
     written = former_names(integrity.format_of(checkpoint), names)
     try:
         with plain_path(checkpoint) as path, ocp.PyTreeCheckpointer() as reader:
@@ -174,7 +176,7 @@ def _read_array(reader: ocp.PyTreeCheckpointer, arrays: Path, name: str) -> NDAr
 
 def _shape(leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:
     """The shape on disk, where a key is stored as its numbers."""
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.eval_shape(jax.random.key_data, leaf).shape
     return leaf.shape
 
