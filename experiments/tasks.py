@@ -1,4 +1,4 @@
-"""What is fine-tuned for: the examples of each task, and how its answers are judged.
+"""Tasks to fine-tune for: the examples and the metrics of each.
 
 Sources are the data sets' own splits; files in GLUE's layouts serve as well:
 data.source=files:SST-2/train.tsv data.validation=files:SST-2/dev.tsv.
@@ -17,6 +17,8 @@ class Examples(NamedTuple):
     source: str
     validation: str
     count: int  # examples to train on, as published
+    outputs: int | None = None  # numbers that the model's head gives; None: one a label
+    head: str = "sequence"  # on top of a sequence's summary, or "tokens": of every token
 
 
 def _pair(first: str, second: str, *labels: str, **more) -> Task:
@@ -66,6 +68,7 @@ STSB = Examples(
     "tfds:glue/stsb:train",
     "tfds:glue/stsb:validation",
     5_749,
+    outputs=1,
 )
 QQP = Examples(
     "classification",
@@ -123,6 +126,7 @@ STORYCLOZE = Examples(  # trains on four fifths of what is published for validat
     "tfds:story_cloze/2016:validation[:80%]",
     "tfds:story_cloze/2016:validation[80%:]",
     1_497,
+    outputs=1,
 )
 RACE = Examples(
     "choice",
@@ -132,6 +136,7 @@ RACE = Examples(
     "tfds:race/middle:train+tfds:race/high:train",
     "tfds:race/middle:dev+tfds:race/high:dev",
     87_866,
+    outputs=1,
 )
 
 SQUAD = Examples(
@@ -140,6 +145,8 @@ SQUAD = Examples(
     "tfds:squad/v1.1:train",
     "tfds:squad/v1.1:validation",
     87_599,
+    outputs=2,
+    head="tokens",
 )
 CONLL = Examples(
     "tags",
@@ -152,6 +159,7 @@ CONLL = Examples(
     "files:conll2003/train.txt",
     "files:conll2003/valid.txt",
     14_041,
+    head="tokens",
 )
 
 
@@ -170,7 +178,7 @@ def finetuned(
     """`base`, which is pre-trained, on the examples; `rate` at its peak, `warmup` as a share of all steps."""
     epoch = math.ceil(examples.count / batch)
     steps = math.ceil(epochs * examples.count / batch)
-    head = "tokens" if examples.objective in ("spans", "tags") else "sequence"
+    outputs = len(examples.task.labels) if examples.outputs is None else examples.outputs
     data = Data(
         source=examples.source,
         validation=examples.validation,
@@ -182,7 +190,7 @@ def finetuned(
     warmed = Schedule(name=schedule, peak=rate, warmup=math.ceil(warmup * steps))
     return replace(
         base,
-        model=replace(base.model, head=head, outputs=examples.task.outputs(examples.objective)),
+        model=replace(base.model, head=examples.head, outputs=outputs),
         data=data,
         objective=Objective(name=examples.objective, auxiliary=auxiliary),
         task=examples.task,

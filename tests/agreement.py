@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from research.models.parameters import by_path
-from research.objectives.pretraining import OBJECTIVES, weights_in
+from research.objectives import masked_token, next_token, weights_in
 from research.weights import huggingface
 from research.weights.huggingface_config import DIALECTS
 from research.weights.layout import to_ours
 from research.weights.names import HUGGING_FACE
 
-OBJECTIVE = {"gpt1": "next_token", "gpt2": "next_token", "bert": "masked_token"}
+LOSSES = {"gpt1": next_token.loss, "gpt2": next_token.loss, "bert": masked_token.loss}
 # Largest differences: of logits and states over the largest magnitude, of losses, of gradients in norm.
 LOGITS, LOSS, GRADIENT = 2e-5, 1e-5, 1e-4
 
@@ -79,7 +79,7 @@ def _run(model, batch, family: str) -> dict[str, jax.Array]:
             dict(zip(("logits", "next"), outputs, strict=True)) if family == "bert" else {"logits": outputs}
         )
         states = {f"state.{n}": state for n, state in enumerate(model.states(*map(jnp.asarray, inputs)))}
-        loss, gradients = jax.value_and_grad(lambda m: OBJECTIVES[OBJECTIVE[family]](m, batch)["loss"])(model)
+        loss, gradients = jax.value_and_grad(lambda m: LOSSES[family](m, batch)["loss"])(model)
         return logits | states | {"loss": loss}, gradients
 
     outputs, gradients = everything(model)

@@ -1,4 +1,4 @@
-"""How many operations a step takes by the usual formula, and how many a device could do meanwhile."""
+"""Floating-point operations of a step by the usual formula, and the peak rate of a device."""
 
 import time
 from typing import NamedTuple
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from research.config import Experiment
 from research.models.parameters import components
 from research.models.precision import matmul_dtype
+from research.objectives import objective_of
 
 # Peaks of dense bf16 products in TFLOP/s, from data sheets; the first whose name is in the device's counts.
 PEAKS = (
@@ -47,13 +48,11 @@ def flops_a_token(experiment: Experiment) -> float:
 def multiplied(experiment: Experiment) -> float:
     """Parameters that a token meets on average, counting embeddings as the look-ups that they are.
 
-    The output table counts where tokens are predicted: at all of a GPT's positions, at a few of BERT's, and
-    in fine-tuning only for an auxiliary loss.
+    The output table counts where tokens are predicted: at all positions of a GPT, at a few of a BERT, and in
+    fine-tuning only for an auxiliary loss.
     """
     once = 1 / experiment.data.length  # of a sequence
-    predicted = float(experiment.objective.auxiliary > 0 if experiment.labelled else 1)
-    if experiment.objective.name == "masked_token":
-        predicted = experiment.data.masking.predictions * once
+    predicted = objective_of(experiment.objective).predicted(experiment)
     share = {
         "tokens": predicted,
         "special_embeddings": predicted,

@@ -1,4 +1,4 @@
-"""What a run takes of each device, read off the compiled program, without running it."""
+"""Memory that a run needs on each device, read off the compiled program, without running it."""
 
 import math
 import re
@@ -9,9 +9,9 @@ import jax
 from jax import ShapeDtypeStruct
 
 from research.config import Experiment
-from research.data.shapes import batch_shapes
 from research.devices.compilers import compiled, mesh_of
 from research.devices.sharding import bytes_on_each
+from research.objectives import objective_of
 from research.runs.state import initial_state
 from research.training.step import step_of
 
@@ -25,7 +25,7 @@ class Plan(NamedTuple):
     rows: int  # sequences that a device works on at once
     parameters: int
     opt_state: int  # and averages
-    temporaries: int  # gradients, activations and what is put together, at the program's worst moment
+    temporaries: int  # gradients, activations and gathered arrays, at the program's peak
     large: int  # arrays of the state over 1 MB
     split: int  # … of which no device keeps more than its share
     gathered: int  # the largest result of an all-gather
@@ -70,9 +70,9 @@ def _compile(experiment: Experiment, abstract, program) -> tuple[str, int]:
         abstract,
         program.layout,
     )
+    shapes = objective_of(experiment.objective).batch_shapes(experiment)
     batch = {
-        name: ShapeDtypeStruct(shape, dtype, sharding=program.rows)
-        for name, (shape, dtype) in batch_shapes(experiment).items()
+        name: ShapeDtypeStruct(shape, dtype, sharding=program.rows) for name, (shape, dtype) in shapes.items()
     }
     done = program.lower(placed, batch).compile()
     return done.as_text(), done.memory_analysis().temp_size_in_bytes

@@ -1,67 +1,27 @@
-"""Batches for measuring: an experiment's shapes, filled with random tokens or with those of a file.
+"""Batches to measure with: an experiment's shapes, filled with random tokens or with those of a file.
 
 Random, not zeros: equal rows would make gathers and softmaxes cheaper than they are.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from research.config import Experiment
-from research.data.shapes import batch_shapes
+from research.data.examples import Batch
 from research.errors import UsageError
-
-Batch = dict[str, np.ndarray]
+from research.objectives import objective_of
 
 
 def batches(experiment: Experiment, tokens: np.ndarray | None = None) -> Iterator[Batch]:
     """One after the other without end, the same ones every time. `tokens` (n,) are cut at random places."""
     random = np.random.default_rng(0)
-    make = labelled if experiment.labelled else MAKERS[experiment.objective.name]
+    rows = partial(_rows, experiment.model.vocabulary, random, tokens)
+    synthetic = objective_of(experiment.objective).synthetic
     while True:
-        yield make(experiment, random, tokens)
-
-
-def next_token(experiment: Experiment, random: np.random.Generator, tokens: np.ndarray | None) -> Batch:
-    B, L = experiment.data.batch, experiment.data.length
-    rows = _rows(experiment, random, tokens, B, L + 1)
-    batch = {"tokens": rows[:, :-1], "targets": rows[:, 1:], "weights": np.ones((B, L), np.float32)}
-    return batch | ({"documents": _halves(B, L)} if experiment.data.attend == "document" else {})
-
-
-def masked_token(experiment: Experiment, random: np.random.Generator, tokens: np.ndarray | None) -> Batch:
-    """Full rows, all their predictions made: what a batch costs at most."""
-    B, L, P = experiment.data.batch, experiment.data.length, experiment.data.masking.predictions
-    rows = _rows(experiment, random, tokens, B, L)
-    positions = np.sort(random.random((B, L)).argsort(1)[:, :P].astype(np.int32), 1)
-    return {
-        "tokens": rows,
-        "segments": _halves(B, L),
-        "lengths": np.full(B, L, np.int32),
-        "positions": positions,
-        "targets": np.take_along_axis(rows, positions, 1),
-        "weights": np.ones(positions.shape, np.float32),
-        "next_targets": random.integers(2, size=B, dtype=np.int32),
-        "next_weights": np.ones(B, np.float32),
-    }
-
-
-def labelled(experiment: Experiment, random: np.random.Generator, tokens: np.ndarray | None) -> Batch:
-    """Full sequences, every weight 1: what a batch costs at most."""
-    batch = {name: np.ones(shape, kind) for name, (shape, kind) in batch_shapes(experiment).items()}
-    B, S, L = batch["tokens"].shape
-    batch["tokens"] = _rows(experiment, random, tokens, B * S, L).reshape(B, S, L)
-    batch["lengths"] *= L
-    if "segments" in batch:
-        batch["segments"] = _halves(B * S, L).reshape(B, S, L)
-    limit = {"spans": L, "choice": S}.get(experiment.objective.name, experiment.model.outputs)
-    labels = batch["labels"]
-    batch["labels"] = (limit * random.random(labels.shape)).astype(labels.dtype)
-    return batch
-
-
-MAKERS = {"next_token": next_token, "masked_token": masked_token}
+        yield synthetic(experiment, random, rows)
 
 
 def read_tokens(path: Path, experiment: Experiment) -> np.ndarray:
@@ -86,13 +46,11 @@ def read_tokens(path: Path, experiment: Experiment) -> np.ndarray:
     return tokens
 
 
-def _rows(experiment, random, tokens, rows, length) -> np.ndarray:
+def _rows(
+    vocabulary: int, random: np.random.Generator, tokens: np.ndarray | None, count: int, length: int
+) -> np.ndarray:
+    """int32 (count, length)."""
     if tokens is None:
-        return random.integers(experiment.model.vocabulary, size=(rows, length), dtype=np.int32)
-    starts = random.integers(len(tokens) - length + 1, size=rows)
+        return random.integers(vocabulary, size=(count, length), dtype=np.int32)
+    starts = random.integers(len(tokens) - length + 1, size=count)
     return np.stack([tokens[start : start + length] for start in starts]).astype(np.int32)
-
-
-def _halves(rows: int, length: int) -> np.ndarray:
-    """0 in the first half of every row, 1 in the second."""
-    return np.tile((np.arange(length) >= length // 2).astype(np.int32), (rows, 1))

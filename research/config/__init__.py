@@ -7,10 +7,9 @@ from research.config.model import Model
 from research.config.optimizer import Objective, Optimizer, Schedule
 from research.config.run import Parallel, Run, Start
 from research.config.sweep import Sweep
-from research.config.task import LABELLED, Task
+from research.config.task import Task
 
 __all__ = [
-    "LABELLED",
     "Data",
     "Experiment",
     "Later",

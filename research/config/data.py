@@ -45,8 +45,8 @@ class Data:
     """What is read, how it is cut into tokens, and what a batch is."""
 
     source: str  # tfds:NAME[/CONFIG][:SPLIT], files:GLOB, or a mixture: 0.7*SOURCE+0.3*SOURCE
-    # A name, a path, hub:OWNER/NAME; trained on the source: char, bpe:SIZE, wordpiece:SIZE; or, of a labelled
-    # task, start: the one beside start.weights.
+    # A name, a path, hub:OWNER/NAME; trained on the source: char, bpe:SIZE, wordpiece:SIZE; in fine-tuning
+    # also start: the one beside start.weights.
     tokenizer: str
     batch: int  # sequences a step, over all devices
     length: int  # tokens a sequence
@@ -54,7 +54,7 @@ class Data:
     split: Literal["published", "documents", "tail"] = "documents"  # where validation comes from
     holdout: float = 0.01  # share held out: of documents, by hash, or of the tail's tokens
     order: Literal["shuffled", "random"] = "shuffled"  # every example once an epoch, or drawn anywhere
-    validation: str | None = None  # of a labelled task: where its validation examples come from
+    validation: str | None = None  # in fine-tuning: the source of validation examples
     documents: Literal["files", "paragraphs"] = "files"  # of .txt: the whole, or between blank lines
     sentences: Literal["punctuation", "lines"] = "punctuation"  # where they end, for BERT's segments
     standardize: Literal["none", "gpt1"] = "none"  # how texts are cleaned before they are tokenized
@@ -69,3 +69,13 @@ class Data:
         fraction("data", self, "holdout")
         if self.workers < 0:
             raise UsageError(f"data.workers={self.workers}: expected 0 or more")
+
+    def at_step(self, step: int) -> "Data":
+        """This section as it applies at `step`: unchanged, or from `later.step` on with longer sequences."""
+        later = self.later
+        if not later.step:
+            return self
+        if step < later.step:
+            return dataclasses.replace(self, later=Later())
+        masking = dataclasses.replace(self.masking, predictions=later.predictions)
+        return dataclasses.replace(self, length=later.length, masking=masking, later=Later())

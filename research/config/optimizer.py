@@ -1,4 +1,4 @@
-"""Objectives and updates, declared."""
+"""Objective, optimizer and learning rate, declared."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,10 +10,10 @@ from research.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What is minimised."""
+    """The loss, by name. `research.objectives` holds a record for each name."""
 
     name: Annotated[str, OBJECTIVES] = "next_token"
-    auxiliary: float = 0.0  # λ: weight of a GPT's next-token loss beside that of its task; 0: none
+    auxiliary: float = 0.0  # λ: weight of the next-token loss that is added in fine-tuning a GPT; 0: none
     z_loss: float = 0.0  # weight of the squared log of the softmax's denominator (Chowdhery et al., 2022)
 
     def __post_init__(self):

@@ -83,5 +83,10 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def _origin(entry: Any) -> tuple[str, str]:
-    """The module and name of a definition, which stay the same when its module is loaded again."""
+    """The module and name of a definition, which stay the same when its module is loaded again.
+
+    Those of a record, a NamedTuple, are those of its first function.
+    """
+    if isinstance(entry, tuple):
+        entry = next((part for part in entry if callable(part)), entry)
     return getattr(entry, "__module__", ""), getattr(entry, "__qualname__", repr(entry))

@@ -1,64 +1,55 @@
-"""A batch as a person reads it."""
+"""Batches as a person reads them: (title, text) of every row."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from research.config import Experiment
+from research.data.examples import Batch
 from research.data.store.token_store import Corpus
 
-Batch = dict[str, np.ndarray]
+SPECIAL_NAMES = ("<start>", "<delimiter>", "<classify>")  # in the order of research.data.finetuning.inputs
 
-MARKS = ("<start>", "<delimiter>", "<classify>")  # as research.data.finetuning.inputs counts them
+# (pieces of an example's sequences, label, label weight) → (text after the title, text)
+DescribeLabel = Callable[[list[list[str]], np.ndarray, np.ndarray], tuple[str, str]]
 
 
-def readable(batch: Batch, tokenizer: Tokenizer) -> Iterator[tuple[str, str]]:
-    """(what it is, text) of every row. A masked token is shown as it is seen, with «what it was»."""
+def describe_windows(batch: Batch, corpus: Corpus) -> Iterator[tuple[str, str]]:
+    """The text of each row and of its last target."""
+    for tokens, targets in zip(batch["tokens"], batch["targets"], strict=True):
+        ids = [*tokens.tolist(), int(targets[-1])]
+        yield f"{len(tokens)} tokens", corpus.tokenizer.decode(ids, skip_special_tokens=False)
+
+
+def describe_pairs(batch: Batch, corpus: Corpus) -> Iterator[tuple[str, str]]:
+    """Both segments of each row. A masked token stands as the model sees it, then «the original»."""
     for row in range(len(batch["tokens"])):
-        one = {name: array[row] for name, array in batch.items()}
-        yield _pair(one, tokenizer) if "segments" in batch else _window(one, tokenizer)
+        yield _pair({name: array[row] for name, array in batch.items()}, corpus.tokenizer)
 
 
-def answers(batch: Batch, corpus: Corpus, config: Experiment) -> Iterator[tuple[str, str]]:
-    """(what it is, its sequences as the model sees them) of every example of a labelled task."""
-    kind, names = config.objective.name, config.task.labels
+def describe_labelled(
+    batch: Batch, corpus: Corpus, vocabulary: int, label_text: DescribeLabel
+) -> Iterator[tuple[str, str]]:
+    """The sequences of each example as the model sees them, and its label.
+
+    `vocabulary` is the model's: a GPT's special embeddings come after it.
+    """
     for row, sequences in enumerate(batch["tokens"]):
         lengths = batch["lengths"][row].tolist()
-        texts = [_pieces(ids[:n], corpus, config) for ids, n in zip(sequences, lengths, strict=True)]
+        pieces = [
+            _pieces(ids[:n], corpus.tokenizer, vocabulary) for ids, n in zip(sequences, lengths, strict=True)
+        ]
         of = f"{' + '.join(map(str, lengths))} of {sequences.shape[1]} tokens"
-        label = batch["labels"][row]
-        if kind == "regression":
-            yield f"{of}, {label:g}", "\n".join(map(" ".join, texts))
-        elif kind == "spans":
-            begin, end = label.tolist()
-            answer = " ".join(texts[0][begin : end + 1]) if begin else "not in this window"
-            yield f"{of}, answer: {answer}", " ".join(texts[0])
-        elif kind == "tags":
-            real = batch["label_weights"][row] > 0
-            yield (
-                of,
-                " ".join(
-                    f"{piece}/{names[tag]}" if told else piece
-                    for piece, tag, told in zip(texts[0], label, real, strict=False)
-                ),
-            )
-        else:
-            yield f"{of}, {names[label]}", "\n".join(map(" ".join, texts))
+        more, text = label_text(pieces, batch["labels"][row], batch["label_weights"][row])
+        yield f"{of}{more}", text
 
 
-def _pieces(ids: np.ndarray, corpus: Corpus, config: Experiment) -> list[str]:
-    """Tokens as the vocabulary spells them; a GPT's marks by their names."""
-    first = config.model.vocabulary
+def _pieces(ids: np.ndarray, tokenizer: Tokenizer, vocabulary: int) -> list[str]:
+    """Tokens as the vocabulary spells them."""
     return [
-        corpus.tokenizer.id_to_token(index) if index < first else MARKS[index - first]
+        tokenizer.id_to_token(index) if index < vocabulary else SPECIAL_NAMES[index - vocabulary]
         for index in ids.tolist()
     ]
-
-
-def _window(row: Batch, tokenizer: Tokenizer) -> tuple[str, str]:
-    ids = [*row["tokens"].tolist(), int(row["targets"][-1])]
-    return f"{len(row['tokens'])} tokens", tokenizer.decode(ids, skip_special_tokens=False)
 
 
 def _pair(row: Batch, tokenizer: Tokenizer) -> tuple[str, str]:
@@ -72,7 +63,7 @@ def _pair(row: Batch, tokenizer: Tokenizer) -> tuple[str, str]:
         for which in range(2)
     ]
     relation = "B is random" if row["next_targets"] else "B follows A"
-    what = f"{length} of {len(row['tokens'])} tokens, {real.sum()} predicted, {relation}"
-    return what, "\n".join(
+    title = f"{length} of {len(row['tokens'])} tokens, {real.sum()} predicted, {relation}"
+    return title, "\n".join(
         f"{name}: " + text.replace(" ##", "") for name, text in zip("AB", texts, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Which examples a step has: random access into a global order, never held in memory."""
+"""The examples of a step: random access into a global order, which is never held in memory."""
 
 import sys
 from functools import partial
@@ -7,22 +7,27 @@ from itertools import pairwise
 import grain
 import numpy as np
 
-from research.config import Experiment
+from research.config import Data
 from research.errors import UsageError
 
 Edges = list[int]  # n + 1 numbers: the examples of source k are from edges[k] to edges[k + 1] - 1
 
 
 def order(
-    config: Experiment, edges: Edges, shares: tuple[float, ...], *, process_index: int, process_count: int
+    data: Data,
+    seed: int,
+    edges: Edges,
+    shares: tuple[float, ...],
+    *,
+    process_index: int,
+    process_count: int,
 ) -> grain.MapDataset[np.ndarray]:
     """The examples of a step, `[step]`: int64 (rows,), process p's slice of the one global batch.
 
     Shuffled: each of a source's examples once an epoch, and epochs run on inside a batch; the sources of
     a mixture take turns by their shares. Random: drawn anywhere.
     """
-    data, seed = config.data, config.run.seed
-    rows = rows_of(config, process_count)
+    rows = rows_of(data.batch, process_count)
     if data.order == "shuffled":
         sources = [
             grain.MapDataset.range(begin, end).seed(seed).shuffle().repeat() for begin, end in pairwise(edges)
@@ -35,10 +40,11 @@ def order(
     return grain.MapDataset.range(sys.maxsize).map(lambda step: draw(step)[mine])
 
 
-def rows_of(config: Experiment, process_count: int) -> int:
-    rows, rest = divmod(config.data.batch, process_count)
+def rows_of(batch: int, process_count: int) -> int:
+    """The rows of a global batch that each process has."""
+    rows, rest = divmod(batch, process_count)
     if rest:
-        raise UsageError(f"data.batch={config.data.batch}: expected a multiple of {process_count} processes")
+        raise UsageError(f"data.batch={batch}: expected a multiple of {process_count} processes")
     return rows
 
 

@@ -1,0 +1,31 @@
+"""Objectives by name. Each file registers one record, or those of one kind, when it is imported."""
+
+from research.objectives import (
+    classification,
+    masked_token,
+    next_token,
+    question_answering,
+    token_classification,
+)
+from research.objectives.objective import (
+    Objective,
+    check,
+    evaluation_loss,
+    objective_of,
+    training_loss,
+    weights_in,
+)
+
+__all__ = [
+    "Objective",
+    "check",
+    "classification",
+    "evaluation_loss",
+    "masked_token",
+    "next_token",
+    "objective_of",
+    "question_answering",
+    "token_classification",
+    "training_loss",
+    "weights_in",
+]

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from research.models.axes import rows_on_each, split_rows
 from research.models.ops.attention import NEGATIVE
 from research.models.ops.linear import rows_by_rows
-from research.models.transformer import rows_on_each, split_rows
 
 LOGITS_AT_ONCE = 2**25  # on a CPU; of GPT-2's vocabulary 667 tokens', enough for its matrix products
 LOGITS_AT_ONCE_ELSEWHERE = 2**29  # each piece adds to all of the table's gradient, in float32

@@ -1,4 +1,4 @@
-"""A run's model at a checkpoint that is left: on its own validation split again, or on other examples."""
+"""A run's model at a checkpoint, evaluated: on its own validation split again, or on other examples."""
 
 import json
 import tempfile
@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from research.config import Experiment, Start
-from research.data.batches import corpus_of
-from research.data.finetuning import dataset
-from research.data.finetuning.classification import UNKNOWN, known
 from research.data.store.token_store import Corpus
 from research.errors import UsageError, did_you_mean
+from research.objectives import check, objective_of
 from research.runs import record
 from research.runs.checkpoints import Checkpoints
 from research.runs.metrics_log import Row
+from research.training.evaluation import PREDICTIONS
 from research.training.loop import compile_step, validation
-from research.training.task_metrics import PREDICTIONS
 
 
 def revalidate(directory: Path, step: int | None, report: Callable[[str], None]) -> Row:
@@ -28,36 +26,35 @@ def revalidate(directory: Path, step: int | None, report: Callable[[str], None])
     experiment = record.experiment_of(directory)
     experiment = replace(experiment, run=replace(experiment.run, sample=0))
     step = _step(directory, step)
-    corpus = corpus_of(experiment, report)
+    corpus = objective_of(experiment.objective).examples(experiment).prepare(report)
     now, then = [corpus.train.sha256, corpus.validation.sha256], record.read(directory).get("data")
     if now != then:
         raise UsageError(f"{directory}: the data of {experiment.data.source} are not those of the run")
-    with tempfile.TemporaryDirectory() as folder:  # for answers, which the run has already
+    with tempfile.TemporaryDirectory() as folder:  # for predictions, which the run has already
         return _row(directory, step, experiment, corpus, Path(folder))
 
 
-def answers(
+def predict(
     directory: Path, step: int | None, source: str, report: Callable[[str], None]
 ) -> tuple[Any, dict[str, float]]:
-    """What a fine-tuned run answers to the examples of `source`, and its metrics where labels are known.
+    """The predictions of a fine-tuned run for the examples of `source`; its metrics where labels are known.
 
-    In order, or of spans by question. Raises UsageError as `revalidate`, and for a run that was not
-    fine-tuned.
+    In the order of the examples, or by question. Raises UsageError as `revalidate`, and for a run that was
+    not fine-tuned.
     """
     experiment = record.experiment_of(directory)
-    if not experiment.labelled:
+    if not objective_of(experiment.objective).supervised:
         raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it answers no task")
     step = _step(directory, step)
     # The run's own tokenizer: the weights that it started from may be gone.
     data = replace(experiment.data, tokenizer=str(directory.absolute()))
     experiment = replace(experiment, data=data, start=Start())
-    corpus = dataset.to_answer(experiment, source, report)
+    corpus = objective_of(experiment.objective).examples(experiment).prepare_test(source, report)
     with tempfile.TemporaryDirectory() as folder:
         row = _row(directory, step, experiment, corpus, Path(folder))
-        given = json.loads((Path(folder) / PREDICTIONS).read_text())
-    if experiment.objective.name in UNKNOWN and not known(corpus.validation.labels):
-        return given, {}
-    return given, {name: row[name] for name in experiment.task.metrics}
+        predictions = json.loads((Path(folder) / PREDICTIONS).read_text(encoding="utf-8"))
+    known = experiment.task.metrics if corpus.validation.labels_known else ()
+    return predictions, {name: row[name] for name in known}
 
 
 def _step(directory: Path, step: int | None) -> int:
@@ -71,7 +68,8 @@ def _step(directory: Path, step: int | None) -> int:
 
 
 def _row(directory: Path, step: int, experiment: Experiment, corpus: Corpus, folder: Path) -> Row:
-    """Judges; answers go to `folder`."""
+    """Evaluates; predictions are written to `folder`."""
+    check(experiment)
     abstract, program = compile_step(experiment)
     with Checkpoints(directory / "checkpoints", experiment.run.keep) as checkpoints:
         state = checkpoints.restore(step, abstract, program.layout)

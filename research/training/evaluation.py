@@ -1,7 +1,10 @@
-"""The objective over a whole split, and a sample of what the model writes."""
+"""The objective over a whole split, predictions on disk, and a sample of text."""
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,11 +13,14 @@ from tokenizers import Tokenizer
 
 from research.data.tokenizers.tokenizer import end_of_text
 from research.generation import sample
-from research.objectives.pretraining import Batch, Sums, weights_in
+from research.io.files import write_atomic
+from research.objectives.objective import Batch, Sums, weights_in
+
+PREDICTIONS = "predictions.json"
 
 
 def totals(batches: Iterable[Batch]) -> dict[str, float]:
-    """The sums of a split's weights, by name: what its sums are divided by."""
+    """The sums of a split's weights, by name. Divided by them, the split's sums are means."""
     sums: dict[str, float] = {}
     for batch in batches:
         for name in weights_in(batch):
@@ -31,7 +37,7 @@ def shared(batches: Iterable[Batch], totals: Mapping[str, float]) -> Iterator[Ba
 def evaluate(
     model, batches: Iterable[Batch], evaluate_batch: Callable[..., Sums]
 ) -> tuple[dict[str, float], np.ndarray | None]:
-    """The objective over all of the `shared` batches: loss in nats, accuracies; of a task its outputs too."""
+    """The objective over all of the `shared` batches: means of its sums, and the outputs of a task's head."""
     found = jax.device_get([evaluate_batch(model, batch) for batch in batches])
     outputs = [batch.pop("outputs") for batch in found if "outputs" in batch]
     means = {name: float(np.sum([batch[name] for batch in found], dtype=np.float64)) for name in found[0]}
@@ -44,8 +50,13 @@ def bits_per_byte(loss: float, targets: float, bytes: int) -> float:
 
 
 def sample_text(model, tokenizer: Tokenizer, tokens: int, key: Array) -> str:
-    """What `model` writes from the start of a document; same key, same text."""
+    """Text that `model` samples from the start of a document; same key, same text."""
     end = end_of_text(tokenizer)
     start = [end] if end is not None else tokenizer.encode("\n").ids
     ids = [int(next_B[0]) for next_B in sample(model, [start], tokens, key)]
     return tokenizer.decode(ids, skip_special_tokens=False)
+
+
+def write_predictions(directory: Path, predictions: Any) -> None:
+    """Predictions of the last evaluation, in the order of the split or by question."""
+    write_atomic(directory / PREDICTIONS, json.dumps(predictions, ensure_ascii=False) + "\n")

@@ -1,7 +1,8 @@
-"""Training from declaration to result: the one file that meets all others."""
+"""Training from declaration to result: the one file that imports from all rooms below."""
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,27 +10,28 @@ from typing import Any, NamedTuple
 import jax
 
 from research import weights
-from research.config import Experiment
-from research.data.batches import (
-    corpus_of,
-    stream,
-    train_batches,
-    train_stream,
-    validation_batches,
-)
+from research.config import Data, Experiment
+from research.data.batches import stream, train_batches, train_stream, validation_batches
 from research.data.store.token_store import Corpus
 from research.devices import xla
-from research.devices.compilers import Compiled, compile_ahead, compiled
+from research.devices.compilers import Compiled, check_rows, compile_ahead, compiled
 from research.devices.malloc import release_free_memory
 from research.devices.processes import Minutes, agreed
 from research.io.files import write_atomic
-from research.objectives.pretraining import evaluation
+from research.objectives import check, evaluation_loss, objective_of
 from research.runs import best, record
-from research.runs.checkpoints import Checkpoints
-from research.runs.integrity import latest_valid_step
+from research.runs.checkpoints import Checkpoints, check_disk_space, compare, restore
+from research.runs.integrity import latest_intact_step, move_damaged
 from research.runs.metrics_log import Metrics, Row
 from research.runs.state import State, evaluation_params, initial_model, initial_state
-from research.training.evaluation import bits_per_byte, evaluate, sample_text, shared, totals
+from research.training.evaluation import (
+    bits_per_byte,
+    evaluate,
+    sample_text,
+    shared,
+    totals,
+    write_predictions,
+)
 from research.training.logging import trackers
 from research.training.logging.log import Log
 from research.training.logging.profile import profiled
@@ -39,19 +41,18 @@ from research.training.prefetch import prefetch_to_device
 from research.training.stopping.nan_check import NanCheck
 from research.training.stopping.signals import stop_on_signals
 from research.training.stopping.watchdog import watchdog
-from research.training.task_metrics import task_metrics
 
 SAMPLING = 1  # folded into a state's key for its sample, so that no step's dropout has the same numbers
 
 
 class Result(NamedTuple):
-    """What a call to `train` ended with."""
+    """The outcome of a call to `train`."""
 
-    step: int
-    finished: bool  # its last step is made
-    signal: int | None  # that asked it to stop, be it too late
-    validation: Row | None  # the last one
-    baseline_loss: float  # of a constant prediction by the validation split's frequencies
+    step: int  # the last one that was made
+    finished: bool  # whether it is the run's last step
+    signal: int | None  # that asked for a stop, also where it came after the last step
+    validation: Row | None  # the last row
+    baseline_loss: float  # validation loss of a constant predictor: frequencies, or the mean of scores
 
 
 def train(
@@ -65,31 +66,48 @@ def train(
 
     Everything that decides a number is a function of (experiment, step), so a run that was stopped goes on
     as if it had not been: same batches, same dropout, same bits. Of several processes, each reads its rows
-    and writes its part of a checkpoint; the first one writes all else. `should_stop` is asked with
-    every validation row of a step that was made.
+    and writes its part of a checkpoint; the first one writes all else. `should_stop` is called with the
+    validation row of every evaluated step. Raises UsageError for sections that do not fit the objective.
     """
+    check(experiment)
     trackers.check(experiment.run)
-    with record.open_run(directory, experiment, report, allow_change) as known:
-        corpus = corpus_of(experiment, report)
-        train_batches(experiment, corpus.train, **processes())  # which refuses what gives no batch
+    kept = directory / "checkpoints"
+    with record.open_run(directory, experiment, report, allow_change):
+        examples = objective_of(experiment.objective).examples(experiment)
+        corpus = examples.prepare(report)
+        # Raises UsageError for data that give no batch.
+        train_batches(examples, experiment.data, experiment.run.seed, corpus.train, **processes())
         facts = {"data": [corpus.train.sha256, corpus.validation.sha256]}
         abstract, program = compile_step(experiment)
-        # Before the directory is claimed: weights that do not fit leave nothing behind.
-        model = None if known else load_start_weights(experiment, report)
+        check_rows(experiment.data.batch, program.parts)
+        if experiment.run.keep_best is not None:
+            best.check(experiment.run.keep_best, validation_numbers(experiment, abstract))
 
-        def claim() -> int:
-            record.examine(directory, experiment, facts, allow_change)
-            step = latest_valid_step(directory / "checkpoints", report)
-            record.claim(directory, experiment, facts, step, report, allow_change)
-            write_atomic(directory / "tokenizer.json", corpus.tokenizer.to_str())
+        # A refused command must change nothing, so everything that can refuse comes before any write.
+        def look() -> int:
+            step = latest_intact_step(kept)
+            record.check(directory, experiment, facts, step, allow_change)
+            if step:
+                compare(kept / str(step), abstract)
+                if record.differs(directory, experiment, "start.weights"):
+                    load_start_weights(
+                        experiment, report
+                    )  # unused, but the record must name weights that load
+            check_disk_space(directory, abstract)
             return step
 
-        start = agreed(claim)
+        def claim() -> int:
+            record.claim(directory, experiment, facts, start, report, allow_change)
+            write_atomic(directory / "tokenizer.json", corpus.tokenizer.to_str())
+            move_damaged(kept, start, report)
+            return start
+
+        start = agreed(look)
+        checkpoint = kept / str(start) if start else None
+        state = first_state(experiment, abstract, program.layout, checkpoint, report)
+        agreed(claim)
         run = experiment.run
-        with Checkpoints(directory / "checkpoints", run.keep, run.keep_every) as checkpoints:
-            checkpoints.check_disk_space(abstract)
-            state = first_state(experiment, abstract, program.layout, checkpoints, model, report)
-            del model  # its memory is the state's, or not needed
+        with Checkpoints(kept, run.keep, run.keep_every) as checkpoints:
             if start:
                 report(f"continuing from step {start} of {run.steps}")
             return _steps(
@@ -110,13 +128,15 @@ def _steps(
 ) -> Result:
     """From `start` to the last step or a signal; rows and checkpoints on the way."""
     run, first, step = experiment.run, jax.process_index() == 0, start
+    objective = objective_of(experiment.objective)
+    examples = objective.examples(experiment)
     validate = validation(experiment, corpus, directory)
     nan_check = NanCheck(directory, run.stop_on_nan)
     minutes = Minutes(run.checkpoint_minutes, run.log_every)
     following = trackers.open_trackers(experiment, directory, start) if first else []
     with (
         Metrics(directory, start, first, following, report) as metrics,
-        progress(run.steps, start, shown=first) as display,
+        progress(run.steps, start, objective.columns, shown=first) as display,
         stop_on_signals(start) as stop,
         watchdog(directory, run.watchdog, run.watchdog_minutes) as watch,
     ):
@@ -124,7 +144,9 @@ def _steps(
         if (start == 0 and run.evaluate_every) or (start == run.steps and not metrics.validated(start)):
             log.write(validate(state, program))
         log.resume(start)
-        read = train_stream(experiment, corpus.train, start, run.steps, **processes())
+        read = train_stream(
+            examples, experiment.data, run.seed, corpus.train, start, run.steps, **processes()
+        )
         for steps, batch in prefetch_to_device(program, read, run, start):
             fresh = step == start
             if fresh:
@@ -177,8 +199,8 @@ def processes() -> dict[str, int]:
 def compile_step(experiment: Experiment) -> tuple[State, Compiled]:
     """The state's shapes, and the experiment's step and evaluation as it says (compiled when called)."""
     abstract = jax.eval_shape(partial(initial_state, experiment))
-    step, judge = multi_step(experiment), evaluation(experiment.objective)
-    return abstract, compiled(experiment.parallel, step, judge, abstract)
+    step, evaluate_batch = multi_step(experiment), evaluation_loss(experiment.objective)
+    return abstract, compiled(experiment.parallel, step, evaluate_batch, abstract)
 
 
 def load_start_weights(experiment: Experiment, report: Callable[[str], None]) -> Any:
@@ -195,44 +217,62 @@ def first_state(
     experiment: Experiment,
     abstract: State,
     layout: State,
-    checkpoints: Checkpoints,
-    model: Any,
+    checkpoint: Path | None,
     report: Callable[[str], None],
 ) -> State:
-    """The run's newest checkpoint, or else `start.weights`, or else what the seed draws; on the devices.
+    """The state of `checkpoint`, or else of `start.weights`, or else as the seed draws it; on the devices.
 
-    In that order, and by then `latest_valid_step` has put aside what is damaged: a run that has lost all its
-    checkpoints starts over, as it did at first.
+    In that order: a run that has lost all its checkpoints starts over, as it did at first.
     """
-    step = checkpoints.latest()
-    if step is not None:
-        return checkpoints.restore(step, abstract, layout)
-    model = load_start_weights(experiment, report) if model is None else model
+    if checkpoint is not None:
+        return restore(checkpoint, abstract, layout)
+    model = load_start_weights(experiment, report)
     return xla.jit(partial(initial_state, experiment), out_shardings=layout)(model)
 
 
+def validation_numbers(experiment: Experiment, abstract: State) -> set[str]:
+    """The names of the numbers in a validation row, before there is one."""
+    objective = objective_of(experiment.objective)
+    shapes = objective.batch_shapes(replace(experiment, data=experiment.data.at_step(0)))
+    batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
+    model = jax.eval_shape(evaluation_params, abstract)
+    sums = jax.eval_shape(evaluation_loss(experiment.objective), model, batch)
+    more = {"bits_per_byte"} if objective.per_byte else set()
+    return (sums.keys() - {"outputs"}) | more | set(experiment.task.metrics if objective.supervised else ())
+
+
 def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Callable[[State, Compiled], Row]:
-    """Returns what makes a row of the whole validation split; of a GPT a sample, of a task its metrics."""
+    """Returns the function that evaluates a state on the whole validation split.
+
+    Its row has the means of the objective's sums, and as the objective says a task's metrics, bits per byte
+    and a sample of text. Predictions are written to `directory`.
+    """
+    objective, first = objective_of(experiment.objective), jax.process_index() == 0
+    examples = objective.examples(experiment)
 
     @cache
-    def split(now: Experiment) -> tuple:
+    def split(data: Data) -> tuple:
         """Batches of this process, and the sums of all weights."""
-        sums = totals(validation_batches(now, corpus.validation))
-        return validation_batches(now, corpus.validation, **processes()), sums
+        sums = totals(validation_batches(examples, data, corpus.validation))
+        return validation_batches(examples, data, corpus.validation, **processes()), sums
 
     def validate(state: State, program: Compiled) -> Row:
         model = evaluation_params(state)
-        batches, sums = split(experiment.at_step(int(state.step) - 1))  # as the step just made had them
+        batches, sums = split(experiment.data.at_step(int(state.step) - 1))  # as the step just made had them
         with closing(stream(batches, 0, len(batches))) as read:
             means, outputs = evaluate(model, map(program.feed, shared(read, sums)), program.evaluate)
         row = {"step": int(state.step), "split": "validation", **means}
-        if experiment.labelled:
-            row |= task_metrics(experiment, corpus, outputs, directory if jax.process_index() == 0 else None)
-        if experiment.objective.name == "next_token":
+        if objective.predict is not None:
+            outputs = outputs[: len(corpus.validation.labels)]  # without the rows that fill the last batch
+            predictions, metrics = objective.predict(experiment.task, corpus.validation, outputs)
+            row |= metrics
+            if first:
+                write_predictions(directory, predictions)
+        if objective.per_byte:
             row["bits_per_byte"] = bits_per_byte(means["loss"], sums["weights"], corpus.validation.bytes)
-            if experiment.run.sample:
-                key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SAMPLING)
-                row["sample"] = sample_text(model, corpus.tokenizer, experiment.run.sample, key)
+        if objective.generates and experiment.run.sample:
+            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SAMPLING)
+            row["sample"] = sample_text(model, corpus.tokenizer, experiment.run.sample, key)
         return row
 
     return validate

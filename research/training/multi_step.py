@@ -1,8 +1,7 @@
 """Several steps in one call of a compiled program.
 
-Between calls a program's memory goes back to the system and Python takes its time; of a small model's step
-that is half. Which steps share a call depends on their numbers alone, so a run that goes on makes the same
-calls as one that was never stopped.
+Reallocating buffers and dispatching from Python cost about half of a small model's step. Which steps share a
+call depends on their numbers alone, so a run that goes on makes the same calls as one that was never stopped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from research.config import Run
-from research.data.batches import Batch
+from research.data.examples import Batch
 from research.devices.compilers import Compiled
 from research.training.multi_step import call_ranges
 

@@ -11,7 +11,8 @@ from jax import Array, lax
 
 from research.config import Experiment
 from research.errors import UsageError
-from research.objectives.pretraining import Batch, Objective, Sums, objective, weights_in
+from research.objectives import training_loss, weights_in
+from research.objectives.objective import Batch, Sums
 from research.optimizers.optimizer import evaluates_loss, optimizer
 from research.optimizers.spike_guard import should_apply
 from research.runs.state import State, initial_model
@@ -33,7 +34,7 @@ def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
         )
     return partial(
         train_step,
-        objective=objective(experiment.objective),
+        loss=training_loss(experiment.objective),
         optimizer=update,
         accumulate=experiment.parallel.accumulate,
         limit=experiment.run.skip_spikes,
@@ -45,7 +46,7 @@ def train_step(
     state: State,
     batch: Batch,
     *,
-    objective: Objective,
+    loss: Callable[[Any, Batch, Array], Sums],
     optimizer: optax.GradientTransformationExtraArgs,
     accumulate: int = 1,
     limit: float = 0.0,
@@ -64,7 +65,7 @@ def train_step(
     parts = split(normalized(batch, axis), accumulate)
 
     def sums_of(model: Any, part: Batch, index: Array) -> tuple[Array, Sums]:
-        sums = objective(model, part, jax.random.fold_in(key, index))
+        sums = loss(model, part, jax.random.fold_in(key, index))
         return sums["loss"], sums
 
     grads, sums = add_up(jax.grad(sums_of, has_aux=True), state.model, parts)

@@ -30,7 +30,7 @@ def test_two_devices_share_the_rows_and_the_parameters():
 @pytest.mark.parametrize(
     "devices, told",
     [
-        ("0", "--devices=0: expected 1 or more"),
+        ("0", "--devices 0: expected 1 or more"),
         ("2", "--devices=2: parallel.compile=jit uses one; expected parallel.compile=sharded or pmap"),
     ],
 )

@@ -6,8 +6,8 @@ import pytest
 import experiments
 from research.bench.synthetic import batches, read_tokens
 from research.config.settings import override
-from research.data.shapes import batch_shapes
 from research.errors import UsageError
+from tests.by_experiment import batch_shapes
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from research.config import Data, Experiment, Masking, Model, Objective, Optimizer, Run, Schedule
-from research.data.batches import stream, train_batches
+from research.data.batches import stream
 from research.data.sources.documents import documents
 from research.data.store.token_store import TokenStore, prepare
-from research.data.tokenizers.tokenizer import load, marks
+from research.data.tokenizers.tokenizer import load, special_tokens
 from research.io.memory_map import mapped
+from tests.by_experiment import train_batches
 
 TEXT = 2e7  # bytes that are tokenized
 SPARSE = 5_000_000_000  # tokens of two bytes
@@ -156,8 +157,8 @@ def synthetic(tokenizer: str, folder: Path) -> list[tuple]:
         config = declared(name, "files:none")
         store = TokenStore(tokens, starts, SPARSE, 0.0, "")
         if name == tokenizer:
-            vocabulary = marks(load(config.data))
-            store = store._replace(sentences=np.arange(0, SPARSE, 1_000), marks=vocabulary, folder=folder)
+            vocabulary = special_tokens(load(config.data))
+            store = store._replace(sentences=np.arange(0, SPARSE, 1_000), special_tokens=vocabulary, folder=folder)
         begun = time.perf_counter()
         batches = train_batches(config, store)
         indexed = time.perf_counter() - begun

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 import experiments
-from research.data.batches import stream, train_batches, validation_batches
+from research.data.batches import stream
 from research.data.store.token_store import TokenStore
 from research.errors import UsageError
+from tests.by_experiment import train_batches, validation_batches
 
 LENGTH = 8
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from research.data.batches import train_batches, train_stream
 from research.data.store.token_store import prepare
 from research.errors import EnvironmentFault
+from tests.by_experiment import train_batches, train_stream
 from tests.training.tiny import quickstart, shrunk
 
 
@@ -97,9 +97,9 @@ import signal
 import sys
 from itertools import islice
 from pathlib import Path
-from research.data.batches import train_stream
 from research.data.store.token_store import prepare
 from research.errors import LineageError
+from tests.by_experiment import train_stream
 from tests.training.tiny import quickstart
 
 if __name__ == "__main__":

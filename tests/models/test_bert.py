@@ -13,7 +13,7 @@ from research.config import Model
 from research.models import build
 from research.models.bert import BERT
 from research.models.parameters import name
-from research.objectives.pretraining import masked_token, next_token
+from research.objectives import masked_token, next_token
 from tests.drawn import drawn
 
 KEY = jax.random.key(1)
@@ -114,7 +114,7 @@ def test_initial_losses_are_those_of_guessing():
         model = jax.jit(partial(build, config))(key=KEY)
         if family == "gpt1":
             batch = {"tokens": tokens, "targets": tokens[::-1], "weights": jnp.full((B, L), 1 / (B * L))}
-            words = jax.jit(next_token)(model, batch)["loss"]
+            words = jax.jit(next_token.loss)(model, batch)["loss"]
         else:
             batch = {
                 "tokens": tokens,
@@ -126,7 +126,7 @@ def test_initial_losses_are_those_of_guessing():
                 "next_targets": jnp.arange(B) % 2,
                 "next_weights": jnp.full(B, 1 / B),
             }
-            sums = jax.jit(masked_token)(model, batch)
+            sums = jax.jit(masked_token.loss)(model, batch)
             words = sums["masked_loss"]
             assert abs(float(sums["next_loss"]) / math.log(2) - 1) < 0.02
         assert abs(float(words) / math.log(V) - 1) < 0.02

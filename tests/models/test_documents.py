@@ -10,7 +10,7 @@ from research.config import Model
 from research.errors import UsageError
 from research.models import build
 from research.models.attention import AttentionMask, choose
-from research.objectives.pretraining import next_token
+from research.objectives.next_token import loss
 
 DOCUMENTS = jnp.array([[0] * 3 + [1] * 5 + [2] * 4, [0] * 12], jnp.int32)
 
@@ -45,10 +45,10 @@ def test_no_gradient_crosses_a_boundary(model, tokens):
 
 
 def _from_embedding(model, x_BLD, documents_BL):
-    from research.models.transformer import run_stack
+    from research.models.transformer import run_blocks
 
-    attention_mask = AttentionMask(causal=True, documents_BL=documents_BL)
-    return run_stack(model.blocks, model.config, x_BLD, attention_mask)[0]
+    mask = AttentionMask(causal=True, documents_BL=documents_BL)
+    return run_blocks(model.blocks, model.config, x_BLD, mask, lambda q, k: (q, k))[0]
 
 
 def test_documents_are_as_if_alone(model, tokens):
@@ -66,8 +66,8 @@ def test_the_objective_takes_them_from_the_batch(model, tokens):
     batch = {"tokens": tokens, "targets": tokens, "weights": jnp.ones((2, 12))}
     other = batch | {"tokens": tokens.at[0, :3].set((tokens[0, :3] + 1) % 40)}
     batch["weights"] = other["weights"] = batch["weights"].at[0, :3].set(0)
-    apart = [next_token(model, one | {"documents": DOCUMENTS})["loss"] for one in (batch, other)]
-    joined = [next_token(model, one)["loss"] for one in (batch, other)]
+    apart = [loss(model, one | {"documents": DOCUMENTS})["loss"] for one in (batch, other)]
+    joined = [loss(model, one)["loss"] for one in (batch, other)]
     assert apart[0] == apart[1] and abs(joined[0] - joined[1]) > 1e-4
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from research.config import Model
+from research.config import Model, Objective
 from research.models.parameters import by_path, components, refill
-from research.objectives.labelled import answer
+from research.objectives import objective_of
 from research.weights import huggingface
 from research.weights.layout import Answers
 from tests.agreement import shared
@@ -40,7 +40,9 @@ def assert_agrees(name: str, kept: dict[str, np.ndarray]) -> None:
     model = refill(drawn(config), {path: jnp.asarray(x) for path, x in parameters.items()})
     assert by_path(model).keys() == parameters.keys()
     auxiliary = 0.5 if "auxiliary_loss" in kept else 0.0
-    sums, outputs = jax.jit(lambda model, batch: answer(model, batch, None, kind, auxiliary))(
+    settings = Objective(name=kind, auxiliary=auxiliary)
+    evaluate = objective_of(settings).evaluate
+    sums, outputs = jax.jit(lambda model, batch: evaluate(model, batch, None, settings))(
         model, {path: jnp.asarray(x) for path, x in shared(batch).items()}
     )
     outputs = np.asarray(outputs).reshape(kept["logits"].shape)

@@ -104,7 +104,7 @@ def test_equals_the_published_rule(rule, shape):
 def test_learns_a_small_language(kind):
     """A GPT-2 of two layers learns that each token is followed by its successor."""
     from research.config import Model
-    from research.objectives.pretraining import next_token
+    from research.objectives import next_token
 
     model = build(
         Model(family="gpt2", vocabulary=16, context=8, width=16, depth=2, heads=2), key=jax.random.key(0)
@@ -117,17 +117,17 @@ def test_learns_a_small_language(kind):
 
     @jax.jit
     def step(model, opt_state):
-        def loss(model):
-            return next_token(model, batch)["loss"]
+        def total(model):
+            return next_token.loss(model, batch)["loss"]
 
-        value, grads = jax.value_and_grad(loss)(model)
-        updates, opt_state = update.update(grads, opt_state, model, obj_fn=loss)
+        value, grads = jax.value_and_grad(total)(model)
+        updates, opt_state = update.update(grads, opt_state, model, obj_fn=total)
         return jax.tree.map(jnp.add, model, updates), opt_state, value
 
     opt_state, losses = update.init(model), []
     for _ in range(60):
         model, opt_state, value = step(model, opt_state)
         losses.append(float(value))
-    final = float(next_token(evaluation_params(model, opt_state), batch)["loss"])
+    final = float(next_token.loss(evaluation_params(model, opt_state), batch)["loss"])
     assert losses[0] == pytest.approx(np.log(16), abs=0.1)
     assert final < 0.8 * losses[0], (losses[0], final)

@@ -4,7 +4,7 @@ import pytest
 
 from research.errors import UsageError
 from research.runs.metrics_log import read
-from research.training.evaluate_run import answers, revalidate
+from research.training.evaluate_run import predict, revalidate
 from research.training.loop import train
 from tests.training.tiny import quickstart
 
@@ -23,7 +23,7 @@ def test_the_same_row_comes_again(tmp_path):
     with pytest.raises(UsageError, match="no such checkpoint"):
         revalidate(tmp_path / "run", 5, silent)
     with pytest.raises(UsageError, match="pre-trained with next_token; it answers no task"):
-        answers(tmp_path / "run", None, f"files:{tmp_path}/text.txt", silent)
+        predict(tmp_path / "run", None, f"files:{tmp_path}/text.txt", silent)
     with (tmp_path / "text.txt").open("a") as file:
         file.write("something else. " * 200)
     with pytest.raises(UsageError, match="not those of the run"):

@@ -11,13 +11,12 @@ from sklearn.metrics import matthews_corrcoef
 from launch.__main__ import run
 from research import weights
 from research.config.settings import override
-from research.data.finetuning.dataset import prepare
-from research.data.shapes import batch_shapes
 from research.errors import UsageError
 from research.training import evaluate_run
 from research.training.logging.progress import Lines
-from research.training.loop import train
+from research.training.loop import compile_step, train, validation_numbers
 from research.weights.huggingface_config import HEADS
+from tests.by_experiment import batch_shapes, corpus_of, train_batches
 from tests.data.finetuning.labelled import tuned
 from tests.training.tiny import final_arrays, timeless
 
@@ -78,9 +77,10 @@ def test_a_run_of_each_kind(name, file, metrics, tmp_path):
     validations = [row for row in rows if row["split"] == "validation"]
     assert [row["step"] for row in validations] == [0, 2, 4] and result.validation == validations[-1]
     assert all(row.keys() == {"step", "split", "loss"} | metrics for row in validations)
+    assert validation_numbers(declared, compile_step(declared)[0]) == {"loss"} | metrics
     trained = [row for row in rows if row["split"] == "train"]
     assert len(trained) == 4 and all(np.isfinite(row["loss"]) for row in trained)
-    store = prepare(declared, lambda line: None).validation
+    store = corpus_of(declared).validation
     answers = json.loads((tmp_path / "run" / "predictions.json").read_text())
     kinds = {"bert_squad": lambda: len(store.questions), "bert_ner": lambda: len(store.labels)}
     assert len(answers) == kinds.get(name, lambda: len(store.labels))()
@@ -91,7 +91,7 @@ def test_a_run_of_each_kind(name, file, metrics, tmp_path):
         weights.export(tmp_path / "run", tmp_path / "out")
         described = json.loads((tmp_path / "out/config.json").read_text())
         assert described["architectures"] == [HEADS[declared.objective.name].architecture]
-    again, found = evaluate_run.answers(tmp_path / "run", None, f"files:{tmp_path / file}", lambda line: None)
+    again, found = evaluate_run.predict(tmp_path / "run", None, f"files:{tmp_path / file}", lambda line: None)
     assert again == answers and found == {metric: validations[-1][metric] for metric in declared.task.metrics}
     if name == "bert_cola":
         assert list(described["label2id"]) == list(declared.task.labels)
@@ -102,10 +102,8 @@ def test_a_run_of_each_kind(name, file, metrics, tmp_path):
 
 @pytest.mark.parametrize("name, file, metrics", CASES)
 def test_the_shapes_that_plans_are_made_with(name, file, metrics, tmp_path):
-    from research.data.batches import corpus_of, train_batches
-
     declared = experiment(name, file, tmp_path, run__steps_per_call=2)  # so that no batch is shorter
-    batch = train_batches(declared, corpus_of(declared, lambda line: None).train)[0]
+    batch = train_batches(declared, corpus_of(declared).train)[0]
     shapes = {key: (shape, np.dtype(dtype)) for key, (shape, dtype) in batch_shapes(declared).items()}
     assert {key: (array.shape, array.dtype) for key, array in batch.items()} == shapes
 
@@ -183,7 +181,7 @@ def test_examples_without_labels_are_answered(name, file, column, tmp_path, caps
     for used in tmp_path.glob("*.*"):
         used.unlink()
     (tmp_path / file).write_text("".join(comma.join(row) + "\n" for row in rows))
-    given, metrics = evaluate_run.answers(tmp_path / "run", 4, f"files:{tmp_path / file}", lambda line: None)
+    given, metrics = evaluate_run.predict(tmp_path / "run", 4, f"files:{tmp_path / file}", lambda line: None)
     assert given == wanted and metrics == {}
     capsys.readouterr()
     assert run(["evaluate", str(tmp_path / "run"), "--task", "answers", "--data", str(tmp_path / file)]) == 0

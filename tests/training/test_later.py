@@ -7,13 +7,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from research.data.batches import train_batches, validation_batches
-from research.data.shapes import batch_shapes
 from research.data.store.token_store import prepare
 from research.errors import UsageError
 from research.training import loop
 from research.training.logging.progress import Lines
 from research.training.loop import train
+from tests.by_experiment import batch_shapes, train_batches, validation_batches
 from tests.training.tiny import final_arrays, shrunk, timeless
 
 CHANGE = 3

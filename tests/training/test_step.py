@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from research.errors import UsageError
-from research.objectives.pretraining import OBJECTIVES
+from research.objectives import next_token
 from research.optimizers.spike_guard import WINDOW, fresh, should_apply
 from research.runs.state import evaluation_params, initial_state
 from research.training.loop import compile_step
@@ -46,7 +46,7 @@ def test_the_loss_is_the_mean_over_targets(experiment):
         return losses[batch["weights"] > 0].mean()
 
     expected, grads = jax.value_and_grad(mean)(state.model)
-    after, sums = train_step(state, batch, objective=OBJECTIVES["next_token"], optimizer=update)
+    after, sums = train_step(state, batch, loss=next_token.loss, optimizer=update)
     np.testing.assert_allclose(sums["loss"], expected, rtol=1e-6)
     np.testing.assert_allclose(sums["gradient_norm"], optax.tree.norm(grads), rtol=1e-5)
     for a, b, g in zip(*map(jax.tree.leaves, (after.model, state.model, grads)), strict=True):
@@ -56,10 +56,10 @@ def test_the_loss_is_the_mean_over_targets(experiment):
 
 def test_dropout_follows_seed_and_step_alone(tmp_path):
     experiment = quickstart(tmp_path / "corpus.txt", model__dropout=0.3)
-    objective, update = OBJECTIVES["next_token"], optax.with_extra_args_support(optax.sgd(0.0))
+    update = optax.with_extra_args_support(optax.sgd(0.0))
     state = initial_state(experiment)
     state = state.replace(opt_state=update.init(state.model))
-    step = jax.jit(partial(train_step, objective=objective, optimizer=update))
+    step = jax.jit(partial(train_step, loss=next_token.loss, optimizer=update))
     losses = {n: float(step(state.replace(step=jnp.int32(n)), lopsided(0))[1]["loss"]) for n in (0, 1, 5)}
     assert len(set(losses.values())) == 3
     assert losses[5] == float(step(state.replace(step=jnp.int32(5)), lopsided(0))[1]["loss"])

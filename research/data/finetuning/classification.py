@@ -1,29 +1,23 @@
-"""Examples with labels, tokenized: what there is to be classified, scored or chosen from.
-
-They are few beside running text, so they are read and tokenized at every start, and kept in memory.
-"""
+"""Classification, regression and multiple choice: examples with one label each, tokenized."""
 
 import hashlib
-import math
-from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from research.config import Experiment, Task
+from research.config import Data, Task
+from research.data.finetuning.dataset import TEST
+from research.data.finetuning.labels import Labels
 from research.data.sources import records
 from research.data.sources.records import Record
 from research.data.sources.standardize import STANDARDS
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
-from research.errors import UsageError, did_you_mean
+from research.errors import UsageError
 
 STORY = tuple(f"InputSentence{n}" for n in range(1, 5))
 ENDINGS = "RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2"
-NONE = (None, "-", "")  # labels of examples that have none, as SNLI's without agreement
-TEST = "test"  # the split that is answered, not learnt from: its labels need not be known
-UNKNOWN = {"classification": -1, "choice": -1, "regression": math.nan}
 
 
 class Example(NamedTuple):
@@ -31,22 +25,16 @@ class Example(NamedTuple):
     label: int | float
 
 
-def known(labels: np.ndarray) -> bool:
-    """Whether all of them are; of a class or a choice, or a score."""
-    unknown = np.isnan(labels) if labels.dtype.kind == "f" else labels == UNKNOWN["classification"]
-    return not unknown.any()
-
-
-class Labelled(NamedTuple):
-    """One split's examples, each of as many texts."""
+class Split(NamedTuple):
+    """One split's examples, each of equally many texts."""
 
     tokens: np.ndarray  # int32, of all texts, one after another
     ends: np.ndarray  # int64 (examples × texts + 1,): where in `tokens` each ends; 0 before the first
     texts: int  # an example
     labels: np.ndarray  # int32, or float32 of scores (examples,)
-    sha256: str  # of all that
-    baseline_loss: float  # the loss of who knows only how frequent each label is (of scores, their mean)
-    vocabulary: int  # the model's: a GPT's marks come after it
+    labels_known: bool  # of all examples
+    sha256: str  # of tokens, ends and labels
+    baseline_loss: float  # of predicting classes by their frequencies, or the mean score
     special_tokens: SpecialTokens | None  # of a BERT tokenizer
 
     def __len__(self) -> int:
@@ -57,9 +45,40 @@ class Labelled(NamedTuple):
         return self.tokens[self.ends[index] : self.ends[index + 1]]
 
 
-def examples(experiment: Experiment, source: str, split: str) -> tuple[list[Example], int]:
-    """Those of a split, in order, and how many were left out for want of a label; of `TEST`, none are."""
-    data, task, kind = experiment.data, experiment.task, experiment.objective.name
+def read(
+    data: Data, task: Task, kind: Labels, source: str, split: str, tokenizer: Tokenizer
+) -> tuple[Split, str]:
+    """A split, tokenized, and its summary in words; raises as `examples`."""
+    found, left_out = examples(data, task, kind, source, split)
+    without = f", {left_out:,} without a label left out" if left_out else ""
+    return _tokenized(found, kind, tokenizer), f"{len(found):,} examples{without}"
+
+
+def _tokenized(found: list[Example], kind: Labels, tokenizer: Tokenizer) -> Split:
+    texts = [text for example in found for text in example.texts]
+    ids = [one.ids for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    ends = np.cumsum([0, *map(len, ids)], dtype=np.int64)
+    tokens = np.fromiter((index for one in ids for index in one), np.int32, int(ends[-1]))
+    labels = np.array([example.label for example in found], kind.dtype)
+    unknown = np.isnan(labels) if np.isnan(kind.unknown) else labels == kind.unknown
+    return Split(
+        tokens=tokens,
+        ends=ends,
+        texts=len(found[0].texts),
+        labels=labels,
+        labels_known=not unknown.any(),
+        sha256=hashlib.sha256(tokens.tobytes() + ends.tobytes() + labels.tobytes()).hexdigest(),
+        baseline_loss=kind.baseline_loss(labels),
+        special_tokens=special_tokens(tokenizer),
+    )
+
+
+def examples(data: Data, task: Task, kind: Labels, source: str, split: str) -> tuple[list[Example], int]:
+    """The examples of a split, in order, and how many were left out because they have no label.
+
+    Of the split `TEST` none is left out. Raises UsageError for a record without the task's fields, or with
+    another label than the task's.
+    """
     fields = (*task.fields, task.label, task.options) if task.options else (*task.fields, task.label)
     names = {name for field in fields for name in field.split("|")}
     clean = STANDARDS[data.standardize]
@@ -71,7 +90,7 @@ def examples(experiment: Experiment, source: str, split: str) -> tuple[list[Exam
                 left_out += 1
                 continue
             texts = [_text(one, field, where, "task.fields") for field in task.fields]
-            if kind == "choice":
+            if task.options:
                 texts += _options(one, task, where)
             found.append(Example(tuple(map(clean, texts)), label))
     if not found:
@@ -79,17 +98,17 @@ def examples(experiment: Experiment, source: str, split: str) -> tuple[list[Exam
     return found, left_out
 
 
-def _label(record: Record, task: Task, kind: str, where: str, split: str) -> int | float | None:
-    """As a number; None where the record has none, or of `TEST` the number for unknown."""
+def _label(record: Record, task: Task, kind: Labels, where: str, split: str) -> int | float | None:
+    """The label as a number; where the record has none, None, or `kind.unknown` in the split `TEST`."""
     try:
         label = records.value(record, task.label, where, "task.label")
     except UsageError:
         if split != TEST:
             raise
         label = None
-    if label in NONE or (label == -1 and kind == "classification"):
-        return UNKNOWN[kind] if split == TEST else None
-    return NUMBERS[kind](label, task, where)
+    if kind.is_missing(label):
+        return kind.unknown if split == TEST else None
+    return kind.parse(label, task, where)
 
 
 def _unfolded(record: Record) -> Iterator[Record]:
@@ -125,55 +144,3 @@ def _options(record: Record, task: Task, where: str) -> list[str]:
             f"{where}: field {task.options}: expected {count} texts, one for each of task.labels"
         )
     return options
-
-
-def class_of(label: Any, task: Task, where: str) -> int:
-    """A label by its name, or by its number from 0 where no name is one."""
-    if str(label) in task.labels:
-        return task.labels.index(str(label))
-    numbered = not any(name.isdecimal() for name in task.labels)
-    if numbered and str(label).isdecimal() and int(label) < len(task.labels):
-        return int(label)
-    raise UsageError(f"{where}: label {label!r} (task.labels){did_you_mean(str(label), task.labels)}")
-
-
-def _score(label: Any, task: Task, where: str) -> float:
-    try:
-        return float(label)
-    except (TypeError, ValueError):
-        raise UsageError(f"{where}: label {label!r}: expected a number") from None
-
-
-NUMBERS = {"classification": class_of, "regression": _score, "choice": class_of}
-
-
-def tokenized(experiment: Experiment, source: str, split: str, tokenizer: Tokenizer) -> tuple[Labelled, str]:
-    """A split, and what to tell of it; raises as `examples`."""
-    found, left_out = examples(experiment, source, split)
-    without = f", {left_out:,} without a label left out" if left_out else ""
-    return _tokenized(found, experiment, tokenizer), f"{len(found):,} examples{without}"
-
-
-def _tokenized(found: list[Example], experiment: Experiment, tokenizer: Tokenizer) -> Labelled:
-    texts = [text for example in found for text in example.texts]
-    ids = [one.ids for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-    ends = np.cumsum([0, *map(len, ids)], dtype=np.int64)
-    tokens = np.fromiter((index for one in ids for index in one), np.int32, int(ends[-1]))
-    scores = experiment.objective.name == "regression"
-    labels = np.array([example.label for example in found], np.float32 if scores else np.int32)
-    return Labelled(
-        tokens=tokens,
-        ends=ends,
-        texts=len(found[0].texts),
-        labels=labels,
-        sha256=hashlib.sha256(tokens.tobytes() + ends.tobytes() + labels.tobytes()).hexdigest(),
-        baseline_loss=float(labels.var()) if scores else entropy(labels),
-        vocabulary=experiment.model.vocabulary,
-        special_tokens=special_tokens(tokenizer),
-    )
-
-
-def entropy(labels: np.ndarray) -> float:
-    """Nats a label."""
-    shares = np.array(list(Counter(labels.tolist()).values())) / len(labels)
-    return float(-(shares * np.log(shares)).sum())

@@ -1,78 +1,98 @@
-"""Batches of labelled examples, of whatever kind, by step."""
+"""Batches of labelled examples by step, whatever the kind of label.
+
+Labelled examples are few beside running text, so they are read and tokenized at every start and kept in
+memory. A split has `labels` (one entry a row), `labels_known`, `sha256` and `baseline_loss`, the loss of a
+constant predictor.
+"""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import grain
 import numpy as np
+from tokenizers import Tokenizer
 
-from research.config import Experiment
-from research.data.finetuning import classification, inputs, question_answering, token_classification
-from research.data.finetuning.classification import TEST
+from research.config import Data, Experiment
+from research.data.decode import DescribeLabel, describe_labelled
+from research.data.examples import Batch, Examples, Report
 from research.data.order import order, rows_of
 from research.data.store.token_store import Corpus
 from research.data.tokenizers.for_task import tokenizer_of
+from research.data.tokenizers.tokenizer import special_tokens
 from research.errors import UsageError
 
-Batch = dict[str, np.ndarray]  # as the kind's `assemble` says
+Read = Callable[[str, str, Tokenizer], tuple[Any, str]]  # (source, split, tokenizer) → (split, its summary)
+Assemble = Callable[[Any, np.ndarray, int], Batch]  # (split, numbers of rows, data.length) → their batch
 
-KINDS = {  # objective → what reads a split, what makes a batch of some of its examples
-    "classification": (classification.tokenized, inputs.assemble),
-    "regression": (classification.tokenized, inputs.assemble),
-    "choice": (classification.tokenized, inputs.assemble),
-    "spans": (question_answering.tokenized, question_answering.assemble),
-    "tags": (token_classification.tokenized, token_classification.assemble),
-}
 SHORTEST = 8  # data.length
+TEST = "test"  # the split whose labels need not be known
 
 
-def prepare(config: Experiment, report: Callable[[str], None]) -> Corpus:
-    """Both splits, tokenized. Raises UsageError for what cannot be read, and another vocabulary's weights."""
-    if config.data.length < SHORTEST:
-        raise UsageError(f"data.length={config.data.length}: expected {SHORTEST} or more for an example")
-    sources = {"train": config.data.source, "validation": config.data.validation}
-    return _corpus(config, sources, report)
+def examples(
+    experiment: Experiment, read: Read, assemble: Assemble, label_text: DescribeLabel, separators: bool
+) -> Examples:
+    """Examples of one kind; `separators` says whether their inputs have [CLS] and [SEP]."""
+    prepare = partial(_prepare, experiment, read, separators)
+    data = experiment.data
+    return Examples(
+        prepare=partial(prepare, {"train": data.source, "validation": data.validation}),
+        train_batches=partial(train_batches, assemble),
+        validation_batches=partial(validation_batches, assemble),
+        describe=partial(describe_labelled, vocabulary=experiment.model.vocabulary, label_text=label_text),
+        prepare_test=partial(_prepare_test, prepare),
+    )
 
 
-def to_answer(config: Experiment, source: str, report: Callable[[str], None]) -> Corpus:
-    """Other examples in the place of both splits; their labels need not be known. Raises as `prepare`."""
-    return _corpus(config, {TEST: source}, report)
-
-
-def _corpus(config: Experiment, sources: dict[str, str], report: Callable[[str], None]) -> Corpus:
-    tokenizer, read = tokenizer_of(config), KINDS[config.objective.name][0]
+def _prepare(
+    experiment: Experiment, read: Read, separators: bool, sources: dict[str, str], report: Report
+) -> Corpus:
+    """Both splits, tokenized. Raises UsageError for a source that cannot be read, and for a tokenizer that is
+    not the one of the weights, or has no [CLS] and [SEP] where `separators` are needed.
+    """
+    data = experiment.data
+    if data.length < SHORTEST:
+        raise UsageError(f"data.length={data.length}: expected {SHORTEST} or more for an example")
+    tokenizer = tokenizer_of(experiment)
+    if separators and special_tokens(tokenizer) is None:
+        raise UsageError(
+            f"data.tokenizer={data.tokenizer}: a bert needs [CLS], [SEP], [MASK] and [PAD] in it"
+        )
     splits = []
     for split, source in sources.items():
-        found, told = read(config, source, split, tokenizer)
-        report(f"{split}: {told} of {source}")
+        found, summary = read(source, split, tokenizer)
+        report(f"{split}: {summary} of {source}")
         splits.append(found)
     return Corpus(tokenizer, splits[0], splits[-1])
 
 
+def _prepare_test(prepare: Callable[..., Corpus], source: str, report: Report) -> Corpus:
+    return prepare({TEST: source}, report)
+
+
 def train_batches(
-    config: Experiment, store, *, process_index: int, process_count: int
+    assemble: Assemble, data: Data, seed: int, store: Any, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
     """Every example once an epoch; epochs run on inside a batch.
 
-    Each process makes the whole batch, whose longest example says how long it is, and takes its rows.
+    Each process makes the whole batch, whose longest example decides its length, and takes its rows.
     """
-    edges, shares, assemble = [0, len(store.labels)], (1.0,), KINDS[config.objective.name][1]
-    mine = _own_rows(config, process_index, process_count)
-    whole = order(config, edges, shares, process_index=0, process_count=1)
-    return whole.map(partial(assemble, config, store)).map(mine)
+    mine = _own_rows(data, process_index, process_count)
+    whole = order(data, seed, [0, len(store.labels)], (1.0,), process_index=0, process_count=1)
+    return whole.map(lambda indices: mine(assemble(store, indices, data.length)))
 
 
 def validation_batches(
-    config: Experiment, store, *, process_index: int, process_count: int
+    assemble: Assemble, data: Data, store: Any, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
     """Every example once, in order; rows that fill the last batch have weights of 0."""
-    rows, count, assemble = config.data.batch, len(store.labels), KINDS[config.objective.name][1]
-    mine = _own_rows(config, process_index, process_count)
+    rows, count = data.batch, len(store.labels)
+    mine = _own_rows(data, process_index, process_count)
 
     def read(step: int) -> Batch:
         indices = step * rows + np.arange(rows)
         real = indices < count
-        batch = assemble(config, store, np.where(real, indices, 0))
+        batch = assemble(store, np.where(real, indices, 0), data.length)
         for name in batch:
             if name.endswith("weights"):
                 batch[name] = batch[name] * real.reshape(-1, *(1,) * (batch[name].ndim - 1))
@@ -81,8 +101,8 @@ def validation_batches(
     return grain.MapDataset.range(-(-count // rows)).map(read)
 
 
-def _own_rows(config: Experiment, process_index: int, process_count: int) -> Callable[[Batch], Batch]:
-    """What takes a process's slice of rows out of a whole batch."""
-    rows = rows_of(config, process_count)
+def _own_rows(data: Data, process_index: int, process_count: int) -> Callable[[Batch], Batch]:
+    """The function that takes a process's slice of rows out of a whole batch."""
+    rows = rows_of(data.batch, process_count)
     mine = slice(process_index * rows, (process_index + 1) * rows)
     return lambda batch: {name: array[mine] for name, array in batch.items()}

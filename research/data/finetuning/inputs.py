@@ -1,56 +1,112 @@
-"""A task's examples as models read them: with start, delimiter and extract, or [CLS] and [SEP].
+"""Classification examples as models read them: with start, delimiter and classify, or with [CLS] and [SEP].
 
-Shapes: B rows, S sequences an example, L their length: data.length at most.
+Shapes: B rows, S sequences an example, L their length: data.length at most. A batch's keys:
+`research.objectives.task.task_shapes`.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
-from research.config import Experiment
-from research.data.finetuning.classification import Labelled
+from research.config import Experiment, Task
+from research.data.examples import Batch, Examples
+from research.data.finetuning import classification, dataset
+from research.data.finetuning.classification import Split
+from research.data.finetuning.labels import Labels
 
-# tokens: int32 (B, S, L); lengths: int32 (B, S), padding not counted; labels: int32, or float32 of scores,
-# (B,); label_weights: float32 (B,); a BERT's segments: int32 (B, S, L); a GPT's auxiliary_weights: float32
-# (B, S, L), of predicting the token after, whose sum is 1 a sequence
-Batch = dict[str, np.ndarray]
-
-START, DELIMITER, CLASSIFY = range(3)  # a GPT's marks, counted from the end of its vocabulary
-LENGTHS = 8  # of batches, at most; a program is compiled for each that is met
+START, DELIMITER, CLASSIFY = range(3)  # a GPT's special embeddings, counted from the end of its vocabulary
+LENGTHS = 8  # lengths of batches, at most; a program is compiled for each that occurs
 
 
-def assemble(config: Experiment, store: Labelled, indices: np.ndarray) -> Batch:
-    """The examples of these numbers."""
-    L, S, family = config.data.length, config.task.sequences, config.model.family
-    write = _bert if family == "bert" else _gpt
-    pad = store.special_tokens.pad if family == "bert" else 0
-    tokens_BSL = np.full((len(indices), S, L), pad, np.int32)
-    segments_BSL = np.zeros((len(indices), S, L), np.int32)
-    lengths_BS = np.zeros((len(indices), S), np.int32)
-    for row, index in enumerate(indices.tolist()):
-        for s, (context, last) in enumerate(readings(config, store, index)):
-            ids, second = write(store, context, last, L)
-            tokens_BSL[row, s, : len(ids)] = ids
-            segments_BSL[row, s, second : len(ids)] = 1
-            lengths_BS[row, s] = len(ids)
-    batch = {
-        "tokens": tokens_BSL,
-        "lengths": lengths_BS,
-        "labels": store.labels[indices],
-        "label_weights": np.ones(len(indices), np.float32),
-    }
-    if family == "bert":
-        batch["segments"] = segments_BSL
-    elif config.objective.auxiliary:
+def examples(experiment: Experiment, labels: Labels, bidirectional: bool) -> Examples:
+    """Examples with labels of one kind, as a model that is `bidirectional` or not reads them.
+
+    Where several steps share a call, their batches are stacked, so all have data.length.
+    """
+    task, trimmed = experiment.task, experiment.run.steps_per_call == 1
+    if bidirectional:
+        assemble = partial(assemble_bert, task=task, trimmed=trimmed)
+    else:
+        vocabulary, auxiliary = experiment.model.vocabulary, experiment.objective.auxiliary > 0
+        assemble = partial(
+            assemble_gpt, task=task, vocabulary=vocabulary, auxiliary=auxiliary, trimmed=trimmed
+        )
+    return dataset.examples(
+        experiment,
+        read=partial(classification.read, experiment.data, task, labels),
+        assemble=assemble,
+        label_text=partial(_label_text, task=task, labels=labels),
+        separators=bidirectional,
+    )
+
+
+def _label_text(
+    pieces: list[list[str]], label: np.ndarray, weight: np.ndarray, task: Task, labels: Labels
+) -> tuple[str, str]:
+    return f", {labels.text(label, task)}", "\n".join(map(" ".join, pieces))
+
+
+def assemble_gpt(
+    split: Split,
+    indices: np.ndarray,
+    length: int,
+    *,
+    task: Task,
+    vocabulary: int,
+    auxiliary: bool,
+    trimmed: bool,
+) -> Batch:
+    """A GPT's batch of the examples of these numbers; `vocabulary` is the model's.
+
+    With `auxiliary`, weights for predicting each next token. With `trimmed`, no longer than its longest
+    sequence needs.
+    """
+    sequences = [
+        [_gpt(vocabulary, context, last, length) for context, last in readings(task, split, index)]
+        for index in indices.tolist()
+    ]
+    batch = _padded(sequences, length, pad=0) | _labels(split, indices)
+    if auxiliary:
         # A mean of each sequence's mean, as published: every one counts alike, however long it is.
-        targets_BS1 = lengths_BS[..., None] - 1
-        weights_BSL = (np.arange(L) < targets_BS1) / targets_BS1
+        targets_BS1 = batch["lengths"][..., None] - 1
+        weights_BSL = (np.arange(length) < targets_BS1) / targets_BS1
         batch["auxiliary_weights"] = weights_BSL.astype(np.float32)
-    return batch if config.run.steps_per_call > 1 else _trimmed(batch)  # those of one call are stacked
+    return _trimmed(batch) if trimmed else batch
+
+
+def assemble_bert(split: Split, indices: np.ndarray, length: int, *, task: Task, trimmed: bool) -> Batch:
+    """A BERT's batch of the examples of these numbers, with segments."""
+    special = split.special_tokens
+    pairs = [
+        [_bert(split, context, last, length) for context, last in readings(task, split, index)]
+        for index in indices.tolist()
+    ]
+    sequences = [[ids for ids, _ in row] for row in pairs]
+    batch = _padded(sequences, length, pad=special.pad) | _labels(split, indices)
+    segments_BSL = np.zeros(batch["tokens"].shape, np.int32)
+    for row, sequence in np.ndindex(segments_BSL.shape[:2]):
+        ids, second = pairs[row][sequence]
+        segments_BSL[row, sequence, second : len(ids)] = 1
+    batch["segments"] = segments_BSL
+    return _trimmed(batch) if trimmed else batch
+
+
+def _padded(sequences: list[list[np.ndarray]], length: int, pad: int) -> Batch:
+    tokens_BSL = np.full((len(sequences), len(sequences[0]), length), pad, np.int32)
+    for row, of_example in enumerate(sequences):
+        for s, ids in enumerate(of_example):
+            tokens_BSL[row, s, : len(ids)] = ids
+    lengths_BS = np.array([[len(ids) for ids in of_example] for of_example in sequences], np.int32)
+    return {"tokens": tokens_BSL, "lengths": lengths_BS}
+
+
+def _labels(split: Split, indices: np.ndarray) -> Batch:
+    return {"labels": split.labels[indices], "label_weights": np.ones(len(indices), np.float32)}
 
 
 def _trimmed(batch: Batch) -> Batch:
-    """Without the padding that is no sequence's own, to the next of `LENGTHS`."""
+    """Without the padding that all sequences have, up to the next of `LENGTHS`."""
     grain = -(-batch["tokens"].shape[-1] // LENGTHS)
     length = -(-int(batch["lengths"].max()) // grain) * grain
     return {name: array[..., :length] if array.ndim == 3 else array for name, array in batch.items()}
@@ -59,44 +115,42 @@ def _trimmed(batch: Batch) -> Batch:
 Texts = list[np.ndarray]
 
 
-def readings(config: Experiment, store: Labelled, example: int) -> Iterator[tuple[Texts, np.ndarray | None]]:
+def readings(task: Task, split: Split, example: int) -> Iterator[tuple[Texts, np.ndarray | None]]:
     """(the texts before, the last one if there are several) of each of an example's sequences."""
-    texts = [store.text(example, which) for which in range(store.texts)]
-    count = len(config.task.fields)
-    if config.task.options:
+    texts = [split.text(example, which) for which in range(split.texts)]
+    count = len(task.fields)
+    if task.options:
         for option in texts[count:]:
             yield texts[:count], option
     elif count == 1:
         yield texts, None
     else:
         yield texts[:1], texts[1]
-        if config.task.orders == "both":
+        if task.orders == "both":
             yield texts[1:], texts[0]
 
 
-def _gpt(store: Labelled, context: Texts, last: np.ndarray | None, length: int) -> tuple[np.ndarray, int]:
+def _gpt(vocabulary: int, context: Texts, last: np.ndarray | None, length: int) -> np.ndarray:
     """start, text, classify; or start, text, delimiter, text, classify, each text cut to almost half.
 
     As in finetune-transformer-lm. Its code has no task whose context is of several texts: here the first of
     them, an article say, gives way to the others.
     """
-    start, delimiter, classify = ([store.vocabulary + mark] for mark in (START, DELIMITER, CLASSIFY))
+    start, delimiter, classify = ([vocabulary + special] for special in (START, DELIMITER, CLASSIFY))
     if last is None:
-        ids = np.concatenate([start, context[0][: length - 2], classify])
-        return ids, len(ids)
+        return np.concatenate([start, context[0][: length - 2], classify])
     half = length // 2 - 2
     last = last[:half]
     room = half if len(context) == 1 else length - 3 - len(last)
-    ids = np.concatenate([start, *_giving_way(context, room), delimiter, last, classify])
-    return ids, len(ids)
+    return np.concatenate([start, *_giving_way(context, room), delimiter, last, classify])
 
 
-def _bert(store: Labelled, context: Texts, last: np.ndarray | None, length: int) -> tuple[np.ndarray, int]:
+def _bert(split: Split, context: Texts, last: np.ndarray | None, length: int) -> tuple[np.ndarray, int]:
     """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], and where segment 1 begins.
 
     Of a pair the longer one is cut, as in run_classifier; of several texts the first one is A.
     """
-    cls, sep = [store.special_tokens.cls], [store.special_tokens.sep]
+    cls, sep = [split.special_tokens.cls], [split.special_tokens.sep]
     if last is None:
         ids = np.concatenate([cls, context[0][: length - 2], sep])
         return ids, len(ids)

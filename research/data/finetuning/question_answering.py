@@ -1,28 +1,28 @@
 """Questions whose answer is a span of a paragraph, in windows over it, as run_squad of google-research/bert.
 
-Shapes: B rows of this process, L data.length, W windows.
+Shapes: B rows, L data.length, W windows. A batch's keys:
+`research.objectives.question_answering.batch_shapes`.
 """
 
 import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from research.config import Experiment
-from research.data.finetuning.classification import entropy
+from research.config import Experiment, Task
+from research.data.examples import Batch, Examples
+from research.data.finetuning import dataset
+from research.data.finetuning.labels import entropy
 from research.data.sources import records
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
 from research.errors import UsageError
 
-SPACES = " \t\r\n\u202f"  # what parts words there
+SPACES = " \t\r\n\u202f"  # the characters that separate words there
 SPECIAL = 3  # [CLS] question [SEP] paragraph [SEP]
-
-# tokens, segments: int32 (B, 1, L); lengths: int32 (B, 1); labels: int32 (B, 2), the places of the answer's
-# first and last token, 0 where the window has it not; label_weights: float32 (B,)
-Batch = dict[str, np.ndarray]
 
 
 class Paragraph(NamedTuple):
@@ -39,19 +39,20 @@ class Question(NamedTuple):
     answers: tuple[str, ...]  # any of which is right
 
 
-class Spans(NamedTuple):
+class Split(NamedTuple):
     """One split: questions, and windows over their paragraphs."""
 
     questions: list[Question]
     windows: np.ndarray  # int32 (W, 3): the question, the first of the paragraph's tokens, how many of them
     labels: np.ndarray  # int32 (W, 2)
     sha256: str
-    baseline_loss: float  # the loss of who knows only how frequent each place is
+    baseline_loss: float  # of predicting starts and ends by their frequencies
     special_tokens: SpecialTokens
+    labels_known: bool = True  # answers are read for every split
 
 
-class Asked(NamedTuple):
-    """A question as it is read."""
+class RawQuestion(NamedTuple):
+    """A question as a record has it."""
 
     name: str
     question: str
@@ -59,10 +60,24 @@ class Asked(NamedTuple):
     answers: list[tuple[str, int]]  # and where each begins
 
 
-def tokenized(experiment: Experiment, source: str, split: str, tokenizer: Tokenizer) -> tuple[Spans, str]:
-    """A split, and what to tell of it; to train on, only questions whose answer is in the text as it is."""
-    task, length = experiment.task, experiment.data.length
-    found = list(_read(experiment, source, split))
+def examples(experiment: Experiment) -> Examples:
+    data, task = experiment.data, experiment.task
+    read_split = partial(read, task, data.length)
+    return dataset.examples(experiment, read_split, assemble, _label_text, separators=True)
+
+
+def _label_text(pieces: list[list[str]], label: np.ndarray, weight: np.ndarray) -> tuple[str, str]:
+    begin, end = label.tolist()
+    answer = " ".join(pieces[0][begin : end + 1]) if begin else "not in this window"
+    return f", answer: {answer}", " ".join(pieces[0])
+
+
+def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer) -> tuple[Split, str]:
+    """A split, tokenized, and its summary in words.
+
+    For training, only questions whose answer stands in the text word for word. `length` is data.length.
+    """
+    found = list(_records(task, source, split))
     contexts = list(dict.fromkeys(one.context for one in found))
     encoded = tokenizer.encode_batch(contexts, add_special_tokens=False)
     paragraphs = {text: _paragraph(text, one) for text, one in zip(contexts, encoded, strict=True)}
@@ -85,7 +100,7 @@ def tokenized(experiment: Experiment, source: str, split: str, tokenizer: Tokeni
     digest = hashlib.sha256(places.tobytes() + np.array(windows, np.int32).tobytes())
     for question in questions:
         digest.update(question.tokens.tobytes() + question.paragraph.tokens.tobytes())
-    store = Spans(
+    store = Split(
         questions=questions,
         windows=np.array(windows, np.int32),
         labels=places,
@@ -97,12 +112,11 @@ def tokenized(experiment: Experiment, source: str, split: str, tokenizer: Tokeni
     return store, f"{len(questions):,} questions{without}, {len(windows):,} windows"
 
 
-def _read(experiment: Experiment, source: str, split: str) -> Iterator[Asked]:
-    task = experiment.task
+def _records(task: Task, source: str, split: str) -> Iterator[RawQuestion]:
     for number, (where, record) in enumerate(records.read(source, {*task.fields, task.label}, split)):
         question, context = (records.value(record, field, where, "task.fields") for field in task.fields)
         answers = _answers(records.value(record, task.label, where, "task.label"), where)
-        yield Asked(str(records.plain(record.get("id", number))), question, context, answers)
+        yield RawQuestion(str(records.plain(record.get("id", number))), question, context, answers)
 
 
 def _ids(texts: list[str], tokenizer: Tokenizer) -> list[np.ndarray]:
@@ -178,29 +192,29 @@ def _label(span: tuple[int, int] | None, begin: int, count: int, question: int) 
     return span[0] + shift, span[1] + shift
 
 
-def assemble(config: Experiment, store: Spans, indices: np.ndarray) -> Batch:
+def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
     """[CLS] question [SEP] window [SEP] of the windows of these numbers."""
-    shape = (len(indices), 1, config.data.length)
-    tokens_B1L = np.full(shape, store.special_tokens.pad, np.int32)
+    shape = (len(indices), 1, length)
+    tokens_B1L = np.full(shape, split.special_tokens.pad, np.int32)
     segments_B1L, lengths_B1 = np.zeros(shape, np.int32), np.zeros(shape[:2], np.int32)
-    for row, (number, begin, count) in enumerate(store.windows[indices].tolist()):
-        question = store.questions[number]
+    for row, (number, begin, count) in enumerate(split.windows[indices].tolist()):
+        question = split.questions[number]
         window = question.paragraph.tokens[begin : begin + count]
         ids = [
-            [store.special_tokens.cls],
+            [split.special_tokens.cls],
             question.tokens,
-            [store.special_tokens.sep],
+            [split.special_tokens.sep],
             window,
-            [store.special_tokens.sep],
+            [split.special_tokens.sep],
         ]
-        length = len(question.tokens) + count + SPECIAL
-        tokens_B1L[row, 0, :length] = np.concatenate(ids)
-        segments_B1L[row, 0, len(question.tokens) + 2 : length] = 1
-        lengths_B1[row] = length
+        end = len(question.tokens) + count + SPECIAL
+        tokens_B1L[row, 0, :end] = np.concatenate(ids)
+        segments_B1L[row, 0, len(question.tokens) + 2 : end] = 1
+        lengths_B1[row] = end
     return {
         "tokens": tokens_B1L,
         "segments": segments_B1L,
         "lengths": lengths_B1,
-        "labels": store.labels[indices],
+        "labels": split.labels[indices],
         "label_weights": np.ones(len(indices), np.float32),
     }

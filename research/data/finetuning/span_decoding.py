@@ -1,4 +1,4 @@
-"""From a model's starts and ends to the texts of answers, as run_squad of google-research/bert.
+"""Answers from the logits of starts and ends, as run_squad of google-research/bert.
 
 Shapes: W windows, L data.length.
 """
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from research.config import Task
-from research.data.finetuning.question_answering import Question, Spans
+from research.data.finetuning.question_answering import Question, Split
 
 
 class Answer(NamedTuple):
@@ -17,14 +17,14 @@ class Answer(NamedTuple):
     probability: float  # among the best
 
 
-def best_answers(store: Spans, logits_WL2: np.ndarray, task: Task) -> dict[str, list[Answer]]:
+def best_answers(split: Split, logits_WL2: np.ndarray, task: Task) -> dict[str, list[Answer]]:
     """The `task.best` answers to each question, the best first; one without words where no span will do."""
     windows: dict[int, list[int]] = {}
-    for window, (number, _, _) in enumerate(store.windows.tolist()):
+    for window, (number, _, _) in enumerate(split.windows.tolist()):
         windows.setdefault(number, []).append(window)
     return {
-        question.name: _nbest(question, store.windows[windows[number]], logits_WL2[windows[number]], task)
-        for number, question in enumerate(store.questions)
+        question.name: _nbest(question, split.windows[windows[number]], logits_WL2[windows[number]], task)
+        for number, question in enumerate(split.questions)
     }
 
 

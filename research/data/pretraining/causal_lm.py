@@ -1,6 +1,6 @@
 """GPT's examples: windows of contiguous tokens, each with the window that begins one token on.
 
-B is rows of this process, L is data.length.
+B is rows of this process, L is data.length. A batch's keys: `research.objectives.next_token.batch_shapes`.
 """
 
 from functools import partial
@@ -9,25 +9,34 @@ from itertools import pairwise
 import grain
 import numpy as np
 
-from research.config import Experiment
+from research.config import Data
+from research.data.decode import describe_windows
+from research.data.examples import Batch, Examples
 from research.data.order import order, rows_of
-from research.data.pretraining.document_ids import Openings, documents, openings
+from research.data.pretraining.document_ids import DocumentStarts, document_ids, document_starts
+from research.data.store import token_store
 from research.data.store.token_store import TokenStore
 from research.errors import UsageError
 
-# tokens, targets: int32 (B, L); weights: float32 (B, L); with data.attend=document also documents: int32
-# (B, L), which of a row's documents each token is of
-Batch = dict[str, np.ndarray]
+
+def examples(data: Data, vocabulary: int) -> Examples:
+    """`vocabulary` is the model's."""
+    return Examples(
+        prepare=partial(token_store.prepare, data, vocabulary),
+        train_batches=train_batches,
+        validation_batches=validation_batches,
+        describe=describe_windows,
+    )
 
 
 def train_batches(
-    config: Experiment, store: TokenStore, *, process_index: int, process_count: int
+    data: Data, seed: int, store: TokenStore, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
     """Shuffled: windows side by side. Random: windows that begin anywhere.
 
     Raises UsageError where a source is shorter than a window.
     """
-    length = config.data.length
+    length = data.length
     edges = [*store.parts, len(store.tokens)]
     for begin, end in pairwise(edges):
         if end - begin <= length:
@@ -35,28 +44,29 @@ def train_batches(
             raise UsageError(
                 f"data.length={length}: {what} has {end - begin} tokens; expected {length + 1} or more"
             )
-    step = length if config.data.order == "shuffled" else 1
+    step = length if data.order == "shuffled" else 1
     last = (edges[-1] - 1 - length) // step + 1  # after the last place where a window can begin, in steps
     places = [-(-begin // step) for begin in edges[:-1]] + [last]
-    chosen = order(config, places, store.shares, process_index=process_index, process_count=process_count)
+    process = {"process_index": process_index, "process_count": process_count}
+    chosen = order(data, seed, places, store.shares, **process)
     windows = np.lib.stride_tricks.sliding_window_view(store.tokens, length + 1)
-    opens = openings(config.data, store)
-    return chosen.map(partial(_read, windows, opens, step))
+    documents = document_starts(data, store)
+    return chosen.map(partial(_read, windows, documents, step))
 
 
 def validation_batches(
-    config: Experiment, store: TokenStore, *, process_index: int, process_count: int
+    data: Data, store: TokenStore, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
     """Every token but the first is a target of weight 1 exactly once.
 
     Weights are 0 where the last window or batch is filled up.
     """
-    rows, length = rows_of(config, process_count), config.data.length
+    rows, length = rows_of(data.batch, process_count), data.length
     windows = -(-(len(store.tokens) - 1) // length)
-    steps, opens = -(-windows // config.data.batch), openings(config.data, store)
+    steps, documents = -(-windows // data.batch), document_starts(data, store)
 
     def read(step: int) -> Batch:
-        first = step * config.data.batch + process_index * rows
+        first = step * data.batch + process_index * rows
         begin, end = first * length, (first + rows) * length
         here = np.zeros(rows * length + 1, np.int32)
         tokens = store.tokens[begin : end + 1]
@@ -67,16 +77,16 @@ def validation_batches(
             "targets": here[1:].reshape(rows, length),
             "weights": weights.astype(np.float32).reshape(rows, length),
         }
-        return batch | documents(opens, begin + length * np.arange(rows), length)
+        return batch | document_ids(documents, begin + length * np.arange(rows), length)
 
     return grain.MapDataset.range(steps).map(read)
 
 
-def _read(windows: np.ndarray, opens: Openings | None, step: int, places: np.ndarray) -> Batch:
+def _read(windows: np.ndarray, documents: DocumentStarts | None, step: int, places: np.ndarray) -> Batch:
     chosen, length = windows[places * step], windows.shape[1] - 1
     batch = {
         "tokens": chosen[:, :-1].astype(np.int32),
         "targets": chosen[:, 1:].astype(np.int32),
         "weights": np.ones((len(places), length), np.float32),
     }
-    return batch | documents(opens, places * step, length)
+    return batch | document_ids(documents, places * step, length)

@@ -1,57 +1,69 @@
-"""BERT's examples: pairs of segments with masks, as the `masked_token` objective takes them.
+"""BERT's examples: pairs of segments with masks.
 
-B is rows of this process, L is data.length, P is data.masking.predictions.
+B is rows of this process, L is data.length, P is data.masking.predictions. A batch's keys:
+`research.objectives.masked_token.batch_shapes`.
 """
+
+from functools import partial
 
 import grain
 import numpy as np
 
-from research.config import Data, Experiment
+from research.config import Data
+from research.data.decode import describe_pairs
+from research.data.examples import Batch, Examples
 from research.data.order import order, rows_of
 from research.data.pretraining.counter_rng import bits
 from research.data.pretraining.masking import mask
 from research.data.pretraining.sentence_pairs import open_pairs
+from research.data.store import token_store
 from research.data.store.token_store import TokenStore
 from research.errors import UsageError
 
-# tokens, segments: int32 (B, L); lengths: int32 (B,), padding not counted; positions, targets: int32 (B, P)
-# and weights: float32 (B, P) of what is masked; next_targets: int32 (B,), 0 where B follows A and 1 where
-# it is random; next_weights: float32 (B,)
-Batch = dict[str, np.ndarray]
+STATIC, DYNAMIC = range(2)  # a mask's random numbers depend on the pair, or on seed and place in the order
 
-STATIC, DYNAMIC = range(2)  # what a mask's draws are named after: the pair, or seed and place in the order
+
+def examples(data: Data, vocabulary: int) -> Examples:
+    """`vocabulary` is the model's."""
+    return Examples(
+        prepare=partial(token_store.prepare, data, vocabulary),
+        train_batches=train_batches,
+        validation_batches=validation_batches,
+        describe=describe_pairs,
+    )
 
 
 def train_batches(
-    config: Experiment, store: TokenStore, *, process_index: int, process_count: int
+    data: Data, seed: int, store: TokenStore, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
     """Static masks are those of the pair, as published; dynamic ones are new at each visit.
 
     Raises UsageError where a source gives no pair.
     """
-    data, rows = config.data, rows_of(config, process_count)
+    rows = rows_of(data.batch, process_count)
     pairs, parts = open_pairs(store, data)
     edges = [*parts, len(pairs)]
     if min(np.diff(edges)) < 1:
         raise UsageError(f"data.source={data.source}: no document to take a pair of segments from")
-    chosen = order(config, edges, store.shares, process_index=process_index, process_count=process_count)
+    process = {"process_index": process_index, "process_count": process_count}
+    chosen = order(data, seed, edges, store.shares, **process)
 
     def read(step: int, indices: np.ndarray) -> Batch:
         if data.masking.drawn == "static":
             names = bits(STATIC, indices)
         else:
             places = step * data.batch + process_index * rows + np.arange(rows)
-            names = bits(DYNAMIC, config.run.seed, places)
+            names = bits(DYNAMIC, seed, places)
         return _examples(store, data, pairs[indices], names)
 
     return chosen.map_with_index(read)
 
 
 def validation_batches(
-    config: Experiment, store: TokenStore, *, process_index: int, process_count: int
+    data: Data, store: TokenStore, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
     """Every pair once, with the masks it always has; rows that fill the last batch have weights of 0."""
-    data, rows = config.data, rows_of(config, process_count)
+    rows = rows_of(data.batch, process_count)
     pairs, _ = open_pairs(store, data)
 
     def read(step: int) -> Batch:

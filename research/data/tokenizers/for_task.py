@@ -6,7 +6,7 @@ from tokenizers import Tokenizer
 
 from research.config import Experiment
 from research.data.tokenizers import published
-from research.data.tokenizers.tokenizer import entries, load, special_tokens
+from research.data.tokenizers.tokenizer import entries, load
 from research.errors import UsageError
 from research.io.hub import located
 
@@ -37,10 +37,6 @@ def tokenizer_of(experiment: Experiment) -> Tokenizer:
     size, limit = entries(tokenizer), experiment.model.vocabulary
     if size > limit and data.tokenizer != "start":  # the weights' own sizes tell all that is to be changed
         raise UsageError(f"model.vocabulary={limit}: the tokenizer {data.tokenizer} has {size} entries")
-    if experiment.model.family == "bert" and special_tokens(tokenizer) is None:
-        raise UsageError(
-            f"data.tokenizer={data.tokenizer}: a bert needs [CLS], [SEP], [MASK] and [PAD] in it"
-        )
     tokenizer = Tokenizer.from_str(tokenizer.to_str())
     tokenizer.encode_special_tokens = True  # in a text, the spelling of a special token is but text
     return tokenizer

@@ -1,15 +1,14 @@
-"""What a person sees of a run: a bar on a terminal, plain lines in a log."""
+"""The progress of a run: a bar on a terminal, plain lines in a log."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from research.config.task import METRICS
 from research.runs.metrics_log import Row
 
 
 class Silent:
-    """Nothing, as from all processes but the first."""
+    """Shows nothing, as in all processes but the first."""
 
     def row(self, row: Row) -> None:
         pass
@@ -21,20 +20,20 @@ class Silent:
 class Lines(Silent):
     """A line for each row."""
 
-    def __init__(self, steps: int):
-        self._steps = steps
+    def __init__(self, steps: int, columns: Sequence[str]):
+        self._steps, self._columns = steps, columns
 
     def row(self, row: Row) -> None:
-        print(describe(row, self._steps), flush=True)
+        print(describe(row, self._steps, self._columns), flush=True)
 
 
 class Bar(Silent):
     """A bar with step, loss, speed and time left; validation rows scroll past above it."""
 
-    def __init__(self, steps: int, start: int):
+    def __init__(self, steps: int, start: int, columns: Sequence[str]):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._steps = steps
+        self._steps, self._columns = steps, columns
         self._progress = Progress(
             MofNCompleteColumn(),
             BarColumn(),
@@ -50,7 +49,8 @@ class Bar(Silent):
             speed = f"{row['tokens_per_second']:,.0f}"
             self._progress.update(self._task, loss=f"{row['loss']:.4f}", speed=speed)
         else:
-            self._progress.console.print(describe(row, self._steps), markup=False, highlight=False)
+            line = describe(row, self._steps, self._columns)
+            self._progress.console.print(line, markup=False, highlight=False)
 
     def advance(self, step: int) -> None:
         self._progress.update(self._task, completed=step)
@@ -60,18 +60,20 @@ class Bar(Silent):
 
 
 @contextmanager
-def progress(steps: int, start: int, shown: bool = True) -> Iterator[Silent]:
+def progress(steps: int, start: int, columns: Sequence[str], shown: bool = True) -> Iterator[Silent]:
+    """Shows rows with these `columns` of validation rows beside the loss, those that a row has."""
     if not shown or not sys.stdout.isatty():
-        yield Lines(steps) if shown else Silent()
+        yield Lines(steps, columns) if shown else Silent()
         return
-    bar = Bar(steps, start)
+    bar = Bar(steps, start, columns)
     try:
         yield bar
     finally:
         bar.stop()
 
 
-def describe(row: Row, steps: int) -> str:
+def describe(row: Row, steps: int, columns: Sequence[str]) -> str:
+    """A row in a line."""
     head = f"step {row['step']:>{len(str(steps))}}/{steps}  {row['split']:<10}  loss {row['loss']:.4f}"
     if row["split"] == "train":
         skipped = f"  {row['skipped']:.0f} updates skipped" if row["skipped"] else ""
@@ -79,13 +81,8 @@ def describe(row: Row, steps: int) -> str:
             f"{head}  gradient {row['gradient_norm']:.3f}  rate {row['learning_rate']:.2e}"
             f"  {row['tokens_per_second']:,.0f} tokens/s{skipped}"
         )
-    metrics = [name for name in METRICS if name in row]
-    told = head + "".join(f"  {name.replace('_', ' ')} {row[name]:.3f}" for name in metrics)
-    if "masked_accuracy" in row:
-        told += f"  masked accuracy {row['masked_accuracy']:.3f}  next accuracy {row['next_accuracy']:.3f}"
-    if "bits_per_byte" in row:
-        told += f"  {row['bits_per_byte']:.3f} bits per byte"
-    return f"{told}\n  {indented(row['sample'])}" if row.get("sample") else told
+    line = head + "".join(f"  {name.replace('_', ' ')} {row[name]:.3f}" for name in columns if name in row)
+    return f"{line}\n  {indented(row['sample'])}" if row.get("sample") else line
 
 
 def indented(text: str) -> str:

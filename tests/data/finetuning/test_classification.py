@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 import experiments
 from research.config.settings import override
 from research.data.finetuning.classification import Example, examples
+from research.data.finetuning.labels import CLASSES, SCORES
 from research.data.sources import records, tfds_source
 from research.errors import UsageError
 
@@ -54,7 +55,8 @@ def read(name, source, **changes):
     family = "bert" if name == "wnli" else "gpt1"
     changes = {key.replace("__", "."): value for key, value in changes.items()}
     declared = override(experiments.get(f"{family}_{name}"), {"data.standardize": "none"} | changes)
-    return examples(declared, source, "train")
+    labels = SCORES if name == "stsb" else CLASSES
+    return examples(declared.data, declared.task, labels, source, "train")
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

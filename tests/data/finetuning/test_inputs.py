@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from research.config.settings import override
-from research.data.finetuning.dataset import prepare, train_batches, validation_batches
-from research.data.finetuning.inputs import assemble, cut_longer
+from research.data.finetuning.inputs import cut_longer
 from research.data.tokenizers.for_task import tokenizer_of
 from research.errors import UsageError
+from tests.by_experiment import corpus_of, train_batches, validation_batches
 from tests.data.finetuning.labelled import (
     CLASSIFY,
     CLS,
@@ -32,8 +32,10 @@ PAIRS = "sentence1\tsentence2\tlabel\na b\tc\tentailment\nd\te f\tnot_entailment
 
 
 def batch(experiment):
-    store = prepare(experiment, lambda line: None).train
-    return assemble(experiment, store, np.arange(len(store.labels)))
+    """All examples, in order."""
+    store = corpus_of(experiment).train
+    whole = override(experiment, {"data.batch": len(store.labels)})
+    return validation_batches(whole, store)[0]
 
 
 def rows(array):
@@ -124,7 +126,7 @@ def test_an_epoch_has_every_example_once_and_validation_ends_in_weights_of_zero(
     rows_ = "".join(f"{'a ' * (n + 1)}\t{n % 2}\n" for n in range(6))
     (tmp_path / "x.tsv").write_text("sentence\tlabel\n" + rows_)
     experiment = tuned("gpt1_sst2", tmp_path, "x.tsv")
-    store = prepare(experiment, lambda line: None).train
+    store = corpus_of(experiment).train
     batches = train_batches(experiment, store, **ALONE)
     lengths = np.concatenate([batches[step]["lengths"][:, 0] for step in range(3)])
     assert sorted(lengths[:6]) == sorted(lengths[6:]) == [3, 4, 5, 6, 7, 8]
@@ -139,7 +141,7 @@ def test_a_batch_is_as_long_as_its_longest_example_whoever_reads_it(tmp_path):
     rows_ = "".join(f"{'a ' * (n + 1)}\t{n % 2}\n" for n in range(12))
     (tmp_path / "x.tsv").write_text("sentence\tlabel\n" + rows_)
     experiment = tuned("gpt1_sst2", tmp_path, "x.tsv", data__length=24)
-    store = prepare(experiment, lambda line: None).train
+    store = corpus_of(experiment).train
     pairs = {"run.steps_per_call": 2, "run.evaluate_every": 2, "run.checkpoint_every": 2}
     stacked = override(experiment, pairs)
     for kind, steps in ((train_batches, 9), (validation_batches, 3)):
@@ -175,4 +177,4 @@ def test_the_tokenizer_is_the_one_that_the_weights_were_trained_with(tmp_path):
         ({"data__tokenizer": "start", "start__weights": str(tmp_path)}, "no tokenizer beside them"),
     ):
         with pytest.raises(UsageError, match=told):
-            tokenizer_of(tuned("bert_sst2", tmp_path, "x.tsv", **changes))
+            corpus_of(tuned("bert_sst2", tmp_path, "x.tsv", **changes))

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from research.data.finetuning.dataset import prepare
 from research.data.finetuning.question_answering import assemble, cut_up
 from research.data.finetuning.span_decoding import best_answers, most_context
 from research.metrics.squad import read_answers, score
+from tests.by_experiment import corpus_of
 from tests.data.finetuning.labelled import CLS, SEP, A, B, C, D, E, F, tuned
 
 
@@ -22,7 +22,7 @@ def squad(path, context, *questions):
 
 
 def store_of(experiment):
-    return prepare(experiment, lambda line: None).train
+    return corpus_of(experiment).train
 
 
 def test_windows_and_labels(tmp_path):
@@ -32,7 +32,7 @@ def test_windows_and_labels(tmp_path):
     store = store_of(experiment)
     assert store.windows.tolist() == [[0, 0, 8], [0, 4, 7]]
     assert store.labels.tolist() == [[0, 0], [6, 8]]  # in the first window there is but a part of it
-    batch = assemble(experiment, store, np.arange(2))
+    batch = assemble(store, np.arange(2), experiment.data.length)
     assert batch["tokens"][0, 0].tolist() == [CLS, F, SEP, A, B, C, D, E, A, B, C, SEP]
     assert batch["tokens"][1, 0, :3].tolist() == [CLS, F, SEP]
     assert batch["lengths"].tolist() == [[12], [11]]
@@ -97,7 +97,7 @@ def test_right_starts_and_ends_give_squads_own_answers(shared_data, tmp_path):
     vocabulary = {"data__tokenizer": str(shared_data / "tokenizers" / "bert-base-uncased")}
     sizes = {"model__vocabulary": 30_522, "model__context": 384, "data__length": 384}
     experiment = tuned("bert_squad", tmp_path, "x.json", **vocabulary, **sizes)
-    store = prepare(experiment, lambda line: None).validation
+    store = corpus_of(experiment).validation
     logits = np.zeros((len(store.labels), 384, 2), np.float32)
     for window, (begin, end) in enumerate(store.labels):
         if begin:

@@ -9,11 +9,12 @@ import pytest
 
 import experiments
 from research.config import Masking, Model, Objective
-from research.data.batches import stream, train_batches, validation_batches
-from research.data.decode import readable
+from research.data.batches import stream
+from research.data.decode import describe_pairs
 from research.data.pretraining.sentence_pairs import open_pairs
 from research.data.store.token_store import prepare
 from research.errors import UsageError
+from tests.by_experiment import train_batches, validation_batches
 
 LENGTH = 64
 
@@ -177,7 +178,7 @@ def test_a_row_is_read_with_its_masks():
     config = declared()
     corpus = prepared(config)
     batch = train_batches(config, corpus.train)[0]
-    for row, (what, text) in enumerate(readable(batch, corpus.tokenizer)):
+    for row, (what, text) in enumerate(describe_pairs(batch, corpus)):
         a, b = text.split("\n")
         assert a.startswith("A: [CLS]") and a.endswith("[SEP]") and b.startswith("B: ")
         assert text.count("«") == batch["weights"][row].sum()

@@ -1,4 +1,4 @@
-"""The losses of labelled tasks, against the published formulas written down again in NumPy."""
+"""The losses of fine-tuning, against the published formulas written down again in NumPy."""
 
 from dataclasses import replace
 
@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 import experiments
-from research import config
-from research.config import Model
+from research.config import Model, Objective
 from research.models.parameters import components
-from research.objectives.labelled import answer
-from research.objectives.pretraining import evaluation, objective
+from research.objectives import evaluation_loss, objective_of, training_loss
 from tests.drawn import drawn
 
 B, L, V = 3, 7, 11
@@ -47,6 +45,12 @@ def batch(S: int, labels, rng=None) -> dict:
         "label_weights": jnp.full(B, 1 / B),
         "auxiliary_weights": jnp.asarray(auxiliary / auxiliary.sum(), jnp.float32),
     }
+
+
+def evaluate(model, inputs, key, name: str, auxiliary: float):
+    """Sums and outputs."""
+    settings = Objective(name=name, auxiliary=auxiliary)
+    return objective_of(settings).evaluate(model, inputs, key, settings)
 
 
 def log_softmax(x):
@@ -94,7 +98,7 @@ def transcribed(model, inputs, kind) -> tuple[float, float]:
 def test_gpt1s_losses_are_the_papers(kind, S, outputs, auxiliary):
     labels = np.array([2.5, 0.0, 4.0], np.float32) if kind == "regression" else np.array([1, 3, 0], np.int32)
     inputs, model = batch(S, labels), drawn(replace(GPT, outputs=outputs))
-    sums, found = answer(model, inputs, None, kind, auxiliary)
+    sums, found = evaluate(model, inputs, None, kind, auxiliary)
     task, lm = transcribed(model, inputs, kind)
     np.testing.assert_allclose(sums["loss"], task + auxiliary * lm, rtol=2e-5)
     assert found.shape[0] == B and found.dtype == jnp.float32
@@ -111,7 +115,7 @@ def test_lambda_zero_is_no_auxiliary_loss():
 
     def graded(inputs, auxiliary):
         def loss(model):
-            return answer(model, inputs, None, "classification", auxiliary)[0]["loss"]
+            return evaluate(model, inputs, None, "classification", auxiliary)[0]["loss"]
 
         return jax.value_and_grad(loss)(model)
 
@@ -129,14 +133,14 @@ def test_the_choices_of_an_example_lose_the_same_features():
     summaries = model.summary(model.features(inputs["tokens"].reshape(-1, L)), inputs["lengths"].reshape(-1))
     model.features = lambda tokens, key: states_of  # the blocks' own dropout would part them
     states_of = jnp.repeat(summaries[:, None], L, axis=1)
-    _, logits = answer(model, inputs, jax.random.key(1), "choice", 0.0)
-    _, plain = answer(model, inputs, None, "choice", 0.0)
+    _, logits = evaluate(model, inputs, jax.random.key(1), "choice", 0.0)
+    _, plain = evaluate(model, inputs, None, "choice", 0.0)
     assert np.array_equal(logits[:, 0], logits[:, 1]) and not np.allclose(logits, plain)
 
 
 def test_what_the_task_adds_is_w_y_and_three_embeddings():
     """Radford et al. (2018), section 3.2: nothing else is new."""
-    for name in (n for n in experiments.names() if n.startswith("gpt1_") and experiments.get(n).labelled):
+    for name in (n for n in experiments.names() if n.startswith("gpt1_") and experiments.get(n).task.fields):
         tuned = experiments.get(name).model
         before = replace(tuned, head="pretraining", outputs=0)
         count, plain = ({c.name: c.count for c in components(model)} for model in (tuned, before))
@@ -160,7 +164,7 @@ def test_spans_are_half_of_both_cross_entropies_and_tags_a_mean_over_words():
         "labels": jnp.asarray([[1, 3], [0, 0], [2, 2]], jnp.int32),
         "label_weights": jnp.full(B, 1 / B),
     }
-    sums, outputs = answer(model, inputs, None, "spans", 0.0)
+    sums, outputs = evaluate(model, inputs, None, "spans", 0.0)
     given = log_softmax(np.asarray(outputs, np.float64).swapaxes(1, 2))
     labels = np.asarray(inputs["labels"])
     expected = -np.mean([(given[b, 0, labels[b, 0]] + given[b, 1, labels[b, 1]]) / 2 for b in range(B)])
@@ -170,7 +174,7 @@ def test_spans_are_half_of_both_cross_entropies_and_tags_a_mean_over_words():
     asked = np.array([[0, 1, 1, 0, 1, 1, 0], [0, 1, 0, 0, 0, 0, 0], [0, 1, 1, 1, 0, 0, 0]], np.float32)
     tags = rng.integers(0, 3, (B, L)).astype(np.int32)
     inputs |= {"labels": jnp.asarray(tags), "label_weights": jnp.asarray(asked / asked.sum())}
-    sums, outputs = answer(tagger, inputs, None, "tags", 0.0)
+    sums, outputs = evaluate(tagger, inputs, None, "tags", 0.0)
     given = log_softmax(np.asarray(outputs, np.float64))
     words = [(b, place) for b, place in np.argwhere(asked)]
     np.testing.assert_allclose(sums["loss"], -np.mean([given[b, p, tags[b, p]] for b, p in words]), rtol=1e-5)
@@ -179,10 +183,9 @@ def test_spans_are_half_of_both_cross_entropies_and_tags_a_mean_over_words():
 
 
 def test_evaluation_tells_the_outputs_of_every_row_and_training_does_not():
-    declared = config.Objective(name="classification", auxiliary=0.5)
+    declared = Objective(name="classification", auxiliary=0.5)
     inputs, model = batch(1, np.array([1, 3, 0], np.int32)), drawn(GPT)
-    sums = evaluation(declared)(model, inputs)
+    sums = evaluation_loss(declared)(model, inputs)
     assert sums["outputs"].shape == (B, 4)
-    trained = objective(declared)(model, inputs, None)
+    trained = training_loss(declared)(model, inputs, None)
     assert trained.keys() == sums.keys() - {"outputs"}
-    assert evaluation(config.Objective()) is not None

@@ -1,0 +1,67 @@
+"""Labels of examples as numbers: classes, scores, and the loss of predicting a constant."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from research.config import Task
+from research.errors import UsageError, did_you_mean
+
+NO_LABEL = (None, "-", "")  # a record's label where it has none, as SNLI's without agreement
+
+
+class Labels(NamedTuple):
+    """A kind of label, one an example."""
+
+    parse: Callable[[Any, Task, str], int | float]  # (a record's label, task, where it stands) → number
+    unknown: int | float  # stands for the label of an example without one
+    dtype: type
+    baseline_loss: Callable[[np.ndarray], float]
+    text: Callable[[Any, Task], str]
+
+    def is_missing(self, label: Any) -> bool:
+        """Whether a record's label says that it has none; -1 stands for a hidden class."""
+        return label in NO_LABEL or label == self.unknown
+
+
+def class_of(label: Any, task: Task, where: str) -> int:
+    """A label by its name, or by its number from 0 where no name is a number."""
+    if str(label) in task.labels:
+        return task.labels.index(str(label))
+    numbered = not any(name.isdecimal() for name in task.labels)
+    if numbered and str(label).isdecimal() and int(label) < len(task.labels):
+        return int(label)
+    raise UsageError(f"{where}: label {label!r} (task.labels){did_you_mean(str(label), task.labels)}")
+
+
+def score_of(label: Any, task: Task, where: str) -> float:
+    try:
+        return float(label)
+    except (TypeError, ValueError):
+        raise UsageError(f"{where}: label {label!r}: expected a number") from None
+
+
+def entropy(labels: np.ndarray) -> float:
+    """Nats per label: the cross-entropy of predicting each class by its frequency."""
+    shares = np.array(list(Counter(labels.tolist()).values())) / len(labels)
+    return float(-(shares * np.log(shares)).sum())
+
+
+def variance(labels: np.ndarray) -> float:
+    """The squared error of predicting the mean."""
+    return float(labels.var())
+
+
+def class_name(label: int, task: Task) -> str:
+    return task.labels[label]
+
+
+def score_text(label: float, task: Task) -> str:
+    return f"{label:g}"
+
+
+CLASSES = Labels(class_of, -1, np.int32, entropy, class_name)
+SCORES = Labels(score_of, math.nan, np.float32, variance, score_text)

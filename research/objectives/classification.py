@@ -1,0 +1,110 @@
+"""One label an example: classification, regression, multiple choice (Radford et al., 2018, section 3.3)."""
+
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from research.config import Experiment, Task
+from research.config.names import OBJECTIVES
+from research.data.examples import Examples
+from research.metrics.glue import scores
+from research.objectives.objective import Batch, Objective, Shapes, Sums, bidirectional
+from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes
+from research.objectives.task_head import (
+    classification_loss,
+    each_sequence,
+    task_evaluation,
+    training_sums,
+    whole_example,
+)
+
+
+def squared_error(outputs_B1: Array, batch: Batch) -> tuple[Array, Sums]:
+    """Squared error of scores (B,)."""
+    return (jnp.square(outputs_B1[:, 0] - batch["labels"]) * batch["label_weights"]).sum(), {}
+
+
+def choice_loss(outputs_BS1: Array, batch: Batch) -> tuple[Array, Sums]:
+    """Cross-entropy of labels (B,), which sequence of a row is the right one."""
+    return classification_loss(outputs_BS1[..., 0], batch)
+
+
+def score_shapes(experiment: Experiment) -> Shapes:
+    return task_shapes(experiment, dtype=np.float32)
+
+
+def class_examples(experiment: Experiment) -> Examples:
+    from research.data.finetuning import inputs, labels
+
+    return inputs.examples(experiment, labels.CLASSES, bidirectional(experiment.model))
+
+
+def score_examples(experiment: Experiment) -> Examples:
+    from research.data.finetuning import inputs, labels
+
+    return inputs.examples(experiment, labels.SCORES, bidirectional(experiment.model))
+
+
+def predict_class(task: Task, split: Any, outputs: np.ndarray) -> tuple[list[str], dict[str, float]]:
+    """Names of the classes, of outputs (B, K), or (B, S, 1) of choices."""
+    chosen = outputs.reshape(len(outputs), -1).argmax(-1).tolist()
+    metrics = task.metrics if split.labels_known else ()
+    return [task.labels[one] for one in chosen], scores(metrics, split.labels.tolist(), chosen)
+
+
+def predict_score(task: Task, split: Any, outputs_B1: np.ndarray) -> tuple[list[float], dict[str, float]]:
+    predictions = outputs_B1[:, 0].astype(float).tolist()
+    metrics = task.metrics if split.labels_known else ()
+    return predictions, scores(metrics, split.labels.tolist(), predictions)
+
+
+evaluate_classes = task_evaluation(whole_example, classification_loss)
+evaluate_scores = task_evaluation(whole_example, squared_error)
+evaluate_choices = task_evaluation(each_sequence, choice_loss)
+
+CLASSIFICATION = OBJECTIVES.register("classification")(
+    Objective(
+        loss=training_sums(evaluate_classes),
+        evaluate=evaluate_classes,
+        check=partial(check_task, fields=(1, 2), both_orders=True),
+        batch_shapes=task_shapes,
+        synthetic=synthetic_task(classes=lambda experiment: experiment.model.outputs),
+        examples=class_examples,
+        predicted=predicts_tokens,
+        columns=("accuracy", "matthews", "f1"),
+        head="sequence",
+        outputs=lambda task: len(task.labels),
+        metrics=("accuracy", "matthews", "f1"),
+        predict=predict_class,
+    )
+)
+
+REGRESSION = OBJECTIVES.register("regression")(
+    CLASSIFICATION._replace(
+        loss=training_sums(evaluate_scores),
+        evaluate=evaluate_scores,
+        check=partial(check_task, fields=(1, 2), both_orders=True, labels=False),
+        batch_shapes=score_shapes,
+        examples=score_examples,
+        columns=("pearson", "spearman"),
+        unit="squared error",
+        outputs=lambda task: 1,
+        metrics=("pearson", "spearman"),
+        predict=predict_score,
+    )
+)
+
+CHOICE = OBJECTIVES.register("choice")(
+    CLASSIFICATION._replace(
+        loss=training_sums(evaluate_choices),
+        evaluate=evaluate_choices,
+        check=partial(check_task, options=True),
+        synthetic=synthetic_task(classes=lambda experiment: experiment.task.sequences),
+        columns=("accuracy",),
+        outputs=lambda task: 1,
+        metrics=("accuracy",),
+    )
+)

@@ -1,0 +1,125 @@
+"""The record of an objective: all that other code needs to know about one.
+
+Another package adds an objective with one record:
+
+    from research.config.names import OBJECTIVES
+    from research.objectives.next_token import NEXT_TOKEN
+
+    OBJECTIVES.register("smoothed")(NEXT_TOKEN._replace(loss=smoothed_loss))
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jax import Array
+
+from research import config
+from research.config import Experiment, Task
+from research.config.names import OBJECTIVES
+from research.data.examples import Examples
+from research.errors import UsageError
+from research.models import FAMILIES
+
+Batch = dict[str, Array]
+Sums = dict[str, Array]
+Shapes = dict[str, tuple[tuple[int, ...], type]]  # name → (shape, type)
+Rows = Callable[[int, int], np.ndarray]  # (count, length) → int32 tokens (count, length), random or a file's
+Loss = Callable[[Any, Batch, Array | None, config.Objective], Sums]
+Outputs = Callable[[Any, Batch, Array | None, config.Objective], tuple[Sums, Array]]
+Predict = Callable[[Task, Any, np.ndarray], tuple[Any, dict[str, float]]]
+
+DEFAULTS = config.Objective()  # settings of a loss that is called without any
+
+
+def no_outputs(task: Task) -> int:
+    return 0
+
+
+class Objective(NamedTuple):
+    """One objective. Fields after `columns` have the defaults of pre-training."""
+
+    # (model, batch, key, settings) → sums over targets, of which "loss" is minimised; a key turns dropout on.
+    # A batch carries a weight for every target under a name that ends in "weights". The caller divides the
+    # weights by their sum over the whole batch, so sums over parts of a batch add up exactly.
+    loss: Loss
+    check: Callable[[Experiment], None]  # raises UsageError for sections that do not fit the objective
+    batch_shapes: Callable[[Experiment], Shapes]  # of the global batch
+    synthetic: Callable[[Experiment, np.random.Generator, Rows], dict[str, np.ndarray]]  # a batch to measure
+    examples: Callable[[Experiment], Examples]  # imports data's packages when it is called
+    predicted: Callable[[Experiment], float]  # share of a batch's positions that the output table multiplies
+    columns: tuple[str, ...]  # numbers of a validation row that a progress line shows beside the loss
+    generates: bool = False  # the model writes text: evaluations sample it
+    per_byte: bool = False  # the loss is one of all tokens of a text: evaluations give bits per byte
+    unit: str = "nats"  # of the loss
+    head: Literal["pretraining", "sequence", "tokens"] = "pretraining"  # the model's
+    outputs: Callable[[Task], int] = no_outputs  # numbers that this head gives
+    metrics: tuple[str, ...] = ()  # that task.metrics may name
+    evaluate: Outputs | None = None  # as `loss`, with the head's outputs of every row beside the sums
+    # (task, split, outputs of its rows) → predictions as JSON, task.metrics; none where labels are unknown
+    predict: Predict | None = None
+
+    @property
+    def supervised(self) -> bool:
+        """Whether the objective learns from labelled examples, and so has a task."""
+        return self.predict is not None
+
+
+def objective_of(settings: config.Objective) -> Objective:
+    """The record of the objective that is declared."""
+    return OBJECTIVES[settings.name]
+
+
+def check(experiment: Experiment) -> None:
+    """Raises UsageError where the sections of a declaration do not fit its objective."""
+    objective_of(experiment.objective).check(experiment)
+
+
+def training_loss(settings: config.Objective) -> Callable[[Any, Batch, Array | None], Sums]:
+    """(model, batch, key) → sums, as declared."""
+    loss = objective_of(settings).loss
+    return lambda model, batch, key=None: loss(model, batch, key, settings)
+
+
+def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:
+    """(model, batch) → sums; with a task also the `outputs` of every row, which are no sum."""
+    objective = objective_of(settings)
+    if objective.evaluate is None:
+        return lambda model, batch: objective.loss(model, batch, None, settings)
+
+    def sums_and_outputs(model: Any, batch: Batch) -> Sums:
+        sums, outputs = objective.evaluate(model, batch, None, settings)
+        return sums | {"outputs": outputs}
+
+    return sums_and_outputs
+
+
+def weights_in(batch: Batch) -> list[str]:
+    """The names of a batch's weights, one array for each kind of target."""
+    return [name for name in batch if name.endswith("weights")]
+
+
+def bidirectional(model: config.Model) -> bool:
+    """Whether a position of such a model sees the positions after it."""
+    return FAMILIES[model.family].bidirectional
+
+
+def check_pretraining(experiment: Experiment, both_ways: bool) -> None:
+    """Raises UsageError for a family that sees otherwise than `both_ways`, and for a fine-tuning head."""
+    name, model = experiment.objective.name, experiment.model
+    if bidirectional(model) != both_ways:
+        fitting = " or ".join(family for family in FAMILIES if FAMILIES[family].bidirectional == both_ways)
+        raise UsageError(f"objective.name={name}: not for model.family={model.family}; expected {fitting}")
+    if model.head != "pretraining":
+        raise UsageError(f"model.head={model.head}: objective.name={name} needs pretraining")
+
+
+def refuse_attention_in_documents(experiment: Experiment) -> None:
+    """Raises UsageError for data.attend=document, of which the objective's batches say nothing."""
+    if experiment.data.attend == "document":
+        raise UsageError("data.attend=document: for objective.name=next_token; expected window")
+
+
+def halves(rows: int, length: int) -> np.ndarray:
+    """Segments or documents to measure with: 0 in the first half of every row, 1 in the second."""
+    return np.tile((np.arange(length) >= length // 2).astype(np.int32), (rows, 1))

@@ -1,0 +1,65 @@
+"""Answers that are spans of a paragraph (Devlin et al., 2018, section 4.2), as Google's run_squad."""
+
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from research.config import Experiment, Task
+from research.config.names import OBJECTIVES
+from research.data.examples import Examples
+from research.metrics.squad import score
+from research.objectives.objective import Batch, Objective, Shapes, Sums
+from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes
+from research.objectives.task_head import each_token_without_dropout, task_evaluation, training_sums
+
+
+def span_loss(outputs_BL2: Array, batch: Batch) -> tuple[Array, Sums]:
+    """The mean of the cross-entropies (nats) of an answer's start and end, over all positions."""
+    logits_B2L, weights_B = outputs_BL2.swapaxes(1, 2), batch["label_weights"]
+    losses_B2 = optax.softmax_cross_entropy_with_integer_labels(logits_B2L, batch["labels"])
+    hits_B = (logits_B2L.argmax(-1) == batch["labels"]).all(-1).astype(jnp.float32)
+    return (losses_B2.mean(-1) * weights_B).sum(), {"accuracy": (hits_B * weights_B).sum()}
+
+
+def batch_shapes(experiment: Experiment) -> Shapes:
+    """`labels` are the positions of an answer's first and last token, 0 where the window has no answer."""
+    return task_shapes(experiment, labels=(experiment.data.batch, 2))
+
+
+def examples(experiment: Experiment) -> Examples:
+    from research.data.finetuning import question_answering
+
+    return question_answering.examples(experiment)
+
+
+def predict(task: Task, split: Any, outputs_WL2: np.ndarray) -> tuple[dict[str, str], dict[str, float]]:
+    """The answer to each question by its id; metrics in percent, as SQuAD's own script."""
+    from research.data.finetuning.span_decoding import best_answers
+
+    answers = {name: best[0].text for name, best in best_answers(split, outputs_WL2, task).items()}
+    found = score({question.name: question.answers for question in split.questions}, answers)
+    return answers, {metric: getattr(found, metric) for metric in task.metrics}
+
+
+evaluate = task_evaluation(each_token_without_dropout, span_loss)
+
+SPANS = OBJECTIVES.register("spans")(
+    Objective(
+        loss=training_sums(evaluate),
+        evaluate=evaluate,
+        check=partial(check_task, fields=(2,), labels=False),
+        batch_shapes=batch_shapes,
+        synthetic=synthetic_task(classes=lambda experiment: experiment.data.length),
+        examples=examples,
+        predicted=predicts_tokens,
+        columns=("accuracy", "f1", "exact_match"),
+        head="tokens",
+        outputs=lambda task: 2,
+        metrics=("f1", "exact_match"),
+        predict=predict,
+    )
+)

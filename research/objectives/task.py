@@ -1,0 +1,115 @@
+"""Rules of all objectives that learn from labelled examples: declaration, shapes, batches to measure with."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from research.config import Experiment
+from research.errors import UsageError
+from research.objectives.objective import (
+    Rows,
+    Shapes,
+    bidirectional,
+    halves,
+    objective_of,
+    refuse_attention_in_documents,
+)
+
+COUNTS = ("none", "one", "two")
+
+
+def check_task(
+    experiment: Experiment,
+    *,
+    fields: tuple[int, ...] = (),
+    both_orders: bool = False,
+    labels: bool = True,
+    options: bool = False,
+) -> None:
+    """Raises UsageError where the sections of a fine-tuning do not fit.
+
+    `fields` are the numbers of texts that an example may have (empty: any), `both_orders` whether a pair may
+    be read in both orders, `labels` whether classes are named, `options` whether an example lists choices.
+    """
+    refuse_attention_in_documents(experiment)
+    name, task, model = experiment.objective.name, experiment.task, experiment.model
+    objective = objective_of(experiment.objective)
+    if not task.fields:
+        raise UsageError(f"task.fields: objective.name={name} needs the fields of its texts")
+    if labels and len(task.labels) < 2:
+        raise UsageError(f"task.labels={','.join(task.labels)}: expected two or more")
+    if options != bool(task.options):
+        raise UsageError(f"task.options={task.options}: expected a field with objective.name=choice alone")
+    if fields and len(task.fields) not in fields:
+        expected = " or ".join(COUNTS[count] for count in fields)
+        raise UsageError(f"task.fields={','.join(task.fields)}: expected {expected}")
+    if task.orders == "both" and not (both_orders and len(task.fields) == 2):
+        raise UsageError("task.orders=both: expected two fields to classify or to score")
+    for metric in task.metrics:
+        if metric not in objective.metrics:
+            known = ", ".join(objective.metrics)
+            raise UsageError(f"task.metrics={metric}: not of {name}; expected some of {known}")
+    if not task.metrics:
+        raise UsageError("task.metrics: expected one or more")
+    outputs = objective.outputs(task)
+    if (model.head, model.outputs) != (objective.head, outputs):
+        raise UsageError(
+            f"model.head={model.head}, model.outputs={model.outputs}: objective.name={name} with its "
+            f"{len(task.labels)} task.labels needs {objective.head}, {outputs}"
+        )
+    if objective.head == "tokens" and not bidirectional(model):
+        raise UsageError(f"objective.name={name}: needs model.family=bert, which sees both ways")
+    if experiment.objective.auxiliary and bidirectional(model):
+        raise UsageError("objective.auxiliary: a next-token loss, which a bert has none of; expected 0")
+    if experiment.data.validation is None:
+        raise UsageError("data.validation: expected a source, as data.source is one")
+    if experiment.data.later.step:
+        raise UsageError("data.later.step: of pre-training; expected 0")
+
+
+def task_shapes(
+    experiment: Experiment,
+    labels: tuple[int, ...] | None = None,
+    dtype: type = np.int32,
+    weights: tuple[int, ...] | None = None,
+) -> Shapes:
+    """Shapes of a batch with `labels` and `label_weights` of these shapes, by default (B,).
+
+    `lengths` do not count padding. `segments` are those of a family that sees both ways. `auxiliary_weights`
+    are those of predicting each next token; they add up to 1 in a sequence. Batches of shorter sequences may
+    have a smaller L.
+    """
+    B, S, L = experiment.data.batch, experiment.task.sequences, experiment.data.length
+    shapes: Shapes = {"tokens": ((B, S, L), np.int32), "lengths": ((B, S), np.int32)}
+    if bidirectional(experiment.model):
+        shapes["segments"] = ((B, S, L), np.int32)
+    elif experiment.objective.auxiliary:
+        shapes["auxiliary_weights"] = ((B, S, L), np.float32)
+    return shapes | {"labels": (labels or (B,), dtype), "label_weights": (weights or (B,), np.float32)}
+
+
+def synthetic_task(classes: Callable[[Experiment], int]) -> Callable[..., dict[str, np.ndarray]]:
+    """The field `synthetic` of a record, with labels from 0 to below `classes`."""
+    return partial(_synthetic, classes=classes)
+
+
+def _synthetic(
+    experiment: Experiment, random: np.random.Generator, rows: Rows, classes: Callable[[Experiment], int]
+) -> dict[str, np.ndarray]:
+    """Full sequences with every weight 1: the largest cost that a batch can have."""
+    shapes = objective_of(experiment.objective).batch_shapes(experiment)
+    batch = {name: np.ones(shape, dtype) for name, (shape, dtype) in shapes.items()}
+    B, S, L = batch["tokens"].shape
+    batch["tokens"] = rows(B * S, L).reshape(B, S, L)
+    batch["lengths"] *= L
+    if "segments" in batch:
+        batch["segments"] = halves(B * S, L).reshape(B, S, L)
+    labels = batch["labels"]
+    batch["labels"] = (classes(experiment) * random.random(labels.shape)).astype(labels.dtype)
+    return batch
+
+
+def predicts_tokens(experiment: Experiment) -> float:
+    """The field `predicted` of a record: the output table counts where there is an auxiliary loss."""
+    return float(experiment.objective.auxiliary > 0)

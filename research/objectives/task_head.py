@@ -1,0 +1,110 @@
+"""The forward pass of fine-tuning: final states, task head, the task's loss, a GPT's auxiliary loss.
+
+A row of a batch is an example: S sequences for one label, or one for each token.
+Shapes: B rows, S sequences a row, T = B × S, L length, D width, K outputs.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from research import config
+from research.models.ops.dropout import dropout_mask
+from research.objectives.objective import DEFAULTS, Batch, Loss, Outputs, Sums
+from research.objectives.vocabulary_loss import vocabulary_loss
+
+HeadInput = Callable[..., Array]  # (model, x_TLD, batch, key) → what the head is applied to, after dropout
+TaskLoss = Callable[[Array, Batch], tuple[Array, Sums]]  # (outputs, batch) → (loss, other sums)
+
+
+def task_evaluation(head_input: HeadInput, task_loss: TaskLoss) -> Outputs:
+    """The field `evaluate` of a record: sums, and the head's outputs (B, …, K), float32.
+
+    A GPT's loss is L3 = L2 + λ·L1 (Radford et al., 2018, section 3.2); λ is `settings.auxiliary`.
+    """
+
+    def evaluate(
+        model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS
+    ) -> tuple[Sums, Array]:
+        key_states, key_head = (None, None) if key is None else jax.random.split(key)
+        x_TLD = _states(model, batch, key_states)
+        outputs = model.task_head(head_input(model, x_TLD, batch, key_head)).astype(jnp.float32)
+        loss, sums = task_loss(outputs, batch)
+        if not settings.auxiliary:
+            return {"loss": loss} | sums, outputs
+        lm_loss = _next_token_loss(model, x_TLD, batch)
+        total = loss + settings.auxiliary * lm_loss
+        return {"loss": total, "task_loss": loss, "auxiliary_loss": lm_loss} | sums, outputs
+
+    return evaluate
+
+
+def training_sums(evaluate: Outputs) -> Loss:
+    """The field `loss` of a record: the sums of `evaluate`."""
+
+    def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
+        return evaluate(model, batch, key, settings)[0]
+
+    return loss
+
+
+def whole_example(model, x_TLD: Array, batch: Batch, key: Array | None) -> Array:
+    """(B, D): the summary of an example, summed over both orders of a pair, or the one there is."""
+    x_BD = _summaries(model, x_TLD, batch).sum(1)
+    return _dropout(x_BD, x_BD.shape, model.config.dropout, key)
+
+
+def each_sequence(model, x_TLD: Array, batch: Batch, key: Array | None) -> Array:
+    """(B, S, D): the summaries of an example's sequences, which all lose the same features."""
+    x_BSD = _summaries(model, x_TLD, batch)
+    return _dropout(x_BSD, (len(x_BSD), 1, x_BSD.shape[-1]), model.config.dropout, key)
+
+
+def each_token(model, x_TLD: Array, batch: Batch, key: Array | None) -> Array:
+    """(T, L, D): all states, with dropout as in classification."""
+    return _dropout(x_TLD, x_TLD.shape, model.config.dropout, key)
+
+
+def each_token_without_dropout(model, x_TLD: Array, batch: Batch, key: Array | None) -> Array:
+    """(T, L, D): all states, as in Google's run_squad."""
+    return x_TLD
+
+
+def classification_loss(outputs: Array, batch: Batch) -> tuple[Array, Sums]:
+    """Cross-entropy (nats) of labels (…), given outputs (…, K)."""
+    labels, weights = batch["labels"], batch["label_weights"]
+    losses = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
+    hits = (outputs.argmax(-1) == labels).astype(jnp.float32)
+    return (losses * weights).sum(), {"accuracy": (hits * weights).sum()}
+
+
+def _states(model, batch: Batch, key: Array | None) -> Array:
+    """The final states (B·S, L, D) of all sequences."""
+    tokens_TL = _flat(batch["tokens"])
+    if "segments" in batch:
+        return model.features(tokens_TL, _flat(batch["segments"]), _flat(batch["lengths"]), key)
+    return model.features(tokens_TL, key)
+
+
+def _flat(array: Array) -> Array:
+    return array.reshape(-1, *array.shape[2:])
+
+
+def _summaries(model, x_TLD: Array, batch: Batch) -> Array:
+    return model.summary(x_TLD, _flat(batch["lengths"])).reshape(*batch["lengths"].shape, -1)
+
+
+def _dropout(x: Array, shape: tuple[int, ...], rate: float, key: Array | None) -> Array:
+    mask = dropout_mask(shape, rate, key, x.dtype)
+    return x if mask is None else x * mask
+
+
+def _next_token_loss(model, x_TLD: Array, batch: Batch) -> Array:
+    """L1: of each token given those before it; weights make a mean of each sequence's mean, as published."""
+    L = x_TLD.shape[1]
+    targets_TL = jnp.roll(batch["tokens"].reshape(-1, L), -1, axis=1)  # the last has no weight
+    weights_TL = batch["auxiliary_weights"].reshape(-1, L)
+    return vocabulary_loss(x_TLD, model.output_table(), None, targets_TL, weights_TL)[0]

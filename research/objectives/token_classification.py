@@ -1,0 +1,58 @@
+"""A class for every word, at its first piece (Devlin et al., 2018, section 5.3)."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from research.config import Experiment, Task
+from research.config.names import OBJECTIVES
+from research.data.examples import Examples
+from research.metrics.glue import scores
+from research.objectives.objective import Objective, Shapes
+from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes
+from research.objectives.task_head import classification_loss, each_token, task_evaluation, training_sums
+
+
+def batch_shapes(experiment: Experiment) -> Shapes:
+    """`labels` have weight 1 at a word's first piece and 0 elsewhere."""
+    shape = experiment.data.batch, experiment.data.length
+    return task_shapes(experiment, labels=shape, weights=shape)
+
+
+def examples(experiment: Experiment) -> Examples:
+    from research.data.finetuning import token_classification
+
+    return token_classification.examples(experiment)
+
+
+def predict(task: Task, split: Any, outputs_BLK: np.ndarray) -> tuple[list[list[str]], dict[str, float]]:
+    """The tags of each sentence's words; words that were cut off are outside of entities."""
+    outside = task.labels.index("O") if "O" in task.labels else 0
+    predictions, expected = [], []
+    for row, first_pieces, labels in zip(outputs_BLK.argmax(-1), split.firsts, split.labels, strict=True):
+        kept = first_pieces[first_pieces < len(row) - 2]
+        tags = [*row[kept + 1].tolist(), *[outside] * (len(first_pieces) - len(kept))]
+        predictions.append([task.labels[tag] for tag in tags])
+        expected.append([task.labels[tag] for tag in labels.tolist()])
+    return predictions, scores(task.metrics, expected, predictions)
+
+
+evaluate = task_evaluation(each_token, classification_loss)
+
+TAGS = OBJECTIVES.register("tags")(
+    Objective(
+        loss=training_sums(evaluate),
+        evaluate=evaluate,
+        check=partial(check_task, fields=(1,)),
+        batch_shapes=batch_shapes,
+        synthetic=synthetic_task(classes=lambda experiment: experiment.model.outputs),
+        examples=examples,
+        predicted=predicts_tokens,
+        columns=("accuracy", "f1"),
+        head="tokens",
+        outputs=lambda task: len(task.labels),
+        metrics=("accuracy", "f1"),
+        predict=predict,
+    )
+)

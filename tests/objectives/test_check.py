@@ -1,0 +1,87 @@
+"""Declarations whose sections do not fit their objective are refused, in a line, before any work."""
+
+import pickle
+
+import pytest
+
+import experiments
+from launch.__main__ import run
+from research.config.settings import override
+from research.errors import UsageError
+from research.objectives import check
+from tests.by_experiment import examples_of
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_every_experiment_fits_its_objective(name):
+    check(experiments.get(name))
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_its_batches_can_be_made_in_other_processes(name):
+    assert pickle.loads(pickle.dumps(examples_of(experiments.get(name)).train_batches))
+
+
+WRONG = [
+    (
+        "gpt2_small",
+        {"objective.name": "masked_token"},
+        "masked_token: not for model.family=gpt2; expected bert",
+    ),
+    (
+        "bert_base",
+        {"objective.name": "next_token"},
+        "next_token: not for model.family=bert; expected gpt1 or gpt2",
+    ),
+    ("bert_base", {"data.attend": "document"}, "data.attend=document: for objective.name=next_token"),
+    ("gpt1_sst2", {"data.attend": "document"}, "data.attend=document: for objective.name=next_token"),
+    ("gpt1", {"model.head": "sequence", "model.outputs": "2"}, "model.head=sequence: .* needs pretraining"),
+    ("gpt1_sst2", {"task.fields": ""}, "task.fields: objective.name=classification needs the fields"),
+    ("gpt1_sst2", {"task.fields": "a,b,c"}, "task.fields=a,b,c: expected one or two"),
+    ("bert_squad", {"task.fields": "a"}, "task.fields=a: expected two"),
+    ("gpt1_sst2", {"task.labels": "one"}, "task.labels=one: expected two or more"),
+    ("gpt1_sst2", {"task.options": "x"}, "task.options=x: expected a field with objective.name=choice alone"),
+    ("gpt1_race", {"task.options": ""}, "task.options=: expected a field"),
+    ("gpt1_sst2", {"task.orders": "both"}, "task.orders=both: expected two fields"),
+    ("gpt1_race", {"task.orders": "both"}, "task.orders=both: expected two fields"),
+    (
+        "gpt1_sst2",
+        {"task.metrics": "pearson"},
+        "pearson: not of classification; expected some of accuracy, mat",
+    ),
+    ("gpt1_sst2", {"task.metrics": ""}, "task.metrics: expected one or more"),
+    ("gpt1_sst2", {"model.outputs": "3"}, "with its 2 task.labels needs sequence, 2"),
+    ("gpt1_stsb", {"model.outputs": "2"}, "needs sequence, 1"),
+    (
+        "bert_squad",
+        {"model.family": "gpt2"},
+        "objective.name=spans: needs model.family=bert, which sees both ways",
+    ),
+    ("bert_sst2", {"objective.auxiliary": "0.5"}, "objective.auxiliary: a next-token loss"),
+    ("bert_sst2", {"data.validation": "none"}, "data.validation: expected a source"),
+    ("bert_sst2", {"data.later.step": "8"}, "data.later.step: of pre-training; expected 0"),
+]
+
+
+@pytest.mark.parametrize("name, changes, message", WRONG)
+def test_what_does_not_fit_is_refused(name, changes, message):
+    with pytest.raises(UsageError, match=message):
+        check(override(experiments.get(name), changes))
+
+
+@pytest.mark.parametrize("command", [["show"], ["params"], ["prepare"], ["batch"], ["bench"], ["plan"]])
+def test_every_command_refuses_it(command, capsys):
+    more = ["--step", "0"] if command == ["batch"] else []
+    assert run([*command, "gpt2_tiny", "objective.name=masked_token", *more]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == (
+        "lineage: objective.name=masked_token: not for model.family=gpt2; expected bert\n"
+    )
+    assert captured.out == ""
+
+
+def test_a_sweep_refuses_it_before_it_begins(tmp_path, capsys):
+    over = ["--over", "objective.name=next_token,masked_token"]
+    assert run(["sweep", "gpt2_tiny", *over, "--dir", str(tmp_path / "sweep")]) == 2
+    assert "masked_token: not for model.family=gpt2" in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
