@@ -1,4 +1,4 @@
-"""GPT-2: train a tiny one, read its metrics, and look into it. Run with `python experiments/examples/gpt2.py`.
+"""GPT-2: train a tiny one, read its metrics, look into it. Run with `python experiments/examples/gpt2.py`.
 
 For GPT-2 as OpenAI trained it, replace the run by "hub:openai-community/gpt2" in `load`.
 """
