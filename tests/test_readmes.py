@@ -1,0 +1,101 @@
+"""The READMEs hold: their links and paths exist, and the parts they show register and compute."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import registry
+from research.config import names
+from research.config.registry import Registry
+
+ROOT = Path(__file__).parents[1]
+READMES = [ROOT / "README.md", *(ROOT / room / "README.md" for room in ("research", "experiments", "launch"))]
+READMES.append(ROOT / "tests" / "README.md")
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def slug(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
+def test_links_lead_somewhere(readme):
+    for target in re.findall(r"\]\(([^)]+)\)", readme.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        path, _, heading = target.partition("#")
+        found = readme.parent / path
+        assert found.exists(), target
+        if heading:
+            page = found if found.is_file() else found / "README.md"
+            headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in map(slug, headings), target
+
+
+def test_every_file_in_the_table_of_places_exists():
+    text = (ROOT / "research" / "README.md").read_text(encoding="utf-8")
+    table = text.partition("## Where is …")[2].partition("\n## ")[0]
+    named = re.findall(r"`([\w{},/]+(?:\.py|/))(?:: (\w+(?:\.\w+)?))?`", table)
+    assert len(named) > 20
+    for path, symbol in named:
+        for one in expanded(path):
+            found = ROOT / "research" / one
+            assert found.exists(), path
+            if symbol:
+                source = found.read_text(encoding="utf-8")
+                assert all(re.search(rf"(class|def) {part}\b", source) for part in symbol.split(".")), symbol
+
+
+def expanded(path: str) -> list[str]:
+    """'a/{b,c}.py' as ['a/b.py', 'a/c.py']."""
+    before, brace, rest = path.partition("{")
+    if not brace:
+        return [path]
+    inside, _, after = rest.partition("}")
+    return [before + one + after for one in inside.split(",")]
+
+
+def test_every_room_is_in_the_table():
+    text = (ROOT / "research" / "README.md").read_text(encoding="utf-8")
+    table = text.partition("## Rooms")[2].partition("\n## ")[0]
+    rooms = {path.name for path in (ROOT / "research").iterdir() if (path / "__init__.py").exists()}
+    assert rooms <= set(re.findall(r"^\| `(\w+)/` \|", table, re.MULTILINE))
+
+
+@pytest.fixture
+def registries(monkeypatch):
+    """Registries whose new entries do not outlive the test."""
+    everything = [entry for entry in vars(names).values() if isinstance(entry, Registry)]
+    for one in (*everything, registry.EXPERIMENTS, registry.SWEEPS):
+        monkeypatch.setattr(one, "_entries", dict(one._entries))
+
+
+def test_parts_of_ones_own_register_and_compute(registries):
+    from research import models
+    from research.config.settings import override
+    from research.data.sources.documents import documents
+    from research.optimizers.optimizer import optimizer
+
+    text = (ROOT / "research" / "README.md").read_text(encoding="utf-8").partition("## Your own package")[2]
+    blocks = BLOCK.findall(text)
+    assert len(blocks) == 5 and len(blocks[0].splitlines()) <= 40
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"block {number}", "exec"), {"__name__": f"readme_{number}"})
+
+    mine = override(registry.get("my_experiment"), {"model.positions": "sinusoidal", "model.width": 16})
+    model = models.build(mine.model, key=jax.random.key(0))
+    tokens = np.tile(np.arange(8, dtype=np.int32), (2, 1))
+    ones = jnp.ones_like(tokens, jnp.float32) / tokens.size
+    batch = {"tokens": jnp.asarray(tokens), "targets": jnp.asarray(tokens), "weights": ones}
+    sums = names.OBJECTIVES["late_tokens"].loss(model, batch, None, mine.objective)
+    assert np.isfinite(float(sums["loss"])) and model.positions is None
+    update = optimizer(mine.optimizer, mine.run.steps)
+    assert jax.tree.leaves(update.init(model))
+
+    squares = override(mine, {"data.source": "squares:3", "data.split": "documents"}).data
+    assert len(list(documents(squares, "all"))) == 3
+    assert "last_token" in names.TASKS
