@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from research.config.checks import choices, fraction, positive
-from research.config.names import ACTIVATIONS, FAMILIES
+from research.config.names import ACTIVATIONS, FAMILIES, NORMS, POSITIONS
 from research.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The network. Sizes are counts; `heads` divides `width`."""
+    """The network. Sizes are counts; `heads` divides `width`. Defaults of parts are the originals'."""
 
     family: Annotated[str, FAMILIES]
     vocabulary: int
@@ -18,24 +18,33 @@ class Model:
     width: int
     depth: int  # blocks
     heads: int
+    hidden: int | None = None  # width of the MLP; None: 4 × width
     dropout: float = 0.0  # of embeddings, residual branches and attention probabilities
     norm: Literal["pre", "post"] = "pre"  # before each branch, or after each residual sum
+    normalization: Annotated[str, NORMS] = "layer"
     norm_epsilon: float = 1e-5
+    positions: Annotated[str, POSITIONS] = "learned"
     activation: Annotated[str, ACTIVATIONS] = "gelu_tanh"
+    qk_norm: bool = False  # RMS normalization of each head's queries and keys
     bias: bool = True  # in linear layers and layer norms
-    # Of activations; auto is float32 on CPUs. bfloat16_matmul: those are float32, what is multiplied is not.
+    tied: bool = True  # the output table is the input's
+    # Type of activations; auto: float32 on CPUs, else bfloat16. With bfloat16_matmul only the operands of
+    # matrix products are bfloat16.
     precision: Literal["auto", "float32", "bfloat16", "bfloat16_matmul"] = "auto"
-    attention: Literal["auto", "xla", "cudnn"] = "auto"  # auto: cuDNN's where it can serve
-    head: Literal["pretraining", "sequence", "tokens"] = "pretraining"  # on top: the originals'; one
-    # for a whole sequence, or for every position of it, that fine-tuning begins at random
-    outputs: int = 0  # numbers that such a head gives: one a label
-    remat: Literal["none", "dots", "block"] = "none"  # what the backward pass makes again
-    unroll: int = 1  # blocks a turn of the compiled loop over depth
+    attention: Literal["auto", "xla", "cudnn"] = "auto"  # auto: cuDNN's where it supports the model
+    # The original's pre-training heads, or one for a whole sequence or for every token, which fine-tuning
+    # initialises at random.
+    head: Literal["pretraining", "sequence", "tokens"] = "pretraining"
+    outputs: int = 0  # numbers that a fine-tuning head gives: one a label
+    remat: Literal["none", "dots", "block"] = "none"  # what the backward pass computes again
+    unroll: int = 1  # blocks in one turn of the compiled loop over depth
 
     def __post_init__(self):
         choices("model", self)
         positive("model", self, "vocabulary", "context", "width", "depth", "heads", "unroll")
         fraction("model", self, "dropout")
+        if self.hidden is not None:
+            positive("model", self, "hidden")
         if (self.head == "pretraining") != (self.outputs == 0):
             raise UsageError(
                 f"model.outputs={self.outputs}: expected 0 with model.head=pretraining, "
@@ -48,3 +57,12 @@ class Model:
                 f"model.heads={self.heads}: expected a divisor of model.width={self.width}, such as "
                 + ", ".join(map(str, nearest))
             )
+        if self.positions == "rotary" and self.width // self.heads % 2:
+            raise UsageError(
+                f"model.positions=rotary: turns pairs of features, but heads of model.width={self.width} / "
+                f"model.heads={self.heads} have {self.width // self.heads}; expected an even number"
+            )
+
+    @property
+    def mlp_width(self) -> int:
+        return 4 * self.width if self.hidden is None else self.hidden

@@ -2,7 +2,7 @@
 
 from research.config.registry import Registry
 
-FAMILIES: Registry = Registry("model.family", "gpt1", "gpt2", "bert")  # (Model, key) → nnx.Module
+FAMILIES: Registry = Registry("model.family", "gpt1", "gpt2", "bert")  # see research.models
 NORMS: Registry = Registry("model.normalization", "layer", "rms")  # see research.models.parts
 POSITIONS: Registry = Registry("model.positions", "learned", "rotary", "none")
 ACTIVATIONS: Registry = Registry("model.activation", "gelu_tanh", "gelu_erf", "relu_squared", "swiglu")

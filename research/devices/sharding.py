@@ -1,49 +1,72 @@
-"""Which axis of which parameter is split over which axis of the mesh: rules by path.
+"""How the arrays of a state are split over a mesh: as their parameters declare where they are made.
 
-`fsdp` devices each keep a part of every large array and put a layer together when its turn comes
-(Rajbhandari et al., 2020, stage 3); `tensor` devices each work on some heads and hidden features (Shoeybi et
-al., 2019). Moments and averages follow the parameters that their paths end in.
+See `research.models.axes` for the mesh and the declarations. Moments and averages are trees of the same
+`nnx.Param`s as the model, so they follow their parameters.
 """
 
 import math
-import re
 from typing import Any
 
 import jax
+from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.tree_util import tree_map_with_path
 
+from research.errors import UsageError
+from research.models.axes import Axes, Axis, declared_axes
 from research.models.parameters import name
 
-BOTH = ("fsdp", "tensor")
-
-RULES = (  # the first that fits; blocks have their depth in front
-    # 50,257 divides by nothing useful, so tables are split along their width.
-    (r"(tokens|special_embeddings|positions|segments)$", (None, BOTH)),
-    (r"blocks/attention/qkv/kernel$", (None, "fsdp", None, "tensor")),
-    (r"blocks/attention/qkv/bias$", (None, None, BOTH)),
-    (r"blocks/mlp/expand/kernel$", (None, "fsdp", "tensor")),
-    (r"blocks/(attention|mlp)/output/kernel$", (None, "tensor", "fsdp")),
-    (r"blocks/.*(bias|scale)$", (None, BOTH)),
-    (r"kernel$", ("fsdp", "tensor")),
-)
+LARGE = 2**16  # elements: an array of as many may not be copied to every device by oversight
 
 
 def shardings(tree: Any, mesh: Mesh) -> Any:
-    """A tree like `tree`; whole on every device where no rule fits or an axis does not divide."""
+    """A tree like `tree` of shardings.
 
-    def of(path, leaf) -> NamedSharding:
-        axes = next((axes for pattern, axes in RULES if re.search(pattern, name(path))), ())
-        if len(axes) != leaf.ndim:  # factored moments have fewer
-            return NamedSharding(mesh, P())
-        return NamedSharding(mesh, P(*map(_if_divides, axes, leaf.shape)))
+    An axis that the devices do not divide stays whole. So does a vector: splitting it saves nothing and costs
+    a message; a stack of them, one for each block, is split. Raises UsageError for a large array without a
+    declaration, unless the mesh splits no parameters at all.
+    """
 
-    def _if_divides(axis, size):
-        parts = math.prod(mesh.shape[part] for part in ((axis,) if isinstance(axis, str) else axis or ()))
-        return axis if size % parts == 0 else None
+    def of(path, node) -> Any:
+        if not isinstance(node, nnx.Variable):
+            return _sharding(mesh, name(path), node.shape, None)
+        axes = declared_axes(node)
+        # An optimizer's copy may hold no array, several, or one of fewer axes.
+        return jax.tree.map(lambda leaf: _sharding(mesh, name(path), leaf.shape, axes), node)
 
-    return tree_map_with_path(of, tree)
+    return tree_map_with_path(of, tree, is_leaf=lambda node: isinstance(node, nnx.Variable))
+
+
+def _sharding(mesh: Mesh, path: str, shape: tuple[int, ...], axes: Axes | None) -> NamedSharding:
+    if axes is None or len(axes) < len(shape):
+        _check_small(mesh, path, shape)
+        return NamedSharding(mesh, P())
+    if len(axes) > len(shape) or len(shape) == 1:  # Adafactor's factored moments have fewer axes
+        return NamedSharding(mesh, P())
+    unknown = {part for axis in axes for part in _parts(axis)} - set(mesh.axis_names)
+    if unknown:
+        raise UsageError(
+            f"{path}: declares the axes {', '.join(sorted(unknown))}; expected some of "
+            + ", ".join(mesh.axis_names)
+        )
+    return NamedSharding(mesh, P(*(_if_divides(mesh, *pair) for pair in zip(axes, shape, strict=True))))
+
+
+def _check_small(mesh: Mesh, path: str, shape: tuple[int, ...]) -> None:
+    if math.prod(shape) >= LARGE and mesh.shape["fsdp"] * mesh.shape["tensor"] > 1:
+        raise UsageError(
+            f"{path} {shape}: declares no axes, so every device would keep a copy; expected it to be made by "
+            "research.models.axes.parameter, or parallel.fsdp=1 parallel.tensor=1"
+        )
+
+
+def _if_divides(mesh: Mesh, axis: Axis, size: int) -> Axis:
+    return axis if size % math.prod(mesh.shape[part] for part in _parts(axis)) == 0 else None
+
+
+def _parts(axis: Axis) -> tuple[str, ...]:
+    return (axis,) if isinstance(axis, str) else axis or ()
 
 
 def bytes_on_each(tree: Any, mesh: Mesh) -> int:

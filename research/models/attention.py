@@ -1,4 +1,4 @@
-"""Which keys a query sees, and which implementation looks at them.
+"""Which keys a query attends to, and which implementation computes attention.
 
 Shapes: B batch, L queries, S keys, H heads, K head size.
 """
@@ -15,34 +15,36 @@ from research.errors import UsageError
 from research.models.ops.attention import attention
 from research.models.precision import compute_dtype
 
-Attend = Callable[[Array, Array, Array, Array | None], Array]  # q, k, v, keep → (B, L, H, K)
+Attend = Callable[[Array, Array, Array, Array | None], Array]  # q, k, v, dropout mask → (B, L, H, K)
 
 
 class AttentionMask(NamedTuple):
-    """What a query sees of the keys."""
+    """Which keys a query attends to. Every field that is set narrows them further."""
 
-    causal: bool  # those at and before its own position alone
-    lengths_B: Array | None = None  # … and of each row no padding
-    start: Array | None = None  # where the first query stands, when keys were seen before
-    padding_B: Array | None = None  # … and of each row, how many of the first places are padding
-    documents_BL: Array | None = None  # … and those of its own document alone, by number
+    causal: bool  # keys at and before the query's position
+    lengths_B: Array | None = None  # the first keys of each row: padding is at its end
+    start: Array | None = None  # the first query's position, where a cache holds the keys before it
+    padding_B: Array | None = None  # all but the first keys of each row: padding is at its start
+    documents_BL: Array | None = None  # keys of the query's own document, by number
 
     def mask(self, queries: int, keys: int) -> Array | None:
-        """Boolean, broadcasting to (B, H, L, S)."""
-        seen = None
+        """Boolean, True where to attend, broadcasting to (B, H, L, S); None: everywhere."""
+        masks = []
         if self.causal:
             positions_L = jnp.arange(queries) + (0 if self.start is None else self.start)
-            seen = (positions_L[:, None] >= jnp.arange(keys)[None, :])[None, None]
+            masks.append((positions_L[:, None] >= jnp.arange(keys)[None, :])[None, None])
         if self.lengths_B is not None:
-            real = (jnp.arange(keys) < self.lengths_B[:, None])[:, None, None]
-            seen = real if seen is None else seen & real
+            masks.append((jnp.arange(keys) < self.lengths_B[:, None])[:, None, None])
         if self.padding_B is not None:
-            real = (jnp.arange(keys) >= self.padding_B[:, None])[:, None, None]
-            seen = real if seen is None else seen & real
+            masks.append((jnp.arange(keys) >= self.padding_B[:, None])[:, None, None])
         if self.documents_BL is not None:
-            own = (self.documents_BL[:, :, None] == self.documents_BL[:, None, :])[:, None]
-            seen = own if seen is None else seen & own
-        return seen
+            masks.append((self.documents_BL[:, :, None] == self.documents_BL[:, None, :])[:, None])
+        if not masks:
+            return None
+        mask, *others = masks
+        for other in others:
+            mask = mask & other
+        return mask
 
 
 class Choice(NamedTuple):
@@ -51,9 +53,10 @@ class Choice(NamedTuple):
 
 
 def choose(config: Model, trains: bool, documents: bool = False) -> Choice:
-    """What `model.attention` comes to on this device; `trains` with dropout or not, and within `documents`?
+    """The implementation that `model.attention` means on this device.
 
-    Raises UsageError where cuDNN is asked for and cannot serve.
+    `trains`: with dropout; `documents`: attention stays within documents. Raises UsageError where cuDNN is
+    asked for and does not support the model.
     """
     size = config.width // config.heads
     obstacles = {
@@ -72,17 +75,17 @@ def choose(config: Model, trains: bool, documents: bool = False) -> Choice:
 
 
 def attend_by(implementation: str, attention_mask: AttentionMask, queries: int, keys: int) -> Attend:
-    """Attention under `attention_mask`; what all layers share of it is made once."""
+    """Attention under `attention_mask`. The mask is computed once for all layers."""
     if implementation == "cudnn":
         return by_library(attention_mask, "cudnn")
     mask = attention_mask.mask(queries, keys)
     causal = attention_mask.causal and attention_mask.start is None
-    return lambda q, k, v, keep: attention(q, k, v, mask, keep, causal)
+    return lambda q, k, v, dropout_mask: attention(q, k, v, mask, dropout_mask, causal)
 
 
 def by_library(attention_mask: AttentionMask, implementation: str) -> Attend:
-    """JAX's own attention, which takes no mask of probabilities and no keys seen before."""
-    return lambda q, k, v, keep: jax.nn.dot_product_attention(
+    """JAX's own attention, which supports no dropout of probabilities and no cache."""
+    return lambda q, k, v, dropout_mask: jax.nn.dot_product_attention(
         q,
         k,
         v,

@@ -3,46 +3,63 @@
 Shapes: B batch, L length, D width, V vocabulary, N depth.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from research.config import Model
+from research.config.names import FAMILIES
 from research.models.attention import AttentionMask
+from research.models.axes import BOTH, parameter
+from research.models.linear import Linear, normal
 from research.models.ops.dropout import dropout
+from research.models.parts.norms import norm
+from research.models.parts.positions import positions
 from research.models.precision import compute_dtype
-from research.models.transformer import LayerNorm, Linear, normal, run_stack, stack
+from research.models.transformer import BlockCache, run_blocks, stack
 
 SPECIAL_EMBEDDINGS = 3  # start, delimiter, classify: tokens that fine-tuning adds after the vocabulary
+OUTPUT = 4  # folded into the key for an untied output table
+
+
+class Forward(NamedTuple):
+    """All that a forward pass computes."""
+
+    embedded_BLD: Array  # the first block's input
+    states: Array | tuple[Array, ...]  # after each block
+    final_BLD: Array  # the last of these, normalized
+    caches: tuple[BlockCache, ...] | None  # grown by L positions
 
 
 class GPT(nnx.Module):
-    """A decoder with learned positions and an output tied to the token table.
-
-    GPT-2 normalizes before each branch and once at the end, and starts its residual branches smaller.
-    """
+    """A decoder-only transformer. With `norm=pre` a norm follows the last block."""
 
     bidirectional = False
+    norm_of = "states"  # the norm outside of blocks
+    scaled_residuals = False  # whether branches start smaller the more of them there are
 
     def __init__(self, config: Model, *, key: Array):
         key_tokens, key_positions, key_blocks = jax.random.split(key, 3)
-        init = normal(0.02)
-        # Each block adds two branches to the stream; so scaled, their sum keeps a variance free of depth.
-        init_output = normal(0.02 * (2 * config.depth) ** -0.5) if config.family == "gpt2" else init
-        self.tokens = nnx.Param(init(key_tokens, (config.vocabulary, config.width)))
-        self.positions = nnx.Param(init(key_positions, (config.context, config.width)))
+        init = init_output = normal(0.02)
+        if self.scaled_residuals:
+            # Each block adds two branches to the stream; their sum then has a variance free of depth.
+            init_output = normal(0.02 * (2 * config.depth) ** -0.5)
+        table = config.vocabulary, config.width
+        self.tokens = parameter(init(key_tokens, table), None, BOTH)
+        self.positions = positions(config).init(init, key_positions)
         self.blocks = stack(config, init, init_output, key=key_blocks)
-        pre = config.norm == "pre"
-        self.norm = LayerNorm(config.width, config.norm_epsilon, config.bias) if pre else None
+        self.norm = norm(config) if config.norm == "pre" else None
+        key_output = jax.random.fold_in(key, OUTPUT)
+        self.output = None if config.tied else parameter(init(key_output, table), None, BOTH)
         # All that is new in fine-tuning: three rows and W_y, which the paper has without a bias.
         tuned = config.head != "pretraining"
         key_special, key_head = jax.random.split(jax.random.fold_in(key, SPECIAL_EMBEDDINGS))
-        outputs = (config.outputs,)
-        self.special_embeddings = (
-            nnx.Param(init(key_special, (SPECIAL_EMBEDDINGS, config.width))) if tuned else None
-        )
-        self.task_head = Linear(config.width, outputs, init, False, key=key_head) if tuned else None
+        special = SPECIAL_EMBEDDINGS, config.width
+        self.special_embeddings = parameter(init(key_special, special), None, BOTH) if tuned else None
+        self.task_head = Linear(config.width, (config.outputs,), init, False, key=key_head) if tuned else None
         self.config = config
 
     def __call__(self, tokens_BL: Array, key: Array | None = None) -> Array:
@@ -52,39 +69,71 @@ class GPT(nnx.Module):
     def features(
         self, tokens_BL: Array, key: Array | None = None, documents_BL: Array | None = None
     ) -> Array:
-        """The final states (B, L, D); with `documents_BL`, each has seen its own document alone.
+        """The final states (B, L, D); with `documents_BL`, each has seen its own document only.
 
-        Positions go on through the row all the same, as they do where attention does.
+        Positions count on through the row, whatever its documents.
         """
-        key_embed, key_blocks = (None, None) if key is None else jax.random.split(key)
-        x_BLD = self._embed(tokens_BL, key_embed)
-        attention_mask = AttentionMask(causal=True, documents_BL=documents_BL)
-        x_BLD, _ = run_stack(self.blocks, self.config, x_BLD, attention_mask, key_blocks)
-        return self._finish(x_BLD)
+        mask = AttentionMask(causal=True, documents_BL=documents_BL)
+        return self.forward(tokens_BL, mask, key=key).final_BLD
 
     def states(self, tokens_BL: Array) -> tuple[Array, ...]:
         """Every block's input and, last, the final state: N + 1 of (B, L, D)."""
-        x_BLD = self._embed(tokens_BL, None)
-        y_BLD, states = run_stack(self.blocks, self.config, x_BLD, AttentionMask(causal=True))
-        return (x_BLD, *states[:-1], self._finish(y_BLD))
+        found = self.forward(tokens_BL, AttentionMask(causal=True))
+        return (found.embedded_BLD, *found.states[:-1], found.final_BLD)
+
+    def forward(
+        self,
+        tokens_BL: Array,
+        attention_mask: AttentionMask,
+        *,
+        places_BL: Array | None = None,
+        key: Array | None = None,
+        caches: tuple[BlockCache, ...] | None = None,
+    ) -> Forward:
+        """The one forward pass: `places_BL` are the tokens' positions, None from 0 on.
+
+        Caches need blocks that are a tuple; see `research.models.decoding`.
+        """
+        config, scheme = self.config, positions(self.config)
+        key_embed, key_blocks = (None, None) if key is None else jax.random.split(key)
+        x_BLD = scheme.embed(self.positions, self.table()[tokens_BL], places_BL)
+        x_BLD = dropout(x_BLD.astype(compute_dtype(config.precision)), config.dropout, key_embed)
+        rotate = scheme.rotation(self.positions, places_BL, tokens_BL.shape[1])
+        y_BLD, states, caches = run_blocks(
+            self.blocks, config, x_BLD, attention_mask, rotate, key_blocks, caches
+        )
+        return Forward(x_BLD, states, y_BLD if self.norm is None else self.norm(y_BLD), caches)
 
     def logits(self, x_BLD: Array) -> Array:
-        table_VD = self.tokens[...].astype(x_BLD.dtype)
+        """Final states to logits (B, L, V), float32."""
+        table_VD = (self.tokens if self.output is None else self.output)[...].astype(x_BLD.dtype)
         return jnp.einsum("BLD,VD->BLV", x_BLD, table_VD, preferred_element_type=jnp.float32)
 
     def table(self) -> Array:
-        """The tokens' rows and, in fine-tuning, those of the marks after them."""
-        if self.special_embeddings is None:
-            return self.tokens[...]
-        return jnp.concatenate([self.tokens[...], self.special_embeddings[...]])
+        """The embeddings of all tokens, in fine-tuning with the special ones after the vocabulary."""
+        return self._with_special(self.tokens[...])
+
+    def output_table(self) -> Array:
+        """The output rows of the tokens in `table`. Special tokens' are tied in any case."""
+        return self._with_special((self.tokens if self.output is None else self.output)[...])
 
     def summary(self, x_BLD: Array, lengths_B: Array) -> Array:
-        """What stands for the whole sequence (B, D): its last token's state."""
+        """The summary of a sequence (B, D): its last token's state."""
         return jnp.take_along_axis(x_BLD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
 
-    def _embed(self, tokens_BL: Array, key: Array | None) -> Array:
-        x_BLD = self.table()[tokens_BL] + self.positions[...][: tokens_BL.shape[1]]
-        return dropout(x_BLD.astype(compute_dtype(self.config.precision)), self.config.dropout, key)
+    def _with_special(self, table_VD: Array) -> Array:
+        if self.special_embeddings is None:
+            return table_VD
+        return jnp.concatenate([table_VD, self.special_embeddings[...]])
 
-    def _finish(self, x_BLD: Array) -> Array:
-        return x_BLD if self.norm is None else self.norm(x_BLD)
+
+@FAMILIES.register("gpt1")
+class GPT1(GPT):
+    """Radford et al. (2018), published with `norm=post`."""
+
+
+@FAMILIES.register("gpt2")
+class GPT2(GPT):
+    """Radford et al. (2019), published with `norm=pre`: residual branches start smaller."""
+
+    scaled_residuals = True

@@ -1,22 +1,33 @@
-"""What stands on top of a model's states."""
+"""BERT's masked-token head."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from research.config import Model
-from research.models.transformer import ACTIVATIONS, Initializer, LayerNorm, Linear
+from research.config.names import ACTIVATIONS
+from research.models.axes import BOTH, parameter
+from research.models.linear import Initializer, Linear
+from research.models.parts.activations import is_gated
+from research.models.parts.norms import norm
+from research.models.transformer import GATE
 
 
 class MaskedHead(nnx.Module):
-    """BERT's masked-token head up to its output table, which is the input's; `bias` is added after it."""
+    """The head up to its output table, which is the model's; `bias` (V,) is added after it."""
 
     def __init__(self, config: Model, init: Initializer, *, key: Array):
         width, precision = config.width, config.precision
         self.transform = Linear(width, (width,), init, True, key=key, precision=precision)
-        self.norm = LayerNorm(config.width, config.norm_epsilon, True)
-        self.bias = nnx.Param(jnp.zeros(config.vocabulary))
+        gated = is_gated(ACTIVATIONS[config.activation])
+        key_gate = jax.random.fold_in(key, GATE) if gated else None
+        self.gate = Linear(width, (width,), init, True, key=key_gate, precision=precision) if gated else None
+        self.norm = norm(config, bias=True)
+        self.bias = parameter(jnp.zeros(config.vocabulary), BOTH)
         self.activation = config.activation
 
     def __call__(self, x_BPD: Array) -> Array:
-        return self.norm(ACTIVATIONS[self.activation](self.transform(x_BPD)))
+        activation, y_BPD = ACTIVATIONS[self.activation], self.transform(x_BPD)
+        y_BPD = activation(y_BPD) if self.gate is None else activation(y_BPD, self.gate(x_BPD))
+        return self.norm(y_BPD)

@@ -1,4 +1,4 @@
-"""The parameter account, read off the model's own shapes."""
+"""Parameters by path, and the table that derives their number."""
 
 import math
 from collections.abc import Iterable
@@ -9,6 +9,7 @@ from jax.tree_util import keystr, tree_leaves_with_path, tree_map_with_path
 
 from research import models
 from research.config import Model
+from research.config.names import FAMILIES
 
 Shape = tuple[int, ...]
 
@@ -20,7 +21,7 @@ class Component(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of the account as one derives it by hand; sums have no shapes of their own."""
+    """A line of the table; sums have no shapes of their own."""
 
     title: str
     shapes: tuple[Shape, ...]
@@ -28,29 +29,33 @@ class Line(NamedTuple):
     count: int
 
 
-# Titles, and the paths of what they stand for; a model has some of them.
+# Titles, and the paths that they count; a model has some of them.
 EMBEDDINGS = (("embeddings", ("tokens", "special_embeddings", "positions", "segments")),)
 LAYER = (
     ("query, key, value", ("blocks/attention/qkv",)),
+    ("query norm", ("blocks/attention/query_norm",)),
+    ("key norm", ("blocks/attention/key_norm",)),
     ("attention output", ("blocks/attention/output",)),
     ("attention norm", ("blocks/attention_norm",)),
     ("MLP in", ("blocks/mlp/expand",)),
+    ("MLP gate", ("blocks/mlp/gate",)),
     ("MLP out", ("blocks/mlp/output",)),
     ("MLP norm", ("blocks/mlp_norm",)),
 )
-NORM = {"bert": "embedding norm", "gpt2": "final norm", "gpt1": "final norm"}
 HEADS = (
+    ("output table", ("output",)),
     ("pooler", ("pooler",)),
     ("MLM transform", ("masked/transform",)),
+    ("MLM gate", ("masked/gate",)),
     ("MLM transform norm", ("masked/norm",)),
-    ("MLM bias (its table is the tokens')", ("masked/bias",)),
+    ("MLM bias", ("masked/bias",)),
     ("next sentence", ("next_sentence",)),
     ("task head", ("task_head",)),
 )
 
 
 def components(config: Model) -> list[Component]:
-    """Every parameter of a model, without making any."""
+    """Every parameter of a model, without allocating any."""
     abstract = jax.eval_shape(lambda key: models.build(config, key=key), jax.random.key(0))
     return [
         Component(name(path), leaf.shape, math.prod(leaf.shape))
@@ -59,12 +64,12 @@ def components(config: Model) -> list[Component]:
 
 
 def name(path) -> str:
-    """blocks/mlp/expand/kernel: how a parameter is called in accounts and on disk."""
+    """blocks/mlp/expand/kernel: the name of a parameter in tables and on disk."""
     return keystr(path, simple=True, separator="/").removesuffix("/value")
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """{'model/blocks/mlp/expand/kernel': array, …}: readable, and blind to the library that made the tree."""
+    """{'model/blocks/mlp/expand/kernel': array, …}: readable, and free of the library that made the tree."""
     return {name(path): leaf for path, leaf in tree_leaves_with_path(tree)}
 
 
@@ -74,14 +79,21 @@ def refill(tree: Any, leaves: dict[str, Any]) -> Any:
 
 
 def parameter_table(config: Model) -> list[Line]:
-    """The account with its formulas: embeddings, a layer and all of them, heads, the total."""
-    listed = components(config)
-    left = {component.name: component.shape for component in listed}
-    norm = ((NORM[config.family], ("norm",)),)
-    before, after = (norm, ()) if config.family == "bert" else ((), norm)
-    embeddings = _lines(EMBEDDINGS + before, left)
+    """Lines with formulas: embeddings, one layer and all of them, heads, the total.
+
+    A parameter that no title above names, such as another package's, has a line under its path.
+    """
+    found = components(config)
+    left = {component.name: component.shape for component in found}
+    norm = ("norm",)
+    if FAMILIES[config.family].norm_of == "embeddings":
+        embeddings, last = _lines((*EMBEDDINGS, ("embedding norm", norm)), left), ()
+    else:
+        embeddings, last = _lines(EMBEDDINGS, left), (("final norm", norm),)
     layer = _lines(LAYER, left)
-    heads = _lines(after + HEADS, left)
+    layer += _lines(tuple((path, (path,)) for path in left if path.startswith("blocks/")), left)
+    heads = _lines(last + HEADS, left)
+    heads += _lines(tuple((path, (path,)) for path in left), left)
     one = _sum(layer)
     layers = Line(f"{config.depth} layers", (), f"{config.depth} × {one:,}", config.depth * one)
     subtotal = Line("embeddings and layers", (), "", _sum([*embeddings, layers]))
@@ -92,7 +104,7 @@ def parameter_table(config: Model) -> list[Line]:
         layers,
         subtotal,
         *heads,
-        Line("total", (), "", _sum(listed)),
+        Line("total", (), "", _sum(found)),
     ]
 
 
@@ -122,18 +134,17 @@ def _sum(lines: Iterable[Line | Component]) -> int:
 def _formula(shapes: dict[str, Shape]) -> str:
     """A module's count as one writes it: 3 × (768² + 768), (30522 + 512 + 2) × 768, 2 × 768."""
     leaves = {path.rpartition("/")[2]: shape for path, shape in shapes.items()}
-    if "kernel" in leaves:
+    if "kernel" in leaves and leaves.keys() <= {"kernel", "bias"} and len(leaves["kernel"]) in (2, 3):
         inputs, *times, outputs = leaves["kernel"]
         weights = f"{inputs}²" if inputs == outputs else f"{inputs} × {outputs}"
         one = f"{weights} + {outputs}" if "bias" in leaves else weights
         if not times:
             return one
         return f"{times[0]} × ({one})" if "bias" in leaves else f"{times[0]} × {one}"
-    if "scale" in leaves:
-        (width,) = leaves["scale"]
-        return f"2 × {width}" if "bias" in leaves else str(width)
-    if len(leaves) > 1:
+    widths = {shape[-1:] for shape in leaves.values()}
+    if len(leaves) > 1 and len(widths) == 1 and {len(shape) for shape in leaves.values()} == {2}:
         rows = " + ".join(str(shape[0]) for shape in leaves.values())
         return f"({rows}) × {next(iter(leaves.values()))[1]}"
-    (shape,) = leaves.values()
-    return " × ".join(map(str, shape))
+    if leaves.keys() == {"scale", "bias"} and leaves["scale"] == leaves["bias"]:
+        return "2 × " + " × ".join(map(str, leaves["scale"]))
+    return " + ".join(" × ".join(map(str, shape)) or "1" for shape in shapes.values())

@@ -1,6 +1,7 @@
-"""What is split over a mesh, by name; and what a compiled step makes of it."""
+"""How the arrays of a state are split over a mesh, by name; and the memory of the compiled step."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -8,29 +9,98 @@ from functools import partial
 
 import jax
 import pytest
+from flax import nnx
 
 import experiments
 from research.config import Parallel
 from research.config.settings import override
 from research.devices.compilers import mesh_of
 from research.devices.sharding import bytes_on_each, shardings
+from research.errors import UsageError
+from research.models.axes import parameter
 from research.models.parameters import by_path
 from research.runs.state import initial_state
 
+BOTH = ("fsdp", "tensor")
+EXPECTED = (  # the first pattern that a path ends in; vectors stay whole
+    # 50,257 divides by nothing useful, so tables are split along their width.
+    (r"(tokens|special_embeddings|positions|segments|/output|^output)$", (None, BOTH)),
+    (r"blocks/attention/qkv/kernel$", (None, "fsdp", None, "tensor")),
+    (r"blocks/attention/qkv/bias$", (None, None, BOTH)),
+    (r"blocks/mlp/(expand|gate)/kernel$", (None, "fsdp", "tensor")),
+    (r"blocks/(attention|mlp)/output/kernel$", (None, "tensor", "fsdp")),
+    (r"blocks/.*(bias|scale)$", (None, BOTH)),
+    (r"kernel$", ("fsdp", "tensor")),
+)
+MESHES = [Parallel(compile="sharded", data=1, fsdp=f, tensor=t) for f, t in ((8, 1), (1, 8), (4, 2))]
+MODERN = {  # every part that has parameters of its own
+    "model.activation": "swiglu",
+    "model.normalization": "rms",
+    "model.qk_norm": True,
+    "model.tied": False,
+    "model.positions": "rotary",
+}
+OPTIMIZERS = ("muon", "adafactor", "sophia", "schedule_free_adamw", "lamb", "lion")
+VARIANTS = [(name, {}) for name in experiments.names()]
+VARIANTS += [(name, MODERN) for name in ("gpt1", "gpt2_small", "bert_base")]
+VARIANTS += [("gpt2_small", {"optimizer.name": name}) for name in OPTIMIZERS]
+
+
+@pytest.mark.parametrize("name, changes", VARIANTS, ids=lambda x: x if isinstance(x, str) else "-".join(x))
+def test_every_array_is_split_as_it_says(name, changes):
+    """Averages and moments as the parameters that their paths end in; factored moments not at all."""
+    abstract = jax.eval_shape(partial(initial_state, override(experiments.get(name), changes)))
+    for mesh in map(mesh_of, MESHES):
+        specs = by_path(shardings(abstract, mesh))
+        for path, leaf in by_path(abstract).items():
+            axes = next((axes for pattern, axes in EXPECTED if re.search(pattern, path)), ())
+            if leaf.ndim < 2 or len(axes) != leaf.ndim:
+                assert specs[path].is_fully_replicated, path
+                assert path.startswith("opt_state/") or leaf.ndim < 2, path
+                continue
+            for n, (axis, size) in enumerate(zip(axes, leaf.shape, strict=True)):
+                names = (axis,) if isinstance(axis, str) else axis or ()
+                parts = math.prod(mesh.shape[part] for part in names)
+                share = size // parts if size % parts == 0 else size
+                assert specs[path].shard_shape(leaf.shape)[n] == share, path
+
 
 @pytest.mark.parametrize("name", ["gpt1", "gpt2_small", "bert_base"])
-def test_rules_reach_every_large_array(name):
+def test_every_large_array_is_split(name):
     mesh = mesh_of(Parallel(compile="sharded", data=1, fsdp=4, tensor=2))
-    abstract = jax.eval_shape(partial(initial_state, experiments.get(name)))
+    abstract = jax.eval_shape(partial(initial_state, override(experiments.get(name), MODERN)))
     specs = by_path(shardings(abstract, mesh))
     for path, leaf in by_path(abstract).items():
-        if leaf.size * leaf.dtype.itemsize > 2**20:
-            share = specs[path].shard_shape(leaf.shape)
-            assert 8 * jax.numpy.prod(jax.numpy.array(share)) == leaf.size, path
-        if path.startswith("model/"):
-            parameter = re.escape(path.removeprefix("model/"))
-            opt_state = [p for p in specs if re.fullmatch(rf"opt_state/[\d/]*(mu|nu)/{parameter}", p)]
-            assert len(opt_state) == 2 and all(specs[p] == specs[path] for p in opt_state)
+        if leaf.size >= 2**16:
+            assert 8 * math.prod(specs[path].shard_shape(leaf.shape)) == leaf.size, path
+
+
+def planted(parameter):
+    """A model with one parameter that is not of ours."""
+    abstract = jax.eval_shape(partial(initial_state, experiments.get("gpt2_tiny"))).model
+    abstract.blocks.mlp.expand.kernel = parameter
+    return abstract
+
+
+def test_a_large_array_that_declares_nothing_is_an_error():
+    mesh = mesh_of(Parallel(compile="sharded", data=1, fsdp=4, tensor=2))
+    large, small = (jax.ShapeDtypeStruct((4, size, size), "float32") for size in (128, 16))
+    for nothing in ({}, {"axes": ("fsdp", "tensor")}):  # or too little
+        with pytest.raises(UsageError, match=r"blocks/mlp/expand/kernel \(4, 128, 128\): declares no axes"):
+            shardings(planted(nnx.Param(large, **nothing)), mesh)
+        specs = by_path(shardings(planted(nnx.Param(small, **nothing)), mesh))
+        assert specs["blocks/mlp/expand/kernel"].is_fully_replicated
+    with pytest.raises(UsageError, match="expand/kernel: declares the axes tensr; expected some of data"):
+        shardings(planted(nnx.Param(large, axes=(None, "fsdp", "tensr"))), mesh)
+    whole = mesh_of(Parallel(compile="sharded"))  # nothing is split: copies are as declared
+    assert by_path(shardings(planted(nnx.Param(large)), whole))["tokens"].is_fully_replicated
+    with pytest.raises(UsageError, match=r"^statistics \(256, 256\): declares no axes"):  # not a parameter
+        shardings({"statistics": jax.ShapeDtypeStruct((256, 256), "float32")}, mesh)
+
+
+def test_a_declaration_has_an_axis_for_each_of_the_array():
+    with pytest.raises(ValueError, match="expected 2 of them"):
+        parameter(jax.numpy.ones((2, 3)), "fsdp")
 
 
 def test_heads_are_split_and_not_cut():

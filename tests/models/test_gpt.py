@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from research.config import Model
+from research.errors import UsageError
 from research.generation import GREEDY, Sampling, sample
 from research.models import build
 from research.models.decoding import decode, decoder, empty
-from research.models.parameters import name
+from research.models.parameters import by_path, name
 
 TINY = dict(family="gpt2", vocabulary=61, context=16, width=24, depth=3, heads=4)
 KEY = jax.random.key(1)
@@ -30,13 +31,18 @@ TOKENS = jax.random.randint(KEY, (2, 11), 0, TINY["vocabulary"])
 
 
 def numpy_gpt(model, tokens):
-    """Radford et al. (2019), section 2.3, written for one sequence at a time in float64."""
+    """Radford et al. (2019), section 2.3, and its variants, for one sequence at a time in float64."""
     p = {name(path): np.asarray(x, np.float64) for path, x in jax.tree_util.tree_leaves_with_path(model)}
     c = model.config
 
     def norm(x, prefix, n=...):
+        if c.normalization == "rms":
+            return rms(x, prefix, n)
         y = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + c.norm_epsilon)
         return y * p[prefix + "/scale"][n] + (p[prefix + "/bias"][n] if c.bias else 0)
+
+    def rms(x, prefix, n):
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + c.norm_epsilon) * p[prefix + "/scale"][n]
 
     def linear(x, prefix, n):
         return np.tensordot(x, p[prefix + "/kernel"][n], 1) + (p[prefix + "/bias"][n] if c.bias else 0)
@@ -47,20 +53,40 @@ def numpy_gpt(model, tokens):
         heads = []
         for h in range(c.heads):
             part = slice(h * K, (h + 1) * K)
-            scores = q[:, part] @ k[:, part].T / math.sqrt(K)
+            q_h, k_h = q[:, part], k[:, part]
+            if c.qk_norm:
+                q_h = rms(q_h, "blocks/attention/query_norm", n)
+                k_h = rms(k_h, "blocks/attention/key_norm", n)
+            if c.positions == "rotary":
+                q_h, k_h = turned(q_h), turned(k_h)
+            scores = q_h @ k_h.T / math.sqrt(K)
             scores[np.triu_indices(L, 1)] = -np.inf
             weights = np.exp(scores - scores.max(-1, keepdims=True))
             heads.append(weights / weights.sum(-1, keepdims=True) @ v[:, part])
         return linear(np.concatenate(heads, -1), "blocks/attention/output", n)
 
-    def mlp(x, n):
-        x = linear(x, "blocks/mlp/expand", n)
-        x = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-        return linear(x, "blocks/mlp/output", n)
+    def turned(x):
+        """Feature i and feature i + K / 2 are a complex number, turned by position × 10,000^(-2i / K)."""
+        half = x.shape[1] // 2
+        turns = np.arange(len(x))[:, None] * 10_000.0 ** (-np.arange(half) / half)
+        z = (x[:, :half] + 1j * x[:, half:]) * np.exp(1j * turns)
+        return np.concatenate([z.real, z.imag], -1)
 
-    logits = []
+    def mlp(x, n):
+        hidden = linear(x, "blocks/mlp/expand", n)
+        if c.activation == "swiglu":
+            gate = linear(x, "blocks/mlp/gate", n)
+            hidden = hidden * gate / (1 + np.exp(-gate))
+        elif c.activation == "relu_squared":
+            hidden = np.maximum(hidden, 0) ** 2
+        else:
+            cubic = hidden + 0.044715 * hidden**3
+            hidden = 0.5 * hidden * (1 + np.tanh(np.sqrt(2 / np.pi) * cubic))
+        return linear(hidden, "blocks/mlp/output", n)
+
+    logits, output = [], "tokens" if c.tied else "output"
     for row in np.asarray(tokens):
-        x = p["tokens"][row] + p["positions"][: len(row)]
+        x = p["tokens"][row] + (p["positions"][: len(row)] if c.positions == "learned" else 0)
         for n in range(c.depth):
             if c.norm == "pre":
                 x = x + attend(norm(x, "blocks/attention_norm", n), n)
@@ -68,11 +94,29 @@ def numpy_gpt(model, tokens):
             else:
                 x = norm(x + attend(x, n), "blocks/attention_norm", n)
                 x = norm(x + mlp(x, n), "blocks/mlp_norm", n)
-        logits.append((norm(x, "norm") if c.norm == "pre" else x) @ p["tokens"].T)
+        logits.append((norm(x, "norm") if c.norm == "pre" else x) @ p[output].T)
     return np.stack(logits)
 
 
-@pytest.mark.parametrize("changes", [{}, {"bias": False}, {"norm": "post", "family": "gpt1"}])
+VARIANTS = [
+    {},
+    {"bias": False},
+    {"norm": "post", "family": "gpt1"},
+    {"hidden": 37},
+    {"normalization": "rms"},
+    {"positions": "rotary"},
+    {"positions": "none"},
+    {"activation": "relu_squared"},
+    {"activation": "swiglu", "hidden": 16},
+    {"qk_norm": True},
+    {"tied": False},
+    {"normalization": "rms", "positions": "rotary", "qk_norm": True, "tied": False, "bias": False}
+    | {"activation": "relu_squared"},
+    {"normalization": "rms", "positions": "rotary", "norm": "post", "activation": "swiglu"},
+]
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=lambda changes: "-".join(map(str, changes.values())))
 def test_equals_the_paper_in_numpy(changes):
     model = tiny(**changes)
     expected = numpy_gpt(model, TOKENS)
@@ -140,8 +184,9 @@ def test_initial_deviations():
     assert len({float(layer.sum()) for layer in np.asarray(blocks.mlp.output.kernel[...])}) == 8
 
 
-def test_cached_decoding_equals_uncached():
-    model = tiny()
+@pytest.mark.parametrize("changes", VARIANTS, ids=lambda changes: "-".join(map(str, changes.values())))
+def test_cached_decoding_equals_uncached(changes):
+    model = tiny(**changes)
     expected = model.features(TOKENS)
     parts = decoder(model)
     first, cache = decode(parts, TOKENS[:, :4], empty(model.config, jnp.zeros(2), 16))
@@ -149,7 +194,42 @@ def test_cached_decoding_equals_uncached():
     for i in range(4, TOKENS.shape[1]):
         state, cache = decode(parts, TOKENS[:, i : i + 1], cache)
         states.append(state)
-    np.testing.assert_allclose(jnp.concatenate(states, 1), expected, atol=1e-5 * float(abs(expected).max()))
+    found = jnp.concatenate(states, 1)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * float(abs(expected).max()))
+    np.testing.assert_allclose(parts.logits(found), model.logits(found), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"activation": "swiglu"}, {"activation": "relu_squared"}], ids=str)
+def test_modern_parts_compile_any_way(changes):
+    """Unrolled or computed again: the same gradient."""
+    modern = {"normalization": "rms", "positions": "rotary", "qk_norm": True, "tied": False} | changes
+
+    def gradient(**how):
+        model = tiny(**modern, **how)
+        return jax.tree.leaves(jax.grad(lambda m: jax.nn.logsumexp(m(TOKENS)))(model))
+
+    for how in ({"unroll": 3}, {"remat": "block"}):
+        for a, b in zip(gradient(**how), gradient(), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5 * float(abs(b).max()))
+
+
+def test_a_new_part_changes_no_other_parameter():
+    """Each draws from a key of its own: a comparison of two variants starts from the same kernels."""
+    plain = by_path(build(Model(**TINY), key=KEY))
+    parts = {"activation": "swiglu", "qk_norm": True, "tied": False, "positions": "rotary"}
+    modern = by_path(build(Model(**TINY | parts), key=KEY))
+    assert plain.keys() - modern.keys() == {"positions"}
+    added = ("mlp/gate/kernel", "mlp/gate/bias", "attention/query_norm/scale", "attention/key_norm/scale")
+    assert modern.keys() - plain.keys() == {"output", *(f"blocks/{path}" for path in added)}
+    for path in plain.keys() & modern.keys():
+        np.testing.assert_array_equal(plain[path], modern[path], err_msg=path)
+    for a, b in (("output", "tokens"), ("blocks/mlp/gate/kernel", "blocks/mlp/expand/kernel")):
+        assert abs(np.corrcoef(modern[a].ravel(), modern[b].ravel())[0, 1]) < 0.1
+
+
+def test_rotary_needs_pairs():
+    with pytest.raises(UsageError, match=r"model.positions=rotary: .* have 3; expected an even number"):
+        Model(**TINY | {"heads": 8, "positions": "rotary"})
 
 
 def test_states_end_in_the_features():

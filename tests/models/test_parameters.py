@@ -8,6 +8,7 @@ import pytest
 import experiments
 from launch.declarations import params
 from research.config import Model
+from research.config.settings import override
 from research.models.parameters import components, parameter_table
 
 SIZES = {
@@ -35,7 +36,7 @@ BERT_BASE = [  # shared/RECIPES.md's account, as derived from the paper
     ("pooler", "768² + 768", 590_592),
     ("MLM transform", "768² + 768", 590_592),
     ("MLM transform norm", "2 × 768", 1_536),
-    ("MLM bias (its table is the tokens')", "30522", 30_522),
+    ("MLM bias", "30522", 30_522),
     ("next sentence", "768 × 2 + 2", 1_538),
     ("total", "", 110_106_428),
 ]
@@ -64,18 +65,41 @@ def test_bert_base_line_by_line():
     assert [(line.title.strip(), line.formula, line.count) for line in lines] == BERT_BASE
 
 
-@pytest.mark.parametrize("name", experiments.names())
-def test_lines_add_up_and_formulas_hold(name):
-    """A parameter that no line tells of would leave the sum short."""
-    *lines, total = parameter_table(experiments.get(name).model)
+PARTS = {
+    "model.hidden": 1_000,
+    "model.activation": "swiglu",
+    "model.normalization": "rms",
+    "model.qk_norm": True,
+    "model.tied": False,
+    "model.positions": "none",
+}
+VARIANTS = [(name, {}) for name in experiments.names()]
+VARIANTS += [(name, PARTS) for name in ("gpt2_small", "bert_base")]
+VARIANTS += [(name, {"model.bias": False}) for name in ("gpt2_small", "bert_base")]
+
+
+@pytest.mark.parametrize("name, changes", VARIANTS, ids=lambda x: x if isinstance(x, str) else "-".join(x))
+def test_lines_add_up_and_formulas_hold(name, changes):
+    """A parameter without a line would leave the sum short."""
+    *lines, total = parameter_table(override(experiments.get(name), changes).model)
     after = [line.title for line in lines].index("embeddings and layers")
     assert lines[after].count + sum(line.count for line in lines[after + 1 :]) == total.count
     for line in lines:
         if line.formula:
-            assert evaluation_params(line.formula) == line.count
+            assert evaluate(line.formula) == line.count
 
 
-def evaluation_params(formula: str) -> int:
+def test_parts_by_hand():
+    """A layer: attention, its two head norms, a MLP of three matrices, two norms; all without positions."""
+    c = override(experiments.get("gpt2_small"), PARTS | {"model.bias": False}).model
+    D, F = c.width, c.hidden
+    layer = 4 * D * D + 2 * D // c.heads + 3 * D * F + 2 * D
+    assert sum(part.count for part in components(c)) == 2 * c.vocabulary * D + c.depth * layer + D
+    titles = [line.title.strip() for line in parameter_table(c)]
+    assert {"query norm", "key norm", "MLP gate", "final norm", "output table"} <= set(titles)
+
+
+def evaluate(formula: str) -> int:
     plain = re.sub(r"(\d+)²", r"\1 * \1", formula.replace(",", "")).replace("×", "*")
     assert re.fullmatch(r"[\d\s*+()]+", plain)
     return eval(plain)

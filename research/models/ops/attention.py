@@ -28,7 +28,7 @@ def attention(
     """Scaled dot-product attention to (B, L, H, K) (Vaswani et al., 2017), softmax in float32.
 
     `mask` is boolean, True where to attend, and broadcasts to (B, H, L, S). `dropout_mask_BHLS` multiplies
-    the probabilities. `causal` promises that `mask` hides all later keys, so that their scores may be left out.
+    the probabilities. `causal` promises that `mask` hides all later keys: their scores may be left out.
     """
     return _attention_forward(q_BLHK, k_BSHK, v_BSHK, mask, dropout_mask_BHLS, causal)[0]
 

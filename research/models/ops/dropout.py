@@ -7,7 +7,7 @@ from jax.typing import DTypeLike
 
 
 def dropout(x: Array, rate: float, key: Array | None) -> Array:
-    """Zero a share `rate` of `x` and scale the rest by 1 / (1 - rate); the identity without a key or a rate."""
+    """Zero a share `rate` of `x` and scale the rest by 1 / (1 - rate). Without a key or a rate, `x`."""
     mask = dropout_mask(x.shape, rate, key, x.dtype)
     return x if mask is None else x * mask
 

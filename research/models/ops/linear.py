@@ -25,9 +25,11 @@ def linear(
 
     `operand_dtype` is the type to which operands are rounded first, here and in both gradients; None: the
     type of `x`. The kernel's output axes are merged into one, or the compiler would transpose the kernel;
-    `keep_axes` leaves them as they are, which axes split over devices require. With an `activation` the input
-    is `activation(x)`, or `activation(*x)` of a tuple. Only `x` is saved for the gradients, and the activation
-    is computed again: its derivative needs `x` anyway, and these are the largest arrays of a block.
+    `keep_axes` leaves them as they are, which axes split over devices require.
+
+    With an `activation` the input is `activation(x)`, or `activation(*x)` of a tuple. Only `x` is saved for
+    the gradients and the activation is computed again: its derivative needs `x` in any case, and these are
+    the largest arrays of a block.
     """
     return _linear_forward(x, kernel, bias, operand_dtype, keep_axes, activation)[0]
 

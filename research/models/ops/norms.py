@@ -15,7 +15,7 @@ from jax import Array, lax
 
 
 def layer_norm(x: Array, scale_D: Array, bias_D: Array | None, epsilon: float) -> Array:
-    """Layer normalization (Ba et al., 2016) of (…, D), computed in float32 and returned in the type of `x`."""
+    """Layer normalization (Ba et al., 2016) of (…, D): computed in float32, returned in the type of `x`."""
     return _layer_norm(_rows(x), scale_D, bias_D, epsilon).reshape(x.shape)
 
 

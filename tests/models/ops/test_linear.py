@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from research.models.ops.activations import gelu_erf, gelu_tanh, relu_squared, swiglu
 from research.models.ops.linear import linear
+from research.models.parts.activations import gelu_erf, gelu_tanh, relu_squared, swiglu
 from tests.models.derivatives import arrays, assert_keeps_types, assert_same, assert_same_curvature
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.test_util import check_grads
 
-from research.models.ops.activations import gelu_tanh, relu_squared, swiglu
+from research.models.parts.activations import gelu_tanh, relu_squared, swiglu
 from tests.models.derivatives import arrays, assert_same, assert_same_curvature
 
 

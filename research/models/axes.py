@@ -1,0 +1,69 @@
+"""How parameters and batches are split over a mesh of devices.
+
+A mesh has three axes. `data` splits a batch's rows only. `fsdp` splits the rows too, and each of its devices
+keeps a part of every large array, gathering a layer when its turn comes (Rajbhandari et al., 2020, stage 3).
+Devices of `tensor` share the rows, and each works on some heads and hidden features (Shoeybi et al., 2019).
+`research.devices` makes the mesh and places the state on it.
+"""
+
+import math
+from typing import Any
+
+import jax
+from flax import nnx
+from jax import Array, lax
+from jax.sharding import PartitionSpec
+
+Axis = str | tuple[str, ...] | None  # mesh axes that split one axis of an array; None: it is not split
+Axes = tuple[Axis, ...]
+
+ROWS = ("data", "fsdp")  # split a batch's rows
+BOTH = ("fsdp", "tensor")  # split an axis that is not contracted: a table's width, a vector
+
+
+def parameter(value: Array, *axes: Axis) -> nnx.Param:
+    """A parameter that declares which mesh axes may split each of its axes.
+
+    The declaration is metadata of the `nnx.Param`, so gradients, moments and averages carry it along. An axis
+    whose size the devices do not divide stays whole. Raises ValueError for another number of axes.
+    """
+    if len(axes) != value.ndim:
+        raise ValueError(
+            f"a parameter of shape {value.shape} with axes {axes}: expected {value.ndim} of them"
+        )
+    return nnx.Param(value, axes=axes)
+
+
+def declared_axes(variable: nnx.Variable) -> Axes | None:
+    return variable.get_metadata("axes", None)
+
+
+def with_depth(blocks: Any) -> Any:
+    """`blocks`, whose parameters have grown a leading axis of depth, with that axis declared: never split."""
+
+    def add(variable: nnx.Variable) -> nnx.Variable:
+        axes = declared_axes(variable)
+        return variable if axes is None else variable.replace(axes=(None, *axes))
+
+    return jax.tree.map(add, blocks, is_leaf=lambda x: isinstance(x, nnx.Variable))
+
+
+def split_rows(x: Array) -> Array:
+    """`x` (B, …) with its rows and nothing else split over the mesh; unchanged without a mesh.
+
+    Parameters may be split along the axis that a product contracts. Without this constraint the compiler
+    would gather a whole batch of states rather than a layer's parameters.
+    """
+    return x if current_mesh() is None else lax.with_sharding_constraint(x, PartitionSpec(ROWS))
+
+
+def rows_on_each(rows: int) -> int:
+    """How many of a batch's rows each device works on."""
+    mesh = current_mesh()
+    return rows if mesh is None else -(-rows // math.prod(mesh.shape[axis] for axis in ROWS))
+
+
+def current_mesh() -> jax.sharding.AbstractMesh | None:
+    """The mesh that is being traced for. Inside a pmap there is another one, whose rows are split already."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh if set(ROWS) <= set(mesh.axis_names) else None

@@ -1,0 +1,53 @@
+"""The linear layer, and how kernels and tables are drawn."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from research.models.axes import BOTH, Axes, current_mesh, parameter
+from research.models.ops.linear import linear
+from research.models.precision import matmul_dtype
+
+Initializer = Callable[[Array, tuple[int, ...]], Array]  # (key, shape) → values
+
+
+def normal(std: float) -> Initializer:
+    return lambda key, shape: std * jax.random.normal(key, shape)
+
+
+def truncated_normal(std: float) -> Initializer:
+    """Cut at two standard deviations; `std` is that of the distribution before the cut, as in TensorFlow."""
+    return lambda key, shape: std * jax.random.truncated_normal(key, -2, 2, shape)
+
+
+class Linear(nnx.Module):
+    """A kernel (inputs, *outputs) and a bias (*outputs).
+
+    With a `precision`, operands of the product are rounded to its type; without one, to the input's type.
+    `axes` declare how the kernel is split over devices.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: tuple[int, ...],
+        init: Initializer,
+        bias: bool,
+        *,
+        key: Array,
+        precision: str | None = None,
+        axes: Axes = ("fsdp", "tensor"),
+    ):
+        self.kernel = parameter(init(key, (inputs, *outputs)), *axes)
+        bias_axes = (*[None] * (len(outputs) - 1), BOTH)
+        self.bias = parameter(jnp.zeros(outputs), *bias_axes) if bias else None
+        self.precision = precision
+
+    def __call__(self, x: Array | tuple[Array, ...], activation: Callable[..., Array] | None = None) -> Array:
+        """(…, inputs) to (…, *outputs); with an `activation`, of `activation(x)`, which is not saved."""
+        bias = None if self.bias is None else self.bias[...]
+        dtype = None if self.precision is None else matmul_dtype(self.precision)
+        return linear(x, self.kernel[...], bias, dtype, current_mesh() is not None, activation)

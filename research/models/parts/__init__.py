@@ -1,0 +1,14 @@
+"""Parts of a model, chosen by `model.normalization`, `model.positions` and `model.activation`.
+
+Each file says what its kind of part must provide. Another package adds one by registering it:
+
+    @ACTIVATIONS.register("relu")
+    def relu(x):
+        return jax.nn.relu(x)
+
+Training, evaluation and cached decoding run the same forward pass, so a part is written once.
+"""
+
+from research.models.parts import activations, norms, positions
+
+__all__ = ["activations", "norms", "positions"]

@@ -1,0 +1,48 @@
+"""Norms, chosen by `model.normalization`.
+
+A norm is a module made as `norm(width, epsilon, bias)`. Called with (…, width), it returns an array of the
+same shape and type. Its parameters are called `scale` and `bias`, which weight decay leaves out, and are made
+by `research.models.axes.parameter`. `bias` is `model.bias`; a kind of norm that has no bias ignores it.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from research.config import Model
+from research.config.names import NORMS
+from research.models.axes import BOTH, parameter
+from research.models.ops.norms import layer_norm, rms_norm
+
+
+@NORMS.register("layer")
+class LayerNorm(nnx.Module):
+    """Ba et al. (2016)."""
+
+    def __init__(self, width: int, epsilon: float, bias: bool):
+        self.scale = parameter(jnp.ones(width), BOTH)
+        self.bias = parameter(jnp.zeros(width), BOTH) if bias else None
+        self.epsilon = epsilon
+
+    def __call__(self, x: Array) -> Array:
+        bias = None if self.bias is None else self.bias[...]
+        return layer_norm(x, self.scale[...], bias, self.epsilon)
+
+
+@NORMS.register("rms")
+class RMSNorm(nnx.Module):
+    """Zhang & Sennrich (2019): nothing is subtracted, and there is no bias."""
+
+    def __init__(self, width: int, epsilon: float, bias: bool = False):
+        self.scale = parameter(jnp.ones(width), BOTH)
+        self.epsilon = epsilon
+
+    def __call__(self, x: Array) -> Array:
+        return rms_norm(x, self.scale[...], self.epsilon)
+
+
+def norm(config: Model, bias: bool | None = None) -> nnx.Module:
+    """The norm of `config` over its width; `bias` other than `model.bias` where a model fixes it."""
+    return NORMS[config.normalization](
+        config.width, config.norm_epsilon, config.bias if bias is None else bias
+    )

@@ -1,0 +1,84 @@
+"""Position schemes, chosen by `model.positions`.
+
+A scheme is a class made as `scheme(model)`, with the methods of `Positions`; what it does not override has no
+effect. `parameter` is whatever its `init` made: an `nnx.Param` (on disk `positions`), a module, or None.
+`places` are the tokens' positions (B, L), int32; None stands for 0 to L - 1 in every row.
+
+Shapes: B batch, L length, H heads, K head size, D width.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from research.config import Model
+from research.config.names import POSITIONS
+from research.models.axes import BOTH, parameter
+from research.models.linear import Initializer
+
+Rotate = Callable[[Array, Array], tuple[Array, Array]]  # queries and keys (B, L, H, K), before and after
+
+
+class Positions:
+    """A scheme that knows nothing of positions; others derive from it."""
+
+    def __init__(self, model: Model):
+        self.model = model
+
+    def init(self, init: Initializer, key: Array) -> nnx.Param | nnx.Module | None:
+        """The scheme's parameter, drawn by the family's `init`."""
+        return None
+
+    def embed(self, parameter, x_BLD: Array, places: Array | None) -> Array:
+        """Token embeddings with positions added."""
+        return x_BLD
+
+    def rotation(self, parameter, places: Array | None, length: int) -> Rotate:
+        """Applied to the queries and keys of every block. Called once for all blocks: compute tables here."""
+        return lambda q, k: (q, k)
+
+
+@POSITIONS.register("none")
+class NoPositions(Positions):
+    """Causal attention alone tells positions apart (Haviv et al., 2022)."""
+
+
+@POSITIONS.register("learned")
+class Learned(Positions):
+    """A table (context, D), added to the embeddings."""
+
+    def init(self, init: Initializer, key: Array) -> nnx.Param:
+        return parameter(init(key, (self.model.context, self.model.width)), None, BOTH)
+
+    def embed(self, parameter: nnx.Param, x_BLD: Array, places: Array | None) -> Array:
+        table = parameter[...]
+        # A slice's gradient is a sum over rows; that of an indexed table would be a scatter.
+        return x_BLD + (table[: x_BLD.shape[1]] if places is None else table[places])
+
+
+@POSITIONS.register("rotary")
+class Rotary(Positions):
+    """Rotary embeddings (Su et al., 2021), base 10,000: the halves of a head are its pairs' coordinates."""
+
+    BASE = 10_000.0
+
+    def rotation(self, parameter: None, places: Array | None, length: int) -> Rotate:
+        half = self.model.width // self.model.heads // 2
+        frequencies = self.BASE ** (-jnp.arange(half) / half)
+        places = jnp.arange(length) if places is None else places
+        angles = places[..., None, None].astype(jnp.float32) * frequencies  # (…, L, 1, K / 2)
+        cosines, sines = jnp.cos(angles), jnp.sin(angles)
+
+        def turn(x_BLHK: Array) -> Array:
+            x, y = jnp.split(x_BLHK.astype(jnp.float32), 2, axis=-1)
+            turned = (x * cosines - y * sines, x * sines + y * cosines)
+            return jnp.concatenate(turned, axis=-1).astype(x_BLHK.dtype)
+
+        return lambda q, k: (turn(q), turn(k))
+
+
+def positions(model: Model) -> Positions:
+    """The scheme of `model`."""
+    return POSITIONS[model.positions](model)
