@@ -9,11 +9,11 @@ from research.errors import EnvironmentFault
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes under a temporary name and renames, so that a kill leaves the old file or the new one."""
+    """Writes, in UTF-8, under a temporary name and renames: a kill leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with writing(path):
         try:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)

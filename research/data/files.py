@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from research.data import tables
+from research.data import content, tables
 from research.errors import UsageError, near
 
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".tsv", ".parquet")
@@ -48,8 +48,11 @@ def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
 
 
 def identity(paths: list[Path]) -> list:
-    """What changes when the files do."""
-    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    """What changes when the documents do: the bytes, and by the suffix how they are read; no name, no time.
+
+    Raises UsageError for a file that cannot be read.
+    """
+    return [(path.suffix, digest) for path, digest in zip(paths, content.hashes(paths), strict=True)]
 
 
 def _why_none(pattern: Path, folders: list[Path], suffixes: tuple[str, ...]) -> str:

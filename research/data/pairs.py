@@ -52,10 +52,16 @@ def open_pairs(store: Store, data: Data) -> tuple[np.ndarray, list[int]]:
     if data.length < SPECIAL + 2:
         raise UsageError(f"data.length={data.length}: expected {SPECIAL + 2} or more for a pair of segments")
     masking = data.masking
-    facts = FORMAT, data.length, masking.duplicates, f"{masking.short:g}", masking.next
+    facts = FORMAT, data.length, masking.duplicates, _exactly(masking.short), masking.next
     folder = store.folder / "-".join(map(str, ("pairs", *facts)))
     make_once(folder, partial(_write, store=store, data=data))
-    return mapped(folder / "pairs.bin", PAIR), json.loads((folder / "parts.json").read_text())
+    return mapped(folder / "pairs.bin", PAIR), json.loads((folder / "parts.json").read_text(encoding="utf-8"))
+
+
+def _exactly(number: float) -> str:
+    """In few digits, but in all that tell it from every other."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 def _write(folder: Path, store: Store, data: Data) -> None:
@@ -70,7 +76,7 @@ def _write(folder: Path, store: Store, data: Data) -> None:
                 for first in range(begin, end, BLOCK):
                     block = np.arange(first, min(first + BLOCK, end))
                     pairs(sentences, block, duplicate, data.length, masking.short, coin).tofile(file)
-    (folder / "parts.json").write_text(json.dumps(parts))
+    (folder / "parts.json").write_text(json.dumps(parts), encoding="utf-8")
 
 
 def sentences_of(store: Store) -> Sentences:

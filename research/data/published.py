@@ -32,7 +32,7 @@ def load(name: str) -> Tokenizer:
     shelf = home() / "tokenizers"
     if name.startswith(PREFIX):
         return read(snapshot(name, TOKENIZER, "a directory serves too"))
-    if "/" in name or name.endswith((".json", ".txt")):
+    if is_path(name):
         path = Path(name).expanduser()
         if not path.exists():
             raise UsageError(f"data.tokenizer={name}: no such file or folder")
@@ -47,6 +47,11 @@ def load(name: str) -> Tokenizer:
             f"data.tokenizer={name}: not found; put {', or '.join(FILES)} in {shelf / name}{hint}"
         )
     return read(shelf / name)
+
+
+def is_path(name: str) -> bool:
+    """Whether `load` takes it for a file or a folder."""
+    return not name.startswith(PREFIX) and ("/" in name or name.endswith((".json", ".txt")))
 
 
 def read(path: Path) -> Tokenizer:

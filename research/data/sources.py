@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from research.config import Data
-from research.data import files, standardize
+from research.data import files, published, standardize
 from research.errors import UsageError
 
 Split = Literal["train", "validation"]
@@ -73,6 +73,25 @@ def fingerprint(data: Data) -> str:
     holdout = None if data.split == "published" else data.holdout
     facts = [identities, data.field, data.split, holdout, data.documents, data.standardize]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def folder_name(data: Data, key: str) -> str:
+    """Of a cache of what `key` tells, in words and by its hash.
+
+    The words are for those who look into the cache. Of files they tell no place: the same bytes elsewhere
+    are the same corpus.
+    """
+    words = f"{data.source}-{data.tokenizer}"
+    if any(one.source.startswith("files:") for _, one in parts(data)):
+        words = "files" if published.is_path(data.tokenizer) else f"files-{data.tokenizer}"
+    readable = re.sub(r"\W+", "-", words)[-60:].strip("-")
+    return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def see_unchanged(data: Data, before: str) -> None:
+    """Raises UsageError where the fingerprint, which a cache is named by, is not what it was `before`."""
+    if fingerprint(data) != before:
+        raise UsageError(f"data.source={data.source}: changed while it was read; begin again")
 
 
 def _identity(data: Data) -> list:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from tokenizers import Tokenizer
 from research.config import Data
 from research.data.mapped import mapped
 from research.data.once import make_once
-from research.data.sources import fingerprint, parts
+from research.data.sources import fingerprint, folder_name, parts, see_unchanged
 from research.data.tokenizer import Marks, end_of_text, entries, load, marks
 from research.data.writing import SPLITS, write
 from research.errors import UsageError
@@ -69,8 +68,9 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
     if size > vocabulary:
         raise UsageError(f"model.vocabulary={vocabulary}: the tokenizer {data.tokenizer} has {size} entries")
     by = data.sentences if known else None
-    folder = home() / "stores" / _name(data, tokenizer, by)
-    make = partial(_make, data=data, tokenizer=tokenizer, entries=size, by=by, report=report)
+    made_of = fingerprint(data)
+    folder = home() / "stores" / folder_name(data, f"{FORMAT} {made_of} {by} {tokenizer.to_str()}")
+    make = partial(_make, data=data, made_of=made_of, tokenizer=tokenizer, entries=size, by=by, report=report)
     speed = make_once(folder, make, resumable=True)
     shares = tuple(share for share, _ in parts(data))
     ended = end_of_text(tokenizer) is not None
@@ -81,7 +81,7 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
 
 def open_store(folder: Path) -> Store:
     """A split as `prepare` has written it."""
-    facts = json.loads((folder / "store.json").read_text())
+    facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     tokens = mapped(folder / "tokens.bin", facts.pop("dtype"))
     starts = mapped(folder / "starts.bin", "<i8")
     sentences = folder / "sentences.bin"
@@ -102,6 +102,7 @@ def reopened(folder: Path, shares: tuple[float, ...], marks: Marks | None, ended
 def _make(
     folder: Path,
     data: Data,
+    made_of: str,
     tokenizer: Tokenizer,
     entries: int,
     by: str | None,
@@ -109,8 +110,9 @@ def _make(
 ) -> float:
     dtype = np.dtype("<u2" if entries <= 1 << 16 else "<u4")
     speed = write(folder, data, tokenizer, by, dtype, report)
+    see_unchanged(data, made_of)
     note = folder / "progress.json"
-    done = json.loads(note.read_text())
+    done = json.loads(note.read_text(encoding="utf-8"))
     if data.split == "tail":
         note.unlink()  # what follows cannot be done twice, so that a kill begins anew
         after = _cut(folder / "train", folder / "validation", data.holdout, tokenizer, dtype)
@@ -168,13 +170,7 @@ def _measure(folder: Path, size: int, parts: list[int], entries: int, dtype: np.
         "unigram_entropy": float(-(shares * np.log(shares)).sum()),
         "sha256": digest.hexdigest(),
     }
-    (folder / "store.json").write_text(json.dumps(facts, indent=1))
-
-
-def _name(data: Data, tokenizer: Tokenizer, by: str | None) -> str:
-    key = f"{FORMAT} {fingerprint(data)} {by} {tokenizer.to_str()}"
-    readable = re.sub(r"\W+", "-", f"{data.source}-{data.tokenizer}")[-60:].strip("-")
-    return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    (folder / "store.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def _summary(folder: Path, corpus: Corpus, speed: float | None) -> str:

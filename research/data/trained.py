@@ -1,7 +1,5 @@
 """Tokenizers that are trained on the source: characters, byte pairs, word pieces."""
 
-import hashlib
-import re
 import string
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from research.config import Data
 from research.data.once import make_once
 from research.data.published import END_OF_TEXT, SPECIAL, byte_level, read, word_level
-from research.data.sources import documents, fingerprint
+from research.data.sources import documents, fingerprint, folder_name, see_unchanged
 from research.errors import UsageError
 from research.home import home
 
@@ -20,14 +18,14 @@ from research.home import home
 def load(data: Data) -> Tokenizer:
     """The tokenizer that `data.tokenizer` names: one of SCHEMES, with its size. Trained once and kept."""
     scheme, _, size = data.tokenizer.partition(":")
-    key = hashlib.sha256(f"{data.tokenizer} {fingerprint(data)}".encode()).hexdigest()[:16]
-    readable = re.sub(r"\W+", "-", f"{data.source}-{data.tokenizer}")[-60:].strip("-")
-    folder = home() / "tokenizers-trained" / f"{readable}-{key}"
+    made_of = fingerprint(data)
+    folder = home() / "tokenizers-trained" / folder_name(data, f"{data.tokenizer} {made_of}")
     arguments = [] if scheme == "char" else [_size(scheme, size)]
 
     def build(folder: Path) -> None:
         tokenizer = SCHEMES[scheme](data, *arguments)
-        (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True))
+        see_unchanged(data, made_of)
+        (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
 
     make_once(folder, build)
     return read(folder)

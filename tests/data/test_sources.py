@@ -64,6 +64,8 @@ def test_the_fingerprint_knows_what_changes_documents(corpus):
     assert before != fingerprint(data(source, holdout=0.2))
     assert before != fingerprint(data(source, split="tail"))
     os.utime(folder / "a" / "007.txt", ns=(1, 1))
+    assert before == fingerprint(data(source))
+    (folder / "a" / "007.txt").write_text("another")
     assert before != fingerprint(data(source))
 
 

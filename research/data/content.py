@@ -1,0 +1,121 @@
+"""What files hold, by a hash of their bytes, so that a cache answers only for what it was made of.
+
+A large file is not read twice: an index under home, one of each folder, remembers the hash beside what the
+system changes whenever the bytes change. The time of that change (ctime) cannot be set by a program, as the
+time of modification can, which copies often bring along.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from research.data.once import alone
+from research.errors import EnvironmentFault, UsageError
+from research.files import write_whole
+from research.home import home
+
+# A file that was changed a moment ago may change again within one tick of the file system's clock, and show
+# the same times: two seconds are the coarsest that is in use.
+SETTLED = 2_000_000_000  # nanoseconds
+
+
+class Stamp(NamedTuple):
+    """By which a file is known to be the one that was read; its device is in the name of the index."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+Index = dict[str, tuple[Stamp, str]]  # a file's name in its folder → what it was, and its hash
+
+
+def hashes(paths: Sequence[Path]) -> list[str]:
+    """The SHA-256 of each file's bytes. Raises UsageError for one that cannot be read."""
+    folders = defaultdict(list)
+    for path in paths:
+        path = path.absolute()
+        # The number of a device may differ between machines that share home: each has an index of its own.
+        folders[path.parent, _stat(path).st_dev].append(path)
+    found = {}
+    for (folder, device), files in folders.items():
+        found |= _of_folder(folder, device, files)
+    return [found[path.absolute()] for path in paths]
+
+
+def _of_folder(folder: Path, device: int, files: list[Path]) -> dict[Path, str]:
+    name = hashlib.sha256(os.fsencode(f"{device} {folder}")).hexdigest()[:16]
+    index = home() / "contents" / f"{name}.json"
+    found = _remembered(_read(index), files)
+    if len(found) == len(set(files)):
+        return found
+    with ExitStack() as kept:
+        # Of several processes one reads and the others wait. Where home cannot be written each has to read.
+        with suppress(EnvironmentFault):
+            kept.enter_context(alone(index))
+        known, read = _read(index), {}
+        found = _remembered(known, files)
+        try:
+            for path in files:
+                if path not in found:
+                    stamp, found[path], settled = _hashed(path)
+                    if settled:
+                        read[path.name] = stamp, found[path]
+        finally:  # what was read before an interrupt need not be read again
+            if read:
+                with suppress(EnvironmentFault):
+                    write_whole(index, json.dumps({"folder": str(folder), "files": known | read}))
+    return found
+
+
+def _remembered(index: Index, files: list[Path]) -> dict[Path, str]:
+    found = {}
+    for path in files:
+        stamp, digest = index.get(path.name, (None, ""))
+        if stamp == _stamp(_stat(path)):
+            found[path] = digest
+    return found
+
+
+def _read(index: Path) -> Index:
+    """Nothing, where there is none or it is damaged: then the files are read again."""
+    try:
+        files = json.loads(index.read_text(encoding="utf-8"))["files"]
+        return {name: (Stamp(*stamp), str(digest)) for name, (stamp, digest) in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _hashed(path: Path) -> tuple[Stamp, str, bool]:
+    """What a file is and holds, and whether any later change of it will show."""
+    began = time.time_ns()
+    try:
+        with open(path, "rb") as file:
+            before = _stamp(os.fstat(file.fileno()))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            after = _stamp(os.fstat(file.fileno()))
+    except OSError as fault:
+        raise _unreadable(path, fault) from fault
+    return before, digest, before == after and before.ctime_ns < began - SETTLED
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as fault:
+        raise _unreadable(path, fault) from fault
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def _unreadable(path: Path, fault: OSError) -> UsageError:
+    return UsageError(f"{path}: cannot be read: {fault.strerror or fault}")
