@@ -21,6 +21,7 @@ from research.sharding import shardings
 class Compiled(NamedTuple):
     layout: Any  # a tree like the state's: where `step` keeps each of its arrays
     rows: Sharding  # how a batch is split
+    parts: int  # into how many, so that its rows are a multiple of it
     feed: Callable[[Any], Any]  # puts this process's rows of a batch on the devices, ahead of the step
     step: Callable  # (state, batch) → (state, sums); the old state's memory is used for the new one
     lower: Callable  # (state, batch) → the step, traced: what `compile()` makes it of
@@ -41,6 +42,7 @@ def jit(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -
     return Compiled(
         layout=everywhere(device, abstract),
         rows=device,
+        parts=declared.accumulate,
         feed=partial(_feed, device, declared.accumulate),
         step=step,
         lower=step.lower,
@@ -53,11 +55,13 @@ def sharded(declared: Parallel, step: Callable, evaluate: Callable, abstract: An
     mesh = mesh_of(declared)
     layout = shardings(abstract, mesh)
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(ROWS))
+    parts = declared.accumulate * mesh.shape["data"] * mesh.shape["fsdp"]
     step = compiling.jit(_on(mesh, step), out_shardings=(layout, whole), donate_argnums=0)
     return Compiled(
         layout=layout,
         rows=rows,
-        feed=partial(_feed, rows, declared.accumulate * mesh.shape["data"] * mesh.shape["fsdp"]),
+        parts=parts,
+        feed=partial(_feed, rows, parts),
         step=step,
         lower=step.lower,
         evaluate=compiling.jit(_on(mesh, evaluate), out_shardings=whole),
@@ -92,6 +96,7 @@ def pmap(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) 
     return Compiled(
         layout=everywhere(whole, abstract),
         rows=rows,
+        parts=declared.accumulate * mesh.size,
         feed=partial(_feed, rows, declared.accumulate * mesh.size),
         step=step_here,
         lower=lambda state, batch: mapped.lower(*seen_here(state, batch)),
@@ -130,6 +135,12 @@ def mesh_of(declared: Parallel, devices: list | None = None) -> Mesh:
     return Mesh(grid, tuple(sizes), axis_types=(AxisType.Auto,) * 3)
 
 
+def see_to_rows(rows: int, parts: int) -> None:
+    """Raises UsageError where a batch of so many rows cannot be split."""
+    if rows % parts:
+        raise UsageError(f"data.batch={rows}: expected a multiple of {parts}, devices times parts")
+
+
 def everywhere(sharding: Sharding, tree: Any) -> Any:
     """`sharding` at every leaf."""
     return jax.tree.map(lambda _: sharding, tree)
@@ -147,9 +158,7 @@ def _on(mesh: Mesh, function: Callable) -> Callable:
 
 def _feed(sharding: Sharding, parts: int, batch: Any) -> Any:
     """This process's rows (rows, …) as a slice of the global batch."""
-    rows = len(jax.tree.leaves(batch)[0]) * jax.process_count()
-    if rows % parts:
-        raise UsageError(f"data.batch={rows}: expected a multiple of {parts}, devices times parts")
+    see_to_rows(len(jax.tree.leaves(batch)[0]) * jax.process_count(), parts)
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
     return jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), batch)

@@ -1,6 +1,6 @@
 """Which of a run's evaluations is the best so far, by one of their numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from research.errors import UsageError, near
 from research.training.metrics import Row
@@ -16,9 +16,14 @@ def score(row: Row, name: str | None) -> float | None:
     if name is None:
         return None
     numbers = {key: value for key, value in row.items() if key != "step" and isinstance(value, int | float)}
-    if name not in numbers:
-        raise UsageError(f"run.keep_best={name}: not a number of a validation row{near(name, numbers)}")
+    check(name, numbers)
     return -numbers[name] if name.endswith(LOW_IS_GOOD) else numbers[name]
+
+
+def check(name: str | None, numbers: Collection[str]) -> None:
+    """Raises UsageError where a validation row's `numbers` are others than `name`."""
+    if name is not None and name not in numbers:
+        raise UsageError(f"run.keep_best={name}: not a number of a validation row{near(name, numbers)}")
 
 
 def is_best(row: Row, rows: Sequence[Row], name: str | None) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from jax.tree_util import tree_leaves_with_path, tree_map_with_path
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -20,6 +21,7 @@ from research.training import seal
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells its steps there, and every fault twice
 
+ITEM = "default"  # what Orbax calls a checkpoint's one tree
 BEST = {"get_metric_fn": lambda scores: scores["score"], "n": 1, "keep_checkpoints_without_metrics": False}
 
 
@@ -68,7 +70,7 @@ class Checkpoints:
         leaves = by_path(state)
         with _told(self._directory):
             self._manager.wait_until_finished()  # the one before
-            self.see_to_space(state)
+            see_to_space(self._directory, state)
             metrics = None if score is None else {"score": score}
             self._manager.save(step, args=ocp.args.StandardSave(leaves), metrics=metrics, force=True)
 
@@ -78,51 +80,9 @@ class Checkpoints:
             seal.seal(unfinished)
         give_back()
 
-    def see_to_space(self, state: Any) -> None:
-        """Raises EnvironmentFault where a checkpoint of a state, or of its shapes, would fill the disk.
-
-        In the middle of a write that leaves a torn directory, so it is asked before.
-        """
-        needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-        free = shutil.disk_usage(self._directory).free
-        if free < needed:
-            raise EnvironmentFault(
-                f"{self._directory}: the disk is full: a checkpoint takes {needed / 1e6:.1f} MB, "
-                f"{free / 1e6:.1f} MB are free; earlier checkpoints are intact"
-            )
-
     def restore(self, step: int, abstract: Any, layout: Any) -> Any:
-        """A state of `abstract`'s structure on the shardings of `layout`, whatever it was written from.
-
-        Raises UsageError where the checkpoint holds other arrays.
-        """
-        leaves = jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            by_path(abstract),
-            by_path(layout),
-        )
-        with _told(self._directory):
-            self._compare(step, leaves)
-            return refill(abstract, self._manager.restore(step, args=ocp.args.StandardRestore(leaves)))
-
-    def _compare(self, step: int, leaves: dict[str, Any]) -> None:
-        """Raises UsageError where the arrays of a checkpoint have other names or shapes than `leaves`."""
-        tree = self._manager.item_metadata(step).tree
-        written = {name: tuple(array.shape) for name, array in tree.items()}
-        declared = {name: _shape(leaf) for name, leaf in leaves.items()}
-        told = [f"{name} is not in it" for name in declared.keys() - written.keys()]
-        told += [f"{name} is not declared" for name in written.keys() - declared.keys()]
-        told += [
-            f"{name} is {written[name]}, declared {declared[name]}"
-            for name in declared.keys() & written.keys()
-            if written[name] != declared[name]
-        ]
-        if told:
-            more = f", and {len(told) - 3} more" if len(told) > 3 else ""
-            raise UsageError(
-                f"{self._directory / str(step)}: not a state of this declaration: "
-                f"{', '.join(sorted(told)[:3])}{more}"
-            )
+        """As the function of that name, of the checkpoint at `step`."""
+        return restore(self._directory / str(step), abstract, layout)
 
     def wait(self) -> None:
         """Until all that was saved is on disk."""
@@ -135,6 +95,56 @@ class Checkpoints:
     def __exit__(self, *_) -> None:
         self.wait()
         self._manager.close()
+
+
+def see_to_space(directory: Path, state: Any) -> None:
+    """Raises EnvironmentFault where a checkpoint of a state, or of its shapes, would fill the disk.
+
+    In the middle of a write that leaves a torn directory, so it is asked before.
+    """
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise EnvironmentFault(
+            f"{directory}: the disk is full: a checkpoint takes {needed / 1e6:.1f} MB, "
+            f"{free / 1e6:.1f} MB are free; earlier checkpoints are intact"
+        )
+
+
+def restore(checkpoint: Path, abstract: Any, layout: Any) -> Any:
+    """A state of `abstract`'s structure on the shardings of `layout`, whatever it was written from.
+
+    Nothing is written. Raises as `compare` does.
+    """
+    compare(checkpoint, abstract)
+    leaves = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        by_path(abstract),
+        by_path(layout),
+    )
+    with _told(checkpoint), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+        restored = reader.restore(checkpoint.absolute() / ITEM, args=ocp.args.StandardRestore(leaves))
+    return refill(abstract, restored)
+
+
+def compare(checkpoint: Path, abstract: Any) -> None:
+    """Raises UsageError where a checkpoint's arrays have other names or shapes than `abstract`'s."""
+    with _told(checkpoint):
+        tree = ocp.StandardCheckpointHandler().metadata(epath.Path(checkpoint.absolute() / ITEM)).tree
+    written = {name: tuple(array.shape) for name, array in tree.items()}
+    declared = {name: _shape(leaf) for name, leaf in by_path(abstract).items()}
+    told = [f"{name} is not in it" for name in declared.keys() - written.keys()]
+    told += [f"{name} is not declared" for name in written.keys() - declared.keys()]
+    told += [
+        f"{name} is {written[name]}, declared {declared[name]}"
+        for name in declared.keys() & written.keys()
+        if written[name] != declared[name]
+    ]
+    if told:
+        more = f", and {len(told) - 3} more" if len(told) > 3 else ""
+        raise UsageError(
+            f"{checkpoint}: not a state of this declaration: {', '.join(sorted(told)[:3])}{more}"
+        )
 
 
 def _shape(leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:

@@ -18,13 +18,14 @@ from research.data.batches import (
     train_stream,
     validation_batches,
 )
+from research.data.shapes import batch_shapes
 from research.data.store import Corpus
 from research.files import write_whole
 from research.objectives import evaluation
-from research.parallel import Compiled, compile_ahead, compiled
+from research.parallel import Compiled, compile_ahead, compiled, see_to_rows
 from research.training import best, record, trackers
 from research.training.calls import call_of, of_step
-from research.training.checkpoint import Checkpoints
+from research.training.checkpoint import Checkpoints, compare, restore, see_to_space
 from research.training.evaluate import bits_per_byte, evaluate, sample_text, shared, totals
 from research.training.feeding import fed
 from research.training.finite import Finite
@@ -35,7 +36,7 @@ from research.training.metrics import Metrics, Row
 from research.training.processes import Minutes, agreed
 from research.training.profile import profiled
 from research.training.progress import progress
-from research.training.seal import newest_sound
+from research.training.seal import newest_whole, put_aside
 from research.training.state import State, evaluated, initial_model, initial_state
 from research.training.watchdog import watchdog
 
@@ -67,27 +68,39 @@ def train(
     a step that was made, and says whether to stop there.
     """
     trackers.check(experiment)
-    with record.entered(directory, experiment, report, allow_change) as known:
+    kept = directory / "checkpoints"
+    with record.entered(directory, experiment, report, allow_change):
         corpus = corpus_of(experiment, report)
         train_batches(experiment, corpus.train, **processes())  # which refuses what gives no batch
         facts = {"data": [corpus.train.sha256, corpus.validation.sha256]}
         abstract, program = compile_step(experiment)
-        # Before the directory is claimed: weights that do not fit leave nothing behind.
-        model = None if known else started(experiment, report)
+        see_to_rows(experiment.data.batch, program.parts)
+        if experiment.run.keep_best is not None:
+            best.check(experiment.run.keep_best, numbers(experiment, abstract))
 
-        def claim() -> int:
-            record.examine(directory, experiment, facts, allow_change)
-            step = newest_sound(directory / "checkpoints", report)
-            record.claim(directory, experiment, facts, step, report, allow_change)
-            write_whole(directory / "tokenizer.json", corpus.tokenizer.to_str())
+        # A command that is refused has changed nothing, so whatever may refuse comes before what writes.
+        def look() -> int:
+            step = newest_whole(kept)
+            record.see_to(directory, experiment, facts, step, allow_change)
+            if step:
+                compare(kept / str(step), abstract)
+                if record.differs(directory, experiment, "start.weights"):
+                    started(experiment, report)  # of no use any more, but the record names none that fail
+            see_to_space(directory, abstract)
             return step
 
-        start = agreed(claim)
+        def claim() -> int:
+            record.claim(directory, experiment, facts, start, report, allow_change)
+            write_whole(directory / "tokenizer.json", corpus.tokenizer.to_str())
+            put_aside(kept, start, report)
+            return start
+
+        start = agreed(look)
+        checkpoint = kept / str(start) if start else None
+        state = first_state(experiment, abstract, program.layout, checkpoint, report)
+        agreed(claim)
         run = experiment.run
-        with Checkpoints(directory / "checkpoints", run.keep, run.keep_every) as checkpoints:
-            checkpoints.see_to_space(abstract)
-            state = first_state(experiment, abstract, program.layout, checkpoints, model, report)
-            del model  # its memory is the state's, or not needed
+        with Checkpoints(kept, run.keep, run.keep_every) as checkpoints:
             if start:
                 report(f"continuing from step {start} of {run.steps}")
             return _steps(experiment, directory, corpus, program, state, start, checkpoints, report, enough)
@@ -191,20 +204,29 @@ def first_state(
     experiment: Experiment,
     abstract: State,
     layout: State,
-    checkpoints: Checkpoints,
-    model: Any,
+    checkpoint: Path | None,
     report: Callable[[str], None],
 ) -> State:
-    """The run's newest checkpoint, or else `start.weights`, or else what the seed draws; on the devices.
+    """That of `checkpoint`, or else `start.weights`, or else what the seed draws; on the devices.
 
-    In that order, and by then `newest_sound` has put aside what is damaged: a run that has lost all its
-    checkpoints starts over, as it did at first.
+    In that order: a run that has lost all its checkpoints starts over, as it did at first.
     """
-    step = checkpoints.latest()
-    if step is not None:
-        return checkpoints.restore(step, abstract, layout)
-    model = started(experiment, report) if model is None else model
+    if checkpoint is not None:
+        return restore(checkpoint, abstract, layout)
+    model = started(experiment, report)
     return compiling.jit(partial(initial_state, experiment), out_shardings=layout)(model)
+
+
+def numbers(experiment: Experiment, abstract: State) -> set[str]:
+    """What a validation row tells, by name, before there is one."""
+    batch = {
+        name: jax.ShapeDtypeStruct(shape, kind)
+        for name, (shape, kind) in batch_shapes(experiment.at(0)).items()
+    }
+    model = jax.eval_shape(partial(evaluated, experiment), abstract)
+    sums = jax.eval_shape(evaluation(experiment.objective), model, batch)
+    more = {"bits_per_byte"} if experiment.objective.name == "next_token" else set()
+    return (sums.keys() - {"outputs"}) | more | set(experiment.task.metrics if experiment.labelled else ())
 
 
 def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Callable[[State, Compiled], Row]:

@@ -14,7 +14,7 @@ import research
 from research.config import Experiment
 from research.errors import UsageError
 from research.files import write_whole, writing
-from research.models.attention import choose
+from research.models.attention import Choice, choose
 from research.settings import differences, from_json, to_json
 from research.training import lock
 from research.training.processes import agreed
@@ -92,6 +92,26 @@ def examine(
     return True
 
 
+def see_to(
+    directory: Path,
+    experiment: Experiment,
+    facts: Mapping[str, Any],
+    step: int = 0,
+    allow_change: bool = False,
+) -> bool:
+    """As `examine`, and raises all else that `claim` would raise of a run that goes on at `step`."""
+    known = examine(directory, experiment, facts, allow_change)
+    _attention(experiment)
+    if known and step > experiment.run.steps:
+        raise UsageError(f"run.steps={experiment.run.steps}: the run is at step {step} already")
+    return known
+
+
+def differs(directory: Path, experiment: Experiment, name: str) -> bool:
+    """Whether the run in `directory` was declared with another value of the setting `name`."""
+    return name in _changed(read(directory), experiment, {})
+
+
 def claim(
     directory: Path,
     experiment: Experiment,
@@ -100,15 +120,13 @@ def claim(
     report: Callable[[str], None] = print,
     allow_change: bool = False,
 ) -> None:
-    """Makes `directory` a run of `experiment`, where `examine` allows it.
+    """Makes `directory` a run of `experiment`, where `see_to` allows it.
 
     Of a run that goes on at `step`, what has changed since its record was written is added there.
     """
-    known = examine(directory, experiment, facts, allow_change)
+    known = see_to(directory, experiment, facts, step, allow_change)
     now = {"experiment": to_json(experiment)} | dict(facts) | environment()
-    now["attention"] = choose(
-        experiment.model, trains=True, documents=experiment.data.attend == "document"
-    )._asdict()
+    now["attention"] = _attention(experiment)._asdict()
     if not known:
         with writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
@@ -116,8 +134,6 @@ def claim(
         return
     before = read(directory)
     changed = _changed(before, experiment, facts)
-    if step > experiment.run.steps:
-        raise UsageError(f"run.steps={experiment.run.steps}: the run is at step {step} already")
     around = _between(_surroundings(before), _surroundings(now))
     if not changed | around:
         return
@@ -185,6 +201,10 @@ def _schedule(experiment: Experiment, changed: Mapping[str, tuple]) -> str:
     return (
         f"; from here on the learning rate is that of the {name} schedule over {experiment.run.steps} steps"
     )
+
+
+def _attention(experiment: Experiment) -> Choice:
+    return choose(experiment.model, trains=True, documents=experiment.data.attend == "document")
 
 
 def _try_writing(directory: Path) -> None:

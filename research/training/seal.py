@@ -60,24 +60,33 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def newest_sound(checkpoints: Path, report: Callable[[str], None]) -> int:
-    """The newest step whose checkpoint is whole, 0 for none.
+    """The newest step whose checkpoint is whole, 0 for none; what cannot be used is out of the way then."""
+    step = newest_whole(checkpoints)
+    put_aside(checkpoints, step, report)
+    return step
 
-    Newer, damaged ones go to `damaged` beside `checkpoints`, so that their steps can be saved again; what a
-    kill left of a save is removed. Raises EnvironmentFault where that cannot be done.
+
+def newest_whole(checkpoints: Path) -> int:
+    """The newest step whose checkpoint is whole, 0 for none. Nothing is touched."""
+    return next((step for step in reversed(steps(checkpoints)) if not damage(checkpoints / str(step))), 0)
+
+
+def put_aside(checkpoints: Path, whole: int, report: Callable[[str], None]) -> None:
+    """What is newer than the checkpoint that is `whole`, which is damaged, goes to `damaged` beside
+    `checkpoints`, so that its steps can be saved again; what a kill left of a save is removed.
+
+    Raises EnvironmentFault where that cannot be done.
     """
     with writing(checkpoints):
         for unfinished in checkpoints.glob(UNFINISHED):
             shutil.rmtree(unfinished)
-    for step in reversed(steps(checkpoints)):
-        if (wrong := damage(checkpoints / str(step))) is None:
-            return step
-        aside = checkpoints.with_name("damaged") / str(step)
+    for step in reversed([step for step in steps(checkpoints) if step > whole]):
+        wrong, aside = damage(checkpoints / str(step)), checkpoints.with_name("damaged") / str(step)
         with writing(aside):
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(exist_ok=True)
             (checkpoints / str(step)).rename(aside)
         report(f"checkpoint {step} is damaged: {wrong}; moved to {aside}, the one before it is used")
-    return 0
 
 
 def steps(checkpoints: Path) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 from research import parallel
 from research.config import Parallel
 from research.errors import EnvironmentFault
-from research.training.checkpoint import Checkpoints, by_path, refill
+from research.training.checkpoint import Checkpoints, by_path, refill, see_to_space
 from research.training.state import initial_state
 from tests.training.tiny import quickstart
 
@@ -69,7 +69,7 @@ def test_a_disk_without_room_is_told_before_anything_is_written(state, tmp_path,
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000))
     with Checkpoints(tmp_path / "checkpoints", 2) as checkpoints:
-        for ask in (checkpoints.see_to_space, lambda state: checkpoints.save(1, state)):
+        for ask in (partial(see_to_space, tmp_path), lambda state: checkpoints.save(1, state)):
             with pytest.raises(
                 EnvironmentFault, match=r"the disk is full: a checkpoint takes 0\.\d MB, 0\.0 MB"
             ):
