@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import research
+from research import paths
 from research.config import Experiment
 from research.errors import UsageError
 from research.files import write_whole, writing
@@ -37,7 +38,7 @@ def read(directory: Path) -> dict[str, Any]:
     """The record in `directory`; raises UsageError where there is none or it cannot be read."""
     path = directory / FILE
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{directory}: not a run, it has no {FILE}") from None
     except json.JSONDecodeError as error:
@@ -45,7 +46,9 @@ def read(directory: Path) -> dict[str, Any]:
 
 
 def experiment_of(directory: Path) -> Experiment:
-    return from_json(read(directory)["experiment"])
+    """What is recorded in `directory`, its files those of the folder where the run was started."""
+    record = read(directory)
+    return paths.located(from_json(record["experiment"]), record.get("paths", {}))
 
 
 @contextmanager
@@ -125,7 +128,9 @@ def claim(
     Of a run that goes on at `step`, what has changed since its record was written is added there.
     """
     known = see_to(directory, experiment, facts, step, allow_change)
-    now = {"experiment": to_json(experiment)} | dict(facts) | environment()
+    now = (
+        {"experiment": to_json(experiment), "paths": paths.absolute(experiment)} | dict(facts) | environment()
+    )
     now["attention"] = _attention(experiment)._asdict()
     if not known:
         with writing(directory):
@@ -135,7 +140,10 @@ def claim(
     before = read(directory)
     changed = _changed(before, experiment, facts)
     around = _between(_surroundings(before), _surroundings(now))
+    now["experiment"] = to_json(_as_typed(before, experiment))
     if not changed | around:
+        if before.get("paths") != now["paths"]:
+            write_whole(directory / FILE, json.dumps(before | {"paths": now["paths"]}, indent=2) + "\n")
         return
     if changed:
         report(f"changed from step {step} on: {_told(changed)}{_schedule(experiment, changed)}")
@@ -176,7 +184,16 @@ def may_change(name: str, old: Any, new: Any) -> bool:
 def _changed(record: Mapping[str, Any], experiment: Experiment, facts: Mapping[str, Any]) -> dict[str, tuple]:
     """{name: (as recorded, now)} of settings and facts."""
     recorded = {name: record.get(name) for name in facts}
-    return differences(from_json(record["experiment"]), experiment) | _between(recorded, facts)
+    return (
+        differences(from_json(record["experiment"]), _as_typed(record, experiment))
+        | paths.other_weights(experiment, record.get("paths", {}))
+        | _between(recorded, facts)
+    )
+
+
+def _as_typed(record: Mapping[str, Any], experiment: Experiment) -> Experiment:
+    """`experiment`, what names the same files as in the record as it was typed then."""
+    return paths.as_recorded(experiment, from_json(record["experiment"]), record.get("paths", {}))
 
 
 def _between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]:
