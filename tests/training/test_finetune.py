@@ -15,7 +15,7 @@ from research.data.shapes import batch_shapes
 from research.errors import UsageError
 from research.settings import override
 from research.training import revalidate
-from research.training.loop import train
+from research.training.loop import compile_step, numbers, train
 from research.training.progress import Lines
 from research.weights.huggingface_config import HEADS
 from tests.data.labelled import tuned
@@ -78,6 +78,7 @@ def test_a_run_of_each_kind(name, file, metrics, tmp_path):
     validations = [row for row in rows if row["split"] == "validation"]
     assert [row["step"] for row in validations] == [0, 2, 4] and result.validation == validations[-1]
     assert all(row.keys() == {"step", "split", "loss"} | metrics for row in validations)
+    assert numbers(declared, compile_step(declared)[0]) == {"loss"} | metrics
     trained = [row for row in rows if row["split"] == "train"]
     assert len(trained) == 4 and all(np.isfinite(row["loss"]) for row in trained)
     store = prepare(declared, lambda line: None).validation
