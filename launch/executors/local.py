@@ -21,7 +21,7 @@ class Worker:
     def __init__(self, directory: Path, share: Share, say: Callable[[str], None]):
         self.share, self.began = share, time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "launch", "work", str(directory), "--attached", *share.typed()],
+            [sys.executable, "-m", "launch", "work", str(directory.absolute()), "--attached", *share.typed()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

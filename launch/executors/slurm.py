@@ -1,11 +1,14 @@
 """Jobs for Slurm: a script that says everything, handed to `sbatch`."""
 
+import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from research.errors import EnvironmentFault, UsageError
 
@@ -16,7 +19,7 @@ WARNING = 120  # seconds before its time is up at which a job is told; a run sav
 SCRIPT = """\
 #!/bin/bash
 {directives}
-
+{redirection}
 asked= requeue=
 trap 'asked=yes requeue=yes; kill -TERM "$child" 2>/dev/null' USR1
 trap 'asked=yes; kill -TERM "$child" 2>/dev/null' TERM
@@ -60,8 +63,8 @@ def workers_script(directory: Path, name: str, workers: int, wanted: Wanted) -> 
     """A job array, each job of which is a worker on the sweep in `directory`."""
     command = [sys.executable, "-m", "launch", "work", str(directory.absolute())]
     array = [f"--array=0-{workers - 1}", "--nodes=1", "--ntasks=1"]
-    log = directory.absolute() / "logs" / "slurm-%A_%a.log"
-    return _script(directory, name, [*array, *wanted.directives()], log, shlex.join(command))
+    logs = directory.absolute() / "logs"
+    return _script(directory, name, [*array, *wanted.directives()], f"{logs}/slurm-", shlex.join(command))
 
 
 def run_script(
@@ -76,21 +79,41 @@ def run_script(
     command = ["srun", "--kill-on-bad-exit=1", sys.executable, "-m", "launch", *typed]
     if nodes * a_node > 1:
         command.append("--distributed")
-    log = directory.absolute().with_name(directory.name + ".slurm-%j.log")
+    log = f"{directory.absolute()}.slurm-"
     return _script(directory, name, [*size, *wanted.directives()], log, shlex.join(command))
 
 
-def _script(directory: Path, name: str, options: list[str], log: Path, command: str) -> str:
+def _script(directory: Path, name: str, options: list[str], log: str, command: str) -> str:
+    """With what is said going to a file whose name begins with `log`, and ends with the job's number."""
+    array = any(option.startswith("--array") for option in options)
+    output, redirection = _output(log, "%A_%a" if array else "%j")
     always = [
         f"--job-name=lineage-{name}",
-        f"--comment={directory.absolute()}",  # by which status and stop find the job
-        f"--output={log}",
+        f"--comment={_comment(directory)}",
+        f"--output={output}",
         "--open-mode=append",
         "--requeue",
         f"--signal=B:USR1@{WARNING}",
     ]
     directives = "\n".join(f"#SBATCH {shlex.quote(option)}" for option in [*always, *options])
-    return SCRIPT.format(directives=directives, command=command)
+    return SCRIPT.format(directives=directives, redirection=redirection, command=command)
+
+
+def _comment(directory: Path) -> str:
+    """By which status and stop find a job: the directory, as in an URL, so that it is one word in a list."""
+    return quote(os.fsencode(directory.absolute()))
+
+
+def _output(log: str, number: str) -> tuple[str, str]:
+    """(--output, what the script does about it). In %j and the like Slurm puts the job's number.
+
+    A line of #SBATCH has no way to say a line's end, and a name with a backslash means no numbers. There the
+    script itself opens the file.
+    """
+    if not re.search(r"[\\\n\r]", log):
+        return f"{log.replace('%', '%%')}{number}.log", ""
+    variables = {"%A_%a": "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}", "%j": "${SLURM_JOB_ID}"}
+    return "/dev/null", f'exec >>{shlex.quote(log)}"{variables[number]}.log" 2>&1\n'
 
 
 def submit(script: str) -> str:
@@ -109,7 +132,7 @@ def jobs(directory: Path) -> dict[str, str]:
     except EnvironmentFault:
         return {}
     rows = (line.strip().split("|", 2) for line in listed.splitlines())
-    return {job: state for job, state, comment in rows if comment == str(directory.absolute())}
+    return {job: state for job, state, comment in rows if comment == _comment(directory)}
 
 
 def stop(directory: Path) -> list[str]:
@@ -124,7 +147,7 @@ def stop(directory: Path) -> list[str]:
 
 
 def _ask(*command: str, given: str | None = None) -> str:
-    done = subprocess.run(command, input=given, capture_output=True, text=True)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, errors="surrogateescape")
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())
         raise EnvironmentFault(f"{command[0]}: {said or f'status {done.returncode}'}")

@@ -17,9 +17,12 @@ SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".tsv", ".parquet")
 
 
 def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
-    """The files of a glob, in which ~ and ** expand, by name. Raises UsageError where there are none."""
+    """The files of a glob, in which ~ and ** expand, by name. Raises UsageError where there are none.
+
+    A name that a glob would read otherwise is meant literally where it matches nothing and is there.
+    """
     pattern = os.path.expanduser(pattern)
-    found = sorted(map(Path, glob.glob(pattern, recursive=True)))
+    found = expand(pattern)
     paths = [path for path in found if path.is_file()]
     for path in paths:
         if not path.name.endswith(suffixes):
@@ -27,6 +30,18 @@ def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     if not paths:
         raise UsageError(f"files:{pattern}: {_why_none(Path(pattern), found, suffixes)}")
     return paths
+
+
+def expand(pattern: str) -> list[Path]:
+    """What a glob matches, by name; if that is nothing, with the folders or the file it begins with literal.
+
+    So a folder called [x] needs no escaping, unless a folder x has such files too.
+    """
+    if not (found := glob.glob(pattern, recursive=True)):
+        there = next((path for path in (Path(pattern), *Path(pattern).parents) if path.exists()), Path())
+        literal = os.path.join(glob.escape(str(there)), *Path(pattern).relative_to(there).parts)
+        found = glob.glob(literal, recursive=True)
+    return sorted(map(Path, found))
 
 
 def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:

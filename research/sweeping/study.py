@@ -3,7 +3,7 @@
 import sqlite3
 import warnings
 import weakref
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import optuna
@@ -53,12 +53,14 @@ def storage_of(name: str, directory: Path) -> BaseStorage:
         if kind == "journal":
             return JournalStorage(JournalFileBackend(path or str(directory / "study.journal")))
         if name == "sqlite":
-            _prepare(directory / "study.db")
-            name = f"sqlite:///{(directory / 'study.db').absolute()}"
-        arguments = (
-            {"connect_args": {"timeout": WAIT}} if name.startswith("sqlite") else {"pool_pre_ping": True}
-        )
-        storage = RDBStorage(name, engine_kwargs=arguments)
+            _prepare(path := (directory / "study.db").absolute())
+            # Not by an URL, in which ? and % mean something, and which Optuna takes for a format too.
+            connect = partial(sqlite3.connect, path, timeout=WAIT, check_same_thread=False)
+            storage = RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
+        elif name.startswith("sqlite"):
+            storage = RDBStorage(name, engine_kwargs={"connect_args": {"timeout": WAIT}})
+        else:
+            storage = RDBStorage(name, engine_kwargs={"pool_pre_ping": True})
         weakref.finalize(storage, storage.engine.dispose)  # Optuna leaves its connections open
         return storage
     except Exception as error:  # of SQLAlchemy, of a driver, or the lack of one

@@ -4,24 +4,23 @@ import errno
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from etils import epath
 from jax.tree_util import tree_leaves_with_path, tree_map_with_path
 from orbax.checkpoint import checkpoint_managers as policies
 
 from research.allocator import give_back
 from research.errors import EnvironmentFault, LineageError, UsageError
 from research.models.account import name
-from research.training import seal
+from research.training import seal, written
+from research.training.plain import plain
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells its steps there, and every fault twice
 
-ITEM = "default"  # what Orbax calls a checkpoint's one tree
 BEST = {"get_metric_fn": lambda scores: scores["score"], "n": 1, "keep_checkpoints_without_metrics": False}
 
 
@@ -44,17 +43,20 @@ class Checkpoints:
 
     def __init__(self, directory: Path, keep: int, keep_every: int = 0):
         self._directory = directory
+        self._saving: tuple[int, dict[str, tuple[int, ...]]] | None = None  # the step, and what it is to hold
+        self._opened = ExitStack()
         kept = [policies.LatestN(keep), policies.BestN(**BEST)]
         kept += [policies.EveryNSteps(keep_every)] if keep_every else []
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(kept),
             best_fn=BEST["get_metric_fn"],  # without one Orbax keeps no scores
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
-            create=True,
         )
         with _told(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            path = self._opened.enter_context(plain(directory))
             self._manager = ocp.CheckpointManager(
-                directory.absolute(), options=options, item_handlers=ocp.StandardCheckpointHandler()
+                path, options=options, item_handlers=ocp.StandardCheckpointHandler()
             )
 
     def latest(self) -> int | None:
@@ -72,11 +74,23 @@ class Checkpoints:
             self._manager.wait_until_finished()  # the one before
             see_to_space(self._directory, state)
             metrics = None if score is None else {"score": score}
+            self._saving = step, {name: _shape(leaf) for name, leaf in leaves.items()}
             self._manager.save(step, args=ocp.args.StandardSave(leaves), metrics=metrics, force=True)
 
     def _seal(self) -> None:
-        """Called by Orbax in the first process when all files are written and the name is not yet given."""
-        for unfinished in self._directory.glob(seal.UNFINISHED):
+        """Called by Orbax in the first process when all files are written and the name is not yet given.
+
+        Raises EnvironmentFault where they could not be restored; that name is then not given.
+        """
+        step, declared = self._saving
+        for unfinished in self._directory.glob(f"{step}{seal.UNFINISHED.removeprefix('*')}"):
+            with plain(unfinished) as checkpoint:
+                lacking = written.lacking(checkpoint, declared)
+            if lacking:
+                raise EnvironmentFault(
+                    f"{self._directory}: checkpoint {step} is not saved, it could not be restored: "
+                    f"{lacking}; earlier checkpoints are intact"
+                )
             seal.seal(unfinished)
         give_back()
 
@@ -93,8 +107,9 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_) -> None:
-        self.wait()
-        self._manager.close()
+        with self._opened:
+            self.wait()
+            self._manager.close()
 
 
 def see_to_space(directory: Path, state: Any) -> None:
@@ -122,29 +137,23 @@ def restore(checkpoint: Path, abstract: Any, layout: Any) -> Any:
         by_path(abstract),
         by_path(layout),
     )
-    with _told(checkpoint), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-        restored = reader.restore(checkpoint.absolute() / ITEM, args=ocp.args.StandardRestore(leaves))
+    with (
+        _told(checkpoint),
+        plain(checkpoint) as path,
+        ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader,
+    ):
+        restored = reader.restore(path / written.ITEM, args=ocp.args.StandardRestore(leaves))
     return refill(abstract, restored)
 
 
 def compare(checkpoint: Path, abstract: Any) -> None:
     """Raises UsageError where a checkpoint's arrays have other names or shapes than `abstract`'s."""
-    with _told(checkpoint):
-        tree = ocp.StandardCheckpointHandler().metadata(epath.Path(checkpoint.absolute() / ITEM)).tree
-    written = {name: tuple(array.shape) for name, array in tree.items()}
-    declared = {name: _shape(leaf) for name, leaf in by_path(abstract).items()}
-    told = [f"{name} is not in it" for name in declared.keys() - written.keys()]
-    told += [f"{name} is not declared" for name in written.keys() - declared.keys()]
-    told += [
-        f"{name} is {written[name]}, declared {declared[name]}"
-        for name in declared.keys() & written.keys()
-        if written[name] != declared[name]
-    ]
+    with _told(checkpoint), plain(checkpoint) as path:
+        found = {name: tuple(array.shape) for name, array in written.metadata(path).items()}
+    told = written.differences(found, {name: _shape(leaf) for name, leaf in by_path(abstract).items()})
     if told:
         more = f", and {len(told) - 3} more" if len(told) > 3 else ""
-        raise UsageError(
-            f"{checkpoint}: not a state of this declaration: {', '.join(sorted(told)[:3])}{more}"
-        )
+        raise UsageError(f"{checkpoint}: not a state of this declaration: {', '.join(told[:3])}{more}")
 
 
 def _shape(leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:

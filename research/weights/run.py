@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from research.config import Experiment, Optimizer
 from research.errors import UsageError
 from research.training.checkpoint import by_path, refill
+from research.training.plain import plain
 from research.training.record import experiment_of
 from research.training.seal import damage, steps
 from research.training.state import State, evaluated, initial_state
+from research.training.written import ITEM
 from research.weights import tokenizer_files
 from research.weights.layout import Answers, Weights
 
@@ -69,9 +71,9 @@ def _restored(directory: Path, experiment: Experiment, step: int | None) -> Stat
     leaves = by_path(state)
     needed = [name for name in leaves if name.startswith(_needed(experiment.optimizer))]
     try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
+        with plain(checkpoint) as path, ocp.PyTreeCheckpointer() as checkpointer:
             # One at a time: when one of several reads fails, Orbax lets the others run into a closed loop.
-            leaves |= {name: _array(checkpointer, checkpoint / "default", name) for name in needed}
+            leaves |= {name: _array(checkpointer, path / ITEM, name) for name in needed}
     except Exception as error:  # Orbax's and TensorStore's, of many kinds
         told = " ".join(str(error).split())[:200]
         raise UsageError(f"{checkpoint}: cannot be read: {told}") from None

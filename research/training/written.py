@@ -1,0 +1,88 @@
+"""What Orbax wrote of a state, by what the files say of themselves: no array is read."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import orbax.checkpoint as ocp
+import tensorstore
+from etils import epath
+
+ITEM = "default"  # what Orbax calls a checkpoint's one tree
+ZARR = ".zarray"  # of an array, beside its parts: its shape and that of a part
+Shape = tuple[int, ...]
+
+
+def metadata(checkpoint: Path) -> dict:
+    """{name: Orbax's metadata} of the arrays in a checkpoint, whose path is plain."""
+    return ocp.StandardCheckpointHandler().metadata(epath.Path(checkpoint / ITEM)).tree
+
+
+def differences(written: Mapping[str, Shape], declared: Mapping[str, Shape]) -> list[str]:
+    """What keeps arrays of the names and shapes `written` from being those `declared`, in words."""
+    told = [f"{name} is not in it" for name in declared.keys() - written.keys()]
+    told += [f"{name} is not declared" for name in written.keys() - declared.keys()]
+    told += [
+        f"{name} is {written[name]}, declared {declared[name]}"
+        for name in declared.keys() & written.keys()
+        if written[name] != declared[name]
+    ]
+    return sorted(told)
+
+
+def lacking(checkpoint: Path, declared: Mapping[str, Shape]) -> str | None:
+    """Why arrays of such names and shapes could not be restored from a checkpoint; None if they could.
+
+    That is: it tells of them all, as a restore will ask; of each all parts are listed; and the files in
+    which these lie are there, and long enough.
+    """
+    try:
+        entries = dict(_entries(checkpoint / ITEM))
+        # Before Orbax looks: when one of several reads fails, it lets the others run into a closed loop.
+        for name in sorted(declared):
+            if f"{name}/{ZARR}" not in entries:
+                return f"{name} is not in it"
+        arrays = metadata(checkpoint)
+    except (ValueError, KeyError, FileNotFoundError) as error:  # as Orbax and TensorStore tell of a lack
+        return " ".join(str(error).split())[:200]
+    if told := differences({name: tuple(array.shape) for name, array in arrays.items()}, declared):
+        return told[0]
+    parts = Counter(key.rpartition("/")[0] for key in entries if not key.endswith(f"/{ZARR}"))
+    for name, array in arrays.items():
+        pairs = zip(array.shape, array.storage.chunk_shape, strict=True)
+        expected = math.prod(-(-size // part) for size, part in pairs)
+        if parts[name] != expected:
+            return f"{name} has {parts[name]} of {expected} parts"
+    ends: dict[str, int] = {}
+    for place in entries.values():
+        if place is not None:
+            ends[place[0]] = max(ends.get(place[0], 0), place[1])
+    for file, end in ends.items():
+        path = checkpoint / ITEM / file
+        size = path.stat().st_size if path.exists() else 0
+        if size < end:
+            return f"{file} has {size} bytes of {end}"
+    return None
+
+
+def _entries(arrays: Path) -> Iterator[tuple[str, tuple[str, int] | None]]:
+    """(key, (file, where in it the value ends)) of TensorStore's database; None for a value kept in the key's
+    own node."""
+    store = tensorstore.KvStore.open({"driver": "file", "path": f"{arrays}/"}).result()
+    nodes = [("", tensorstore.ocdbt.dump(store).result()["versions"][-1]["root"]["location"])]
+    while nodes:
+        prefix, location = nodes.pop()
+        for entry in tensorstore.ocdbt.dump(store, node=location).result()["entries"]:
+            if "location" in entry:  # of a node below
+                nodes.append((prefix + entry.get("subtree_common_prefix", b"").decode(), entry["location"]))
+            else:
+                yield prefix + entry["key"].decode(), _place(entry.get("indirect_value"))
+
+
+def _place(value: str | None) -> tuple[str, int] | None:
+    """Of `value:ocdbt.process_0/:d/87ab…:0:369683`."""
+    if value is None:
+        return None
+    _, folder, file, offset, length = value.split(":")
+    return folder + file, int(offset) + int(length)
