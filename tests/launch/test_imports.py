@@ -13,6 +13,7 @@ import pytest
 
 from research.config import imports
 from research.runs.record import experiment_of
+from tests.mostly_slow import mostly_slow
 from tests.training.tiny import final_arrays, timeless
 
 OURS = Path(imports.__file__).parents[2]
@@ -104,12 +105,14 @@ def test_an_idea_is_one_short_file(name, lines, registrations):
 
 @pytest.mark.parametrize(
     "typed, environment",
-    [
-        (["--import", "ideas.py", "show", "ideas_tiny", "--json"], {}),
-        (["show", "ideas_tiny", "--json", "--import=ideas.py"], {}),
-        (["show", "--import", "ideas", "ideas_tiny", "--json"], {}),
-        (["show", "ideas_tiny", "--json"], {imports.VARIABLE: "ideas.py"}),
-    ],
+    mostly_slow(
+        [
+            (["--import", "ideas.py", "show", "ideas_tiny", "--json"], {}),
+            (["show", "ideas_tiny", "--json", "--import=ideas.py"], {}),
+            (["show", "--import", "ideas", "ideas_tiny", "--json"], {}),
+            (["show", "ideas_tiny", "--json"], {imports.VARIABLE: "ideas.py"}),
+        ]
+    ),
 )
 def test_it_is_named_anywhere_on_the_command_line_or_in_the_environment(lab, typed, environment):
     shown = json.loads(lab.lineage(*typed, **environment)[0])

@@ -13,6 +13,7 @@ from research.errors import EnvironmentFault
 from research.models.parameters import by_path, refill
 from research.runs.checkpoints import Checkpoints, check_disk_space
 from research.runs.state import initial_state
+from tests.mostly_slow import mostly_slow
 from tests.training.tiny import quickstart
 
 
@@ -25,7 +26,7 @@ ONE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 ALL = jax.sharding.NamedSharding(compilers.mesh_of(Parallel()), jax.sharding.PartitionSpec())
 
 
-@pytest.mark.parametrize("before, after", [(ONE, ONE), (ONE, ALL), (ALL, ONE)])
+@pytest.mark.parametrize("before, after", mostly_slow([(ONE, ALL), (ONE, ONE), (ALL, ONE)]))
 def test_round_trip_across_layouts(state, tmp_path, before, after):
     placed = jax.device_put(state, before)
     with Checkpoints(tmp_path / "checkpoints", 2) as checkpoints:

@@ -17,6 +17,7 @@ from research.config.settings import override
 from research.runs.record import experiment_of
 from research.training.loop import train
 from tests.golden.old_runs import digest, renamed, rows
+from tests.mostly_slow import mostly_slow
 from tests.training.tiny import final_arrays
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -58,7 +59,7 @@ def test_every_array_is_restored_to_its_bits(name):
     assert digests == {renamed(path): fact["sha256"] for path, fact in FACTS[name]["arrays"].items()}
 
 
-@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("name", mostly_slow(sorted(FACTS, key=lambda name: name != "gpt2")))
 def test_training_goes_on_to_the_numbers_of_then(name, validation):
     before = rows(Path(name))
     assert run(["resume", name, f"run.steps={WHOLE}"]) == 0
@@ -69,13 +70,13 @@ def test_training_goes_on_to_the_numbers_of_then(name, validation):
     assert validation(name) == pytest.approx(FACTS[name]["validation"], rel=CLOSE)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gpt1"])
+@pytest.mark.parametrize("name", mostly_slow(["gpt2", "gpt1"]))
 def test_it_writes(name, capsys):
     assert run(["generate", name, "--prompt", "the river ", "--tokens", "5", "--seed", "1"]) == 0
     assert capsys.readouterr().out.startswith("the river ")
 
 
-@pytest.mark.parametrize("weights, step, missing", [("gpt1", 0, 2), ("sst2", HALF, 0)])
+@pytest.mark.parametrize("weights, step, missing", mostly_slow([("gpt1", 0, 2), ("sst2", HALF, 0)], 0))
 def test_a_new_run_starts_from_its_weights(weights, step, missing):
     """As sst2 did from gpt1, with a head and special tokens drawn; or where sst2 is, with those too."""
     changes = {"start.weights": weights, "run.steps": 1}

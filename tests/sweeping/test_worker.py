@@ -16,13 +16,14 @@ from research.sweeping.record import open_sweep, read
 from research.sweeping.status import sweep_status
 from research.sweeping.study import load_study, storage_of
 from research.sweeping.worker import work
+from tests.mostly_slow import mostly_slow
 from tests.sweeping.pretended import FACTS, Killed, declared, run, steps, training, trials
 
 pytestmark = pytest.mark.usefixtures("nothing_to_free")
 
 
-@pytest.mark.parametrize("storage", ["sqlite", "journal"])
-@pytest.mark.parametrize("pruner", ["none", "asha"])
+@pytest.mark.parametrize("storage", mostly_slow(["sqlite", "journal"]))
+@pytest.mark.parametrize("pruner", mostly_slow(["asha", "none"]))
 def test_killed_anywhere_a_sweep_ends_like_an_undisturbed_one(tmp_path, storage, pruner):
     """Same trials, same parameters, same values, same pruned; no step before a checkpoint made twice."""
     sweep, chance = declared(tmp_path, pruner=pruner), random.Random(0)

@@ -10,6 +10,7 @@ from research.errors import Diverged
 from research.optimizers.spike_guard import WINDOW
 from research.training.logging.progress import Lines
 from research.training.loop import train
+from tests.mostly_slow import mostly_slow
 from tests.training.tiny import quickstart, timeless
 
 PLANTED = WINDOW + 7
@@ -70,7 +71,7 @@ def test_a_spike_is_skipped_and_the_run_recovers(tmp_path, monkeypatch, capsys):
     assert "1 updates skipped" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("stops", [True, False])
+@pytest.mark.parametrize("stops", mostly_slow([True, False]))
 def test_nan_stops_at_its_step_where_asked(tmp_path, monkeypatch, stops):
     rarely = {name: 1_000 for name in ("run__log_every", "run__evaluate_every", "run__checkpoint_every")}
     experiment = quickstart(tmp_path / "c.txt", **rarely, run__steps=20, run__stop_on_nan=stops)
@@ -87,7 +88,7 @@ def test_nan_stops_at_its_step_where_asked(tmp_path, monkeypatch, stops):
     assert max(reached) <= 9  # its step is the 8th, and the 9th was on its way
 
 
-@pytest.mark.parametrize("every", ["evaluate", "checkpoint"])
+@pytest.mark.parametrize("every", mostly_slow(["evaluate", "checkpoint"]))
 def test_nothing_is_made_of_a_state_after_nan(tmp_path, monkeypatch, every):
     experiment = quickstart(
         tmp_path / "c.txt",

@@ -18,6 +18,7 @@ from research.training.loop import compile_step, train, validation_numbers
 from research.weights.huggingface_config import HEADS
 from tests.by_experiment import batch_shapes, corpus_of, train_batches
 from tests.data.finetuning.labelled import tuned
+from tests.mostly_slow import mostly_slow
 from tests.training.tiny import final_arrays, timeless
 
 RUN = {
@@ -69,7 +70,9 @@ def experiment(name, file, folder, **changes):
     return tuned(name, folder, file, **RUN | fields | question | changes)
 
 
-@pytest.mark.parametrize("name, file, metrics", CASES)
+@pytest.mark.parametrize(
+    "name, file, metrics", [CASES[3], *mostly_slow(CASES[:3]), *mostly_slow(CASES[4:], 0)]
+)
 def test_a_run_of_each_kind(name, file, metrics, tmp_path):
     declared = experiment(name, file, tmp_path)
     result = train(declared, tmp_path / "run", lambda line: None)
@@ -118,7 +121,7 @@ def test_the_loss_on_the_whole_split_is_a_mean_over_examples(tmp_path):
     np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("compiler", ["sharded", "pmap"])
+@pytest.mark.parametrize("compiler", mostly_slow(["sharded", "pmap"]))
 def test_all_compilers_train_alike(compiler, tmp_path):
     more = {"data__batch": 16, "model__dropout": 0, "run__steps": 3}
     one = experiment("gpt1_storycloze", "story.jsonl", tmp_path, **more)
@@ -170,7 +173,8 @@ def test_starts_from_a_run_with_that_runs_tokenizer(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, file, column", [("bert_cola", "single.tsv", "label"), ("gpt1_stsb", "scores.csv", None)]
+    "name, file, column",
+    mostly_slow([("bert_cola", "single.tsv", "label"), ("gpt1_stsb", "scores.csv", None)]),
 )
 def test_examples_without_labels_are_answered(name, file, column, tmp_path, capsys):
     """As GLUE's test files are, whose labels its server keeps; by the tokenizer that the run has."""

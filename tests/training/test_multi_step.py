@@ -15,6 +15,7 @@ from research.runs.state import initial_state
 from research.training.logging.progress import Lines
 from research.training.loop import compile_step, train
 from research.training.multi_step import call_ranges
+from tests.mostly_slow import mostly_slow
 from tests.training.test_loop import assert_same_run
 from tests.training.tiny import quickstart, timeless
 
@@ -43,7 +44,7 @@ def six_steps(experiment):
     return losses, by_path(jax.device_get(state))
 
 
-@pytest.mark.parametrize("compiler", ["jit", "sharded", "pmap"])
+@pytest.mark.parametrize("compiler", mostly_slow(["jit", "sharded", "pmap"]))
 def test_one_call_of_three_steps_is_three_calls(compiler, tmp_path):
     """To rounding: the compiler may fuse a loop's body in other ways. Dropout is on."""
     one, three = (
@@ -60,7 +61,7 @@ def test_one_call_of_three_steps_is_three_calls(compiler, tmp_path):
         assert difference <= 1e-5 * max(np.linalg.norm(expected), 1e-3), name
 
 
-@pytest.mark.parametrize("compiler", ["jit", "sharded", "pmap"])
+@pytest.mark.parametrize("compiler", mostly_slow(["jit", "sharded", "pmap"]))
 def test_the_state_that_a_step_returns_is_one_it_is_compiled_for(compiler, tmp_path, caplog):
     experiment = quickstart(tmp_path / "c.txt", parallel__compile=compiler)
     _, program = compile_step(experiment)

@@ -15,6 +15,7 @@ from research.errors import EnvironmentFault
 from research.runs import integrity, lock, record
 from research.training import loop
 from research.weights import run as run_weights
+from tests.mostly_slow import mostly_slow
 from tests.training.tiny import assignments, quickstart
 
 
@@ -118,12 +119,14 @@ RESUMED = {
 }
 
 
-@pytest.mark.parametrize("arguments, told", RESUMED.values(), ids=RESUMED)
+@pytest.mark.parametrize("arguments, told", mostly_slow(RESUMED.values(), 2), ids=RESUMED)
 def test_a_refused_resume(made, capsys, arguments, told):
     assert told in refused(["resume", "run", *arguments], capsys)
 
 
-@pytest.mark.parametrize("arguments", [arguments for arguments, _ in RESUMED.values()], ids=RESUMED)
+@pytest.mark.parametrize(
+    "arguments", mostly_slow(arguments for arguments, _ in RESUMED.values()), ids=RESUMED
+)
 def test_a_refused_resume_of_what_a_kill_and_a_bad_disk_left(made, capsys, arguments):
     """Neither is a damaged checkpoint moved, nor an unfinished one removed; the one to fit is 2, not 4."""
     (made.directory / "checkpoints/4" / integrity.FILE).unlink()
@@ -135,11 +138,13 @@ def test_a_refused_resume_of_what_a_kill_and_a_bad_disk_left(made, capsys, argum
 
 @pytest.mark.parametrize(
     "more, told",
-    [
-        (["run.seed=1"], "run.seed was 0, now 1"),
-        (["run.seed=1", "--executor", "slurm"], "run.seed was 0, now 1"),
-        (["model.width=32", ALLOWED], "not a state of this declaration"),
-    ],
+    mostly_slow(
+        [
+            (["run.seed=1"], "run.seed was 0, now 1"),
+            (["run.seed=1", "--executor", "slurm"], "run.seed was 0, now 1"),
+            (["model.width=32", ALLOWED], "not a state of this declaration"),
+        ]
+    ),
 )
 def test_a_refused_train(made, capsys, more, told):
     assert told in refused(["train", "quickstart", *made.typed, *more, "--dir", "run"], capsys)
@@ -208,18 +213,21 @@ def rewrite(path, change):
 
 @pytest.mark.parametrize(
     "befall, arguments, told",
-    [
-        (other_text, [], "data was"),
-        (another_process, [], "is training in it"),
-        (a_full_disk, ["run.steps=6"], "the disk is full"),
-        (no_wandb, ["run.wandb=true"], "it needs wandb"),
-        (later_format, ["run.steps=6"], "which reads formats 1 to 2"),
-        (later_record, ["run.steps=6"], "the record has format 7"),
-        (torn_record, ["run.steps=6"], "not JSON"),
-        (no_record, [], "not a run"),
-        (no_memory, ["run.steps=6"], "RESOURCE_EXHAUSTED"),
-        (no_room_for_the_record, ["run.steps=6"], "No space left"),
-    ],
+    mostly_slow(
+        [
+            (other_text, [], "data was"),
+            (another_process, [], "is training in it"),
+            (a_full_disk, ["run.steps=6"], "the disk is full"),
+            (no_wandb, ["run.wandb=true"], "it needs wandb"),
+            (later_format, ["run.steps=6"], "which reads formats 1 to 2"),
+            (later_record, ["run.steps=6"], "the record has format 7"),
+            (torn_record, ["run.steps=6"], "not JSON"),
+            (no_record, [], "not a run"),
+            (no_memory, ["run.steps=6"], "RESOURCE_EXHAUSTED"),
+            (no_room_for_the_record, ["run.steps=6"], "No space left"),
+        ],
+        3,
+    ),
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_a_resume_that_the_surroundings_refuse(made, capsys, monkeypatch, befall, arguments, told):
@@ -238,33 +246,36 @@ def of_a_later_version(made):
 
 @pytest.mark.parametrize(
     "befall, arguments, told",
-    [
-        (None, ["generate", "run:3"], "no such checkpoint"),
-        (None, ["generate", "run", "--tokens", "0"], "expected 1 or more"),
-        (None, ["generate", "run", "--tokenizer", "./nowhere"], "nowhere"),
-        (None, ["generate", "run", "--beams", "2", "--top-k", "3"], "not with --beams"),
-        (None, ["generate", "run", "--file", "nowhere.txt"], "cannot be read"),
-        (cut_newest, ["generate", "run"], "it is damaged"),
-        (of_a_later_version, ["generate", "run"], "which reads formats 1 to 2"),
-        (None, ["evaluate", "run", "--task", "nonsense"], "nonsense"),
-        (None, ["evaluate", "run:3", "--task", "validation"], "no such checkpoint"),
-        (None, ["evaluate", "run", "--task", "answers", "--data", "other.txt"], "it answers no task"),
-        (None, ["evaluate", "run", "--task", "squad"], "expected --predictions"),
-        (cut_newest, ["evaluate", "run", "--task", "lambada"], "it is damaged"),
-        (None, ["average", "run", "--last", "1"], "expected 2 or more"),
-        (None, ["average", "run", "--last", "3"], "expected 3 checkpoints, found 2, 4"),
-        (None, ["average", "run", "--out", "taken"], "nothing is written over"),
-        (None, ["average", "run", "--out", "run"], "nothing is written over"),
-        (None, ["average", "taken"], "not a run"),
-        (cut_newest, ["average", "run"], "it is damaged"),
-        (of_a_later_version, ["average", "run"], "which reads formats 1 to 2"),
-        (None, ["export", "run", "taken"], "nothing is written over"),
-        (None, ["export", "run", "run/checkpoints"], "nothing is written over"),
-        (None, ["export", "run:3", "exported"], "no such checkpoint"),
-        (cut_newest, ["export", "run", "exported"], "it is damaged"),
-        (None, ["import", "openai", "run", "imported"], "not openai"),
-        (None, ["batch", "run", "--step", "99999"], ""),
-    ],
+    mostly_slow(
+        [
+            (None, ["generate", "run:3"], "no such checkpoint"),
+            (None, ["generate", "run", "--tokens", "0"], "expected 1 or more"),
+            (None, ["generate", "run", "--tokenizer", "./nowhere"], "nowhere"),
+            (None, ["generate", "run", "--beams", "2", "--top-k", "3"], "not with --beams"),
+            (None, ["generate", "run", "--file", "nowhere.txt"], "cannot be read"),
+            (cut_newest, ["generate", "run"], "it is damaged"),
+            (of_a_later_version, ["generate", "run"], "which reads formats 1 to 2"),
+            (None, ["evaluate", "run", "--task", "nonsense"], "nonsense"),
+            (None, ["evaluate", "run:3", "--task", "validation"], "no such checkpoint"),
+            (None, ["evaluate", "run", "--task", "answers", "--data", "other.txt"], "it answers no task"),
+            (None, ["evaluate", "run", "--task", "squad"], "expected --predictions"),
+            (cut_newest, ["evaluate", "run", "--task", "lambada"], "it is damaged"),
+            (None, ["average", "run", "--last", "1"], "expected 2 or more"),
+            (None, ["average", "run", "--last", "3"], "expected 3 checkpoints, found 2, 4"),
+            (None, ["average", "run", "--out", "taken"], "nothing is written over"),
+            (None, ["average", "run", "--out", "run"], "nothing is written over"),
+            (None, ["average", "taken"], "not a run"),
+            (cut_newest, ["average", "run"], "it is damaged"),
+            (of_a_later_version, ["average", "run"], "which reads formats 1 to 2"),
+            (None, ["export", "run", "taken"], "nothing is written over"),
+            (None, ["export", "run", "run/checkpoints"], "nothing is written over"),
+            (None, ["export", "run:3", "exported"], "no such checkpoint"),
+            (cut_newest, ["export", "run", "exported"], "it is damaged"),
+            (None, ["import", "openai", "run", "imported"], "not openai"),
+            (None, ["batch", "run", "--step", "99999"], ""),
+        ],
+        1,
+    ),
 )
 def test_what_reads_a_run_and_is_refused(made, capsys, befall, arguments, told):
     if befall:
@@ -279,17 +290,23 @@ def test_a_refused_validation_on_other_text(made, capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     "more, told",
-    [
-        (["start.weights=nowhere"], "no such directory"),
-        (["run.keep_best=lost"], "did you mean loss?"),
-        (["run.wandb=true"], "it needs wandb"),
-        (["parallel.accumulate=3"], "expected a multiple of 3"),
-        (["parallel.compile=sharded", "parallel.tensor=3"], "the number of devices"),
-        (["model.attention=cudnn"], "model.attention=cudnn"),
-        (["data.source=files:short.txt", "data.tokenizer=char", "data.holdout=0.3"], "expected 33 or more"),
-        (["model.width=15"], "expected a divisor"),
-        ([], "the disk is full"),
-    ],
+    mostly_slow(
+        [
+            (["start.weights=nowhere"], "no such directory"),
+            (["run.keep_best=lost"], "did you mean loss?"),
+            (["run.wandb=true"], "it needs wandb"),
+            (["parallel.accumulate=3"], "expected a multiple of 3"),
+            (["parallel.compile=sharded", "parallel.tensor=3"], "the number of devices"),
+            (["model.attention=cudnn"], "model.attention=cudnn"),
+            (
+                ["data.source=files:short.txt", "data.tokenizer=char", "data.holdout=0.3"],
+                "expected 33 or more",
+            ),
+            (["model.width=15"], "expected a divisor"),
+            ([], "the disk is full"),
+        ],
+        2,
+    ),
 )
 def test_a_refused_first_train_leaves_no_folder(made, capsys, monkeypatch, more, told):
     no_wandb(made, monkeypatch)

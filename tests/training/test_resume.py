@@ -20,6 +20,7 @@ from research.runs import record
 from research.runs.integrity import find_corruption, steps
 from research.training import loop
 from research.training.loop import train
+from tests.mostly_slow import mostly_slow
 from tests.training.test_loop import assert_same_run
 from tests.training.tiny import assignments, quickstart, timeless
 
@@ -57,10 +58,12 @@ def truncate_all(directory):
 
 @pytest.mark.parametrize(
     "befall, told",
-    [
-        (truncate_newest, ["checkpoint 8 is damaged", "continuing from step 4 of 12"]),
-        (truncate_all, ["checkpoint 8 is damaged", "checkpoint 4 is damaged"]),
-    ],
+    mostly_slow(
+        [
+            (truncate_newest, ["checkpoint 8 is damaged", "continuing from step 4 of 12"]),
+            (truncate_all, ["checkpoint 8 is damaged", "checkpoint 4 is damaged"]),
+        ]
+    ),
 )
 def test_damaged_checkpoints_cost_time_alone(run, befall, told):
     experiment, directory, finished = run
