@@ -27,9 +27,12 @@ class TensorBoard:
         }
         with catch_write_errors(directory):
             self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+        file = self._writer.file_writer
+        assert file is not None  # an open writer has one
+        self._file = file
         columns, begun, self._ended = hparams(settings, dict.fromkeys(COMPARED))
         for summary in (columns, begun):
-            self._writer.file_writer.add_summary(summary)
+            self._file.add_summary(summary)
         self._step, self._steps = step, experiment.run.steps
 
     def write(self, row: Row) -> None:
@@ -46,5 +49,5 @@ class TensorBoard:
     def close(self, failed: bool) -> None:
         """Marks a finished run as a success. A stopped run stays unmarked, because it may be continued."""
         if self._step == self._steps and not failed:
-            self._writer.file_writer.add_summary(self._ended)
+            self._file.add_summary(self._ended)
         self._writer.close()

@@ -56,7 +56,8 @@ class Watchdog:
             if self._since is None:
                 return
             now, ended = time.monotonic(), 0
-            while self._pending and self._pending[0].is_ready():
+            # jax.Array has `is_ready`, and its stub has not.
+            while self._pending and self._pending[0].is_ready():  # pyright: ignore[reportAttributeAccessIssue]
                 self._pending.popleft()
                 ended += 1
             limit, elapsed = self.limit(), now - self._since
