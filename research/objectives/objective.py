@@ -8,7 +8,7 @@ Another package adds an objective with one record:
     OBJECTIVES.register("smoothed")(NEXT_TOKEN._replace(loss=smoothed_loss))
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -84,17 +84,18 @@ def training_loss(settings: config.Objective) -> Callable[[Any, Batch, Array | N
 def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:
     """(model, batch) → sums; with a task also the `outputs` of every row, which are no sum."""
     objective = objective_of(settings)
-    if objective.evaluate is None:
+    evaluate = objective.evaluate
+    if evaluate is None:
         return lambda model, batch: objective.loss(model, batch, None, settings)
 
     def sums_and_outputs(model: Any, batch: Batch) -> Sums:
-        sums, outputs = objective.evaluate(model, batch, None, settings)
+        sums, outputs = evaluate(model, batch, None, settings)
         return sums | {"outputs": outputs}
 
     return sums_and_outputs
 
 
-def weights_in(batch: Batch) -> list[str]:
+def weights_in(batch: Mapping[str, Any]) -> list[str]:
     """The names of a batch's weights, one array for each kind of target."""
     return [name for name in batch if name.endswith("weights")]
 

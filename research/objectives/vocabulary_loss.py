@@ -6,8 +6,6 @@ time; where a gradient is wanted it is made in the same pass, since it is linear
 Shapes: B batch, L length, D width, V vocabulary, on GPUs filled up to a multiple of 128.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -21,8 +19,7 @@ LOGITS_AT_ONCE = 2**25  # on a CPU; of GPT-2's vocabulary 667 tokens', enough fo
 LOGITS_AT_ONCE_ELSEWHERE = 2**29  # each piece adds to all of the table's gradient, in float32
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
-def vocabulary_loss(
+def _vocabulary_loss(
     x_BLD: Array,
     table_VD: Array,
     bias_V: Array | None,
@@ -45,6 +42,9 @@ def vocabulary_loss(
 
     sums, _ = _over_pieces(add, (jnp.float32(0), jnp.float32(0)), (x_BLD, targets_BL, weights_BL), len(table))
     return sums
+
+
+vocabulary_loss = jax.custom_vjp(_vocabulary_loss, nondiff_argnums=(5, 6))
 
 
 def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied):

@@ -43,13 +43,14 @@ def predict(
     not fine-tuned.
     """
     experiment = record.experiment_of(directory)
-    if not objective_of(experiment.objective).supervised:
-        raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it answers no task")
     step = _step(directory, step)
     # The run's own tokenizer: the weights that it started from may be gone.
     data = replace(experiment.data, tokenizer=str(directory.absolute()))
     experiment = replace(experiment, data=data, start=Start())
-    corpus = objective_of(experiment.objective).examples(experiment).prepare_test(source, report)
+    prepare = objective_of(experiment.objective).examples(experiment).prepare_test
+    if prepare is None:
+        raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it answers no task")
+    corpus = prepare(source, report)
     with tempfile.TemporaryDirectory() as folder:
         row = _row(directory, step, experiment, corpus, Path(folder))
         predictions = json.loads((Path(folder) / PREDICTIONS).read_text(encoding="utf-8"))

@@ -11,10 +11,12 @@ import numpy as np
 from jax import Array
 from tokenizers import Tokenizer
 
+from research.data.examples import Batch
 from research.data.tokenizers.tokenizer import end_of_text
 from research.generation import sample
 from research.io.files import write_atomic
-from research.objectives.objective import Batch, Sums, weights_in
+from research.objectives import weights_in
+from research.objectives.objective import Sums
 
 PREDICTIONS = "predictions.json"
 
@@ -35,7 +37,7 @@ def shared(batches: Iterable[Batch], totals: Mapping[str, float]) -> Iterator[Ba
 
 
 def evaluate(
-    model, batches: Iterable[Batch], evaluate_batch: Callable[..., Sums]
+    model, batches: Iterable[Any], evaluate_batch: Callable[..., Sums]
 ) -> tuple[dict[str, float], np.ndarray | None]:
     """The objective over all of the `shared` batches: means of its sums, and the outputs of a task's head."""
     found = jax.device_get([evaluate_batch(model, batch) for batch in batches])

@@ -262,7 +262,7 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
         with closing(stream(batches, 0, len(batches))) as read:
             means, outputs = evaluate(model, map(program.feed, shared(read, sums)), program.evaluate)
         row = {"step": int(state.step), "split": "validation", **means}
-        if objective.predict is not None:
+        if objective.predict is not None and outputs is not None:
             outputs = outputs[: len(corpus.validation.labels)]  # without the rows that fill the last batch
             predictions, metrics = objective.predict(experiment.task, corpus.validation, outputs)
             row |= metrics

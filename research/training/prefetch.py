@@ -6,14 +6,11 @@ from itertools import islice
 from typing import Any
 
 from research.config import Run
-from research.data.examples import Batch
 from research.devices.compilers import Compiled
 from research.training.multi_step import call_ranges
 
 
-def prefetch_to_device(
-    program: Compiled, read: Iterator[Batch], run: Run, start: int
-) -> Iterator[tuple[range, Any]]:
+def prefetch_to_device(program: Compiled, read: Any, run: Run, start: int) -> Iterator[tuple[range, Any]]:
     """(steps, what `program.step` takes of them) to the run's end, on the way to the devices a call ahead."""
     with closing(read):
         ahead = None

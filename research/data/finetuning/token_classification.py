@@ -74,7 +74,7 @@ def read(task: Task, source: str, split: str, tokenizer: Tokenizer) -> tuple[Spl
 
 
 def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
-    """[CLS] sentence [SEP] of the sentences of these numbers, cut to `length`; tags cut off have no weight."""
+    """[CLS] sentence [SEP] of the sentences of these numbers, cut to `length`; cut tags have no weight."""
     B, L = len(indices), length
     tokens_B1L = np.full((B, 1, L), split.special_tokens.pad, np.int32)
     lengths_B1 = np.zeros((B, 1), np.int32)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -57,8 +57,8 @@ class TokenStore(NamedTuple):
 
 class Corpus(NamedTuple):
     tokenizer: Tokenizer
-    train: TokenStore
-    validation: TokenStore
+    train: Any  # a TokenStore, or a split of labelled examples
+    validation: Any
 
 
 def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpus:
