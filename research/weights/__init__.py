@@ -38,7 +38,10 @@ FORMATS = {
     "tensorflow": Format(tuple(tensorflow.RELEASES), tensorflow.read),
 }
 # Fields that change the function of a model but not the shapes of its parameters.
-FUNCTION = ("family", "heads", "norm", "norm_epsilon", "activation")
+FUNCTION = (
+    *("family", "heads", "norm", "normalization", "norm_epsilon"),
+    *("positions", "activation", "qk_norm", "tied"),
+)
 SIZES = ("vocabulary", "context", "width", "depth")
 
 
@@ -79,6 +82,8 @@ def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
         if theirs != ours:
             raise UsageError(f"{path}: made with model.{field}={theirs}, the experiment has {ours}")
     different = [f for f in SIZES if getattr(weights.config, f) != getattr(model.config, f)]
+    if not different and weights.config.mlp_width != model.config.mlp_width:
+        different = ["hidden"]
     if different:
         typed = " ".join(f"model.{field}={getattr(weights.config, field)}" for field in different)
         raise UsageError(f"start.weights={path}: of another size than the experiment; expected {typed}")
@@ -124,7 +129,7 @@ def average(directory: Path | str, target: Path | str, last: int | None = None) 
     directory, target = Path(directory).expanduser(), Path(target).expanduser()
     check_absent(target)
     weights, steps = run.average(directory, last)
-    huggingface.write(target, weights.config, weights.arrays, weights.tokenizer, weights.answers)
+    huggingface.write(target, weights.config, weights.arrays, weights.tokenizer, weights.task_head)
     return steps
 
 
@@ -137,5 +142,5 @@ def export(source: Path | str, directory: Path | str) -> Report:
     check_absent(directory)
     weights = read(source)
     report = compare(shapes(weights.config), weights.arrays)
-    huggingface.write(directory, weights.config, weights.arrays, weights.tokenizer, weights.answers)
+    huggingface.write(directory, weights.config, weights.arrays, weights.tokenizer, weights.task_head)
     return report._replace(unused=weights.unused)

@@ -1,4 +1,4 @@
-"""Weights into a model, and the table of what went where."""
+"""Filling a model with weights, and the report of parameters found, missing and unused."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ M = TypeVar("M")
 
 
 class Report(NamedTuple):
-    """Names and shapes of parameters: read, not there and so left as they were, there and without a place."""
+    """Names and shapes of parameters: found, missing in the weights, without a place in the model."""
 
     found: dict[str, tuple[int, ...]]
     missing: dict[str, tuple[int, ...]]
@@ -41,19 +41,19 @@ class Report(NamedTuple):
 
 
 def fill(model: M, found: Mapping[str, NDArray]) -> tuple[M, Report]:
-    """`model` with the parameters that `found` has by path; the others stay.
+    """`model` with the parameters in `found`, by path; the others keep their values.
 
     Raises UsageError for a parameter of another shape.
     """
     leaves = by_path(model)
     report = compare({path: leaf.shape for path, leaf in leaves.items()}, found)
-    # A copy, since a training step gives its state's memory away.
+    # A copy, since a training step reuses the memory of its state.
     filled = {path: jnp.array(found[path], leaves[path].dtype) for path in report.found}
     return refill(model, leaves | filled), report
 
 
 def compare(needed: Mapping[str, tuple[int, ...]], found: Mapping[str, NDArray]) -> Report:
-    """What of the `needed` shapes is found. Raises UsageError for a parameter of another shape."""
+    """Which of the `needed` shapes are found. Raises UsageError for a parameter of another shape."""
     for path, shape in needed.items():
         if path in found and found[path].shape != shape:
             raise UsageError(f"{path}: the weights have {found[path].shape}, the model needs {shape}")

@@ -1,6 +1,6 @@
 """Hugging Face directories: config.json, model.safetensors (whole or in shards), tokenizer.json.
 
-The one form in which weights are kept here outside of runs.
+Weights outside of runs are kept in this form only.
 """
 
 import dataclasses
@@ -20,15 +20,16 @@ from research.config import Model
 from research.errors import EnvironmentFault, UsageError
 from research.io.directories import new_directory, read_json
 from research.weights import tokenizer_files
-from research.weights.huggingface_config import DIALECTS, HEADS, head_config, to_config, to_model
-from research.weights.layout import Answers, Arrays, Weights, left_over, shapes, to_ours, to_theirs
+from research.weights.huggingface_config import DIALECTS, head_config, to_config, to_model
+from research.weights.layout import Arrays, TaskHead, Weights, left_over, shapes, to_ours, to_theirs
 from research.weights.names import HUGGING_FACE
 
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-# Masks and positions that older files carry; a model makes its own.
+# Masks and positions in older files, which a model computes itself.
 BUFFERS = re.compile(r"(^|\.)(attn\.(bias|masked_bias)|position_ids)$")
+OUTSIDE = ("cls.", "lm_head.")  # parameters that are not the inner model's
 OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
-# A second name → the parameter that it is, where models are tied as ours are.
+# The second name of a tied parameter → its first.
 TIED = {
     "gpt1": {"lm_head.weight": "tokens_embed.weight"},
     "gpt2": {"lm_head.weight": "wte.weight"},
@@ -40,7 +41,7 @@ TIED = {
 
 
 def read(directory: Path) -> Weights:
-    """Raises UsageError for what is missing, damaged, of another shape or not built here."""
+    """Read a directory. Raises UsageError for files that are missing, damaged, misshapen or unsupported."""
     config = to_model(read_json(directory / CONFIG, dict), directory / CONFIG)
     prefix = DIALECTS[config.family].prefix
     tensors = {
@@ -48,7 +49,7 @@ def read(directory: Path) -> Weights:
         for name, tensor in _tensors(directory).items()
         if not BUFFERS.search(name)
     }
-    for second, first in TIED[config.family].items():
+    for second, first in TIED[config.family].items() if config.tied else ():
         if second in tensors:
             tensor = tensors.pop(second)
             if not np.array_equal(tensors.setdefault(first, tensor), tensor):
@@ -62,15 +63,19 @@ def write(
     config: Model,
     arrays: Mapping[str, NDArray],
     tokenizer: Tokenizer | None,
-    answers: Answers | None = None,
+    task_head: TaskHead | None = None,
 ) -> None:
-    """Makes `directory`, whole or not at all, such that Transformers' `from_pretrained` reads it.
+    """Write `directory`, whole or not at all, for Transformers' `from_pretrained`.
 
-    Biases that a model is without are written as zeros, since Transformers has none without; heads that
-    `arrays` is without are left out. Raises UsageError where the directory is there, or for a model that
-    Transformers has no name for.
+    Biases that the model does not have are written as zeros, since Transformers' models have them all; heads
+    that `arrays` does not hold are left out. Raises UsageError where the directory exists, and for a model
+    that no class of Transformers computes.
     """
-    if config.head != "pretraining" and (answers is None or config.family != "bert"):
+    if config.family not in DIALECTS:
+        known = ", ".join(DIALECTS)
+        raise UsageError(f"model.family={config.family}: Transformers has only {known} of those known here")
+    dialect = DIALECTS[config.family]
+    if config.head != "pretraining" and (task_head is None or task_head.objective not in dialect.heads):
         raise UsageError(
             f"model.head={config.head}: Transformers has no {config.family} with this head; "
             "start.weights and evaluate read the run itself"
@@ -79,20 +84,20 @@ def write(
     zeros = {path: np.broadcast_to(np.float32(0), needed[path]) for path in needed if path not in ours}
     arrays = zeros | arrays
     described = to_config(config, tokenizer, complete=needed.keys() <= arrays.keys())
-    prefix, table = DIALECTS[config.family].prefix, HUGGING_FACE[config.family]
+    prefix, table = dialect.prefix, HUGGING_FACE[config.family]
     tensors = {
-        name if name.startswith("cls.") else prefix + name: np.ascontiguousarray(tensor)
+        name if name.startswith(OUTSIDE) else prefix + name: np.ascontiguousarray(tensor)
         for name, tensor in to_theirs(table, arrays).items()
     }
-    if answers is not None:
-        head = HEADS[answers.objective]
-        described |= head_config(answers)
+    if task_head is not None:
+        head = dialect.heads[task_head.objective]
+        described |= head_config(head, task_head)
         tensors |= {
             f"{head.name}.weight": np.ascontiguousarray(arrays["task_head/kernel"].T),
             f"{head.name}.bias": arrays["task_head/bias"],
         }
     with new_directory(directory) as folder:
-        (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
+        (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         try:
             save_file(tensors, folder / WHOLE, metadata={"format": "pt"})
         except SafetensorError as error:
@@ -103,7 +108,7 @@ def write(
 
 
 def _without(name: str, prefix: str) -> str:
-    """The name as newer files have it, without that of the model around it."""
+    """The name as in newer files, without the prefix of the model around it."""
     name = name.removeprefix(prefix)
     for old, new in OLD_ENDINGS.items():
         if name.endswith(old):

@@ -9,25 +9,43 @@ from tokenizers import Tokenizer
 from research.config import Model
 from research.config.settings import convert
 from research.errors import UsageError, did_you_mean
-from research.weights.layout import Answers
+from research.weights.layout import TaskHead
 from research.weights.tokenizer_files import roles
 
 
+class Head(NamedTuple):
+    """One of Transformers' BERTs for a task."""
+
+    architecture: str
+    name: str  # of its last layer
+    problem: str | None = None
+
+
+HEADS = {  # by our objectives
+    "classification": Head("BertForSequenceClassification", "classifier", "single_label_classification"),
+    "regression": Head("BertForSequenceClassification", "classifier", "regression"),
+    "choice": Head("BertForMultipleChoice", "classifier"),
+    "spans": Head("BertForQuestionAnswering", "qa_outputs"),
+    "tags": Head("BertForTokenClassification", "classifier"),
+}
+
+
 class Dialect(NamedTuple):
-    """How one of Transformers' models is configured."""
+    """The configuration of one of Transformers' models."""
 
     model_type: str
     architecture: str  # the class that holds all our parameters
-    headless: str  # the one that holds those of the states only
+    headless: str  # the class without the output heads
     prefix: str  # of the names of parameters inside it
     norm: str
     fields: dict[str, str]  # ours → theirs
     dropouts: tuple[str, ...]  # besides the one among the fields
     activations: dict[str, str]  # theirs → ours; the first of several is what we write
     activation: str  # the key
-    inner: str | None  # the key of the MLP's width, where it is one's choice
-    fixed: dict[str, Any]  # what we have one value for
-    defaults: dict[str, Any]  # of fields that a file may leave out, as Transformers has them
+    inner: str | None  # the key of the MLP's width, if there is one
+    fixed: dict[str, Any]  # keys of which one value is supported
+    defaults: dict[str, Any]  # Transformers' own, of keys that a file may leave out
+    heads: dict[str, Head]  # classes for tasks, by our objective
 
 
 _GPT_FIELDS = {
@@ -38,8 +56,9 @@ _GPT_FIELDS = {
     "heads": "n_head",
     "norm_epsilon": "layer_norm_epsilon",
     "dropout": "resid_pdrop",
+    "tied": "tie_word_embeddings",
 }
-_GPT_DEFAULTS = {"layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1}
+_GPT_DEFAULTS = {"layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1, "tie_word_embeddings": True}
 _TANH = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh"}
 _ERF = {"gelu": "gelu_erf", "gelu_python": "gelu_erf"}
 
@@ -57,6 +76,7 @@ DIALECTS = {
         inner=None,
         fixed={},
         defaults=_GPT_DEFAULTS | {"afn": "gelu"},
+        heads={},
     ),
     "gpt2": Dialect(
         model_type="gpt2",
@@ -75,6 +95,7 @@ DIALECTS = {
             "add_cross_attention": False,
         },
         defaults=_GPT_DEFAULTS | {"activation_function": "gelu_new"},
+        heads={},
     ),
     "bert": Dialect(
         model_type="bert",
@@ -95,34 +116,25 @@ DIALECTS = {
         activations=_ERF | _TANH,
         activation="hidden_act",
         inner="intermediate_size",
-        fixed={"type_vocab_size": 2, "position_embedding_type": "absolute", "is_decoder": False},
+        fixed={
+            "type_vocab_size": 2,
+            "position_embedding_type": "absolute",
+            "is_decoder": False,
+            "tie_word_embeddings": True,
+        },
         defaults={"layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "hidden_act": "gelu"},
+        heads=HEADS,
     ),
 }
 
 
-class Head(NamedTuple):
-    """One of Transformers' BERTs for a task."""
-
-    architecture: str
-    name: str  # of its last layer
-    problem: str | None = None
-
-
-HEADS = {  # by our objectives
-    "classification": Head("BertForSequenceClassification", "classifier", "single_label_classification"),
-    "regression": Head("BertForSequenceClassification", "classifier", "regression"),
-    "choice": Head("BertForMultipleChoice", "classifier"),
-    "spans": Head("BertForQuestionAnswering", "qa_outputs"),
-    "tags": Head("BertForTokenClassification", "classifier"),
-}
 FAMILIES = {dialect.model_type: family for family, dialect in DIALECTS.items()}
 
 
 def to_model(config: Mapping[str, Any], source: Path) -> Model:
-    """Raises UsageError for another kind of model, or a variant that is not built here.
+    """The model of a configuration. Raises UsageError for an unsupported kind of model or variant.
 
-    Of the three dropout rates that Transformers has, ours is the residual branches'.
+    Of Transformers' three dropout rates, the residual branches' is taken.
     """
     kind = config.get("model_type")
     if kind not in FAMILIES:
@@ -137,12 +149,9 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
         if key not in config:
             raise UsageError(f"{source}: has no {key}")
         values[field] = convert(config[key], hints[field], f"{source}: {key}")
-    inner = config.get(dialect.inner)
-    if inner is not None and inner != 4 * values["width"]:
-        raise UsageError(
-            f"{source}: {dialect.inner}={inner}: expected 4 × {dialect.fields['width']} = "
-            f"{4 * values['width']}, the only MLP width built here"
-        )
+    if config.get(dialect.inner) is not None:
+        hidden = convert(config[dialect.inner], int, f"{source}: {dialect.inner}")
+        values["hidden"] = None if hidden == 4 * values["width"] else hidden
     activation = config[dialect.activation]
     if activation not in dialect.activations:
         raise UsageError(
@@ -154,29 +163,26 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
     )
 
 
-def head_config(answers: Answers) -> dict[str, Any]:
-    """What a fine-tuned BERT's configuration has besides: the class, and the names of its answers."""
-    head = HEADS[answers.objective]
+def head_config(head: Head, task_head: TaskHead) -> dict[str, Any]:
+    """The keys that a fine-tuned BERT's configuration has in addition: its class, and its labels."""
     found = {"architectures": [head.architecture]}
     if head.problem is not None:
         found["problem_type"] = head.problem
-    names = {"regression": ("score",), "classification": answers.labels, "tags": answers.labels}
-    if labels := names.get(answers.objective):
+    names = {"regression": ("score",), "classification": task_head.labels, "tags": task_head.labels}
+    if labels := names.get(task_head.objective):
         found["id2label"] = {str(index): label for index, label in enumerate(labels)}
         found["label2id"] = {label: index for index, label in enumerate(labels)}
     return found
 
 
 def to_config(model: Model, tokenizer: Tokenizer | None, complete: bool) -> dict[str, Any]:
-    """Of a model with or without its heads. Raises UsageError for one that Transformers has no name for."""
+    """The configuration of a model, `complete` with its heads or not.
+
+    Raises UsageError for a model that no class of Transformers computes.
+    """
     dialect = DIALECTS[model.family]
     theirs = {ours: name for name, ours in reversed(dialect.activations.items())}
-    for field, allowed in (("norm", [dialect.norm]), ("activation", theirs)):
-        if getattr(model, field) not in allowed:
-            raise UsageError(
-                f"model.{field}={getattr(model, field)}: Transformers' {dialect.model_type} has only "
-                + ", ".join(allowed)
-            )
+    _check_exportable(model, dialect, list(theirs))
     played = roles(tokenizer)
     ids = {
         f"{role}_id": tokenizer.token_to_id(played[role]) if role in played else None
@@ -188,7 +194,29 @@ def to_config(model: Model, tokenizer: Tokenizer | None, complete: bool) -> dict
         | {key: getattr(model, field) for field, key in dialect.fields.items()}
         | dict.fromkeys(dialect.dropouts, model.dropout)
         | {dialect.activation: theirs[model.activation]}
-        | ({} if dialect.inner is None else {dialect.inner: 4 * model.width})
+        | ({} if dialect.inner is None else {dialect.inner: model.mlp_width})
         | dialect.fixed
         | ids
     )
+
+
+def _check_exportable(model: Model, dialect: Dialect, activations: list[str]) -> None:
+    """Raises UsageError for a variant that Transformers' class does not compute, with the first reason."""
+    supported = {
+        "norm": [dialect.norm],
+        "normalization": ["layer"],
+        "positions": ["learned"],
+        "activation": activations,
+        "qk_norm": [False],
+    }
+    if "tied" not in dialect.fields:
+        supported["tied"] = [True]
+    if dialect.inner is None and model.mlp_width != 4 * model.width:
+        supported["hidden"] = [4 * model.width]
+    for field, values in supported.items():
+        value = getattr(model, field)
+        if value not in values:
+            raise UsageError(
+                f"model.{field}={value}: Transformers' {dialect.model_type} has only "
+                + ", ".join(map(str, values))
+            )

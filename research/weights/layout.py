@@ -1,7 +1,8 @@
 """Parameters of another codebase to ours and back, by tables of names and layouts.
 
-Ours are called by path (`models.parameters.name`); blocks have a leading axis N; kernels are (in, out),
-that of queries, keys and values (in, 3, out). Theirs are called by name, a block's parameters one at a time.
+Our parameters have paths (`research.models.parameters.name`). Those of blocks are stacked along a leading
+axis N; kernels are (in, out), that of queries, keys and values (in, 3, out). Theirs have names, one for each
+block.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +20,11 @@ from research.models.parameters import components
 Arrays = dict[str, NDArray]
 
 PARTS = ("query", "key", "value")
-HEADS = {"pooler", "masked", "next_sentence"}  # what an encoder is often published without
+HEADS = {"pooler", "masked", "next_sentence"}  # many encoders are published without these
 
 
 class Layout(NamedTuple):
-    """How they keep what is one parameter of one block here."""
+    """How they store one parameter of one block of ours."""
 
     ours: Callable[[list[NDArray]], NDArray]
     theirs: Callable[[NDArray], list[NDArray]]
@@ -53,21 +54,21 @@ class Row(NamedTuple):
 Table = Sequence[Row]
 
 
-class Answers(NamedTuple):
-    """What the head of a fine-tuned model says."""
+class TaskHead(NamedTuple):
+    """The meaning of a fine-tuned model's outputs."""
 
     objective: str
     labels: tuple[str, ...]
 
 
 class Weights(NamedTuple):
-    """What a file or directory of weights holds."""
+    """The contents of a file or directory of weights."""
 
     config: Model
     arrays: Arrays  # by our paths, float32
-    unused: dict[str, tuple[int, ...]]  # their names and shapes of what has no place here
+    unused: dict[str, tuple[int, ...]]  # their names and shapes of parameters without a place here
     tokenizer: Tokenizer | None
-    answers: Answers | None = None  # of a run that was fine-tuned
+    task_head: TaskHead | None = None  # of a run that was fine-tuned
 
 
 def shapes(config: Model) -> dict[str, tuple[int, ...]]:
@@ -76,10 +77,10 @@ def shapes(config: Model) -> dict[str, tuple[int, ...]]:
 
 
 def to_ours(table: Table, tensors: Arrays, config: Model, source: Path) -> Arrays:
-    """Takes our parameters out of `tensors`; what is left there has no place in the table.
+    """Take our parameters out of `tensors`, where those without a place in the table remain.
 
-    Heads may be missing. Raises UsageError for any other parameter that is missing, and for one of another
-    shape, of no floating type or with values that are not finite.
+    Heads may be missing. Raises UsageError where another parameter is missing, has another shape, is of no
+    floating type or holds values that are not finite.
     """
     arrays = {}
     needed = shapes(config)
@@ -101,7 +102,7 @@ def to_ours(table: Table, tensors: Arrays, config: Model, source: Path) -> Array
 
 
 def to_theirs(table: Table, arrays: Mapping[str, NDArray]) -> Arrays:
-    """The inverse, of what the table names and `arrays` holds."""
+    """The inverse of `to_ours`, for the parameters that `arrays` holds."""
     tensors = {}
     for row in table:
         if row.path not in arrays:

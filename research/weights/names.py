@@ -1,4 +1,4 @@
-"""The four tables: GPT and BERT as Hugging Face names them, and as OpenAI and Google did.
+"""The four tables of names: Hugging Face's GPTs and BERT, OpenAI's GPTs, Google's BERT.
 
 Names are without the prefix of the model around them (`transformer.`, `bert.`, `model/`, `bert/`).
 """
@@ -18,8 +18,8 @@ from research.weights.layout import (
     Table,
 )
 
-# Ours, what kind of module it is, theirs below the block. In the order in which OpenAI's code makes them,
-# which is all that its release of GPT-1 says of what is what.
+# Our path, the kind of module, their name below the block. In the order in which OpenAI's code makes them:
+# its release of GPT-1 has no names, only this order.
 GPT_BLOCK = (
     ("attention/qkv", "qkv", "attn/c_attn"),
     ("attention/output", "linear", "attn/c_proj"),
@@ -46,7 +46,7 @@ BERT_AROUND = (
 
 
 class Style(NamedTuple):
-    """How a codebase writes: a block's name, what separates names, each kind of module's parameters."""
+    """How a codebase names a block, separates names, and names each kind of module's parameters."""
 
     block: str
     separator: str
@@ -135,11 +135,15 @@ GOOGLE_BERT: Table = (
 
 HUGGING_FACE: dict[str, Table] = {
     "gpt1": (
-        *_arrays(("tokens", "tokens_embed.weight"), ("positions", "positions_embed.weight")),
+        *_arrays(
+            ("tokens", "tokens_embed.weight"),
+            ("positions", "positions_embed.weight"),
+            ("output", "lm_head.weight"),
+        ),
         *_blocks(TORCH_GPT, GPT_BLOCK),
     ),
     "gpt2": (
-        *_arrays(("tokens", "wte.weight"), ("positions", "wpe.weight")),
+        *_arrays(("tokens", "wte.weight"), ("positions", "wpe.weight"), ("output", "lm_head.weight")),
         *_blocks(TORCH_GPT, GPT_BLOCK),
         *_modules(TORCH_GPT, GPT2_NORM),
     ),

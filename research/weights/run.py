@@ -18,7 +18,7 @@ from research.runs.integrity import find_corruption, steps
 from research.runs.record import experiment_of
 from research.runs.state import State, evaluation_params, initial_state
 from research.weights import tokenizer_files
-from research.weights.layout import Answers, Weights
+from research.weights.layout import TaskHead, Weights
 
 
 def read(directory: Path, step: int | None = None) -> Weights:
@@ -30,10 +30,10 @@ def read(directory: Path, step: int | None = None) -> Weights:
     shapes = jax.eval_shape(partial(initial_state, experiment))
     model = evaluation_params(_restore(shapes, directory, step))
     arrays = {path: np.asarray(array) for path, array in by_path(model).items()}
-    answers = None
+    task_head = None
     if objective_of(experiment.objective).supervised:
-        answers = Answers(experiment.objective.name, experiment.task.labels)
-    return Weights(experiment.model, arrays, {}, tokenizer_files.read(directory), answers)
+        task_head = TaskHead(experiment.objective.name, experiment.task.labels)
+    return Weights(experiment.model, arrays, {}, tokenizer_files.read(directory), task_head)
 
 
 def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:

@@ -13,7 +13,7 @@ from research.config import Model, Objective
 from research.models.parameters import by_path, components, refill
 from research.objectives import objective_of
 from research.weights import huggingface
-from research.weights.layout import Answers
+from research.weights.layout import TaskHead
 from tests.agreement import shared
 from tests.drawn import drawn
 
@@ -78,8 +78,8 @@ def test_exported_they_answer_as_before(name, tmp_path):
         {path.removeprefix(kind): x for path, x in kept.items() if path.startswith(kind)}
         for kind in ("parameter.", "batch.")
     )
-    answers = Answers(case.kind, tuple(f"label {n}" for n in range(case.model.outputs)))
-    huggingface.write(tmp_path / "out", case.model, parameters, None, answers)
+    task_head = TaskHead(case.kind, tuple(f"label {n}" for n in range(case.model.outputs)))
+    huggingface.write(tmp_path / "out", case.model, parameters, None, task_head)
     described = json.loads((tmp_path / "out/config.json").read_text())
     theirs, told = getattr(transformers, described["architectures"][0]).from_pretrained(
         tmp_path / "out", output_loading_info=True

@@ -48,6 +48,9 @@ CASES = [  # family, Transformers' sizes, rows, length, padded
     ("gpt1", gpt(7, 1, 7, 40), 1, 13, False),
     ("gpt2", gpt(30, 5, 3, 23), 3, 23, False),
     ("gpt2", gpt(12, 2, 1, 40, 1_009, activation_function="gelu"), 2, 31, False),
+    ("gpt2", gpt(30, 2, 3, 23, n_inner=37, tie_word_embeddings=False), 3, 23, False),
+    ("gpt1", gpt(30, 2, 3, 23, tie_word_embeddings=False), 3, 23, False),
+    ("bert", bert(30, 2, 3, 23, intermediate_size=37), 4, 23, True),
     ("bert", bert(30, 5, 3, 23), 4, 23, True),
     ("bert", bert(14, 2, 7, 40, 1_009, hidden_act="gelu_new"), 3, 29, True),
     ("bert", bert(22, 1, 2, 16, layer_norm_eps=1e-5), 2, 9, False),
@@ -113,9 +116,13 @@ def test_ten_steps_follow_the_same_losses(family, tmp_path, record_property):
     assert losses[-2] < losses[0] - 0.1  # the steps did something
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("bias", [True, False])
-def test_what_we_export_transformers_reads_to_the_same_logits(family, bias, tmp_path, caplog, recwarn):
+EXPORTS = [(family, {"bias": bias}) for family in FAMILIES for bias in (True, False)]
+EXPORTS += [("gpt2", {"hidden": 50}), ("bert", {"hidden": 50}), ("gpt1", {"tied": False})]
+EXPORTS += [("gpt2", {"tied": False, "activation": "gelu_erf"})]
+
+
+@pytest.mark.parametrize("family, changes", EXPORTS, ids=str)
+def test_what_we_export_transformers_reads_to_the_same_logits(family, changes, tmp_path, caplog, recwarn):
     norm = "pre" if family == "gpt2" else "post"
     config = Model(
         family=family,
@@ -126,7 +133,7 @@ def test_what_we_export_transformers_reads_to_the_same_logits(family, bias, tmp_
         heads=5,
         norm=norm,
         dropout=0.1,
-        bias=bias,
+        **changes,
     )
     model = drawn(config)
     words = {"[PAD]": 0, "<|endoftext|>": 1, "a": 2, "b": 3, "[UNK]": 4}
@@ -143,7 +150,7 @@ def test_what_we_export_transformers_reads_to_the_same_logits(family, bias, tmp_
     assert encoder("b a b c").input_ids == tokenizer.encode("b a b c").ids == [3, 2, 3, 4]
     assert (encoder.pad_token_id, encoder.eos_token_id, encoder.model_max_length) == (0, 1, 17)
     inputs = batch(family, 4, 61, 3, 17)
-    if bias:  # without, Transformers has zeros whose gradients are not ours to compare
+    if config.bias:  # without, Transformers has zeros whose gradients are not ours to compare
         assert_close(differences(model, inputs, reference(family, theirs.eval(), inputs)))
         again = weights.load(tmp_path / "out")
         assert again.config == config

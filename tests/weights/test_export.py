@@ -21,10 +21,13 @@ CONFIGS = [
     Model(
         family="bert", vocabulary=31, context=9, width=12, depth=2, heads=4, norm="post", norm_epsilon=1e-12
     ),
+    Model(family="gpt2", vocabulary=31, context=9, width=12, depth=2, heads=3, hidden=17, tied=False),
+    Model(family="gpt1", vocabulary=31, context=9, width=12, depth=1, heads=3, norm="post", tied=False),
+    Model(family="bert", vocabulary=31, context=9, width=12, depth=2, heads=4, norm="post", hidden=50),
 ]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.family)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.family}-{config.hidden}")
 def test_export_then_import_is_the_identity(config, tmp_path):
     model = drawn(config)
     tokenizer = Tokenizer(WordLevel({"a": 0, "b": 1, "<|endoftext|>": 2, "[PAD]": 3}, unk_token="a"))
@@ -59,10 +62,20 @@ def test_a_model_without_biases_is_exported_with_zeros(tmp_path):
     [
         ({"family": "gpt1", "norm": "pre"}, "model.norm=pre: Transformers' openai-gpt has only post"),
         ({"family": "gpt1", "norm": "post", "activation": "gelu_erf"}, "openai-gpt has only gelu_tanh"),
+        ({"family": "gpt1", "norm": "post", "hidden": 50}, "hidden=50: Transformers' openai-gpt has only 48"),
+        ({"activation": "relu_squared"}, "activation=relu_squared: Transformers' gpt2 has only gelu_"),
+        ({"activation": "swiglu"}, "activation=swiglu: Transformers' gpt2 has only gelu_erf, gelu_tanh"),
+        ({"normalization": "rms"}, "model.normalization=rms: Transformers' gpt2 has only layer"),
+        ({"positions": "rotary"}, "model.positions=rotary: Transformers' gpt2 has only learned"),
+        ({"positions": "none"}, "model.positions=none: Transformers' gpt2 has only learned"),
+        ({"qk_norm": True}, "model.qk_norm=True: Transformers' gpt2 has only False"),
+        ({"family": "bert", "norm": "post", "tied": False}, "tied=False: Transformers' bert has only True"),
+        ({"family": "bert", "norm": "post", "normalization": "rms"}, "Transformers' bert has only layer"),
     ],
 )
 def test_models_that_transformers_has_no_class_for(change, message, tmp_path):
-    config = Model(**{"vocabulary": 31, "context": 9, "width": 12, "depth": 1, "heads": 3} | change)
+    sizes = {"vocabulary": 31, "context": 9, "width": 12, "depth": 1, "heads": 3}
+    config = Model(**{"family": "gpt2"} | sizes | change)
     arrays = by_path(drawn(config))
     with pytest.raises(UsageError, match=message):
         huggingface.write(tmp_path / "out", config, arrays, None)

@@ -120,3 +120,71 @@ def test_a_configuration_with_defaults_left_out(directory):
     assert "not JSON" in refused(d.path)
     (d.path / "config.json").write_text("[]")
     assert "expected a JSON object" in refused(d.path)
+
+
+@pytest.mark.parametrize(
+    "name, key, expand, output",
+    [
+        ("gpt2", "n_inner", "transformer.h.{n}.mlp.c_fc", "transformer.h.{n}.mlp.c_proj"),
+        (
+            "bert",
+            "intermediate_size",
+            "bert.encoder.layer.{n}.intermediate.dense",
+            "bert.encoder.layer.{n}.output.dense",
+        ),
+    ],
+)
+@pytest.mark.parametrize("features", [37, 130])  # of width 20: less than four times as wide, and more
+def test_mlps_of_another_width(name, key, expand, output, features, directory):
+    """As wide as declared; a hidden feature without an output might as well not be there."""
+    d = directory(name)
+    axis = 1 if name == "gpt2" else 0  # PyTorch's linear layers are (out, in), GPT-2's are (in, out)
+    for n in range(3):
+        out = f"{output.format(n=n)}.weight"
+        d.tensors[out] = without_features(d.tensors[out], 1 - axis, 37)
+    expected = weights.load(d.write()).model
+    for n in range(3):
+        into, bias = f"{expand.format(n=n)}.weight", f"{expand.format(n=n)}.bias"
+        out = f"{output.format(n=n)}.weight"
+        d.tensors[into] = resized(d.tensors[into], axis, features, fill=3.0)
+        d.tensors[bias] = resized(d.tensors[bias], 0, features, fill=3.0)
+        d.tensors[out] = resized(d.tensors[out], 1 - axis, features, fill=0.0)
+    d.config[key] = features
+    loaded = weights.load(d.write())
+    assert loaded.config.hidden == features and not loaded.report.missing and not loaded.report.unused
+    tokens = np.arange(30).reshape(2, 15)
+    np.testing.assert_allclose(loaded.model.features(tokens), expected.features(tokens), atol=1e-5)
+    weights.export(d.path, d.path.parent / "out")
+    assert json.loads((d.path.parent / "out/config.json").read_text())[key] == features
+    again = by_path(weights.load(d.path.parent / "out").model)
+    for path, array in by_path(loaded.model).items():
+        np.testing.assert_array_equal(array, again[path], err_msg=path)
+
+
+def without_features(array, axis, first):
+    """Zeros from hidden feature `first` on."""
+    index = np.arange(array.shape[axis]) < first
+    return array * (index[:, None] if axis == 0 else index).astype(array.dtype)
+
+
+def resized(array, axis, size, fill):
+    shape = list(array.shape)
+    shape[axis] = max(size - shape[axis], 0)
+    return np.concatenate([array, np.full(shape, fill, array.dtype)], axis).take(np.arange(size), axis)
+
+
+def test_an_output_table_of_its_own(directory):
+    """tie_word_embeddings=false, as Transformers' GPTs may have it."""
+    d = directory("gpt2")
+    d.config["tie_word_embeddings"] = False
+    assert "has no lm_head.weight, which output is made of" in refused(d.write())
+    d.tensors["lm_head.weight"] = d.tensors["transformer.wte.weight"][::-1].copy()
+    loaded = weights.load(d.write())
+    assert not loaded.config.tied and not loaded.report.missing and not loaded.report.unused
+    tokens = np.arange(30).reshape(2, 15)
+    expected = loaded.model.features(tokens) @ d.tensors["lm_head.weight"].T
+    np.testing.assert_allclose(loaded.model(tokens), expected, atol=1e-4)
+    tied = weights.load(GOLDEN / "gpt2").model(tokens)
+    np.testing.assert_allclose(loaded.model(tokens)[..., ::-1], tied, atol=1e-4)
+    weights.export(d.path, d.path.parent / "out")
+    assert json.loads((d.path.parent / "out/config.json").read_text())["tie_word_embeddings"] is False

@@ -61,8 +61,10 @@ def test_tensors_that_do_not_fit(fault, directory):
     "name, change, message",
     [
         ("gpt2", {"model_type": "gpt_neo"}, "model_type=gpt_neo: not known; did you mean gpt2"),
-        ("gpt2", {"n_inner": 60}, "n_inner=60: expected 4 × n_embd = 80"),
-        ("bert", {"intermediate_size": 81}, "intermediate_size=81: expected 4 × hidden_size = 80"),
+        ("gpt2", {"n_inner": 60}, "but blocks/mlp/expand/kernel needs (20, 60)"),
+        ("bert", {"intermediate_size": 81}, "but blocks/mlp/expand/kernel needs (81, 20)"),
+        ("bert", {"intermediate_size": "wide"}, "intermediate_size"),
+        ("bert", {"tie_word_embeddings": False}, "tie_word_embeddings=False: only True is built here"),
         ("gpt2", {"activation_function": "relu"}, "activation_function=relu: not known"),
         ("bert", {"position_embedding_type": "relative_key"}, "only absolute is built here"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "only False is built here"),
