@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.mostly_slow import mostly_slow
 from tests.training.ten_steps import FAMILIES, OVER_PROCESSES, assert_agree, ten_steps
 
 DEVICES = 4  # of all processes together
@@ -24,7 +25,7 @@ ACCUMULATING = [mesh | {"accumulate": 4} for mesh in ({"compile": "jit"}, *MESHE
 QUICK = {"compile": "sharded", "data": 2, "fsdp": 2, "tensor": 2, "accumulate": 4}
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=mostly_slow(reversed(FAMILIES)))
 def on_one_device(request):
     return request.param, ten_steps(request.param)
 

@@ -124,11 +124,13 @@ def test_what_was_kept_is_given_back_when_asked():
     assert told(GIVEN_BACK) > 90 << 20
 
 
+@pytest.mark.slow
 def test_a_save_gives_back_what_it_took(tmp_path):
     """The copy of the state, and what writing it took, had been kept for good."""
     assert told(SAVED, str(tmp_path)) < 96 << 20
 
 
+@pytest.mark.slow
 def test_the_room_that_a_step_takes_does_not_grow():
     """It grew by half, where what was made beside a running step lay in the way of the next one's buffers."""
     assert told(GROWTH) < 1.03

@@ -13,6 +13,7 @@ from research.bench.synthetic import batches
 from research.devices import xla
 from research.runs.state import initial_state
 from research.training.multi_step import multi_step
+from tests.mostly_slow import mostly_slow
 from tests.training.tiny import assignments, quickstart, shrunk
 
 
@@ -30,7 +31,7 @@ def test_a_run_is_compiled_with_less_optimization(tmp_path):
     assert all("xla_backend_optimization_level: 2\n" in file.read_text() for file in told)
 
 
-@pytest.mark.parametrize("name", ["gpt2_tiny", "bert_tiny"])
+@pytest.mark.parametrize("name", mostly_slow(["bert_tiny", "gpt2_tiny"]))
 def test_first_states_and_steps_are_those_of_jax(name, tmp_path):
     """With dropout, and so with random numbers in both."""
     experiment = shrunk(name, tmp_path / "corpus.txt")

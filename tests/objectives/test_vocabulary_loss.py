@@ -7,11 +7,12 @@ import pytest
 
 from research.objectives.vocabulary_loss import vocabulary_loss
 from tests.models.derivatives import KEY, arrays, assert_same
+from tests.mostly_slow import mostly_slow
 
 
 @pytest.mark.parametrize("length", [8, 2_048, 607])
-@pytest.mark.parametrize("has_bias", [True, False])
-@pytest.mark.parametrize("z_loss", [0.0, 0.1])
+@pytest.mark.parametrize("has_bias", mostly_slow([True, False]))
+@pytest.mark.parametrize("z_loss", mostly_slow([0.1, 0.0]))
 def test_vocabulary_loss(length, has_bias, z_loss, monkeypatch):
     """Whole, in pieces, and in pieces of one position where the length is prime."""
     B, D, V = 2, 8, 50

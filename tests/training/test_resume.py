@@ -187,6 +187,7 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_save(run):
     experiment, directory, finished = run
     command = [sys.executable, "-c", DIE_IN_A_SAVE, "train", experiment.name, *assignments(experiment)]
