@@ -158,7 +158,8 @@ def synthetic(tokenizer: str, folder: Path) -> list[tuple]:
         store = TokenStore(tokens, starts, SPARSE, 0.0, "")
         if name == tokenizer:
             vocabulary = special_tokens(load(config.data))
-            store = store._replace(sentences=np.arange(0, SPARSE, 1_000), special_tokens=vocabulary, folder=folder)
+            begins = np.arange(0, SPARSE, 1_000)
+            store = store._replace(sentences=begins, special_tokens=vocabulary, folder=folder)
         begun = time.perf_counter()
         batches = train_batches(config, store)
         indexed = time.perf_counter() - begun
