@@ -75,7 +75,7 @@ def cost(point: dict) -> dict[str, float]:
     jax.config.update("jax_num_cpu_devices", devices or 1)
     import experiments
     from research.config.settings import override
-    from research.data.shapes import batch_shapes
+    from research.objectives import objective_of
     from research.devices.compilers import compiled
     from research.runs.state import initial_state
     from research.training.step import step_of
@@ -95,7 +95,7 @@ def cost(point: dict) -> dict[str, float]:
     )
     batch = {
         name: jax.ShapeDtypeStruct(shape, dtype, sharding=program.rows)
-        for name, (shape, dtype) in batch_shapes(experiment).items()
+        for name, (shape, dtype) in objective_of(experiment.objective).batch_shapes(experiment).items()
     }
     began = time.perf_counter()
     done = program.lower(placed, batch).compile()
