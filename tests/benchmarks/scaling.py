@@ -75,8 +75,8 @@ def cost(point: dict) -> dict[str, float]:
     jax.config.update("jax_num_cpu_devices", devices or 1)
     import experiments
     from research.config.settings import override
-    from research.objectives import objective_of
     from research.devices.compilers import compiled
+    from research.objectives import objective_of
     from research.runs.state import initial_state
     from research.training.step import step_of
 
