@@ -35,7 +35,10 @@ def phases(tmp_path):
     )
 
 
-def test_prepare_tells_what_it_made(lineage, lineage_home, phases):
+def test_prepare_tells_what_it_made(lineage, phases, tmp_path, monkeypatch):
+    # A cache of its own: another test's text of the same content would be found there.
+    home = tmp_path / "home"
+    monkeypatch.setenv("LINEAGE_HOME", str(home))
     status, out, err = lineage("prepare", "bert_tiny", *assignments(phases))
     assert status == 0 and err == ""
     told = re.search(r"train +(\d+) documents +([\d,]+) tokens +(\d\.\d+) bytes per token", out)
@@ -44,7 +47,7 @@ def test_prepare_tells_what_it_made(lineage, lineage_home, phases):
     facts = json.loads(again)["train"]
     assert (facts["documents"], f"{facts['tokens']:,}") == (int(told[1]), told[2])
     # The pairs of both lengths, of both splits: training has none left to make.
-    pairs = sorted(path.parent.name + path.name[:8] for path in lineage_home.glob("stores/*/*/pairs-*"))
+    pairs = sorted(path.parent.name + path.name[:8] for path in home.glob("stores/*/*/pairs-*"))
     assert len({*pairs}) == 2 and len(pairs) >= 4
     assert "found in the cache" in lineage("prepare", "bert_tiny", *assignments(phases))[1]
 
