@@ -54,7 +54,8 @@ def multiplied(experiment: Experiment) -> float:
     once = 1 / experiment.data.length  # of a sequence
     predicted = objective_of(experiment.objective).predicted(experiment)
     share = {
-        "tokens": predicted,
+        "tokens": predicted if experiment.model.tied else 0,
+        "output": predicted,
         "special_embeddings": predicted,
         "masked": predicted,
         "positions": 0,

@@ -14,6 +14,11 @@ def test_gpt2_small_by_hand():
     assert flops_a_token(experiments.get("gpt2_small")) == expected == pytest.approx(0.855e9, rel=1e-3)
 
 
+def test_an_input_table_of_its_own_is_only_looked_up():
+    tied, untied = (override(experiments.get("gpt2_small"), {"model.tied": tied}) for tied in (True, False))
+    assert flops_a_token(untied) == flops_a_token(tied)
+
+
 SMALL = {
     "model.vocabulary": 100,
     "model.context": 16,
