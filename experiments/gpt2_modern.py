@@ -24,7 +24,8 @@ def gpt2_modern_tiny() -> Experiment:
     """gpt2_tiny with the parts and the optimizer of gpt2_modern, on the same batches.
 
     Expected after 300 steps: 4.62 validation loss, where gpt2_tiny has 5.59; with the parts alone 5.19, with
-    Muon alone 4.84.
+    Muon alone 4.84. Rate and momentum here are the best of five trials on that loss; the other three had one
+    setting each, so the differences include the tuning.
     """
     return _modern(gpt2_tiny(), rate=1e-2, momentum=0.9)
 
