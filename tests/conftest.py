@@ -7,6 +7,9 @@ from pathlib import Path
 import jax
 import pytest
 
+from experiments import registry
+from research.config import names
+from research.config.registry import Registry
 from research.devices import xla
 
 pytest_plugins = ["tests.hub", "tests.slurm"]  # the fixtures `hub` and `slurm`
@@ -32,6 +35,18 @@ def lineage_home(tmp_path_factory, monkeypatch) -> Path:
 def freed_memory_goes_back(monkeypatch):
     """One process runs hundreds of tests: what they free together is more than a machine may have."""
     monkeypatch.setattr(xla, "reuse_step_memory", lambda: False)
+
+
+@pytest.fixture
+def registries():
+    """What a test adds to the registries from outside the project does not outlive it."""
+    every = [entry for entry in vars(names).values() if isinstance(entry, Registry)]
+    every += [registry.EXPERIMENTS, registry.SWEEPS]
+    before = [set(one._entries) for one in every]
+    yield
+    for one, known in zip(every, before, strict=True):
+        for name in set(one._entries) - known - set(one._builtin):
+            del one._entries[name]
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import pytest
 
 from experiments import registry
 from research.config import names
-from research.config.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 READMES = [ROOT / "README.md", *(ROOT / room / "README.md" for room in ("research", "experiments", "launch"))]
@@ -64,14 +63,6 @@ def test_every_room_is_in_the_table():
     table = text.partition("## Rooms")[2].partition("\n## ")[0]
     rooms = {path.name for path in (ROOT / "research").iterdir() if (path / "__init__.py").exists()}
     assert rooms <= set(re.findall(r"^\| `(\w+)/` \|", table, re.MULTILINE))
-
-
-@pytest.fixture
-def registries(monkeypatch):
-    """Registries whose new entries do not outlive the test."""
-    everything = [entry for entry in vars(names).values() if isinstance(entry, Registry)]
-    for one in (*everything, registry.EXPERIMENTS, registry.SWEEPS):
-        monkeypatch.setattr(one, "_entries", dict(one._entries))
 
 
 def test_parts_of_ones_own_register_and_compute(registries):

@@ -3,6 +3,7 @@
 import jax
 
 from research.errors import UsageError
+from research.io.files import as_utf8
 from research.io.home import home
 
 
@@ -23,5 +24,8 @@ def join_processes(coordinator: str | None, count: int | None, index: int | None
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs in `$LINEAGE_HOME`, so that a second start of a run need not compile."""
-    jax.config.update("jax_compilation_cache_dir", str(home() / "compiled"))
+    folder = str(home() / "compiled")
+    jax.config.update("jax_compilation_cache_dir", folder)
+    if folder != as_utf8(folder):  # XLA, unlike JAX, takes no other
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

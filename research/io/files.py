@@ -19,6 +19,11 @@ def write_atomic(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def as_utf8(text: str) -> str:
+    """`text` for a library or a page that takes only UTF-8, which the name of a file need not be."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
 @contextmanager
 def catch_write_errors(path: Path) -> Iterator[None]:
     """Turns what the file system refuses while `path` is written into one line."""

@@ -9,7 +9,7 @@ from string import Template
 from typing import Any
 
 from research.errors import UsageError
-from research.io.files import write_atomic
+from research.io.files import as_utf8, write_atomic
 
 # In this order, because each uses those before it.
 PARTS = ("format", "view", "charts", "legend", "tables", "samples", "summary", "sweep", "page")
@@ -23,7 +23,7 @@ def page(facts: Mapping[str, Any]) -> str:
     folder = files("research.reporting") / "page"
     script = "\n".join((folder / f"{part}.js").read_text(encoding="utf-8") for part in PARTS)
     return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
-        title=escape(f"{facts['title']} · Lineage"),
+        title=escape(as_utf8(f"{facts['title']} · Lineage")),
         style=(folder / "page.css").read_text(encoding="utf-8"),
         data=embedded(facts),
         plotly=get_plotlyjs(),

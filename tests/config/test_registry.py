@@ -52,9 +52,8 @@ def test_an_unknown_name_is_refused_alike_when_declared_and_when_read(setting):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_a_name_of_another_package_is_a_value_like_the_others(setting, monkeypatch):
+def test_a_name_of_another_package_is_a_value_like_the_others(setting, registries):
     registry = SETTINGS[setting]
-    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     registry.register("theirs")(lambda *_: None)
     assert "theirs" in registry and registry.names()[-1] == "theirs"
     registry.check("theirs")

@@ -201,9 +201,7 @@ def test_mistakes_are_one_line_and_status_2(arguments, message, capsys):
     assert err.count("\n") == 1 and message in err
 
 
-def test_a_task_of_another_package_is_listed_and_run(eval_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(TASKS, "_entries", dict(TASKS._entries))
-
+def test_a_task_of_another_package_is_listed_and_run(eval_model, tmp_path, registries):
     @TASKS.register("count")
     def count(eval_model, data, settings):
         """Tokens of a text

@@ -146,7 +146,7 @@ def test_a_slurm_job_imports_it(lab):
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_it_is_the_same_run(lab, trained):
+def test_killed_and_resumed_it_is_the_same_run(lab, trained, registries):
     """`resume` is typed without the import: the record keeps it."""
     killed = lab.folder / "killed"
     source = f"data.source=files:{lab.folder}/corpus.txt"

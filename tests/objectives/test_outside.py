@@ -34,8 +34,7 @@ def check(experiment):
 
 
 @pytest.fixture
-def smoothed(monkeypatch):
-    monkeypatch.setattr(OBJECTIVES, "_entries", dict(OBJECTIVES._entries))
+def smoothed(registries):
     record = NEXT_TOKEN._replace(loss=smoothed_loss, check=check, columns=("plain_loss",), per_byte=False)
     return OBJECTIVES.register("smoothed")(record)
 

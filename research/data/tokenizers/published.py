@@ -61,9 +61,9 @@ def read(path: Path) -> Tokenizer:
     """
     try:
         if path.is_file():
-            return _bert(path) if path.suffix == ".txt" else Tokenizer.from_file(str(path))
+            return _bert(path) if path.suffix == ".txt" else _json(path)
         if (path / "tokenizer.json").exists():
-            return Tokenizer.from_file(str(path / "tokenizer.json"))
+            return _json(path / "tokenizer.json")
         for vocabulary, merges, build in (
             ("vocab.json", "merges.txt", _gpt1_or_gpt2),
             ("encoder.json", "vocab.bpe", _gpt2),
@@ -106,6 +106,24 @@ def word_level(model: models.WordPiece, *, cased: bool) -> Tokenizer:
     return tokenizer
 
 
+# The library's own readers refuse paths that are not UTF-8.
+
+
+def _json(path: Path) -> Tokenizer:
+    return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+
+
+def _ids(vocabulary: Path) -> dict[str, int]:
+    return json.loads(vocabulary.read_text(encoding="utf-8"))
+
+
+def _pairs(merges: Path) -> list[tuple[str, str]]:
+    """The merges in their order; other lines, as those of the version, are passed over."""
+    lines = merges.read_text(encoding="utf-8").split("\n")
+    words = (line.split() for line in lines if not line.startswith("#version"))
+    return [(pair[0], pair[1]) for pair in words if len(pair) == 2]
+
+
 def _gpt1_or_gpt2(vocabulary: Path, merges: Path) -> Tokenizer:
     """Hugging Face gives GPT-1's files the same names as GPT-2's."""
     gpt1 = "</w>" in merges.read_text(encoding="utf-8")[:1000]
@@ -113,7 +131,7 @@ def _gpt1_or_gpt2(vocabulary: Path, merges: Path) -> Tokenizer:
 
 
 def _gpt2(vocabulary: Path, merges: Path) -> Tokenizer:
-    tokenizer = byte_level(models.BPE.from_file(str(vocabulary), str(merges)))
+    tokenizer = byte_level(models.BPE(_ids(vocabulary), _pairs(merges)))
     tokenizer.add_special_tokens([END_OF_TEXT])
     return tokenizer
 
@@ -125,12 +143,10 @@ def _gpt1(vocabulary: Path, merges: Path) -> Tokenizer:
     contractions only at the apostrophe, split numbers and abbreviations at points, remove accents, and give
     no token for a line end.
     """
-    ids = json.loads(vocabulary.read_text(encoding="utf-8"))
-    lines = merges.read_text(encoding="utf-8").split("\n")[1:]  # the first line has the version
-    pairs = [tuple(line.split()) for line in lines if len(line.split()) == 2]
-    tokenizer = Tokenizer(
-        models.BPE(ids, pairs, unk_token="<unk>", end_of_word_suffix="</w>", fuse_unk=False)
+    model = models.BPE(
+        _ids(vocabulary), _pairs(merges), unk_token="<unk>", end_of_word_suffix="</w>", fuse_unk=False
     )
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")

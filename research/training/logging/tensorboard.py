@@ -4,7 +4,7 @@ from pathlib import Path
 
 from research.config import Experiment
 from research.config.settings import flatten
-from research.io.files import catch_write_errors
+from research.io.files import as_utf8, catch_write_errors
 from research.runs.metrics_log import Row
 
 COMPARED = ("validation/loss", "train/loss")  # columns of the HPARAMS tab, beside the settings
@@ -21,9 +21,10 @@ class TensorBoard:
         from tensorboardX import SummaryWriter
         from tensorboardX.summary import hparams
 
+        flat = {name: "none" if value is None else value for name, value in flatten(experiment).items()}
         settings = {
-            name: "none" if value is None else value if isinstance(value, bool | int | float) else str(value)
-            for name, value in flatten(experiment).items()
+            name: value if isinstance(value, bool | int | float) else as_utf8(str(value))
+            for name, value in flat.items()
         }
         with catch_write_errors(directory):
             self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)

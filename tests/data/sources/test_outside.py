@@ -17,10 +17,8 @@ def texts(source, data, split):
 
 
 @pytest.fixture
-def numbers():
+def numbers(registries):
     SCHEMES.register("numbers")(Scheme("numbers:COUNT", lambda source: int(source.name), documents=texts))
-    yield
-    del SCHEMES._entries["numbers"]
 
 
 def data(source, **changes):
