@@ -15,6 +15,7 @@ from research.objectives import training_loss, weights_in
 from research.objectives.objective import Batch, Sums
 from research.optimizers.optimizer import evaluates_loss, optimizer
 from research.optimizers.spike_guard import should_apply
+from research.runs.former_names import in_former_order
 from research.runs.state import State, initial_model
 
 Kept = tuple[Any, Any, Any]  # parameters, moments, average
@@ -71,7 +72,7 @@ def train_step(
     grads, sums = add_up(jax.grad(sums_of, has_aux=True), state.model, parts)
     if axis is not None:
         grads, sums = lax.psum((grads, sums), axis)
-    norm = optax.tree.norm(grads)
+    norm = optax.tree.norm(in_former_order(grads))
     sound, guard = should_apply(state.guard, state.step, sums["loss"], norm, limit)
 
     def update() -> Kept:
