@@ -1,29 +1,19 @@
 """Named experiments and sweeps. A file here is known once it is imported below."""
 
-from experiments import (
-    bert,
-    bert_finetune,
-    gpt1,
-    gpt1_finetune,
-    gpt2,
-    gpt2_modern,
-    quickstart,
-    shakespeare,
-    sweeps,
-    tiny,
-    tiny_finetune,
-    tiny_pretraining,
-)
+from experiments import bert, gpt1, gpt2, gpt2_modern, quickstart, shakespeare, sweeps, tiny, tiny_pretraining
+from experiments.finetuning import bert as bert_finetuning
+from experiments.finetuning import gpt1 as gpt1_finetuning
+from experiments.finetuning import tiny as tiny_finetuning
 from experiments.registry import describe, get, get_sweep, names, sweep_names
 
 __all__ = [
     "bert",
-    "bert_finetune",
+    "bert_finetuning",
     "describe",
     "get",
     "get_sweep",
     "gpt1",
-    "gpt1_finetune",
+    "gpt1_finetuning",
     "gpt2",
     "gpt2_modern",
     "names",
@@ -32,6 +22,6 @@ __all__ = [
     "sweep_names",
     "sweeps",
     "tiny",
-    "tiny_finetune",
+    "tiny_finetuning",
     "tiny_pretraining",
 ]

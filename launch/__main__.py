@@ -29,21 +29,21 @@ def run(arguments: list[str]) -> int:
         import_all(plugins)
         return app(arguments, prog_name="lineage", standalone_mode=False) or 0
     except typer.TyperException as error:  # the command line itself does not parse
-        return _tell(error.format_message(), error.exit_code, debug)
+        return _print_error(error.format_message(), error.exit_code, debug)
     except LineageError as error:
-        return _tell(str(error), error.status, debug)
+        return _print_error(str(error), error.status, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _tell("interrupted", 130, debug)
+        return _print_error("interrupted", 130, debug)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         hint = "" if debug else " (--debug shows where)"
-        return _tell(f"{type(error).__name__}: {' '.join(str(error).split())}{hint}", 1, debug)
+        return _print_error(f"{type(error).__name__}: {' '.join(str(error).split())}{hint}", 1, debug)
 
 
 def _without_imports(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """(the other arguments, what `--import X` and `--import=X` name)."""
+    """(the other arguments, the names given by `--import X` and `--import=X`)."""
     others, plugins, rest = [], [], iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
@@ -68,7 +68,7 @@ def _show_our_warnings_in_a_line() -> None:
     warnings.showwarning = showwarning
 
 
-def _tell(message: str, status: int, debug: bool) -> int:
+def _print_error(message: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     print(f"lineage: {message}", file=sys.stderr)

@@ -184,7 +184,7 @@ def _load(target: str, tokenizer: str | None) -> tuple:
     use_compilation_cache()
     loaded = load_with_tokenizer(target, tokenizer)
     if loaded.model.bidirectional:
-        raise UsageError(f"{target}: a BERT gives no likelihoods; these tasks judge GPTs")
+        raise UsageError(f"{target}: a BERT gives no likelihoods; these tasks are for GPTs")
     return EvalModel(loaded.model, loaded.tokenizer), loaded.config
 
 
@@ -200,9 +200,9 @@ def _harness(eval_model, name: str, settings, data: Path | None) -> dict[str, An
 
 def _validation(target: str) -> dict[str, Any]:
     from research.runs.status import split_step
-    from research.training.evaluate_run import revalidate
+    from research.training.evaluate_run import evaluate_run
 
-    row = revalidate(*split_step(target), lambda line: None)
+    row = evaluate_run(*split_step(target), lambda line: None)
     metrics = {name: value for name, value in row.items() if isinstance(value, float)}
     return {"metrics": metrics, "published": {}, "examples": None, "settings": {"step": row["step"]}}
 

@@ -1,4 +1,4 @@
-"""Faults that are told in one line: what was given, what was expected, what is near."""
+"""Errors that are printed as one line: the value given, the values expected, the nearest match."""
 
 import difflib
 from collections.abc import Iterable

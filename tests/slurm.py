@@ -165,8 +165,8 @@ def _until(reached, running: Cluster, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
         if time.monotonic() > deadline:
-            told = {path.name: path.read_text()[-1_000:] for path in running.folder.glob("*.txt")}
-            pytest.fail(f"Slurm did not come up in {seconds:.0f} s: {told}")
+            message = {path.name: path.read_text()[-1_000:] for path in running.folder.glob("*.txt")}
+            pytest.fail(f"Slurm did not come up in {seconds:.0f} s: {message}")
         time.sleep(0.1)
 
 

@@ -35,7 +35,7 @@ def attention_probabilities(model: GPT | BERT, states: tuple[Array, ...], length
             scores = jnp.einsum("BLHK,BSHK->BHLS", q, k, preferred_element_type=jnp.float32)
             scores = scores / math.sqrt(q.shape[-1])
             kept.append(jax.nn.softmax(jnp.where(mask, scores, NEGATIVE), axis=-1))
-            return v  # of the right shape; what follows is not used
+            return v  # of the right shape; the result is not used
 
         inputs = block.attention_norm(x_BLD) if block.norm_first else x_BLD
         block.attention(inputs, attend, rotate, None, None)

@@ -1,1 +1,1 @@
-"""What a step of an experiment costs, measured; needs jax, flax and optax alone."""
+"""Measures the cost of an experiment's step; needs jax, flax and optax alone."""

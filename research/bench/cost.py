@@ -67,7 +67,7 @@ def multiplied(experiment: Experiment) -> float:
 
 
 def peak(experiment: Experiment, devices: int) -> Peak:
-    """What `devices` like the first could do at best; a CPU in the type that the model's matrices have."""
+    """Peak FLOP/s of `devices` like the first; a CPU's is measured in the type of the model's matrices."""
     device = jax.devices()[0]
     if device.platform == "cpu":
         dtype = matmul_dtype(experiment.model.precision)

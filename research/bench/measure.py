@@ -55,26 +55,26 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
     with _own_cache():
         program, state = start(experiment)
         with _made(experiment, tokens) as made:
-            fed = _fed(program, made, count)
+            batches = _prefetched(program, made, count)
             jax.block_until_ready(state)  # so that nothing else is being done while the step is compiled
-            cold = _to_compile(program, state, next(fed))
+            cold = _to_compile(program, state, next(batches))
             for call in range(WARM_UP):
-                state, sums = program.step(state, next(fed))
+                state, sums = program.step(state, next(batches))
                 jax.block_until_ready(sums)
                 if call == 0:
                     release_free_memory()
             took, waited = [], []
             for _ in range(max(1, steps // count)):
                 began = time.perf_counter()
-                batch = next(fed)
+                batch = next(batches)
                 waited.append(time.perf_counter() - began)
                 state, sums = program.step(state, batch)
                 jax.block_until_ready((state, sums))
                 took.append(time.perf_counter() - began)
             memory = _memory()
             jax.clear_caches()
-            warm = _to_compile(_compiled(experiment), state, next(fed))
-    return _told(experiment, cold, warm, [t / count for t in took], sum(waited) / sum(took), memory)
+            warm = _to_compile(_compiled(experiment), state, next(batches))
+    return _measured(experiment, cold, warm, [t / count for t in took], sum(waited) / sum(took), memory)
 
 
 def start(experiment: Experiment) -> tuple[Compiled, Any]:
@@ -95,7 +95,7 @@ def _to_compile(program: Compiled, state: Any, batch: Any) -> float:
     return time.perf_counter() - began
 
 
-def _fed(program: Compiled, made: Iterator[Batch], count: int) -> Iterator[Any]:
+def _prefetched(program: Compiled, made: Iterator[Batch], count: int) -> Iterator[Any]:
     while True:
         batch = [program.feed(next(made)) for _ in range(count)]
         yield batch[0] if count == 1 else batch
@@ -149,7 +149,7 @@ def _memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _told(experiment, cold, warm, seconds, waiting, memory) -> Measured:
+def _measured(experiment, cold, warm, seconds, waiting, memory) -> Measured:
     devices = 1 if experiment.parallel.compile == "jit" else jax.device_count()
     tokens, flops_each = experiment.tokens(1), flops_a_token(experiment)
     median = statistics.median(seconds)

@@ -1,13 +1,12 @@
 """The vocabulary of experiments: typed, frozen declarations. Standard library only."""
 
 from research.config import space
-from research.config.data import Data, Later, Masking
+from research.config.data import Data, Later, Masking, Task
 from research.config.experiment import Experiment
 from research.config.model import Model
 from research.config.optimizer import Objective, Optimizer, Schedule
 from research.config.run import Parallel, Run, Start
 from research.config.sweep import Sweep
-from research.config.task import Task
 
 __all__ = [
     "Data",

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 
-from research.config.data import Data
+from research.config.data import Data, Task
 from research.config.model import Model
 from research.config.optimizer import Objective, Optimizer
 from research.config.run import Parallel, Run, Start
-from research.config.task import Task
 from research.errors import UsageError
 
 

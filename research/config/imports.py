@@ -70,7 +70,7 @@ def import_plugin(name: str, source: str = OPTION) -> None:
 
 
 def import_recorded(record: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Import again what a run's or a sweep's record names, and compare.
+    """Import the modules that a run's or a sweep's record names, and compare their hashes.
 
     Returns {name: (recorded hash, present hash or the reason why there is none)} of those that differ,
     hashes cut to 12 digits. A file that was moved may be named by --import beforehand: it is known by its
@@ -161,7 +161,7 @@ def _import_module(name: str) -> Import:
 
 
 def _raised(error: BaseException, path: Path | None = None) -> UsageError:
-    """What a module raised, in one line, with the line of `path` (or of any file) that raised it."""
+    """A module's exception as one line, with the line of `path` (or of any file) that raised it."""
     if isinstance(error, LineageError):
         return UsageError(str(error))
     if isinstance(error, SyntaxError):

@@ -36,7 +36,7 @@ class Model:
     # initialises at random.
     head: Literal["pretraining", "sequence", "tokens"] = "pretraining"
     outputs: int = 0  # numbers that a fine-tuning head gives: one a label
-    remat: Literal["none", "dots", "block"] = "none"  # what the backward pass computes again
+    remat: Literal["none", "dots", "block"] = "none"  # activations that the backward pass computes again
     unroll: int = 1  # blocks in one turn of the compiled loop over depth
 
     def __post_init__(self):

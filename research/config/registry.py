@@ -1,6 +1,6 @@
 """Names that a setting may take, open to other packages. Standard library only.
 
-A room registers what it implements under the names declared here; another package adds its own:
+A room registers its implementations under the names declared here; another package adds its own:
 
     from research.config.names import OPTIMIZERS
 

@@ -1,4 +1,4 @@
-"""How a run goes, and on what, declared."""
+"""Declarations of a run: its length, its intervals, its devices."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ from research.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """How long, how often. `*_every` count steps; 0 is never, but for the last step."""
+    """Length and intervals. `*_every` count steps; with 0 the event happens at the last step only."""
 
     steps: int
     seed: int = 0
@@ -47,7 +47,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
-    """Which compiler, over which devices. An axis of -1 takes what devices are left."""
+    """The compiler and the mesh of devices. An axis of -1 takes the remaining devices."""
 
     compile: Literal["jit", "sharded", "pmap"] = "jit"  # one device; all, one program; all, one each
     data: int = -1  # devices among which a batch is split
@@ -63,7 +63,7 @@ class Parallel:
             if size < 1 and size != -1:
                 raise UsageError(f"parallel.{name}={size}: expected -1 or a number of devices")
         if list(axes.values()).count(-1) > 1:
-            raise UsageError("parallel: expected at most one axis of -1, the one that takes what is left")
+            raise UsageError("parallel: expected at most one axis of -1, which takes the remaining devices")
         if self.compile != "sharded" and (self.fsdp != 1 or self.tensor != 1):
             raise UsageError(
                 f"parallel.compile={self.compile}: splits no parameters; "

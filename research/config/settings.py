@@ -21,7 +21,7 @@ from research.config import Experiment
 from research.config.checks import choice
 from research.errors import UsageError, did_you_mean
 
-FORMAT = 1  # of experiment.json; a reader refuses what another format wrote
+FORMAT = 1  # of experiment.json; a reader refuses other formats
 
 
 class Declaration(Protocol):
@@ -131,7 +131,7 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Experiment, new: Experiment) -> dict[str, tuple[Any, Any]]:
-    """{'run.steps': (100, 200), …}: what `new` declares otherwise than `old`."""
+    """{'run.steps': (100, 200), …}: the settings whose values differ."""
     before, after = flatten(old), flatten(new)
     return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
 
@@ -184,7 +184,7 @@ def _build(cls: type[T], record: Mapping[str, Any], prefix: str) -> T:
         elif name in record:
             values[name] = convert(record[name], hint, prefix + name)
         elif field.default is field.default_factory is dataclasses.MISSING:
-            # What an older version did not record yet must behave there as its default does here.
+            # A setting that an older version did not have must have behaved there as its default does here.
             raise UsageError(f"{prefix}{name}: missing from the record")
     return cls(**values)
 

@@ -1,4 +1,4 @@
-"""A sweep, declared: one experiment, and what of it may vary."""
+"""Declaration of a sweep: one experiment and the settings that vary."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from research.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What is tried, how it is chosen, what is looked at, and when it is enough.
+    """A base experiment, its search space, the metric, and the budget.
 
     A trial is a run of `base` with a point of `space`; its steps are `base.run.steps`, and a loss that is not
     finite fails it. A pruner looks at every evaluation (`base.run.evaluate_every`), from the first on.

@@ -23,7 +23,7 @@ from research.errors import EnvironmentFault
 Batch = dict[str, np.ndarray]
 Opened = Callable[[], Sequence[Batch]]  # it is sent to the workers, so it can be pickled
 
-# What a terminal or a scheduler sends to all of a job's processes: the training process alone answers.
+# A terminal or a scheduler signals all of a job's processes; only the training process reacts.
 NOT_OURS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 
 

@@ -24,7 +24,7 @@ class Compiled(NamedTuple):
     parts: int  # number of parts of a batch: its rows must be a multiple
     feed: Callable[[Any], Any]  # puts this process's rows of a batch on the devices, ahead of the step
     step: Callable  # (state, batch) → (state, sums); the old state's memory is used for the new one
-    lower: Callable  # (state, batch) → the step, traced: what `compile()` makes it of
+    lower: Callable  # (state, batch) → the lowered step; `.compile()` compiles it
     evaluate: Callable  # (model, batch) → sums
 
 
@@ -51,7 +51,7 @@ def jit(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -
 
 
 def sharded(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
-    """All devices, one program: the compiler splits the batch, and sends and adds up what it must."""
+    """All devices, one program: the compiler splits the batch and inserts the collectives."""
     mesh = mesh_of(declared)
     layout = shardings(abstract, mesh)
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(ROWS))
@@ -105,7 +105,7 @@ def pmap(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) 
 
 
 def compile_ahead(program: Compiled, state: Any, batch: Any) -> None:
-    """Compiles the step for these; what that and all before it took is free when the step takes its own."""
+    """Compiles the step, and frees the compiler's memory before the step allocates its own."""
     program.lower(state, batch).compile()
     release_free_memory()
 
@@ -147,7 +147,7 @@ def everywhere(sharding: Sharding, tree: Any) -> Any:
 
 
 def _on(mesh: Mesh, function: Callable) -> Callable:
-    """`function`, traced with the mesh in view, so that models can say what is to be split over it."""
+    """`function`, traced under the mesh, so that models can constrain shardings."""
 
     def traced(*arguments):
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):

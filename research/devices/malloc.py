@@ -1,4 +1,4 @@
-"""What the C library does with memory that is freed."""
+"""Settings of the C library's allocator for freed memory."""
 
 import ctypes
 
@@ -6,11 +6,11 @@ TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # glibc's numbers
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep it; says whether it does.
+    """Make glibc keep freed memory. Returns whether it does; call it before threads start.
 
-    Otherwise the buffers of a step go back to the system, and are mapped and cleared anew at the next one: a
-    quarter of the time of a small model's step. One heap for all threads, since other heaps give large
-    buffers back in any case: so it is to be said before threads start.
+    Otherwise the buffers of a step return to the OS, and are mapped and cleared again at the next step, which
+    costs a quarter of a small model's step. All threads share one heap, because other heaps always return
+    large buffers.
     """
     libc = _libc()
     return libc is not None and all(
@@ -19,10 +19,11 @@ def keep_freed_memory() -> bool:
 
 
 def release_free_memory() -> None:
-    """Gives the system what has been freed until now, kept or not: after what is done once and takes much.
+    """Return free heap pages to the OS (`malloc_trim`). Call it after one-off peaks: compilation, a save, the
+    first step.
 
-    So after compiling, after a save, and after a first step: what that leaves for good may lie at the end of
-    where its buffers were, and a glibc that finds the next ones no room there takes as much anew.
+    Arrays that outlive the first step may lie between its freed buffers, so that the next step's buffers do
+    not fit there and as much memory is allocated again.
     """
     libc = _libc()
     if libc is not None:

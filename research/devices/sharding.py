@@ -1,4 +1,4 @@
-"""How the arrays of a state are split over a mesh: as their parameters declare where they are made.
+"""Splits the arrays of a state over a mesh, as the parameters declare where they are made.
 
 See `research.models.axes` for the mesh and the declarations. Moments and averages are trees of the same
 `nnx.Param`s as the model, so they follow their parameters.

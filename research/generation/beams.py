@@ -14,7 +14,7 @@ from jax import Array
 
 from research.errors import UsageError
 from research.generation.sampling import prefill
-from research.models.decoding import Cache, decode, decoder, reordered
+from research.models.decoding import Cache, decode, decoder, reorder
 from research.models.gpt import GPT
 
 
@@ -52,7 +52,7 @@ def beam_search(
     searches = [_Search(beams, end, length_penalty, early_stopping, tokens) for _ in prompts]
     logits_BV, cache = prefill(gpt, prompts, room=tokens)
     repeated = np.repeat(np.arange(len(prompts)), beams)
-    logits_BV, cache = logits_BV[repeated], reordered(cache, repeated)
+    logits_BV, cache = logits_BV[repeated], reorder(cache, repeated)
     scores = np.full((len(prompts), beams), -np.inf, np.float32)
     scores[:, 0] = 0  # all beams are equal at first: only one of them counts
     for length in range(1, tokens + 1):
@@ -113,5 +113,5 @@ def _best_extensions(logits_BV: Array, scores: Array, count: int) -> tuple[Array
 
 @partial(jax.jit, donate_argnames="cache")
 def _step(gpt: GPT, tokens_B1: Array, rows_B: Array, cache: Cache) -> tuple[Array, Cache]:
-    x_B1D, cache = decode(gpt, tokens_B1, reordered(cache, rows_B))
+    x_B1D, cache = decode(gpt, tokens_B1, reorder(cache, rows_B))
     return gpt.logits(x_B1D)[:, 0], cache

@@ -1,8 +1,8 @@
-"""What files hold, by a hash of their bytes, so that a cache answers only for what it was made of.
+"""Hashes of files' bytes, so that a cache serves only the content that it was made from.
 
-A large file is not read twice: an index under home, one of each folder, remembers the hash beside what the
-system changes whenever the bytes change. The time of that change (ctime) cannot be set by a program, as the
-time of modification can, which copies often bring along.
+A large file is not read twice: an index under home, one for each folder, keeps the hash beside size, times
+and inode. A program can set the time of modification, and copies often keep it; the time of change (ctime)
+it cannot set.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ SETTLED = 2_000_000_000  # nanoseconds
 
 
 class Stamp(NamedTuple):
-    """By which a file is known to be the one that was read; its device is in the name of the index."""
+    """Identifies the version of a file that was hashed; the device is in the name of the index."""
 
     size: int
     mtime_ns: int
@@ -34,7 +34,7 @@ class Stamp(NamedTuple):
     inode: int
 
 
-Index = dict[str, tuple[Stamp, str]]  # a file's name in its folder → what it was, and its hash
+Index = dict[str, tuple[Stamp, str]]  # a file's name in its folder → its stamp and hash
 
 
 def hashes(paths: Sequence[Path]) -> list[str]:
@@ -68,7 +68,7 @@ def _of_folder(folder: Path, device: int, files: list[Path]) -> dict[Path, str]:
                     stamp, found[path], settled = _hashed(path)
                     if settled:
                         read[path.name] = stamp, found[path]
-        finally:  # what was read before an interrupt need not be read again
+        finally:  # files hashed before an interrupt are not read again
             if read:
                 with suppress(EnvironmentFault):
                     write_atomic(index, json.dumps({"folder": str(folder), "files": known | read}))
@@ -94,7 +94,7 @@ def _read(index: Path) -> Index:
 
 
 def _hashed(path: Path) -> tuple[Stamp, str, bool]:
-    """What a file is and holds, and whether any later change of it will show."""
+    """A file's stamp and hash, and whether any later change will alter the stamp."""
     began = time.time_ns()
     try:
         with open(path, "rb") as file:

@@ -26,7 +26,7 @@ def as_utf8(text: str) -> str:
 
 @contextmanager
 def catch_write_errors(path: Path) -> Iterator[None]:
-    """Turns what the file system refuses while `path` is written into one line."""
+    """Turns an OSError while `path` is written into an EnvironmentFault of one line."""
     try:
         yield
     except OSError as error:

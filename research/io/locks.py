@@ -22,7 +22,7 @@ BEAT, GRACE = 10, 120  # seconds
 POLL = 0.2  # seconds between two looks at a lock that the operating system does not tell about
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
-Holder = dict[str, Any]  # {"host", "pid", "since": "2024-05-31 12:00:00", and what the holder adds}
+Holder = dict[str, Any]  # {"host", "pid", "since": "2024-05-31 12:00:00", and the holder's own facts}
 
 
 class Lock:

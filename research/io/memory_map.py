@@ -9,7 +9,7 @@ import numpy as np
 def mapped(path: Path, dtype: np.dtype | str) -> np.ndarray:
     """The array in a file, read-only; the file must not be empty.
 
-    Examples are read in random order, so the system is told not to read pages ahead.
+    Examples are read in random order, so read-ahead is turned off.
     """
     with open(path, "rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

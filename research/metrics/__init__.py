@@ -1,1 +1,1 @@
-"""How good answers are, whoever gave them: GLUE's metrics, SQuAD's, and those of tagged entities."""
+"""Metrics of predictions: GLUE's, SQuAD's, and those of tagged entities."""

@@ -8,7 +8,7 @@ import numpy as np
 from research.errors import UsageError, did_you_mean
 from research.metrics.entities import f1 as of_entities
 
-Metric = Callable[[Sequence, Sequence], float]  # (what is right, what was predicted), an example each
+Metric = Callable[[Sequence, Sequence], float]  # (labels, predictions), one item an example
 
 
 def scores(metrics: Sequence[str], labels: Sequence, predictions: Sequence) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""How parameters and batches are split over a mesh of devices.
+"""Splits parameters and batches over a mesh of devices.
 
 A mesh has three axes. `data` splits a batch's rows only. `fsdp` splits the rows too, and each of its devices
 keeps a part of every large array, gathering a layer when its turn comes (Rajbhandari et al., 2020, stage 3).
@@ -58,7 +58,7 @@ def split_rows(x: Array) -> Array:
 
 
 def rows_on_each(rows: int) -> int:
-    """How many of a batch's rows each device works on."""
+    """Number of a batch's rows on each device."""
     mesh = current_mesh()
     return rows if mesh is None else -(-rows // math.prod(mesh.shape[axis] for axis in ROWS))
 

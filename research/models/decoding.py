@@ -74,7 +74,7 @@ def decode(decoder: GPT, tokens_BL: Array, cache: Cache) -> tuple[Array, Cache]:
     return found.final_BLD, Cache(keys, values, start + length, cache.padding_B)
 
 
-def reordered(cache: Cache, rows_B: Array) -> Cache:
+def reorder(cache: Cache, rows_B: Array) -> Cache:
     """The cache of other rows: each of the new ones continues one of the old."""
     keys, values, padding_B = jax.tree.map(lambda x: x[rows_B], (cache.keys, cache.values, cache.padding_B))
     return Cache(keys, values, cache.position, padding_B)

@@ -109,7 +109,7 @@ def parameter_table(config: Model) -> list[Line]:
 
 
 def _lines(rows: tuple[tuple[str, tuple[str, ...]], ...], left: dict[str, Shape]) -> list[Line]:
-    """Takes what `rows` name out of `left`; of stacked blocks, one block's share."""
+    """Removes the parameters that `rows` name from `left`; stacked blocks count as one block."""
 
     def biases_last(path: str) -> bool:
         return path.endswith("bias")

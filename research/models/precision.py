@@ -1,4 +1,4 @@
-"""The types of activations and of what matrix products multiply."""
+"""The types of activations and of the operands of matrix products."""
 
 import jax
 import jax.numpy as jnp

@@ -16,7 +16,7 @@ from research.models.ops.dropout import dropout_mask
 from research.objectives.objective import DEFAULTS, Batch, Loss, Outputs, Sums
 from research.objectives.vocabulary_loss import vocabulary_loss
 
-HeadInput = Callable[..., Array]  # (model, x_TLD, batch, key) → what the head is applied to, after dropout
+HeadInput = Callable[..., Array]  # (model, x_TLD, batch, key) → the head's input, after dropout
 TaskLoss = Callable[[Array, Batch], tuple[Array, Sums]]  # (outputs, batch) → (loss, other sums)
 
 

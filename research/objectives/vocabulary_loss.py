@@ -1,7 +1,7 @@
 """Cross-entropy over a vocabulary, without ever holding the logits of all tokens at once.
 
 The logits of a GPT-2 batch are far larger than anything else in it. They are made for a few tokens at a
-time; where a gradient is wanted it is made in the same pass, since it is linear in what comes from above.
+time. A gradient is computed in the same pass, because it is linear in the gradient of the loss.
 
 Shapes: B batch, L length, D width, V vocabulary, on GPUs filled up to a multiple of 128.
 """
@@ -89,7 +89,7 @@ vocabulary_loss.defvjp(_forward, _backward)
 
 
 def _operands(x_BLD, table_VD, bias_V, multiplied):
-    """The table as it is multiplied, and what is added to the logits; filled up with words never likely.
+    """The table and the bias in the types that are multiplied, padded with words of no probability.
 
     A GPU's tensor cores want sizes that are multiples of 8, and its tiles of 128; 50,257 is odd.
     """

@@ -14,8 +14,8 @@ from research.config.names import SCHEDULES
 def schedule(config: Schedule, steps: int) -> Callable[[ArrayLike], Array]:
     """Updates done → learning rate of the next; `steps` is the run's length.
 
-    The two originals count otherwise than the rest: they warm up from a rate of zero, and what comes after
-    is measured from step 0, not from the warm-up's end.
+    The two originals differ from the rest: they warm up from a rate of zero, and their decay is measured from
+    step 0, not from the end of the warm-up.
     """
     shape = SCHEDULES[config.name]
 

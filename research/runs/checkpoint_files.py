@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 import tensorstore
 from etils import epath
 
-ITEM = "default"  # what Orbax calls a checkpoint's one tree
+ITEM = "default"  # Orbax's name for a checkpoint's only tree
 ZARR = ".zarray"  # of an array, beside its parts: its shape and that of a part
 Shape = tuple[int, ...]
 
@@ -20,7 +20,7 @@ def metadata(checkpoint: Path) -> dict:
 
 
 def differences(written: Mapping[str, Shape], declared: Mapping[str, Shape]) -> list[str]:
-    """How names and shapes of the arrays `written` differ from those `declared`, a phrase each."""
+    """Differences in names and shapes between the arrays `written` and those `declared`, a phrase each."""
     found = [f"{name} is not in it" for name in declared.keys() - written.keys()]
     found += [f"{name} is not declared" for name in written.keys() - declared.keys()]
     found += [

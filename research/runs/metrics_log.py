@@ -12,7 +12,7 @@ Row = dict[str, Any]  # {"step", "split": "train" | "validation", "loss", …}
 
 
 class Tracker(Protocol):
-    """What else is told of every row."""
+    """Another place that receives each row of metrics."""
 
     def write(self, row: Row) -> None: ...
 
@@ -22,7 +22,7 @@ class Tracker(Protocol):
 class Metrics:
     """Appends rows to `directory`/metrics.jsonl and passes them on to `trackers`.
 
-    A run that goes on from a checkpoint first drops what it will write again: all rows after its step.
+    A run that continues from a checkpoint first drops all rows after its step, which it will write again.
     """
 
     def __init__(

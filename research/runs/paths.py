@@ -54,8 +54,8 @@ def as_recorded(experiment: Experiment, before: Experiment, recorded: Mapping[st
 def other_weights(experiment: Experiment, recorded: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """{"start.weights": (as recorded, now)} where the same words name other weights in this folder.
 
-    Data are told apart by their content; weights, once trained on, only by their path. Weights that are gone
-    from the recorded path may have been moved with the project.
+    Data are distinguished by their content; weights, once trained on, only by their path. Weights that are
+    gone from the recorded path may have been moved with the project.
     """
     name = "start.weights"
     then, now = recorded.get(name), absolute(experiment).get(name)

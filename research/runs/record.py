@@ -1,4 +1,4 @@
-"""A run's record: the resolved declaration, what was imported, versions, devices and commit."""
+"""A run's record: the resolved declaration, imports, versions, devices and commit."""
 
 import json
 import os
@@ -39,7 +39,7 @@ PACKAGES = (
 
 
 def read(directory: Path) -> dict[str, Any]:
-    """The record in `directory`, once what the run imported is imported again.
+    """The record in `directory`, after the run's imports are imported again.
 
     Raises UsageError where there is none or it cannot be read.
     """
@@ -64,7 +64,7 @@ def experiment_of(directory: Path, warn: bool = True) -> Experiment:
     record = read(directory)
     experiment = _declared(directory, record)
     if warn and (changed := changed_imports(record)):
-        warnings.warn(f"{directory}: {_told(changed)}", LineageWarning, stacklevel=2)
+        warnings.warn(f"{directory}: {_format_changes(changed)}", LineageWarning, stacklevel=2)
     return experiment
 
 
@@ -102,9 +102,9 @@ def examine(
 ) -> bool:
     """Whether `directory` holds a run of `experiment` already.
 
-    `facts` are what else must be equal for a continued run to be the same run: fingerprints of its data.
-    Raises UsageError where it holds something else or, unless `allow_change`, a run declared otherwise in
-    more than what `may_change`; EnvironmentFault where it cannot be written.
+    `facts` must be equal too for a continued run to be the same run: fingerprints of its data.
+    Raises UsageError where it holds something else or, unless `allow_change`, a run that differs in settings
+    other than those that `may_change`; EnvironmentFault where it cannot be written.
     """
     _try_writing(directory)
     if not (directory / FILE).exists():
@@ -114,9 +114,9 @@ def examine(
     changed = _changed(directory, experiment, facts or {})
     refused = {name: pair for name, pair in changed.items() if not may_change(name, *pair)}
     if refused and not allow_change:
-        raise UsageError(
-            f"{directory}: holds another run: {_told(refused)}; choose another --dir, or --allow-change"
-        )
+        changes = _format_changes(refused)
+        choices = "choose another --dir, or --allow-change"
+        raise UsageError(f"{directory}: holds another run: {changes}; {choices}")
     return True
 
 
@@ -172,7 +172,7 @@ def claim(
             write_atomic(directory / FILE, json.dumps(before | {"paths": now["paths"]}, indent=2) + "\n")
         return
     if changed:
-        report(f"changed from step {step} on: {_told(changed)}{_schedule(experiment, changed)}")
+        report(f"changed from step {step} on: {_format_changes(changed)}{_schedule(experiment, changed)}")
     old, new = ({name: pair[side] for name, pair in (changed | around).items()} for side in (0, 1))
     changes = [*before.get("changes", []), {"step": step, "from": old, "to": new}]
     write_atomic(directory / FILE, json.dumps(now | {"changes": changes}, indent=2) + "\n")
@@ -200,9 +200,9 @@ FREE = {
 
 
 def may_change(name: str, old: Any, new: Any) -> bool:
-    """Whether a run may go on with another value of a setting, unasked: it is then still the same run.
+    """Whether a setting may change when a run continues, without --allow-change.
 
-    How it is computed, but for rounding; what is written how often; and more steps.
+    These are settings of the computation that change rounding only, intervals of writing, and more steps.
     """
     return name in FREE or name.startswith("parallel.") or (name == "run.steps" and new > old)
 
@@ -227,13 +227,13 @@ def _between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]
 
 
 def _surroundings(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run may find changed without anyone having said so."""
+    """Facts of the environment that may change between two starts of a run."""
     versions = {f"versions.{name}": number for name, number in record["versions"].items()}
     plugins = {f"{OPTION} {name}": kept["sha256"][:12] for name, kept in record.get("imports", {}).items()}
     return {name: record[name] for name in ("lineage", "devices", "commit")} | versions | plugins
 
 
-def _told(changed: Mapping[str, tuple]) -> str:
+def _format_changes(changed: Mapping[str, tuple]) -> str:
     return ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
 
 
@@ -264,7 +264,7 @@ def _try_writing(directory: Path) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, devices and commit: what a reader of the numbers asks for."""
+    """Versions, devices and commit, which the numbers depend on."""
     import jax
 
     return {

@@ -1,4 +1,4 @@
-"""What training carries from step to step: arrays only, so that any transform can hold it."""
+"""The train state: arrays only, so that any transform can hold it."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def initial_model(experiment: Experiment) -> Any:
 
 
 def initial_state(experiment: Experiment, model: Any = None) -> State:
-    """The state before the first step, of `model` or what is drawn; under `jax.eval_shape`, its shapes."""
+    """The state before the first step, of `model` or of a new one; its shapes under `jax.eval_shape`."""
     model = initial_model(experiment) if model is None else model
     update = optimizers.optimizer(experiment.optimizer, experiment.run.steps)
     return State(

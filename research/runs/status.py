@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from research.errors import UsageError, did_you_mean
+from research.errors import UsageError
 from research.runs.integrity import steps
 from research.runs.lock import trainer
 from research.runs.metrics_log import Row, read
@@ -75,7 +75,7 @@ def find_checkpoint(run: Path, step: int | None = None) -> int:
     if not kept:
         raise UsageError(f"{run}: a run without a checkpoint; train it first")
     if step is not None and step not in kept:
-        raise UsageError(f"{run}:{step}: no such checkpoint{did_you_mean(str(step), map(str, kept))}")
+        raise UsageError(f"{run}:{step}: no such checkpoint; there are {', '.join(map(str, kept))}")
     return kept[-1] if step is None else step
 
 

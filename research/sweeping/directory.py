@@ -16,7 +16,7 @@ def run_directory(directory: Path, trial: int) -> Path:
 
 
 def log_path(directory: Path, trial: int) -> Path:
-    """What the trial's training prints."""
+    """The output of the trial's training."""
     return directory / "logs" / f"{trial:04d}.log"
 
 

@@ -1,4 +1,4 @@
-"""Who may use a machine's devices, and who starts a sweep's workers there: locks in $LINEAGE_HOME.
+"""Locks in $LINEAGE_HOME that reserve a machine's devices, and the right to start a sweep's workers there.
 
 A device belongs to one worker at a time, whichever sweep it works on.
 """

@@ -28,7 +28,7 @@ Train = Callable[..., Any]  # research.training.loop.train, or a test's substitu
 
 
 class Outcome(NamedTuple):
-    """How a worker's attempt at a trial ended."""
+    """Outcome of a worker's attempt at a trial."""
 
     state: TrialState | None = None  # None: it was stopped, and will be resumed
     value: float | None = None

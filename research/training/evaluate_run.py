@@ -9,23 +9,24 @@ from typing import Any
 
 from research.config import Experiment, Start
 from research.data.store.token_store import Corpus
-from research.errors import UsageError, did_you_mean
+from research.errors import UsageError
 from research.objectives import check, objective_of
 from research.runs import record
 from research.runs.checkpoints import Checkpoints
 from research.runs.metrics_log import Row
+from research.runs.status import find_checkpoint
 from research.training.evaluation import PREDICTIONS
 from research.training.loop import compile_step, validation
 
 
-def revalidate(directory: Path, step: int | None, report: Callable[[str], None]) -> Row:
+def evaluate_run(directory: Path, step: int | None, report: Callable[[str], None]) -> Row:
     """The row that `metrics.jsonl` has of this step (the newest by default), without its sample.
 
-    Raises UsageError where there is no such checkpoint, or where the data are not what they were.
+    Raises UsageError where there is no such checkpoint, or where the data have changed.
     """
     experiment = record.experiment_of(directory)
     experiment = replace(experiment, run=replace(experiment.run, sample=0))
-    step = _step(directory, step)
+    step = find_checkpoint(directory, step)
     corpus = objective_of(experiment.objective).examples(experiment).prepare(report)
     now, then = [corpus.train.sha256, corpus.validation.sha256], record.read(directory).get("data")
     if now != then:
@@ -39,11 +40,11 @@ def predict(
 ) -> tuple[Any, dict[str, float]]:
     """The predictions of a fine-tuned run for the examples of `source`; its metrics where labels are known.
 
-    In the order of the examples, or by question. Raises UsageError as `revalidate`, and for a run that was
+    In the order of the examples, or by question. Raises UsageError as `evaluate_run`, and for a run that was
     not fine-tuned.
     """
     experiment = record.experiment_of(directory)
-    step = _step(directory, step)
+    step = find_checkpoint(directory, step)
     # The run's own tokenizer: the weights that it started from may be gone.
     data = replace(experiment.data, tokenizer=str(directory.absolute()))
     experiment = replace(experiment, data=data, start=Start())
@@ -56,16 +57,6 @@ def predict(
         predictions = json.loads((Path(folder) / PREDICTIONS).read_text(encoding="utf-8"))
     known = experiment.task.metrics if corpus.validation.labels_known else ()
     return predictions, {name: row[name] for name in known}
-
-
-def _step(directory: Path, step: int | None) -> int:
-    kept = [path.name for path in (directory / "checkpoints").glob("*") if path.name.isdecimal()]
-    if not kept:
-        raise UsageError(f"{directory}: a run without a checkpoint; train it first")
-    step = max(map(int, kept)) if step is None else step
-    if str(step) not in kept:
-        raise UsageError(f"{directory}:{step}: no such checkpoint{did_you_mean(str(step), kept)}")
-    return step
 
 
 def _row(directory: Path, step: int, experiment: Experiment, corpus: Corpus, folder: Path) -> Row:

@@ -204,7 +204,7 @@ def compile_step(experiment: Experiment) -> tuple[State, Compiled]:
 
 
 def load_start_weights(experiment: Experiment, report: Callable[[str], None]) -> Any:
-    """The model with `start.weights` in it, and what was found told in a table; None where there are none."""
+    """The model with `start.weights` in it, and a report of the arrays taken; None without start weights."""
     if experiment.start.weights is None:
         return None
     model = xla.jit(partial(initial_model, experiment))()

@@ -11,7 +11,7 @@ from research.training.multi_step import call_ranges
 
 
 def prefetch_to_device(program: Compiled, read: Any, run: Run, start: int) -> Iterator[tuple[range, Any]]:
-    """(steps, what `program.step` takes of them) to the run's end, on the way to the devices a call ahead."""
+    """Yields (steps, their batches for `program.step`) to the run's end, transferred one call ahead."""
     with closing(read):
         ahead = None
         for steps in call_ranges(run, start):

@@ -93,10 +93,10 @@ def train_step(
 
 
 def if_sound(sound: Array, update: Callable[[], Kept], kept: Kept) -> Kept:
-    """What `update` makes where the step is `sound`, and else what there was.
+    """The result of `update` if the step is `sound`, otherwise `kept`.
 
-    A branch on a CPU: to select, the compiler would copy every moment before it is overwritten, which takes
-    longer than the update. Elsewhere a selection, which is one more operand of the update's own loops.
+    On a CPU this is a branch: a selection would copy every moment before it is overwritten, which takes
+    longer than the update. Elsewhere it is a selection, which adds one operand to the update's own loops.
     """
     if jax.default_backend() == "cpu":
         return lax.cond(sound, update, lambda: kept)

@@ -19,6 +19,7 @@ from research.io.directories import check_absent
 from research.io.hub import located
 from research.models.bert import BERT
 from research.models.gpt import GPT
+from research.runs.status import split_step
 from research.weights import huggingface, openai, run, tensorflow
 from research.weights.fit import Report, compare, fill
 from research.weights.layout import Weights, shapes
@@ -101,10 +102,9 @@ def read(path: Path | str) -> Weights:
     `path` is a directory, DIR:STEP for one checkpoint of a run, or hub:OWNER/NAME[@REVISION], which is
     downloaded. Raises the same errors as `load`.
     """
-    path = located(path)
-    directory, _, step = str(path).rpartition(":")
-    if step.isdecimal() and not path.exists() and Path(directory).is_dir():
-        return run.read(Path(directory), int(step))
+    path, step = split_step(str(located(path)))
+    if step is not None and path.is_dir():
+        return run.read(path, step)
     if not path.is_dir():
         raise UsageError(f"{path}: no such directory")
     for format in FORMATS.values():

@@ -21,7 +21,7 @@ from research.errors import EnvironmentFault, UsageError
 from research.io.directories import new_directory, read_json
 from research.weights import tokenizer_files
 from research.weights.huggingface_config import DIALECTS, head_config, to_config, to_model
-from research.weights.layout import Arrays, TaskHead, Weights, left_over, shapes, to_ours, to_theirs
+from research.weights.layout import Arrays, TaskHead, Weights, shapes, to_ours, to_theirs, unused_tensors
 from research.weights.names import HUGGING_FACE
 
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -55,7 +55,7 @@ def read(directory: Path) -> Weights:
             if not np.array_equal(tensors.setdefault(first, tensor), tensor):
                 raise UsageError(f"{directory}: {second} differs from {first}; only tied ones are built here")
     arrays = to_ours(HUGGING_FACE[config.family], tensors, config, directory)
-    return Weights(config, arrays, left_over(tensors), tokenizer_files.read(directory))
+    return Weights(config, arrays, unused_tensors(tensors), tokenizer_files.read(directory))
 
 
 def write(

@@ -40,7 +40,7 @@ class Dialect(NamedTuple):
     norm: str
     fields: dict[str, str]  # ours → theirs
     dropouts: tuple[str, ...]  # besides the one among the fields
-    activations: dict[str, str]  # theirs → ours; the first of several is what we write
+    activations: dict[str, str]  # theirs → ours; exported as the first of several
     activation: str  # the key
     inner: str | None  # the key of the MLP's width, if there is one
     fixed: dict[str, Any]  # keys of which one value is supported

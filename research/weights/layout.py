@@ -24,7 +24,7 @@ HEADS = {"pooler", "masked", "next_sentence"}  # many encoders are published wit
 
 
 class Layout(NamedTuple):
-    """How they store one parameter of one block of ours."""
+    """A foreign format's storage of one parameter of one of our blocks."""
 
     ours: Callable[[list[NDArray]], NDArray]
     theirs: Callable[[NDArray], list[NDArray]]
@@ -131,5 +131,5 @@ def _take(row: Row, n: int, tensors: Arrays, shape: tuple[int, ...], source: Pat
     return row.layout.ours(taken)
 
 
-def left_over(tensors: Arrays) -> dict[str, tuple[int, ...]]:
+def unused_tensors(tensors: Arrays) -> dict[str, tuple[int, ...]]:
     return {name: tensor.shape for name, tensor in sorted(tensors.items())}

@@ -46,7 +46,7 @@ BERT_AROUND = (
 
 
 class Style(NamedTuple):
-    """How a codebase names a block, separates names, and names each kind of module's parameters."""
+    """A codebase's names of blocks and parameters, and its separator."""
 
     block: str
     separator: str

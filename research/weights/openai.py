@@ -16,7 +16,7 @@ from research.config import Model
 from research.errors import UsageError
 from research.io.directories import read_json
 from research.weights import tokenizer_files
-from research.weights.layout import Weights, left_over, to_ours
+from research.weights.layout import Weights, to_ours, unused_tensors
 from research.weights.names import OPENAI_BLOCK, OPENAI_GPT1
 
 SHAPES = "params_shapes.json"
@@ -45,7 +45,7 @@ def read(directory: Path) -> Weights:
     names = [row.names(n)[0] for n in range(depth) for row in OPENAI_BLOCK]
     tensors = {"positions": positions, "tokens": tokens} | dict(zip(names, blocks, strict=True))
     arrays = to_ours(OPENAI_GPT1, tensors, config, directory)
-    return Weights(config, arrays, left_over(tensors), tokenizer_files.read(directory))
+    return Weights(config, arrays, unused_tensors(tensors), tokenizer_files.read(directory))
 
 
 def _arrays(directory: Path) -> list[NDArray]:

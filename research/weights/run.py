@@ -17,6 +17,7 @@ from research.runs.checkpoints import read_arrays
 from research.runs.integrity import find_corruption, steps
 from research.runs.record import experiment_of
 from research.runs.state import State, evaluation_params, initial_state
+from research.runs.status import find_checkpoint
 from research.weights import tokenizer_files
 from research.weights.layout import TaskHead, Weights
 
@@ -62,15 +63,11 @@ def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:
 
 def _restore(shapes: State, directory: Path, step: int | None) -> State:
     """`shapes` with the arrays that `evaluation_params` reads; the other leaves stay shapes."""
-    kept = steps(directory / "checkpoints")
-    if not kept:
-        raise UsageError(f"{directory}: a run without a checkpoint; train it first")
-    step = kept[-1] if step is None else step
-    if step not in kept:
-        raise UsageError(f"{directory}:{step}: no such checkpoint; there are {', '.join(map(str, kept))}")
+    step = find_checkpoint(directory, step)
     checkpoint = directory.absolute() / "checkpoints" / str(step)
-    others = "".join(f", {directory}:{other} is there" for other in reversed(kept) if other != step)
     if (corruption := find_corruption(checkpoint)) is not None:
+        kept = reversed(steps(directory / "checkpoints"))
+        others = "".join(f", {directory}:{other} is there" for other in kept if other != step)
         raise UsageError(f"{checkpoint}: cannot be read, it is damaged: {corruption}{others}")
     leaves = by_path(shapes)
     needed = [name for name in leaves if name.startswith(_evaluated(shapes))]

@@ -12,7 +12,7 @@ from research.errors import EnvironmentFault, UsageError
 from research.io.directories import read_json
 from research.weights import tokenizer_files
 from research.weights.huggingface_config import to_model
-from research.weights.layout import Arrays, Table, Weights, left_over, to_ours
+from research.weights.layout import Arrays, Table, Weights, to_ours, unused_tensors
 from research.weights.names import GOOGLE_BERT, OPENAI_GPT2
 
 # Variables of the optimizer.
@@ -64,7 +64,7 @@ def from_variables(directory: Path, config_name: str, variables: Arrays) -> Weig
         if not TRAINING.search(name)
     }
     arrays = to_ours(release.table, tensors, config, directory)
-    return Weights(config, arrays, left_over(tensors), tokenizer_files.read(directory))
+    return Weights(config, arrays, unused_tensors(tensors), tokenizer_files.read(directory))
 
 
 def variables(directory: Path) -> Arrays:

@@ -14,7 +14,7 @@ from research.errors import UsageError
 from research.models.parameters import by_path
 from research.objectives import objective_of
 from research.runs.record import experiment_of
-from research.training.evaluate_run import revalidate
+from research.training.evaluate_run import evaluate_run
 from research.weights import load as load_weights
 from tests.training.tiny import SMALL, quickstart, shrunk
 
@@ -98,7 +98,7 @@ def test_loss_of_the_validation_split_is_that_of_evaluate(run, model):
                 assert (weights[:count] == 1).all()
                 total += count * model.loss([*tokens[:count], goals[count - 1]])
                 targets += count
-    assert total / targets == pytest.approx(revalidate(run / "run", None, silent)["loss"], rel=1e-5)
+    assert total / targets == pytest.approx(evaluate_run(run / "run", None, silent)["loss"], rel=1e-5)
 
 
 def test_long_texts_are_scored_in_windows(model):

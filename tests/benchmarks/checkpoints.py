@@ -4,7 +4,7 @@
 
 Blocking seconds are those for which `save` keeps the loop; the cost is what a save, the writing behind it
 included, adds to the steps until the next one as the experiment declares it. Files are verified and restored
-as after a restart of the machine: the system is told to keep nothing of them in memory.
+as after a restart of the machine: the system drops them from its page cache.
 """
 
 import argparse

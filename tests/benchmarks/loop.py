@@ -2,8 +2,8 @@
 
 One process trains as `lineage train` does (data read and made into batches, metrics, TensorBoard, progress,
 checkpoints), and after every few steps makes as many bare ones of the same compiled program, on a state of
-its own and a batch that lies ready. A save falls into every third turn of the loop; what it adds, its writing
-behind included, is told for one every five minutes.
+its own and a batch that lies ready. A save falls into every third turn of the loop; its
+cost, that of writing in the background included, is given for one save every five minutes.
 """
 
 import argparse

@@ -6,8 +6,8 @@
 The old code trains the runs of tests/golden/make_runs.py to step 8. Of two copies it takes one to step 12,
 and the code of this checkout the other, each in a process of its own. Then all arrays of the last
 checkpoints are compared, old names read as those of today, and all rows of metrics.jsonl but their times.
-What differs is told, and ends this with status 1. tests/training/test_old_runs.py needs no older version,
-and compares to 1e-5 what training made.
+Differences are printed, and the exit status is then 1. tests/runs/test_old_runs.py needs no older version,
+and compares trained arrays to 1e-5.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def resumed_alike(before: Path, then: Path, now: Path, name: str) -> bool:
     row = f"{name:<6}{len(old):>8}{numbers:>9}{len(apart):>8}{len(lines[0]):>6}{other:>8}"
     print(f"{row}  {result}", flush=True)
     for path in apart:
-        print(f"      {path}: {_told(old.get(path))} then, {_told(new.get(path))} now")
+        print(f"      {path}: {_sum_of(old.get(path))} then, {_sum_of(new.get(path))} now")
     return result == "equal"
 
 
@@ -69,7 +69,7 @@ def _bits(array: NDArray | None) -> tuple | None:
     return None if array is None else (array.dtype, array.shape, array.tobytes())
 
 
-def _told(array: NDArray | None) -> str:
+def _sum_of(array: NDArray | None) -> str:
     return "none" if array is None else f"{array.dtype}{list(array.shape)} of sum {array.sum():.9g}"
 
 

@@ -45,10 +45,10 @@ def serve(call: Callable[[], None], steps_a_call: int, facts: dict[str, Any]) ->
 def rounds(
     commands: dict[str, list[str]], seconds: float, calls: int | None, count: int
 ) -> tuple[dict[str, dict], Iterator[tuple[str, dict]]]:
-    """What each contender says of itself, and (name, answer) in turns, `count` times around.
+    """The facts that each contender reports, and an iterator of (name, answer): `count` rounds of turns.
 
-    They start one after the other, so that what one compiles is not timed while another does. A turn is of
-    `calls`, or of as many as take about `seconds` by a first turn of two, which warms up and is not told.
+    Contenders start one after the other, so that none is timed while another compiles. A turn makes `calls`
+    calls, or as many as take about `seconds`, estimated by a first turn of two calls that is not reported.
     """
     started: dict[str, subprocess.Popen] = {}
     facts, turns = {}, {}

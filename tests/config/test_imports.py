@@ -103,7 +103,7 @@ def test_options_the_variable_and_entry_points_are_all_imported(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    "name, body, told",
+    "name, body, message",
     [
         ("gone.py", None, r"gone\.py: no such file"),
         ("broken.py", "x = 1\ndef f(:\n", r"broken\.py: invalid syntax \(.*broken\.py, line 2\)"),
@@ -128,11 +128,11 @@ def test_options_the_variable_and_entry_points_are_all_imported(tmp_path, monkey
         ),
     ],
 )
-def test_a_fault_is_one_line_that_names_it(tmp_path, name, body, told):
+def test_a_fault_is_one_line_that_names_it(tmp_path, name, body, message):
     named = str(tmp_path / name) if name.endswith(".py") else name
     if body is not None:
         (tmp_path / name).write_text(body)
-    with pytest.raises(UsageError, match=f"^--import .*{told}") as fault:
+    with pytest.raises(UsageError, match=f"^--import .*{message}") as fault:
         import_plugin(named)
     assert "\n" not in str(fault.value) and imported() == {}
 

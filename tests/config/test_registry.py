@@ -36,19 +36,19 @@ def test_the_settings_that_the_issue_names_are_registered():
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_an_unknown_name_is_refused_alike_when_declared_and_when_read(setting):
-    near = flatten(QUICKSTART)[setting]
+    default = flatten(QUICKSTART)[setting]
     with pytest.raises(UnknownName) as declared:
-        override(QUICKSTART, {setting: f"{near}x"})
+        override(QUICKSTART, {setting: f"{default}x"})
     record = to_json(QUICKSTART)
     *sections, leaf = setting.split(".")
     section = record
     for name in sections:
         section = section[name]
-    section[leaf] = f"{near}x"
+    section[leaf] = f"{default}x"
     with pytest.raises(UnknownName) as read:
         from_json(record)
     assert str(declared.value) == str(read.value)
-    assert f"{setting}={near}x: not known; did you mean" in str(read.value) and near in str(read.value)
+    assert f"{setting}={default}x: not known; did you mean" in str(read.value) and default in str(read.value)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

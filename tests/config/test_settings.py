@@ -50,7 +50,7 @@ def test_override_converts(small, name, text, value):
 
 
 @pytest.mark.parametrize(
-    "changes, told",
+    "changes, message",
     [
         ({"optimizer.rate.peek": "1"}, "optimizer.rate.peak"),
         ({"optimizr.b1": "1"}, "optimizer.b1"),
@@ -71,14 +71,14 @@ def test_override_converts(small, name, text, value):
         ({"optimizer.rate.warmup": "-1"}, "from 0"),
     ],
 )
-def test_override_refuses_in_one_line(small, changes, told):
+def test_override_refuses_in_one_line(small, changes, message):
     with pytest.raises(UsageError) as error:
         override(small, changes)
-    assert told in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
     assert next(iter(changes)) in str(error.value)
 
 
-def test_all_changes_apply_before_any_is_judged(small):
+def test_all_changes_apply_before_any_is_checked(small):
     for names in (["model.width", "model.heads"], ["model.heads", "model.width"]):
         values = {"model.width": "100", "model.heads": "10"}
         assert override(small, {name: values[name] for name in names}).model.heads == 10
@@ -101,7 +101,7 @@ def test_json_round_trip(name):
 
 
 @given(st.integers(1, 10**9), st.floats(1e-9, 10.0))
-def test_what_is_told_can_be_typed_back(steps, peak):
+def test_formatted_values_can_be_typed_back(steps, peak):
     small = experiments.get("gpt2_small")
     changed = override(small, {"run.steps": str(steps + 700), "optimizer.rate.peak": repr(peak)})
     assert (changed.run.steps, changed.optimizer.rate.peak) == (steps + 700, peak)

@@ -79,7 +79,7 @@ def test_workers_make_the_same_batches(tmp_path):
     assert list(train_stream(experiment, store, 5, 5)) == []
 
 
-def test_a_worker_that_dies_is_told(tmp_path):
+def test_a_worker_that_dies_is_reported(tmp_path):
     experiment = quickstart(tmp_path / "corpus.txt", data__workers=1)
     store = prepare(experiment.data, 300, print).train
     before = children(os.getpid())

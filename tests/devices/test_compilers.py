@@ -30,14 +30,14 @@ def on_one_device(request):
     return request.param, ten_steps(request.param)
 
 
-def told(mesh: dict) -> str:
+def message(mesh: dict) -> str:
     return "-".join(f"{name}{value}" for name, value in mesh.items())
 
 
 @pytest.mark.parametrize(
     "mesh",
     [
-        pytest.param(m, marks=() if m == QUICK else pytest.mark.slow, id=told(m))
+        pytest.param(m, marks=() if m == QUICK else pytest.mark.slow, id=message(m))
         for m in MESHES + ACCUMULATING
     ],
 )

@@ -58,7 +58,7 @@ def test_params_add_up(lineage):
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, message",
     [
         (["train", "gpt2_smal", "--dir", "D"], "did you mean gpt2_small"),
         (["trian"], "train"),
@@ -76,15 +76,15 @@ def test_params_add_up(lineage):
         (["show", "quickstart", "--jsn"], "--jsn"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(lineage, tmp_path, monkeypatch, arguments, told):
+def test_mistakes_are_one_line_and_status_2(lineage, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     status, _, err = lineage(*arguments)
-    assert status == 2 and told in err and err.count("\n") == 1 and "Traceback" not in err
+    assert status == 2 and message in err and err.count("\n") == 1 and "Traceback" not in err
     assert list(tmp_path.iterdir()) == [], "something half-written"
 
 
 @pytest.mark.parametrize(
-    "name, content, told",
+    "name, content, message",
     [
         ("bad.jsonl", b'{"text": "fine"}\n{"text": \n', "bad.jsonl:2: not a JSON object"),
         ("empty.txt", b"", "no document"),
@@ -92,13 +92,13 @@ def test_mistakes_are_one_line_and_status_2(lineage, tmp_path, monkeypatch, argu
         ("bytes.txt", b"caf\xe9", "0xe9 is not UTF-8"),
     ],
 )
-def test_bad_data_is_met_at_the_door(lineage, tmp_path, name, content, told):
+def test_bad_data_is_met_at_the_door(lineage, tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     source = f"data.source=files:{tmp_path / name}"
     status, _, err = lineage(
         "train", "gpt2_shakespeare_char_cpu", source, "data.tokenizer=char", "--dir", tmp_path / "D"
     )
-    assert status == 2 and told in err and err.count("\n") == 1
+    assert status == 2 and message in err and err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -141,8 +141,8 @@ def test_prepare_train_batch_resume(lineage, tmp_path, monkeypatch):
 
     status, out, _ = lineage("train", "quickstart", *typed, "--dir", tmp_path / "run")
     assert status == 0
-    for told in ("validation loss", "unigram entropy", "bits per byte", "sample", str(tmp_path / "run")):
-        assert told in out
+    for message in ("validation loss", "unigram entropy", "bits per byte", "sample", str(tmp_path / "run")):
+        assert message in out
     status, again, _ = lineage("resume", tmp_path / "run")
     assert status == 0 and again.splitlines()[-4:-1] == out.splitlines()[-4:-1]
 

@@ -121,13 +121,13 @@ def test_it_is_named_anywhere_on_the_command_line_or_in_the_environment(lab, typ
 
 def test_list_shows_it_and_what_is_missing_is_one_line(lab):
     assert "ideas_tiny" in lab.lineage("list", "--import", "ideas.py")[0]
-    for typed, told in (
+    for typed, message in (
         (["list", "--import", "no.py"], "--import no.py: no such file"),
         (["list", "--import"], "--import: expected a module or a file"),
         (["show", "ideas_tiny"], "ideas_tiny: no such experiment"),
     ):
         _, err = lab.lineage(*typed, status=2)
-        assert err.startswith(f"lineage: {told}") and err.count("\n") == 1
+        assert err.startswith(f"lineage: {message}") and err.count("\n") == 1
 
 
 def test_a_slurm_job_imports_it(lab):

@@ -75,7 +75,7 @@ def test_a_page_goes_where_it_belongs(lineage, runs, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, message",
     [
         (["report", "nowhere"], "no such directory"),
         (["table", "."], "no run in it"),
@@ -84,8 +84,8 @@ def test_a_page_goes_where_it_belongs(lineage, runs, tmp_path, monkeypatch):
         (["report", "RUNS", "--out", "no/page.html"], "no such directory"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(lineage, runs, tmp_path, monkeypatch, arguments, told):
+def test_mistakes_are_one_line_and_status_2(lineage, runs, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     status, out, err = lineage(*(runs if argument == "RUNS" else argument for argument in arguments))
-    assert status == 2 and out == "" and told in err and len(err.splitlines()) == 1
+    assert status == 2 and out == "" and message in err and len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []

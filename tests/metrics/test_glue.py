@@ -43,7 +43,7 @@ def test_of_entities():
     assert found == pytest.approx({"f1": 4 / 7, "accuracy": 6 / 8})
 
 
-def test_what_cannot_be_judged():
+def test_unknown_metrics_and_lists_of_unequal_length_are_refused():
     with pytest.raises(UsageError, match="acuracy: no such metric; did you mean accuracy"):
         scores(("acuracy",), [1], [1])
     with pytest.raises(UsageError, match="1 predictions of 2 examples"):

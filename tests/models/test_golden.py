@@ -35,7 +35,7 @@ def test_logits_states_losses_gradients(name):
         ("gpt1", {"heads": 4}),
     ],
 )
-def test_another_function_is_told_apart(name, change):
+def test_another_function_is_detected(name, change):
     """The tolerance is not so wide that a wrong GELU, epsilon or number of heads would pass."""
     loaded = weights.load(GOLDEN / name)
     changed = drawn(replace(loaded.config, **change))

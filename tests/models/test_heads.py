@@ -81,10 +81,10 @@ def test_exported_they_answer_as_before(name, tmp_path):
     task_head = TaskHead(case.kind, tuple(f"label {n}" for n in range(case.model.outputs)))
     huggingface.write(tmp_path / "out", case.model, parameters, None, task_head)
     described = json.loads((tmp_path / "out/config.json").read_text())
-    theirs, told = getattr(transformers, described["architectures"][0]).from_pretrained(
+    theirs, message = getattr(transformers, described["architectures"][0]).from_pretrained(
         tmp_path / "out", output_loading_info=True
     )
-    assert not any(told.values()), told
+    assert not any(message.values()), message
     assert theirs.config.num_labels == case.model.outputs or case.kind == "choice"
     found = heads.forward(case, theirs.eval(), batch)
     np.testing.assert_allclose(found["logits"], kept["logits"], rtol=0, atol=1e-5)
@@ -96,7 +96,7 @@ def test_all_are_there():
     assert [*(f"bert_{kind}" for kind in kinds), "gpt1_choice"] == FILES
 
 
-def test_a_wrong_padding_is_told_apart():
+def test_a_wrong_padding_is_detected():
     """The tolerance is not so wide that padding could be looked at."""
     kept = load_file(GOLDEN / "bert_classification.safetensors")
     longer = kept["batch.lengths"].copy()

@@ -53,7 +53,7 @@ def test_outcomes(two):
     assert found["narrow"]["seconds"] == pytest.approx(60 * 0.128)
 
 
-def test_what_differs_is_told_and_nothing_else(two):
+def test_only_differing_settings_are_shown(two):
     found = facts([two])
     assert found["differing"] == [
         {"name": "model.width", "label": "width"},
@@ -123,9 +123,9 @@ def test_no_run(tmp_path, monkeypatch, path):
         facts([tmp_path / path])
 
 
-def test_what_changed_on_the_way_is_told(tmp_path):
+def test_changes_during_a_run_are_shown(tmp_path):
     """A run that goes on for more steps."""
     made.train(made.experiment(), tmp_path / "run", until=20)
     made.train(made.experiment(run__steps=80), tmp_path / "run")
-    told = {entry["name"]: entry["values"] for entry in facts([tmp_path / "run"])["environment"]}
-    assert told["changes"] == ["step 0: run.steps 60 → 80"]
+    message = {entry["name"]: entry["values"] for entry in facts([tmp_path / "run"])["environment"]}
+    assert message["changes"] == ["step 0: run.steps 60 → 80"]

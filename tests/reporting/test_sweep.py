@@ -24,7 +24,7 @@ def test_the_leader_is_the_study_s_best(swept, study):
     assert leader["outcome"]["last"] == study.best_value
 
 
-def test_every_trial_is_told(swept, study):
+def test_every_trial_is_shown(swept, study):
     sweep = facts([swept])["sweep"]
     names = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
     assert [trial["state"] for trial in sweep["trials"]] == [

@@ -1,4 +1,4 @@
-"""State goes to disk and comes back, under any layout; what is damaged or full is told in a line."""
+"""State goes to disk and comes back, under any layout; a damaged checkpoint or a full disk is one line."""
 
 import shutil
 from functools import partial
@@ -60,14 +60,14 @@ def test_the_last_few_stay(state, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["2", "3"]
 
 
-def test_a_directory_that_cannot_be_made_is_told_in_a_line(tmp_path):
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EnvironmentFault) as fault:
         Checkpoints(tmp_path / "file" / "checkpoints", 2)
     assert "\n" not in str(fault.value) and str(tmp_path) in str(fault.value)
 
 
-def test_a_disk_without_room_is_told_before_anything_is_written(state, tmp_path, monkeypatch):
+def test_a_disk_without_room_is_reported_before_anything_is_written(state, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000))
     with Checkpoints(tmp_path / "checkpoints", 2) as checkpoints:

@@ -71,7 +71,7 @@ def test_what_is_saved_is_whole(checkpoints):
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda function: function.__name__)
-def test_damage_is_told_and_put_aside(checkpoints, damage, capsys):
+def test_damage_is_reported_and_put_aside(checkpoints, damage, capsys):
     damage(checkpoints / "3")
     before = sorted(path.relative_to(checkpoints) for path in checkpoints.glob("[12]/**/*"))
     assert integrity.latest_valid_step(checkpoints, print) == 2
@@ -89,9 +89,9 @@ def test_damage_is_told_and_put_aside(checkpoints, damage, capsys):
 def test_with_all_damaged_there_is_none(checkpoints):
     for step in (1, 2, 3):
         truncate(checkpoints / str(step))
-    told = []
-    assert integrity.latest_valid_step(checkpoints, told.append) == 0
-    assert len(told) == 3 and integrity.steps(checkpoints) == []
+    message = []
+    assert integrity.latest_valid_step(checkpoints, message.append) == 0
+    assert len(message) == 3 and integrity.steps(checkpoints) == []
 
 
 def test_one_from_a_later_version_is_not_damaged(checkpoints):

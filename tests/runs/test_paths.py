@@ -95,8 +95,8 @@ def test_a_checkpoint_that_cannot_be_restored_is_not_reported_as_saved(tmp_path,
 
     folder = tmp_path / "[x]" / "checkpoints"
     monkeypatch.setattr(checkpoint, "plain_path", lambda path: nullcontext(path.absolute()))
-    told = r"checkpoint 1 is not saved, it could not be restored: .*; earlier checkpoints are intact$"
-    with pytest.raises(EnvironmentFault, match=told) as fault, Checkpoints(folder, 2) as checkpoints:
+    message = r"checkpoint 1 is not saved, it could not be restored: .*; earlier checkpoints are intact$"
+    with pytest.raises(EnvironmentFault, match=message) as fault, Checkpoints(folder, 2) as checkpoints:
         checkpoints.save(1, state(1))
     assert "\n" not in str(fault.value) and integrity.steps(folder) == []
 
@@ -139,14 +139,14 @@ def test_what_a_checkpoint_lacks_is_seen_without_reading_it(saved, harm):
 
 
 @pytest.mark.parametrize(
-    "shapes, told",
+    "shapes, message",
     [
         ({"more": ()}, "more is not in it"),
         ({"noise": (100, 99)}, r"noise is \(100, 100\), declared \(100, 99\)"),
     ],
 )
-def test_a_checkpoint_of_other_arrays_is_seen(saved, shapes, told):
-    assert re.fullmatch(told, checkpoint_files.find_missing(saved, SHAPES | shapes))
+def test_a_checkpoint_of_other_arrays_is_seen(saved, shapes, message):
+    assert re.fullmatch(message, checkpoint_files.find_missing(saved, SHAPES | shapes))
 
 
 def test_an_array_without_one_of_its_parts_is_seen(saved, monkeypatch):

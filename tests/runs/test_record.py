@@ -43,7 +43,7 @@ def test_goes_on_with_what_leaves_it_the_same_run(run, changes):
         {"model.width": 64},
     ],
 )
-def test_refuses_another_run_unless_told_otherwise(run, changes):
+def test_refuses_another_run_without_allow_change(run, changes):
     other = override(FIRST, changes)
     ((name, (old, new)),) = record.differences(FIRST, other).items()
     with pytest.raises(UsageError) as fault:
@@ -58,18 +58,18 @@ def test_other_data_are_another_run(run):
 
 
 def test_what_changed_when_is_kept(run):
-    told = []
+    message = []
     longer = override(FIRST, {"run.steps": 200})
-    record.claim(run, longer, FACTS, 70, told.append)
-    record.claim(run, longer, FACTS, 80, told.append)  # nothing new
-    record.claim(run, override(longer, {"run.seed": 3}), FACTS, 90, told.append, allow_change=True)
+    record.claim(run, longer, FACTS, 70, message.append)
+    record.claim(run, longer, FACTS, 80, message.append)  # nothing new
+    record.claim(run, override(longer, {"run.seed": 3}), FACTS, 90, message.append, allow_change=True)
     changes = record.read(run)["changes"]
     assert [(change["step"], change["from"], change["to"]) for change in changes] == [
         (70, {"run.steps": 100}, {"run.steps": 200}),
         (90, {"run.seed": 0}, {"run.seed": 3}),
     ]
     assert record.experiment_of(run) == override(longer, {"run.seed": 3})
-    assert len(told) == 2 and "run.steps was 100, now 200; from here on the learning rate" in told[0]
+    assert len(message) == 2 and "run.steps was 100, now 200; from here on the learning rate" in message[0]
 
 
 def test_another_version_is_noted(run):
@@ -93,7 +93,7 @@ def test_what_may_change_is_there():
     assert flatten(FIRST).keys() >= record.FREE
 
 
-def test_a_record_from_a_later_version_is_told(run):
+def test_a_record_from_a_later_version_is_refused(run):
     path = run / record.FILE
     written = json.loads(path.read_text())
     written["experiment"]["format"] = 7
@@ -131,11 +131,11 @@ def test_without_imports_a_record_is_as_before(tmp_path, monkeypatch):
     assert "imports" not in record.read(tmp_path / "run")
 
 
-@pytest.mark.parametrize("befall, told", [("# new\n", "now [0-9a-f]{12}"), (None, "now no such file")])
-def test_other_imported_code_warns_who_reads_and_refuses_who_continues(plugin, run, befall, told):
+@pytest.mark.parametrize("befall, message", [("# new\n", "now [0-9a-f]{12}"), (None, "now no such file")])
+def test_other_imported_code_warns_who_reads_and_refuses_who_continues(plugin, run, befall, message):
     plugin.unlink() if befall is None else plugin.write_text(befall)
     restart()
-    expected = rf"{run}: .*--import {plugin} was [0-9a-f]{{12}}, {told}"
+    expected = rf"{run}: .*--import {plugin} was [0-9a-f]{{12}}, {message}"
     with pytest.warns(LineageWarning, match=expected):
         assert record.experiment_of(run) == FIRST
     with warnings.catch_warnings():
@@ -152,16 +152,16 @@ def test_other_imported_code_warns_who_reads_and_refuses_who_continues(plugin, r
     assert record.examine(run, FIRST, FACTS), "what was allowed once is the run's own"
 
 
-def test_a_name_that_is_lost_is_told_with_the_run_and_the_import(plugin, run):
+def test_a_lost_name_is_reported_with_the_run_and_the_import(plugin, run):
     path = run / record.FILE
     written = json.loads(path.read_text())
     written["experiment"]["optimizer"]["name"] = "of_ideas"
     path.write_text(json.dumps(written))
-    told = rf"^{run}: optimizer.name=of_ideas: not known.*; --import names the module or file that registers"
-    with pytest.raises(UsageError, match=told):
+    message = rf"^{run}: optimizer.name=of_ideas: not known.*; --import names the module or file"
+    with pytest.raises(UsageError, match=message):
         record.experiment_of(run)
     plugin.unlink()
     restart()
-    told = rf"^{run}: optimizer.name=of_ideas: not known.*made with {plugin} \(no such file\); --import names"
-    with pytest.raises(UsageError, match=told):
+    message = rf"^{run}: optimizer.name=of_ideas: not known.*made with {plugin} \(no such file\); --import"
+    with pytest.raises(UsageError, match=message):
         record.experiment_of(run)

@@ -123,7 +123,7 @@ def test_a_run_goes_on_from_another_folder(run, here, monkeypatch):
     assert [list(change["to"]) for change in kept["changes"]] == [["run.steps"]]
 
 
-def test_the_same_words_elsewhere_are_judged_by_the_data(run, here, monkeypatch):
+def test_the_same_words_elsewhere_are_compared_by_the_data(run, here, monkeypatch):
     monkeypatch.chdir(here.parent / "there")
     with pytest.raises(UsageError, match=r"data was \['a', 'b'\], now \['a', 'c'\]"):
         record.examine(run, declared(), {"data": ["a", "c"]})

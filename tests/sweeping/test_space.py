@@ -82,7 +82,7 @@ def test_a_branch_has_ranges_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "make, told",
+    "make, message",
     [
         (lambda: space.product(A, A), "set in two"),
         (lambda: space.zip(A, B), "equally many points, not 3, 2"),
@@ -96,8 +96,8 @@ def test_a_branch_has_ranges_of_its_own():
         (lambda: space.points(RATE), "expected points"),
     ],
 )
-def test_refusals(make, told):
-    with pytest.raises(UsageError, match=told):
+def test_refusals(make, message):
+    with pytest.raises(UsageError, match=message):
         make()
 
 
@@ -123,7 +123,7 @@ def test_what_is_typed(text, axis):
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("optimizer.rate.peek=log:1e-4..1", "did you mean optimizer.rate.peak"),
         ("optimizer.name=adamw,lyon", "did you mean lion"),
@@ -134,8 +134,8 @@ def test_what_is_typed(text, axis):
         ("optimizer.rate.peak=log:1..2:3", "a step goes with int"),
     ],
 )
-def test_what_is_mistyped(text, told):
-    with pytest.raises(UsageError, match=told):
+def test_what_is_mistyped(text, message):
+    with pytest.raises(UsageError, match=message):
         validate_sweep(Sweep(base=BASE, space=parse_space(BASE, [text]), trials=3))
 
 

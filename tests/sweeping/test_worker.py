@@ -1,4 +1,4 @@
-"""What becomes of trials whose workers die, are told to go, or are many."""
+"""Trials whose workers die, are stopped, or run side by side."""
 
 import gc
 import random
@@ -148,12 +148,12 @@ def test_several_workers_at_once_share_the_trials(tmp_path):
     started = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]
-    told = [process.communicate(timeout=120)[0] for process in started]
+    message = [process.communicate(timeout=120)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0]
     known = trials(tmp_path / "sweep")
     assert [trial.state for trial in known] == [TrialState.COMPLETE] * 12
     assert all(steps(tmp_path / "sweep", trial.number) == list(range(1, 10)) for trial in known)
-    assert sum(text.count("finished") for text in told) == 12
+    assert sum(text.count("finished") for text in message) == 12
 
 
 def test_another_sweep_does_not_enter_and_a_larger_one_does(tmp_path):

@@ -82,8 +82,8 @@ def test_nan_stops_at_its_step_where_asked(tmp_path, monkeypatch, stops):
         assert train(experiment, tmp_path / "run", print).step == 20
         assert losses(tmp_path / "run")[1][-1] == 1
         return
-    told = re.escape(f"lineage batch {tmp_path / 'run'} --step 7")
-    with pytest.raises(Diverged, match=f"step 8: .* not finite .*{told}"):
+    message = re.escape(f"lineage batch {tmp_path / 'run'} --step 7")
+    with pytest.raises(Diverged, match=f"step 8: .* not finite .*{message}"):
         train(experiment, tmp_path / "run", print)
     assert max(reached) <= 9  # its step is the 8th, and the 9th was on its way
 

@@ -156,20 +156,20 @@ def test_starts_from_a_run_with_that_runs_tokenizer(tmp_path):
     """A tuned run's weights serve another task: only what the task adds begins at random."""
     first = experiment("bert_cola", "single.tsv", tmp_path)
     train(first, tmp_path / "first", lambda line: None)
-    told = []
+    message = []
     changes = {"start.weights": str(tmp_path / "first"), "data.tokenizer": "start", "run.steps": 1}
     pair = override(experiment("bert_stsb", "scores.csv", tmp_path), changes)
-    train(pair, tmp_path / "pair", told.append)
-    assert any("2 missing and left at their initial values, 2 not used" in line for line in told)
+    train(pair, tmp_path / "pair", message.append)
+    assert any("2 missing and left at their initial values, 2 not used" in line for line in message)
     with pytest.raises(UsageError, match=r"expected model.vocabulary=\d+ model.context=\d+$"):
         smaller = {"model.context": 12, "model.vocabulary": 12}  # less than the tokenizer has
-        train(override(pair, smaller), tmp_path / "misfit", told.append)
+        train(override(pair, smaller), tmp_path / "misfit", message.append)
     assert not (tmp_path / "misfit").exists()
     again = override(first, changes | {"run.seed": 3})
-    train(again, tmp_path / "again", told.append)
+    train(again, tmp_path / "again", message.append)
     rows = timeless(tmp_path / "again"), timeless(tmp_path / "first")
     assert rows[0][0]["loss"] == pytest.approx(rows[1][-1]["loss"], rel=1e-6)
-    assert any("0 missing" in line and "0 not used" in line for line in told)
+    assert any("0 missing" in line and "0 not used" in line for line in message)
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,9 @@ def test_examples_without_labels_are_answered(name, file, column, tmp_path, caps
     assert given == wanted and metrics == {}
     capsys.readouterr()
     assert run(["evaluate", str(tmp_path / "run"), "--task", "answers", "--data", str(tmp_path / file)]) == 0
-    told = capsys.readouterr()
-    assert told.out.splitlines() == ["index\tprediction", *(f"{n}\t{each}" for n, each in enumerate(wanted))]
-    assert told.err == ""
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == ["index\tprediction", *(f"{n}\t{each}" for n, each in enumerate(wanted))]
+    assert shown.err == ""
     (tmp_path / file).write_text("")
     assert run(["evaluate", str(tmp_path / "run"), "--task", "answers", "--data", str(tmp_path / file)]) == 2
     assert "no example in it" in capsys.readouterr().err

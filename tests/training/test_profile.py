@@ -1,4 +1,4 @@
-"""A profiled step is traced, and told; what a trace says is added up right."""
+"""A profiled step is traced and summarized; the times in a trace are added up right."""
 
 import gzip
 import json
@@ -47,9 +47,9 @@ def test_kinds(name, expected):
 
 def test_the_summary_of_a_trace(tmp_path):
     (tmp_path / "host.trace.json.gz").write_bytes(gzip.compress(json.dumps(TRACE).encode()))
-    told = summary(tmp_path)
-    assert "10.000 s of operations" in told
-    assert "80.0%  matrix products" in told and "80.0%  dot" in told and "perfetto" in told
+    message = summary(tmp_path)
+    assert "10.000 s of operations" in message
+    assert "80.0%  matrix products" in message and "80.0%  dot" in message and "perfetto" in message
 
 
 def test_a_profiled_run_has_a_trace_and_the_same_numbers(tmp_path):

@@ -68,12 +68,12 @@ def refused(arguments, capsys) -> str:
     folder = Path.cwd()
     before = everything(folder)
     status = run([str(argument) for argument in arguments])
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     after = everything(folder)
-    assert status in (1, 2) and told.count("\n") == 1, told
-    assert after.keys() == before.keys(), told
-    assert [name for name in after if after[name] != before[name]] == [], told
-    return told
+    assert status in (1, 2) and message.count("\n") == 1, message
+    assert after.keys() == before.keys(), message
+    assert [name for name in after if after[name] != before[name]] == [], message
+    return message
 
 
 ALLOWED = "--allow-change"
@@ -119,9 +119,9 @@ RESUMED = {
 }
 
 
-@pytest.mark.parametrize("arguments, told", mostly_slow(RESUMED.values(), 2), ids=RESUMED)
-def test_a_refused_resume(made, capsys, arguments, told):
-    assert told in refused(["resume", "run", *arguments], capsys)
+@pytest.mark.parametrize("arguments, message", mostly_slow(RESUMED.values(), 2), ids=RESUMED)
+def test_a_refused_resume(made, capsys, arguments, message):
+    assert message in refused(["resume", "run", *arguments], capsys)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_refused_resume_of_what_a_kill_and_a_bad_disk_left(made, capsys, argum
 
 
 @pytest.mark.parametrize(
-    "more, told",
+    "more, message",
     mostly_slow(
         [
             (["run.seed=1"], "run.seed was 0, now 1"),
@@ -146,8 +146,8 @@ def test_a_refused_resume_of_what_a_kill_and_a_bad_disk_left(made, capsys, argum
         ]
     ),
 )
-def test_a_refused_train(made, capsys, more, told):
-    assert told in refused(["train", "quickstart", *made.typed, *more, "--dir", "run"], capsys)
+def test_a_refused_train(made, capsys, more, message):
+    assert message in refused(["train", "quickstart", *made.typed, *more, "--dir", "run"], capsys)
 
 
 @contextmanager
@@ -212,7 +212,7 @@ def rewrite(path, change):
 
 
 @pytest.mark.parametrize(
-    "befall, arguments, told",
+    "befall, arguments, message",
     mostly_slow(
         [
             (other_text, [], "data was"),
@@ -230,9 +230,9 @@ def rewrite(path, change):
     ),
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_a_resume_that_the_surroundings_refuse(made, capsys, monkeypatch, befall, arguments, told):
+def test_a_resume_that_the_surroundings_refuse(made, capsys, monkeypatch, befall, arguments, message):
     with befall(made, monkeypatch) or nullcontext():
-        assert told in refused(["resume", "run", *arguments], capsys)
+        assert message in refused(["resume", "run", *arguments], capsys)
 
 
 def cut_newest(made):
@@ -245,7 +245,7 @@ def of_a_later_version(made):
 
 
 @pytest.mark.parametrize(
-    "befall, arguments, told",
+    "befall, arguments, message",
     mostly_slow(
         [
             (None, ["generate", "run:3"], "no such checkpoint"),
@@ -277,10 +277,10 @@ def of_a_later_version(made):
         1,
     ),
 )
-def test_what_reads_a_run_and_is_refused(made, capsys, befall, arguments, told):
+def test_what_reads_a_run_and_is_refused(made, capsys, befall, arguments, message):
     if befall:
         befall(made)
-    assert told in refused(arguments, capsys)
+    assert message in refused(arguments, capsys)
 
 
 def test_a_refused_validation_on_other_text(made, capsys, monkeypatch):
@@ -289,7 +289,7 @@ def test_a_refused_validation_on_other_text(made, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "more, told",
+    "more, message",
     mostly_slow(
         [
             (["start.weights=nowhere"], "no such directory"),
@@ -308,11 +308,11 @@ def test_a_refused_validation_on_other_text(made, capsys, monkeypatch):
         2,
     ),
 )
-def test_a_refused_first_train_leaves_no_folder(made, capsys, monkeypatch, more, told):
+def test_a_refused_first_train_leaves_no_folder(made, capsys, monkeypatch, more, message):
     no_wandb(made, monkeypatch)
     if not more:
         a_full_disk(made, monkeypatch)
-    assert told in refused(["train", "quickstart", *made.typed, *more, "--dir", "new/run"], capsys)
+    assert message in refused(["train", "quickstart", *made.typed, *more, "--dir", "new/run"], capsys)
 
 
 def test_after_a_refusal_the_run_goes_on(made, capsys):

@@ -57,7 +57,7 @@ def truncate_all(directory):
 
 
 @pytest.mark.parametrize(
-    "befall, told",
+    "befall, message",
     mostly_slow(
         [
             (truncate_newest, ["checkpoint 8 is damaged", "continuing from step 4 of 12"]),
@@ -65,12 +65,12 @@ def truncate_all(directory):
         ]
     ),
 )
-def test_damaged_checkpoints_cost_time_alone(run, befall, told):
+def test_damaged_checkpoints_cost_time_alone(run, befall, message):
     experiment, directory, finished = run
     befall(directory)
     lines = []
     train(experiment, directory, lines.append)
-    assert all(any(text in line for line in lines) for text in told), lines
+    assert all(any(text in line for line in lines) for text in message), lines
     assert_same_run(experiment, finished, directory)
     assert find_corruption(directory / "checkpoints/8") is None
 
@@ -225,7 +225,7 @@ def test_a_full_disk_leaves_earlier_checkpoints_whole(run, disk):
     assert_same_run(experiment, finished, small)
 
 
-def test_a_disk_that_cannot_be_written_is_told_in_a_line(run, disk):
+def test_a_disk_that_cannot_be_written_is_one_line(run, disk):
     experiment, directory, _ = run
     shutil.copytree(directory, disk / "run")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)

@@ -1,4 +1,4 @@
-"""Two processes under a real Slurm, told to go in the middle: requeued, they end as if they had not been."""
+"""Two processes under a real Slurm, stopped in the middle: requeued, they end as if they had not been."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ exit $status
 
 
 @pytest.mark.slow
-def test_a_job_that_is_told_to_go_is_requeued_and_ends_the_same(slurm, tmp_path):
+def test_a_stopped_job_is_requeued_and_ends_the_same(slurm, tmp_path):
     experiment = long_enough(tmp_path / "corpus.txt")
     launch(experiment, tmp_path / "undisturbed", 2, devices=2)
     settings = " ".join(f"'{setting}'" for setting in assignments(experiment))

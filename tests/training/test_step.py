@@ -75,7 +75,7 @@ def test_weights_are_shares_of_the_whole():
 
 
 @pytest.mark.parametrize(
-    "declared, told",
+    "declared, message",
     [
         ({"batch": 12}, r"data\.batch=12: expected a multiple of 8"),
         ({"batch": 8, "accumulate": 2}, r"data\.batch=8: expected a multiple of 16"),
@@ -83,11 +83,11 @@ def test_weights_are_shares_of_the_whole():
         ({"data": 2, "fsdp": 2}, r"parallel\.data=2 × .*: expected a product of 8"),
     ],
 )
-def test_what_cannot_be_dealt_is_refused(tmp_path, declared, told):
+def test_what_cannot_be_dealt_is_refused(tmp_path, declared, message):
     batch = declared.pop("batch", 8)
     declared = {f"parallel__{name}": value for name, value in declared.items()}
     experiment = quickstart(tmp_path / "c.txt", data__batch=batch, parallel__compile="sharded", **declared)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         compile_step(experiment)[1].feed({"tokens": np.zeros((batch, 4))})
 
 

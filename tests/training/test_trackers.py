@@ -85,7 +85,7 @@ def test_tensorboard_has_the_settings_beside_the_curves(tmp_path, experiment):
     assert {column.name for column in columns.hparam_infos} == set(settings)
 
 
-def test_a_run_that_is_over_is_told_to_be(tmp_path, experiment):
+def test_a_finished_run_is_marked_as_a_success(tmp_path, experiment):
     follow(experiment, tmp_path, 0, row(1))
     assert plugin(tmp_path, "session_end_info") is None
     follow(experiment, tmp_path, 1, row(experiment.run.steps))
@@ -124,7 +124,7 @@ def records(path):
             pieces = b""
 
 
-def told(path):
+def output(path):
     """(run id, {step: {name: value}}, settings) in what `wandb sync` would send."""
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -156,7 +156,7 @@ def test_wandb_goes_on_in_the_same_run(tmp_path, offline):
     follow(experiment, directory, 2, row(3), row(4))  # killed after step 3, resumed from its checkpoint at 2
     files = sorted(directory.glob("wandb/offline-run-*/*.wandb"))
     assert len(files) == 2
-    (first, before, settings), (second, after, _) = map(told, files)
+    (first, before, settings), (second, after, _) = map(output, files)
     assert first == second == (directory / "wandb" / "id").read_text().strip()
     assert {step: values["train/loss"] for step, values in before.items()} == {1: 0.5, 2: 1.0, 3: 1.5}
     assert before[2]["validation/loss"] == 1.0

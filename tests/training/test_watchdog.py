@@ -48,7 +48,7 @@ def test_a_planted_hang(tmp_path):
 
 
 class Call:
-    """Stands for an array that is ready when told."""
+    """Stands for an array that is ready when the test says so."""
 
     def __init__(self, ready=False):
         self.ready = ready

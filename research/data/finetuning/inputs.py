@@ -166,7 +166,7 @@ def _giving_way(texts: Texts, room: int) -> Texts:
 
 
 def cut_longer(a: int, b: int, most: int) -> tuple[int, int]:
-    """What is left of two lengths when the longer one (b, if they are equal) is cut until both fit."""
+    """Two lengths after the longer one (b, if they are equal) is cut until both fit into `most`."""
     if a + b <= most:
         return a, b
     kept = a if a <= most - most // 2 else max(most - most // 2, most - b)

@@ -40,9 +40,9 @@ def train_batches(
     edges = [*store.parts, len(store.tokens)]
     for begin, end in pairwise(edges):
         if end - begin <= length:
-            what = "the training split" if len(edges) == 2 else "a source's training split"
+            where = "the training split" if len(edges) == 2 else "a source's training split"
             raise UsageError(
-                f"data.length={length}: {what} has {end - begin} tokens; expected {length + 1} or more"
+                f"data.length={length}: {where} has {end - begin} tokens; expected {length + 1} or more"
             )
     step = length if data.order == "shuffled" else 1
     last = (edges[-1] - 1 - length) // step + 1  # after the last place where a window can begin, in steps

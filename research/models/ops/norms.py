@@ -1,7 +1,7 @@
 """Normalization of the last axis, in float32, with derivatives written by hand.
 
 XLA fuses a long chain of cheap operations into one kernel and recomputes the chain for each reader. A
-derivative that names what it saves breaks these chains: on a CPU that halves the time of a step. Values are
+derivative with named residuals breaks these chains: on a CPU that halves the time of a step. Values are
 those of the plain formulas; `tests/models/ops/test_norms.py` compares both with autodiff.
 
 Shapes: D features.

@@ -1,6 +1,6 @@
 """Parts of a model, chosen by `model.normalization`, `model.positions` and `model.activation`.
 
-Each file says what its kind of part must provide. Another package adds one by registering it:
+Each file states the interface of its kind of part. Another package adds one by registering it:
 
     @ACTIVATIONS.register("relu")
     def relu(x):

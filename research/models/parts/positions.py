@@ -1,8 +1,8 @@
 """Position schemes, chosen by `model.positions`.
 
-A scheme is a class made as `scheme(model)`, with the methods of `Positions`; what it does not override has no
-effect. `parameter` is whatever its `init` made: an `nnx.Param` (on disk `positions`), a module, or None.
-`places` are the tokens' positions (B, L), int32; None stands for 0 to L - 1 in every row.
+A scheme is a class made as `scheme(model)`, with the methods of `Positions`; those that it does not override
+have no effect. `parameter` is the result of its `init`: an `nnx.Param` (on disk `positions`), a module, or
+None. `places` are the tokens' positions (B, L), int32; None stands for 0 to L - 1 in every row.
 
 Shapes: B batch, L length, H heads, K head size, D width.
 """

@@ -187,7 +187,7 @@ def test_data_sets_of_the_papers_are_read_as_tfds_gives_them(name, tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    "content, changes, told",
+    "content, changes, message",
     [
         ("sentence\tlabel\nfine\t2\n", {}, r"x\.tsv:2: label '2'.*negative.*positive"),
         ("sentence\tlabel\nfine\tpositiv\n", {}, r"x\.tsv:2: label 'positiv'.*did you mean positive"),
@@ -196,9 +196,9 @@ def test_data_sets_of_the_papers_are_read_as_tfds_gives_them(name, tmp_path, mon
         ("fine\t1\n", {"task__fields": "0", "task__label": "3"}, r"x\.tsv:1: no field 3"),
     ],
 )
-def test_what_does_not_fit_is_told_with_its_place(tmp_path, content, changes, told):
+def test_invalid_rows_are_reported_with_file_and_line(tmp_path, content, changes, message):
     (tmp_path / "x.tsv").write_text(content)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         read("sst2", f"files:{tmp_path}/x.tsv", **changes)
 
 

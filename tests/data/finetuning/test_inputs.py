@@ -168,7 +168,7 @@ def test_the_tokenizer_is_the_one_that_the_weights_were_trained_with(tmp_path):
     assert tokenizer_of(tuned("bert_sst2", tmp_path, "x.tsv", **stepped)).get_vocab_size() == 20
     assert tokenizer_of(tuned("bert_sst2", tmp_path, "x.tsv", start__weights=str(weights)))
     other = str(words_only(tmp_path / "other"))
-    for changes, told in (
+    for changes, message in (
         ({"data__tokenizer": "start"}, "of which there are none"),
         ({"start__weights": other}, "not the vocabulary that start.weights"),
         ({"data__tokenizer": other}, r"a bert needs \[CLS\]"),
@@ -176,5 +176,5 @@ def test_the_tokenizer_is_the_one_that_the_weights_were_trained_with(tmp_path):
         ({"start__weights": str(tmp_path / "no")}, "no such directory"),
         ({"data__tokenizer": "start", "start__weights": str(tmp_path)}, "no tokenizer beside them"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             corpus_of(tuned("bert_sst2", tmp_path, "x.tsv", **changes))

@@ -50,7 +50,7 @@ def test_cutting_up(tokens, most, stride, expected):
 
 
 def test_a_span_within_a_word_and_one_that_is_elsewhere(tmp_path):
-    """'b' of "a'b": pieces of its own; "ab" cannot be told from its word; a wrong place is left out."""
+    """'b' of "a'b": pieces of its own; "ab" cannot be separated from its word; a wrong place is left out."""
     squad(tmp_path / "x.json", "c a'b xy d", ("f", "b", 4), ("f", "x", 6), ("f", "e", 0))
     store = store_of(tuned("bert_squad", tmp_path, "x.json"))
     assert [question.name for question in store.questions] == ["q0", "q1"]
@@ -80,7 +80,7 @@ def test_the_best_answer_is_a_span_in_order_and_not_too_long(tmp_path):
     assert abs(best[0].probability / best[1].probability - np.exp(2)) < 1e-4
 
 
-def test_of_equal_windows_texts_are_told_once(tmp_path):
+def test_texts_of_equal_windows_are_reported_once(tmp_path):
     squad(tmp_path / "x.json", "a b a b", ("f", "a", 0))
     experiment = tuned("bert_squad", tmp_path, "x.json")
     store = store_of(experiment)

@@ -43,7 +43,7 @@ def test_what_is_cut_off_is_not_asked(tmp_path):
     assert len(store.labels[0]) == 20
 
 
-def test_other_tags_and_ragged_lines_are_told(tmp_path):
+def test_other_tags_and_ragged_lines_are_reported(tmp_path):
     (tmp_path / "x.txt").write_text("a NN O B-FOO\n")
     with pytest.raises(UsageError, match=r"x\.txt:1: label 'B-FOO'"):
         corpus_of(tuned("bert_ner", tmp_path, "x.txt"), print)

@@ -1,4 +1,4 @@
-"""Documents in windows: told by the store, counted again from the tokens."""
+"""Document ids in windows: those of the store equal a count from the tokens."""
 
 from dataclasses import replace
 

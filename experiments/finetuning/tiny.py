@@ -9,9 +9,9 @@ is to be named, and no weights are: data.tokenizer=runs/bert_tiny.
 
 from dataclasses import replace
 
-from experiments import tasks
+from experiments.finetuning import tasks
+from experiments.finetuning.tasks import Examples, finetuned
 from experiments.registry import experiment
-from experiments.tasks import Examples, finetuned
 from experiments.tiny import bert_tiny, gpt1_tiny
 from experiments.tiny_pretraining import bert_tiny_wikibooks, gpt1_tiny_books
 from research.config import Experiment
@@ -31,7 +31,7 @@ def _bert(examples: Examples, *, length: int, epochs: int) -> Experiment:
 
 
 def _as_pretrained(tiny: Experiment, pretrained: Experiment) -> Experiment:
-    """The namesake with its dropout; the size of what was pre-trained, and its optimizer, which is Muon.
+    """The namesake with its dropout, at the size and with the optimizer (Muon) of the pre-trained model.
 
     bert_adam learnt less at 3e-4, and at 1e-3 it spoilt the model.
     """

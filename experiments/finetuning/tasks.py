@@ -120,7 +120,7 @@ SCITAIL = Examples(
     "tfds:sci_tail:validation",
     23_596,
 )
-STORYCLOZE = Examples(  # trains on four fifths of what is published for validation, as the released code
+STORYCLOZE = Examples(  # trains on four fifths of the published validation set, as the released code
     "choice",
     Task(fields=("context",), options="endings", labels=("1", "2"), metrics=("accuracy",)),
     "tfds:story_cloze/2016:validation[:80%]",

@@ -7,10 +7,10 @@ rate of 5e-5, 4e-5, 3e-5 and 2e-5 on the development set: optimizer.rate.peak. C
 
 from dataclasses import replace
 
-from experiments import tasks
 from experiments.bert import bert_base, bert_base_cased
+from experiments.finetuning import tasks
+from experiments.finetuning.tasks import Examples, finetuned
 from experiments.registry import experiment
-from experiments.tasks import Examples, finetuned
 from research.config import Experiment
 
 

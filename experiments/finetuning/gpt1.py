@@ -7,10 +7,10 @@ below the published 512 changes no number. Costs are of 3 epochs, 6 × 117M FLOP
 
 from dataclasses import replace
 
-from experiments import tasks
+from experiments.finetuning import tasks
+from experiments.finetuning.tasks import Examples, finetuned
 from experiments.gpt1 import gpt1
 from experiments.registry import experiment
-from experiments.tasks import Examples, finetuned
 from research.config import Experiment
 
 

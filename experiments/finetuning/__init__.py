@@ -1,0 +1,1 @@
+"""Experiments that fine-tune: a task (`tasks.py`) on pre-trained weights."""
