@@ -2,18 +2,19 @@
 
 import json
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from research.config import Sweep, space
+from research.config import Experiment, Sweep, space
 from research.config.imports import changed_imports, import_recorded, imported, where_names_come_from
 from research.config.registry import UnknownName
-from research.config.settings import differences, from_json, to_json
+from research.config.settings import differences, from_json, override, to_json
 from research.config.sweep import SETTINGS
 from research.errors import UsageError
 from research.io.files import catch_write_errors, write_atomic
 from research.io.locks import exclusive
+from research.runs import paths
 from research.sweeping.directory import LOCKS, SWEEP, is_sweep, study_lock
 from research.sweeping.notation import format_space
 
@@ -30,6 +31,7 @@ class Record(NamedTuple):
     storage: str  # sqlite or journal (in the directory), journal:PATH, or a URL that SQLAlchemy takes
     study: str  # its name there
     imports: dict[str, dict[str, str]]  # as research.config.imports.imported gave them
+    paths: dict[str, str]  # of the base: as research.runs.paths.absolute gave them
 
 
 def read(directory: Path) -> Record:
@@ -51,7 +53,12 @@ def read(directory: Path) -> Record:
         sweep = sweep_from_json(kept["sweep"])
     except UnknownName as error:
         raise UsageError(f"{directory}: {error}; {where_names_come_from(kept)}") from None
-    return Record(sweep, kept["storage"], kept["study"], kept.get("imports", {}))
+    return Record(sweep, kept["storage"], kept["study"], kept.get("imports", {}), kept.get("paths", {}))
+
+
+def base_of(record: Record) -> Experiment:
+    """The base, whose paths are those of the folder where the sweep was started."""
+    return paths.located(record.sweep.base, record.paths)
 
 
 def refuse_changed_imports(directory: Path, record: Record) -> None:
@@ -75,7 +82,7 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
         if is_sweep(directory):
             return _continue(directory, sweep, storage)
         study = f"{sweep.name or 'sweep'}-{secrets.token_hex(4)}"
-        record = Record(sweep, _absolute(storage or default), study, imported())
+        record = Record(sweep, _absolute(storage or default), study, imported(), paths.absolute(sweep.base))
         _write(directory, record)
         return record
 
@@ -87,14 +94,15 @@ def _may_become_sweep(directory: Path) -> bool:
 
 def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
     record = read(directory)
-    changed = sweep_differences(record.sweep, sweep)
+    before = replace(record.sweep, base=_with_absolute(base_of(record)))
+    changed = sweep_differences(before, replace(sweep, base=_with_absolute(sweep.base)))
     if storage is not None and _absolute(storage) != record.storage:
         changed["storage"] = record.storage, _absolute(storage)
     if refused := {name: values for name, values in changed.items() if name not in MAY_GROW}:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in refused.items())
         raise UsageError(f"{directory}: holds another sweep: {pairs}; choose another --dir")
     refuse_changed_imports(directory, record)
-    now = record._replace(sweep=sweep, imports=imported())
+    now = record._replace(sweep=sweep, imports=imported(), paths=paths.absolute(sweep.base))
     if now != record:
         _write(directory, now)
     return now
@@ -143,6 +151,10 @@ def space_from_json(kept: dict[str, Any]) -> space.Space:
     return KINDS[kind](**fields)
 
 
+def _with_absolute(base: Experiment) -> Experiment:
+    return override(base, paths.absolute(base))
+
+
 def _absolute(storage: str) -> str:
     """Makes a path absolute, because workers have other working directories."""
     if storage.startswith("journal:"):
@@ -151,7 +163,7 @@ def _absolute(storage: str) -> str:
 
 
 def _write(directory: Path, record: Record) -> None:
-    kept = {"format": FORMAT, "storage": record.storage, "study": record.study}
+    kept = {"format": FORMAT, "storage": record.storage, "study": record.study, "paths": record.paths}
     if record.imports:
         kept["imports"] = record.imports
     write_atomic(

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from research.runs.metrics_log import Row
 from research.runs.status import newest_checkpoint
 from research.sweeping.claim import ATTEMPTS, Claim, claim_trial, end_attempt, kills_its_workers
 from research.sweeping.notation import format_settings
-from research.sweeping.record import read, refuse_changed_imports
+from research.sweeping.record import base_of, read, refuse_changed_imports
 
 FAILURES = 5  # consecutive failed trials after which the sweep itself is blamed
 
@@ -51,7 +52,7 @@ def work(
         report(f"trial {claimed.number}  {_describe_start(claimed)}")
         began = time.perf_counter()
         try:
-            outcome = attempt(record.sweep, claimed, train)
+            outcome = attempt(replace(record.sweep, base=base_of(record)), claimed, train)
             end_attempt(claimed.trial)
             if outcome.state is None:
                 step = newest_checkpoint(claimed.directory)

@@ -1,0 +1,60 @@
+"""A sweep's record keeps absolute paths beside those that were typed."""
+
+from dataclasses import replace
+
+import pytest
+
+from research.errors import UsageError
+from research.sweeping.record import base_of, open_sweep, read
+from tests.sweeping.pretended import declared, run, training
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A function that enters a folder, where a corpus of its own lies."""
+
+    def enter(name: str):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "corpus.txt").write_text(f"{name}\n" * 99)
+        monkeypatch.chdir(tmp_path / name)
+
+    return enter
+
+
+@pytest.fixture
+def relative(tmp_path):
+    sweep = declared(tmp_path, trials=3)
+    return replace(sweep, base=replace(sweep.base, data=replace(sweep.base.data, source="files:corpus.txt")))
+
+
+def test_a_worker_in_another_folder_reads_the_files_of_the_first(tmp_path, here, relative):
+    here("first")
+    open_sweep(tmp_path / "sweep", relative, None)
+    here("second")
+    sources = set()
+    run(tmp_path / "sweep", training(lambda experiment, step: sources.add(experiment.data.source)))
+    assert sources == {f"files:{tmp_path}/first/corpus.txt"}
+    assert read(tmp_path / "sweep").sweep.base.data.source == "files:corpus.txt"
+
+
+def test_the_same_words_in_another_folder_are_another_sweep(tmp_path, here, relative):
+    here("first")
+    kept = open_sweep(tmp_path / "sweep", relative, None)
+    assert open_sweep(tmp_path / "sweep", relative, None) == kept
+    before = (tmp_path / "sweep" / "sweep.json").read_bytes()
+    here("second")
+    with pytest.raises(
+        UsageError, match=r"data\.source was files:.*first/corpus\.txt, now files:.*second"
+    ):
+        open_sweep(tmp_path / "sweep", relative, None)
+    assert (tmp_path / "sweep" / "sweep.json").read_bytes() == before
+
+
+def test_a_moved_project_is_read_from_where_it_is(tmp_path, here, relative):
+    here("first")
+    open_sweep(tmp_path / "first/sweep", relative, None)
+    (tmp_path / "first").rename(tmp_path / "moved")
+    here("moved")
+    assert base_of(read(tmp_path / "moved/sweep")).data.source == "files:corpus.txt"
+    open_sweep(tmp_path / "moved/sweep", relative, None)
+    assert read(tmp_path / "moved/sweep").paths["data.source"] == f"files:{tmp_path}/moved/corpus.txt"
