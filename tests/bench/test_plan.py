@@ -15,6 +15,7 @@ def planned(*arguments: str) -> dict:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+@pytest.mark.slow
 def test_two_devices_share_the_rows_and_the_parameters():
     one = planned()
     two = planned("--devices", "2", "parallel.compile=sharded", "parallel.data=1", "parallel.fsdp=2")

@@ -17,6 +17,7 @@ from tests.mostly_slow import mostly_slow
 from tests.training.tiny import assignments, quickstart, shrunk
 
 
+@pytest.mark.slow
 def test_a_run_is_compiled_with_less_optimization(tmp_path):
     """By what XLA itself tells of the first state and the step."""
     experiment = quickstart(tmp_path / "corpus.txt", run__steps=2)
@@ -31,7 +32,7 @@ def test_a_run_is_compiled_with_less_optimization(tmp_path):
     assert all("xla_backend_optimization_level: 2\n" in file.read_text() for file in message)
 
 
-@pytest.mark.parametrize("name", mostly_slow(["bert_tiny", "gpt2_tiny"]))
+@pytest.mark.parametrize("name", mostly_slow(["bert_tiny", "gpt2_tiny"], 0))
 def test_first_states_and_steps_are_those_of_jax(name, tmp_path):
     """With dropout, and so with random numbers in both."""
     experiment = shrunk(name, tmp_path / "corpus.txt")

@@ -15,6 +15,7 @@ from research.models.bert import BERT
 from research.models.parameters import name
 from research.objectives import masked_token, next_token
 from tests.drawn import drawn
+from tests.mostly_slow import mostly_slow
 
 KEY = jax.random.key(1)
 BERT_SIZES = Model(
@@ -80,7 +81,7 @@ def test_segments_and_unpadded_rows():
 
 
 @BOTH
-@pytest.mark.parametrize("changes", [{"unroll": 3}, {"remat": "block"}, {"remat": "dots"}])
+@pytest.mark.parametrize("changes", mostly_slow([{"remat": "block"}, {"unroll": 3}, {"remat": "dots"}]))
 def test_how_it_is_compiled_changes_nothing(config, changes):
     @jax.jit
     def loss_and_gradient(model):
@@ -97,6 +98,7 @@ def test_how_it_is_compiled_changes_nothing(config, changes):
         np.testing.assert_allclose(a, b, atol=1e-5 * float(abs(b).max()))
 
 
+@pytest.mark.slow
 def test_initial_losses_are_those_of_guessing():
     V, B, L = 5_000, 8, 64
     tokens = jax.random.randint(KEY, (B, L), 0, V)

@@ -13,6 +13,7 @@ from research.generation import GREEDY, Sampling, sample
 from research.models import build
 from research.models.decoding import decode, decoder, empty
 from research.models.parameters import by_path, name
+from tests.mostly_slow import mostly_slow
 
 TINY = dict(family="gpt2", vocabulary=61, context=16, width=24, depth=3, heads=4)
 KEY = jax.random.key(1)
@@ -100,8 +101,11 @@ def numpy_gpt(model, tokens):
 
 VARIANTS = [
     {},
-    {"bias": False},
     {"norm": "post", "family": "gpt1"},
+    {"normalization": "rms", "positions": "rotary", "qk_norm": True, "tied": False, "bias": False}
+    | {"activation": "relu_squared"},
+    {"normalization": "rms", "positions": "rotary", "norm": "post", "activation": "swiglu"},
+    {"bias": False},
     {"hidden": 37},
     {"normalization": "rms"},
     {"positions": "rotary"},
@@ -110,13 +114,10 @@ VARIANTS = [
     {"activation": "swiglu", "hidden": 16},
     {"qk_norm": True},
     {"tied": False},
-    {"normalization": "rms", "positions": "rotary", "qk_norm": True, "tied": False, "bias": False}
-    | {"activation": "relu_squared"},
-    {"normalization": "rms", "positions": "rotary", "norm": "post", "activation": "swiglu"},
 ]
 
 
-@pytest.mark.parametrize("changes", VARIANTS, ids=lambda changes: "-".join(map(str, changes.values())))
+@pytest.mark.parametrize("changes", mostly_slow(VARIANTS, 4), ids=str)
 def test_equals_the_paper_in_numpy(changes):
     model = tiny(**changes)
     expected = numpy_gpt(model, TOKENS)
@@ -138,7 +139,7 @@ def test_causality():
     assert (size[np.tril_indices(L)] > 0).all()
 
 
-@pytest.mark.parametrize("changes", [{"unroll": 3}, {"remat": "block"}, {"remat": "dots"}])
+@pytest.mark.parametrize("changes", mostly_slow([{"remat": "block"}, {"unroll": 3}, {"remat": "dots"}]))
 def test_how_it_is_compiled_changes_nothing(changes):
     def loss_and_gradient(model):
         return jax.value_and_grad(lambda m: jax.nn.logsumexp(m(TOKENS, KEY)))(model)
@@ -184,7 +185,7 @@ def test_initial_deviations():
     assert len({float(layer.sum()) for layer in np.asarray(blocks.mlp.output.kernel[...])}) == 8
 
 
-@pytest.mark.parametrize("changes", VARIANTS, ids=lambda changes: "-".join(map(str, changes.values())))
+@pytest.mark.parametrize("changes", mostly_slow(VARIANTS, 4), ids=str)
 def test_cached_decoding_equals_uncached(changes):
     model = tiny(**changes)
     expected = model.features(TOKENS)
@@ -199,6 +200,7 @@ def test_cached_decoding_equals_uncached(changes):
     np.testing.assert_allclose(parts.logits(found), model.logits(found), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"activation": "swiglu"}, {"activation": "relu_squared"}], ids=str)
 def test_modern_parts_compile_any_way(changes):
     """Unrolled or computed again: the same gradient."""

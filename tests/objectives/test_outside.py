@@ -49,6 +49,7 @@ def small(folder, **changes):
     return quickstart(folder / "text.txt", **more | changes)
 
 
+@pytest.mark.slow
 def test_it_trains_resumes_and_shows_its_columns(smoothed, tmp_path, capsys):
     experiment = small(tmp_path)
     straight = train(experiment, tmp_path / "straight", lambda line: None)

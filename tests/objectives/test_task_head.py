@@ -12,6 +12,7 @@ from research.config import Model, Objective
 from research.models.parameters import components
 from research.objectives import evaluation_loss, objective_of, training_loss
 from tests.drawn import drawn
+from tests.mostly_slow import mostly_slow
 
 B, L, V = 3, 7, 11
 START, DELIMITER, CLASSIFY = V, V + 1, V + 2
@@ -94,7 +95,7 @@ def transcribed(model, inputs, kind) -> tuple[float, float]:
     "kind, S, outputs",
     [("classification", 1, 4), ("classification", 2, 4), ("regression", 2, 1), ("choice", 4, 1)],
 )
-@pytest.mark.parametrize("auxiliary", [0.0, 0.5])
+@pytest.mark.parametrize("auxiliary", mostly_slow([0.5, 0.0]))
 def test_gpt1s_losses_are_the_papers(kind, S, outputs, auxiliary):
     labels = np.array([2.5, 0.0, 4.0], np.float32) if kind == "regression" else np.array([1, 3, 0], np.int32)
     inputs, model = batch(S, labels), drawn(replace(GPT, outputs=outputs))
@@ -108,6 +109,7 @@ def test_gpt1s_losses_are_the_papers(kind, S, outputs, auxiliary):
         assert "auxiliary_loss" not in sums
 
 
+@pytest.mark.slow
 def test_lambda_zero_is_no_auxiliary_loss():
     """Same loss and gradients as where the batch has no weights for it at all; and another λ has others."""
     inputs, model = batch(1, np.array([1, 3, 0], np.int32)), drawn(GPT)

@@ -10,7 +10,7 @@ from tests.models.derivatives import KEY, arrays, assert_same
 from tests.mostly_slow import mostly_slow
 
 
-@pytest.mark.parametrize("length", [8, 2_048, 607])
+@pytest.mark.parametrize("length", mostly_slow([607, 8, 2_048]))
 @pytest.mark.parametrize("has_bias", mostly_slow([True, False]))
 @pytest.mark.parametrize("z_loss", mostly_slow([0.1, 0.0]))
 def test_vocabulary_loss(length, has_bias, z_loss, monkeypatch):

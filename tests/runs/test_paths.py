@@ -156,6 +156,7 @@ def test_an_array_without_one_of_its_parts_is_seen(saved, monkeypatch):
     assert checkpoint_files.find_missing(saved, SHAPES) == "noise has 0 of 1 parts"
 
 
+@pytest.mark.slow
 def test_a_run_trains_resumes_and_is_read_and_averaged(tmp_path, monkeypatch):
     (odd := tmp_path / NASTY).mkdir()
     monkeypatch.setenv("LINEAGE_HOME", str(odd / "home"))

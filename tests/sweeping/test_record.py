@@ -43,9 +43,7 @@ def test_the_same_words_in_another_folder_are_another_sweep(tmp_path, here, rela
     assert open_sweep(tmp_path / "sweep", relative, None) == kept
     before = (tmp_path / "sweep" / "sweep.json").read_bytes()
     here("second")
-    with pytest.raises(
-        UsageError, match=r"data\.source was files:.*first/corpus\.txt, now files:.*second"
-    ):
+    with pytest.raises(UsageError, match=r"data\.source was files:.*first/corpus\.txt, now files:.*second"):
         open_sweep(tmp_path / "sweep", relative, None)
     assert (tmp_path / "sweep" / "sweep.json").read_bytes() == before
 

@@ -41,6 +41,7 @@ def losses(directory):
     return np.array([row["loss"] for row in rows]), np.array([row["skipped"] for row in rows])
 
 
+@pytest.mark.slow
 def test_a_spike_is_skipped_and_the_run_recovers(tmp_path, monkeypatch, capsys):
     """At a rate so high that the update, once made, throws the run off."""
     changes = {
@@ -88,7 +89,7 @@ def test_nan_stops_at_its_step_where_asked(tmp_path, monkeypatch, stops):
     assert max(reached) <= 9  # its step is the 8th, and the 9th was on its way
 
 
-@pytest.mark.parametrize("every", mostly_slow(["evaluate", "checkpoint"]))
+@pytest.mark.parametrize("every", mostly_slow(["evaluate", "checkpoint"], 0))
 def test_nothing_is_made_of_a_state_after_nan(tmp_path, monkeypatch, every):
     experiment = quickstart(
         tmp_path / "c.txt",

@@ -71,7 +71,7 @@ def experiment(name, file, folder, **changes):
 
 
 @pytest.mark.parametrize(
-    "name, file, metrics", [CASES[3], *mostly_slow(CASES[:3]), *mostly_slow(CASES[4:], 0)]
+    "name, file, metrics", [CASES[3], *mostly_slow(CASES[:3], 0), *mostly_slow(CASES[4:], 0)]
 )
 def test_a_run_of_each_kind(name, file, metrics, tmp_path):
     declared = experiment(name, file, tmp_path)
@@ -111,6 +111,7 @@ def test_the_shapes_that_plans_are_made_with(name, file, metrics, tmp_path):
     assert {key: (array.shape, array.dtype) for key, array in batch.items()} == shapes
 
 
+@pytest.mark.slow
 def test_the_loss_on_the_whole_split_is_a_mean_over_examples(tmp_path):
     """Of other batches, split otherwise: the same."""
     losses = []
@@ -121,7 +122,7 @@ def test_the_loss_on_the_whole_split_is_a_mean_over_examples(tmp_path):
     np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("compiler", mostly_slow(["sharded", "pmap"]))
+@pytest.mark.parametrize("compiler", mostly_slow(["sharded", "pmap"], 0))
 def test_all_compilers_train_alike(compiler, tmp_path):
     more = {"data__batch": 16, "model__dropout": 0, "run__steps": 3}
     one = experiment("gpt1_storycloze", "story.jsonl", tmp_path, **more)
@@ -133,6 +134,7 @@ def test_all_compilers_train_alike(compiler, tmp_path):
         assert a.get("auxiliary_loss") == pytest.approx(b.get("auxiliary_loss"), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stop_leaves_no_trace(tmp_path, monkeypatch):
     declared = experiment("gpt1_stsb", "scores.csv", tmp_path)
     train(declared, tmp_path / "straight", lambda line: None)
@@ -152,6 +154,7 @@ def test_a_stop_leaves_no_trace(tmp_path, monkeypatch):
         assert array.tobytes() == expected[path].tobytes(), path
 
 
+@pytest.mark.slow
 def test_starts_from_a_run_with_that_runs_tokenizer(tmp_path):
     """A tuned run's weights serve another task: only what the task adds begins at random."""
     first = experiment("bert_cola", "single.tsv", tmp_path)

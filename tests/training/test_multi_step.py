@@ -44,7 +44,7 @@ def six_steps(experiment):
     return losses, by_path(jax.device_get(state))
 
 
-@pytest.mark.parametrize("compiler", mostly_slow(["jit", "sharded", "pmap"]))
+@pytest.mark.parametrize("compiler", mostly_slow(["jit", "sharded", "pmap"], 0))
 def test_one_call_of_three_steps_is_three_calls(compiler, tmp_path):
     """To rounding: the compiler may fuse a loop's body in other ways. Dropout is on."""
     one, three = (
