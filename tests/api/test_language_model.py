@@ -17,6 +17,7 @@ from research.models.parts.positions import positions
 from research.models.transformer import unstack
 from tests.agreement import LOGITS
 from tests.drawn import drawn
+from tests.mostly_slow import mostly_slow
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FAMILIES = ["gpt1", "gpt2", "bert"]
@@ -38,7 +39,7 @@ def close(ours, theirs):
     np.testing.assert_allclose(ours, theirs, atol=LOGITS * abs(theirs).max())
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=mostly_slow(sorted(FAMILIES, key=["gpt2", "bert", "gpt1"].index), 2))
 def golden(request):
     return load(GOLDEN / request.param), *kept(request.param)
 
@@ -102,6 +103,7 @@ def test_attention_is_that_of_transformers(family):
         np.testing.assert_allclose(p_BHLL, reference.numpy(), atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"positions": "rotary"}, {"qk_norm": True}])
 def test_attention_times_values_is_the_blocks_own(change):
     """With parts that Transformers does not have: the probabilities reproduce the block's output."""

@@ -51,6 +51,7 @@ def test_cloze_chooses_the_likeliest_sentence(eval_model, tmp_path):
     assert result.examples == 4 and result.metrics["accuracy"] == 100 * right / 4
 
 
+@pytest.mark.slow
 def test_mctest_chooses_the_likeliest_answer(eval_model, tmp_path):
     questions = [["one: Who?", "he", "she", "it all", "we"]] * 4
     row = ["id", "facts", "A tale.\\newlineOf old.", *(field for question in questions for field in question)]

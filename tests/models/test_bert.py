@@ -81,7 +81,7 @@ def test_segments_and_unpadded_rows():
 
 
 @BOTH
-@pytest.mark.parametrize("changes", mostly_slow([{"remat": "block"}, {"unroll": 3}, {"remat": "dots"}]))
+@pytest.mark.parametrize("changes", mostly_slow([{"remat": "block"}, {"unroll": 3}, {"remat": "dots"}], 0))
 def test_how_it_is_compiled_changes_nothing(config, changes):
     @jax.jit
     def loss_and_gradient(model):
@@ -134,6 +134,7 @@ def test_initial_losses_are_those_of_guessing():
         assert abs(float(words) / math.log(V) - 1) < 0.02
 
 
+@pytest.mark.slow
 @BOTH
 def test_initial_deviations(config):
     """BERT's normal is cut at two deviations and not widened; GPT-1's is whole and everywhere the same."""

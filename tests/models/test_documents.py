@@ -11,11 +11,12 @@ from research.errors import UsageError
 from research.models import build
 from research.models.attention import AttentionMask, choose
 from research.objectives.next_token import loss
+from tests.mostly_slow import mostly_slow
 
 DOCUMENTS = jnp.array([[0] * 3 + [1] * 5 + [2] * 4, [0] * 12], jnp.int32)
 
 
-@pytest.fixture(scope="module", params=["gpt1", "gpt2"])
+@pytest.fixture(scope="module", params=mostly_slow(["gpt2", "gpt1"]))
 def model(request):
     norm = "post" if request.param == "gpt1" else "pre"
     config = Model(family=request.param, vocabulary=40, context=16, width=16, depth=2, heads=2, norm=norm)

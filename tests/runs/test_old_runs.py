@@ -59,7 +59,7 @@ def test_every_array_is_restored_to_its_bits(name):
     assert digests == {renamed(path): fact["sha256"] for path, fact in FACTS[name]["arrays"].items()}
 
 
-@pytest.mark.parametrize("name", mostly_slow(sorted(FACTS, key=lambda name: name != "sst2")))
+@pytest.mark.parametrize("name", mostly_slow(sorted(FACTS), 0))
 def test_training_goes_on_to_the_numbers_of_then(name, validation):
     before = rows(Path(name))
     assert run(["resume", name, f"run.steps={WHOLE}"]) == 0

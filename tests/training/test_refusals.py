@@ -315,6 +315,7 @@ def test_a_refused_first_train_leaves_no_folder(made, capsys, monkeypatch, more,
     assert message in refused(["train", "quickstart", *made.typed, *more, "--dir", "new/run"], capsys)
 
 
+@pytest.mark.slow
 def test_after_a_refusal_the_run_goes_on(made, capsys):
     """As it did not when the record had been written first, and said what the checkpoint was not."""
     refused(["resume", "run", "model.width=32", ALLOWED], capsys)

@@ -56,6 +56,7 @@ def truncate_all(directory):
     (directory / "checkpoints/4/manifest.json").unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "befall, message",
     mostly_slow(
@@ -93,6 +94,7 @@ def test_other_arrays_are_refused_in_a_line(run):
     assert steps(directory / "checkpoints") == [4, 8]
 
 
+@pytest.mark.slow
 def test_keeps_every_nth_the_best_and_the_last(run, tmp_path):
     experiment, _, _ = run
     keeping = {"run.keep": 1, "run.keep_every": 6, "run.checkpoint_every": 1, "run.evaluate_every": 2}

@@ -123,6 +123,7 @@ def test_a_spike_is_skipped_once_the_window_is_full():
     assert bool(should_apply(guard, jnp.int32(WINDOW), jnp.float32(9.0), jnp.float32(1.0), 0.0)[0])
 
 
+@pytest.mark.slow
 def test_the_average_is_that_of_the_parameters(tmp_path):
     experiment = quickstart(tmp_path / "corpus.txt", optimizer__ema=0.75, **DETERMINISTIC)
     states = guarded(experiment, map(lopsided, range(3)))

@@ -52,7 +52,7 @@ SIZES = dict(vocabulary=41, context=16, width=24, depth=2, heads=4)
 TOKENS = jnp.arange(22).reshape(2, 11)
 
 
-@pytest.mark.parametrize("family, norm", mostly_slow([("gpt2", "pre"), ("bert", "post")]))
+@pytest.mark.parametrize("family, norm", mostly_slow([("gpt2", "pre"), ("bert", "post")], 0))
 def test_models_have_them(family, norm):
     config = Model(family=family, norm=norm, **SIZES | PARTS)
     model = models.build(config, key=jax.random.key(0))
