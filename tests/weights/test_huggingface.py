@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from research import weights
 from research.models.parameters import by_path
+from tests.mostly_slow import mostly_slow
 from tests.weights.directory import FAMILIES, GOLDEN, refused
 
 
@@ -134,7 +135,9 @@ def test_a_configuration_with_defaults_left_out(directory):
         ),
     ],
 )
-@pytest.mark.parametrize("features", [37, 130])  # of width 20: less than four times as wide, and more
+@pytest.mark.parametrize(
+    "features", mostly_slow([37, 130])
+)  # of width 20: less than four times as wide, and more
 def test_mlps_of_another_width(name, key, expand, output, features, directory):
     """As wide as declared; a hidden feature without an output might as well not be there."""
     d = directory(name)

@@ -4,6 +4,8 @@ import platform
 import subprocess
 import sys
 
+import pytest
+
 from research.data.sources import python_docs, tfds_source
 
 DIGEST = """
@@ -14,6 +16,7 @@ print(sorted({"antigravity", "this", "turtle", "tkinter", "idlelib"} & set(sys.m
 """
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_and_imports_no_module_it_reads():
     run = subprocess.run([sys.executable, "-c", DIGEST], capture_output=True, text=True, check=True)
     here = hashlib.sha256(repr(list(python_docs.documents())).encode()).hexdigest()
@@ -53,6 +56,7 @@ def test_prepared_as_array_record_in_silence(capfd):
     assert all(python_docs.validates(record["name"].decode()) for record in validation)
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_leaves_no_trace(lineage_home):
     target = tfds_source.prepared("python_docs").data_path
     target.rename(target.with_name("incomplete.ABCDEF_1.0.0"))
