@@ -38,6 +38,7 @@ def model(run):
     return load(run / "run")
 
 
+@pytest.mark.slow
 def test_metrics_are_the_rows_of_the_log(run):
     metrics = read_metrics(run / "run")
     rows = [json.loads(line) for line in (run / "run" / "metrics.jsonl").read_text().splitlines()]

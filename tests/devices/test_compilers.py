@@ -30,14 +30,14 @@ def on_one_device(request):
     return request.param, ten_steps(request.param)
 
 
-def message(mesh: dict) -> str:
+def label(mesh: dict) -> str:
     return "-".join(f"{name}{value}" for name, value in mesh.items())
 
 
 @pytest.mark.parametrize(
     "mesh",
     [
-        pytest.param(m, marks=() if m == QUICK else pytest.mark.slow, id=message(m))
+        pytest.param(m, marks=() if m == QUICK else pytest.mark.slow, id=label(m))
         for m in MESHES + ACCUMULATING
     ],
 )

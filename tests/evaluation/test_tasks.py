@@ -36,6 +36,7 @@ def log_probability(eval_model, context, continuation) -> float:
     return sum(log_[place - 1, ids[place]] for place in range(first, len(ids)))
 
 
+@pytest.mark.slow
 def test_cloze_chooses_the_likeliest_sentence(eval_model, tmp_path):
     words = ["cat", "dog", "hen", "cow", "pig", "fox", "owl", "bee", "ant", "rat"]
     story = [f"{n} The day was long ." for n in range(1, 3)]
@@ -67,6 +68,7 @@ def test_mctest_chooses_the_likeliest_answer(eval_model, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_prompted_tasks_run_and_count(eval_model, tmp_path):
     pytest.importorskip("sacrebleu", reason="needs the extra evaluation")
     pytest.importorskip("rouge_score", reason="needs the extra evaluation")

@@ -84,6 +84,7 @@ def test_calls_cover_every_step_once_and_do_not_depend_on_the_start(size, start,
     assert {call[-1] for call in made} <= whole
 
 
+@pytest.mark.slow
 def test_a_run_logs_evaluates_and_stops_as_with_single_steps(tmp_path, monkeypatch):
     """Rows of the same steps with the same numbers; stopped between two calls, it goes on to equal bits."""
     single = quickstart(tmp_path / "c.txt", run__log_every=2, **EVERY)

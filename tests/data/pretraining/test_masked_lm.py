@@ -55,6 +55,7 @@ def restored(batch):
     return tokens
 
 
+@pytest.mark.slow
 def test_shapes_are_the_objectives():
     config = declared()
     batch = train_batches(config, prepared(config).train)[0]

@@ -23,6 +23,7 @@ def test_another_process_makes_the_same_and_imports_no_module_it_reads():
     assert run.stdout.splitlines() == [here, "[]"]
 
 
+@pytest.mark.slow
 def test_two_megabytes_of_english_without_repetition():
     documents = list(python_docs.documents())
     names, texts = zip(*documents, strict=True)

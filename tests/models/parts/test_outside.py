@@ -65,6 +65,7 @@ def test_models_have_them(family, norm):
     assert total.count == sum(leaf.size for leaf in jax.tree.leaves(model))
 
 
+@pytest.mark.slow
 def test_decoding_runs_them():
     model = models.build(Model(family="gpt2", **SIZES | PARTS), key=jax.random.key(0))
     parts, states = decoder(model), []
