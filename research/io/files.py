@@ -1,11 +1,13 @@
 """Files that are whole or not there."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from research.errors import EnvironmentFault
+from research.errors import EnvironmentFault, UsageError
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -17,6 +19,17 @@ def write_atomic(path: Path, text: str) -> None:
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def read_record(directory: Path, file: str, kind: str) -> dict[str, Any]:
+    """The JSON in `file` of a run or a sweep (`kind`). Raises UsageError if it is missing or not JSON."""
+    path = directory / file
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{directory}: not a {kind}, it has no {file}") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}: not JSON: {error}") from None
 
 
 def as_utf8(text: str) -> str:

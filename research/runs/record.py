@@ -18,7 +18,7 @@ from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, to_json
 from research.devices.processes import agreed
 from research.errors import LineageWarning, UsageError
-from research.io.files import catch_write_errors, write_atomic
+from research.io.files import catch_write_errors, read_record, write_atomic
 from research.models.attention import Choice, choose
 from research.runs import paths
 from research.runs.lock import FILE as LOCK
@@ -43,13 +43,7 @@ def read(directory: Path) -> dict[str, Any]:
 
     Raises UsageError where there is none or it cannot be read.
     """
-    path = directory / FILE
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{directory}: not a run, it has no {FILE}") from None
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path}: not JSON: {error}") from None
+    record = read_record(directory, FILE, "run")
     import_recorded(record)
     return record
 

@@ -12,7 +12,7 @@ from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, override, to_json
 from research.config.sweep import SETTINGS
 from research.errors import UsageError
-from research.io.files import catch_write_errors, write_atomic
+from research.io.files import catch_write_errors, read_record, write_atomic
 from research.io.locks import exclusive
 from research.runs import paths
 from research.sweeping.directory import LOCKS, SWEEP, is_sweep, study_lock
@@ -39,15 +39,11 @@ def read(directory: Path) -> Record:
 
     Raises UsageError where there is none, or one that this version cannot read.
     """
-    path = directory / SWEEP
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{directory}: not a sweep, it has no {SWEEP}") from None
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path}: not JSON: {error}") from None
+    kept = read_record(directory, SWEEP, "sweep")
     if kept.get("format") != FORMAT:
-        raise UsageError(f"{path}: has format {kept.get('format')}; this version reads format {FORMAT}")
+        raise UsageError(
+            f"{directory / SWEEP}: has format {kept.get('format')}; this version reads format {FORMAT}"
+        )
     import_recorded(kept)
     try:
         sweep = sweep_from_json(kept["sweep"])

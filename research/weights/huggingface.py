@@ -75,9 +75,11 @@ def write(
         known = ", ".join(DIALECTS)
         raise UsageError(f"model.family={config.family}: Transformers has only {known} of those known here")
     dialect = DIALECTS[config.family]
-    if config.head != "pretraining" and (task_head is None or task_head.objective not in dialect.heads):
+    needs_head = task_head is not None or config.head != "pretraining"
+    if needs_head and (task_head is None or task_head.objective not in dialect.heads):
+        head = f"objective.name={task_head.objective}" if task_head else f"model.head={config.head}"
         raise UsageError(
-            f"model.head={config.head}: Transformers has no {config.family} with this head; "
+            f"{head}: Transformers has no {config.family} with this head; "
             "start.weights and evaluate read the run itself"
         )
     needed, ours = shapes(dataclasses.replace(config, bias=True)), shapes(config)

@@ -8,21 +8,9 @@ import jax
 import pytest
 
 import experiments
-from launch.__main__ import run
 from research.config.settings import from_json
 from research.devices import startup
 from tests.training.tiny import assignments, quickstart
-
-
-@pytest.fixture
-def lineage(capsys):
-    """Runs a command; (status, standard output, standard error)."""
-
-    def call(*arguments):
-        status = run([str(argument) for argument in arguments])
-        return status, *capsys.readouterr()
-
-    return call
 
 
 def test_list_names_every_experiment(lineage):

@@ -5,21 +5,9 @@ import re
 
 import pytest
 
-from launch.__main__ import run
 from research.config.settings import to_json
 from research.data.store import progress
 from tests.training.tiny import assignments, shrunk
-
-
-@pytest.fixture
-def lineage(capsys):
-    """Runs a command; (status, standard output, standard error)."""
-
-    def call(*arguments):
-        status = run([str(argument) for argument in arguments])
-        return status, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

@@ -4,19 +4,7 @@ import json
 
 import pytest
 
-from launch.__main__ import run
 from tests.reporting import made
-
-
-@pytest.fixture
-def lineage(capsys):
-    """Runs a command; (status, standard output, standard error)."""
-
-    def call(*arguments):
-        status = run([str(argument) for argument in arguments])
-        return status, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from research.config import Model
 from research.errors import EnvironmentFault, UsageError
 from research.models.parameters import by_path
 from research.weights import huggingface
+from research.weights.layout import TaskHead
 from tests.drawn import drawn
 
 CONFIGS = [
@@ -115,3 +116,10 @@ def test_commands_print_one_table(tmp_path, directory, capsys):
     assert len(rows) == 16 and all(row.startswith("found  ") for row in rows)
     assert summary.startswith("16 parameters found (16,660 numbers), 0 missing")
     assert where == f"weights   {tmp_path / 'two'}"
+
+
+def test_the_head_of_another_package_s_objective_is_refused(tmp_path):
+    config = Model(family="bert", vocabulary=31, context=9, width=12, depth=1, heads=3, norm="post")
+    with pytest.raises(UsageError, match="late_tokens: Transformers has no bert with this head"):
+        huggingface.write(tmp_path / "out", config, {}, None, TaskHead("late_tokens", ()))
+    assert not list(tmp_path.iterdir())
