@@ -13,6 +13,7 @@ from research.errors import LineageError, LineageWarning, UsageError
 
 
 def main() -> None:
+    _write_utf8()
     _show_our_warnings_in_a_line()
     sys.exit(run(sys.argv[1:]))
 
@@ -54,6 +55,15 @@ def _without_imports(arguments: list[str]) -> tuple[list[str], list[str]]:
         else:
             raise UsageError(f"{OPTION}: expected a module or a file")
     return others, plugins
+
+
+def _write_utf8() -> None:
+    """Files and pipes get UTF-8 in any locale; a terminal gets the characters that it can show."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream.isatty():
+            stream.reconfigure(errors="replace")
+        else:
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def _show_our_warnings_in_a_line() -> None:

@@ -100,10 +100,9 @@ def _prompts(prompts: list[str] | None, file: Path | None) -> list[str]:
         return prompts or [""]
     if prompts:
         raise UsageError("--prompt and --file: expected one of them")
-    try:
-        texts = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--file {file}: cannot be read: {error}") from None
+    from research.io.text import lines
+
+    texts = [line for _, line in lines(file) if line.strip()]
     if not texts:
         raise UsageError(f"--file {file}: has no prompts; expected one a line")
     return texts

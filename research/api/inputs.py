@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
+from research.data.tokenizers.tokenizer import encode as encode_text
 from research.errors import UsageError
 
 # A text, a list of texts, the ids of one row, or of several (perhaps of uneven lengths).
@@ -69,7 +70,7 @@ def _tokenize(texts: list, tokenizer: Tokenizer | None, special_tokens: bool) ->
         raise UsageError("no tokenizer beside the weights: expected ids, or load(…, tokenizer=NAME or PATH)")
     if not all(isinstance(text, str) for text in texts):
         raise UsageError("texts and ids in one list: expected either")
-    encoded = [tokenizer.encode(text, add_special_tokens=special_tokens) for text in texts]
+    encoded = [encode_text(tokenizer, text, special_tokens) for text in texts]
     return [np.asarray(row.ids, np.int64) for row in encoded], [row.type_ids for row in encoded]
 
 

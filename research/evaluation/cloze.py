@@ -13,6 +13,7 @@ from research.evaluation.detokenizers import DETOKENIZERS
 from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.evaluation.scoring import Pair, Window, score_pairs, score_windows
 from research.evaluation.stop_words import STOP_WORDS
+from research.io.text import split_lines
 
 MCTEST = re.compile(r"^(one|multiple): ")
 LETTERS = "ABCD"
@@ -26,7 +27,7 @@ def lambada(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     file (a JSON object per line) and the original file (a passage per line).
     """
     openai = text.lstrip().startswith("{")
-    lines = [line for line in text.splitlines() if line.strip()][: settings.limit]
+    lines = [line for line in split_lines(text) if line.strip()][: settings.limit]
     detokenizer = "none" if openai or settings.raw else "books"
     windows = []
     for number, line in enumerate(lines, 1):
@@ -85,7 +86,7 @@ class _Question(NamedTuple):
 def _cbt_questions(text: str, limit: int | None) -> Iterator[_Question]:
     story: list[str] = []
     count = 0
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(split_lines(text), 1):
         if not line.strip():
             continue
         place, _, content = line.strip().partition(" ")
@@ -110,8 +111,8 @@ def mctest(eval_model: EvalModel, text: str, settings: Settings, answers: str) -
     `accuracy_normalized` divides the log-probability of an answer by its length in bytes.
     """
     pairs, sizes, correct, lengths = [], [], [], []
-    rows = [line.split("\t") for line in text.splitlines() if line.strip()][: settings.limit]
-    letters = [line.split() for line in answers.splitlines() if line.strip()]
+    rows = [line.split("\t") for line in split_lines(text) if line.strip()][: settings.limit]
+    letters = [line.split() for line in split_lines(answers) if line.strip()]
     if len(letters) < len(rows) or any(len(row) != 23 for row in rows):
         raise UsageError("expected MCTest's .tsv, with four questions per story, and its .ans beside it")
     for row, solution in zip(rows, letters, strict=False):

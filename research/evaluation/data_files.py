@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from research.errors import EnvironmentFault, UsageError
 from research.io.home import home
+from research.io.text import read_text
 
 
 class Tfds(NamedTuple):
@@ -56,9 +57,4 @@ def find(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) 
 
 
 def _read(path: Path) -> TaskData:
-    try:
-        return TaskData(path.read_text(encoding="utf-8"), str(path), path)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: byte {error.start} is not UTF-8") from None
+    return TaskData(read_text(path), str(path), path)

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
+from research.data.tokenizers.tokenizer import encode
 from research.models.gpt import GPT
 
 
@@ -12,7 +13,7 @@ class EvalModel(NamedTuple):
     tokenizer: Tokenizer
 
     def encode(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+        return encode(self.tokenizer, text).ids
 
 
 class Settings(NamedTuple):

@@ -14,6 +14,7 @@ from research.errors import UsageError
 from research.evaluation.detokenizers import DETOKENIZERS
 from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.evaluation.scoring import log_likelihood
+from research.io.text import split_lines
 
 TEST_BYTES = 5_000_000  # the test split of enwik8 and text8: the last of 100 million bytes
 
@@ -26,7 +27,7 @@ def words(eval_model: EvalModel, text: str, settings: Settings, detokenizer: str
 
 def sentences(eval_model: EvalModel, text: str, settings: Settings, detokenizer: str) -> Result:
     """Perplexity per word of shuffled sentences: the model reads each line on its own."""
-    lines = [line for line in text.splitlines() if line.strip()][: settings.limit]
+    lines = [line for line in split_lines(text) if line.strip()][: settings.limit]
     count = sum(len(line.split()) + 1 for line in lines)
     return _result(eval_model, lines, settings, {"perplexity": count}, detokenizer)
 

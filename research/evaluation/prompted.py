@@ -12,6 +12,7 @@ from research.errors import EnvironmentFault, UsageError
 from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.generation import GREEDY, Sampling, complete
 from research.generation.sampling import PAD_MULTIPLE
+from research.io.text import split_lines
 from research.metrics.squad import exact_match, word_f1
 
 SHOTS = 5  # examples at the start of the prompt, in translation and open questions
@@ -46,7 +47,7 @@ def translation(eval_model: EvalModel, text: str, settings: Settings, *, into_en
     sacrebleu computes BLEU.
     """
     sacrebleu = _package("sacrebleu", "sacrebleu")
-    pairs = [tuple(line.split("\t")) for line in text.splitlines() if line.strip()]
+    pairs = [tuple(line.split("\t")) for line in split_lines(text) if line.strip()]
     if any(len(pair) != 2 for pair in pairs) or len(pairs) <= SHOTS:
         raise UsageError(f"expected more than {SHOTS} lines, ENGLISH tab FRENCH")
     pairs = [pair[::-1] for pair in pairs] if into_english else pairs
@@ -141,12 +142,12 @@ def _generate(
 
 
 def _sentences(text: str) -> list[str]:
-    return [part for line in text.strip().splitlines() for part in SENTENCE.split(line.strip()) if part]
+    return [part for line in split_lines(text.strip()) for part in SENTENCE.split(line.strip()) if part]
 
 
 def _objects(text: str, fields: tuple[str, ...], limit: int | None) -> list[dict[str, Any]]:
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(split_lines(text), 1):
         if len(rows) == limit:
             break
         if line.strip():

@@ -16,6 +16,7 @@ from research.errors import UsageError, did_you_mean
 from research.evaluation import cloze, perplexity, prompted
 from research.evaluation.data_files import TaskData, Tfds, find
 from research.evaluation.eval_model import EvalModel, Result, Settings
+from research.io.text import read_text
 
 Run = Callable[[EvalModel, TaskData, Settings], Result]
 
@@ -35,7 +36,7 @@ def _mctest(eval_model: EvalModel, data: TaskData, settings: Settings) -> Result
     answers = data.path.with_suffix(".ans")
     if not answers.exists():
         raise UsageError(f"its answers are not beside it; expected {answers.name}")
-    return cloze.mctest(eval_model, data.text, settings, answers.read_text(encoding="utf-8"))
+    return cloze.mctest(eval_model, data.text, settings, read_text(answers))
 
 
 _wikitext = _text(perplexity.words, detokenizer="wikitext")

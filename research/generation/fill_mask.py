@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from tokenizers import Tokenizer
 
-from research.data.tokenizers.tokenizer import special_tokens
+from research.data.tokenizers.tokenizer import encode, special_tokens
 from research.errors import UsageError
 from research.models.bert import BERT
 
@@ -35,7 +35,7 @@ def fill_masks(model: BERT, tokenizer: Tokenizer, prompts: Sequence[str], top: i
     special = special_tokens(tokenizer)
     if special is None:
         raise UsageError("the tokenizer has no [MASK]; a BERT's is needed")
-    encoded = [tokenizer.encode(prompt) for prompt in prompts]
+    encoded = [encode(tokenizer, prompt, add_special_tokens=True) for prompt in prompts]
     for prompt, row in zip(prompts, encoded, strict=True):
         if special.mask not in row.ids:
             raise UsageError(f"{prompt!r}: a BERT fills in masked tokens; expected a [MASK] in it")

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import jax
 from tokenizers import Tokenizer
 
-from research.data.tokenizers.tokenizer import end_of_text
+from research.data.tokenizers.tokenizer import document_start, encode, end_of_text
 from research.errors import UsageError
 from research.generation.beams import beam_search
 from research.generation.sampling import sample
@@ -72,11 +72,7 @@ def complete(
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """The ids of a prompt; an empty prompt becomes the start of a document."""
-    if ids := tokenizer.encode(prompt, add_special_tokens=False).ids:
-        return ids
-    end = end_of_text(tokenizer)
-    ids = [end] if end is not None else tokenizer.encode("\n", add_special_tokens=False).ids
-    return ids or [0]
+    return encode(tokenizer, prompt).ids or document_start(tokenizer)
 
 
 End = tuple[int, Literal["length", "end", "stop"]]  # number of new tokens, reason

@@ -55,7 +55,7 @@ def normalized(answer: str) -> str:
 def read_answers(path: Path) -> dict[str, list[str]]:
     """Reference answers by question, of a file in SQuAD's form; raises UsageError for another."""
     try:
-        articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+        articles = json.loads(path.read_text(encoding="utf-8-sig"))["data"]
         answers = {
             question["id"]: [answer["text"] for answer in question["answers"]]
             for article in articles
@@ -74,7 +74,7 @@ def read_answers(path: Path) -> dict[str, list[str]]:
 def read_predictions(path: Path) -> dict[str, str]:
     """A JSON object, question → answer; raises UsageError for anything else."""
     try:
-        predictions = json.loads(path.read_text(encoding="utf-8"))
+        predictions = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:

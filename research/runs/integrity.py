@@ -34,7 +34,7 @@ def find_corruption(checkpoint: Path) -> str | None:
     Raises UsageError for a checkpoint that a later version wrote, which is not damage.
     """
     try:
-        record = json.loads((checkpoint / FILE).read_text())
+        record = json.loads((checkpoint / FILE).read_text(encoding="utf-8"))
         form, listed = record["format"], record["files"]
     except FileNotFoundError:
         return f"{FILE} is missing"

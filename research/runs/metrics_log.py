@@ -42,7 +42,7 @@ class Metrics:
         if writes:
             write_atomic(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
             with catch_write_errors(directory):
-                self._file = self._path.open("a", buffering=1)  # a line at a time, for those who watch
+                self._file = self._path.open("a", buffering=1, encoding="utf-8")  # line by line, for readers
 
     def write(self, row: Row) -> None:
         self.rows.append(row)
@@ -80,7 +80,7 @@ def read(directory: Path) -> list[Row]:
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:

@@ -98,6 +98,6 @@ def _last(trial: FrozenTrial) -> float | None:
 
 def _tail(path: Path, lines: int = 5) -> list[str]:
     try:
-        return path.read_text(errors="replace").splitlines()[-lines:]
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
     except FileNotFoundError:
         return []

@@ -88,7 +88,7 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
         return Outcome(TrialState.PRUNED)  # the worker was killed between the save and its report
     with catch_write_errors(claimed.log):
         claimed.log.parent.mkdir(parents=True, exist_ok=True)
-        log = claimed.log.open("a", buffering=1)
+        log = claimed.log.open("a", buffering=1, encoding="utf-8", errors="replace")
     with log, redirect_stdout(log):
         try:
             experiment = override(sweep.base, {"run.stop_on_nan": True} | claimed.point)

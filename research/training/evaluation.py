@@ -12,7 +12,7 @@ from jax import Array
 from tokenizers import Tokenizer
 
 from research.data.examples import Batch
-from research.data.tokenizers.tokenizer import end_of_text
+from research.data.tokenizers.tokenizer import document_start
 from research.generation import sample
 from research.io.files import write_atomic
 from research.objectives import weights_in
@@ -53,9 +53,7 @@ def bits_per_byte(loss: float, targets: float, bytes: int) -> float:
 
 def sample_text(model, tokenizer: Tokenizer, tokens: int, key: Array) -> str:
     """Text that `model` samples from the start of a document; same key, same text."""
-    end = end_of_text(tokenizer)
-    start = [end] if end is not None else tokenizer.encode("\n").ids
-    ids = [int(next_B[0]) for next_B in sample(model, [start], tokens, key)]
+    ids = [int(next_B[0]) for next_B in sample(model, [document_start(tokenizer)], tokens, key)]
     return tokenizer.decode(ids, skip_special_tokens=False)
 
 

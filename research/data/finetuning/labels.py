@@ -28,20 +28,31 @@ class Labels(NamedTuple):
 
 
 def class_of(label: Any, task: Task, where: str) -> int:
-    """A label by its name, or by its number from 0 where no name is a number."""
+    """A label by its name, or by its number from 0 (1 or 1.0, not true) where no name is a number."""
     if str(label) in task.labels:
         return task.labels.index(str(label))
     numbered = not any(name.isdecimal() for name in task.labels)
-    if numbered and str(label).isdecimal() and int(label) < len(task.labels):
-        return int(label)
+    number = _number(label)
+    if numbered and number is not None and number in range(len(task.labels)):
+        return int(number)
     raise UsageError(f"{where}: label {label!r} (task.labels){did_you_mean(str(label), task.labels)}")
 
 
 def score_of(label: Any, task: Task, where: str) -> float:
+    if (number := _number(label)) is None:
+        raise UsageError(f"{where}: label {label!r}: expected a finite number")
+    return number
+
+
+def _number(label: Any) -> float | None:
+    """The finite number that a label is or spells; None for another label, and for true and false."""
+    if isinstance(label, bool):
+        return None
     try:
-        return float(label)
+        number = float(label)
     except (TypeError, ValueError):
-        raise UsageError(f"{where}: label {label!r}: expected a number") from None
+        return None
+    return number if math.isfinite(number) else None
 
 
 def entropy(labels: np.ndarray) -> float:

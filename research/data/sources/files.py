@@ -2,19 +2,18 @@
 
 import difflib
 import glob
-import gzip
 import json
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from research.data.sources import tables
 from research.errors import UsageError, did_you_mean
-from research.io import content
+from research.io import content, text
 
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".tsv", ".parquet")
+BLANK_LINE = re.compile(r"(?:\r\n|\n|\r(?!\n))\s*(?:\n|\r(?!\n))")
 
 
 def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
@@ -52,16 +51,13 @@ def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
     Raises UsageError, with file and line, for content that is not text.
     """
     for path in paths:
-        try:
-            if path.suffix == ".txt":
-                text = _decode(path)
-                yield from re.split(r"\n\s*\n", text.strip()) if unit == "paragraphs" else [text]
-            elif path.suffix in tables.READERS:
-                yield from tables.READERS[path.suffix](path, field)
-            else:
-                yield from _lines(path, field)
-        except OSError as fault:
-            raise UsageError(f"{path}: cannot be read: {fault.strerror or fault}") from fault
+        if path.suffix == ".txt":
+            whole = text.read_exact(path)
+            yield from BLANK_LINE.split(whole.strip()) if unit == "paragraphs" else [whole]
+        elif path.suffix in tables.READERS:
+            yield from tables.READERS[path.suffix](path, field)
+        else:
+            yield from _lines(path, field)
 
 
 def identity(paths: list[Path]) -> list:
@@ -82,42 +78,26 @@ def _explain_no_match(pattern: Path, folders: list[Path], suffixes: tuple[str, .
     return "no such file" + did_you_mean(pattern.name, difflib.get_close_matches(pattern.name, names))
 
 
-def _decode(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        return content.decode()
-    except UnicodeDecodeError as fault:
-        line = content.count(b"\n", 0, fault.start) + 1
-        raise UsageError(f"{path}:{line}: byte 0x{content[fault.start]:02x} is not UTF-8") from fault
-
-
 def _lines(path: Path, field: str) -> Iterator[str]:
-    number = 0
-    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-        try:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _text(line, field, f"{path}:{number}")
-        except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
-            raise UsageError(f"{path}:{number + 1}: damaged gzip file: {fault}") from fault
+    for number, line in text.lines(path):
+        if line.strip():
+            yield _field(line, field, f"{path}:{number}")
 
 
-def _text(line: bytes, field: str, where: str) -> str:
+def _field(line: str, field: str, where: str) -> str:
     try:
         record = json.loads(line)
-    except UnicodeDecodeError as fault:
-        raise UsageError(f"{where}: byte 0x{line[fault.start]:02x} is not UTF-8") from fault
     except ValueError as fault:
         raise UsageError(f"{where}: not a JSON object: {fault}") from fault
     if not isinstance(record, dict):
-        raise UsageError(f"{where}: not a JSON object: {line[:40].decode()!r}")
+        raise UsageError(f"{where}: not a JSON object: {line[:40]!r}")
     if field not in record:
         raise UsageError(f"{where}: no field {field!r} (data.field); it has {', '.join(record) or 'none'}")
-    text = record[field]
-    if not isinstance(text, str):
-        raise UsageError(f"{where}: field {field!r} is not a text but {json.dumps(text)[:40]}")
+    value = record[field]
+    if not isinstance(value, str):
+        raise UsageError(f"{where}: field {field!r} is not a text but {json.dumps(value)[:40]}")
     try:
-        text.encode()
+        value.encode()
     except UnicodeEncodeError as fault:  # JSON can escape half a character
-        raise UsageError(f"{where}: \\u{ord(text[fault.start]):04x} is half a character") from fault
-    return text
+        raise UsageError(f"{where}: \\u{ord(value[fault.start]):04x} is half a character") from fault
+    return value

@@ -5,6 +5,7 @@ from itertools import chain
 from pathlib import Path
 
 from research.errors import EnvironmentFault, UsageError, did_you_mean
+from research.io.text import lines, reading
 
 
 def tsv(path: Path, field: str) -> Iterator[str]:
@@ -13,22 +14,18 @@ def tsv(path: Path, field: str) -> Iterator[str]:
     The first row names the columns, unless `field` is a column number, counted from 0.
     """
     column = int(field) if field.isdecimal() else None
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                cells = line.decode().rstrip("\r\n").split("\t")
-            except UnicodeDecodeError as fault:
-                raise UsageError(f"{path}:{number}: byte 0x{line[fault.start]:02x} is not UTF-8") from fault
-            if column is None:
-                if field not in cells:
-                    raise UsageError(
-                        f"{path}:1: no column {field!r} (data.field){did_you_mean(field, cells)}"
-                    )
-                column = cells.index(field)
-            elif column < len(cells):
-                yield cells[column]
-            else:
-                raise UsageError(f"{path}:{number}: no column {field} (data.field); it has {len(cells)}")
+    for number, line in lines(path):
+        cells = line.split("\t")
+        if column is None:
+            if field not in cells:
+                raise UsageError(f"{path}:1: no column {field!r} (data.field){did_you_mean(field, cells)}")
+            column = cells.index(field)
+        elif not line:
+            continue
+        elif column < len(cells):
+            yield cells[column]
+        else:
+            raise UsageError(f"{path}:{number}: no column {field} (data.field); it has {len(cells)}")
 
 
 def parquet(path: Path, field: str) -> Iterator[str]:
@@ -39,16 +36,17 @@ def parquet(path: Path, field: str) -> Iterator[str]:
     except ImportError as fault:
         raise EnvironmentFault(f"{path}: it needs pyarrow: pip install 'lineage-lm[parquet]'") from fault
     try:
-        file = pyarrow.parquet.ParquetFile(path)
-        if field not in file.schema_arrow.names:
-            hint = did_you_mean(field, file.schema_arrow.names)
-            raise UsageError(f"{path}: no column {field!r} (data.field){hint}")
-        batches = file.iter_batches(1_024, columns=[field])
-        values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
-        for row, value in enumerate(values, 1):
-            if not isinstance(value, str):
-                raise UsageError(f"{path}: row {row}: column {field!r} is not a text but {value!r:.40}")
-            yield value
+        with reading(path):
+            file = pyarrow.parquet.ParquetFile(path)
+            if field not in file.schema_arrow.names:
+                hint = did_you_mean(field, file.schema_arrow.names)
+                raise UsageError(f"{path}: no column {field!r} (data.field){hint}")
+            batches = file.iter_batches(1_024, columns=[field])
+            values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
+            for row, value in enumerate(values, 1):
+                if not isinstance(value, str):
+                    raise UsageError(f"{path}: row {row}: column {field!r} is not a text but {value!r:.40}")
+                yield value
     except (pyarrow.ArrowException, UnicodeDecodeError) as fault:
         reason = str(fault).partition("\n")[0]
         raise UsageError(f"{path}: no Parquet file that can be read: {reason}") from fault

@@ -3,6 +3,8 @@
 import re
 from itertools import pairwise
 
+from research.io.text import split_lines
+
 ABBREVIATIONS = (
     "Mr", "Mrs", "Ms", "Dr", "St", "Mt", "Ft", "Jr", "Sr", "vs", "Prof", "Rev", "Hon", "Gen", "Col", "Capt",
     "Cpt", "Lt", "Sgt", "Maj", "Sen", "Rep", "Gov", "Pres", "No", "Vol", "Fig",
@@ -20,7 +22,7 @@ BOUNDARY = re.compile(rf"[.!?\n](?:(?<=\n)\s*|(?={_END})(?<!\b[A-Z]\.){_ABBREVIA
 def sentences(text: str, rule: str) -> list[str]:
     """Split a text into sentences, which add up to the text. `rule` is "punctuation" or "lines"."""
     if rule == "lines":
-        return text.splitlines(keepends=True)
+        return split_lines(text, keep_ends=True)
     ends = [0, *(boundary.end() for boundary in BOUNDARY.finditer(text))]
     if ends[-1] < len(text):
         ends.append(len(text))

@@ -110,23 +110,23 @@ def word_level(model: models.WordPiece, *, cased: bool) -> Tokenizer:
 
 
 def _json(path: Path) -> Tokenizer:
-    return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    return Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
 
 
 def _ids(vocabulary: Path) -> dict[str, int]:
-    return json.loads(vocabulary.read_text(encoding="utf-8"))
+    return json.loads(vocabulary.read_text(encoding="utf-8-sig"))
 
 
 def _pairs(merges: Path) -> list[tuple[str, str]]:
     """The merges in their order; other lines, as those of the version, are passed over."""
-    lines = merges.read_text(encoding="utf-8").split("\n")
+    lines = merges.read_text(encoding="utf-8-sig").split("\n")
     words = (line.split() for line in lines if not line.startswith("#version"))
     return [(pair[0], pair[1]) for pair in words if len(pair) == 2]
 
 
 def _gpt1_or_gpt2(vocabulary: Path, merges: Path) -> Tokenizer:
     """Hugging Face gives GPT-1's files the same names as GPT-2's."""
-    gpt1 = "</w>" in merges.read_text(encoding="utf-8")[:1000]
+    gpt1 = "</w>" in merges.read_text(encoding="utf-8-sig")[:1000]
     return _gpt1(vocabulary, merges) if gpt1 else _gpt2(vocabulary, merges)
 
 
@@ -155,7 +155,7 @@ def _gpt1(vocabulary: Path, merges: Path) -> Tokenizer:
 
 def _bert(path: Path) -> Tokenizer:
     """BERT's vocab.txt: the id is the line number. The file does not say if it is cased: capitals decide."""
-    pieces = path.read_text(encoding="utf-8").split("\n")
+    pieces = path.read_text(encoding="utf-8-sig").split("\n")
     vocabulary = {piece.rstrip("\r"): index for index, piece in enumerate(pieces) if piece}
     if missing := [name for name in SPECIAL if name not in vocabulary]:
         raise ValueError(f"no {missing[0]} among its {len(vocabulary)} lines")

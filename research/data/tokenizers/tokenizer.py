@@ -1,13 +1,16 @@
 """Tokenizers, published or trained on the source. All are Hugging Face `Tokenizer`s."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from research.config import Data
 from research.data.tokenizers import published, trained
 from research.data.tokenizers.published import END_OF_TEXT
+from research.errors import UsageError
+from research.io.files import as_utf8
 
 
 class SpecialTokens(NamedTuple):
@@ -35,6 +38,34 @@ def load(data: Data) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool = False) -> Encoding:
+    """`text` as tokens.
+
+    Raises UsageError for a text that is not UTF-8, and for characters that a vocabulary of characters lacks.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{as_utf8(text)[:60]!r}: is not UTF-8") from None
+    try:
+        return tokenizer.encode(text, add_special_tokens=add_special_tokens)
+    except Exception as fault:  # the library raises plain Exception
+        if missing := sorted(set(text) - tokenizer.get_vocab().keys()):
+            shown = ", ".join(map(repr, missing[:10]))
+            raise UsageError(f"{text[:60]!r}: the vocabulary has no {shown}") from fault
+        raise
+
+
+def document_start(tokenizer: Tokenizer) -> list[int]:
+    """Tokens that stand before a document: the end of the one before, or a line end, or the first entry."""
+    if (end := end_of_text(tokenizer)) is not None:
+        return [end]
+    with suppress(UsageError):  # characters of a text that is one line
+        if ids := encode(tokenizer, "\n").ids:
+            return ids
+    return [0]
 
 
 def end_of_text(tokenizer: Tokenizer) -> int | None:

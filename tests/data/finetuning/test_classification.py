@@ -204,7 +204,7 @@ def test_invalid_rows_are_reported_with_file_and_line(tmp_path, content, changes
 
 def test_other_mistakes(tmp_path):
     (tmp_path / "x.csv").write_text("a,b,much\n")
-    with pytest.raises(UsageError, match=r"x\.csv:1: label 'much': expected a number"):
+    with pytest.raises(UsageError, match=r"x\.csv:1: label 'much': expected a finite number"):
         read("stsb", f"files:{tmp_path}/x.csv")
     with pytest.raises(UsageError, match="expected tfds:NAME"):
         read("stsb", str(tmp_path / "x.csv"))

@@ -1,0 +1,74 @@
+"""Text files of other people: UTF-8 in any locale, with or without a byte-order mark, plain or in gzip.
+
+Lines end at \\n, \\r\\n or \\r, and nowhere else: texts contain U+2028, U+0085 and form feeds, at which
+str.splitlines would split.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from research.errors import UsageError
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+LINE_END = re.compile(r"\r\n|\n|\r")
+LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number from 1, text without its end) of each line.
+
+    Raises UsageError, with file and line, for a file that cannot be read, is damaged, or is not UTF-8.
+    """
+    number = 0
+    with reading(path), gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        try:
+            for piece in file:  # up to \n
+                if number == 0:
+                    piece = piece.removeprefix(BYTE_ORDER_MARK)
+                for line in piece.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
+                    number += 1
+                    yield number, _decoded(line, f"{path}:{number}")
+        except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
+            raise UsageError(f"{path}:{number + 1}: damaged gzip file: {fault}") from fault
+
+
+def read_text(path: Path) -> str:
+    """The whole text, with \\n at the end of each line. Raises UsageError as `lines` does."""
+    return LINE_END.sub("\n", read_exact(path))
+
+
+def read_exact(path: Path) -> str:
+    """The whole text, with its own line ends. Raises UsageError as `lines` does."""
+    with reading(path):
+        content = path.read_bytes().removeprefix(BYTE_ORDER_MARK)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as fault:
+        line = len(LINE_END.findall(content[: fault.start].decode())) + 1
+        return _decoded(content, f"{path}:{line}")
+
+
+def split_lines(text: str, keep_ends: bool = False) -> list[str]:
+    """The lines of `text`; an end at the end of the text begins no other line."""
+    found = LINE.findall(text)
+    return found if keep_ends else [line.rstrip("\r\n") for line in found]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raises UsageError where `path` cannot be read."""
+    try:
+        yield
+    except OSError as fault:
+        raise UsageError(f"{path}: cannot be read: {fault.strerror or fault}") from fault
+
+
+def _decoded(line: bytes, where: str) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as fault:
+        raise UsageError(f"{where}: byte 0x{line[fault.start]:02x} is not UTF-8") from fault
