@@ -85,7 +85,10 @@ def generate(
         _fill_masks(loaded, prompts, top, json)
         return
     from research.generation import complete
+    from research.generation.text import encode_prompt
 
+    for text in prompts:
+        encode_prompt(loaded.tokenizer, text)  # refuses before anything is printed
     printer = None if json else _Printer(prompts)
     listen = printer and printer.listen
     done = complete(loaded.model, loaded.tokenizer, prompts, tokens, method, seed, stop or (), batch, listen)
