@@ -132,6 +132,7 @@ def _predict(names: list[str], target: str | None, data: Path | None, json: bool
     """Prints predictions as GLUE's server takes them, and metrics to standard error."""
     if names != ["answers"] or target is None or data is None:
         raise UsageError(f"--task {','.join(names)}: expected a fine-tuned run, answers alone, and --data")
+    from research.runs.record import experiment_of
     from research.runs.status import split_step
     from research.training.evaluate_run import predict
 
@@ -141,6 +142,9 @@ def _predict(names: list[str], target: str | None, data: Path | None, json: bool
     if json:
         print(json_.dumps({"answers": predictions, "metrics": metrics}, indent=2, ensure_ascii=False))
         return
+    task = experiment_of(directory, warn=False).task
+    if task.numbered:
+        predictions = [task.labels.index(label) for label in predictions]
     print("index\tprediction")
     for name, label in predictions.items() if isinstance(predictions, dict) else enumerate(predictions):
         print(name, " ".join(label) if isinstance(label, list) else label, sep="\t")

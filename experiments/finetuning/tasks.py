@@ -35,6 +35,7 @@ COLA = Examples(
         fields=("sentence|3",),
         label="label|1",
         labels=("unacceptable", "acceptable"),
+        numbered=True,
         metrics=("matthews", "accuracy"),
     ),
     "tfds:glue/cola:train",
@@ -43,7 +44,7 @@ COLA = Examples(
 )
 SST2 = Examples(
     "classification",
-    Task(fields=("sentence",), labels=("negative", "positive"), metrics=("accuracy",)),
+    Task(fields=("sentence",), labels=("negative", "positive"), numbered=True, metrics=("accuracy",)),
     "tfds:glue/sst2:train",
     "tfds:glue/sst2:validation",
     67_349,
@@ -56,6 +57,7 @@ MRPC = Examples(
         "not_equivalent",
         "equivalent",
         label="label|Quality",
+        numbered=True,
         metrics=("f1", "accuracy"),
     ),
     "tfds:glue/mrpc:train",
@@ -78,6 +80,7 @@ QQP = Examples(
         "not_duplicate",
         "duplicate",
         label="label|is_duplicate",
+        numbered=True,
         metrics=("f1", "accuracy"),
     ),
     "tfds:glue/qqp:train",
@@ -108,7 +111,7 @@ RTE = Examples(
 )
 WNLI = Examples(
     "classification",
-    _pair(*SENTENCES, "not_entailment", "entailment"),
+    _pair(*SENTENCES, "not_entailment", "entailment", numbered=True),
     "tfds:glue/wnli:train",
     "tfds:glue/wnli:validation",
     635,

@@ -93,6 +93,7 @@ class Task:
     options: str = ""  # the field that lists the choices, one a label; each ends a sequence of its own
     label: str = "label"  # the field of the label
     labels: tuple[str, ...] = ()  # names of the classes, which a source may give by name or number
+    numbered: bool = False  # predictions are printed as numbers of classes: GLUE's server wants 0 and 1
     orders: Literal["given", "both"] = "given"  # both: also the second text first, and their states added up
     metrics: tuple[str, ...] = ()  # over the whole validation split; the first one decides
     stride: int = 128  # question answering: tokens from one window over a long text to the next

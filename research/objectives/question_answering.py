@@ -1,5 +1,6 @@
 """Answers that are spans of a paragraph (Devlin et al., 2018, section 4.2), as Google's run_squad."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -41,7 +42,10 @@ def predict(task: Task, split: Any, outputs_WL2: np.ndarray) -> tuple[dict[str, 
     from research.data.finetuning.span_decoding import best_answers
 
     answers = {name: best[0].text for name, best in best_answers(split, outputs_WL2, task).items()}
-    found = score({question.name: question.answers for question in split.questions}, answers)
+    known = {question.name: question.answers for question in split.questions if question.answers}
+    if not known:
+        return answers, dict.fromkeys(task.metrics, math.nan)
+    found = score(known, answers)
     return answers, {metric: getattr(found, metric) for metric in task.metrics}
 
 

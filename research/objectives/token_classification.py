@@ -27,13 +27,15 @@ def examples(experiment: Experiment) -> Examples:
 
 
 def predict(task: Task, split: Any, outputs_BLK: np.ndarray) -> tuple[list[list[str]], dict[str, float]]:
-    """The tags of each sentence's words; words that were cut off are outside of entities."""
+    """The tags of each sentence's words; words that were cut off or have no piece are outside of entities."""
     outside = task.labels.index("O") if "O" in task.labels else 0
     predictions, expected = [], []
-    for row, first_pieces, labels in zip(outputs_BLK.argmax(-1), split.firsts, split.labels, strict=True):
-        kept = first_pieces[first_pieces < len(row) - 2]
-        tags = [*row[kept + 1].tolist(), *[outside] * (len(first_pieces) - len(kept))]
-        predictions.append([task.labels[tag] for tag in tags])
+    for row, words, firsts, labels in zip(
+        outputs_BLK.argmax(-1), split.words, split.firsts, split.labels, strict=True
+    ):
+        tags, inside = np.full(len(labels), outside), firsts < len(row) - 2
+        tags[words[inside]] = row[firsts[inside] + 1]
+        predictions.append([task.labels[tag] for tag in tags.tolist()])
         expected.append([task.labels[tag] for tag in labels.tolist()])
     return predictions, scores(task.metrics, expected, predictions)
 

@@ -176,6 +176,7 @@ FREE = {
     "model.remat",
     "model.unroll",
     "data.workers",
+    "task.numbered",
     "run.log_every",
     "run.evaluate_every",
     "run.checkpoint_every",

@@ -29,6 +29,7 @@ RUN = {
     "run__sample": 0,
     "optimizer__rate__warmup": 1,
 }
+LABELS = {"unacceptable": 0, "acceptable": 1}  # GLUE's server takes numbers of CoLA
 LETTERS = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]
 
 
@@ -193,11 +194,50 @@ def test_examples_without_labels_are_answered(name, file, column, tmp_path, caps
     capsys.readouterr()
     assert run(["evaluate", str(tmp_path / "run"), "--task", "answers", "--data", str(tmp_path / file)]) == 0
     shown = capsys.readouterr()
-    assert shown.out.splitlines() == ["index\tprediction", *(f"{n}\t{each}" for n, each in enumerate(wanted))]
+    printed = [LABELS.get(each, each) for each in wanted]
+    rows = [f"{n}\t{each}" for n, each in enumerate(printed)]
+    assert shown.out.splitlines() == ["index\tprediction", *rows]
     assert shown.err == ""
     (tmp_path / file).write_text("")
     assert run(["evaluate", str(tmp_path / "run"), "--task", "answers", "--data", str(tmp_path / file)]) == 2
     assert "no example in it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_words_without_tags_get_one_answer_each(tmp_path, capsys):
+    """Also words of characters that the tokenizer drops, and words beyond data.length."""
+    train(experiment("bert_ner", "conll.txt", tmp_path), tmp_path / "run", lambda line: None)
+    (tmp_path / "test.conll").write_text("xyz\n\u200b\na\n\n" + "b\n" * 30)
+    capsys.readouterr()
+    asked = ["evaluate", str(tmp_path / "run"), "--task", "answers", "--data", str(tmp_path / "test.conll")]
+    assert run(asked) == 0
+    shown = capsys.readouterr()
+    _, first, second = shown.out.splitlines()
+    assert [len(line.split("\t")[1].split()) for line in (first, second)] == [3, 30] and not shown.err
+    assert first.split("\t")[1].split()[1] == "O" and set(second.split()[-20:]) == {"O"}
+
+
+@pytest.mark.slow
+def test_questions_without_answers_are_answered_and_not_validated_on(tmp_path, capsys):
+    """As in SQuAD 2.0, and in a test file."""
+    declared = experiment("bert_squad", "squad.json", tmp_path)
+    whole = json.loads((tmp_path / "squad.json").read_text())
+    (questions,) = (paragraph["qas"] for paragraph in whole["data"][0]["paragraphs"])
+    questions[0] |= {"answers": [], "is_impossible": True}
+    (tmp_path / "squad.json").write_text(json.dumps(whole))
+    reports = []
+    result = train(declared, tmp_path / "run", reports.append)
+    assert result.finished
+    assert sum("17 questions, 1 without an answer in the text left out" in line for line in reports) == 2
+    for question in questions:
+        question.pop("answers")
+    (tmp_path / "test.json").write_text(json.dumps(whole))
+    capsys.readouterr()
+    for file in ("test.json", "squad.json"):
+        asked = ["evaluate", str(tmp_path / "run"), "--task", "answers", "--data", str(tmp_path / file)]
+        assert run([*asked, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert list(found["answers"]) == [str(n) for n in range(18)] and not found["metrics"]
 
 
 @pytest.mark.slow

@@ -8,10 +8,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from research.config import Data, Task
-from research.data.finetuning.dataset import TEST
 from research.data.finetuning.labels import Labels
 from research.data.sources import records
 from research.data.sources.records import Record
+from research.data.sources.schemes import TEST
 from research.data.sources.standardize import STANDARDS
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
 from research.errors import UsageError

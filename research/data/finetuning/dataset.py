@@ -17,6 +17,7 @@ from research.config import Data, Experiment
 from research.data.decode import DescribeLabel, describe_labelled
 from research.data.examples import Batch, Examples, Report
 from research.data.order import order, rows_of
+from research.data.sources.schemes import TEST
 from research.data.store.token_store import Corpus
 from research.data.tokenizers.for_task import tokenizer_of
 from research.data.tokenizers.tokenizer import special_tokens
@@ -26,7 +27,6 @@ Read = Callable[[str, str, Tokenizer], tuple[Any, str]]  # (source, split, token
 Assemble = Callable[[Any, np.ndarray, int], Batch]  # (split, numbers of rows, data.length) → their batch
 
 SHORTEST = 8  # data.length
-TEST = "test"  # the split whose labels need not be known
 
 
 def examples(

@@ -18,6 +18,7 @@ from research.data.examples import Batch, Examples
 from research.data.finetuning import dataset
 from research.data.finetuning.labels import entropy
 from research.data.sources import records
+from research.data.sources.schemes import TEST
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
 from research.errors import UsageError
 
@@ -48,7 +49,7 @@ class Split(NamedTuple):
     sha256: str
     baseline_loss: float  # of predicting starts and ends by their frequencies
     special_tokens: SpecialTokens
-    labels_known: bool = True  # answers are read for every split
+    labels_known: bool  # of all questions
 
 
 class RawQuestion(NamedTuple):
@@ -75,7 +76,8 @@ def _label_text(pieces: list[list[str]], label: np.ndarray, weight: np.ndarray) 
 def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer) -> tuple[Split, str]:
     """A split, tokenized, and its summary in words.
 
-    For training, only questions whose answer stands in the text word for word. `length` is data.length.
+    For training, only questions whose answer stands in the text word for word; for validation, those that
+    have an answer; for the split `TEST`, all. `length` is data.length.
     """
     found = list(_records(task, source, split))
     contexts = list(dict.fromkeys(one.context for one in found))
@@ -87,7 +89,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
     for one, ids, answer in zip(found, asked, firsts, strict=True):
         paragraph, ids = paragraphs[one.context], ids[: task.question]
         span = _span(paragraph, *one.answers[0], answer) if one.answers else None
-        if span is None and split == "train":
+        if split != TEST and (not one.answers or (span is None and split == "train")):
             left_out += 1
             continue
         cut = cut_up(len(paragraph.tokens), length - SPECIAL - len(ids), task.stride)
@@ -95,7 +97,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
         labels += [_label(span, begin, count, len(ids)) for begin, count in cut]
         questions.append(Question(one.name, ids, paragraph, tuple(text for text, _ in one.answers)))
     if not windows:
-        raise UsageError(f"{source}: no question with an answer in it")
+        raise UsageError(f"{source}: no question {'' if split == TEST else 'with an answer '}in it")
     places = np.array(labels, np.int32)
     digest = hashlib.sha256(places.tobytes() + np.array(windows, np.int32).tobytes())
     for question in questions:
@@ -107,6 +109,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
         sha256=digest.hexdigest(),
         baseline_loss=(entropy(places[:, 0]) + entropy(places[:, 1])) / 2,
         special_tokens=special_tokens(tokenizer),
+        labels_known=all(question.answers for question in questions),
     )
     without = f", {left_out:,} without an answer in the text left out" if left_out else ""
     return store, f"{len(questions):,} questions{without}, {len(windows):,} windows"
@@ -115,7 +118,8 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
 def _records(task: Task, source: str, split: str) -> Iterator[RawQuestion]:
     for number, (where, record) in enumerate(records.read(source, {*task.fields, task.label}, split)):
         question, context = (records.value(record, field, where, "task.fields") for field in task.fields)
-        answers = _answers(records.value(record, task.label, where, "task.label"), where)
+        has_label = split != TEST or any(name in record for name in task.label.split("|"))
+        answers = _answers(records.value(record, task.label, where, "task.label"), where) if has_label else []
         yield RawQuestion(str(records.plain(record.get("id", number))), question, context, answers)
 
 

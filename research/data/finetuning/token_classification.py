@@ -15,6 +15,7 @@ from research.data.examples import Batch, Examples
 from research.data.finetuning import dataset
 from research.data.finetuning.labels import class_of, entropy
 from research.data.sources import records
+from research.data.sources.schemes import TEST
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
 from research.errors import UsageError
 
@@ -23,12 +24,13 @@ class Split(NamedTuple):
     """One split's sentences."""
 
     tokens: list[np.ndarray]  # of a sentence, int32 (pieces,)
-    firsts: list[np.ndarray]  # int32 (words,): where in them each word begins
-    labels: list[np.ndarray]  # int32 (words,)
+    words: list[np.ndarray]  # int32 (kept words,): the words that have a piece
+    firsts: list[np.ndarray]  # int32 (kept words,): where in `tokens` each begins
+    labels: list[np.ndarray]  # int32 (words,): of all words
+    labels_known: bool
     sha256: str
     baseline_loss: float  # nats per word, of predicting tags by their frequencies
     special_tokens: SpecialTokens
-    labels_known: bool = True  # tags are read for every split
 
 
 def examples(experiment: Experiment) -> Examples:
@@ -48,29 +50,47 @@ def _label_text(
 
 
 def read(task: Task, source: str, split: str, tokenizer: Tokenizer) -> tuple[Split, str]:
-    """A split, tokenized, and its summary in words."""
-    sentences, labels = [], []
+    """A split, tokenized, and its summary in words. The split `TEST` needs no tags."""
+    sentences, labels, labels_known = [], [], True
     for where, record in records.read(source, {*task.fields, task.label}, split):
         words = records.value(record, task.fields[0], where, "task.fields")
-        tags = records.value(record, task.label, where, "task.label")
-        if not isinstance(words, list) or not isinstance(tags, list) or len(words) != len(tags):
+        tags = _tags(record, task, where, split)
+        if not isinstance(words, list) or (tags is not None and len(words) != len(tags)):
             raise UsageError(f"{where}: expected a list of words and one of as many tags")
+        labels_known &= tags is not None
         sentences.append(words)
-        labels.append([class_of(tag, task, where) for tag in tags])
+        labels.append([0] * len(words) if tags is None else [class_of(tag, task, where) for tag in tags])
     if not sentences:
-        raise UsageError(f"{source}: no sentence with tags in it")
+        raise UsageError(f"{source}: no sentence {'' if split == TEST else 'with tags '}in it")
     encoded = tokenizer.encode_batch(sentences, is_pretokenized=True, add_special_tokens=False)
-    tokens, firsts, kept = [], [], []
-    for one, tags in zip(encoded, labels, strict=True):
-        # A word of characters that the tokenizer drops has no piece.
-        words, places = np.unique(np.array(one.word_ids, np.int32), return_index=True)
-        tokens.append(np.array(one.ids, np.int32))
-        firsts.append(places.astype(np.int32))
-        kept.append(np.array(tags, np.int32)[words])
+    tokens = [np.array(one.ids, np.int32) for one in encoded]
+    labels = [np.array(tags, np.int32) for tags in labels]
+    # A word of characters that the tokenizer drops has no piece.
+    found = [np.unique(np.array(one.word_ids, np.int32), return_index=True) for one in encoded]
+    kept_words, firsts = zip(*((words, places.astype(np.int32)) for words, places in found), strict=True)
+    kept = [tags[words] for tags, words in zip(labels, kept_words, strict=True)]
     digest = hashlib.sha256(b"".join(array.tobytes() for array in (*tokens, *firsts, *kept)))
-    baseline_loss = entropy(np.concatenate(kept))
-    store = Split(tokens, firsts, kept, digest.hexdigest(), baseline_loss, special_tokens(tokenizer))
-    return store, f"{len(sentences):,} sentences, {sum(map(len, kept)):,} words"
+    store = Split(
+        tokens=tokens,
+        words=list(kept_words),
+        firsts=list(firsts),
+        labels=labels,
+        labels_known=labels_known,
+        sha256=digest.hexdigest(),
+        baseline_loss=entropy(np.concatenate(kept)),
+        special_tokens=special_tokens(tokenizer),
+    )
+    return store, f"{len(sentences):,} sentences, {sum(map(len, labels)):,} words"
+
+
+def _tags(record: records.Record, task: Task, where: str, split: str) -> list | None:
+    """The tags of a sentence's words; None where a record of the split `TEST` has none."""
+    if split == TEST and not any(name in record for name in task.label.split("|")):
+        return None
+    tags = records.value(record, task.label, where, "task.label")
+    if not isinstance(tags, list):
+        raise UsageError(f"{where}: expected a list of words and one of as many tags")
+    return tags
 
 
 def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
@@ -86,7 +106,7 @@ def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
         places = split.firsts[index][split.firsts[index] < L - 2]
         tokens_B1L[row, 0, : len(ids)] = ids
         lengths_B1[row] = len(ids)
-        labels_BL[row, places + 1] = split.labels[index][: len(places)]
+        labels_BL[row, places + 1] = split.labels[index][split.words[index][: len(places)]]
         weights_BL[row, places + 1] = 1
     return {
         "tokens": tokens_B1L,

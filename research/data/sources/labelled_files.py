@@ -19,31 +19,31 @@ from research.errors import LineageWarning, UsageError
 from research.io import text
 
 Record = Mapping[str, Any]
+Records = Iterator[tuple[str, Record]]  # with the file and line of each
+Row = tuple[int, list[str]]  # the line where it ends, its cells
 
 COLUMN_ENDS = re.compile(r"[ \t]+")  # other spaces may stand within a word
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", ".json", ".txt", ".conll")
 
 
-def read(pattern: str, names: Collection[str]) -> Iterator[tuple[str, Record]]:
+def read(pattern: str, names: Collection[str], every_row: bool = False) -> Iterator[tuple[str, Record]]:
     """(file and line, record) for all files that match a glob, in order.
 
-    A table's first row is a header where it contains one of `names`.
+    A table's first row is a header where it contains one of `names`. A row that ends before a column of
+    `names`, as those of QQP that a line end has broken, is left out, and a LineageWarning gives their number;
+    with `every_row` it is an error.
 
     Raises UsageError for a file that cannot be read.
     """
     for path in files.match(pattern, SUFFIXES):
-        yield from READERS.get(path.suffix, _json_lines)(path, names)
+        if path.suffix in TABLES:
+            yield from _table(path, names, TABLES[path.suffix](path), every_row)
+        else:
+            yield from READERS.get(path.suffix, _json_lines)(path)
 
 
-def _table(
-    path: Path, names: Collection[str], rows: Iterator[tuple[int, list[str]]]
-) -> Iterator[tuple[str, Record]]:
-    """Rows, with their line numbers, as records. The first row is a header where it has one of `names` that
-    is not a number.
-
-    A row that ends before a column of `names`, as those of QQP that a line end has broken, is left out; a
-    LineageWarning gives their number.
-    """
+def _table(path: Path, names: Collection[str], rows: Iterator[Row], every_row: bool) -> Records:
+    """Rows as records. The first row is a header where it has one of `names` that is not a number."""
     header, named, broken = None, -1, []
     for row, (line, cells) in enumerate(rows):
         if row == 0 and (found := {name for name in names if not name.isdecimal()} & set(cells)):
@@ -54,29 +54,30 @@ def _table(
             columns = header or [str(column) for column in range(len(cells))]
             yield f"{path}:{line}", dict(zip(columns, cells, strict=False))
     if broken:
-        rows_left_out = "1 row" if len(broken) == 1 else f"{len(broken):,} rows"
-        warnings.warn(
-            f"{path}:{broken[0]}: {rows_left_out} left out: fewer cells than the header has",
-            LineageWarning,
-            stacklevel=2,
-        )
+        count = "1 row has" if len(broken) == 1 else f"{len(broken):,} rows have"
+        problem = f"{path}:{broken[0]}: {count} fewer cells than the header"
+        if every_row:
+            raise UsageError(f"{problem}; a row without an answer would shift those after it")
+        warnings.warn(f"{problem}, and are left out", LineageWarning, stacklevel=2)
 
 
-def _tsv(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
+def _tsv(path: Path) -> Iterator[Row]:
     """Only tabs and line ends separate cells, as in GLUE's files; quotes are text."""
-    yield from _table(path, names, ((number, line.split("\t")) for number, line in text.lines(path) if line))
+    return ((number, line.split("\t")) for number, line in text.lines(path) if line)
 
 
-def _csv(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
+def _csv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(io.StringIO(text.read_exact(path), newline=""))
     try:
-        yield from _table(path, names, ((reader.line_num, cells) for cells in reader if cells))
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
     except csv.Error as fault:
         raise UsageError(f"{path}:{reader.line_num}: not CSV: {fault}") from fault
 
 
-def _json_lines(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
+def _json_lines(path: Path) -> Records:
     for number, line in text.lines(path):
         if not line.strip():
             continue
@@ -89,29 +90,24 @@ def _json_lines(path: Path, names: Collection[str]) -> Iterator[tuple[str, Recor
         yield f"{path}:{number}", record
 
 
-def _json(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
+def _json(path: Path) -> Records:
     """The questions of a SQuAD file, with TFDS's field names."""
     try:
         articles = json.loads(text.read_text(path))["data"]
         for article in articles:
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:
-                    answers = question["answers"]
-                    yield (
-                        f"{path}: question {question['id']}",
-                        question
-                        | {
-                            "context": paragraph["context"],
-                            "answers": {
-                                name: [a[name] for a in answers] for name in ("text", "answer_start")
-                            },
-                        },
-                    )
+                    found = question | {"context": paragraph["context"]}
+                    if (answers := question.get("answers")) is not None:
+                        found["answers"] = {
+                            name: [one[name] for one in answers] for name in ("text", "answer_start")
+                        }
+                    yield f"{path}: question {question['id']}", found
     except (KeyError, TypeError, ValueError) as fault:
         raise UsageError(f"{path}: not a file of SQuAD's: {type(fault).__name__} {fault}") from fault
 
 
-def _columns(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
+def _columns(path: Path) -> Records:
     """CoNLL files: one word per line, a blank line after each sentence. A record has the columns as lists."""
     sentence, begin = [], 1
     for number, line in chain(text.lines(path), [(0, "")]):
@@ -127,10 +123,11 @@ def _columns(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]
         sentence, begin = [], number + 1
 
 
-def _text(path: Path, names: Collection[str]) -> Iterator[tuple[str, Record]]:
+def _text(path: Path) -> Records:
     """A .txt file with JSON lines, as RACE's, or with columns, as CoNLL's."""
     first = next((line for _, line in text.lines(path) if line.strip()), "")
-    return (_json_lines if first.startswith("{") else _columns)(path, names)
+    return (_json_lines if first.startswith("{") else _columns)(path)
 
 
-READERS = {".tsv": _tsv, ".csv": _csv, ".json": _json, ".txt": _text, ".conll": _columns}
+TABLES = {".tsv": _tsv, ".csv": _csv}
+READERS = {".json": _json, ".txt": _text, ".conll": _columns}

@@ -18,6 +18,8 @@ from research.config.names import SCHEMES
 from research.data.sources import files, labelled_files
 from research.errors import UsageError, did_you_mean
 
+TEST = "test"  # the split whose labels need not be known
+
 Record = Mapping[str, Any]  # field → value
 
 
@@ -89,7 +91,7 @@ def _files_documents(source: Source, data: Data, split: str) -> Iterator[str]:
 
 
 def _files_records(source: Source, names: Collection[str], split: str) -> Iterator[tuple[str, Record]]:
-    return labelled_files.read(source.name, names)
+    return labelled_files.read(source.name, names, every_row=split == TEST)
 
 
 # These functions import TFDS themselves: the import takes seconds, and a source of files does not need it.
