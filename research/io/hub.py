@@ -6,7 +6,7 @@ from pathlib import Path
 from research.errors import EnvironmentFault, UsageError
 
 PREFIX = "hub:"
-TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt")
 WEIGHTS = ("config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 
 

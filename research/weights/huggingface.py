@@ -106,7 +106,7 @@ def write(
             raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error
         (folder / WHOLE).chmod((folder / CONFIG).stat().st_mode)  # the library's files are private
         if tokenizer is not None:
-            tokenizer_files.write(folder, tokenizer, config.context)
+            tokenizer_files.write(folder, tokenizer, config.context, dialect.inputs)
 
 
 def _without(name: str, prefix: str) -> str:

@@ -46,6 +46,7 @@ class Dialect(NamedTuple):
     fixed: dict[str, Any]  # keys of which one value is supported
     defaults: dict[str, Any]  # Transformers' own, of keys that a file may leave out
     heads: dict[str, Head]  # classes for tasks, by our objective
+    inputs: tuple[str, ...] = ("input_ids", "attention_mask")  # that the tokenizer gives to the model
 
 
 _GPT_FIELDS = {
@@ -124,6 +125,7 @@ DIALECTS = {
         },
         defaults={"layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "hidden_act": "gelu"},
         heads=HEADS,
+        inputs=("input_ids", "token_type_ids", "attention_mask"),
     ),
 }
 

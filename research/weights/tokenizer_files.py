@@ -1,6 +1,7 @@
 """The tokenizer in a directory of weights."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -39,9 +40,17 @@ def roles(tokenizer: Tokenizer | None) -> dict[str, str]:
     return {role: token for token, names in ROLES.items() if token in vocabulary for role in names}
 
 
-def write(directory: Path, tokenizer: Tokenizer, context: int) -> None:
-    """Write the files that Transformers' `AutoTokenizer` reads."""
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": context}
+def write(directory: Path, tokenizer: Tokenizer, context: int, inputs: Sequence[str]) -> None:
+    """Write the files that Transformers' `AutoTokenizer` reads.
+
+    `inputs` are the model's. Unless they are named, `AutoTokenizer` gives no token_type_ids, and a BERT takes
+    both texts of a pair for the first.
+    """
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context,
+        "model_input_names": list(inputs),
+    }
     (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     (directory / "tokenizer_config.json").write_text(
         json.dumps(config | roles(tokenizer), indent=2) + "\n", encoding="utf-8"

@@ -145,6 +145,7 @@ def test_what_we_export_transformers_reads_to_the_same_logits(family, changes, t
         theirs, message = CLASSES[family][1].from_pretrained(tmp_path / "out", output_loading_info=True)
         automatic = AUTOMATIC[family].from_pretrained(tmp_path / "out")
         encoder = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert ("token_type_ids" in encoder("a b", "b")) == (family == "bert")
     assert not any(message.values()), message
     assert not caplog.records and not recwarn.list
     assert type(automatic) is type(theirs)

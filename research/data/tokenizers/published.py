@@ -86,13 +86,17 @@ def byte_level(model: models.BPE) -> Tokenizer:
     return tokenizer
 
 
-def word_level(model: models.WordPiece, *, cased: bool) -> Tokenizer:
-    """BERT's scheme: splits words and punctuation; uncased, it also removes accents.
+def word_level(
+    model: models.WordPiece, *, cased: bool, strip_accents: bool | None = None, split_chinese: bool = True
+) -> Tokenizer:
+    """BERT's scheme: splits words, punctuation and Chinese characters; uncased, it also removes accents.
 
     Adds [CLS] and [SEP] where the caller asks for special tokens.
     """
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=not cased)
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        lowercase=not cased, strip_accents=strip_accents, handle_chinese_chars=split_chinese
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     ids = {name: tokenizer.token_to_id(name) for name in SPECIAL}
@@ -154,10 +158,21 @@ def _gpt1(vocabulary: Path, merges: Path) -> Tokenizer:
 
 
 def _bert(path: Path) -> Tokenizer:
-    """BERT's vocab.txt: the id is the line number. The file does not say if it is cased: capitals decide."""
+    """BERT's vocab.txt: the id is the line number.
+
+    Settings come from a tokenizer_config.json beside it. Without one, capitals in the vocabulary say whether
+    it is cased.
+    """
     pieces = path.read_text(encoding="utf-8-sig").split("\n")
     vocabulary = {piece.rstrip("\r"): index for index, piece in enumerate(pieces) if piece}
     if missing := [name for name in SPECIAL if name not in vocabulary]:
         raise ValueError(f"no {missing[0]} among its {len(vocabulary)} lines")
     cased = any(piece != piece.lower() and not piece.startswith("[") for piece in vocabulary)
-    return word_level(models.WordPiece(vocabulary, unk_token="[UNK]"), cased=cased)
+    beside = path.with_name("tokenizer_config.json")
+    settings = json.loads(beside.read_text(encoding="utf-8-sig")) if beside.exists() else {}
+    return word_level(
+        models.WordPiece(vocabulary, unk_token="[UNK]"),
+        cased=not settings.get("do_lower_case", not cased),
+        strip_accents=settings.get("strip_accents"),
+        split_chinese=settings.get("tokenize_chinese_chars", True),
+    )
