@@ -17,7 +17,7 @@ from research.errors import UsageError
 class Sampling:
     """How to sample a token. Applied in this order: repetition penalty, temperature, top-k, top-p."""
 
-    temperature: float = 1.0  # 0: always the most likely token
+    temperature: float = 1.0  # 0, or nearly: always the most likely token
     top_k: int | None = None  # sample from the k most likely tokens
     top_p: float | None = None  # sample from the smallest set of tokens with at least this probability
     repetition_penalty: float = 1.0  # above 1, tokens that are already in the text become less likely
@@ -34,6 +34,7 @@ class Sampling:
 
 
 GREEDY = Sampling(temperature=0.0)
+LOWEST = 1e-6  # a temperature by which logits can be divided in float32
 
 
 @partial(jax.jit, static_argnames="sampling")
@@ -44,7 +45,7 @@ def sample_tokens(logits_BV: Array, keys_B: Array, seen_BV: Array | None, sampli
     """
     if seen_BV is not None:
         logits_BV = penalize_repetition(logits_BV, seen_BV, sampling.repetition_penalty)
-    if sampling.temperature == 0:
+    if sampling.temperature < LOWEST:
         return logits_BV.argmax(-1).astype(jnp.int32)
     logits_BV = filter_logits(logits_BV / sampling.temperature, sampling.top_k, sampling.top_p)
     return jax.vmap(jax.random.categorical)(keys_B, logits_BV).astype(jnp.int32)

@@ -1,7 +1,16 @@
-"""F1 of tagged entities, as CoNLL's conlleval counts them (Tjong Kim Sang & De Meulder, 2003)."""
+"""F1 of tagged entities, as CoNLL's conlleval counts them (Tjong Kim Sang & De Meulder, 2003).
 
-from collections.abc import Sequence
+Tags are O or MARK-KIND, in one of the schemes IOB1, IOB2 (marks I, B), IOBES (also E, S), BILOU (also L, U).
+"""
+
+import re
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from research.errors import UsageError
+
+TAG = re.compile(r"O|[BIESLU]-.+")
+BEGINS, ENDS = "BSU", "ESLU"  # marks of an entity's first word, and of its last
 
 
 class Entity(NamedTuple):
@@ -11,17 +20,27 @@ class Entity(NamedTuple):
 
 
 def entities(tags: Sequence[str]) -> list[Entity]:
-    """Of O, B-KIND, I-KIND: an entity goes on while its kind does, up to the next B-."""
+    """An entity continues while its kind does, up to a mark that ends it or begins another."""
     found: list[Entity] = []
-    goes_on = False
+    continues = False
     for place, tag in enumerate(tags):
         mark, _, kind = tag.partition("-")
-        if goes_on and mark == "I" and kind == found[-1].kind:
+        if continues and mark not in BEGINS and kind == found[-1].kind:
             found[-1] = found[-1]._replace(end=place + 1)
         elif mark != "O":
             found.append(Entity(kind, place, place + 1))
-        goes_on = mark != "O"
+        continues = mark != "O" and mark not in ENDS
     return found
+
+
+def check_tags(tags: Iterable[str]) -> None:
+    """Raises UsageError for a tag that is of none of the schemes."""
+    for tag in tags:
+        if not TAG.fullmatch(tag):
+            raise UsageError(
+                f"task.labels={tag}: no tag of an entity, which f1 counts; expected O or MARK-KIND with the "
+                "marks of IOB, IOBES or BILOU, or task.metrics=accuracy"
+            )
 
 
 def f1(labels: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> float:

@@ -1,6 +1,5 @@
 """A class for every word, at its first piece (Devlin et al., 2018, section 5.3)."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,10 +7,17 @@ import numpy as np
 from research.config import Experiment, Task
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
+from research.metrics.entities import check_tags
 from research.metrics.glue import scores
 from research.objectives.objective import Objective, Shapes
 from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes
 from research.objectives.task_head import classification_loss, each_token, task_evaluation, training_sums
+
+
+def check(experiment: Experiment) -> None:
+    check_task(experiment, fields=(1,))
+    if "f1" in experiment.task.metrics:
+        check_tags(experiment.task.labels)
 
 
 def batch_shapes(experiment: Experiment) -> Shapes:
@@ -46,7 +52,7 @@ TAGS = OBJECTIVES.register("tags")(
     Objective(
         loss=training_sums(evaluate),
         evaluate=evaluate,
-        check=partial(check_task, fields=(1,)),
+        check=check,
         batch_shapes=batch_shapes,
         synthetic=synthetic_task(classes=lambda experiment: experiment.model.outputs),
         examples=examples,

@@ -37,6 +37,13 @@ def test_a_prompt_gives_the_same_text_alone_and_in_a_batch(model, sampling):
     assert texts(model, PROMPTS, sampling=sampling) == alone
 
 
+@pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e-9])
+def test_a_temperature_near_zero_is_greedy(temperature):
+    logits_BV = jnp.array([[1.0, 1.0001, -3.0], [-80.0, -90.0, -79.9]])
+    keys_B = jax.random.split(KEY, 2)
+    assert sample_tokens(logits_BV, keys_B, None, Sampling(temperature=temperature)).tolist() == [1, 2]
+
+
 def test_a_row_has_its_own_random_numbers(model):
     sampling = Sampling(temperature=1.3)
     together = texts(model, PROMPTS, sampling=sampling)

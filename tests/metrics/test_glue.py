@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from research.errors import UsageError
-from research.metrics.entities import Entity, entities, f1
+from research.metrics.entities import Entity, check_tags, entities, f1
 from research.metrics.glue import scores
 
 
@@ -41,6 +41,27 @@ def test_of_entities():
     assert f1([["O"]], [["O"]]) == 0.0
     found = scores(("f1", "accuracy"), [tags], [other])
     assert found == pytest.approx({"f1": 4 / 7, "accuracy": 6 / 8})
+
+
+@pytest.mark.parametrize(
+    "tags, kinds",
+    [
+        ("I-A I-A B-A O I-B", [("A", 0, 2), ("A", 2, 3), ("B", 4, 5)]),  # IOB1
+        ("B-A E-A S-A B-B I-B E-B O S-B", [("A", 0, 2), ("A", 2, 3), ("B", 3, 6), ("B", 7, 8)]),  # IOBES
+        ("B-A L-A U-A B-B I-B L-B O U-B", [("A", 0, 2), ("A", 2, 3), ("B", 3, 6), ("B", 7, 8)]),  # BILOU
+        ("I-A E-A I-A O E-A", [("A", 0, 2), ("A", 2, 3), ("A", 4, 5)]),  # as a model may predict
+        ("B-A-x I-A-x", [("A-x", 0, 2)]),
+    ],
+)
+def test_schemes_of_entities(tags, kinds):
+    assert entities(tags.split()) == [Entity(*kind) for kind in kinds]
+    check_tags(tags.split())
+
+
+@pytest.mark.parametrize("tag", ["NOUN", "B", "B-", "X-PER", "o"])
+def test_other_tags_are_refused(tag):
+    with pytest.raises(UsageError, match=f"task.labels={tag}: no tag of an entity"):
+        check_tags(["O", tag])
 
 
 def test_unknown_metrics_and_lists_of_unequal_length_are_refused():
