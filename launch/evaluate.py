@@ -107,25 +107,31 @@ def _check(names: list[str], target: str | None, data: Path | None) -> None:
 
 def _score_predictions(names: list[str], data: Path | None, predictions: Path, json: bool) -> None:
     from research.metrics.squad import read_answers, read_predictions, score
+    from research.metrics.squad2 import Prediction, measure
 
     if names != ["squad"]:
         raise UsageError(f"--task {','.join(names)}: predictions are scored for squad alone")
     if data is None:
         raise UsageError("--task squad: expected --data FILE, SQuAD's questions and answers")
-    found = score(read_answers(data), read_predictions(predictions))
-    if found.missing:
-        print(
-            f"lineage: {found.missing} of {found.questions} questions have no prediction: wrong",
-            file=sys.stderr,
-        )
-    result = {"exact_match": found.exact_match, "f1": found.f1}
-    facts = {"squad": result | {"examples": found.questions, "missing": found.missing}}
+    answers, given = read_answers(data), read_predictions(predictions)
+    if all(answers.values()):
+        found = score(answers, given)
+        result = {"exact_match": found.exact_match, "f1": found.f1}
+    else:
+        spans = {name: Prediction(text, 0.0) for name, text in given.items()}
+        measured = measure(answers, spans, threshold=0.0)
+        result = {name: value for name, value in measured.items() if not name.startswith("best_")}
+    missing = len(answers.keys() - given.keys())
+    if missing:
+        print(f"lineage: {missing} of {len(answers)} questions have no prediction: wrong", file=sys.stderr)
+    facts = {"squad": result | {"examples": len(answers), "missing": missing}}
     if json:
         print(json_.dumps(facts, indent=2))
         return
+    width = max(map(len, result))
     for metric, value in result.items():
-        print(f"{metric:<12} {value:8.3f}")
-    print(f"{'questions':<12} {found.questions:8,}")
+        print(f"{metric:<{width}} {value:8.3f}")
+    print(f"{'questions':<{width}} {len(answers):8,}")
 
 
 def _predict(names: list[str], target: str | None, data: Path | None, json: bool) -> None:

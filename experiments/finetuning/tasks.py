@@ -142,6 +142,20 @@ RACE = Examples(
     outputs=1,
 )
 
+SQUAD2 = Examples(
+    "spans",
+    Task(
+        fields=("question", "context"),
+        label="answers",
+        unanswerable=True,
+        metrics=("f1", "exact_match", "has_answer_f1", "no_answer_accuracy", "best_f1", "best_exact_match"),
+    ),
+    "tfds:squad/v2.0:train",
+    "tfds:squad/v2.0:validation",
+    130_319,
+    outputs=2,
+    head="tokens",
+)
 SQUAD = Examples(
     "spans",
     Task(fields=("question", "context"), label="answers", metrics=("f1", "exact_match")),

@@ -100,6 +100,8 @@ class Task:
     question: int = 64  # question answering: maximum number of tokens of the question
     answer: int = 30  # question answering: maximum number of tokens of the answer
     best: int = 20  # question answering: number of starts and of ends that are combined
+    unanswerable: bool = False  # question answering: some questions have no answer, as in SQuAD 2.0
+    null_threshold: float = 0.0  # logits by which no answer must lead the best one to be given
 
     def __post_init__(self):
         choices("task", self)

@@ -53,7 +53,10 @@ def normalized(answer: str) -> str:
 
 
 def read_answers(path: Path) -> dict[str, list[str]]:
-    """Reference answers by question, of a file in SQuAD's form; raises UsageError for another."""
+    """Reference answers by question, of a file in SQuAD's form; raises UsageError for another.
+
+    A question of SQuAD 2.0 may have none.
+    """
     try:
         articles = json.loads(path.read_text(encoding="utf-8-sig"))["data"]
         answers = {
@@ -66,8 +69,8 @@ def read_answers(path: Path) -> dict[str, list[str]]:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: not SQuAD's form, data → paragraphs → qas: {error!r}") from None
-    if not answers or not all(answers.values()):
-        raise UsageError(f"{path}: has {'a question without answers' if answers else 'no questions'}")
+    if not any(answers.values()):
+        raise UsageError(f"{path}: has {'no answers' if answers else 'no questions'}")
     return answers
 
 

@@ -1,7 +1,6 @@
 """Answers that are spans of a paragraph (Devlin et al., 2018, section 4.2), as Google's run_squad."""
 
 import math
-from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,7 +11,9 @@ from jax import Array
 from research.config import Experiment, Task
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
+from research.errors import UsageError
 from research.metrics.squad import score
+from research.metrics.squad2 import Prediction, final_text, measure
 from research.objectives.objective import Batch, Objective, Shapes, Sums
 from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes
 from research.objectives.task_head import each_token_without_dropout, task_evaluation, training_sums
@@ -24,6 +25,22 @@ def span_loss(outputs_BL2: Array, batch: Batch) -> tuple[Array, Sums]:
     losses_B2 = optax.softmax_cross_entropy_with_integer_labels(logits_B2L, batch["labels"])
     hits_B = (logits_B2L.argmax(-1) == batch["labels"]).all(-1).astype(jnp.float32)
     return (losses_B2.mean(-1) * weights_B).sum(), {"accuracy": (hits_B * weights_B).sum()}
+
+
+SQUAD2 = (  # metrics with task.unanswerable, beside those of SQuAD 1.1
+    "has_answer_exact_match",
+    "has_answer_f1",
+    "no_answer_accuracy",
+    "best_exact_match",
+    "best_f1",
+)
+
+
+def check(experiment: Experiment) -> None:
+    check_task(experiment, fields=(2,), labels=False)
+    for metric in () if experiment.task.unanswerable else experiment.task.metrics:
+        if metric in SQUAD2:
+            raise UsageError(f"task.metrics={metric}: expected task.unanswerable=true, as in SQuAD 2.0")
 
 
 def batch_shapes(experiment: Experiment) -> Shapes:
@@ -39,9 +56,17 @@ def examples(experiment: Experiment) -> Examples:
 
 def predict(task: Task, split: Any, outputs_WL2: np.ndarray) -> tuple[dict[str, str], dict[str, float]]:
     """The answer to each question by its id; metrics in percent, as SQuAD's own script."""
-    from research.data.finetuning.span_decoding import best_answers
+    from research.data.finetuning.span_decoding import best_answers, null_scores
 
-    answers = {name: best[0].text for name, best in best_answers(split, outputs_WL2, task).items()}
+    best = {name: found[0] for name, found in best_answers(split, outputs_WL2, task).items()}
+    if task.unanswerable:
+        nulls = null_scores(split, outputs_WL2)
+        spans = {name: Prediction(one.text, nulls[name] - one.score) for name, one in best.items()}
+        wanted = {question.name: question.answers for question in split.questions}
+        measured = measure(wanted, spans, task.null_threshold)
+        answers = {name: final_text(one, task.null_threshold) for name, one in spans.items()}
+        return answers, {metric: measured[metric] for metric in task.metrics}
+    answers = {name: one.text for name, one in best.items()}
     known = {question.name: question.answers for question in split.questions if question.answers}
     if not known:
         return answers, dict.fromkeys(task.metrics, math.nan)
@@ -55,7 +80,7 @@ SPANS = OBJECTIVES.register("spans")(
     Objective(
         loss=training_sums(evaluate),
         evaluate=evaluate,
-        check=partial(check_task, fields=(2,), labels=False),
+        check=check,
         batch_shapes=batch_shapes,
         synthetic=synthetic_task(classes=lambda experiment: experiment.data.length),
         examples=examples,
@@ -63,7 +88,7 @@ SPANS = OBJECTIVES.register("spans")(
         columns=("accuracy", "f1", "exact_match"),
         head="tokens",
         outputs=lambda task: 2,
-        metrics=("f1", "exact_match"),
+        metrics=("f1", "exact_match", *SQUAD2),
         predict=predict,
     )
 )

@@ -77,7 +77,8 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
     """A split, tokenized, and its summary in words.
 
     For training, only questions whose answer stands in the text word for word; for validation, those that
-    have an answer; for the split `TEST`, all. `length` is data.length.
+    have an answer; with `task.unanswerable` also those without one. For the split `TEST`, all. `length` is
+    data.length.
     """
     found = list(_records(task, source, split))
     contexts = list(dict.fromkeys(one.context for one in found))
@@ -89,7 +90,8 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
     for one, ids, answer in zip(found, asked, firsts, strict=True):
         paragraph, ids = paragraphs[one.context], ids[: task.question]
         span = _span(paragraph, *one.answers[0], answer) if one.answers else None
-        if split != TEST and (not one.answers or (span is None and split == "train")):
+        missing = not task.unanswerable if not one.answers else span is None and split == "train"
+        if missing and split != TEST:
             left_out += 1
             continue
         cut = cut_up(len(paragraph.tokens), length - SPECIAL - len(ids), task.stride)
@@ -109,7 +111,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
         sha256=digest.hexdigest(),
         baseline_loss=(entropy(places[:, 0]) + entropy(places[:, 1])) / 2,
         special_tokens=special_tokens(tokenizer),
-        labels_known=all(question.answers for question in questions),
+        labels_known=task.unanswerable or all(question.answers for question in questions),
     )
     without = f", {left_out:,} without an answer in the text left out" if left_out else ""
     return store, f"{len(questions):,} questions{without}, {len(windows):,} windows"

@@ -17,6 +17,15 @@ class Answer(NamedTuple):
     probability: float  # among the best
 
 
+def null_scores(split: Split, logits_WL2: np.ndarray) -> dict[str, float]:
+    """The score of no answer to each question: the least, over its windows, of both logits of [CLS]."""
+    scores: dict[str, float] = {}
+    for (number, _, _), score in zip(split.windows.tolist(), logits_WL2[:, 0].sum(-1).tolist(), strict=True):
+        name = split.questions[number].name
+        scores[name] = min(score, scores.get(name, score))
+    return scores
+
+
 def best_answers(split: Split, logits_WL2: np.ndarray, task: Task) -> dict[str, list[Answer]]:
     """The `task.best` answers to each question, the best first; one without words where no span will do."""
     windows: dict[int, list[int]] = {}

@@ -5,9 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from research.config.names import OBJECTIVES
+from research.config.settings import override
 from research.data.finetuning.question_answering import assemble, cut_up
 from research.data.finetuning.span_decoding import best_answers, most_context
+from research.errors import UsageError
 from research.metrics.squad import read_answers, score
+from research.objectives import check
 from tests.by_experiment import corpus_of
 from tests.data.finetuning.labelled import CLS, SEP, A, B, C, D, E, F, tuned
 
@@ -15,7 +19,7 @@ from tests.data.finetuning.labelled import CLS, SEP, A, B, C, D, E, F, tuned
 def squad(path, context, *questions):
     """A file of SQuAD's; questions are (text, answer, where it begins)."""
     qas = [
-        {"id": f"q{n}", "question": text, "answers": [{"text": answer, "answer_start": begin}]}
+        {"id": f"q{n}", "question": text, "answers": [{"text": answer, "answer_start": begin}] * bool(answer)}
         for n, (text, answer, begin) in enumerate(questions)
     ]
     path.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [{"context": context, "qas": qas}]}]}))
@@ -62,6 +66,24 @@ def test_a_start_counts_in_the_window_with_most_around_it():
     """Token 4 has 4 and 0 around it in the first window, 1 and 3 in the second."""
     windows = np.array([[0, 0, 5], [0, 3, 5], [0, 6, 5]])
     assert most_context(windows).tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_no_answer_competes_with_the_best_span(tmp_path):
+    """As run_squad with version_2_with_negative."""
+    squad(tmp_path / "x.json", "A b c d.", ("f", "A", 0), ("g", None, 0))
+    declared = tuned("bert_squad2", tmp_path, "x.json")
+    store = store_of(declared)
+    assert store.labels_known and [question.answers for question in store.questions] == [("A",), ()]
+    assert store.labels[1].tolist() == [0, 0]
+    logits = np.zeros((2, 12, 2), np.float32)
+    logits[0, 3], logits[0, 0] = (2, 2), (1, 1)  # A: 4, no answer: 2
+    logits[1, 3], logits[1, 0] = (2, 2), (3, 3)  # A: 4, no answer: 6
+    given, metrics = OBJECTIVES["spans"].predict(declared.task, store, logits)
+    assert given == {"q0": "A", "q1": ""} and metrics["f1"] == metrics["best_f1"] == 100
+    bold = override(declared, {"task.null_threshold": 2.0}).task
+    assert OBJECTIVES["spans"].predict(bold, store, logits)[0] == {"q0": "A", "q1": "A"}
+    with pytest.raises(UsageError, match=r"task\.metrics=has_answer_f1: expected task\.unanswerable=true"):
+        check(override(declared, {"task.unanswerable": False}))
 
 
 def test_the_best_answer_is_a_span_in_order_and_not_too_long(tmp_path):

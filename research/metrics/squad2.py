@@ -1,0 +1,84 @@
+"""SQuAD 2.0's measure (Rajpurkar et al., 2018): some questions have no answer, and the right one is empty.
+
+Numbers are percentages, as those of the official script: over all questions, over those with and without an
+answer, and the best that any threshold on the score of "no answer" reaches.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from research.metrics.squad import normalized, word_f1
+
+Scores = dict[str, float]  # question → 0 to 1
+
+
+class Prediction(NamedTuple):
+    """The best span for a question, and how much likelier than it no answer is."""
+
+    text: str
+    null_odds: float
+
+
+MISSING = Prediction("", 0.0)
+
+
+def measure(
+    answers: Mapping[str, Sequence[str]], predictions: Mapping[str, Prediction], threshold: float
+) -> dict[str, float]:
+    """The metrics of `predictions`, which are empty where their odds exceed the `threshold`, or missing."""
+    found = {name: predictions.get(name, MISSING) for name in answers}
+    exact, f1 = _scores(answers, {name: final_text(one, threshold) for name, one in found.items()})
+    spans = {name: one.text for name, one in found.items()}
+    odds = {name: one.null_odds for name, one in found.items()}
+    best_exact, best_f1 = (_best(scores, answers, spans, odds) for scores in _scores(answers, spans))
+    has_answer = [name for name in answers if answers[name]]
+    none = answers.keys() - set(has_answer)
+    return {
+        "exact_match": _mean(exact, answers),
+        "f1": _mean(f1, answers),
+        "has_answer_exact_match": _mean(exact, has_answer),
+        "has_answer_f1": _mean(f1, has_answer),
+        "no_answer_accuracy": _mean(exact, none),
+        "best_exact_match": best_exact,
+        "best_f1": best_f1,
+    }
+
+
+def final_text(prediction: Prediction, threshold: float) -> str:
+    """The answer, as run_squad decides."""
+    return "" if prediction.null_odds > threshold else prediction.text
+
+
+def _references(answers: Sequence[str]) -> list[str]:
+    """The answers that are not normalized to nothing; without any, the empty one."""
+    return [answer for answer in answers if normalized(answer)] or [""]
+
+
+def _scores(answers: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> tuple[Scores, Scores]:
+    exact, f1 = {}, {}
+    for name, references in answers.items():
+        text, references = given[name], _references(references)
+        exact[name] = float(any(normalized(text) == normalized(one) for one in references))
+        f1[name] = max(_f1(text, one) for one in references)
+    return exact, f1
+
+
+def _f1(text: str, reference: str) -> float:
+    if not normalized(text) or not normalized(reference):
+        return float(normalized(text) == normalized(reference))
+    return word_f1(text, reference)
+
+
+def _best(
+    scores: Scores, answers: Mapping[str, Sequence[str]], spans: Mapping[str, str], odds: Mapping[str, float]
+) -> float:
+    """The highest mean, when questions are answered in the order of their odds up to some place."""
+    total = best = float(sum(not references for references in answers.values()))  # all are left empty
+    for name in sorted(answers, key=lambda name: odds[name]):
+        total += scores[name] if answers[name] else -float(bool(spans[name]))
+        best = max(best, total)
+    return 100 * best / len(answers)
+
+
+def _mean(scores: Scores, names) -> float:
+    return 100 * sum(scores[name] for name in names) / len(names) if names else 0.0
