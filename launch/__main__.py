@@ -58,12 +58,15 @@ def _without_imports(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _write_utf8() -> None:
-    """Files and pipes get UTF-8 in any locale; a terminal gets the characters that it can show."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream.isatty():
+    """Files and pipes get UTF-8 in any locale; a terminal gets the characters that it can show.
+
+    Messages escape other characters, as Python's do, so that none can fail to be printed.
+    """
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if not stream.isatty():
+            stream.reconfigure(encoding="utf-8", errors=errors)
+        elif stream is sys.stdout:
             stream.reconfigure(errors="replace")
-        else:
-            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def _show_our_warnings_in_a_line() -> None:

@@ -47,8 +47,8 @@ def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
                         files = sorted(path for path in folder.iterdir() if path.is_file())
                         self._send(json.dumps([_listed(path) for path in files]).encode(), body)
                     elif rest in ([], ["revision", "main"], ["revision", COMMIT]):
-                        message = {"id": f"{owner}/{name}", "sha": COMMIT, "siblings": []}
-                        self._send(json.dumps(message).encode(), body)
+                        answer = {"id": f"{owner}/{name}", "sha": COMMIT, "siblings": []}
+                        self._send(json.dumps(answer).encode(), body)
                     else:
                         self._refuse("RevisionNotFound")
                 case [owner, name, "resolve", _, file] if f"{owner}/{name}" in repositories:

@@ -165,8 +165,8 @@ def _until(reached, running: Cluster, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
         if time.monotonic() > deadline:
-            message = {path.name: path.read_text()[-1_000:] for path in running.folder.glob("*.txt")}
-            pytest.fail(f"Slurm did not come up in {seconds:.0f} s: {message}")
+            outputs = {path.name: path.read_text()[-1_000:] for path in running.folder.glob("*.txt")}
+            pytest.fail(f"Slurm did not come up in {seconds:.0f} s: {outputs}")
         time.sleep(0.1)
 
 

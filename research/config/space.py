@@ -42,17 +42,17 @@ class Range:
     step: int | None = None
 
     def __post_init__(self):
-        message = f"{self.name}: {self.low}..{self.high}"
+        given = f"{self.name}: {self.low}..{self.high}"
         if not self.low < self.high:
-            raise UsageError(f"{message}: expected a low end below the high one")
+            raise UsageError(f"{given}: expected a low end below the high one")
         if self.log and self.low <= 0:
-            raise UsageError(f"{message}: expected ends above 0 on a logarithmic scale")
+            raise UsageError(f"{given}: expected ends above 0 on a logarithmic scale")
         if self.step is not None and (self.step < 1 or (self.high - self.low) % self.step):
             raise UsageError(
-                f"{message}:{self.step}: expected a step that leads from the low end to the high one"
+                f"{given}:{self.step}: expected a step that leads from the low end to the high one"
             )
         if self.step is not None and self.log and self.step != 1:
-            raise UsageError(f"{message}:{self.step}: expected a step of 1 on a logarithmic scale")
+            raise UsageError(f"{given}:{self.step}: expected a step of 1 on a logarithmic scale")
 
 
 @dataclass(frozen=True)

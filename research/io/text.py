@@ -5,11 +5,13 @@ str.splitlines would split.
 """
 
 import gzip
+import json
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from research.errors import UsageError
 
@@ -34,6 +36,24 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                     yield number, _decoded(line, f"{path}:{number}")
         except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
             raise UsageError(f"{path}:{number + 1}: damaged gzip file: {fault}") from fault
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file and line, object) of a file with a JSON object in each line; blank lines are passed over.
+
+    Raises UsageError as `lines` does, and for a line that is no object.
+    """
+    for number, line in lines(path):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            record = json.loads(line)
+        except ValueError as fault:
+            raise UsageError(f"{where}: not a JSON object: {fault}") from fault
+        if not isinstance(record, dict):
+            raise UsageError(f"{where}: not a JSON object: {line[:40]!r}")
+        yield where, record
 
 
 def read_text(path: Path) -> str:

@@ -4,7 +4,7 @@ Numbers are percentages, as those of the official script: over all questions, ov
 answer, and the best that any threshold on the score of "no answer" reaches.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from research.metrics.squad import normalized, word_f1
@@ -80,5 +80,5 @@ def _best(
     return 100 * best / len(answers)
 
 
-def _mean(scores: Scores, names) -> float:
+def _mean(scores: Scores, names: Collection[str]) -> float:
     return 100 * sum(scores[name] for name in names) / len(names) if names else 0.0

@@ -48,10 +48,10 @@ def main() -> None:
     device = jax.devices()[0].device_kind
     print(f"numerics on {device}" + (": no GPU, so the CPU stands in" if _on_cpu() else ""))
     found = {}
-    for message, check, bound in checks():
-        found[message] = {"found": check(), "bound": bound}
-        mark = "ok   " if found[message]["found"] <= bound else "WRONG"
-        print(f"{mark} {message:<56} {found[message]['found']:.2e}  (at most {bound:.0e})", flush=True)
+    for label, check, bound in checks():
+        found[label] = {"found": check(), "bound": bound}
+        mark = "ok   " if found[label]["found"] <= bound else "WRONG"
+        print(f"{mark} {label:<56} {found[label]['found']:.2e}  (at most {bound:.0e})", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps({"device": device, "checks": found}, indent=2) + "\n")
     sys.exit(0 if all(each["found"] <= each["bound"] for each in found.values()) else 1)
@@ -66,8 +66,8 @@ def checks() -> Iterator[tuple[str, Callable[[], float], float]]:
                 partial(logits, family, precision),
                 bound,
             )
-    for causal, message in ((True, "causal"), (False, "padded")):
-        yield f"attention, cuDNN against XLA, {message}", partial(attention, causal), BFLOAT16
+    for causal, label in ((True, "causal"), (False, "padded")):
+        yield f"attention, cuDNN against XLA, {label}", partial(attention, causal), BFLOAT16
     for compiler in ("sharded", "pmap"):
         yield f"three steps, {compiler} against jit", partial(compilers, compiler), COMPILERS
     yield "killed and continued, against undisturbed", killed, 0.0

@@ -69,12 +69,12 @@ def main() -> None:
     rows = ROWS if not small else [ROWS[0]._replace(peers=True), ROWS[2]._replace(peers=False)]
     for row in rows:
         if time.monotonic() - began > arguments.seconds - 45 * (1 + row.peers):
-            print(f"{message(row):<52}left out: the time is up")
+            print(f"{describe(row):<52}left out: the time is up")
             continue
         try:
             measured = measure(row, small)
         except SystemExit as failure:
-            print(f"{message(row):<52}failed: {failure}", flush=True)
+            print(f"{describe(row):<52}failed: {failure}", flush=True)
             continue
         found.append(measured)
         show(row, measured)
@@ -119,13 +119,13 @@ def show(row: Row, measured: dict) -> None:
     mfu = "–" if measured["mfu"] is None else f"{measured['mfu']:.1%}"
     peak = measured["facts"]["ours"]["device_peak"]
     print(
-        f"{message(row):<52}{step['ours'] * 1e3:>9.1f}{measured['tokens_a_second']:>12,.0f}{mfu:>7}{ratios}"
+        f"{describe(row):<52}{step['ours'] * 1e3:>9.1f}{measured['tokens_a_second']:>12,.0f}{mfu:>7}{ratios}"
         + ("" if peak is None else f"{peak / 1e9:>7.1f}"),
         flush=True,
     )
 
 
-def message(row: Row) -> str:
+def describe(row: Row) -> str:
     changes = ", ".join(f"{name.split('.')[1]} {value}" for name, value in row.changes.items())
     whole = SIZES[row.size][2] + (f"; {changes}" if changes else "")
     return whole if has_gpu() else f"(shrunk) {whole}"

@@ -112,13 +112,13 @@ def show(row: dict) -> None:
         print("  NOT A RESULT: others were using the cores")
     print(f"{'':<10}{'s a step':>10}{'ours by it':>12}{'least–most':>14}{'by CPU time':>13}{'peak GB':>10}")
     for name, step in row["seconds"].items():
-        message = f"{name:<10}{step:>10.4f}"
+        line = f"{name:<10}{step:>10.4f}"
         if name in row["ratios"]:
             r = row["ratios"][name]
-            message += f"{r['wall']:>12.3f}{r['least']:>8.2f}–{r['most']:<5.2f}{r['cpu']:>13.3f}"
+            line += f"{r['wall']:>12.3f}{r['least']:>8.2f}–{r['most']:<5.2f}{r['cpu']:>13.3f}"
         else:
-            message += f"{'':>39}"
-        print(f"{message}{row['peak'][name] / 1e9:>10.2f}")
+            line += f"{'':>39}"
+        print(f"{line}{row['peak'][name] / 1e9:>10.2f}")
     for name, facts in row["facts"].items():
         print(
             f"  {name}: " + ", ".join(f"{key} {value}" for key, value in _rounded(facts).items()), flush=True

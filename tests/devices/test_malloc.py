@@ -102,7 +102,7 @@ with Checkpoints(Path(sys.argv[1]), keep=1) as checkpoints:
 """
 
 
-def message(program: str, *arguments: str) -> float:
+def measured(program: str, *arguments: str) -> float:
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     if "not glibc" in done.stderr:
         pytest.skip("needs glibc")
@@ -111,7 +111,7 @@ def message(program: str, *arguments: str) -> float:
 
 def faults(how: str, megabytes: int, where: str) -> float:
     """Pages of a buffer that has been used and freed before and is mapped once more."""
-    return message(REUSED, how, str(megabytes), where)
+    return measured(REUSED, how, str(megabytes), where)
 
 
 @pytest.mark.parametrize("megabytes, where", [(32, "main"), (96, "main"), (96, "thread")])
@@ -121,16 +121,16 @@ def test_what_is_freed_is_used_again_without_being_mapped_again(megabytes, where
 
 
 def test_what_was_kept_is_given_back_when_asked():
-    assert message(GIVEN_BACK) > 90 << 20
+    assert measured(GIVEN_BACK) > 90 << 20
 
 
 @pytest.mark.slow
 def test_a_save_gives_back_what_it_took(tmp_path):
     """The copy of the state, and what writing it took, had been kept for good."""
-    assert message(SAVED, str(tmp_path)) < 96 << 20
+    assert measured(SAVED, str(tmp_path)) < 96 << 20
 
 
 @pytest.mark.slow
 def test_the_room_that_a_step_takes_does_not_grow():
     """It grew by half, where what was made beside a running step lay in the way of the next one's buffers."""
-    assert message(GROWTH) < 1.03
+    assert measured(GROWTH) < 1.03

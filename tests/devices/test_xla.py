@@ -27,9 +27,9 @@ def test_a_run_is_compiled_with_less_optimization(tmp_path):
     command = [sys.executable, "-m", "launch", "train", "quickstart", *assignments(experiment)]
     command += ["--dir", str(tmp_path / "run")]
     subprocess.run(command, env=surroundings, check=True, capture_output=True)
-    message = list((tmp_path / "xla").glob("*.debug_options"))
-    assert all(any(f"jit_{program}" in file.name for file in message) for program in programs)
-    assert all("xla_backend_optimization_level: 2\n" in file.read_text() for file in message)
+    files = list((tmp_path / "xla").glob("*.debug_options"))
+    assert all(any(f"jit_{program}" in file.name for file in files) for program in programs)
+    assert all("xla_backend_optimization_level: 2\n" in file.read_text() for file in files)
 
 
 @pytest.mark.parametrize("name", mostly_slow(["bert_tiny", "gpt2_tiny"], 0))
@@ -48,8 +48,8 @@ def test_first_states_and_steps_are_those_of_jax(name, tmp_path):
 
 
 def arrays(tree) -> list[np.ndarray]:
-    def message(leaf):
+    def comparable(leaf):
         key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         return np.asarray(jax.random.key_data(leaf) if key else leaf)
 
-    return [message(leaf) for leaf in jax.tree.leaves(tree)]
+    return [comparable(leaf) for leaf in jax.tree.leaves(tree)]

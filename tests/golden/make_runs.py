@@ -81,7 +81,7 @@ def main() -> None:
         shutil.copytree(half, whole)
         facts = {name: facts_of(arguments.before, half, whole, name) for name in RUNS}
         (arguments.into / "runs.tar.gz").write_bytes(packed(half))
-    (arguments.into / "runs.json").write_text(message(facts))
+    (arguments.into / "runs.json").write_text(to_json(facts))
 
 
 def train(code: Path, folder: Path) -> None:
@@ -127,7 +127,7 @@ def facts_of(code: Path, half: Path, whole: Path, name: str) -> dict:
     }
 
 
-def message(facts: dict) -> str:
+def to_json(facts: dict) -> str:
     """JSON in which every array and every row has a line of its own."""
     lines = re.sub(r"\n {4,}", " ", json.dumps(facts, indent=1))
     return re.sub(r"\n {3}([}\]])", r" \1", lines) + "\n"

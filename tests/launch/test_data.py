@@ -29,11 +29,11 @@ def test_prepare_tells_what_it_made(lineage, phases, tmp_path, monkeypatch):
     monkeypatch.setenv("LINEAGE_HOME", str(home))
     status, out, err = lineage("prepare", "bert_tiny", *assignments(phases))
     assert status == 0 and err == ""
-    message = re.search(r"train +(\d+) documents +([\d,]+) tokens +(\d\.\d+) bytes per token", out)
-    assert message and "MB/s" in out.splitlines()[0]
+    found = re.search(r"train +(\d+) documents +([\d,]+) tokens +(\d\.\d+) bytes per token", out)
+    assert found and "MB/s" in out.splitlines()[0]
     status, again, _ = lineage("prepare", "bert_tiny", *assignments(phases), "--json")
     facts = json.loads(again)["train"]
-    assert (facts["documents"], f"{facts['tokens']:,}") == (int(message[1]), message[2])
+    assert (facts["documents"], f"{facts['tokens']:,}") == (int(found[1]), found[2])
     # The pairs of both lengths, of both splits: training has none left to make.
     pairs = sorted(path.parent.name + path.name[:8] for path in home.glob("stores/*/*/pairs-*"))
     assert len({*pairs}) == 2 and len(pairs) >= 4

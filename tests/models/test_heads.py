@@ -82,10 +82,10 @@ def test_exported_they_answer_as_before(name, tmp_path):
     task_head = TaskHead(case.kind, tuple(f"label {n}" for n in range(case.model.outputs)))
     huggingface.write(tmp_path / "out", case.model, parameters, None, task_head)
     described = json.loads((tmp_path / "out/config.json").read_text())
-    theirs, message = getattr(transformers, described["architectures"][0]).from_pretrained(
+    theirs, loading = getattr(transformers, described["architectures"][0]).from_pretrained(
         tmp_path / "out", output_loading_info=True
     )
-    assert not any(message.values()), message
+    assert not any(loading.values()), loading
     assert theirs.config.num_labels == case.model.outputs or case.kind == "choice"
     found = heads.forward(case, theirs.eval(), batch)
     np.testing.assert_allclose(found["logits"], kept["logits"], rtol=0, atol=1e-5)

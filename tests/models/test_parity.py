@@ -142,11 +142,11 @@ def test_what_we_export_transformers_reads_to_the_same_logits(family, changes, t
     tokenizer.pre_tokenizer = Whitespace()
     huggingface.write(tmp_path / "out", config, by_path(model), tokenizer)
     with caplog.at_level("WARNING"):
-        theirs, message = CLASSES[family][1].from_pretrained(tmp_path / "out", output_loading_info=True)
+        theirs, loading = CLASSES[family][1].from_pretrained(tmp_path / "out", output_loading_info=True)
         automatic = AUTOMATIC[family].from_pretrained(tmp_path / "out")
         encoder = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     assert ("token_type_ids" in encoder("a b", "b")) == (family == "bert")
-    assert not any(message.values()), message
+    assert not any(loading.values()), loading
     assert not caplog.records and not recwarn.list
     assert type(automatic) is type(theirs)
     assert encoder("b a b c").input_ids == tokenizer.encode("b a b c").ids == [3, 2, 3, 4]

@@ -127,5 +127,5 @@ def test_changes_during_a_run_are_shown(tmp_path):
     """A run that goes on for more steps."""
     made.train(made.experiment(), tmp_path / "run", until=20)
     made.train(made.experiment(run__steps=80), tmp_path / "run")
-    message = {entry["name"]: entry["values"] for entry in facts([tmp_path / "run"])["environment"]}
-    assert message["changes"] == ["step 0: run.steps 60 → 80"]
+    environment = {entry["name"]: entry["values"] for entry in facts([tmp_path / "run"])["environment"]}
+    assert environment["changes"] == ["step 0: run.steps 60 → 80"]

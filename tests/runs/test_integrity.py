@@ -89,9 +89,9 @@ def test_damage_is_reported_and_put_aside(checkpoints, damage, capsys):
 def test_with_all_damaged_there_is_none(checkpoints):
     for step in (1, 2, 3):
         truncate(checkpoints / str(step))
-    message = []
-    assert integrity.latest_valid_step(checkpoints, message.append) == 0
-    assert len(message) == 3 and integrity.steps(checkpoints) == []
+    reports = []
+    assert integrity.latest_valid_step(checkpoints, reports.append) == 0
+    assert len(reports) == 3 and integrity.steps(checkpoints) == []
 
 
 def test_one_from_a_later_version_is_not_damaged(checkpoints):

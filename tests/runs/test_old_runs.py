@@ -80,9 +80,9 @@ def test_it_writes(name, capsys):
 def test_a_new_run_starts_from_its_weights(weights, step, missing):
     """As sst2 did from gpt1, with a head and special tokens drawn; or where sst2 is, with those too."""
     changes = {"start.weights": weights, "run.steps": 1}
-    message = []
-    train(override(experiment_of(Path("sst2")), changes), Path("again"), message.append)
-    assert any(f" {missing} missing" in line and " 0 not used" in line for line in message)
+    reports = []
+    train(override(experiment_of(Path("sst2")), changes), Path("again"), reports.append)
+    assert any(f" {missing} missing" in line and " 0 not used" in line for line in reports)
     then = next(row for row in rows(Path("sst2")) if (row["step"], row["split"]) == (step, "validation"))
     assert numbers(rows(Path("again"))[0]) == pytest.approx(numbers(then), rel=CLOSE)
 

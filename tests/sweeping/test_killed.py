@@ -90,16 +90,16 @@ def test_killed_workers_and_a_killed_sweep_leave_no_trace(tmp_path):
     keeper = start(directory, *typed)
     wait_for(lambda: set(trainers(directory)) - set(dead), keeper)
     keeper.send_signal(signal.SIGINT)
-    message, _ = keeper.communicate(timeout=120)
-    assert keeper.returncode == 128 + signal.SIGINT and "the same command continues it" in message
+    output, _ = keeper.communicate(timeout=120)
+    assert keeper.returncode == 128 + signal.SIGINT and "the same command continues it" in output
 
     keeper = start(directory, *typed)
-    message, _ = keeper.communicate(timeout=300)
-    assert keeper.returncode == 0, message
+    output, _ = keeper.communicate(timeout=300)
+    assert keeper.returncode == 0, output
     known = check(directory, TRIALS)
     assert any(len(trial.user_attrs["attempts"]) > 1 for trial in known)
 
     again = start(directory, *typed)
-    message, _ = again.communicate(timeout=60)
-    assert again.returncode == 0 and f"of {TRIALS}" in message
+    output, _ = again.communicate(timeout=60)
+    assert again.returncode == 0 and f"of {TRIALS}" in output
     assert check(directory, TRIALS) == known

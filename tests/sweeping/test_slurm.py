@@ -92,8 +92,8 @@ def test_two_processes_under_srun_end_like_one(slurm, tmp_path):
     )
     typed = ["train", "quickstart", *assignments(experiment), "--dir"]
     lineage(slurm, tmp_path, *typed, str(tmp_path / "one"))
-    message = lineage(slurm, tmp_path, *typed, str(tmp_path / "two"), "--executor", "slurm", "--tasks", "2")
-    job = message.split()[1].rstrip(";")
+    queued = lineage(slurm, tmp_path, *typed, str(tmp_path / "two"), "--executor", "slurm", "--tasks", "2")
+    job = queued.split()[1].rstrip(";")
     wait_for(lambda: slurm.facts(job)["JobState"] in ("COMPLETED", "FAILED"), tmp_path / "two")
     log = (tmp_path / f"two.slurm-{job}.log").read_text()
     assert slurm.facts(job)["JobState"] == "COMPLETED", log

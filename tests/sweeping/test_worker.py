@@ -148,12 +148,12 @@ def test_several_workers_at_once_share_the_trials(tmp_path):
     started = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]
-    message = [process.communicate(timeout=120)[0] for process in started]
+    outputs = [process.communicate(timeout=120)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0]
     known = trials(tmp_path / "sweep")
     assert [trial.state for trial in known] == [TrialState.COMPLETE] * 12
     assert all(steps(tmp_path / "sweep", trial.number) == list(range(1, 10)) for trial in known)
-    assert sum(text.count("finished") for text in message) == 12
+    assert sum(text.count("finished") for text in outputs) == 12
 
 
 def test_another_sweep_does_not_enter_and_a_larger_one_does(tmp_path):

@@ -160,20 +160,20 @@ def test_starts_from_a_run_with_that_runs_tokenizer(tmp_path):
     """A tuned run's weights serve another task: only what the task adds begins at random."""
     first = experiment("bert_cola", "single.tsv", tmp_path)
     train(first, tmp_path / "first", lambda line: None)
-    message = []
+    reports = []
     changes = {"start.weights": str(tmp_path / "first"), "data.tokenizer": "start", "run.steps": 1}
     pair = override(experiment("bert_stsb", "scores.csv", tmp_path), changes)
-    train(pair, tmp_path / "pair", message.append)
-    assert any("2 missing and left at their initial values, 2 not used" in line for line in message)
+    train(pair, tmp_path / "pair", reports.append)
+    assert any("2 missing and left at their initial values, 2 not used" in line for line in reports)
     with pytest.raises(UsageError, match=r"expected model.vocabulary=\d+ model.context=\d+$"):
         smaller = {"model.context": 12, "model.vocabulary": 12}  # less than the tokenizer has
-        train(override(pair, smaller), tmp_path / "misfit", message.append)
+        train(override(pair, smaller), tmp_path / "misfit", reports.append)
     assert not (tmp_path / "misfit").exists()
     again = override(first, changes | {"run.seed": 3})
-    train(again, tmp_path / "again", message.append)
+    train(again, tmp_path / "again", reports.append)
     rows = timeless(tmp_path / "again"), timeless(tmp_path / "first")
     assert rows[0][0]["loss"] == pytest.approx(rows[1][-1]["loss"], rel=1e-6)
-    assert any("0 missing" in line and "0 not used" in line for line in message)
+    assert any("0 missing" in line and "0 not used" in line for line in reports)
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,9 @@ def test_kinds(name, expected):
 
 def test_the_summary_of_a_trace(tmp_path):
     (tmp_path / "host.trace.json.gz").write_bytes(gzip.compress(json.dumps(TRACE).encode()))
-    message = summary(tmp_path)
-    assert "10.000 s of operations" in message
-    assert "80.0%  matrix products" in message and "80.0%  dot" in message and "perfetto" in message
+    shown = summary(tmp_path)
+    assert "10.000 s of operations" in shown
+    assert "80.0%  matrix products" in shown and "80.0%  dot" in shown and "perfetto" in shown
 
 
 def test_a_profiled_run_has_a_trace_and_the_same_numbers(tmp_path):

@@ -33,13 +33,13 @@ def await_step(directory, step: int, processes) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number, message", [(signal.SIGTERM, 1), (signal.SIGINT, 0)])
-def test_one_signal_stops_both_and_they_end_like_undisturbed_ones(tmp_path, number, message):
+@pytest.mark.parametrize("number, signalled", [(signal.SIGTERM, 1), (signal.SIGINT, 0)])
+def test_one_signal_stops_both_and_they_end_like_undisturbed_ones(tmp_path, number, signalled):
     experiment = long_enough(tmp_path / "corpus.txt")
     launch(experiment, tmp_path / "undisturbed", 2, devices=2)
     processes = start(experiment, tmp_path / "run", 2, devices=2)
     await_step(tmp_path / "run", 40, processes)
-    processes[message].send_signal(number)
+    processes[signalled].send_signal(number)
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [128 + signal.SIGTERM] * 2, outputs
     (saved,) = (tmp_path / "run/checkpoints").iterdir()

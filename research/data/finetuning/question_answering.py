@@ -59,6 +59,7 @@ class RawQuestion(NamedTuple):
     question: str
     context: str
     answers: list[tuple[str, int]]  # and where each begins
+    known: bool  # whether the record says what the answers are, if only that there are none
 
 
 def examples(experiment: Experiment) -> Examples:
@@ -86,7 +87,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
     paragraphs = {text: _paragraph(text, one) for text, one in zip(contexts, encoded, strict=True)}
     asked = _ids([one.question for one in found], tokenizer)
     firsts = _ids([one.answers[0][0] if one.answers else "" for one in found], tokenizer)
-    questions, windows, labels, left_out = [], [], [], 0
+    questions, windows, labels, labels_known, left_out = [], [], [], True, 0
     for one, ids, answer in zip(found, asked, firsts, strict=True):
         paragraph, ids = paragraphs[one.context], ids[: task.question]
         span = _span(paragraph, *one.answers[0], answer) if one.answers else None
@@ -94,6 +95,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
         if missing and split != TEST:
             left_out += 1
             continue
+        labels_known &= one.known and (task.unanswerable or bool(one.answers))
         cut = cut_up(len(paragraph.tokens), length - SPECIAL - len(ids), task.stride)
         windows += [(len(questions), begin, count) for begin, count in cut]
         labels += [_label(span, begin, count, len(ids)) for begin, count in cut]
@@ -111,7 +113,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
         sha256=digest.hexdigest(),
         baseline_loss=(entropy(places[:, 0]) + entropy(places[:, 1])) / 2,
         special_tokens=special_tokens(tokenizer),
-        labels_known=task.unanswerable or all(question.answers for question in questions),
+        labels_known=labels_known,
     )
     without = f", {left_out:,} without an answer in the text left out" if left_out else ""
     return store, f"{len(questions):,} questions{without}, {len(windows):,} windows"
@@ -120,9 +122,9 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
 def _records(task: Task, source: str, split: str) -> Iterator[RawQuestion]:
     for number, (where, record) in enumerate(records.read(source, {*task.fields, task.label}, split)):
         question, context = (records.value(record, field, where, "task.fields") for field in task.fields)
-        has_label = split != TEST or any(name in record for name in task.label.split("|"))
-        answers = _answers(records.value(record, task.label, where, "task.label"), where) if has_label else []
-        yield RawQuestion(str(records.plain(record.get("id", number))), question, context, answers)
+        known = split != TEST or any(name in record for name in task.label.split("|"))
+        answers = _answers(records.value(record, task.label, where, "task.label"), where) if known else []
+        yield RawQuestion(str(records.plain(record.get("id", number))), question, context, answers, known)
 
 
 def _ids(texts: list[str], tokenizer: Tokenizer) -> list[np.ndarray]:

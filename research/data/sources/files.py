@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from research.data.sources import tables
 from research.errors import UsageError, did_you_mean
@@ -57,7 +58,8 @@ def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
         elif path.suffix in tables.READERS:
             yield from tables.READERS[path.suffix](path, field)
         else:
-            yield from _lines(path, field)
+            for where, record in text.json_lines(path):
+                yield _field(record, field, where)
 
 
 def identity(paths: list[Path]) -> list:
@@ -78,19 +80,7 @@ def _explain_no_match(pattern: Path, folders: list[Path], suffixes: tuple[str, .
     return "no such file" + did_you_mean(pattern.name, difflib.get_close_matches(pattern.name, names))
 
 
-def _lines(path: Path, field: str) -> Iterator[str]:
-    for number, line in text.lines(path):
-        if line.strip():
-            yield _field(line, field, f"{path}:{number}")
-
-
-def _field(line: str, field: str, where: str) -> str:
-    try:
-        record = json.loads(line)
-    except ValueError as fault:
-        raise UsageError(f"{where}: not a JSON object: {fault}") from fault
-    if not isinstance(record, dict):
-        raise UsageError(f"{where}: not a JSON object: {line[:40]!r}")
+def _field(record: dict[str, Any], field: str, where: str) -> str:
     if field not in record:
         raise UsageError(f"{where}: no field {field!r} (data.field); it has {', '.join(record) or 'none'}")
     value = record[field]

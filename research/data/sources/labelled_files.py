@@ -39,7 +39,7 @@ def read(pattern: str, names: Collection[str], every_row: bool = False) -> Itera
         if path.suffix in TABLES:
             yield from _table(path, names, TABLES[path.suffix](path), every_row)
         else:
-            yield from READERS.get(path.suffix, _json_lines)(path)
+            yield from READERS.get(path.suffix, text.json_lines)(path)
 
 
 def _table(path: Path, names: Collection[str], rows: Iterator[Row], every_row: bool) -> Records:
@@ -54,11 +54,10 @@ def _table(path: Path, names: Collection[str], rows: Iterator[Row], every_row: b
             columns = header or [str(column) for column in range(len(cells))]
             yield f"{path}:{line}", dict(zip(columns, cells, strict=False))
     if broken:
-        count = "1 row has" if len(broken) == 1 else f"{len(broken):,} rows have"
-        problem = f"{path}:{broken[0]}: {count} fewer cells than the header"
+        problem = f"{path}:{broken[0]}: fewer cells than the header has"
         if every_row:
             raise UsageError(f"{problem}; a row without an answer would shift those after it")
-        warnings.warn(f"{problem}, and are left out", LineageWarning, stacklevel=2)
+        warnings.warn(f"{problem}; rows like this left out: {len(broken):,}", LineageWarning, stacklevel=2)
 
 
 def _tsv(path: Path) -> Iterator[Row]:
@@ -75,19 +74,6 @@ def _csv(path: Path) -> Iterator[Row]:
                 yield reader.line_num, cells
     except csv.Error as fault:
         raise UsageError(f"{path}:{reader.line_num}: not CSV: {fault}") from fault
-
-
-def _json_lines(path: Path) -> Records:
-    for number, line in text.lines(path):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as fault:
-            raise UsageError(f"{path}:{number}: not a JSON object: {fault}") from fault
-        if not isinstance(record, dict):
-            raise UsageError(f"{path}:{number}: not a JSON object: {line[:40]!r}")
-        yield f"{path}:{number}", record
 
 
 def _json(path: Path) -> Records:
@@ -126,7 +112,7 @@ def _columns(path: Path) -> Records:
 def _text(path: Path) -> Records:
     """A .txt file with JSON lines, as RACE's, or with columns, as CoNLL's."""
     first = next((line for _, line in text.lines(path) if line.strip()), "")
-    return (_json_lines if first.startswith("{") else _columns)(path)
+    return (text.json_lines if first.startswith("{") else _columns)(path)
 
 
 TABLES = {".tsv": _tsv, ".csv": _csv}

@@ -12,7 +12,7 @@ from research.data.finetuning.span_decoding import best_answers, most_context
 from research.errors import UsageError
 from research.metrics.squad import read_answers, score
 from research.objectives import check
-from tests.by_experiment import corpus_of
+from tests.by_experiment import corpus_of, examples_of
 from tests.data.finetuning.labelled import CLS, SEP, A, B, C, D, E, F, tuned
 
 
@@ -84,6 +84,18 @@ def test_no_answer_competes_with_the_best_span(tmp_path):
     assert OBJECTIVES["spans"].predict(bold, store, logits)[0] == {"q0": "A", "q1": "A"}
     with pytest.raises(UsageError, match=r"task\.metrics=has_answer_f1: expected task\.unanswerable=true"):
         check(override(declared, {"task.unanswerable": False}))
+
+
+@pytest.mark.parametrize("name, known", [("bert_squad", False), ("bert_squad2", True)])
+def test_answers_of_a_test_file_are_known_where_it_has_them(tmp_path, name, known):
+    squad(tmp_path / "x.json", "A b c d.", ("f", "A", 0), ("g", None, 0))
+    examples = examples_of(tuned(name, tmp_path, "x.json"))
+    source = f"files:{tmp_path / 'x.json'}"
+    assert examples.prepare_test(source, lambda line: None).validation.labels_known == known
+    text = (tmp_path / "x.json").read_text().replace('"answers"', '"plausible"')
+    (tmp_path / "x.json").write_text(text)
+    hidden = examples.prepare_test(source, lambda line: None).validation
+    assert not hidden.labels_known and len(hidden.questions) == 2
 
 
 def test_the_best_answer_is_a_span_in_order_and_not_too_long(tmp_path):
