@@ -1,0 +1,86 @@
+"""Refused commands that read a run, or start one, have changed nothing."""
+
+import pytest
+
+from tests.mostly_slow import mostly_slow
+from tests.training.refusals import a_full_disk, later_format, no_wandb, other_text, refused
+
+
+def cut_newest(made):
+    (path,) = (made.directory / "checkpoints/4/default/d").iterdir()
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def of_a_later_version(made):
+    later_format(made, None)
+
+
+@pytest.mark.parametrize(
+    "befall, arguments, message",
+    mostly_slow(
+        [
+            (None, ["generate", "run:3"], "no such checkpoint"),
+            (None, ["generate", "run", "--tokens", "0"], "expected 1 or more"),
+            (None, ["generate", "run", "--tokenizer", "./nowhere"], "nowhere"),
+            (None, ["generate", "run", "--beams", "2", "--top-k", "3"], "not with --beams"),
+            (None, ["generate", "run", "--file", "nowhere.txt"], "cannot be read"),
+            (cut_newest, ["generate", "run"], "it is damaged"),
+            (of_a_later_version, ["generate", "run"], "which reads formats 1 to 2"),
+            (None, ["evaluate", "run", "--task", "nonsense"], "nonsense"),
+            (None, ["evaluate", "run:3", "--task", "validation"], "no such checkpoint"),
+            (None, ["evaluate", "run", "--task", "answers", "--data", "other.txt"], "it answers no task"),
+            (None, ["evaluate", "run", "--task", "squad"], "expected --predictions"),
+            (cut_newest, ["evaluate", "run", "--task", "lambada"], "it is damaged"),
+            (None, ["average", "run", "--last", "1"], "expected 2 or more"),
+            (None, ["average", "run", "--last", "3"], "expected 3 checkpoints, found 2, 4"),
+            (None, ["average", "run", "--out", "taken"], "nothing is written over"),
+            (None, ["average", "run", "--out", "run"], "nothing is written over"),
+            (None, ["average", "taken"], "not a run"),
+            (cut_newest, ["average", "run"], "it is damaged"),
+            (of_a_later_version, ["average", "run"], "which reads formats 1 to 2"),
+            (None, ["export", "run", "taken"], "nothing is written over"),
+            (None, ["export", "run", "run/checkpoints"], "nothing is written over"),
+            (None, ["export", "run:3", "exported"], "no such checkpoint"),
+            (cut_newest, ["export", "run", "exported"], "it is damaged"),
+            (None, ["import", "openai", "run", "imported"], "not openai"),
+            (None, ["batch", "run", "--step", "99999"], "expected from 0 to run.steps - 1 = 3"),
+        ],
+        1,
+    ),
+)
+def test_what_reads_a_run_and_is_refused(made, capsys, befall, arguments, message):
+    if befall:
+        befall(made)
+    assert message in refused(arguments, capsys)
+
+
+def test_a_refused_validation_on_other_text(made, capsys, monkeypatch):
+    with other_text(made, monkeypatch):
+        assert "are not those of the run" in refused(["evaluate", "run", "--task", "validation"], capsys)
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    mostly_slow(
+        [
+            (["start.weights=nowhere"], "no such directory"),
+            (["run.keep_best=lost"], "did you mean loss?"),
+            (["run.wandb=true"], "it needs wandb"),
+            (["parallel.accumulate=3"], "expected a multiple of 3"),
+            (["parallel.compile=sharded", "parallel.tensor=3"], "the number of devices"),
+            (["model.attention=cudnn"], "model.attention=cudnn"),
+            (
+                ["data.source=files:short.txt", "data.tokenizer=char", "data.holdout=0.3"],
+                "expected 33 or more",
+            ),
+            (["model.width=15"], "expected a divisor"),
+            ([], "the disk is full"),
+        ],
+        2,
+    ),
+)
+def test_a_refused_first_train_leaves_no_folder(made, capsys, monkeypatch, more, message):
+    no_wandb(made, monkeypatch)
+    if not more:
+        a_full_disk(made, monkeypatch)
+    assert message in refused(["train", "quickstart", *made.typed, *more, "--dir", "new/run"], capsys)
