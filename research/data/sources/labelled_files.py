@@ -29,20 +29,22 @@ SUFFIXES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", ".json", ".txt", ".conll")
 def read(pattern: str, names: Collection[str], every_row: bool = False) -> Iterator[tuple[str, Record]]:
     """(file and line, record) for all files that match a glob, in order.
 
-    A table's first row is a header where it contains one of `names`. A row that ends before a column of
-    `names`, as those of QQP that a line end has broken, is left out, and a LineageWarning gives their number;
-    with `every_row` it is an error.
+    A table's first row is a header where it contains one of `names`. Rows of a .tsv file that end before a
+    column of `names`, as those of QQP that a line end has broken, are left out, and a LineageWarning gives
+    their number. They are an error with `every_row`, since answers would shift, and in a .csv file: there an
+    open quote has taken in the rows after it.
 
     Raises UsageError for a file that cannot be read.
     """
     for path in files.match(pattern, SUFFIXES):
         if path.suffix in TABLES:
-            yield from _table(path, names, TABLES[path.suffix](path), every_row)
+            strict = every_row or path.suffix == ".csv"
+            yield from _table(path, names, TABLES[path.suffix](path), strict)
         else:
             yield from READERS.get(path.suffix, text.json_lines)(path)
 
 
-def _table(path: Path, names: Collection[str], rows: Iterator[Row], every_row: bool) -> Records:
+def _table(path: Path, names: Collection[str], rows: Iterator[Row], strict: bool) -> Records:
     """Rows as records. The first row is a header where it has one of `names` that is not a number."""
     header, named, broken = None, -1, []
     for row, (line, cells) in enumerate(rows):
@@ -55,8 +57,8 @@ def _table(path: Path, names: Collection[str], rows: Iterator[Row], every_row: b
             yield f"{path}:{line}", dict(zip(columns, cells, strict=False))
     if broken:
         problem = f"{path}:{broken[0]}: fewer cells than the header has"
-        if every_row:
-            raise UsageError(f"{problem}; a row without an answer would shift those after it")
+        if strict:
+            raise UsageError(f"{problem}; expected a cell in each of its named columns")
         warnings.warn(f"{problem}; rows like this left out: {len(broken):,}", LineageWarning, stacklevel=2)
 
 

@@ -55,8 +55,13 @@ def test_rows_broken_by_line_ends_are_left_out_and_counted(tmp_path):
     with pytest.warns(LineageWarning, match=r"qqp\.tsv:3: fewer cells .*; rows like this left out: 2"):
         found = list(read(str(tmp_path / "qqp.tsv"), names))
     assert [(where[-2:], record["id"]) for where, record in found] == [(":2", "1"), (":6", "3")]
-    with pytest.raises(UsageError, match=r"qqp\.tsv:3: fewer cells than the header has; a row"):
+    with pytest.raises(UsageError, match=r"qqp\.tsv:3: fewer cells than the header has; expected"):
         list(read(str(tmp_path / "qqp.tsv"), names, every_row=True))
+
+
+def test_an_open_quote_does_not_swallow_the_rows_after_it(tmp_path):
+    with pytest.raises(UsageError, match=r"a\.csv:4: fewer cells than the header has; expected a cell"):
+        records(tmp_path / "a.csv", b'sentence,label\n"open,1\nb,0\nc,1\n')
 
 
 def test_a_cell_may_have_any_length(tmp_path):
