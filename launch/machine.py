@@ -39,7 +39,11 @@ def bench(
     from research.devices.xla import reuse_step_memory
 
     reuse_step_memory()
-    found = measure(experiment, steps, None if data is None else read_tokens(data, experiment))
+    found = measure(
+        experiment,
+        steps,
+        None if data is None else read_tokens(data, experiment.data.length, experiment.model.vocabulary),
+    )
     if json:
         print(json_.dumps({"experiment": name} | found._asdict() | {"formula": FORMULA}, indent=2))
         return

@@ -24,6 +24,7 @@ from research.devices.compilers import Compiled, compile_ahead, compiled
 from research.devices.malloc import release_free_memory
 from research.runs.state import initial_state
 from research.training.multi_step import multi_step
+from research.training.step import step_of
 
 AHEAD = 4  # batches made while the device works
 WARM_UP = 3  # calls that are not counted
@@ -85,7 +86,9 @@ def start(experiment: Experiment) -> tuple[Compiled, Any]:
 
 def _compiled(experiment: Experiment) -> Compiled:
     abstract = jax.eval_shape(partial(initial_state, experiment))
-    return compiled(experiment.parallel, multi_step(experiment), lambda *_: None, abstract)
+    return compiled(
+        experiment.parallel, multi_step(step_of(experiment), experiment.run), lambda *_: None, abstract
+    )
 
 
 def _to_compile(program: Compiled, state: Any, batch: Any) -> float:
@@ -154,7 +157,7 @@ def _measured(experiment, cold, warm, seconds, waiting, memory) -> Measured:
     tokens, flops_each = experiment.tokens(1), flops_a_token(experiment)
     median = statistics.median(seconds)
     first, _, third = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (median,) * 3
-    best, flops = peak(experiment, devices), tokens * flops_each / median
+    best, flops = peak(experiment.model.precision, devices), tokens * flops_each / median
     return Measured(
         device=jax.devices()[0].device_kind,
         devices=devices,

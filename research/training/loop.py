@@ -11,6 +11,7 @@ import jax
 
 from research import weights
 from research.config import Data, Experiment
+from research.config.settings import flatten
 from research.data.batches import stream, train_batches, train_stream, validation_batches
 from research.data.store.token_store import Corpus
 from research.devices import xla
@@ -19,6 +20,7 @@ from research.devices.malloc import release_free_memory
 from research.devices.processes import Minutes, agreed
 from research.io.files import write_atomic
 from research.objectives import check, evaluation_loss, objective_of
+from research.optimizers.schedules import schedule
 from research.runs import best, record
 from research.runs.checkpoints import Checkpoints, check_disk_space, compare, restore
 from research.runs.integrity import latest_intact_step, move_damaged
@@ -38,6 +40,7 @@ from research.training.logging.profile import profiled
 from research.training.logging.progress import progress
 from research.training.multi_step import multi_step, step_sums
 from research.training.prefetch import prefetch_to_device
+from research.training.step import step_of
 from research.training.stopping.nan_check import NanCheck
 from research.training.stopping.signals import stop_on_signals
 from research.training.stopping.watchdog import watchdog
@@ -133,14 +136,14 @@ def _steps(
     validate = validation(experiment, corpus, directory)
     nan_check = NanCheck(directory, run.stop_on_nan)
     minutes = Minutes(run.checkpoint_minutes, run.log_every)
-    following = trackers.open_trackers(experiment, directory, start) if first else []
+    following = trackers.open_trackers(run, flatten(experiment), directory, start) if first else []
     with (
         Metrics(directory, start, first, following, report) as metrics,
         progress(run.steps, start, objective.columns, shown=first) as display,
         stop_on_signals(start) as stop,
         watchdog(directory, run.watchdog, run.watchdog_minutes) as watch,
     ):
-        log = Log(experiment, metrics, display)
+        log = Log(schedule(experiment.optimizer.rate, run.steps), experiment.tokens, metrics, display)
         if (start == 0 and run.evaluate_every) or (start == run.steps and not metrics.validated(start)):
             log.write(validate(state, program))
         log.resume(start)
@@ -199,15 +202,15 @@ def processes() -> dict[str, int]:
 def compile_step(experiment: Experiment) -> tuple[State, Compiled]:
     """The state's shapes, and the experiment's step and evaluation as it says (compiled when called)."""
     abstract = jax.eval_shape(partial(initial_state, experiment))
-    step, evaluate_batch = multi_step(experiment), evaluation_loss(experiment.objective)
-    return abstract, compiled(experiment.parallel, step, evaluate_batch, abstract)
+    step = multi_step(step_of(experiment), experiment.run)
+    return abstract, compiled(experiment.parallel, step, evaluation_loss(experiment.objective), abstract)
 
 
 def load_start_weights(experiment: Experiment, report: Callable[[str], None]) -> Any:
     """The model with `start.weights` in it, and a report of the arrays taken; None without start weights."""
     if experiment.start.weights is None:
         return None
-    model = xla.jit(partial(initial_model, experiment))()
+    model = xla.jit(partial(initial_model, experiment.model, experiment.run.seed))()
     model, found = weights.start(model, experiment.start.weights)
     report(str(found))
     return model

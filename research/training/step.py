@@ -27,7 +27,7 @@ def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
     Raises UsageError for an optimizer that estimates curvature under pmap, whose devices do not add it up.
     """
     update = optimizer(experiment.optimizer, experiment.run.steps)
-    shapes = jax.eval_shape(partial(initial_model, experiment))
+    shapes = jax.eval_shape(partial(initial_model, experiment.model, experiment.run.seed))
     if experiment.parallel.compile == "pmap" and evaluates_loss(update, shapes):
         raise UsageError(
             f"optimizer.name={experiment.optimizer.name}: its curvature is not added up under pmap; "

@@ -4,19 +4,19 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from research.config import Experiment
+from research.config import Data, Start
 from research.data.tokenizers import published
 from research.data.tokenizers.tokenizer import entries, load
 from research.errors import UsageError
 from research.io.hub import located
 
 
-def tokenizer_of(experiment: Experiment) -> Tokenizer:
+def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
     """The one that `data.tokenizer` names, which is the one that `start.weights` were trained with.
 
-    Raises UsageError where it is not, or has more entries than the model.
+    Raises UsageError where it is not, or has more entries than `limit`, the model's vocabulary.
     """
-    data, weights = experiment.data, experiment.start.weights
+    weights = start.weights
     beside = None if weights is None else _beside(located(weights))
     if data.tokenizer == "start":
         if weights is None:
@@ -34,7 +34,7 @@ def tokenizer_of(experiment: Experiment) -> Tokenizer:
                 f"data.tokenizer={data.tokenizer}: not the vocabulary that start.weights={weights} were "
                 "trained with; expected data.tokenizer=start"
             )
-    size, limit = entries(tokenizer), experiment.model.vocabulary
+    size = entries(tokenizer)
     if size > limit and data.tokenizer != "start":  # the weights' own sizes tell all that is to be changed
         raise UsageError(f"model.vocabulary={limit}: the tokenizer {data.tokenizer} has {size} entries")
     tokenizer = Tokenizer.from_str(tokenizer.to_str())
