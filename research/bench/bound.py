@@ -1,8 +1,9 @@
 """The least time that a compiled step can take on a target, from its text.
 
 Each launch takes at least the time of its products at the peak rate, or that of its bytes at the memory's
-bandwidth; launches follow one another. Communication may overlap with all of them, so the longer of the two
-counts. A program that runs may well take twice as long: this is a bound and no estimate.
+bandwidth, or on a GPU that of its random numbers; launches follow one another. Communication may overlap
+with all of them, so the longer of the two counts. A program that runs may well take twice as long: this is a
+bound and no estimate.
 """
 
 from collections import Counter
@@ -43,14 +44,16 @@ def bound_of(text: str, chip: Chip) -> Bound:
     moved: Counter[str] = Counter()
     kernels = []
     for launch in launches(program):
-        kind, read, written, operations = cost(program, launch)
+        kind, read, written, operations, float32, integers = cost(program, launch)
         each = read + written
         counts[kind] += launch.times
         moved[kind] += launch.times * (max(read, written) if kind in COLLECTIVES else each)
         if kind in COLLECTIVES:
             seconds["links"] += launch.times * max(read, written) / chip.link
             continue
-        took = launch.times * max(operations / chip.bfloat16, each / chip.bandwidth)
+        peak = chip.float32 if float32 else chip.bfloat16
+        random = integers / chip.integers if chip.integers else 0
+        took = launch.times * max(operations / peak, each / chip.bandwidth, random)
         seconds["memory" if kind == "memory" else "products"] += took
         if kind == "memory":
             name, where = launch.operation.name, _origin(launch)

@@ -1,4 +1,4 @@
-"""Floating-point operations of a step by the usual formula, and the peak rate of a device."""
+"""Floating-point operations of a step by the usual formula, and the peak rate of the devices here."""
 
 import time
 from typing import NamedTuple
@@ -7,30 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from research.config import Experiment
+from research.devices.targets import chip_of
 from research.models.parameters import components
 from research.models.precision import matmul_dtype
 from research.objectives import objective_of
 
-# Peaks of dense bf16 products in TFLOP/s, from data sheets; the first whose name is in the device's counts.
-PEAKS = (
-    ("B200", 2_250),
-    ("GH200", 989),
-    ("H200", 989),
-    ("H100 PCIe", 756),
-    ("H100 NVL", 835),
-    ("H100", 989),
-    ("A100", 312),
-    ("L40S", 362),
-    ("A10G", 70),
-    ("A10", 125),
-    ("L4", 121),
-    ("RTX 4090", 165),
-    ("RTX 3090", 71),
-    ("TPU v6", 918),
-    ("TPU v5p", 459),
-    ("TPU v5", 197),
-    ("TPU v4", 275),
-)
 FORMULA = "6N + 12·depth·length·width a token; N: parameters that multiply it, embeddings not"
 
 
@@ -73,15 +54,10 @@ def peak(precision: str, devices: int) -> Peak:
         dtype = matmul_dtype(precision)
         # Simulated devices share the cores that one matrix product uses.
         return Peak(measured(dtype), f"a {dtype} product of 2,048² matrices in this run")
-    known = listed(device.device_kind)
-    if known is None:
+    chip = chip_of(device.device_kind)
+    if chip is None:
         return Peak(None, f"{device.device_kind}: not known")
-    return Peak(devices * known, f"dense bf16 by the data sheet of {device.device_kind}")
-
-
-def listed(kind: str) -> float | None:
-    """FLOP/s of an accelerator by its name."""
-    return next((tera * 1e12 for name, tera in PEAKS if name in kind), None)
+    return Peak(devices * chip.bfloat16, f"dense bf16 by the data sheet of {device.device_kind}")
 
 
 def measured(dtype: jnp.dtype, size: int = 2_048, repeats: int = 5) -> float:

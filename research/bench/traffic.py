@@ -1,7 +1,8 @@
-"""Bytes and floating-point operations of a launch, from the program's text.
+"""Bytes and operations of a launch, from the program's text.
 
 An operand of which a fusion reads only slices counts with the slices, and an array that is updated in place
-with the update. Elementwise arithmetic is not counted: on accelerators it hides behind memory.
+with the update. Of elementwise arithmetic only that of random numbers is counted, on unsigned integers: all
+other hides behind memory.
 """
 
 import math
@@ -25,6 +26,7 @@ ELEMENTWISE = {
     "compare",
     "reshape",
 }
+INTEGER = ("add", "multiply", "xor", "and", "or", "shift-left", "shift-right-logical")
 CHAIN = 8  # steps that are followed
 ATTENTION = "__cudnn$fmha"
 # Products of an attention's forward and backward pass, each of 2·L·S·K operations a head.
@@ -38,6 +40,8 @@ class Cost(NamedTuple):
     read: float
     written: float
     operations: float
+    float32: bool = False  # whether a product has operands of float32
+    integers: float = 0  # elementwise operations on unsigned integers
 
 
 def cost(program: Program, launch: Launch) -> Cost:
@@ -48,8 +52,11 @@ def cost(program: Program, launch: Launch) -> Cost:
         return Cost(kind, read, written, 0)
     if ATTENTION in operation.attributes:
         return Cost("attention", read, written, _attention(operation, inside))
-    work = _products(program, operation, inside)
-    return Cost("product" if work else "memory", read, written, work)
+    found = products(program, operation, inside)
+    work = sum(_product(dot, where) for dot, where in found)
+    single = any(where[name].results[0].dtype == "f32" for dot, where in found for name in dot.operands[:2])
+    integers = _integers(program, operation)
+    return Cost("product" if found else "memory", read, written, work, single, integers)
 
 
 def products(
@@ -64,10 +71,6 @@ def products(
     return [found for each in body.values() for found in products(program, each, body)]
 
 
-def _products(program: Program, operation: Operation, inside: Computation) -> float:
-    return sum(_product(dot, where) for dot, where in products(program, operation, inside))
-
-
 def _product(dot: Operation, inside: Computation) -> float:
     left, right = (inside[name].results[0] for name in dot.operands[:2])
     elements = dot.results[0].elements
@@ -78,6 +81,14 @@ def _product(dot: Operation, inside: Computation) -> float:
     labels = re.search(r"dim_labels=\w+_(\w+)->", dot.attributes)
     assert labels is not None
     return 2 * elements * right.elements / right.sizes[labels[1].index("o")]
+
+
+def _integers(program: Program, operation: Operation) -> float:
+    if operation.kind == "fusion" and operation.called is not None:
+        return sum(_integers(program, each) for each in program.computations[operation.called].values())
+    if operation.kind not in INTEGER or operation.results[0].dtype != "u32":
+        return 0
+    return operation.results[0].elements
 
 
 def _attention(operation: Operation, inside: Computation) -> float:

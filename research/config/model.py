@@ -37,11 +37,16 @@ class Model:
     head: Literal["pretraining", "sequence", "tokens"] = "pretraining"
     outputs: int = 0  # numbers that a fine-tuning head gives: one a label
     remat: Literal["none", "dots", "block"] = "none"  # activations that the backward pass computes again
-    unroll: int = 1  # blocks in one turn of the compiled loop over depth
+    # Blocks in one turn of the compiled loop over depth; auto: on a GPU all of up to 24, else 1.
+    unroll: int | Literal["auto"] = "auto"
+    # Of dropout's random numbers: JAX's, or ten operations an element; auto: threefry on CPUs, else hash.
+    dropout_generator: Literal["auto", "threefry", "hash"] = "auto"
 
     def __post_init__(self):
         choices("model", self)
-        positive("model", self, "vocabulary", "context", "width", "depth", "heads", "unroll")
+        positive("model", self, "vocabulary", "context", "width", "depth", "heads")
+        if self.unroll != "auto":
+            positive("model", self, "unroll")
         fraction("model", self, "dropout")
         if self.hidden is not None:
             positive("model", self, "hidden")

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from research.errors import UsageError, did_you_mean
 
+INTEGER_UNITS = 64  # of a multiprocessor, from Ampere on
+
 
 class Cores(NamedTuple):
     """What XLA's GPU compiler asks of a GPU beside its memory."""
@@ -36,6 +38,11 @@ class Chip(NamedTuple):
     link: float = 0  # to other devices, in one direction, over all links together
     cores: Cores | None = None
     shapes: dict[int, str] | None = None  # of a TPU's slices, by their number of devices
+
+    @property
+    def integers(self) -> float:
+        """Operations a second on 32-bit integers; 0 where they are not known."""
+        return 0 if self.cores is None else self.cores.count * INTEGER_UNITS * self.cores.clock * 1e9
 
 
 class Target(NamedTuple):

@@ -107,7 +107,7 @@ class BERT(nnx.Module):
         segments_BL = jnp.zeros_like(tokens_BL) if segments_BL is None else segments_BL
         x_BLD = scheme.embed(self.positions, self.tokens[...][tokens_BL], None)
         x_BLD = self.norm(x_BLD + self.segments[...][segments_BL]).astype(compute_dtype(config.precision))
-        x_BLD = dropout(x_BLD, config.dropout, key_embed)
+        x_BLD = dropout(x_BLD, config.dropout, key_embed, config.dropout_generator)
         mask = AttentionMask(causal=False, lengths_B=lengths_B)
         rotate = scheme.rotation(self.positions, None, tokens_BL.shape[1])
         y_BLD, states, _ = run_blocks(self.blocks, config, x_BLD, mask, rotate, key_blocks)

@@ -97,7 +97,9 @@ class GPT(nnx.Module):
         config, scheme = self.config, positions(self.config)
         key_embed, key_blocks = (None, None) if key is None else jax.random.split(key)
         x_BLD = scheme.embed(self.positions, self.table()[tokens_BL], places_BL)
-        x_BLD = dropout(x_BLD.astype(compute_dtype(config.precision)), config.dropout, key_embed)
+        x_BLD = dropout(
+            x_BLD.astype(compute_dtype(config.precision)), config.dropout, key_embed, config.dropout_generator
+        )
         rotate = scheme.rotation(self.positions, places_BL, tokens_BL.shape[1])
         y_BLD, states, caches = run_blocks(
             self.blocks, config, x_BLD, attention_mask, rotate, key_blocks, caches

@@ -23,7 +23,9 @@ from research.models.ops.dropout import dropout, dropout_mask
 from research.models.parts.activations import is_gated
 from research.models.parts.norms import RMSNorm, norm
 from research.models.parts.positions import Rotate
+from research.models.platform import platform
 
+MOST_UNROLLED = 24  # blocks: more take minutes to compile
 GATE = 2  # folded into an MLP's key for its gate, so that the other kernels are drawn as without one
 
 
@@ -45,7 +47,7 @@ class Attention(nnx.Module):
         self.query_norm = RMSNorm(size, epsilon) if config.qk_norm else None
         self.key_norm = RMSNorm(size, epsilon) if config.qk_norm else None
         self.heads = config.heads
-        self.dropout = config.dropout
+        self.dropout, self.generator = config.dropout, config.dropout_generator
 
     def __call__(
         self, x_BLD: Array, attend: Attend, rotate: Rotate, key: Array | None, cache: BlockCache | None
@@ -60,7 +62,7 @@ class Attention(nnx.Module):
             k = lax.dynamic_update_slice_in_dim(cache.keys_BSHK, k, cache.position, axis=1)
             v = lax.dynamic_update_slice_in_dim(cache.values_BSHK, v, cache.position, axis=1)
             cache = BlockCache(k, v, cache.position + L)
-        mask = dropout_mask((B, self.heads, L, k.shape[1]), self.dropout, key, x_BLD.dtype)
+        mask = dropout_mask((B, self.heads, L, k.shape[1]), self.dropout, key, x_BLD.dtype, self.generator)
         y = attend(q, k, v, mask)
         return self.output(y.reshape(B, L, D)), cache
 
@@ -93,7 +95,7 @@ class Block(nnx.Module):
         self.mlp = MLP(config, init, init_output, key=key_mlp)
         self.mlp_norm = norm(config)
         self.norm_first = config.norm == "pre"
-        self.dropout = config.dropout
+        self.dropout, self.generator = config.dropout, config.dropout_generator
 
     def __call__(
         self,
@@ -105,7 +107,7 @@ class Block(nnx.Module):
     ) -> tuple[Array, BlockCache | None]:
         """The next state, and the cache, if there is one, grown by L positions."""
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
-        drop = partial(dropout, rate=self.dropout)
+        drop = partial(dropout, rate=self.dropout, generator=self.generator)
         if self.norm_first:
             y, cache = self.attention(self.attention_norm(x_BLD), attend, rotate, keys[0], cache)
             x_BLD = x_BLD + drop(y, key=keys[1])
@@ -169,8 +171,15 @@ def run_blocks(
         return split_rows(x), x
 
     step = rematerialized(step, config.remat)
-    x_BLD, states_NBLD = lax.scan(step, x_BLD, (blocks, keys), unroll=min(config.unroll, config.depth))
+    x_BLD, states_NBLD = lax.scan(step, x_BLD, (blocks, keys), unroll=blocks_in_a_turn(config))
     return x_BLD, states_NBLD, None
+
+
+def blocks_in_a_turn(config: Model) -> int:
+    """`model.unroll`. On a GPU a loop's arrays of saved states cost a sixth of a step."""
+    if config.unroll != "auto":
+        return min(config.unroll, config.depth)
+    return config.depth if platform() == "gpu" and config.depth <= MOST_UNROLLED else 1
 
 
 def rematerialized(step: Callable, policy: str) -> Callable:
@@ -178,7 +187,7 @@ def rematerialized(step: Callable, policy: str) -> Callable:
     if policy == "none":
         return step
     policies = {
-        "dots": jax.checkpoint_policies.dots_saveable,
+        "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # the scores are computed again
         "block": jax.checkpoint_policies.nothing_saveable,
     }
     return jax.checkpoint(step, policy=policies[policy], prevent_cse=False)

@@ -109,10 +109,9 @@ def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss):
     logits = jnp.einsum("BLD,VD->BLV", x_BLD, table_VD, preferred_element_type=jnp.float32)
     if bias_V is not None:
         logits = logits + bias_V
-    best = logits.max(-1, keepdims=True)
+    best, denominator = _largest_and_sum(logits)
     shifted = logits - best
     exponentials = jnp.exp(shifted)
-    denominator = exponentials.sum(-1, keepdims=True)
     log_sum = jnp.log(denominator)
     log_z = log_sum + best
     chosen = jnp.take_along_axis(shifted, targets_BL[..., None], axis=-1)
@@ -120,6 +119,25 @@ def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss):
     if z_loss:
         losses = losses + z_loss * jnp.square(log_z[..., 0])
     return losses, (chosen[..., 0] == 0).astype(jnp.float32), exponentials / denominator, log_z
+
+
+def _largest_and_sum(logits_BLV):
+    """The largest logit and the sum of exp(logit - largest), (B, L, 1).
+
+    On accelerators in one pass over the logits, whose size makes a pass cost more than the arithmetic: two
+    partial results are joined by scaling both sums to the larger of their largest.
+    """
+    if platform() == "cpu":
+        best = logits_BLV.max(-1, keepdims=True)
+        return best, jnp.exp(logits_BLV - best).sum(-1, keepdims=True)
+
+    def join(one, other):
+        best = jnp.maximum(one[0], other[0])
+        return best, one[1] * jnp.exp(one[0] - best) + other[1] * jnp.exp(other[0] - best)
+
+    nothing = jnp.float32(NEGATIVE), jnp.float32(0)
+    joined = lax.reduce((logits_BLV, jnp.ones_like(logits_BLV)), nothing, join, (2,))
+    return tuple(x[..., None] for x in joined)
 
 
 def _over_pieces(add, start, arrays, entries):

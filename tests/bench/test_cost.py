@@ -3,7 +3,7 @@
 import pytest
 
 import experiments
-from research.bench.cost import flops_a_token, listed, multiplied
+from research.bench.cost import flops_a_token, multiplied
 from research.config import Experiment
 from research.config.settings import override
 
@@ -60,11 +60,3 @@ def test_attention_grows_with_the_length():
     short = override(experiments.get("gpt2_small"), {"data.length": 512})
     more = flops_a_token(experiments.get("gpt2_small")) - flops_a_token(short)
     assert more == 12 * 12 * 512 * 768
-
-
-@pytest.mark.parametrize(
-    "kind, tera", [("NVIDIA H200", 989), ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H100 PCIe", 756)]
-)
-def test_peaks_by_name(kind, tera):
-    assert listed(kind) == tera * 1e12
-    assert listed("NVIDIA GeForce 256") is None

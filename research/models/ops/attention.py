@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from research.models.ops.dropout import Mask, afresh, factors
 from research.models.platform import platform
 
 NEGATIVE = -1e30  # a masked score; finite, so that a row with nothing to attend to is not NaN
@@ -24,7 +25,7 @@ def attention(
     k_BSHK: Array,
     v_BSHK: Array,
     mask: Array | None,
-    dropout_mask_BHLS: Array | None,
+    dropout_mask_BHLS: Mask | None,
     causal: bool = False,
 ) -> Array:
     """Scaled dot-product attention to (B, L, H, K) (Vaswani et al., 2017), softmax in float32.
@@ -38,31 +39,40 @@ def attention(
 def _attention_forward(q, k, v, mask, dropout_mask, causal):
     q, k, v = map(_heads_first, (q, k, v))
     outputs, probabilities = [], []
+    factors_BHLS = _factors(dropout_mask, q, k)
     for piece in _pieces(q, k, causal):
         scores = _by_head(q[:, :, piece.queries], k[:, :, piece.keys], 3, 3, jnp.float32)
         scores = scores / math.sqrt(q.shape[-1])
         if mask is not None:
             scores = jnp.where(piece.of(mask), scores, NEGATIVE)
         p = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
-        dropped = p if dropout_mask is None else p * piece.of(dropout_mask)
+        if platform() != "cpu":
+            p = lax.optimization_barrier(p)
+        dropped = p if factors_BHLS is None else p * piece.of(factors_BHLS)
         outputs.append(_by_head(dropped, v[:, :, piece.keys], 3, 2, q.dtype))
         probabilities.append(p)
-    return _heads_first(_joined(outputs)), (q, k, v, probabilities, dropout_mask)
+    y = _heads_first(_joined(outputs))
+    return y, (q, k, v, probabilities, dropout_mask, None if platform() == "cpu" else y)
 
 
 def _attention_backward(causal, saved, do):
-    q, k, v, probabilities, dropout_mask = saved
+    q, k, v, probabilities, dropout_mask, y = saved
+    factors_BHLS = None if dropout_mask is None else _factors(afresh(dropout_mask, do), q, k)
+    # What the softmax's derivative subtracts is also the product of the output and its gradient, which are
+    # smaller than the scores. CPUs do without keeping the output.
+    shared = None if y is None else _heads_first(jnp.sum(y * do, -1, keepdims=True, dtype=jnp.float32))
     do = _heads_first(do)
     dq, dk, dv = [], None, None
     for piece, saved_p in zip(_pieces(q, k, causal), probabilities, strict=True):
         q_piece, do_piece = q[:, :, piece.queries], do[:, :, piece.queries]
-        dropped = saved_p if dropout_mask is None else saved_p * piece.of(dropout_mask)
+        dropped = saved_p if factors_BHLS is None else saved_p * piece.of(factors_BHLS)
         dp = _by_head(do_piece, v[:, :, piece.keys], 3, 3, jnp.float32)
-        if dropout_mask is not None:
-            dp = dp * piece.of(dropout_mask).astype(jnp.float32)
+        if factors_BHLS is not None:
+            dp = dp * piece.of(factors_BHLS).astype(jnp.float32)
         p = saved_p.astype(jnp.float32)
         weighted = p * dp
-        dscores = (weighted - p * weighted.sum(-1, keepdims=True)) / math.sqrt(q.shape[-1])
+        total = weighted.sum(-1, keepdims=True) if shared is None else shared
+        dscores = (weighted - p * total) / math.sqrt(q.shape[-1])
         dscores = dscores.astype(q.dtype)
         dq.append(_by_head(dscores, k[:, :, piece.keys], 3, 2, q.dtype))
         dk = _added(dk, _by_rows(dscores, q_piece, k.dtype), k.shape)
@@ -71,6 +81,12 @@ def _attention_backward(causal, saved, do):
 
 
 attention.defvjp(_attention_forward, _attention_backward)
+
+
+def _factors(mask: Mask | None, q_BHLK: Array, k_BHSK: Array) -> Array | None:
+    if mask is None:
+        return None
+    return factors(mask, (*q_BHLK.shape[:3], k_BHSK.shape[2]), q_BHLK.dtype)
 
 
 class _Piece(NamedTuple):

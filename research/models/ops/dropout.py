@@ -1,19 +1,99 @@
-"""Dropout (Srivastava et al., 2014)."""
+"""Dropout (Srivastava et al., 2014), by JAX's generator or by a hash that costs an accelerator little.
+
+JAX's threefry takes about 80 integer operations a number, and its masks are kept for the backward pass. The
+hash takes ten, so that both passes make the mask inside the kernels that use it, and none is stored.
+"""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import DTypeLike
 
+from research.models.platform import platform
 
-def dropout(x: Array, rate: float, key: Array | None) -> Array:
+
+class Seed(NamedTuple):
+    """A mask by what it is made from."""
+
+    words: Array  # uint32 (2,)
+    rate: Array  # float32
+
+
+Mask = Array | Seed  # factors of an array: 0, or 1 / (1 - rate)
+
+
+def dropout(x: Array, rate: float, key: Array | None, generator: str = "threefry") -> Array:
     """Zero a share `rate` of `x` and scale the rest by 1 / (1 - rate). Without a key or a rate, `x`."""
-    mask = dropout_mask(x.shape, rate, key, x.dtype)
-    return x if mask is None else x * mask
+    mask = dropout_mask(x.shape, rate, key, x.dtype, generator)
+    if mask is None:
+        return x
+    return _times(x, mask) if isinstance(mask, Seed) else x * mask
 
 
-def dropout_mask(shape: tuple[int, ...], rate: float, key: Array | None, dtype: DTypeLike) -> Array | None:
-    """The factors of `dropout`: 0, or 1 / (1 - rate). None without a key or a rate."""
+def dropout_mask(
+    shape: tuple[int, ...], rate: float, key: Array | None, dtype: DTypeLike, generator: str = "threefry"
+) -> Mask | None:
+    """The factors of `dropout`, which `factors` gives as an array. None without a key or a rate.
+
+    `generator` is model.dropout_generator: auto is threefry on CPUs and the hash elsewhere.
+    """
     if key is None or rate == 0:
         return None
+    if generator == "hash" or (generator == "auto" and platform() != "cpu"):
+        return Seed(jax.random.bits(key, (2,)), jnp.float32(rate))
     return jax.random.bernoulli(key, 1 - rate, shape).astype(dtype) * jnp.asarray(1 / (1 - rate), dtype)
+
+
+def factors(mask: Mask, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    if not isinstance(mask, Seed):
+        return mask
+    limit = jnp.round(mask.rate * 2.0**32).astype(jnp.uint32)
+    scale = (1 / (1 - mask.rate)).astype(dtype)
+    return jnp.where(hashed(mask.words, shape) >= limit, scale, jnp.zeros((), dtype))
+
+
+def afresh(mask: Mask, after: Array) -> Mask:
+    """`mask`, to be made again after `after`: a compiler would keep that of the first pass for the second."""
+    if not isinstance(mask, Seed):
+        return mask
+    return lax.optimization_barrier((mask, after))[0]
+
+
+def hashed(words: Array, shape: tuple[int, ...]) -> Array:
+    """Random uint32 of `shape`, a function of two words and of an element's place.
+
+    Each row, of the last axis, has a start and an odd step of its own, by which its places are numbered;
+    the number is mixed as in MurmurHash3. Devices that share an array make their parts of it each.
+    """
+    rows = jnp.zeros((), jnp.uint32)
+    for axis, size in enumerate(shape[:-1]):
+        rows = rows * jnp.uint32(size) + lax.broadcasted_iota(jnp.uint32, (*shape[:-1], 1), axis)
+    first = _mixed(rows + words[0])
+    start = _mixed(first ^ words[1])
+    step = _mixed(first + start) | jnp.uint32(1)
+    return _mixed(start + step * lax.broadcasted_iota(jnp.uint32, shape, len(shape) - 1))
+
+
+def _mixed(x: Array) -> Array:
+    """MurmurHash3's finalizer: every bit of the result depends on every bit of `x`."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
+
+
+@jax.custom_vjp
+def _times(x: Array, seed: Seed) -> Array:
+    return x * factors(seed, x.shape, x.dtype)
+
+
+def _times_forward(x, seed):
+    return _times(x, seed), seed
+
+
+def _times_backward(seed, dy):
+    return dy * factors(afresh(seed, dy), dy.shape, dy.dtype), None
+
+
+_times.defvjp(_times_forward, _times_backward)

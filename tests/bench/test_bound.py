@@ -1,0 +1,99 @@
+"""The reader of compiled programs, on a program small enough to add up by hand."""
+
+import pytest
+
+from research.bench.bound import bound_of
+from research.bench.hlo import launches, parse
+from research.bench.traffic import cost
+from research.devices.targets import Chip
+
+# Two turns of a loop, each with a product of (4, 8) and (8, 16), a row of a table and a row written in place.
+PROGRAM = """HloModule jit_step, is_scheduled=true
+
+%fused_row (p0: f32[100,16], p1: s32[]) -> f32[1,16] {
+  %p0 = f32[100,16]{1,0} parameter(0)
+  %p1 = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  ROOT %row = f32[1,16]{1,0} dynamic-slice(%p0, %p1, %zero), dynamic_slice_sizes={1,16}
+}
+
+%fused_write (p0: f32[100,16], p1: f32[1,16], p2: s32[]) -> f32[100,16] {
+  %p0 = f32[100,16]{1,0} parameter(0)
+  %p1 = f32[1,16]{1,0} parameter(1)
+  %p2 = s32[] parameter(2)
+  %zero = s32[] constant(0)
+  ROOT %write = f32[100,16]{1,0} dynamic-update-slice(%p0, %p1, %p2, %zero)
+}
+
+%fused_product (p0: bf16[4,8], p1: bf16[8,16]) -> bf16[4,16] {
+  %p0 = bf16[4,8]{1,0} parameter(0)
+  %p1 = bf16[8,16]{1,0} parameter(1)
+  ROOT %dot = bf16[4,16]{1,0} dot(%p0, %p1), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+%body (state: (s32[], f32[100,16], bf16[4,8], bf16[8,16])) -> (s32[], f32[100,16], bf16[4,8], bf16[8,16]) {
+  %state = (s32[], f32[100,16]{1,0}, bf16[4,8]{1,0}, bf16[8,16]{1,0}) parameter(0)
+  %turn = s32[] get-tuple-element(%state), index=0
+  %table = f32[100,16]{1,0} get-tuple-element(%state), index=1
+  %a = bf16[4,8]{1,0} get-tuple-element(%state), index=2
+  %b = bf16[8,16]{1,0} get-tuple-element(%state), index=3
+  %product = bf16[4,16]{1,0} fusion(%a, %b), kind=kCustom, calls=%fused_product, metadata={op_name="step/dot"}
+  %read = f32[1,16]{1,0} fusion(%table, %turn), kind=kLoop, calls=%fused_row, metadata={op_name="step/read"}
+  %written = f32[100,16]{1,0} fusion(%table, %read, %turn), kind=kLoop, calls=%fused_write
+  ROOT %next = (s32[], f32[100,16]{1,0}, bf16[4,8]{1,0}, bf16[8,16]{1,0}) tuple(%turn, %written, %a, %b)
+}
+
+%condition (state: (s32[], f32[100,16], bf16[4,8], bf16[8,16])) -> pred[] {
+  %state = (s32[], f32[100,16]{1,0}, bf16[4,8]{1,0}, bf16[8,16]{1,0}) parameter(0)
+  ROOT %always = pred[] constant(true)
+}
+
+%add (x: f32[], y: f32[]) -> f32[] {
+  %x = f32[] parameter(0)
+  %y = f32[] parameter(1)
+  ROOT %sum = f32[] add(%x, %y)
+}
+
+ENTRY %main (start: (s32[], f32[100,16], bf16[4,8], bf16[8,16])) -> f32[100,16] {
+  %start = (s32[], f32[100,16]{1,0}, bf16[4,8]{1,0}, bf16[8,16]{1,0}) parameter(0)
+  %loop = (s32[], f32[100,16]{1,0}, bf16[4,8]{1,0}, bf16[8,16]{1,0}) while(%start), condition=%condition, \
+body=%body, backend_config={"known_trip_count":{"n":"2"}}
+  %last = f32[100,16]{1,0} get-tuple-element(%loop), index=1
+  ROOT %all-reduce = f32[100,16]{1,0} all-reduce(%last), replica_groups={{0,1}}, to_apply=%add
+}
+"""
+ROW, TABLE, PRODUCT = 16 * 4, 100 * 16 * 4, (4 * 8 + 8 * 16 + 4 * 16) * 2
+SLOW = Chip("gpu", (), bfloat16=1e3, float32=5e2, memory=1e6, bandwidth=1e2, link=10.0)
+
+
+def test_launches_are_counted_with_the_turns_of_their_loop():
+    found = [(launch.operation.name, launch.times) for launch in launches(parse(PROGRAM))]
+    assert found == [("product", 2), ("read", 2), ("written", 2), ("all-reduce", 1)]
+
+
+def test_bytes_are_those_of_slices_and_updates():
+    program = parse(PROGRAM)
+    costs = {launch.operation.name: cost(program, launch) for launch in launches(program)}
+    assert costs["product"][:4] == ("product", (4 * 8 + 8 * 16) * 2, 4 * 16 * 2, 2 * 4 * 8 * 16)
+    index = 4
+    assert costs["read"][:4] == ("memory", ROW + index, ROW, 0)
+    assert costs["written"][:4] == ("memory", ROW + index, ROW, 0)
+    assert costs["all-reduce"][:3] == ("all-reduce", TABLE, TABLE)
+
+
+def test_the_bound_is_the_longer_of_arithmetic_and_memory_for_each_launch():
+    bound = bound_of(PROGRAM, SLOW)
+    assert bound.products == pytest.approx(2 * max(2 * 4 * 8 * 16 / 1e3, PRODUCT / 1e2))
+    assert bound.memory == pytest.approx(2 * 2 * (2 * ROW + 4) / 1e2)
+    assert bound.links == pytest.approx(TABLE / 10)
+    assert bound.seconds == bound.links  # the longest here: communication may hide all else
+    assert bound.launches == 7
+    assert bound.collectives == {"all-reduce": (1, TABLE)}
+    assert bound.largest[0].where == "step/read"
+
+
+def test_products_of_float32_have_a_rate_of_their_own():
+    fast = SLOW._replace(bandwidth=1e9)
+    single = PROGRAM.replace("bf16", "f32")
+    assert bound_of(single, fast).products == pytest.approx(2 * 2 * 4 * 8 * 16 / 5e2)
+    assert bound_of(PROGRAM, fast).products == pytest.approx(2 * 2 * 4 * 8 * 16 / 1e3)
