@@ -13,6 +13,7 @@ from research.data.sources import records
 from research.data.sources.records import Record
 from research.data.sources.schemes import TEST
 from research.data.sources.standardize import STANDARDS
+from research.data.tokenizers.fast_bert import encoder
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
 from research.errors import UsageError
 
@@ -56,7 +57,7 @@ def read(
 
 def _tokenized(found: list[Example], kind: Labels, tokenizer: Tokenizer) -> Split:
     texts = [text for example in found for text in example.texts]
-    ids = [one.ids for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    ids = encoder(tokenizer)(texts)
     ends = np.cumsum([0, *map(len, ids)], dtype=np.int64)
     tokens = np.fromiter((index for one in ids for index in one), np.int32, int(ends[-1]))
     labels = np.array([example.label for example in found], kind.dtype)
