@@ -13,7 +13,8 @@ from research.data.sources import files
 from research.data.tokenizers import published, trained
 from research.data.tokenizers.spacy_words import split_name
 
-TERM = re.compile(r"((?:\d*\.?\d+\*)?files:)(.+)", re.DOTALL)  # of a source, perhaps with a weight
+# Of a source, perhaps with a weight, or in another.
+TERM = re.compile(r"((?:\d*\.?\d+\*|(?:drawn|rest):\d+:\d+:)?files:)(.+)", re.DOTALL)
 STEP = re.compile(r":\d+$")  # of a run's checkpoint, DIR:STEP
 
 
