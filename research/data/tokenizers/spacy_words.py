@@ -70,10 +70,13 @@ def prepared(tokenizer: Tokenizer, text: str) -> str:
     return words([text])[0] if reads_words(tokenizer) else text
 
 
-def words(texts: list[str]) -> list[str]:
-    """The published words of each text, parted by single spaces."""
+def words(texts: list[str], standardized: bool = False) -> list[str]:
+    """The published words of each text, parted by single spaces.
+
+    Texts that `data.standardize` has cleaned already are `standardized`: a second time would change some.
+    """
     nlp = _english()
-    cleaned = [standardize.gpt1(text) for text in texts]
+    cleaned = [text.strip(" ") if standardized else standardize.gpt1(text) for text in texts]
     with _reading, nlp.memory_zone():  # frees the words that it learns
         return [" ".join(_spelled(token.text) for token in nlp.tokenizer(text)) for text in cleaned]
 

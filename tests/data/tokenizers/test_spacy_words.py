@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 import experiments
 from research.config import Data
 from research.config.settings import override
+from research.data.sources.standardize import gpt1
 from research.data.store import encoding
 from research.data.store.token_store import prepare
 from research.data.tokenizers import published, spacy_words
@@ -124,13 +125,16 @@ def test_a_store_of_one_way_never_answers_for_the_other(folder, tmp_path):
 
 
 @needs_spacy
-def test_a_long_document_is_cut_between_words(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("standardize", ["gpt1", "none"])
+def test_a_long_document_is_cut_between_words_and_cleaned_once(standardize, folder, tmp_path, monkeypatch):
+    """Cleaned twice, some texts would be others than the original reads."""
     monkeypatch.setattr(encoding, "CHUNK_SIZE", 50)
-    text = "I don't know, nor do they.\n" * 40
+    text = "I don't know Ã*\tb_b, nor do they.\n" * 40
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": text}) + "\n")
     declared = Data(
         source=f"files:{tmp_path}/a.jsonl",
         tokenizer=f"spacy:{folder}",
+        standardize=standardize,
         split="tail",
         holdout=0.1,
         batch=1,
@@ -138,7 +142,8 @@ def test_a_long_document_is_cut_between_words(folder, tmp_path, monkeypatch):
     )
     corpus = prepare(declared, 1000, lambda line: None)
     tokens = [*corpus.train.tokens.tolist(), *corpus.validation.tokens.tolist()]
-    assert tokens == encode(corpus.tokenizer, text).ids
+    once = gpt1(text)
+    assert gpt1(once) != once and tokens == encode(corpus.tokenizer, text).ids
 
 
 @needs_spacy
