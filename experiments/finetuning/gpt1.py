@@ -13,8 +13,8 @@ Differs from the released code:
   left out. The number of steps is the same.
 - warm-up: 0.2% of the steps, rounded up to whole steps.
 - positions: all 512 rows are in the softmax; there, as many as the longest example has tokens.
-- devices: one batch of 32 with one dropout mask of the table; there, 8 on each of 4 GPUs with masks of their
-  own, as with parallel.compile=pmap.
+- devices: one batch of 32 with one dropout mask of the table (parallel.accumulate=4: one for each 8); there,
+  8 on each of 4 GPUs with masks of their own, as with parallel.compile=pmap.
 - spaCy: version 3; there, of 2018, which splits 1 word of 281,595 tokens otherwise.
 - scores: STS-B's loss has the soft targets of its utils.py; how it made scores of them is not released. Here
   the score is their mean.
