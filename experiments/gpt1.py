@@ -22,7 +22,9 @@ def gpt1() -> Experiment:
             dropout=0.1,
             norm="post",
         ),
-        data=Data(source="files:books/*.txt", tokenizer="gpt1", standardize="gpt1", batch=64, length=512),
+        data=Data(
+            source="files:books/*.txt", tokenizer="spacy:gpt1", standardize="gpt1", batch=64, length=512
+        ),
         optimizer=Optimizer(
             name="gpt1_adam", decay=0.01, rate=Schedule(name="gpt1_cosine", peak=2.5e-4, warmup=2_000)
         ),

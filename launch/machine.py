@@ -19,6 +19,7 @@ from research.config.settings import override
 from research.errors import UsageError
 
 EXTRAS = {
+    "gpt1": ("spacy", "GPT-1's words as published"),
     "tf": ("tensorflow", "data sets whose builders need TensorFlow"),
     "parity": ("transformers", "the tests against PyTorch"),
     "test": ("pytest", "the tests"),

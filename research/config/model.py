@@ -20,6 +20,9 @@ class Model:
     heads: int
     hidden: int | None = None  # width of the MLP; None: 4 × width
     dropout: float = 0.0  # of embeddings, residual branches and attention probabilities
+    table_dropout: bool = (
+        False  # a GPT's embeddings: drop those of the table, once a step, as in GPT-1's code
+    )
     norm: Literal["pre", "post"] = "pre"  # before each branch, or after each residual sum
     normalization: Annotated[str, NORMS] = "layer"
     norm_epsilon: float = 1e-5
@@ -36,6 +39,7 @@ class Model:
     # initialises at random.
     head: Literal["pretraining", "sequence", "tokens"] = "pretraining"
     outputs: int = 0  # numbers that a fine-tuning head gives: one a label
+    head_bias: bool = False  # a GPT's fine-tuning head has a bias, as in GPT-1's code; a BERT's always has
     remat: Literal["none", "dots", "block"] = "none"  # activations that the backward pass computes again
     # Blocks in one turn of the compiled loop over depth; auto: on a GPU all of up to 24, else 1.
     unroll: int | Literal["auto"] = "auto"

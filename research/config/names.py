@@ -12,6 +12,7 @@ OBJECTIVES: Registry = Registry(  # see research.objectives.objective
     "masked_token",
     "classification",
     "regression",
+    "soft_scores",
     "choice",
     "spans",
     "tags",
@@ -40,7 +41,9 @@ SCHEDULES: Registry = Registry(  # (step, Schedule, steps) → share of the peak
     "gpt1_cosine",
     "gpt1_linear",
 )
-SCHEMES: Registry = Registry("data.source", "files", "tfds")  # see research.data.sources.schemes
+SCHEMES: Registry = Registry(  # see research.data.sources.schemes
+    "data.source", "rest", "drawn", "files", "tfds"
+)
 TASKS: Registry = Registry(  # see research.evaluation.tasks
     "--task",
     "lambada",

@@ -14,6 +14,7 @@ class Objective:
 
     name: Annotated[str, OBJECTIVES] = "next_token"
     auxiliary: float = 0.0  # λ: weight of the next-token loss that is added in fine-tuning a GPT; 0: none
+    auxiliary_positions: bool = False  # its softmax is also over the rows of positions, as in GPT-1's code
     z_loss: float = 0.0  # weight of the squared log of the softmax's denominator (Chowdhery et al., 2022)
 
     def __post_init__(self):

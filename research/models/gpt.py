@@ -54,12 +54,15 @@ class GPT(nnx.Module):
         self.norm = norm(config) if config.norm == "pre" else None
         key_output = jax.random.fold_in(key, OUTPUT)
         self.output = None if config.tied else parameter(init(key_output, table), None, BOTH)
-        # All that is new in fine-tuning: three rows and W_y, which the paper has without a bias.
+        # All that is new in fine-tuning: three rows and W_y, with a bias in the paper's code alone.
         tuned = config.head != "pretraining"
         key_special, key_head = jax.random.split(jax.random.fold_in(key, SPECIAL_EMBEDDINGS))
         special = SPECIAL_EMBEDDINGS, config.width
         self.special_embeddings = parameter(init(key_special, special), None, BOTH) if tuned else None
-        self.task_head = Linear(config.width, (config.outputs,), init, False, key=key_head) if tuned else None
+        outputs = (config.outputs,)
+        self.task_head = (
+            Linear(config.width, outputs, init, config.head_bias, key=key_head) if tuned else None
+        )
         self.config = config
 
     def __call__(self, tokens_BL: Array, key: Array | None = None) -> Array:
@@ -97,9 +100,9 @@ class GPT(nnx.Module):
         config, scheme = self.config, positions(self.config)
         key_embed, key_blocks = (None, None) if key is None else jax.random.split(key)
         x_BLD = scheme.embed(self.positions, self.table()[tokens_BL], places_BL)
-        x_BLD = dropout(
-            x_BLD.astype(compute_dtype(config.precision)), config.dropout, key_embed, config.dropout_generator
-        )
+        rate = 0.0 if config.table_dropout else config.dropout  # the table's: `table_dropout`
+        x_BLD = x_BLD.astype(compute_dtype(config.precision))
+        x_BLD = dropout(x_BLD, rate, key_embed, config.dropout_generator)
         rotate = scheme.rotation(self.positions, places_BL, tokens_BL.shape[1])
         y_BLD, states, caches = run_blocks(
             self.blocks, config, x_BLD, attention_mask, rotate, key_blocks, caches

@@ -5,6 +5,7 @@ from research.objectives import (
     masked_token,
     next_token,
     question_answering,
+    soft_scores,
     token_classification,
 )
 from research.objectives.objective import (
@@ -25,6 +26,7 @@ __all__ = [
     "next_token",
     "objective_of",
     "question_answering",
+    "soft_scores",
     "token_classification",
     "training_loss",
     "weights_in",

@@ -39,16 +39,16 @@ def score_shapes(experiment: Experiment) -> Shapes:
 def class_examples(experiment: Experiment) -> Examples:
     from research.data.finetuning.labels import CLASSES
 
-    return _examples(experiment, CLASSES)
+    return labelled_examples(experiment, CLASSES)
 
 
 def score_examples(experiment: Experiment) -> Examples:
     from research.data.finetuning.labels import SCORES
 
-    return _examples(experiment, SCORES)
+    return labelled_examples(experiment, SCORES)
 
 
-def _examples(experiment: Experiment, labels: Any) -> Examples:
+def labelled_examples(experiment: Experiment, labels: Any) -> Examples:
     """Where several steps share a call, their batches are stacked, so all have data.length."""
     from research.data.finetuning import inputs
 

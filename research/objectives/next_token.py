@@ -8,6 +8,7 @@ from research.config import Experiment
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
 from research.models.precision import matmul_dtype
+from research.models.table_dropout import drop_tables
 from research.objectives.objective import (
     DEFAULTS,
     Batch,
@@ -26,6 +27,7 @@ def loss(model, batch: Batch, key: Array | None = None, settings: config.Objecti
 
     With `documents` in a batch, given those of its own document alone.
     """
+    model = drop_tables(model, key)
     x_BLD, table_VD = model.features(batch["tokens"], key, batch.get("documents")), model.output_table()
     dtype = matmul_dtype(model.config.precision)
     total, correct = vocabulary_loss(

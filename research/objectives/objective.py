@@ -108,11 +108,19 @@ def bidirectional(model: config.Model) -> bool:
 def check_pretraining(experiment: Experiment, both_ways: bool) -> None:
     """Raises UsageError for a family that sees otherwise than `both_ways`, and for a fine-tuning head."""
     name, model = experiment.objective.name, experiment.model
+    refuse_gpts_settings(model)
     if bidirectional(model) != both_ways:
         fitting = " or ".join(family for family in FAMILIES if FAMILIES[family].bidirectional == both_ways)
         raise UsageError(f"objective.name={name}: not for model.family={model.family}; expected {fitting}")
     if model.head != "pretraining":
         raise UsageError(f"model.head={model.head}: objective.name={name} needs pretraining")
+
+
+def refuse_gpts_settings(model: config.Model) -> None:
+    """Raises UsageError for settings of a GPT's tables and head in a model of another family."""
+    for name in ("table_dropout", "head_bias"):
+        if getattr(model, name) and bidirectional(model):
+            raise UsageError(f"model.{name}=true: of a GPT; expected false with model.family={model.family}")
 
 
 def refuse_attention_in_documents(experiment: Experiment) -> None:

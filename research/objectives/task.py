@@ -15,6 +15,7 @@ from research.objectives.objective import (
     halves,
     objective_of,
     refuse_attention_in_documents,
+    refuse_gpts_settings,
 )
 
 COUNTS = ("none", "one", "two")
@@ -34,6 +35,7 @@ def check_task(
     be read in both orders, `labels` whether classes are named, `options` whether an example lists choices.
     """
     refuse_attention_in_documents(experiment)
+    refuse_gpts_settings(experiment.model)
     name, task, model = experiment.objective.name, experiment.task, experiment.model
     objective = objective_of(experiment.objective)
     if not task.fields:
@@ -63,6 +65,8 @@ def check_task(
         raise UsageError(f"objective.name={name}: needs model.family=bert, which sees both ways")
     if experiment.objective.auxiliary and bidirectional(model):
         raise UsageError("objective.auxiliary: a next-token loss, which a bert has none of; expected 0")
+    if experiment.objective.auxiliary_positions and model.positions != "learned":
+        raise UsageError(f"objective.auxiliary_positions=true: model.positions={model.positions} has no rows")
     if experiment.data.validation is None:
         raise UsageError("data.validation: expected a source, as data.source is one")
     if experiment.data.later.step:

@@ -13,6 +13,7 @@ from jax import Array
 
 from research import config
 from research.models.ops.dropout import dropout_mask
+from research.models.table_dropout import drop_tables
 from research.objectives.objective import DEFAULTS, Batch, Loss, Outputs, Sums
 from research.objectives.vocabulary_loss import vocabulary_loss
 
@@ -29,13 +30,14 @@ def task_evaluation(head_input: HeadInput, task_loss: TaskLoss) -> Outputs:
     def evaluate(
         model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS
     ) -> tuple[Sums, Array]:
+        model = drop_tables(model, key)
         key_states, key_head = (None, None) if key is None else jax.random.split(key)
         x_TLD = _states(model, batch, key_states)
         outputs = model.task_head(head_input(model, x_TLD, batch, key_head)).astype(jnp.float32)
         loss, sums = task_loss(outputs, batch)
         if not settings.auxiliary:
             return {"loss": loss} | sums, outputs
-        lm_loss = _next_token_loss(model, x_TLD, batch)
+        lm_loss = _next_token_loss(model, x_TLD, batch, settings.auxiliary_positions)
         total = loss + settings.auxiliary * lm_loss
         return {"loss": total, "task_loss": loss, "auxiliary_loss": lm_loss} | sums, outputs
 
@@ -102,9 +104,15 @@ def _dropout(x: Array, shape: tuple[int, ...], rate: float, key: Array | None) -
     return x if mask is None else x * mask
 
 
-def _next_token_loss(model, x_TLD: Array, batch: Batch) -> Array:
-    """L1: of each token given those before it; weights make a mean of each sequence's mean, as published."""
+def _next_token_loss(model, x_TLD: Array, batch: Batch, positions: bool) -> Array:
+    """L1: of each token given those before it; weights make a mean of each sequence's mean, as published.
+
+    With `positions`, the rows of positions take part in the softmax; none is ever a target.
+    """
     L = x_TLD.shape[1]
     targets_TL = jnp.roll(batch["tokens"].reshape(-1, L), -1, axis=1)  # the last has no weight
     weights_TL = batch["auxiliary_weights"].reshape(-1, L)
-    return vocabulary_loss(x_TLD, model.output_table(), None, targets_TL, weights_TL)[0]
+    table_VD = model.output_table()
+    if positions:
+        table_VD = jnp.concatenate([table_VD, model.positions[...]])
+    return vocabulary_loss(x_TLD, table_VD, None, targets_TL, weights_TL)[0]

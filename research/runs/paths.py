@@ -11,8 +11,10 @@ from research.config.names import SCHEMES
 from research.config.settings import flatten, override
 from research.data.sources import files
 from research.data.tokenizers import published, trained
+from research.data.tokenizers.spacy_words import split_name
 
-TERM = re.compile(r"((?:\d*\.?\d+\*)?files:)(.+)", re.DOTALL)  # of a source, perhaps with a weight
+# Of a source, perhaps with a weight, or in another.
+TERM = re.compile(r"((?:\d*\.?\d+\*|(?:drawn|rest):\d+:\d+:)?files:)(.+)", re.DOTALL)
 STEP = re.compile(r":\d+$")  # of a run's checkpoint, DIR:STEP
 
 
@@ -24,7 +26,8 @@ def absolute(data: Data, start: Start) -> dict[str, str]:
         if source is not None and _patterns(source)
     }
     if data.tokenizer.partition(":")[0] not in trained.SCHEMES and published.is_path(data.tokenizer):
-        forms["data.tokenizer"] = _path(data.tokenizer)
+        words, path = split_name(data.tokenizer)
+        forms["data.tokenizer"] = words + _path(path)
     return forms | _weights(start)
 
 
@@ -96,6 +99,7 @@ def _is_there(path: str) -> bool:
     try:
         if patterns := _patterns(path):
             return all(files.expand(one) for one in patterns)
+        _, path = split_name(path)
         return os.path.exists(path) or os.path.exists(STEP.sub("", path))
     except UnicodeEncodeError:  # of a glob, in a locale that cannot spell it
         return False

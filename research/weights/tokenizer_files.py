@@ -1,12 +1,15 @@
 """The tokenizer in a directory of weights."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from research.data.tokenizers import published
+from research.data.tokenizers.spacy_words import reads_words, without_spacy
+from research.errors import LineageWarning
 
 # Token → its roles in Transformers, for tokenizers that have the token.
 ROLES = {
@@ -44,8 +47,17 @@ def write(directory: Path, tokenizer: Tokenizer, context: int, inputs: Sequence[
     """Write the files that Transformers' `AutoTokenizer` reads.
 
     `inputs` are the model's. Unless they are named, `AutoTokenizer` gives no token_type_ids, and a BERT takes
-    both texts of a pair for the first.
+    both texts of a pair for the first. Transformers has no words of spaCy: a LineageWarning says that they
+    are written as words by BERT's rules.
     """
+    if reads_words(tokenizer):
+        tokenizer = without_spacy(tokenizer)
+        warnings.warn(
+            "Transformers has no words of spaCy: the exported tokenizer splits words by BERT's rules, which "
+            "gives 97% of the same ids",
+            LineageWarning,
+            stacklevel=2,
+        )
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context,

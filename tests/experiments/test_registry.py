@@ -10,6 +10,7 @@ import experiments
 from experiments.registry import experiment, sweep
 from research.config.settings import override
 from research.data.tokenizers.published import ON_HUB
+from research.data.tokenizers.spacy_words import split_name
 from research.errors import UsageError
 from research.models.parameters import by_path, components
 from research.runs.state import initial_state
@@ -32,7 +33,7 @@ def test_builds_abstractly(name):
 @pytest.mark.parametrize("name", experiments.names())
 def test_declares_a_tokenizer_that_can_be_had(name):
     """A published one by the name it is fetched under, one trained on the source, that of start.weights."""
-    tokenizer = experiments.get(name).data.tokenizer
+    _, tokenizer = split_name(experiments.get(name).data.tokenizer)
     assert tokenizer in ON_HUB or tokenizer.partition(":")[0] in ("char", "bpe", "wordpiece", "start")
 
 

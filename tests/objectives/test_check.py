@@ -51,13 +51,17 @@ WRONG = [
     ),
     ("gpt1_sst2", {"task.metrics": ""}, "task.metrics: expected one or more"),
     ("gpt1_sst2", {"model.outputs": "3"}, "with its 2 task.labels needs sequence, 2"),
-    ("gpt1_stsb", {"model.outputs": "2"}, "needs sequence, 1"),
+    ("gpt1_stsb", {"model.outputs": "2"}, "needs sequence, 6"),
     (
         "bert_squad",
         {"model.family": "gpt2"},
         "objective.name=spans: needs model.family=bert, which sees both ways",
     ),
     ("bert_sst2", {"objective.auxiliary": "0.5"}, "objective.auxiliary: a next-token loss"),
+    ("bert_sst2", {"model.table_dropout": "true"}, "model.table_dropout=true: of a GPT; expected false"),
+    ("bert_base", {"model.head_bias": "true"}, "model.head_bias=true: of a GPT; expected false with model"),
+    ("gpt1_sst2", {"model.positions": "rotary"}, "auxiliary_positions=true: model.positions=rotary has no"),
+    ("gpt1_stsb", {"task.labels": "0,2,1,3,4,5"}, "expected the whole scores, 0,1,2,3,4,5"),
     ("bert_sst2", {"data.validation": "none"}, "data.validation: expected a source"),
     ("bert_sst2", {"data.later.step": "8"}, "data.later.step: of pre-training; expected 0"),
 ]

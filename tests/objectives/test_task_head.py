@@ -1,5 +1,6 @@
 """The losses of fine-tuning, against the published formulas written down again in NumPy."""
 
+import math
 from dataclasses import replace
 
 import jax
@@ -9,7 +10,8 @@ import pytest
 
 import experiments
 from research.config import Model, Objective
-from research.models.parameters import components
+from research.models.parameters import by_path, components
+from research.models.table_dropout import drop_tables
 from research.objectives import evaluation_loss, objective_of, training_loss
 from tests.drawn import drawn
 from tests.mostly_slow import mostly_slow
@@ -48,9 +50,9 @@ def batch(S: int, labels, rng=None) -> dict:
     }
 
 
-def evaluate(model, inputs, key, name: str, auxiliary: float):
+def evaluate(model, inputs, key, name: str, auxiliary: float, **settings):
     """Sums and outputs."""
-    settings = Objective(name=name, auxiliary=auxiliary)
+    settings = Objective(name=name, auxiliary=auxiliary, **settings)
     return objective_of(settings).evaluate(model, inputs, key, settings)
 
 
@@ -65,13 +67,17 @@ def states(model, tokens) -> np.ndarray:
     return np.asarray(model.features(flat), np.float64).reshape(*tokens.shape, -1)
 
 
-def transcribed(model, inputs, kind) -> tuple[float, float]:
-    """L2 and L1 of Radford et al. (2018), equations 1, 4 and 5, example by example."""
+def transcribed(model, inputs, kind, released: bool = False) -> tuple[float, float]:
+    """L2 and L1 of Radford et al. (2018), equations 1, 4 and 5, example by example.
+
+    Or `released`, as in finetune-transformer-lm, train.py: model. Its one table has tokens, special tokens
+    and positions, and all its rows are in the softmax; clf has a bias.
+    """
     x = states(model, inputs["tokens"])
     head = np.asarray(model.task_head.kernel[...], np.float64)
-    table = np.concatenate([np.asarray(model.tokens[...]), np.asarray(model.special_embeddings[...])]).astype(
-        np.float64
-    )
+    bias = np.asarray(model.task_head.bias[...], np.float64) if released else 0.0
+    rows = [model.tokens, model.special_embeddings, *([model.positions] if released else [])]
+    table = np.concatenate([np.asarray(part[...], np.float64) for part in rows])
     tokens, task, lm = np.asarray(inputs["tokens"]), [], []
     for b in range(B):
         ends = []
@@ -83,11 +89,13 @@ def transcribed(model, inputs, kind) -> tuple[float, float]:
             lm.append(-np.mean([given[place, sequence[place + 1]] for place in range(end)]))
         label = inputs["labels"][b]
         if kind == "choice":
-            task.append(-log_softmax(np.stack(ends) @ head[:, 0])[label])
+            task.append(-log_softmax((np.stack(ends) @ head + bias)[:, 0])[label])
         elif kind == "regression":
-            task.append(((sum(ends) @ head)[0] - float(label)) ** 2)
+            task.append(((sum(ends) @ head + bias)[0] - float(label)) ** 2)
+        elif kind == "soft_scores":
+            task.append(-(soft_label(float(label)) * log_softmax(sum(ends) @ head + bias)).sum())
         else:
-            task.append(-log_softmax(sum(ends) @ head)[label])
+            task.append(-log_softmax(sum(ends) @ head + bias)[label])
     return float(np.mean(task)), float(np.mean(lm))
 
 
@@ -109,6 +117,50 @@ def test_gpt1s_losses_are_the_papers(kind, S, outputs, auxiliary):
         np.testing.assert_allclose([sums["task_loss"], sums["auxiliary_loss"]], [task, lm], rtol=2e-5)
     else:
         assert "auxiliary_loss" not in sums
+
+
+def soft_label(score: float, classes: int = 4) -> np.ndarray:
+    """Tai et al. (2015), section 4.2: the two whole numbers around a score share it by their nearness."""
+    below = math.floor(score)
+    label = np.zeros(classes)
+    label[below] = below - score + 1
+    if score > below:
+        label[below + 1] = score - below
+    return label
+
+
+@pytest.mark.parametrize("kind", ["choice", *mostly_slow(["classification", "soft_scores"], 0)])
+def test_gpt1s_losses_are_the_released_codes(kind):
+    labels = [1, 3, 0] if kind != "soft_scores" else np.array([2.25, 0.0, 3.0], np.float32)
+    S, outputs = (4, 1) if kind == "choice" else (2, 4)
+    inputs, model = batch(S, labels), drawn(replace(GPT, outputs=outputs, head_bias=True, table_dropout=True))
+    sums, _ = evaluate(model, inputs, None, kind, 0.5, auxiliary_positions=True)
+    found = [sums["task_loss"], sums["auxiliary_loss"]]
+    np.testing.assert_allclose(found, transcribed(model, inputs, kind, released=True), rtol=2e-5)
+    paper, _ = evaluate(model, inputs, None, kind, 0.5)
+    assert paper["auxiliary_loss"] < sums["auxiliary_loss"] - 1e-3
+
+
+def test_the_table_is_dropped_out_once_for_inputs_and_outputs():
+    """finetune-transformer-lm, train.py: model: one mask of all its rows, and no other of the inputs."""
+    model, inputs = drawn(replace(GPT, table_dropout=True)), batch(1, np.array([1, 3, 0], np.int32))
+    model.config = replace(model.config, dropout=0.5)  # the blocks keep their own, of 0
+    key = jax.random.key(3)
+    dropped = drop_tables(model, key)
+    before, after = by_path(model), by_path(dropped)
+    tables = {"tokens", "special_embeddings", "positions"}
+    assert {path for path in before if not np.array_equal(before[path], after[path])} == tables
+    factors = np.concatenate([np.ravel(after[path] / before[path]) for path in tables])
+    assert set(factors.tolist()) == {0.0, 2.0} and abs(factors.mean() - 1) < 0.2
+    released = {"auxiliary": 0.5, "auxiliary_positions": True}
+    sums, _ = evaluate(model, inputs, key, "classification", **released)
+    expected, _ = evaluate(dropped, inputs, None, "classification", **released)
+    np.testing.assert_allclose(sums["auxiliary_loss"], expected["auxiliary_loss"], rtol=1e-6)
+    other, _ = evaluate(model, inputs, jax.random.key(4), "classification", **released)
+    assert abs(other["auxiliary_loss"] - sums["auxiliary_loss"]) > 1e-3
+    assert drop_tables(model, None) is model
+    model.config = replace(model.config, table_dropout=False)
+    assert drop_tables(model, key) is model
 
 
 @pytest.mark.slow
@@ -143,12 +195,13 @@ def test_the_choices_of_an_example_lose_the_same_features():
 
 
 def test_what_the_task_adds_is_w_y_and_three_embeddings():
-    """Radford et al. (2018), section 3.2: nothing else is new."""
+    """Radford et al. (2018), section 3.2: nothing else is new; in the released code W_y has a bias."""
     for name in (n for n in experiments.names() if n.startswith("gpt1_") and experiments.get(n).task.fields):
         tuned = experiments.get(name).model
         before = replace(tuned, head="pretraining", outputs=0)
         count, plain = ({c.name: c.count for c in components(model)} for model in (tuned, before))
         new = {"special_embeddings": 3 * tuned.width, "task_head/kernel": tuned.width * tuned.outputs}
+        new |= {"task_head/bias": tuned.outputs} if tuned.head_bias else {}
         assert count == plain | new, name
 
 

@@ -13,6 +13,7 @@ from research.data.sources import records
 from research.data.sources.records import Record
 from research.data.sources.schemes import TEST
 from research.data.sources.standardize import STANDARDS
+from research.data.tokenizers.fast_bert import encoder
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
 from research.errors import UsageError
 
@@ -51,12 +52,12 @@ def read(
     """A split, tokenized, and its summary in words; raises as `examples`."""
     found, left_out = examples(data, task, kind, source, split)
     without = f", {left_out:,} without a label left out" if left_out else ""
-    return _tokenized(found, kind, tokenizer), f"{len(found):,} examples{without}"
+    return _tokenized(found, kind, tokenizer, data.standardize), f"{len(found):,} examples{without}"
 
 
-def _tokenized(found: list[Example], kind: Labels, tokenizer: Tokenizer) -> Split:
+def _tokenized(found: list[Example], kind: Labels, tokenizer: Tokenizer, standardize: str) -> Split:
     texts = [text for example in found for text in example.texts]
-    ids = [one.ids for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    ids = encoder(tokenizer, standardize)(texts)
     ends = np.cumsum([0, *map(len, ids)], dtype=np.int64)
     tokens = np.fromiter((index for one in ids for index in one), np.int32, int(ends[-1]))
     labels = np.array([example.label for example in found], kind.dtype)

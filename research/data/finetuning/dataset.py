@@ -19,6 +19,7 @@ from research.data.examples import Batch, Examples, Report
 from research.data.order import order, rows_of
 from research.data.sources.schemes import TEST
 from research.data.store.token_store import Corpus
+from research.data.tokenizers.spacy_words import difference
 from research.data.tokenizers.tokenizer import special_tokens
 from research.errors import UsageError
 
@@ -70,6 +71,8 @@ def _prepare(
         raise UsageError(
             f"data.tokenizer={data.tokenizer}: a bert needs [CLS], [SEP], [MASK] and [PAD] in it"
         )
+    if unlike := difference(tokenizer, data.tokenizer):
+        report(unlike)
     splits = []
     for split, source in sources.items():
         found, summary = read(source, split, tokenizer)

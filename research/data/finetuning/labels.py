@@ -44,6 +44,13 @@ def score_of(label: Any, task: Task, where: str) -> float:
     return number
 
 
+def soft_score_of(label: Any, task: Task, where: str) -> float:
+    score, most = score_of(label, task, where), len(task.labels) - 1
+    if not 0 <= score <= most:
+        raise UsageError(f"{where}: label {label!r}: expected a score from 0 to {most} (task.labels)")
+    return score
+
+
 def _number(label: Any) -> float | None:
     """The finite number that a label is or spells; None for another label, and for true and false."""
     if isinstance(label, bool):
@@ -66,6 +73,15 @@ def variance(labels: np.ndarray) -> float:
     return float(labels.var())
 
 
+def soft_entropy(labels: np.ndarray) -> float:
+    """Nats per score: the cross-entropy of predicting the mean of all soft targets."""
+    if np.isnan(labels).any():  # of examples without labels
+        return math.nan
+    whole = np.arange(math.ceil(labels.max()) + 1)
+    shares = np.maximum(0, 1 - np.abs(labels[:, None].astype(np.float64) - whole)).mean(0)
+    return float(-(shares * np.log(shares, where=shares > 0, out=np.zeros_like(shares))).sum())
+
+
 def class_name(label: int, task: Task) -> str:
     return task.labels[label]
 
@@ -76,3 +92,4 @@ def score_text(label: float, task: Task) -> str:
 
 CLASSES = Labels(class_of, -1, np.int32, entropy, class_name)
 SCORES = Labels(score_of, math.nan, np.float32, variance, score_text)
+SOFT_SCORES = Labels(soft_score_of, math.nan, np.float32, soft_entropy, score_text)

@@ -74,7 +74,8 @@ def fingerprint(data: Data) -> str:
     """A hash of everything that determines the documents: contents of the sources, and split settings."""
     identities = [_identity(source) for _, source in parts(data)]
     holdout = None if data.split == "published" else data.holdout
-    facts = [identities, data.field, data.split, holdout, data.documents, data.standardize]
+    standard = standardize.IN_CACHES[data.standardize]
+    facts = [identities, data.field, data.split, holdout, data.documents, standard]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

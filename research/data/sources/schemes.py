@@ -11,6 +11,7 @@ Another package adds a scheme with one record:
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from research.config import Data
@@ -116,6 +117,34 @@ def _tfds_records(source: Source, names: Collection[str], split: str) -> Iterato
         yield f"tfds:{source.name}: record {number}", record
 
 
+def _drawn_records(
+    source: Source, names: Collection[str], split: str, drawn: bool
+) -> Iterator[tuple[str, Record]]:
+    """COUNT records as scikit-learn's train_test_split draws them with SEED, or the rest."""
+    from sklearn.model_selection import train_test_split
+
+    form = SCHEMES[source.scheme].form
+    count, seed, inner = [*source.name.split(":", 2), "", ""][:3]
+    if not (count.isdecimal() and seed.isdecimal() and int(seed) < 1 << 32):
+        raise UsageError(f"{source.scheme}:{source.name}: expected {form} with a SEED below 2^32")
+    of = parse(inner, f"{source.scheme}:{count}:{seed}", "records")
+    records = list(SCHEMES[of.scheme].records(of, names, split))
+    if not 0 < int(count) < len(records):
+        raise UsageError(
+            f"{source.scheme}:{source.name}: expected fewer than all {len(records)} records, from 1"
+        )
+    others, chosen = train_test_split(records, test_size=int(count), random_state=int(seed))
+    yield from chosen if drawn else others
+
+
+for name, drawn in (("drawn", True), ("rest", False)):
+    SCHEMES.register(name)(
+        Scheme(
+            f"{name}:COUNT:SEED:SOURCE",
+            identity=lambda source: source.name,
+            records=partial(_drawn_records, drawn=drawn),
+        )
+    )
 SCHEMES.register("files")(
     Scheme("files:GLOB", _files_identity, documents=_files_documents, records=_files_records)
 )

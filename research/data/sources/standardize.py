@@ -5,7 +5,8 @@ import re
 from research.errors import EnvironmentFault
 
 DASHES = str.maketrans({"—": "-", "–": "-", "―": "-", "…": "...", "´": "'"})
-RUNS = re.compile(r"""(-+|~+|!+|"+|;+|\?+|\++|,+|\)+|\(+|\\+|/+|\*+|\[+|\]+|}+|{+|\|+|_+)""")
+# The original's pattern names the backslash in a string that is not raw, so that it is not set apart.
+RUNS = re.compile(r"""(-+|~+|!+|"+|;+|\?+|\++|,+|\)+|\(+|/+|\*+|\[+|\]+|}+|{+|\|+|_+)""")
 
 
 def gpt1(text: str) -> str:
@@ -24,3 +25,4 @@ def gpt1(text: str) -> str:
 
 
 STANDARDS = {"none": str, "gpt1": gpt1}
+IN_CACHES = {"none": "none", "gpt1": "gpt1, 2nd version"}  # names of the rules, for those of caches

@@ -49,12 +49,13 @@ class Encoded(NamedTuple):
     ends: np.ndarray  # int64 (texts,): where in `ids` each text ends
 
 
-def encode(chunks: Iterable[Chunk], tokenizer: Tokenizer) -> Iterator[Encoded]:
+def encode(chunks: Iterable[Chunk], tokenizer: Tokenizer, standardize: str = "none") -> Iterator[Encoded]:
     """Encode chunks in batches; add `<|endoftext|>` after the last of a document, if the tokenizer has it.
 
-    Special tokens spelled out in a text are encoded as ordinary text.
+    Special tokens spelled out in a text are encoded as ordinary text. The documents have been cleaned by
+    `standardize`.
     """
-    ending, ids_of = end_of_text(tokenizer), encoder(tokenizer)
+    ending, ids_of = end_of_text(tokenizer), encoder(tokenizer, standardize)
 
     def encode_batch(batch: list[Chunk]) -> Encoded:
         ids = ids_of(list(chain.from_iterable(chunk.texts for chunk in batch)))

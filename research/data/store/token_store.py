@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from research.config import Data
 from research.data.sources.documents import check_unchanged, fingerprint, folder_name, parts
 from research.data.store.writing import SPLITS, write
+from research.data.tokenizers.spacy_words import difference, rules
 from research.data.tokenizers.tokenizer import SpecialTokens, end_of_text, entries, load, special_tokens
 from research.errors import UsageError
 from research.io.home import home
@@ -72,9 +73,11 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
     size, special = entries(tokenizer), special_tokens(tokenizer)
     if size > vocabulary:
         raise UsageError(f"model.vocabulary={vocabulary}: the tokenizer {data.tokenizer} has {size} entries")
+    if unlike := difference(tokenizer, data.tokenizer):
+        report(unlike)
     sentence_rule = data.sentences if special else None
     source_hash = fingerprint(data)
-    key = f"{FORMAT} {source_hash} {sentence_rule} {tokenizer.to_str()}"
+    key = f"{FORMAT} {source_hash} {sentence_rule} {tokenizer.to_str()}{rules(tokenizer)}"
     folder = home() / "stores" / folder_name(data, key)
     make = partial(
         _make,

@@ -51,7 +51,7 @@ def write(
         files = _open(stack, folder, done["sizes"], sentence_rule)
         rest = islice(chunks(read(data), sentence_rule), done["pieces"], None)
         show = stack.enter_context(show_progress(report, before))
-        for batch in encode(rest, tokenizer):
+        for batch in encode(rest, tokenizer, data.standardize):
             _append(files, done, batch, dtype)
             now = time.monotonic()
             if now - saved > SAVE_EVERY:

@@ -12,12 +12,19 @@ from tokenizers import Tokenizer
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from research.data.tokenizers.spacy_words import reads_words, words
+
 REMOVED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # control characters
 
 
-def encoder(tokenizer: Tokenizer) -> Callable[[list[str]], list[list[int]]]:
-    """A function from texts to ids. It adds no special tokens; one spelled out in a text is ordinary text."""
+def encoder(tokenizer: Tokenizer, standardize: str = "none") -> Callable[[list[str]], list[list[int]]]:
+    """A function from texts to ids. It adds no special tokens; one spelled out in a text is ordinary text.
+
+    `standardize` is how the texts have been cleaned: data.standardize.
+    """
     full = _copy(tokenizer)
+    if reads_words(full):
+        return lambda texts: _ids(full, words(texts, standardized=standardize == "gpt1"))
     if not _only_lowercases(full):
         return partial(_ids, full)
     lowercase, unnormalized = full.normalizer.lowercase, _copy(tokenizer)

@@ -5,7 +5,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from research.config import Data, Start
-from research.data.tokenizers import published
+from research.data.tokenizers import published, spacy_words
 from research.data.tokenizers.tokenizer import entries, load
 from research.errors import UsageError
 from research.io.hub import located
@@ -18,15 +18,16 @@ def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
     """
     weights = start.weights
     beside = None if weights is None else _beside(located(weights))
-    if data.tokenizer == "start":
+    words, name = spacy_words.split_name(data.tokenizer)
+    if name == "start":
         if weights is None:
             raise UsageError(
-                "data.tokenizer=start: it is the one beside start.weights, of which there are none; "
-                "set them, or another tokenizer"
+                f"data.tokenizer={data.tokenizer}: it is the one beside start.weights, of which there are "
+                "none; set them, or another tokenizer"
             )
         if beside is None:
             raise UsageError(f"start.weights={weights}: no tokenizer beside them; set data.tokenizer")
-        tokenizer = beside
+        tokenizer = spacy_words.with_spacy(beside, name) if words else beside
     else:
         tokenizer = load(data)
         if beside is not None and beside.get_vocab() != tokenizer.get_vocab():
@@ -35,7 +36,7 @@ def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
                 "trained with; expected data.tokenizer=start"
             )
     size = entries(tokenizer)
-    if size > limit and data.tokenizer != "start":  # the weights' own sizes tell all that is to be changed
+    if size > limit and name != "start":  # the weights' own sizes tell all that is to be changed
         raise UsageError(f"model.vocabulary={limit}: the tokenizer {data.tokenizer} has {size} entries")
     tokenizer = Tokenizer.from_str(tokenizer.to_str())
     tokenizer.encode_special_tokens = True  # in a text, the spelling of a special token is but text

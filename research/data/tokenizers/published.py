@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from research.data.tokenizers import spacy_words
 from research.errors import UsageError, did_you_mean
 from research.io.home import home
 from research.io.hub import PREFIX, TOKENIZER, snapshot
@@ -26,9 +27,13 @@ ON_HUB = {  # name → repository
 def load(name: str) -> Tokenizer:
     """Load a tokenizer from a path (see `is_path`), from hub:OWNER/NAME, or by name.
 
-    A name is a folder of $LINEAGE_HOME/tokenizers, or else one of ON_HUB. Raises UsageError for an unknown
-    name, and for files that are not a tokenizer; EnvironmentFault where the Hub cannot be reached.
+    A name is a folder of $LINEAGE_HOME/tokenizers, or else one of ON_HUB. With spacy: before it, GPT-1's
+    reads the published words. Raises UsageError for an unknown name, and for files that are not a tokenizer;
+    EnvironmentFault where the Hub cannot be reached, and without spaCy.
     """
+    words, name = spacy_words.split_name(name)
+    if words:
+        return spacy_words.with_spacy(load(name), name)
     folder = home() / "tokenizers"
     if name.startswith(PREFIX):
         return read(snapshot(name, TOKENIZER, "a directory serves too"))
@@ -42,7 +47,7 @@ def load(name: str) -> Tokenizer:
             hint = f"put {', or '.join(FILES)} in {folder / name}"
             return read(snapshot(PREFIX + ON_HUB[name], TOKENIZER, hint))
         local = (path.name for path in folder.glob("[!.]*"))
-        hint = did_you_mean(name, {"char", "bpe:SIZE", "wordpiece:SIZE", *ON_HUB, *local})
+        hint = did_you_mean(name, {"char", "bpe:SIZE", "wordpiece:SIZE", "spacy:gpt1", *ON_HUB, *local})
         raise UsageError(
             f"data.tokenizer={name}: not found; put {', or '.join(FILES)} in {folder / name}{hint}"
         )
@@ -51,6 +56,7 @@ def load(name: str) -> Tokenizer:
 
 def is_path(name: str) -> bool:
     """Whether `load` treats the name as a file or folder: it has a slash, or ends in .json or .txt."""
+    _, name = spacy_words.split_name(name)
     return not name.startswith(PREFIX) and ("/" in name or name.endswith((".json", ".txt")))
 
 
@@ -143,18 +149,16 @@ def _gpt2(vocabulary: Path, merges: Path) -> Tokenizer:
 def _gpt1(vocabulary: Path, merges: Path) -> Tokenizer:
     """GPT-1's scheme: pairs of characters within lowercased words that end in </w>.
 
-    Words are split by BERT's rules, as in Transformers without spaCy. Unlike spaCy, these rules split
-    contractions only at the apostrophe, split numbers and abbreviations at points, remove accents, and give
-    no token for a line end.
+    Words are split by BERT's rules, as in Transformers without spaCy. Unlike spaCy (`spacy_words`), these
+    rules split contractions only at the apostrophe, split numbers and abbreviations at points, remove
+    accents, and give no token for a line end.
     """
     model = models.BPE(
         _ids(vocabulary), _pairs(merges), unk_token="<unk>", end_of_word_suffix="</w>", fuse_unk=False
     )
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
-    return tokenizer
+    return spacy_words.without_spacy(tokenizer)
 
 
 def _bert(path: Path) -> Tokenizer:

@@ -7,7 +7,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from research.config import Data
-from research.data.tokenizers import published, trained
+from research.data.tokenizers import published, spacy_words, trained
 from research.data.tokenizers.published import END_OF_TEXT
 from research.errors import UsageError
 from research.io.files import as_utf8
@@ -28,9 +28,9 @@ def load(data: Data) -> Tokenizer:
     """The tokenizer that `data.tokenizer` names, without truncation or padding.
 
     `char`, `bpe:SIZE` and `wordpiece:SIZE` are trained on the source once and cached. Other values are a
-    path, a name under $LINEAGE_HOME, or a repository on the Hub. Raises UsageError for an unknown name, for
-    files that are not a tokenizer, and for a SIZE that the source cannot fill; EnvironmentFault where the Hub
-    cannot be reached.
+    path, a name under $LINEAGE_HOME, or a repository on the Hub, perhaps with spacy: before it. Raises
+    UsageError for an unknown name, for files that are not a tokenizer, and for a SIZE that the source cannot
+    fill; EnvironmentFault where the Hub cannot be reached, or spaCy is needed and missing.
     """
     scheme = data.tokenizer.partition(":")[0]
     tokenizer = trained.load(data) if scheme in trained.SCHEMES else published.load(data.tokenizer)
@@ -43,12 +43,14 @@ def load(data: Data) -> Tokenizer:
 def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool = False) -> Encoding:
     """`text` as tokens.
 
-    Raises UsageError for a text that is not UTF-8, and for characters that a vocabulary of characters lacks.
+    Raises UsageError for a text that is not UTF-8, and for characters that a vocabulary of characters lacks;
+    EnvironmentFault for a tokenizer of spaCy's words where spaCy is missing.
     """
     try:
         text.encode()
     except UnicodeEncodeError:
         raise UsageError(f"{as_utf8(text)[:60]!r}: is not UTF-8") from None
+    text = spacy_words.prepared(tokenizer, text)
     try:
         return tokenizer.encode(text, add_special_tokens=add_special_tokens)
     except Exception as fault:  # the library raises plain Exception
@@ -62,6 +64,8 @@ def document_start(tokenizer: Tokenizer) -> list[int]:
     """Tokens that stand before a document: the end of the one before, or a line end, or the first entry."""
     if (end := end_of_text(tokenizer)) is not None:
         return [end]
+    if spacy_words.reads_words(tokenizer):
+        return tokenizer.encode("\n", add_special_tokens=False).ids
     with suppress(UsageError):  # characters of a text that is one line
         if ids := encode(tokenizer, "\n").ids:
             return ids

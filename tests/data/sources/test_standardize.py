@@ -17,6 +17,7 @@ ftfy = pytest.importorskip("ftfy")
         ("a—b – c … d´s", "a - b - c ... d's"),
         ("what?! (yes)", "what ? ! ( yes )"),
         ("--- a,,b", "--- a ,, b"),
+        ("a\\b a/b a+b", "a\\b a / b a + b"),
         ("  one \t two\n\n\n three ", "one two \n three"),
         ("schÃ¶n", "schön"),  # UTF-8 read as Latin-1
     ],

@@ -1,0 +1,31 @@
+"""Dropout of whole embedding tables, once a step, as in openai/finetune-transformer-lm, train.py: model.
+
+All sequences of a step, and the output layer where its table is the input's, then miss the same features of
+a token.
+"""
+
+from typing import TypeVar
+
+import jax
+from jax import Array
+from jax.tree_util import tree_map_with_path
+
+from research.models.ops.dropout import dropout
+from research.models.parameters import name
+
+M = TypeVar("M")
+
+KEYS = {"tokens": 2, "special_embeddings": 3, "positions": 4}  # folded into the key; 0 and 1 are taken
+
+
+def drop_tables(model: M, key: Array | None) -> M:
+    """`model` with dropout applied to its tables, if `model.table_dropout` says so and there is a key."""
+    config = model.config
+    if key is None or not config.table_dropout:
+        return model
+
+    def drop(path, table: Array) -> Array:
+        which = KEYS.get(name(path))
+        return table if which is None else dropout(table, config.dropout, jax.random.fold_in(key, which))
+
+    return tree_map_with_path(drop, model)

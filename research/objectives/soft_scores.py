@@ -1,0 +1,68 @@
+"""Scores as soft targets over whole numbers (Tai et al., 2015, section 4.2), as GPT-1's code has STS-B's.
+
+openai/finetune-transformer-lm, utils.py: stsb_label_encoding. Shapes: B rows, K whole scores from 0.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from research.config import Experiment, Task
+from research.config.names import OBJECTIVES
+from research.data.examples import Examples
+from research.errors import UsageError
+from research.objectives.classification import REGRESSION, labelled_examples, predict_score
+from research.objectives.objective import Batch, Sums
+from research.objectives.task import check_task, synthetic_task
+from research.objectives.task_head import task_evaluation, training_sums, whole_example
+
+
+def soft_targets(scores_B: Array, K: int) -> Array:
+    """(B, K): weights of the whole numbers on both sides of each score, whose mean is the score."""
+    return jnp.maximum(0, 1 - jnp.abs(scores_B[:, None] - jnp.arange(K, dtype=scores_B.dtype)))
+
+
+def soft_score_loss(outputs_BK: Array, batch: Batch) -> tuple[Array, Sums]:
+    """Cross-entropy (nats) of scores (B,)."""
+    losses_B = optax.softmax_cross_entropy(outputs_BK, soft_targets(batch["labels"], outputs_BK.shape[-1]))
+    return (losses_B * batch["label_weights"]).sum(), {}
+
+
+def predict(task: Task, split: Any, outputs_BK: np.ndarray) -> tuple[list[float], dict[str, float]]:
+    """The mean of the predicted distribution."""
+    weights_BK = np.exp(outputs_BK.astype(np.float64) - outputs_BK.max(-1, keepdims=True))
+    means_B = weights_BK @ np.arange(weights_BK.shape[-1]) / weights_BK.sum(-1)
+    return predict_score(task, split, means_B[:, None])
+
+
+def check(experiment: Experiment) -> None:
+    check_task(experiment, fields=(1, 2), both_orders=True)
+    labels = experiment.task.labels
+    whole = tuple(str(score) for score in range(len(labels)))
+    if labels != whole:
+        raise UsageError(f"task.labels={','.join(labels)}: expected the whole scores, {','.join(whole)}")
+
+
+def examples(experiment: Experiment) -> Examples:
+    from research.data.finetuning.labels import SOFT_SCORES
+
+    return labelled_examples(experiment, SOFT_SCORES)
+
+
+evaluate = task_evaluation(whole_example, soft_score_loss)
+
+SOFT_SCORES = OBJECTIVES.register("soft_scores")(
+    REGRESSION._replace(
+        loss=training_sums(evaluate),
+        evaluate=evaluate,
+        check=check,
+        synthetic=synthetic_task(classes=lambda experiment: experiment.model.outputs - 1),
+        examples=examples,
+        unit="nats",
+        outputs=lambda task: len(task.labels),
+        predict=predict,
+    )
+)
