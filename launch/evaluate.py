@@ -178,7 +178,7 @@ def _evaluate_tasks(
         result = evaluate_task(eval_model, name, data, Settings(*settings))
         facts[name] = {
             "metrics": result.metrics,
-            "published": published(name, config),
+            "published": published(name, config, result, Settings(*settings)),
             "examples": result.examples,
             "settings": result.settings,
         }

@@ -59,11 +59,12 @@ def _scores(answers: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> t
     for name, references in answers.items():
         text, references = given[name], _references(references)
         exact[name] = float(any(normalized(text) == normalized(one) for one in references))
-        f1[name] = max(_f1(text, one) for one in references)
+        f1[name] = max(answer_f1(text, one) for one in references)
     return exact, f1
 
 
-def _f1(text: str, reference: str) -> float:
+def answer_f1(text: str, reference: str) -> float:
+    """F1 of words; where one of the two is normalized to nothing, whether both are."""
     if not normalized(text) or not normalized(reference):
         return float(normalized(text) == normalized(reference))
     return word_f1(text, reference)
