@@ -119,8 +119,8 @@ def bert_squad2() -> Experiment:
     """BERT-base on SQuAD 2.0: 21,720 steps of 12 of 130,319 questions, 6e16 FLOP; run_squad's two epochs.
 
     A third of the questions have no answer: their span is [CLS]. An answer is empty where [CLS] leads the
-    best span by more than task.null_threshold; best_f1 is the F1 of the best threshold. Not yet run at this
-    size; Google gives figures for BERT-large alone.
+    best span by more than task.null_threshold; best_f1 is the F1 of the best threshold, best_f1_threshold.
+    Not yet run at this size; Google gives figures for BERT-large alone.
     """
     return finetuned(
         bert_base(), tasks.SQUAD2, length=384, batch=12, epochs=2, schedule="bert", rate=3e-5, warmup=0.1

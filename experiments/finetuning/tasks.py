@@ -148,7 +148,10 @@ SQUAD2 = Examples(
         fields=("question", "context"),
         label="answers",
         unanswerable=True,
-        metrics=("f1", "exact_match", "has_answer_f1", "no_answer_accuracy", "best_f1", "best_exact_match"),
+        metrics=(
+            *("f1", "exact_match", "has_answer_f1", "no_answer_accuracy"),
+            *("best_f1", "best_f1_threshold", "best_exact_match"),
+        ),
     ),
     "tfds:squad/v2.0:train",
     "tfds:squad/v2.0:validation",
