@@ -121,6 +121,8 @@ def mctest(eval_model: EvalModel, text: str, settings: Settings, answers: str) -
     letters = [line.split() for line in split_lines(answers) if line.strip()]
     if not rows or len(letters) < len(rows) or any(len(row) != 23 for row in rows):
         raise UsageError("expected MCTest's .tsv, with four questions per story, and its .ans beside it")
+    if any(len(line) != 4 or not set(line) <= set(LETTERS) for line in letters):
+        raise UsageError("expected four letters, A to D, in each line of its .ans")
     for row, solution in zip(rows, letters, strict=False):
         story = row[2].replace("\\newline", "\n").replace("\\tab", " ")
         for n, letter in enumerate(solution):

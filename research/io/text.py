@@ -83,8 +83,9 @@ def reading(path: Path) -> Iterator[None]:
     """Raises UsageError where `path` cannot be read."""
     try:
         yield
-    except OSError as fault:
-        raise UsageError(f"{path}: cannot be read: {fault.strerror or fault}") from fault
+    except OSError as fault:  # some libraries' messages have several lines
+        reason = " ".join(str(fault.strerror or fault).split())
+        raise UsageError(f"{path}: cannot be read: {reason}") from fault
 
 
 def _decoded(line: bytes, where: str) -> str:
