@@ -158,7 +158,7 @@ def _predict(names: list[str], target: str | None, data: Path | None, json: bool
         raise UsageError(f"--task {','.join(names)}: expected a fine-tuned run, answers alone, and --data")
     from research.runs.record import experiment_of
     from research.runs.status import split_step
-    from research.training.evaluate_run import predict
+    from research.training.evaluate_run import answer_lines, predict
 
     source = str(data) if str(data).startswith(("tfds:", "files:")) else f"files:{data}"
     directory, step = split_step(target)
@@ -166,12 +166,8 @@ def _predict(names: list[str], target: str | None, data: Path | None, json: bool
     if json:
         print(json_.dumps({"answers": predictions, "metrics": metrics}, indent=2, ensure_ascii=False))
         return
-    task = experiment_of(directory, warn=False).task
-    if task.numbered:
-        predictions = [task.labels.index(label) for label in predictions]
-    print("index\tprediction")
-    for name, label in predictions.items() if isinstance(predictions, dict) else enumerate(predictions):
-        print(name, " ".join(label) if isinstance(label, list) else label, sep="\t")
+    for line in answer_lines(experiment_of(directory, warn=False).task, predictions):
+        print(line)
     for metric, value in metrics.items():
         print(f"{metric} {value:.4f}", file=sys.stderr)
 

@@ -66,7 +66,12 @@ MRPC = Examples(
 )
 STSB = Examples(
     "regression",
-    Task(fields=("sentence1|0", "sentence2|1"), label="label|score|2", metrics=("pearson", "spearman")),
+    Task(
+        fields=("sentence1|0", "sentence2|1"),
+        label="label|score|2",
+        bounds=(0.0, 5.0),
+        metrics=("pearson", "spearman"),
+    ),
     "tfds:glue/stsb:train",
     "tfds:glue/stsb:validation",
     5_749,

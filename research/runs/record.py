@@ -181,6 +181,7 @@ FREE = {
     "model.unroll",
     "data.workers",
     "task.numbered",
+    "task.bounds",
     "run.log_every",
     "run.evaluate_every",
     "run.checkpoint_every",
