@@ -28,6 +28,8 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     number = 0
     with reading(path), gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         try:
+            if path.suffix == ".gz" and not path.stat().st_size:
+                raise EOFError("it is empty")
             for piece in file:  # up to \n
                 if number == 0:
                     piece = piece.removeprefix(BYTE_ORDER_MARK)

@@ -6,9 +6,12 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import experiments
 from research import weights
+from research.bench.synthetic import read_tokens
 from research.data.sources import files, labelled_files
 from research.errors import UsageError
 from research.metrics import squad, squad2
@@ -76,6 +79,11 @@ WHOLE = {  # readers that notice each cut: (file, writer, reader)
         lambda p: publish(p.parent),
         lambda p: weights.read(p.parent),
     ),
+    "bench's tokens .npy": (
+        "tokens.npy",
+        lambda p: np.save(p, np.arange(1, 3000, dtype=np.uint16) % 250),
+        lambda p: read_tokens(p, experiments.get("quickstart")),
+    ),
     "squad's answers": ("dev.json", squad_file, squad.read_answers),
     "squad's predictions": (
         "given.json",
@@ -120,7 +128,7 @@ def test_damage_is_one_line(case, tmp_path):
     path = tmp_path / name
     write(path)
     read(path)
-    for damage, content in damages(path.read_bytes()):
+    for damage, content in [("cut at 0", b""), *damages(path.read_bytes())]:
         path.write_bytes(content)
         try:
             read(path)
