@@ -44,7 +44,7 @@ def winograd(eval_model: EvalModel, text: str, settings: Settings) -> Result:
             if (scores[2 * n + 1] > scores[2 * n]) != bool(schema.correct)
         }
         metrics[name] = 100 * (1 - len(wrong) / len(questions))
-    return Result(metrics, len(questions), {"scoring": "partial; full: of whole sentences"})
+    return Result(metrics, len(questions), {"scoring": "partial; accuracy_full: full"})
 
 
 def _partial(eval_model: EvalModel, sentences: Sequence[str]) -> list[Pair]:
