@@ -33,7 +33,11 @@ def run(arguments: list[str]) -> int:
         return _print_error(error.format_message(), error.exit_code, debug)
     except LineageError as error:
         return _print_error(str(error), error.status, debug)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as error:
+        if isinstance(
+            error.__cause__, EOFError
+        ):  # Typer takes the end of any file for that of the terminal's
+            return _print_error(f"EOFError: {error.__cause__}", 1, debug)
         return _print_error("interrupted", 130, debug)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

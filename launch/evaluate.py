@@ -1,6 +1,7 @@
 """`lineage evaluate`: tasks of the papers, a run's validation split, predictions of a fine-tuned run."""
 
 import json as json_
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,12 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Score a file of SQuAD predictions, without a model."),
     ] = None,
+    null_odds: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Odds of no answer beside --predictions, for SQuAD 2.0's best threshold."
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="Evaluate the first N examples only.")
     ] = None,
@@ -48,7 +55,7 @@ def evaluate(
     if names == ["list"]:
         _list_tasks(json)
     elif predictions is not None:
-        _score_predictions(names, data, predictions, json)
+        _score_predictions(names, data, predictions, null_odds, json)
     elif "answers" in names:
         _predict(names, target, data, json)
     else:
@@ -105,9 +112,11 @@ def _check(names: list[str], target: str | None, data: Path | None) -> None:
         raise UsageError(f"--data {data}: one file, {len(names)} tasks; expected a folder")
 
 
-def _score_predictions(names: list[str], data: Path | None, predictions: Path, json: bool) -> None:
+def _score_predictions(
+    names: list[str], data: Path | None, predictions: Path, null_odds: Path | None, json: bool
+) -> None:
     from research.metrics.squad import read_answers, read_predictions, score
-    from research.metrics.squad2 import Prediction, measure
+    from research.metrics.squad2 import Prediction, measure, read_odds
 
     if names != ["squad"]:
         raise UsageError(f"--task {','.join(names)}: predictions are scored for squad alone")
@@ -115,12 +124,21 @@ def _score_predictions(names: list[str], data: Path | None, predictions: Path, j
         raise UsageError("--task squad: expected --data FILE, SQuAD's questions and answers")
     answers, given = read_answers(data), read_predictions(predictions)
     if all(answers.values()):
+        if null_odds is not None:
+            raise UsageError(f"--null-odds {null_odds}: every question of {data} has an answer")
         found = score(answers, given)
         result = {"exact_match": found.exact_match, "f1": found.f1}
     else:
-        spans = {name: Prediction(text, 0.0) for name, text in given.items()}
-        measured = measure(answers, spans, threshold=0.0)
-        result = {name: value for name, value in measured.items() if not name.startswith("best_")}
+        odds = {} if null_odds is None else read_odds(null_odds)
+        if null_odds is not None and (without := [name for name in answers if name not in odds]):
+            raise UsageError(f"{null_odds}: has no odds of {len(without):,} questions, such as {without[0]}")
+        spans = {name: Prediction(text, odds.get(name, 0.0)) for name, text in given.items()}
+        measured = measure(answers, spans, threshold=math.inf)
+        result = {
+            name: value
+            for name, value in measured.items()
+            if null_odds is not None or not name.startswith("best_")
+        }
     missing = len(answers.keys() - given.keys())
     if missing:
         print(f"lineage: {missing} of {len(answers)} questions have no prediction: wrong", file=sys.stderr)
@@ -140,7 +158,7 @@ def _predict(names: list[str], target: str | None, data: Path | None, json: bool
         raise UsageError(f"--task {','.join(names)}: expected a fine-tuned run, answers alone, and --data")
     from research.runs.record import experiment_of
     from research.runs.status import split_step
-    from research.training.evaluate_run import predict
+    from research.training.evaluate_run import answer_lines, predict
 
     source = str(data) if str(data).startswith(("tfds:", "files:")) else f"files:{data}"
     directory, step = split_step(target)
@@ -148,12 +166,8 @@ def _predict(names: list[str], target: str | None, data: Path | None, json: bool
     if json:
         print(json_.dumps({"answers": predictions, "metrics": metrics}, indent=2, ensure_ascii=False))
         return
-    task = experiment_of(directory, warn=False).task
-    if task.numbered:
-        predictions = [task.labels.index(label) for label in predictions]
-    print("index\tprediction")
-    for name, label in predictions.items() if isinstance(predictions, dict) else enumerate(predictions):
-        print(name, " ".join(label) if isinstance(label, list) else label, sep="\t")
+    for line in answer_lines(experiment_of(directory, warn=False).task, predictions):
+        print(line)
     for metric, value in metrics.items():
         print(f"{metric} {value:.4f}", file=sys.stderr)
 
@@ -178,7 +192,7 @@ def _evaluate_tasks(
         result = evaluate_task(eval_model, name, data, Settings(*settings))
         facts[name] = {
             "metrics": result.metrics,
-            "published": published(name, config),
+            "published": published(name, config, result, Settings(*settings)),
             "examples": result.examples,
             "settings": result.settings,
         }

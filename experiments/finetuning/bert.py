@@ -70,7 +70,9 @@ def bert_qqp() -> Experiment:
 def bert_mnli() -> Experiment:
     """BERT-base on MNLI: 36,816 steps of 32 of 392,702 examples, 1e17 FLOP.
 
-    Expected: 84.6 accuracy on matched test genres, 83.4 on mismatched ones; 84.4 in development.
+    Expected: 84.6 accuracy on matched test genres, 83.4 on mismatched ones; 84.4 in development. Training
+    validates on matched genres; afterwards, for the others: lineage evaluate DIR --task answers --data
+    dev_mismatched.tsv, or tfds:glue/mnli:validation_mismatched.
     """
     return _published(tasks.MNLI)
 
@@ -119,8 +121,8 @@ def bert_squad2() -> Experiment:
     """BERT-base on SQuAD 2.0: 21,720 steps of 12 of 130,319 questions, 6e16 FLOP; run_squad's two epochs.
 
     A third of the questions have no answer: their span is [CLS]. An answer is empty where [CLS] leads the
-    best span by more than task.null_threshold; best_f1 is the F1 of the best threshold. Not yet run at this
-    size; Google gives figures for BERT-large alone.
+    best span by more than task.null_threshold; best_f1 is the F1 of the best threshold, best_f1_threshold.
+    Not yet run at this size; Google gives figures for BERT-large alone.
     """
     return finetuned(
         bert_base(), tasks.SQUAD2, length=384, batch=12, epochs=2, schedule="bert", rate=3e-5, warmup=0.1

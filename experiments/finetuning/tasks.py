@@ -66,7 +66,12 @@ MRPC = Examples(
 )
 STSB = Examples(
     "regression",
-    Task(fields=("sentence1|0", "sentence2|1"), label="label|score|2", metrics=("pearson", "spearman")),
+    Task(
+        fields=("sentence1|0", "sentence2|1"),
+        label="label|score|2",
+        bounds=(0.0, 5.0),
+        metrics=("pearson", "spearman"),
+    ),
     "tfds:glue/stsb:train",
     "tfds:glue/stsb:validation",
     5_749,
@@ -154,7 +159,10 @@ SQUAD2 = Examples(
         fields=("question", "context"),
         label="answers",
         unanswerable=True,
-        metrics=("f1", "exact_match", "has_answer_f1", "no_answer_accuracy", "best_f1", "best_exact_match"),
+        metrics=(
+            *("f1", "exact_match", "has_answer_f1", "no_answer_accuracy"),
+            *("best_f1", "best_f1_threshold", "best_exact_match"),
+        ),
     ),
     "tfds:squad/v2.0:train",
     "tfds:squad/v2.0:validation",

@@ -31,7 +31,7 @@ def read_tokens(path: Path, length: int, vocabulary: int) -> np.ndarray:
     """
     try:
         tokens = np.load(path, mmap_mode="r") if path.suffix == ".npy" else np.memmap(path, "<u2", mode="r")
-    except (OSError, ValueError) as error:
+    except Exception as error:  # NumPy parses the header of a .npy file as Python
         raise UsageError(f"{path}: expected tokens as .npy or as raw uint16: {error}") from None
     need = length + 1
     if tokens.ndim != 1 or tokens.dtype.kind not in "ui" or len(tokens) < need:

@@ -94,6 +94,7 @@ class Task:
     label: str = "label"  # the field of the label
     labels: tuple[str, ...] = ()  # names of the classes, which a source may give by name or number
     numbered: bool = False  # predictions are printed as numbers of classes: GLUE's server wants 0 and 1
+    bounds: tuple[float, ...] = ()  # lowest and highest score of the answers that are printed: 0,5 of STS-B
     orders: Literal["given", "both"] = "given"  # both: also the second text first, and their states added up
     metrics: tuple[str, ...] = ()  # over the whole validation split; the first one decides
     stride: int = 128  # question answering: tokens from one window over a long text to the next
@@ -105,6 +106,9 @@ class Task:
 
     def __post_init__(self):
         choices("task", self)
+        if self.bounds and not (len(self.bounds) == 2 and self.bounds[0] < self.bounds[1]):
+            given = ",".join(f"{bound:g}" for bound in self.bounds)
+            raise UsageError(f"task.bounds={given}: expected LOWEST,HIGHEST")
 
     @property
     def sequences(self) -> int:

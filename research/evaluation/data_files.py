@@ -1,12 +1,15 @@
 """Data of a task: a file or folder named by the user, the folder under $LINEAGE_HOME, or TFDS."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from research.errors import EnvironmentFault, UsageError
 from research.io.home import home
-from research.io.text import read_text
+from research.io.text import read_text, reading
+
+XML_ENCODING = re.compile(rb"<\?xml[^>]*\bencoding=[\"']([\w.-]+)")
 
 
 class Tfds(NamedTuple):
@@ -57,4 +60,17 @@ def find(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) 
 
 
 def _read(path: Path) -> TaskData:
-    return TaskData(read_text(path), str(path), path)
+    text = _read_xml(path) if path.suffix == ".xml" else read_text(path)
+    return TaskData(text, str(path), path)
+
+
+def _read_xml(path: Path) -> str:
+    """The text in the encoding that the file declares: the Winograd schemas are in Latin-1."""
+    with reading(path):
+        content = path.read_bytes()
+    declared = XML_ENCODING.match(content)
+    encoding = declared[1].decode() if declared else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except (UnicodeDecodeError, LookupError) as fault:
+        raise UsageError(f"{path}: cannot be read as {encoding}: {fault}") from fault

@@ -34,9 +34,15 @@ def treebank(text: str) -> str:
 
 
 def news(text: str) -> str:
-    """The One Billion Word Benchmark: spaced quotes and punctuation; ` -- ` for dashes stays."""
+    """The One Billion Word Benchmark: spaced quotes and punctuation; ` -- ` for dashes stays.
+
+    Of apostrophes that stand alone, those at a line's ends and before punctuation are joined; others may be
+    an opening quote as well as a plural's genitive.
+    """
     text = _pair_quotes(text, '"')
-    return OPENING.sub(r"\1", CLOSING.sub(r"\1", text))
+    text = OPENING.sub(r"\1", CLOSING.sub(r"\1", text))
+    text = re.sub(r"(?m)^' (?=\w)", "'", text)
+    return re.sub(r"(?m) '(?=[.,;:!?)\"]|$)", "'", text)
 
 
 def books(text: str) -> str:
@@ -53,16 +59,25 @@ def plain(text: str) -> str:
 
 
 def _pair_quotes(text: str, mark: str) -> str:
-    """Attach quotes that stand alone: the first of a line opens, the second closes, and so on."""
-    lines = text.split("\n")
-    for n, line in enumerate(lines):
-        parts = line.split(f" {mark} ")
-        if len(parts) > 1:
-            joined = parts[0]
-            for turn, part in enumerate(parts[1:]):
-                joined += (f" {mark}" if turn % 2 == 0 else f"{mark} ") + part
-            lines[n] = joined
-    return "\n".join(lines)
+    """Attach quotes that stand alone: the first of a line opens, the second closes, and so on.
+
+    Where their number is odd and the line ends with one, its speech began on a line before: the first closes.
+    """
+    return "\n".join(_pair_quotes_in_line(line, mark) for line in text.split("\n"))
+
+
+def _pair_quotes_in_line(line: str, mark: str) -> str:
+    words = line.split(" ")
+    began_before = words.count(mark) % 2 == 1 and line.rstrip(" ").endswith(f" {mark}")
+    opens, joins, out = not began_before, False, []
+    for word in words:
+        if joins or (word == mark and not opens and out):
+            out[-1] += word
+        else:
+            out.append(word)
+        joins = word == mark and opens
+        opens ^= word == mark
+    return " ".join(out)
 
 
 DETOKENIZERS: dict[str, Callable[[str], str]] = {

@@ -6,6 +6,7 @@ tokenizers compare, and a text may be detokenized before the model reads it (Rad
 3.1).
 """
 
+import hashlib
 import math
 from typing import Any
 
@@ -16,13 +17,22 @@ from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.evaluation.scoring import log_likelihood
 from research.io.text import split_lines
 
+UNKNOWN = "<unk>"
 TEST_BYTES = 5_000_000  # the test split of enwik8 and text8: the last of 100 million bytes
+COMPLETE = {  # MD5 of the complete files, as Mahoney publishes them
+    "a1fa5ffddb56f4953e226637dabbb36a": "enwik8",
+    "3bea1919949baf155f99411df5fada7e": "text8",
+}
 
 
 def words(eval_model: EvalModel, text: str, settings: Settings, detokenizer: str) -> Result:
-    """Perplexity per word; the end of a line counts as a word."""
+    """Perplexity per word; the end of a line counts as a word.
+
+    The result has the number of unknown words, by which WikiText's corpora differ.
+    """
     count = len(text.split()) + text.count("\n")
-    return _result(eval_model, text, settings, {"perplexity": count}, detokenizer)
+    result = _result(eval_model, text, settings, {"perplexity": count}, detokenizer)
+    return result._replace(settings=result.settings | {"unknown": text.count(UNKNOWN)})
 
 
 def sentences(eval_model: EvalModel, text: str, settings: Settings, detokenizer: str) -> Result:
@@ -35,10 +45,12 @@ def sentences(eval_model: EvalModel, text: str, settings: Settings, detokenizer:
 def characters(eval_model: EvalModel, text: str, settings: Settings, unit: str) -> Result:
     """Bits per byte or per character. Of the complete enwik8 or text8 only the test split is evaluated."""
     content = text.encode()
+    file = COMPLETE.get(hashlib.md5(content, usedforsecurity=False).hexdigest(), "a text")
     if len(content) == 100_000_000:
         text = content[-TEST_BYTES:].decode(errors="ignore")
     count = len(text.encode()) if unit == "byte" else len(text)
-    return _result(eval_model, text, settings, {f"bits_per_{unit}": count}, "none")
+    result = _result(eval_model, text, settings, {f"bits_per_{unit}": count}, "none")
+    return result._replace(settings={"file": file} | result.settings)
 
 
 def _result(

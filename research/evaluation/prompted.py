@@ -13,6 +13,7 @@ from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.generation import GREEDY, Sampling, complete
 from research.generation.sampling import PAD_MULTIPLE
 from research.io.text import split_lines
+from research.metrics.coqa import measure
 from research.metrics.squad import exact_match, word_f1
 
 SHOTS = 5  # examples at the start of the prompt, in translation and open questions
@@ -63,23 +64,27 @@ def translation(eval_model: EvalModel, text: str, settings: Settings, *, into_en
 def coqa(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     """CoQA (Reddy et al., 2018): a story, the conversation so far and `A:`; the first line, greedy.
 
-    The conversation holds the earlier questions with their correct answers. F1 is SQuAD's, the best over all
-    references.
+    The conversation holds the earlier questions with their correct answers. The metrics are those of CoQA's
+    official script.
     """
     try:
         stories = json.loads(text)["data"]
         turns = [turn for story in stories for turn in _turns(story)][: settings.limit]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise UsageError(f"not CoQA's form, data → story, questions, answers: {error!r}") from None
+    if not turns:
+        raise UsageError("no question; expected CoQA's form, data → story, questions, answers")
     prompts = [(story, dialogue) for story, dialogue, _ in turns]
     outputs = _generate(eval_model, prompts, 32, settings, GREEDY, stops=("\n",))
-    return _score_answers(outputs, [references for *_, references in turns], {"prompt": "STORY Q: … A:"})
+    metrics = measure([references for *_, references in turns], outputs)
+    return Result(metrics, len(turns), {"prompt": "STORY Q: … A:", "decoding": "greedy"})
 
 
 def questions(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     """Open questions: SHOTS questions with their answers, then `Q: … A:`; the first line, greedy.
 
     The data are JSON lines with "question" and "answers", a list; the first SHOTS questions are the prompt.
+    For Natural Questions the paper reports 4.1, but not which of its questions count.
     """
     rows = _objects(text, ("question", "answers"), None)
     if len(rows) <= SHOTS:
@@ -88,18 +93,12 @@ def questions(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     tests = rows[SHOTS:][: settings.limit]
     prompts = [("", f"{head}Q: {row['question']}\nA:") for row in tests]
     outputs = _generate(eval_model, prompts, 32, settings, GREEDY, stops=("\n",))
-    return _score_answers(outputs, [row["answers"] for row in tests], {"shots": SHOTS})
-
-
-def _score_answers(
-    outputs: Sequence[str], references: Sequence[Sequence[str]], settings: dict[str, Any]
-) -> Result:
-    """Exact match and F1, each the best over the references of an answer, in percent."""
-    pairs = list(zip(outputs, references, strict=True))
+    pairs = list(zip(outputs, (row["answers"] for row in tests), strict=True))
+    # Each the best over the references of an answer, in percent.
     exact = sum(max(exact_match(output, answer) for answer in answers) for output, answers in pairs)
     f1 = sum(max(word_f1(output, answer) for answer in answers) for output, answers in pairs)
     metrics = {"exact_match": 100 * exact / len(pairs), "f1": 100 * f1 / len(pairs)}
-    return Result(metrics, len(pairs), settings | {"decoding": "greedy"})
+    return Result(metrics, len(pairs), {"shots": SHOTS, "decoding": "greedy"})
 
 
 def _turns(story: dict) -> list[tuple[str, str, list[str]]]:

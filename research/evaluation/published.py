@@ -1,8 +1,13 @@
-"""GPT-2's zero-shot results (Radford et al., 2019, Table 3 and section 3), by size."""
+"""GPT-2's zero-shot results (Radford et al., 2019, Table 3 and section 3), by size.
 
-from typing import NamedTuple
+A result is comparable only on the data that the paper measured, complete and with a detokenizer.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from research.config import Model
+from research.evaluation.eval_model import Result, Settings
 
 
 class Size(NamedTuple):
@@ -25,11 +30,40 @@ RESULTS: dict[str, dict[str, tuple[float, ...]]] = {
     "1bw": {"perplexity": (75.20, 55.72, 44.575, 42.16)},
 }
 LARGEST: dict[str, dict[str, float]] = {  # reported only for the largest size
+    "lambada": {"accuracy": 52.66},
+    "winograd": {"accuracy": 70.70},  # 193 of 273
     "summarization": {"rouge1": 29.34, "rouge2": 8.27, "rougeL": 26.58},
     "en_fr": {"bleu": 5.0},
     "fr_en": {"bleu": 11.5},
     "coqa": {"f1": 55.0},
-    "questions": {"exact_match": 4.1},
+}
+
+
+class Measured(NamedTuple):
+    """The data set of a published number."""
+
+    examples: int  # of the units that a result counts
+    facts: dict[str, Any]  # settings that a result on this data set has; `data` is the file's name
+    lost: int = 0  # units that a result may lack: a last line end, bytes of a character that a split cuts
+
+
+MEASURED = {
+    "lambada": Measured(5_153, {"file": "OpenAI's"}),  # without preprocessing
+    # WebText contains a book of the test files, so the paper reports the validation files.
+    "cbt_cn": Measured(2_000, {"data": "cbtest_CN_valid_2000ex.txt"}),
+    "cbt_ne": Measured(2_000, {"data": "cbtest_NE_valid_2000ex.txt"}),
+    # Both test splits are the same text, in which other words are unknown; the raw text has none.
+    "wikitext2": Measured(245_569, {"unknown": 15_218}, lost=1),
+    "wikitext103": Measured(245_569, {"unknown": 2_492}, lost=1),
+    "ptb": Measured(82_430, {}, lost=1),
+    "1bw": Measured(159_658, {}),  # the first of 50 held-out files; TFDS's test split has all of them
+    "enwik8": Measured(5_000_000, {"file": "enwik8"}, lost=3),
+    "text8": Measured(5_000_000, {"file": "text8"}),
+    "winograd": Measured(273, {}),
+    "summarization": Measured(11_490, {}),
+    "en_fr": Measured(2_998, {}),  # newstest2014 has 3,003 pairs; the first five are the prompt
+    "fr_en": Measured(2_998, {}),
+    "coqa": Measured(7_983, {}),
 }
 
 
@@ -40,11 +74,23 @@ def size(config: Model) -> Size | None:
     return next((one for one in SIZES if (one.depth, one.width) == (config.depth, config.width)), None)
 
 
-def published(task: str, config: Model) -> dict[str, float]:
-    """Metric → the paper's number for the model's size; empty where the paper has none."""
+def published(task: str, config: Model, result: Result, settings: Settings) -> dict[str, float]:
+    """Metric → the paper's number for the model's size.
+
+    Empty where the paper has none, and where the result is not of the paper's data, complete and detokenized.
+    """
     own_size = size(config)
-    if own_size is None:
+    if own_size is None or not _comparable(task, result, settings):
         return {}
     index = SIZES.index(own_size)
     largest = LARGEST.get(task, {}) if own_size is SIZES[-1] else {}
     return {metric: numbers[index] for metric, numbers in RESULTS.get(task, {}).items()} | largest
+
+
+def _comparable(task: str, result: Result, settings: Settings) -> bool:
+    if task not in MEASURED or settings.raw or settings.limit is not None:
+        return False
+    facts = result.settings | {"data": Path(str(result.settings["data"])).name}
+    measured = MEASURED[task]
+    complete = 0 <= measured.examples - result.examples <= measured.lost
+    return complete and all(facts.get(name) == value for name, value in measured.facts.items())

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from research.config.names import TASKS
 from research.errors import UsageError, did_you_mean
-from research.evaluation import cloze, perplexity, prompted
+from research.evaluation import cloze, perplexity, prompted, winograd
 from research.evaluation.data_files import TaskData, Tfds, find
 from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.io.text import read_text
@@ -51,12 +51,17 @@ BUILTIN = {
     "cbt_cn": Task(
         "Children's Book Test, common nouns: accuracy with ten candidates",
         _text(cloze.cbt),
-        ("cbtest_CN_test_2500ex.txt", "CBTest/data/cbtest_CN_test_2500ex.txt", "cbt_cn.txt"),
+        ("cbtest_CN_valid_2000ex.txt", "CBTest/data/cbtest_CN_valid_2000ex.txt", "cbt_cn.txt"),
     ),
     "cbt_ne": Task(
         "Children's Book Test, named entities: accuracy with ten candidates",
         _text(cloze.cbt),
-        ("cbtest_NE_test_2500ex.txt", "CBTest/data/cbtest_NE_test_2500ex.txt", "cbt_ne.txt"),
+        ("cbtest_NE_valid_2000ex.txt", "CBTest/data/cbtest_NE_valid_2000ex.txt", "cbt_ne.txt"),
+    ),
+    "winograd": Task(
+        "Winograd schemas: accuracy by what follows the candidates, and by whole sentences",
+        _text(winograd.winograd),
+        ("WSCollection.xml", "wsc273.json", "commonsense_test/wsc273.json"),
     ),
     "wikitext2": Task(
         "WikiText-2: perplexity per word",

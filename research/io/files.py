@@ -22,14 +22,17 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def read_record(directory: Path, file: str, kind: str) -> dict[str, Any]:
-    """The JSON in `file` of a run or a sweep (`kind`). Raises UsageError if it is missing or not JSON."""
+    """The JSON object in `file` of a run or a sweep (`kind`). Raises UsageError if there is none."""
     path = directory / file
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{directory}: not a {kind}, it has no {file}") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise UsageError(f"{path}: not a {kind}'s record")
+    return record
 
 
 def as_utf8(text: str) -> str:

@@ -28,6 +28,8 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     number = 0
     with reading(path), gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         try:
+            if path.suffix == ".gz" and not path.stat().st_size:
+                raise EOFError("it is empty")
             for piece in file:  # up to \n
                 if number == 0:
                     piece = piece.removeprefix(BYTE_ORDER_MARK)
@@ -83,8 +85,9 @@ def reading(path: Path) -> Iterator[None]:
     """Raises UsageError where `path` cannot be read."""
     try:
         yield
-    except OSError as fault:
-        raise UsageError(f"{path}: cannot be read: {fault.strerror or fault}") from fault
+    except OSError as fault:  # some libraries' messages have several lines
+        reason = " ".join(str(fault.strerror or fault).split())
+        raise UsageError(f"{path}: cannot be read: {reason}") from fault
 
 
 def _decoded(line: bytes, where: str) -> str:

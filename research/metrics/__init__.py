@@ -1,1 +1,1 @@
-"""Metrics of predictions: GLUE's, SQuAD's, and those of tagged entities."""
+"""Metrics of predictions: GLUE's, SQuAD's, CoQA's, and those of tagged entities."""

@@ -1,12 +1,16 @@
 """SQuAD 2.0's measure (Rajpurkar et al., 2018): some questions have no answer, and the right one is empty.
 
 Numbers are percentages, as those of the official script: over all questions, over those with and without an
-answer, and the best that any threshold on the score of "no answer" reaches.
+answer, and the best that any threshold on the odds of "no answer" reaches, with that threshold.
 """
 
+import json
+import math
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from research.errors import UsageError
 from research.metrics.squad import normalized, word_f1
 
 Scores = dict[str, float]  # question → 0 to 1
@@ -25,7 +29,10 @@ MISSING = Prediction("", 0.0)
 def measure(
     answers: Mapping[str, Sequence[str]], predictions: Mapping[str, Prediction], threshold: float
 ) -> dict[str, float]:
-    """The metrics of `predictions`, which are empty where their odds exceed the `threshold`, or missing."""
+    """The metrics of `predictions`, which are empty where their odds exceed the `threshold`, or missing.
+
+    Thresholds are in the units of the odds, to be set as task.null_threshold.
+    """
     found = {name: predictions.get(name, MISSING) for name in answers}
     exact, f1 = _scores(answers, {name: final_text(one, threshold) for name, one in found.items()})
     spans = {name: one.text for name, one in found.items()}
@@ -39,8 +46,10 @@ def measure(
         "has_answer_exact_match": _mean(exact, has_answer),
         "has_answer_f1": _mean(f1, has_answer),
         "no_answer_accuracy": _mean(exact, none),
-        "best_exact_match": best_exact,
-        "best_f1": best_f1,
+        "best_exact_match": best_exact.score,
+        "best_exact_match_threshold": best_exact.threshold,
+        "best_f1": best_f1.score,
+        "best_f1_threshold": best_f1.threshold,
     }
 
 
@@ -59,26 +68,54 @@ def _scores(answers: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> t
     for name, references in answers.items():
         text, references = given[name], _references(references)
         exact[name] = float(any(normalized(text) == normalized(one) for one in references))
-        f1[name] = max(_f1(text, one) for one in references)
+        f1[name] = max(answer_f1(text, one) for one in references)
     return exact, f1
 
 
-def _f1(text: str, reference: str) -> float:
+def answer_f1(text: str, reference: str) -> float:
+    """F1 of words; where one of the two is normalized to nothing, whether both are."""
     if not normalized(text) or not normalized(reference):
         return float(normalized(text) == normalized(reference))
     return word_f1(text, reference)
 
 
+class _Best(NamedTuple):
+    score: float
+    threshold: float  # the highest odds of a question that is answered
+
+
 def _best(
     scores: Scores, answers: Mapping[str, Sequence[str]], spans: Mapping[str, str], odds: Mapping[str, float]
-) -> float:
-    """The highest mean, when questions are answered in the order of their odds up to some place."""
+) -> _Best:
+    """The highest mean, when questions are answered in the order of their odds up to some place.
+
+    Where no answer at all is best, the threshold lies below all odds.
+    """
     total = best = float(sum(not references for references in answers.values()))  # all are left empty
+    threshold = min(odds.values()) - 1
     for name in sorted(answers, key=lambda name: odds[name]):
         total += scores[name] if answers[name] else -float(bool(spans[name]))
-        best = max(best, total)
-    return 100 * best / len(answers)
+        if total > best:
+            best, threshold = total, odds[name]
+    return _Best(100 * best / len(answers), threshold)
 
 
 def _mean(scores: Scores, names: Collection[str]) -> float:
     return 100 * sum(scores[name] for name in names) / len(names) if names else 0.0
+
+
+def read_odds(path: Path) -> dict[str, float]:
+    """A JSON object, question → odds of no answer, as run_squad's null_odds.json.
+
+    Raises UsageError for anything else.
+    """
+    try:
+        odds = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON: {error}") from None
+    values = odds.values() if isinstance(odds, dict) else [None]
+    if not all(isinstance(one, float | int) and math.isfinite(one) for one in values):
+        raise UsageError(f"{path}: expected a JSON object of finite numbers, question → odds of no answer")
+    return odds

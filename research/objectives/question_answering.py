@@ -32,7 +32,9 @@ SQUAD2 = (  # metrics with task.unanswerable, beside those of SQuAD 1.1
     "has_answer_f1",
     "no_answer_accuracy",
     "best_exact_match",
+    "best_exact_match_threshold",
     "best_f1",
+    "best_f1_threshold",
 )
 
 

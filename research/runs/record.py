@@ -68,6 +68,10 @@ def _declared(directory: Path, record: Mapping[str, Any]) -> Experiment:
         return paths.located(from_json(record["experiment"]), record.get("paths", {}))
     except UnknownName as error:
         raise UsageError(f"{directory}: {error}; {where_names_come_from(record)}") from None
+    except UsageError as error:
+        raise UsageError(f"{directory / FILE}: {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{directory / FILE}: not a run's record: {error!r}") from None
 
 
 @contextmanager
@@ -182,6 +186,7 @@ FREE = {
     "model.unroll",
     "data.workers",
     "task.numbered",
+    "task.bounds",
     "run.log_every",
     "run.evaluate_every",
     "run.checkpoint_every",

@@ -2,12 +2,12 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from research.config import Experiment, Start
+from research.config import Experiment, Start, Task
 from research.data.store.token_store import Corpus
 from research.errors import UsageError
 from research.objectives import check, objective_of
@@ -58,6 +58,26 @@ def predict(
         predictions = json.loads((Path(folder) / PREDICTIONS).read_text(encoding="utf-8"))
     known = experiment.task.metrics if corpus.validation.labels_known else ()
     return predictions, {name: row[name] for name in known}
+
+
+def answer_lines(task: Task, predictions: list | dict[str, str]) -> Iterator[str]:
+    """Predictions as GLUE's server takes them: a header, then number or question, tab, answer.
+
+    Classes are numbers with `task.numbered`, names without; scores are within `task.bounds`. The tags of a
+    sentence have spaces between them.
+    """
+    yield "index\tprediction"
+    named = predictions.items() if isinstance(predictions, dict) else enumerate(predictions)
+    for name, answer in named:
+        yield f"{name}\t{_answer(task, answer)}"
+
+
+def _answer(task: Task, answer: str | float | list[str]) -> str:
+    if isinstance(answer, str):
+        return str(task.labels.index(answer)) if task.numbered else answer
+    if isinstance(answer, list):
+        return " ".join(answer)
+    return str(min(max(answer, task.bounds[0]), task.bounds[1]) if task.bounds else answer)
 
 
 def _row(directory: Path, step: int, experiment: Experiment, corpus: Corpus, folder: Path) -> Row:

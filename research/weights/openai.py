@@ -82,6 +82,6 @@ def _numbers(directory: Path) -> NDArray:
     for _, path in sorted(numbered.items()):
         try:
             parts.append(np.load(path, allow_pickle=False).ravel())
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # NumPy parses the header as Python
             raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {error}") from None
     return np.concatenate(parts)

@@ -34,8 +34,28 @@ def test_treebank(text, expected):
     assert treebank(text) == expected
 
 
-def test_news():
-    assert news('The " big " one , he said , is n\'t here .') == 'The "big" one, he said, isn\'t here.'
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('The " big " one , he said , is n\'t here .', 'The "big" one, he said, isn\'t here.'),
+        ('" We won , " he said .', '"We won," he said.'),
+        ('He said : " We won . "', 'He said: "We won."'),
+        ('" We won . "', '"We won."'),
+        ('It is over , " he said . " We won . "', 'It is over," he said. "We won."'),
+        ('And that was it . "', 'And that was it."'),
+        ('" And that was it .', '"And that was it.'),
+        ("It was the players '", "It was the players'"),
+        ("the analysts ' , ' view", "the analysts', ' view"),
+        (
+            "A ( small ) fee of $ 5 -- or less -- is due ; O.K. ?",
+            "A (small) fee of $5 -- or less -- is due; O.K.?",
+        ),
+        ('" One "\n" Two . "', '"One"\n"Two."'),
+        ('A " " B', 'A "" B'),
+    ],
+)
+def test_news(text, expected):
+    assert news(text) == expected
 
 
 @pytest.mark.parametrize(

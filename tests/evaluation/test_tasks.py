@@ -11,7 +11,6 @@ from research.config import Model
 from research.config.names import TASKS
 from research.errors import UsageError
 from research.evaluation.eval_model import EvalModel, Result, Settings
-from research.evaluation.published import published
 from research.evaluation.scoring import Pair, score_pairs
 from research.evaluation.tasks import BUILTIN, evaluate, tasks
 from research.models.parameters import by_path
@@ -97,10 +96,14 @@ def test_missing_data_is_one_line(eval_model, tmp_path):
         evaluate(eval_model, "lamda")
 
 
-def test_published_numbers_go_by_size():
-    small = Model(family="gpt2", vocabulary=50_257, context=1_024, width=768, depth=12, heads=12)
-    assert published("wikitext2", small) == {"perplexity": 29.41}
-    assert published("wikitext2", CONFIG) == {} == published("en_fr", small)
+@pytest.mark.parametrize(
+    "name, text", [("lambada", "\n"), ("cbt_ne", ""), ("mctest", ""), ("coqa", '{"data": []}')]
+)
+def test_a_file_without_examples_is_one_line(eval_model, tmp_path, name, text):
+    (tmp_path / "file.tsv").write_text(text)
+    (tmp_path / "file.ans").write_text("")
+    with pytest.raises(UsageError, match=r"file\.tsv: .*expected"):
+        evaluate(eval_model, name, tmp_path / "file.tsv")
 
 
 TASK = """

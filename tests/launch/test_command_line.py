@@ -140,3 +140,14 @@ def test_doctor_tells_the_devices(lineage):
     facts = json.loads(out)
     assert status == 0 and facts["devices"] == ["cpu"] * 8 and facts["versions"]["jax"]
     assert facts["home"] in lineage("doctor")[1]
+
+
+def test_the_end_of_a_file_is_no_interrupt(lineage, monkeypatch):
+    """Typer takes any EOFError, as of a file that is cut off, for the end of the terminal's input."""
+
+    def ends():
+        raise EOFError("a file is cut off")
+
+    monkeypatch.setattr(experiments, "names", ends)
+    status, _, err = lineage("list")
+    assert status == 1 and err.strip() == "lineage: EOFError: a file is cut off"

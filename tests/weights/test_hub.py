@@ -71,6 +71,17 @@ def test_a_repository_without_safetensors_is_refused(hub, tmp_path):
         weights.read("hub:lineage/old")
 
 
+def test_damaged_files_are_one_line(hub, tmp_path, capsys):
+    shutil.copytree(GOLDEN / "gpt2", tmp_path / "cut")
+    file = tmp_path / "cut" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    hub.repositories["lineage/cut"] = tmp_path / "cut"
+    assert run(["import", "huggingface", "hub:lineage/cut", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert "model.safetensors: cannot be read, it may be cut off or damaged" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_imported_from_the_command_line(hub, tmp_path, capsys):
     hub.repositories["lineage/gpt2"] = GOLDEN / "gpt2"
     assert run(["import", "huggingface", "hub:lineage/gpt2", str(tmp_path / "gpt2")]) == 0

@@ -37,7 +37,7 @@ def parquet(path: Path, field: str) -> Iterator[str]:
         raise EnvironmentFault(f"{path}: it needs pyarrow: pip install 'lineage-lm[parquet]'") from fault
     try:
         with reading(path):
-            file = pyarrow.parquet.ParquetFile(path)
+            file = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)  # where there are sums
             if field not in file.schema_arrow.names:
                 hint = did_you_mean(field, file.schema_arrow.names)
                 raise UsageError(f"{path}: no column {field!r} (data.field){hint}")
@@ -48,7 +48,7 @@ def parquet(path: Path, field: str) -> Iterator[str]:
                     raise UsageError(f"{path}: row {row}: column {field!r} is not a text but {value!r:.40}")
                 yield value
     except (pyarrow.ArrowException, UnicodeDecodeError) as fault:
-        reason = str(fault).partition("\n")[0]
+        reason = " ".join(str(fault).split())
         raise UsageError(f"{path}: no Parquet file that can be read: {reason}") from fault
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import ParseError
 
 from research.data.sources.python_docs import PythonDocs
 from research.errors import EnvironmentFault, UsageError, did_you_mean
@@ -56,7 +57,19 @@ def records(name: str, split: str) -> Iterator[dict]:
         yield record | named
 
 
-def _open(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Sequence[dict]:
+def _open(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Iterator[dict]:
+    source = _source(builder, name, split)
+    try:
+        yield from source
+    except (
+        RuntimeError,
+        IndexError,
+        ValueError,
+    ) as fault:  # of ArrayRecord and of the parsers of its records
+        raise _damaged(name, builder.data_dir, fault) from fault
+
+
+def _source(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Sequence[dict]:
     try:
         with quiet():
             return builder.as_data_source(split=split)
@@ -69,6 +82,14 @@ def _open(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Sequence[
         raise UsageError(
             f"tfds:{name}: no split {split}{did_you_mean(split, builder.info.splits)}"
         ) from fault
+
+
+def _damaged(name: str, folder: str | Path, fault: Exception) -> UsageError:
+    reason = " ".join(str(fault).split())[:160]
+    return UsageError(
+        f"tfds:{name}: {folder}: cannot be read, it may be cut off or damaged: {reason}; "
+        "delete it, and it is prepared again"
+    )
 
 
 def identity(name: str) -> list:
@@ -100,6 +121,9 @@ def prepared(name: str) -> tfds.core.DatasetBuilder:
     build = partial(PythonDocs, data_dir=home() / "tfds") if own else partial(tfds.builder, name)
     try:
         builder = build()
+    except ParseError as fault:
+        folder = home() / "tfds" if own else Path(tfds.core.constants.DATA_DIR)
+        raise _damaged(name, folder / name, fault) from fault
     except ValueError as fault:
         raise _unknown(name) from fault
     if not builder.is_prepared():

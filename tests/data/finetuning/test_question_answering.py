@@ -1,6 +1,7 @@
 """Windows over paragraphs, and answers from starts and ends, on cases worked out by hand."""
 
 import json
+import random
 
 import numpy as np
 import pytest
@@ -139,3 +140,55 @@ def test_right_starts_and_ends_give_squads_own_answers(shared_data, tmp_path):
     answers = {name: best[0].text for name, best in best_answers(store, logits, experiment.task).items()}
     found = score(read_answers(tmp_path / "x.json"), answers)
     assert found.missing == 0 and found.exact_match > 98 and found.f1 > 98
+
+
+@pytest.mark.slow
+def test_answers_to_random_logits_are_run_squads(shared_data, tmp_path):
+    """Figures of evaluate-v2.0.py, of what run_squad's write_predictions makes of the same logits.
+
+    Six articles, with questions of others added as unanswerable; windows of 128 tokens, 48 apart.
+    """
+    rng = random.Random(1)
+    articles = json.loads((shared_data / "qa/squad/dev-v1.1.json").read_text())["data"][:6]
+    asked = [q["question"] for article in articles for p in article["paragraphs"] for q in p["qas"]]
+    for article in articles:
+        article["paragraphs"] = article["paragraphs"][:12]
+        for paragraph in article["paragraphs"]:
+            questions = [q | {"answers": q["answers"][:3]} for q in paragraph["qas"][:4]]
+            for _ in range(2):
+                questions.append({"id": f"no{rng.random()}", "question": rng.choice(asked), "answers": []})
+            paragraph["qas"] = questions
+    (tmp_path / "x.json").write_text(json.dumps({"data": articles}))
+    vocabulary = {"data__tokenizer": str(shared_data / "tokenizers/bert-base-uncased")}
+    sizes = {"model__vocabulary": 30_522, "model__context": 128, "data__length": 128, "task__stride": 48}
+    declared = tuned("bert_squad2", tmp_path, "x.json", **vocabulary, **sizes, task__question=32)
+    store = corpus_of(declared).validation
+    noise = np.random.default_rng(0)
+    logits = noise.normal(size=(len(store.windows), 128, 2)).astype(np.float32) * 2
+    for window, (begin, end) in enumerate(store.labels):
+        if begin and noise.random() < 0.7:
+            logits[window, begin, 0] += 6
+            logits[window, end, 1] += 6
+    logits[:, 0] += noise.normal(size=(len(logits), 2)) * 3 + 3
+    found = measure_of(declared, store, logits, 0.0)
+    assert (len(logits), len(store.questions), found.pop("empty")) == (1_056, 432, 18)
+    assert found == pytest.approx(
+        {
+            "exact_match": 32.407407407407405,
+            "f1": 38.16659768645363,
+            "has_answer_f1": 53.77767430745823,
+            "no_answer_accuracy": 6.944444444444445,
+            "best_exact_match": 43.98148148148148,
+            "best_f1": 46.50119999807264,
+            "best_f1_threshold": -7.9591569900512695,
+        },
+        rel=1e-6,
+    )
+    bold = measure_of(declared, store, logits, 2.5)
+    assert (bold["empty"], bold["f1"]) == (4, pytest.approx(36.9859594589404))
+
+
+def measure_of(declared, store, logits, threshold) -> dict[str, float]:
+    task = override(declared, {"task.null_threshold": threshold}).task
+    answers, metrics = OBJECTIVES["spans"].predict(task, store, logits)
+    return metrics | {"empty": sum(not text for text in answers.values())}

@@ -1,12 +1,15 @@
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from research.data.sources import python_docs, tfds_source
+from research.errors import UsageError
 
 DIGEST = """
 import hashlib, sys
@@ -75,3 +78,23 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     last = run.stderr.splitlines()[-1]
     assert "EnvironmentFault: " in last and "File too large" in last and "set LINEAGE_HOME elsewhere" in last
     assert not list(tmp_path.rglob("*.array_record*"))
+
+
+@pytest.mark.parametrize(
+    "file, message",
+    [
+        ("*-train.array_record-*", "python_docs.*cut off or damaged"),
+        ("dataset_info.json", "tfds.python_docs: "),
+    ],
+)
+def test_damaged_files_are_one_line(file, message, tmp_path, monkeypatch):
+    whole = Path(tfds_source.prepared("python_docs").data_path)
+    root = whole.parents[2]
+    shutil.copytree(whole, tmp_path / "tfds" / whole.relative_to(root))
+    monkeypatch.setenv("LINEAGE_HOME", str(tmp_path))
+    assert len(list(tfds_source.read("python_docs", "train[:5]", "text"))) == 5
+    (path,) = tmp_path.rglob(file)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UsageError, match=message) as raised:
+        list(tfds_source.read("python_docs", "train", "text"))
+    assert "\n" not in str(raised.value) and str(tmp_path) in str(raised.value)

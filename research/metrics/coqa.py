@@ -1,0 +1,27 @@
+"""CoQA's measure (Reddy et al., 2019): exact match and F1 of words, in percent.
+
+Of several reference answers, each is left out in turn, and the best of the others counts; the mean over the
+references is the score. So a model is measured as people are, whose answers are compared with the others'.
+"""
+
+from collections.abc import Callable, Sequence
+
+from research.metrics.squad import exact_match
+from research.metrics.squad2 import answer_f1
+
+
+def measure(references: Sequence[Sequence[str]], predictions: Sequence[str]) -> dict[str, float]:
+    """{"exact_match": …, "f1": …} of a prediction for each question, with its reference answers."""
+    metrics: dict[str, Callable[[str, str], float]] = {"exact_match": exact_match, "f1": answer_f1}
+    pairs = list(zip(references, predictions, strict=True))
+    return {
+        name: 100 * sum(_leave_one_out(metric, answers, text) for answers, text in pairs) / len(pairs)
+        for name, metric in metrics.items()
+    }
+
+
+def _leave_one_out(metric: Callable[[str, str], float], references: Sequence[str], prediction: str) -> float:
+    scores = [float(metric(prediction, reference)) for reference in references]
+    if len(scores) == 1:
+        return scores[0]
+    return sum(max(scores[:n] + scores[n + 1 :]) for n in range(len(scores))) / len(scores)
