@@ -1,6 +1,7 @@
 """`lineage list`, `show`, `params` and `plan`: experiments, their settings, parameters and memory."""
 
 import json as json_
+import sys
 from typing import Annotated
 
 import typer
@@ -8,19 +9,29 @@ import typer
 import experiments
 from launch.options import Json, Name, Overrides, at_least_one
 from research.config import Experiment, Sweep
-from research.config.settings import flatten, format_value, override, parse_assignments, to_json
+from research.config.settings import flatten, format_value, parse_assignments, to_json
 from research.errors import UsageError
 
 MEMORIES = (16, 24, 40, 80, 141)  # GB of common accelerators
 
 
-def resolve(name: str, overrides: list[str] | None) -> Experiment:
-    """The experiment `name` with `a.b=v` texts applied. Raises UsageError where its sections do not fit."""
-    from research.objectives import check
+def resolve(name: str, overrides: list[str] | None, kept: Experiment | None = None) -> Experiment:
+    """The experiment `name` with `a.b=v` texts applied, and what its `start.weights` decide.
 
-    experiment = override(experiments.get(name), parse_assignments(overrides or []))
+    `kept` is the experiment of a run that it is to continue. Raises UsageError where its sections do not fit.
+    """
+    from research.objectives import check
+    from research.weights.adopt import with_start
+
+    changes = parse_assignments(overrides or [])
+    experiment = with_start(experiments.get(name), changes, say, kept)
     check(experiment)
     return experiment
+
+
+def say(line: str) -> None:
+    """Standard output is for facts."""
+    print(f"lineage: {line}", file=sys.stderr)
 
 
 def list_(json: Json = False) -> None:
@@ -46,7 +57,8 @@ def show(
     if name in experiments.sweep_names():
         from research.sweeping.declare import declare_sweep
 
-        sweep = declare_sweep(experiments.get_sweep(name), [], parse_assignments(overrides or []), {})
+        changes = parse_assignments(overrides or [])
+        sweep = declare_sweep(experiments.get_sweep(name), [], changes, {}, say)
         _show_sweep(name, sweep, json)
         return
     experiment = resolve(name, overrides)

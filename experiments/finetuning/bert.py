@@ -1,6 +1,7 @@
 """BERT fine-tuned (Devlin et al., 2018, section 4), as google-research/bert's run_classifier and run_squad.
 
-Weights: start.weights=DIR, Google's release or a run of bert_base. The paper takes, for each task, the best
+Weights: start.weights=DIR, Google's release, a run of bert_base, or Hugging Face's, whose GELU (by erf),
+epsilon, sizes and vocabulary are taken from them. The paper takes, for each task, the best
 rate of 5e-5, 4e-5, 3e-5 and 2e-5 on the development set: optimizer.rate.peak. Costs are of 3 epochs at length
 128, 6 × 110M FLOP a token.
 """
