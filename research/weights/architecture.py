@@ -10,7 +10,17 @@ from research.errors import UsageError
 # Fields that decide the shapes of a model's parameters, or the function that they compute.
 FIELDS = (
     *("vocabulary", "context", "width", "depth", "heads", "hidden"),
-    *("norm", "normalization", "norm_epsilon", "positions", "activation", "qk_norm", "bias", "tied"),
+    *(
+        "norm",
+        "normalization",
+        "norm_epsilon",
+        "positions",
+        "activation",
+        "qk_norm",
+        "left_only",
+        "bias",
+        "tied",
+    ),
 )
 
 
