@@ -101,7 +101,7 @@ def _print_settings(experiment: Experiment, declared: Experiment) -> None:
 
 def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:
     """Count parameters by component, with shapes."""
-    from research.models.parameters import components, parameter_table
+    from research.models.parameters import ACCOUNT, components, parameter_table
 
     model = resolve(name, overrides).model
     if json:
@@ -109,13 +109,17 @@ def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:
         total = sum(component["count"] for component in listed)
         print(json_.dumps({"total": total, "components": listed}, indent=2))
         return
+    table = parameter_table(model)
     rows = [
-        (line.title, ", ".join("×".join(map(str, shape)) for shape in line.shapes), line.formula, line.count)
-        for line in parameter_table(model)
+        (line.title, ", ".join("×".join(map(str, shape)) for shape in line.shapes), line.formula, line.letter)
+        for line in table
     ]
-    titles, shapes, formulas = (max(len(row[column]) for row in rows) for column in range(3))
-    for title, shape, formula, count in rows:
-        print(f"{title:<{titles}}  {shape:<{shapes}}  {formula:<{formulas}}  {count:>13,}")
+    titles, shapes, formulas, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for line, (title, shape, formula, letter) in zip(table, rows, strict=True):
+        row = f"{title:<{titles}}  {shape:<{shapes}}  {formula:<{formulas}}  {line.count:>13,}  {letter}"
+        print(row.rstrip())
+    if any(line.letter for line in table):
+        print(f"\n{ACCOUNT}")
 
 
 def plan(

@@ -10,6 +10,7 @@ from research.io.home import home
 from research.io.hub import PREFIX, TOKENIZER, snapshot
 
 END_OF_TEXT = "<|endoftext|>"
+LONGEST = 200  # characters of a word that is split, as in Google's code; the library's own limit is 100
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FILES = (
     "tokenizer.json", "vocab.json and merges.txt", "encoder.json and vocab.bpe",
@@ -171,7 +172,7 @@ def _bert(path: Path) -> Tokenizer:
     beside = path.with_name("tokenizer_config.json")
     settings = json.loads(beside.read_text(encoding="utf-8-sig")) if beside.exists() else {}
     return word_level(
-        models.WordPiece(vocabulary, unk_token="[UNK]"),
+        models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=LONGEST),
         cased=not settings.get("do_lower_case", not cased),
         strip_accents=settings.get("strip_accents"),
         split_chinese=settings.get("tokenize_chinese_chars", True),
