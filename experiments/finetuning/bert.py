@@ -4,7 +4,7 @@ Weights: start.weights=DIR, Google's release, a run of bert_base, or Hugging Fac
 epsilon, sizes and vocabulary are taken from them. The paper takes, for each task, the best rate of 5e-5,
 4e-5, 3e-5 and 2e-5 on the development set: the sweeps bert_cola_rates, …. Costs are of 3 epochs at length
 128, 6 × 110M FLOP a token. Steps and warm-up are rounded down, as run_classifier and run_squad round them.
-Examples are shuffled anew in each epoch, where Google's code shuffles within 100 of them (run_squad all once).
+Examples are shuffled anew for each epoch, where Google's code shuffles within 100 of them.
 """
 
 from dataclasses import replace
