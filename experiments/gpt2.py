@@ -12,8 +12,8 @@ WebText, about 24 GB, which serves the others too: data.source=files:openwebtext
 
 The optimizer is theirs: decay on matrices and embeddings alone, and 0.9, 0.95, 1e-8. These things differ.
 One percent of documents validates, by hash, where llm.c takes the first 100M tokens. Examples are shuffled
-over all files, llm.c's within each of its shards. The table has 50,257 rows, which both pad to 50,304. The cosine reaches its end at
-the last step, not at the one after it, and nanoGPT's warm-up is a step longer.
+over all files, llm.c's within each of its shards. The table has 50,257 rows, which both pad to 50,304. The
+cosine reaches its end at the last step, not at the one after it, and nanoGPT's warm-up is a step longer.
 """
 
 from dataclasses import replace

@@ -2,7 +2,19 @@
 
 import typer
 
-from launch import data, declarations, evaluate, generate, machine, results, status, sweep, train, weights
+from launch import (
+    data,
+    declarations,
+    evaluate,
+    features,
+    generate,
+    machine,
+    results,
+    status,
+    sweep,
+    train,
+    weights,
+)
 
 app = typer.Typer(
     name="lineage",
@@ -29,6 +41,7 @@ COMMANDS = {
     "stop": status.stop,
     "generate": generate.generate,
     "evaluate": evaluate.evaluate,
+    "features": features.features,
     "import": weights.import_,
     "export": weights.export,
     "average": weights.average,
