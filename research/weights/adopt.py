@@ -9,7 +9,7 @@ from research import weights
 from research.config import Experiment, Model
 from research.config.settings import flatten, format_value, override, typed
 from research.data.tokenizers import published, trained
-from research.data.tokenizers.for_task import START, beside
+from research.data.tokenizers.for_task import START, as_tokenizer, beside
 from research.errors import EnvironmentFault, UsageError
 from research.io.hub import PREFIX, TOKENIZER, located
 from research.objectives import objective_of
@@ -40,7 +40,7 @@ def with_start(
         return override(declared, changes)
     if kept is not None and _same(path, kept.start.weights):
         taken = _architecture(path, declared, changes, kept.model)
-        if NAME not in changes and kept.data.tokenizer in (START, _as_tokenizer(path)):
+        if NAME not in changes and kept.data.tokenizer in (START, as_tokenizer(path)):
             taken[NAME] = kept.data.tokenizer
         return override(declared, taken | changes)
     if not path.startswith(PREFIX) and not _folder(path).is_dir():
@@ -97,7 +97,7 @@ def _tokenizer(path: str, declared: Experiment, changes: Settings, resized: bool
     if not resized and (_is_trained(name) or _vocabulary(name) == theirs.get_vocab()):
         return {}
     objective = replace(declared.objective, name=changes.get("objective.name", declared.objective.name))
-    return {NAME: START if objective_of(objective).supervised else _as_tokenizer(path)}
+    return {NAME: START if objective_of(objective).supervised else as_tokenizer(path)}
 
 
 def _is_trained(name: str) -> bool:
@@ -110,14 +110,6 @@ def _vocabulary(name: str) -> dict[str, int] | None:
         return published.load(name).get_vocab()
     except (UsageError, EnvironmentFault):
         return None
-
-
-def _as_tokenizer(path: str) -> str:
-    """The weights' folder as `data.tokenizer` takes it: with a slash, and without a checkpoint's number."""
-    if path.startswith(PREFIX):
-        return path
-    folder = str(_folder(path))
-    return folder if published.is_path(folder) else f"./{folder}"
 
 
 def _folder(path: str) -> Path:
