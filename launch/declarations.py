@@ -9,7 +9,7 @@ import typer
 import experiments
 from launch.options import Json, Name, Overrides, at_least_one
 from research.config import Experiment, Sweep
-from research.config.settings import flatten, format_value, parse_assignments, to_json
+from research.config.settings import flatten, format_value, override, parse_assignments, to_json
 from research.errors import UsageError
 
 MEMORIES = (16, 24, 40, 80, 141)  # GB of common accelerators
@@ -21,10 +21,14 @@ def resolve(name: str, overrides: list[str] | None, kept: Experiment | None = No
     `kept` is the experiment of a run that it is to continue. Raises UsageError where its sections do not fit.
     """
     from research.objectives import check
-    from research.weights.adopt import with_start
 
-    changes = parse_assignments(overrides or [])
-    experiment = with_start(experiments.get(name), changes, say, kept)
+    declared, changes = experiments.get(name), parse_assignments(overrides or [])
+    if declared.start.weights is None and "start.weights" not in changes:
+        experiment = override(declared, changes)
+    else:
+        from research.weights.adopt import with_start  # imports Orbax, which takes half a second
+
+        experiment = with_start(declared, changes, say, kept)
     check(experiment)
     return experiment
 

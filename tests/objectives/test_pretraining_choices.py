@@ -1,19 +1,21 @@
 """BERT's pre-training without next sentences, and from left to right."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from research import config
+from research import config, weights
 from research.config import Model
 from research.errors import UsageError
 from research.models.parameters import by_path
 from research.objectives import left_to_right, masked_token
 from tests.drawn import drawn
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 SIZES = Model(family="bert", vocabulary=41, context=12, width=16, depth=2, heads=2, norm="post")
 B, L = 3, 12
 RANDOM = np.random.default_rng(0)
@@ -75,3 +77,30 @@ def test_from_left_to_right_the_loss_is_of_each_next_token():
         for n in range(length - 1)
     ]
     np.testing.assert_allclose(sums["loss"], np.mean(losses), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_from_left_to_right_it_is_transformers_decoder():
+    """Logits and loss of BertLMHeadModel with is_decoder, whose weights ours reads as a BERT's."""
+    torch = pytest.importorskip("torch", reason="needs the extra parity")
+    transformers = pytest.importorskip("transformers", reason="needs the extra parity")
+    config = transformers.BertConfig.from_pretrained(GOLDEN / "bert_erf", is_decoder=True)
+    theirs = transformers.BertLMHeadModel.from_pretrained(GOLDEN / "bert_erf", config=config).eval()
+    found = weights.read(GOLDEN / "bert_erf")
+    model, _ = weights.fill(drawn(replace(found.config, left_only=True)), found.arrays)
+    real = np.arange(L) < INPUTS["lengths"][:, None]
+    tokens, segments, mask = (
+        torch.from_numpy(x.astype(np.int64)) for x in (TOKENS, INPUTS["segments"], real)
+    )
+    labels = torch.where(mask == 1, tokens, -100)
+    with torch.no_grad():
+        expected = theirs(tokens, attention_mask=mask, token_type_ids=segments, labels=labels)
+    logits = np.asarray(model(*map(jnp.asarray, INPUTS.values()))[0])
+    np.testing.assert_allclose(logits[real], expected.logits.numpy()[real], atol=2e-5)
+    weighted = np.arange(L) < INPUTS["lengths"][:, None] - 1
+    batch = INPUTS | {
+        "targets": np.roll(TOKENS, -1, 1),
+        "weights": (weighted / weighted.sum()).astype(np.float32),
+    }
+    np.testing.assert_allclose(left_to_right.loss(model, batch)["loss"], expected.loss.item(), rtol=1e-5)

@@ -41,7 +41,10 @@ def load(name: str) -> Tokenizer:
     if not (folder / name).exists():
         if name in ON_HUB:
             hint = f"put {', or '.join(FILES)} in {folder / name}"
-            return read(snapshot(PREFIX + ON_HUB[name], TOKENIZER, hint))
+            found = read(snapshot(PREFIX + ON_HUB[name], TOKENIZER, hint))
+            if isinstance(found.model, models.WordPiece):  # the original's, whichever file the Hub has
+                found.model.max_input_chars_per_word = LONGEST
+            return found
         local = (path.name for path in folder.glob("[!.]*"))
         hint = did_you_mean(name, {"char", "bpe:SIZE", "wordpiece:SIZE", *ON_HUB, *local})
         raise UsageError(

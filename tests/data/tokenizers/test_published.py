@@ -201,6 +201,15 @@ def test_published_names_and_repositories_come_from_the_hub(shared_data, tmp_pat
     assert load("gpt1").to_str() == load(f"hub:{ON_HUB['gpt1']}").to_str() == expected
     assert load("hub:a/b").to_str() == read(bert).to_str()
     assert sorted(hub.asked) == ["tokenizer.json", "vocab.txt"]
+
+    # Hugging Face's tokenizer.json splits words of up to 100 characters; by the original's name it is 200.
+    huggingface = read(bert)
+    huggingface.model.max_input_chars_per_word = 100
+    huggingface.save(str(bert / "tokenizer.json"))
+    hub.repositories.update({ON_HUB["bert-base-cased"]: bert, "a/c": bert})
+    long = "ab" * 75
+    assert load("bert-base-cased").encode(long).tokens == load("hub:a/b").encode(long).tokens
+    assert load("hub:a/c").encode(long).tokens == ["[CLS]", "[UNK]", "[SEP]"]
     hub.shut()
     assert load("gpt1").to_str() == expected
 
