@@ -197,7 +197,7 @@ def test_differences_are_stated_where_the_recipes_are():
 
 @pytest.mark.parametrize("task", ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"])
 def test_the_rate_is_chosen_on_the_development_set(task):
-    """Devlin et al. (2018), section 4.1: "the best fine-tuning learning rate (among 5e-5, 4e-5, 3e-5, and 2e-5)"."""
+    """Devlin et al. (2018), section 4.1: the best of 5e-5, 4e-5, 3e-5 and 2e-5, for each task of GLUE."""
     sweep, base = experiments.get_sweep(f"bert_{task}_rates"), experiments.get(f"bert_{task}")
     assert space.points(sweep.space) == [{"optimizer.rate.peak": rate} for rate in (5e-5, 4e-5, 3e-5, 2e-5)]
     assert (sweep.base, sweep.metric, sweep.direction) == (base, base.task.metrics[0], "maximize")
