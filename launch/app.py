@@ -45,7 +45,7 @@ COMMANDS = {
     "import": weights.import_,
     "export": weights.export,
     "average": weights.average,
-    "plan": declarations.plan,
+    "plan": machine.plan,
     "bench": machine.bench,
     "report": results.report,
     "table": results.table,

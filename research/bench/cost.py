@@ -66,11 +66,11 @@ def multiplied(experiment: Experiment) -> float:
     return sum(part.count * share.get(part.name.split("/")[0], 1) for part in components(experiment.model))
 
 
-def peak(experiment: Experiment, devices: int) -> Peak:
+def peak(precision: str, devices: int) -> Peak:
     """Peak FLOP/s of `devices` like the first; a CPU's is measured in the type of the model's matrices."""
     device = jax.devices()[0]
     if device.platform == "cpu":
-        dtype = matmul_dtype(experiment.model.precision)
+        dtype = matmul_dtype(precision)
         # Simulated devices share the cores that one matrix product uses.
         return Peak(measured(dtype), f"a {dtype} product of 2,048² matrices in this run")
     known = listed(device.device_kind)

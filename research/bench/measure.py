@@ -20,10 +20,11 @@ from research.bench.cost import flops_a_token, peak
 from research.bench.synthetic import Batch, batches
 from research.config import Experiment
 from research.devices import xla
-from research.devices.compilers import Compiled, compile_ahead, compiled
+from research.devices.compilers import Compiled, compile_ahead
 from research.devices.malloc import release_free_memory
+from research.devices.memory import usable_memory
 from research.runs.state import initial_state
-from research.training.multi_step import multi_step
+from research.training.placement import compile_for, settled
 
 AHEAD = 4  # batches made while the device works
 WARM_UP = 3  # calls that are not counted
@@ -52,6 +53,7 @@ class Measured(NamedTuple):
 def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None) -> Measured:
     """Runs `steps` steps after a warm-up, and compiles twice."""
     count = experiment.run.steps_per_call
+    experiment = settled(experiment, jax.devices(), usable_memory(jax.devices()))
     with _own_cache():
         program, state = start(experiment)
         with _made(experiment, tokens) as made:
@@ -73,19 +75,14 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
                 took.append(time.perf_counter() - began)
             memory = _memory()
             jax.clear_caches()
-            warm = _to_compile(_compiled(experiment), state, next(batches))
+            warm = _to_compile(compile_for(experiment)[1], state, next(batches))
     return _measured(experiment, cold, warm, [t / count for t in took], sum(waited) / sum(took), memory)
 
 
 def start(experiment: Experiment) -> tuple[Compiled, Any]:
     """The program, compiled when called, and a first state where it wants it."""
-    program = _compiled(experiment)
+    program = compile_for(experiment)[1]
     return program, xla.jit(partial(initial_state, experiment), out_shardings=program.layout)()
-
-
-def _compiled(experiment: Experiment) -> Compiled:
-    abstract = jax.eval_shape(partial(initial_state, experiment))
-    return compiled(experiment.parallel, multi_step(experiment), lambda *_: None, abstract)
 
 
 def _to_compile(program: Compiled, state: Any, batch: Any) -> float:
@@ -154,7 +151,7 @@ def _measured(experiment, cold, warm, seconds, waiting, memory) -> Measured:
     tokens, flops_each = experiment.tokens(1), flops_a_token(experiment)
     median = statistics.median(seconds)
     first, _, third = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (median,) * 3
-    best, flops = peak(experiment, devices), tokens * flops_each / median
+    best, flops = peak(experiment.model.precision, devices), tokens * flops_each / median
     return Measured(
         device=jax.devices()[0].device_kind,
         devices=devices,

@@ -24,7 +24,7 @@ def batches(experiment: Experiment, tokens: np.ndarray | None = None) -> Iterato
         yield synthetic(experiment, random, rows)
 
 
-def read_tokens(path: Path, experiment: Experiment) -> np.ndarray:
+def read_tokens(path: Path, length: int, vocabulary: int) -> np.ndarray:
     """Mapped from .npy, or from raw little-endian uint16 as nanoGPT's and llm.c's .bin.
 
     Raises UsageError where there is no such file, too little in it, or a token out of the vocabulary.
@@ -33,16 +33,13 @@ def read_tokens(path: Path, experiment: Experiment) -> np.ndarray:
         tokens = np.load(path, mmap_mode="r") if path.suffix == ".npy" else np.memmap(path, "<u2", mode="r")
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: expected tokens as .npy or as raw uint16: {error}") from None
-    need = experiment.data.length + 1
+    need = length + 1
     if tokens.ndim != 1 or tokens.dtype.kind not in "ui" or len(tokens) < need:
         raise UsageError(
             f"{path}: holds {tokens.dtype} {tokens.shape}; expected one row of at least {need} integers"
         )
-    if (largest := int(tokens.max())) >= experiment.model.vocabulary:
-        raise UsageError(
-            f"{path}: holds token {largest}; "
-            f"expected all below model.vocabulary={experiment.model.vocabulary}"
-        )
+    if (largest := int(tokens.max())) >= vocabulary:
+        raise UsageError(f"{path}: holds token {largest}; expected all below model.vocabulary={vocabulary}")
     return tokens
 
 

@@ -12,7 +12,7 @@ from research.config.names import OBJECTIVES
 from research.data.examples import Examples
 from research.metrics.glue import scores
 from research.objectives.objective import Batch, Objective, Shapes, Sums, bidirectional
-from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes
+from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes, task_tokenizer
 from research.objectives.task_head import (
     classification_loss,
     each_sequence,
@@ -37,15 +37,31 @@ def score_shapes(experiment: Experiment) -> Shapes:
 
 
 def class_examples(experiment: Experiment) -> Examples:
-    from research.data.finetuning import inputs, labels
+    from research.data.finetuning.labels import CLASSES
 
-    return inputs.examples(experiment, labels.CLASSES, bidirectional(experiment.model))
+    return _examples(experiment, CLASSES)
 
 
 def score_examples(experiment: Experiment) -> Examples:
-    from research.data.finetuning import inputs, labels
+    from research.data.finetuning.labels import SCORES
 
-    return inputs.examples(experiment, labels.SCORES, bidirectional(experiment.model))
+    return _examples(experiment, SCORES)
+
+
+def _examples(experiment: Experiment, labels: Any) -> Examples:
+    """Where several steps share a call, their batches are stacked, so all have data.length."""
+    from research.data.finetuning import inputs
+
+    return inputs.examples(
+        experiment.data,
+        experiment.task,
+        task_tokenizer(experiment),
+        experiment.model.vocabulary,
+        labels=labels,
+        bidirectional=bidirectional(experiment.model),
+        auxiliary=experiment.objective.auxiliary > 0,
+        trimmed=experiment.run.steps_per_call == 1,
+    )
 
 
 def predict_class(task: Task, split: Any, outputs: np.ndarray) -> tuple[list[str], dict[str, float]]:

@@ -15,7 +15,7 @@ from research.errors import UsageError
 from research.metrics.squad import score
 from research.metrics.squad2 import Prediction, final_text, measure
 from research.objectives.objective import Batch, Objective, Shapes, Sums
-from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes
+from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes, task_tokenizer
 from research.objectives.task_head import each_token_without_dropout, task_evaluation, training_sums
 
 
@@ -51,7 +51,8 @@ def batch_shapes(experiment: Experiment) -> Shapes:
 def examples(experiment: Experiment) -> Examples:
     from research.data.finetuning import question_answering
 
-    return question_answering.examples(experiment)
+    tokenizer, vocabulary = task_tokenizer(experiment), experiment.model.vocabulary
+    return question_answering.examples(experiment.data, experiment.task, tokenizer, vocabulary)
 
 
 def predict(task: Task, split: Any, outputs_WL2: np.ndarray) -> tuple[dict[str, str], dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -87,6 +88,13 @@ def task_shapes(
     elif experiment.objective.auxiliary:
         shapes["auxiliary_weights"] = ((B, S, L), np.float32)
     return shapes | {"labels": (labels or (B,), dtype), "label_weights": (weights or (B,), np.float32)}
+
+
+def task_tokenizer(experiment: Experiment) -> Callable[[], Any]:
+    """Opens the tokenizer of labelled examples, when it is called."""
+    from research.data.tokenizers.for_task import tokenizer_of
+
+    return partial(tokenizer_of, experiment.data, experiment.start, experiment.model.vocabulary)
 
 
 def synthetic_task(classes: Callable[[Experiment], int]) -> Callable[..., dict[str, np.ndarray]]:

@@ -10,7 +10,7 @@ from research.data.examples import Examples
 from research.metrics.entities import check_tags
 from research.metrics.glue import scores
 from research.objectives.objective import Objective, Shapes
-from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes
+from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes, task_tokenizer
 from research.objectives.task_head import classification_loss, each_token, task_evaluation, training_sums
 
 
@@ -29,7 +29,8 @@ def batch_shapes(experiment: Experiment) -> Shapes:
 def examples(experiment: Experiment) -> Examples:
     from research.data.finetuning import token_classification
 
-    return token_classification.examples(experiment)
+    tokenizer, vocabulary = task_tokenizer(experiment), experiment.model.vocabulary
+    return token_classification.examples(experiment.data, experiment.task, tokenizer, vocabulary)
 
 
 def predict(task: Task, split: Any, outputs_BLK: np.ndarray) -> tuple[list[list[str]], dict[str, float]]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from research.config import Experiment
+from research.config import Data, Experiment, Start
 from research.config.names import SCHEMES
 from research.config.settings import flatten, override
 from research.data.sources import files
@@ -16,9 +16,8 @@ TERM = re.compile(r"((?:\d*\.?\d+\*)?files:)(.+)", re.DOTALL)  # of a source, pe
 STEP = re.compile(r":\d+$")  # of a run's checkpoint, DIR:STEP
 
 
-def absolute(experiment: Experiment) -> dict[str, str]:
+def absolute(data: Data, start: Start) -> dict[str, str]:
     """{setting: its absolute form} of the settings that name files or folders."""
-    data, weights = experiment.data, experiment.start.weights
     forms = {
         name: "+".join(map(_term, _terms(source)))
         for name, source in (("data.source", data.source), ("data.validation", data.validation))
@@ -26,9 +25,7 @@ def absolute(experiment: Experiment) -> dict[str, str]:
     }
     if data.tokenizer.partition(":")[0] not in trained.SCHEMES and published.is_path(data.tokenizer):
         forms["data.tokenizer"] = _path(data.tokenizer)
-    if weights is not None and not weights.startswith(published.PREFIX):
-        forms["start.weights"] = _path(weights)
-    return forms
+    return forms | _weights(start)
 
 
 def located(experiment: Experiment, recorded: Mapping[str, str]) -> Experiment:
@@ -36,7 +33,7 @@ def located(experiment: Experiment, recorded: Mapping[str, str]) -> Experiment:
 
     A path that is gone, as after the project was moved, is read as typed if that exists from here.
     """
-    here = absolute(experiment)
+    here = absolute(experiment.data, experiment.start)
     found = {
         name: path
         for name, path in recorded.items()
@@ -47,21 +44,27 @@ def located(experiment: Experiment, recorded: Mapping[str, str]) -> Experiment:
 
 def as_recorded(experiment: Experiment, before: Experiment, recorded: Mapping[str, str]) -> Experiment:
     """`experiment`, with the wording of `before` where both name the same files."""
-    now, typed = absolute(experiment), flatten(before)
+    now, typed = absolute(experiment.data, experiment.start), flatten(before)
     return override(experiment, {name: typed[name] for name in recorded if recorded[name] == now.get(name)})
 
 
-def other_weights(experiment: Experiment, recorded: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def other_weights(start: Start, recorded: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """{"start.weights": (as recorded, now)} where the same words name other weights in this folder.
 
     Data are distinguished by their content; weights, once trained on, only by their path. Weights that are
     gone from the recorded path may have been moved with the project.
     """
     name = "start.weights"
-    then, now = recorded.get(name), absolute(experiment).get(name)
+    then, now = recorded.get(name), _weights(start).get(name)
     if then is None or now is None or then == now or not _is_there(then):
         return {}
     return {name: (then, now)}
+
+
+def _weights(start: Start) -> dict[str, str]:
+    if start.weights is None or start.weights.startswith(published.PREFIX):
+        return {}
+    return {"start.weights": _path(start.weights)}
 
 
 def _term(term: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import research
-from research.config import Experiment
+from research.config import Data, Experiment, Model
 from research.config.imports import OPTION, changed_imports, import_recorded, imported, where_names_come_from
 from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, to_json
@@ -123,7 +123,7 @@ def check(
 ) -> bool:
     """As `examine`; also raises everything else that `claim` would raise for a run that goes on at `step`."""
     known = examine(directory, experiment, facts, allow_change)
-    _attention(experiment)
+    _attention(experiment.model, experiment.data)
     if known and step > experiment.run.steps:
         raise UsageError(f"run.steps={experiment.run.steps}: the run is at step {step} already")
     return known
@@ -141,17 +141,21 @@ def claim(
     step: int = 0,
     report: Callable[[str], None] = print,
     allow_change: bool = False,
+    chosen: Mapping[str, Any] | None = None,
 ) -> None:
     """Makes `directory` a run of `experiment`, where `check` allows it.
 
-    The record of a run that goes on at `step` lists the changes since it was written.
+    The record of a run that goes on at `step` lists the changes since it was written. `chosen` are settings
+    that were chosen for the devices at hand.
     """
     known = check(directory, experiment, facts, step, allow_change)
-    declared = {"experiment": to_json(experiment), "paths": paths.absolute(experiment)}
+    declared = {"experiment": to_json(experiment), "paths": paths.absolute(experiment.data, experiment.start)}
     now = declared | dict(facts) | environment()
     if plugins := imported():
         now["imports"] = plugins
-    now["attention"] = _attention(experiment)._asdict()
+    now["attention"] = _attention(experiment.model, experiment.data)._asdict()
+    if chosen:
+        now["chosen"] = dict(chosen)
     if not known:
         with catch_write_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
@@ -159,14 +163,15 @@ def claim(
         return
     before = read(directory)
     changed = _changed(directory, experiment, facts)
-    around = _between(_surroundings(before), _surroundings(now))
+    around = _between(_surroundings(before), _surroundings(now, chosen="chosen" in before))
     now["experiment"] = to_json(_as_typed(before, experiment))
     if not changed | around:
         if before.get("paths") != now["paths"]:
             write_atomic(directory / FILE, json.dumps(before | {"paths": now["paths"]}, indent=2) + "\n")
         return
     if changed:
-        report(f"changed from step {step} on: {_format_changes(changed)}{_schedule(experiment, changed)}")
+        stretched = _schedule(experiment.optimizer.rate.name, experiment.run.steps, changed)
+        report(f"changed from step {step} on: {_format_changes(changed)}{stretched}")
     old, new = ({name: pair[side] for name, pair in (changed | around).items()} for side in (0, 1))
     changes = [*before.get("changes", []), {"step": step, "from": old, "to": new}]
     write_atomic(directory / FILE, json.dumps(now | {"changes": changes}, indent=2) + "\n")
@@ -207,7 +212,7 @@ def _changed(directory: Path, experiment: Experiment, facts: Mapping[str, Any]) 
     record = read(directory)
     _declared(directory, record)  # which refuses names that nobody registers
     settings = differences(from_json(record["experiment"]), _as_typed(record, experiment))
-    weights = paths.other_weights(experiment, record.get("paths", {}))
+    weights = paths.other_weights(experiment.start, record.get("paths", {}))
     recorded = {name: record.get(name) for name in facts}
     return settings | weights | _between(recorded, facts) | changed_imports(record)
 
@@ -221,29 +226,27 @@ def _between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]
     return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
 
 
-def _surroundings(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts of the environment that may change between two starts of a run."""
+def _surroundings(record: Mapping[str, Any], chosen: bool = True) -> dict[str, Any]:
+    """Facts of the environment that may change between two starts of a run, with what was `chosen` for it."""
     versions = {f"versions.{name}": number for name, number in record["versions"].items()}
     plugins = {f"{OPTION} {name}": kept["sha256"][:12] for name, kept in record.get("imports", {}).items()}
-    return {name: record[name] for name in ("lineage", "devices", "commit")} | versions | plugins
+    choices = dict(record.get("chosen", {})) if chosen else {}
+    return {name: record[name] for name in ("lineage", "devices", "commit")} | versions | plugins | choices
 
 
 def _format_changes(changed: Mapping[str, tuple]) -> str:
     return ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
 
 
-def _schedule(experiment: Experiment, changed: Mapping[str, tuple]) -> str:
+def _schedule(name: str, steps: int, changed: Mapping[str, tuple]) -> str:
     """That a rate which falls until the last step now falls until another."""
-    name = experiment.optimizer.rate.name
     if "run.steps" not in changed or name in ("constant", "inverse_sqrt"):
         return ""
-    return (
-        f"; from here on the learning rate is that of the {name} schedule over {experiment.run.steps} steps"
-    )
+    return f"; from here on the learning rate is that of the {name} schedule over {steps} steps"
 
 
-def _attention(experiment: Experiment) -> Choice:
-    return choose(experiment.model, trains=True, documents=experiment.data.attend == "document")
+def _attention(model: Model, data: Data) -> Choice:
+    return choose(model, trains=True, documents=data.attend == "document")
 
 
 def _try_writing(directory: Path) -> None:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
-from research import models
+from research import config, models
 from research.config import Experiment
 from research.optimizers import optimizer as optimizers
 from research.optimizers.spike_guard import Guard, fresh
@@ -23,14 +23,14 @@ class State:
     key: Array  # constant; each step folds its own number into it
 
 
-def initial_model(experiment: Experiment) -> Any:
-    """The parameters as they are drawn, a function of `run.seed`."""
-    return models.build(experiment.model, key=_keys(experiment)[0])
+def initial_model(model: config.Model, seed: int) -> Any:
+    """The parameters as they are drawn from `run.seed`."""
+    return models.build(model, key=_keys(seed)[0])
 
 
 def initial_state(experiment: Experiment, model: Any = None) -> State:
     """The state before the first step, of `model` or of a new one; its shapes under `jax.eval_shape`."""
-    model = initial_model(experiment) if model is None else model
+    model = initial_model(experiment.model, experiment.run.seed) if model is None else model
     update = optimizers.optimizer(experiment.optimizer, experiment.run.steps)
     return State(
         step=jnp.int32(0),
@@ -38,13 +38,13 @@ def initial_state(experiment: Experiment, model: Any = None) -> State:
         opt_state=update.init(model),
         ema_params=None if experiment.optimizer.ema is None else jax.tree.map(jnp.copy, model),
         guard=fresh(),
-        key=_keys(experiment)[1],
+        key=_keys(experiment.run.seed)[1],
     )
 
 
-def _keys(experiment: Experiment) -> tuple[Array, Array]:
+def _keys(seed: int) -> tuple[Array, Array]:
     """For the parameters, and for all steps."""
-    model, steps = jax.random.split(jax.random.key(experiment.run.seed))
+    model, steps = jax.random.split(jax.random.key(seed))
     return model, steps
 
 

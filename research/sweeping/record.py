@@ -78,7 +78,13 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
         if is_sweep(directory):
             return _continue(directory, sweep, storage)
         study = f"{sweep.name or 'sweep'}-{secrets.token_hex(4)}"
-        record = Record(sweep, _absolute(storage or default), study, imported(), paths.absolute(sweep.base))
+        record = Record(
+            sweep,
+            _absolute(storage or default),
+            study,
+            imported(),
+            paths.absolute(sweep.base.data, sweep.base.start),
+        )
         _write(directory, record)
         return record
 
@@ -98,7 +104,9 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in refused.items())
         raise UsageError(f"{directory}: holds another sweep: {pairs}; choose another --dir")
     refuse_changed_imports(directory, record)
-    now = record._replace(sweep=sweep, imports=imported(), paths=paths.absolute(sweep.base))
+    now = record._replace(
+        sweep=sweep, imports=imported(), paths=paths.absolute(sweep.base.data, sweep.base.start)
+    )
     if now != record:
         _write(directory, now)
     return now
@@ -148,7 +156,7 @@ def space_from_json(kept: dict[str, Any]) -> space.Space:
 
 
 def _with_absolute(base: Experiment) -> Experiment:
-    return override(base, paths.absolute(base))
+    return override(base, paths.absolute(base.data, base.start))
 
 
 def _absolute(storage: str) -> str:

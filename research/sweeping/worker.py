@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import TrialState
 
-from research.config import Experiment, Sweep
+from research.config import Sweep
 from research.errors import Diverged, EnvironmentFault, LineageError, UsageError, did_you_mean
 from research.io.files import catch_write_errors
 from research.runs.metrics_log import Row
@@ -93,7 +93,7 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
         try:
             experiment = with_start(sweep.base, {"run.stop_on_nan": True} | claimed.point, print)
             result = train(
-                experiment, claimed.directory, print, should_stop=pruning(sweep, trial, experiment)
+                experiment, claimed.directory, print, should_stop=pruning(sweep, trial, experiment.run.steps)
             )
         except Exception as error:
             log.write(traceback.format_exc())
@@ -110,7 +110,7 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
     return Outcome(TrialState.COMPLETE, _value(sweep, result.validation), signal=result.signal)
 
 
-def pruning(sweep: Sweep, trial: optuna.Trial, experiment: Experiment) -> Callable[[Row], bool]:
+def pruning(sweep: Sweep, trial: optuna.Trial, steps: int) -> Callable[[Row], bool]:
     """A function that reports each evaluation to the study, once, and returns whether to prune the trial."""
     reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
@@ -122,7 +122,7 @@ def pruning(sweep: Sweep, trial: optuna.Trial, experiment: Experiment) -> Callab
             trial.report(value, step)
         if "pruned" in trial.user_attrs:  # the worker was killed between the decision and the save
             return step >= trial.user_attrs["pruned"]
-        if step == experiment.run.steps or not trial.should_prune():
+        if step == steps or not trial.should_prune():
             return False
         trial.set_user_attr("pruned", step)
         return True

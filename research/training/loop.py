@@ -11,15 +11,18 @@ import jax
 
 from research import weights
 from research.config import Data, Experiment
+from research.config.settings import flatten
 from research.data.batches import stream, train_batches, train_stream, validation_batches
 from research.data.store.token_store import Corpus
 from research.data.tokenizers.for_task import check_vocabulary
 from research.devices import xla
-from research.devices.compilers import Compiled, check_rows, compile_ahead, compiled
+from research.devices.compilers import Compiled, check_rows, compile_ahead
 from research.devices.malloc import release_free_memory
+from research.devices.memory import usable_memory
 from research.devices.processes import Minutes, agreed
 from research.io.files import write_atomic
 from research.objectives import check, evaluation_loss, objective_of
+from research.optimizers.schedules import schedule
 from research.runs import best, record
 from research.runs.checkpoints import Checkpoints, check_disk_space, compare, restore
 from research.runs.integrity import latest_intact_step, move_damaged
@@ -37,7 +40,8 @@ from research.training.logging import trackers
 from research.training.logging.log import Log
 from research.training.logging.profile import profiled
 from research.training.logging.progress import progress
-from research.training.multi_step import multi_step, step_sums
+from research.training.multi_step import step_sums
+from research.training.placement import compile_for, settled
 from research.training.prefetch import prefetch_to_device
 from research.training.stopping.nan_check import NanCheck
 from research.training.stopping.signals import stop_on_signals
@@ -79,7 +83,9 @@ def train(
         # Raises UsageError for data that give no batch.
         train_batches(examples, experiment.data, experiment.run.seed, corpus.train, **processes())
         facts = {"data": [corpus.train.sha256, corpus.validation.sha256]}
-        abstract, program = compile_step(experiment)
+        devices = jax.devices()
+        chosen = settled(experiment, devices, usable_memory(devices))
+        abstract, program = compile_for(chosen, devices)
         check_rows(experiment.data.batch, program.parts)
         if experiment.run.keep_best is not None:
             best.check(experiment.run.keep_best, validation_numbers(experiment, abstract))
@@ -95,12 +101,14 @@ def train(
                         experiment, report
                     )  # unused, but the record must name weights that load
             else:
-                check_vocabulary(experiment, corpus.tokenizer)
+                check_vocabulary(experiment.data, experiment.start, corpus.tokenizer)
             check_disk_space(directory, abstract)
             return step
 
         def claim() -> int:
-            record.claim(directory, experiment, facts, start, report, allow_change)
+            parallel = chosen.parallel
+            choices = {"parallel.compile": parallel.compile, "parallel.accumulate": parallel.accumulate}
+            record.claim(directory, experiment, facts, start, report, allow_change, choices)
             write_atomic(directory / "tokenizer.json", corpus.tokenizer.to_str())
             move_damaged(kept, start, report)
             return start
@@ -136,14 +144,14 @@ def _steps(
     validate = validation(experiment, corpus, directory)
     nan_check = NanCheck(directory, run.stop_on_nan)
     minutes = Minutes(run.checkpoint_minutes, run.log_every)
-    following = trackers.open_trackers(experiment, directory, start) if first else []
+    following = trackers.open_trackers(run, flatten(experiment), directory, start) if first else []
     with (
         Metrics(directory, start, first, following, report) as metrics,
         progress(run.steps, start, objective.columns, shown=first) as display,
         stop_on_signals(start) as stop,
         watchdog(directory, run.watchdog, run.watchdog_minutes) as watch,
     ):
-        log = Log(experiment, metrics, display)
+        log = Log(schedule(experiment.optimizer.rate, run.steps), experiment.tokens, metrics, display)
         if (start == 0 and run.evaluate_every) or (start == run.steps and not metrics.validated(start)):
             log.write(validate(state, program))
         log.resume(start)
@@ -199,18 +207,11 @@ def processes() -> dict[str, int]:
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 
-def compile_step(experiment: Experiment) -> tuple[State, Compiled]:
-    """The state's shapes, and the experiment's step and evaluation as it says (compiled when called)."""
-    abstract = jax.eval_shape(partial(initial_state, experiment))
-    step, evaluate_batch = multi_step(experiment), evaluation_loss(experiment.objective)
-    return abstract, compiled(experiment.parallel, step, evaluate_batch, abstract)
-
-
 def load_start_weights(experiment: Experiment, report: Callable[[str], None]) -> Any:
     """The model with `start.weights` in it, and a report of the arrays taken; None without start weights."""
     if experiment.start.weights is None:
         return None
-    model = xla.jit(partial(initial_model, experiment))()
+    model = xla.jit(partial(initial_model, experiment.model, experiment.run.seed))()
     model, found = weights.start(model, experiment.start.weights)
     report(str(found))
     return model

@@ -11,18 +11,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from research.config import Experiment, Run
-from research.training.step import step_of
+from research.config import Run
 
 
-def multi_step(experiment: Experiment) -> Callable:
-    """The experiment's step, or with `run.steps_per_call` above 1 several `steps_in_one_call`."""
-    step = step_of(experiment)
-    return step if experiment.run.steps_per_call == 1 else steps_in_one_call(step)
+def multi_step(step: Callable, run: Run) -> Callable:
+    """`step`, or with `run.steps_per_call` above 1 several steps in one call.
 
-
-def steps_in_one_call(step: Callable) -> Callable:
-    """(state, batch) → (state, sums) as (state, [batch, …]) → (state, sums with an axis of steps before)."""
+    (state, batch) → (state, sums) becomes (state, [batch, …]) → (state, sums with an axis of steps before).
+    """
+    if run.steps_per_call == 1:
+        return step
 
     def steps(state: Any, batches: Sequence[Any], **named) -> tuple[Any, Any]:
         stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *batches)

@@ -58,7 +58,7 @@ def test_tokens_of_a_file_come_in_a_row(suffix, tmp_path):
     path, tokens = tmp_path / f"tokens{suffix}", np.arange(3_000, dtype=np.uint16)
     np.save(path, tokens) if suffix == ".npy" else tokens.tofile(path)
     experiment = experiments.get("gpt2_tiny")
-    batch = next(batches(experiment, read_tokens(path, experiment)))
+    batch = next(batches(experiment, read_tokens(path, experiment.data.length, experiment.model.vocabulary)))
     assert (np.diff(batch["tokens"]) == 1).all() and (batch["targets"] == batch["tokens"] + 1).all()
 
 
@@ -73,6 +73,6 @@ def test_tokens_of_a_file_come_in_a_row(suffix, tmp_path):
 def test_tokens_that_do_not_serve_are_refused(tokens, message, tmp_path):
     np.save(tmp_path / "t.npy", tokens)
     with pytest.raises(UsageError, match=message):
-        read_tokens(tmp_path / "t.npy", experiments.get("gpt2_tiny"))
+        read_tokens(tmp_path / "t.npy", 128, 4_096)
     with pytest.raises(UsageError, match="expected tokens as"):
-        read_tokens(tmp_path / "none.npy", override(experiments.get("gpt2_tiny"), {}))
+        read_tokens(tmp_path / "none.npy", 128, 4_096)

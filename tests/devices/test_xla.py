@@ -13,6 +13,7 @@ from research.bench.synthetic import batches
 from research.devices import xla
 from research.runs.state import initial_state
 from research.training.multi_step import multi_step
+from research.training.step import step_of
 from tests.mostly_slow import mostly_slow
 from tests.training.tiny import assignments, quickstart, shrunk
 
@@ -39,7 +40,7 @@ def test_first_states_and_steps_are_those_of_jax(name, tmp_path):
     draw, batch = partial(initial_state, experiment), next(batches(experiment))
 
     def two_steps(jit):
-        first, step = jit(draw)(), jit(multi_step(experiment))
+        first, step = jit(draw)(), jit(multi_step(step_of(experiment), experiment.run))
         second, _ = step(first, batch)
         return first, step(second, batch)
 

@@ -31,6 +31,10 @@ def declared(source="files:train.txt", **changes) -> Experiment:
     return override(experiments.get("quickstart"), {"data.source": source, "data.split": "tail"} | changes)
 
 
+def absolute_of(experiment: Experiment) -> dict[str, str]:
+    return absolute(experiment.data, experiment.start)
+
+
 @pytest.mark.parametrize(
     ("name", "typed", "form"),
     [
@@ -51,7 +55,7 @@ def declared(source="files:train.txt", **changes) -> Experiment:
 )
 def test_the_form_that_reads_from_anywhere(here, monkeypatch, name, typed, form):
     monkeypatch.setenv("HOME", "/home/me")
-    found = absolute(declared("tfds:x", **{f"data.{name}": typed}))
+    found = absolute_of(declared("tfds:x", **{f"data.{name}": typed}))
     assert found == ({} if form is None else {f"data.{name}": form.replace("{}", str(here))})
 
 
@@ -59,7 +63,7 @@ def test_the_form_that_reads_from_anywhere(here, monkeypatch, name, typed, form)
     ("typed", "form"), [("a", "{}/a"), ("a:30", "{}/a:30"), ("hub:a/b", None), ("none", None)]
 )
 def test_weights(here, typed, form):
-    found = absolute(declared("tfds:x", start__weights=typed)).get("start.weights")
+    found = absolute_of(declared("tfds:x", start__weights=typed)).get("start.weights")
     assert found == (form and form.format(here))
 
 
@@ -69,20 +73,20 @@ def test_a_folder_whose_name_is_a_pattern(here, monkeypatch):
     for folder in ("[ab]*", "a"):
         (here / folder / "train.txt").write_text(folder)
     monkeypatch.chdir(here / "[ab]*")
-    source = absolute(declared())["data.source"].removeprefix("files:")
+    source = absolute_of(declared())["data.source"].removeprefix("files:")
     monkeypatch.chdir("/")
     assert [path.read_text() for path in files.match(source)] == ["[ab]*"]
 
 
 def test_the_file_of_the_folder_where_it_began(here, monkeypatch):
-    recorded = absolute(declared())
+    recorded = absolute_of(declared())
     monkeypatch.chdir(here.parent / "there")
     found = located(declared(), recorded)
     assert list(documents.documents(found.data, "all")) == ["here"]
 
 
 def test_a_project_that_was_moved(here, monkeypatch):
-    recorded = absolute(declared())
+    recorded = absolute_of(declared())
     (here.parent / "here").rename(here.parent / "moved")
     monkeypatch.chdir(here.parent / "moved")
     assert located(declared(), recorded) == declared()
@@ -91,7 +95,7 @@ def test_a_project_that_was_moved(here, monkeypatch):
 
 
 def test_other_words_for_the_same_files_are_no_change(here):
-    typed, recorded = declared(), absolute(declared())
+    typed, recorded = declared(), absolute_of(declared())
     assert as_recorded(declared(f"files:{here}/train.txt"), typed, recorded) == typed
     other = declared(f"files:{here}/other.txt")
     assert as_recorded(other, typed, recorded) == other
@@ -145,7 +149,7 @@ def test_the_same_words_for_other_weights_are_refused(here, monkeypatch):
     assert record.examine(here / "run", experiment, FACTS, allow_change=True)
     (here / "weights").rmdir()  # moved
     assert record.examine(here / "run", experiment, FACTS)
-    assert not other_weights(experiment, {})
+    assert not other_weights(experiment.start, {})
 
 
 def test_a_record_without_paths_is_as_it_was_typed(run, here, monkeypatch):

@@ -38,9 +38,9 @@ def start(experiment, directory, processes: int, devices: int = DEVICES) -> list
 
 def launch(experiment, directory, processes: int, devices: int = DEVICES) -> None:
     """Trains to the end."""
-    load_start_weights = start(experiment, directory, processes, devices)
-    outputs = [process.communicate(timeout=400)[0] for process in load_start_weights]
-    assert [process.returncode for process in load_start_weights] == [0] * processes, outputs
+    started = start(experiment, directory, processes, devices)
+    outputs = [process.communicate(timeout=400)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * processes, outputs
     assert "validation loss" in outputs[0] and not any("validation loss" in text for text in outputs[1:])
 
 

@@ -24,7 +24,8 @@ def row(step, split="train", **more):
 
 
 def follow(experiment, directory, start, *rows):
-    with Metrics(directory, start, trackers=trackers.open_trackers(experiment, directory, start)) as metrics:
+    opened = trackers.open_trackers(experiment.run, flatten(experiment), directory, start)
+    with Metrics(directory, start, trackers=opened) as metrics:
         for one in rows:
             metrics.write(one)
 

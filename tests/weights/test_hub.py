@@ -11,9 +11,9 @@ import experiments
 from launch.__main__ import run
 from research import weights
 from research.config.settings import override
-from research.data.tokenizers.for_task import tokenizer_of
 from research.errors import EnvironmentFault, UsageError
 from research.models.parameters import by_path
+from research.objectives.task import task_tokenizer
 from tests.hub import COMMIT
 from tests.weights.directory import FAMILIES, GOLDEN
 
@@ -58,7 +58,7 @@ def test_the_tokenizer_beside_them_is_taken(hub, tmp_path):
     Tokenizer(models.WordLevel({"good": 0, "film": 1})).save(str(folder / "tokenizer.json"))
     hub.repositories["lineage/gpt1"] = folder
     tuned = override(experiments.get("gpt1_tiny_sst2"), {"start.weights": "hub:lineage/gpt1"})
-    assert tokenizer_of(tuned).get_vocab() == {"good": 0, "film": 1}
+    assert task_tokenizer(tuned)().get_vocab() == {"good": 0, "film": 1}
     assert weights.load("hub:lineage/gpt1").tokenizer.get_vocab() == {"good": 0, "film": 1}
 
 

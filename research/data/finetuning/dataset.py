@@ -13,16 +13,16 @@ import grain
 import numpy as np
 from tokenizers import Tokenizer
 
-from research.config import Data, Experiment
+from research.config import Data
 from research.data.decode import DescribeLabel, describe_labelled
 from research.data.examples import Batch, Examples, Report
 from research.data.order import order, rows_of
 from research.data.sources.schemes import TEST
 from research.data.store.token_store import Corpus
-from research.data.tokenizers.for_task import tokenizer_of
 from research.data.tokenizers.tokenizer import special_tokens
 from research.errors import UsageError
 
+OpenTokenizer = Callable[[], Tokenizer]
 Read = Callable[[str, str, Tokenizer], tuple[Any, str]]  # (source, split, tokenizer) → (split, its summary)
 Assemble = Callable[[Any, np.ndarray, int], Batch]  # (split, numbers of rows, data.length) → their batch
 
@@ -30,30 +30,42 @@ SHORTEST = 8  # data.length
 
 
 def examples(
-    experiment: Experiment, read: Read, assemble: Assemble, label_text: DescribeLabel, separators: bool
+    data: Data,
+    tokenizer: OpenTokenizer,
+    vocabulary: int,
+    read: Read,
+    assemble: Assemble,
+    label_text: DescribeLabel,
+    separators: bool,
 ) -> Examples:
-    """Examples of one kind; `separators` says whether their inputs have [CLS] and [SEP]."""
-    prepare = partial(_prepare, experiment, read, separators)
-    data = experiment.data
+    """Examples of one kind, for a model of this `vocabulary`.
+
+    `separators` says whether their inputs have [CLS] and [SEP].
+    """
+    prepare = partial(_prepare, data, tokenizer, read, separators)
     return Examples(
         prepare=partial(prepare, {"train": data.source, "validation": data.validation}),
         train_batches=partial(train_batches, assemble),
         validation_batches=partial(validation_batches, assemble),
-        describe=partial(describe_labelled, vocabulary=experiment.model.vocabulary, label_text=label_text),
+        describe=partial(describe_labelled, vocabulary=vocabulary, label_text=label_text),
         prepare_test=partial(_prepare_test, prepare),
     )
 
 
 def _prepare(
-    experiment: Experiment, read: Read, separators: bool, sources: dict[str, str], report: Report
+    data: Data,
+    open_tokenizer: OpenTokenizer,
+    read: Read,
+    separators: bool,
+    sources: dict[str, str],
+    report: Report,
 ) -> Corpus:
     """Both splits, tokenized. Raises UsageError for a source that cannot be read, and for a tokenizer that is
     not the one of the weights, or has no [CLS] and [SEP] where `separators` are needed.
     """
-    data = experiment.data
     if data.length < SHORTEST:
         raise UsageError(f"data.length={data.length}: expected {SHORTEST} or more for an example")
-    tokenizer = tokenizer_of(experiment)
+    tokenizer = open_tokenizer()
     if separators and special_tokens(tokenizer) is None:
         raise UsageError(
             f"data.tokenizer={data.tokenizer}: a bert needs [CLS], [SEP], [MASK] and [PAD] in it"

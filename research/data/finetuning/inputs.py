@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from research.config import Experiment, Task
+from research.config import Data, Task
 from research.data.examples import Batch, Examples
 from research.data.finetuning import classification, dataset
 from research.data.finetuning.classification import Split
@@ -19,22 +19,33 @@ START, DELIMITER, CLASSIFY = range(3)  # a GPT's special embeddings, counted fro
 LENGTHS = 8  # lengths of batches, at most; a program is compiled for each that occurs
 
 
-def examples(experiment: Experiment, labels: Labels, bidirectional: bool) -> Examples:
+def examples(
+    data: Data,
+    task: Task,
+    tokenizer: dataset.OpenTokenizer,
+    vocabulary: int,
+    *,
+    labels: Labels,
+    bidirectional: bool,
+    auxiliary: bool,
+    trimmed: bool,
+) -> Examples:
     """Examples with labels of one kind, as a model that is `bidirectional` or not reads them.
 
-    Where several steps share a call, their batches are stacked, so all have data.length.
+    `auxiliary` says whether a GPT's batches have weights of an auxiliary loss, `trimmed` whether they are as
+    long as their longest example, in place of data.length.
     """
-    task, trimmed = experiment.task, experiment.run.steps_per_call == 1
     if bidirectional:
         assemble = partial(assemble_bert, task=task, trimmed=trimmed)
     else:
-        vocabulary, auxiliary = experiment.model.vocabulary, experiment.objective.auxiliary > 0
         assemble = partial(
             assemble_gpt, task=task, vocabulary=vocabulary, auxiliary=auxiliary, trimmed=trimmed
         )
     return dataset.examples(
-        experiment,
-        read=partial(classification.read, experiment.data, task, labels),
+        data,
+        tokenizer,
+        vocabulary,
+        read=partial(classification.read, data, task, labels),
         assemble=assemble,
         label_text=partial(_label_text, task=task, labels=labels),
         separators=bidirectional,

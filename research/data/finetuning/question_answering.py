@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from research.config import Experiment, Task
+from research.config import Data, Task
 from research.data.examples import Batch, Examples
 from research.data.finetuning import dataset
 from research.data.finetuning.labels import entropy
@@ -62,10 +62,9 @@ class RawQuestion(NamedTuple):
     known: bool  # whether the record says what the answers are, if only that there are none
 
 
-def examples(experiment: Experiment) -> Examples:
-    data, task = experiment.data, experiment.task
+def examples(data: Data, task: Task, tokenizer: dataset.OpenTokenizer, vocabulary: int) -> Examples:
     read_split = partial(read, task, data.length)
-    return dataset.examples(experiment, read_split, assemble, _label_text, separators=True)
+    return dataset.examples(data, tokenizer, vocabulary, read_split, assemble, _label_text, separators=True)
 
 
 def _label_text(pieces: list[list[str]], label: np.ndarray, weight: np.ndarray) -> tuple[str, str]:

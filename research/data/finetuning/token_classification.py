@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-from research.config import Experiment, Task
+from research.config import Data, Task
 from research.data.examples import Batch, Examples
 from research.data.finetuning import dataset
 from research.data.finetuning.labels import class_of, entropy
@@ -33,10 +33,11 @@ class Split(NamedTuple):
     special_tokens: SpecialTokens
 
 
-def examples(experiment: Experiment) -> Examples:
-    task = experiment.task
+def examples(data: Data, task: Task, tokenizer: dataset.OpenTokenizer, vocabulary: int) -> Examples:
     label_text = partial(_label_text, task=task)
-    return dataset.examples(experiment, partial(read, task), assemble, label_text, separators=True)
+    return dataset.examples(
+        data, tokenizer, vocabulary, partial(read, task), assemble, label_text, separators=True
+    )
 
 
 def _label_text(

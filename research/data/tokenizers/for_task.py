@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from research.config import Experiment
+from research.config import Data, Start
 from research.data.tokenizers import published
 from research.data.tokenizers.tokenizer import entries, load
 from research.errors import UsageError
@@ -13,12 +13,12 @@ from research.io.hub import PREFIX, located
 START = "start"  # data.tokenizer: the one beside start.weights
 
 
-def tokenizer_of(experiment: Experiment) -> Tokenizer:
+def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
     """The one that `data.tokenizer` names, which is the one that `start.weights` were trained with.
 
-    Raises UsageError where it is not, or has more entries than the model.
+    Raises UsageError where it is not, or has more entries than `limit`, the model's vocabulary.
     """
-    data, weights = experiment.data, experiment.start.weights
+    weights = start.weights
     if data.tokenizer == START:
         if weights is None:
             raise UsageError(
@@ -30,8 +30,8 @@ def tokenizer_of(experiment: Experiment) -> Tokenizer:
             raise UsageError(f"start.weights={weights}: no tokenizer beside them; set data.tokenizer")
     else:
         tokenizer = load(data)
-        check_vocabulary(experiment, tokenizer, expected=START)
-    size, limit = entries(tokenizer), experiment.model.vocabulary
+        check_vocabulary(data, start, tokenizer, expected=START)
+    size = entries(tokenizer)
     if size > limit and data.tokenizer != START:  # the weights' own sizes tell all that is to be changed
         raise UsageError(f"model.vocabulary={limit}: the tokenizer {data.tokenizer} has {size} entries")
     tokenizer = Tokenizer.from_str(tokenizer.to_str())
@@ -39,13 +39,13 @@ def tokenizer_of(experiment: Experiment) -> Tokenizer:
     return tokenizer
 
 
-def check_vocabulary(experiment: Experiment, tokenizer: Tokenizer, expected: str | None = None) -> None:
+def check_vocabulary(data: Data, start: Start, tokenizer: Tokenizer, expected: str | None = None) -> None:
     """Raises UsageError where start.weights have a tokenizer beside them with another vocabulary."""
-    weights = experiment.start.weights
+    weights = start.weights
     theirs = None if weights is None else beside(located(weights))
     if theirs is not None and theirs.get_vocab() != tokenizer.get_vocab():
         raise UsageError(
-            f"data.tokenizer={experiment.data.tokenizer}: not the vocabulary that start.weights={weights} "
+            f"data.tokenizer={data.tokenizer}: not the vocabulary that start.weights={weights} "
             f"were trained with; expected data.tokenizer={expected or as_tokenizer(weights)}"
         )
 

@@ -1,13 +1,12 @@
 """Rows of the metrics log from a step's arrays, written one step late so that the device never idles."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 from jax import Array
 
-from research.config import Experiment
-from research.optimizers.schedules import schedule
 from research.runs.metrics_log import Metrics, Row
 from research.training.logging.progress import Silent
 
@@ -15,13 +14,18 @@ from research.training.logging.progress import Silent
 class Log:
     """Holds a step's sums while the device computes the next step, then writes them with their time.
 
-    Seconds count training only: the clock stops from `pause` to `resume`.
+    Seconds count training only: the clock stops from `pause` to `resume`. `rate` gives the learning rate
+    after some updates, `tokens` the tokens of the first steps.
     """
 
-    def __init__(self, experiment: Experiment, metrics: Metrics, display: Silent):
-        self._metrics, self._display = metrics, display
-        self._rate = schedule(experiment.optimizer.rate, experiment.run.steps)
-        self._tokens = experiment.tokens
+    def __init__(
+        self,
+        rate: Callable[[int], Any],
+        tokens: Callable[[int], int],
+        metrics: Metrics,
+        display: Silent,
+    ):
+        self._rate, self._tokens, self._metrics, self._display = rate, tokens, metrics, display
         self._seconds = max((row["seconds"] for row in metrics.rows if row["split"] == "train"), default=0.0)
         self._held: list[tuple[int, Mapping[str, Array]]] = []
 

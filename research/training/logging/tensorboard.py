@@ -1,9 +1,9 @@
 """TensorBoard files of a run: its rows, and its settings for the HPARAMS tab."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from research.config import Experiment
-from research.config.settings import flatten
 from research.io.files import as_utf8, catch_write_errors
 from research.runs.metrics_log import Row
 
@@ -11,30 +11,27 @@ COMPARED = ("validation/loss", "train/loss")  # columns of the HPARAMS tab, besi
 
 
 class TensorBoard:
-    """Event files in `directory`/tensorboard.
+    """Event files in `directory`/tensorboard of a run that goes on after `step`, to the last of `steps`.
 
     Settings are written to the run's own files, because `SummaryWriter.add_hparams` would create a second
     run without curves.
     """
 
-    def __init__(self, experiment: Experiment, directory: Path, step: int):
+    def __init__(self, settings: Mapping[str, Any], directory: Path, step: int, steps: int):
         from tensorboardX import SummaryWriter
         from tensorboardX.summary import hparams
 
-        flat = {name: "none" if value is None else value for name, value in flatten(experiment).items()}
-        settings = {
-            name: value if isinstance(value, bool | int | float) else as_utf8(str(value))
-            for name, value in flat.items()
-        }
         with catch_write_errors(directory):
             self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
         file = self._writer.file_writer
         assert file is not None  # an open writer has one
         self._file = file
-        columns, begun, self._ended = hparams(settings, dict.fromkeys(COMPARED))
+        columns, begun, self._ended = hparams(
+            {name: _shown(value) for name, value in settings.items()}, dict.fromkeys(COMPARED)
+        )
         for summary in (columns, begun):
             self._file.add_summary(summary)
-        self._step, self._steps = step, experiment.run.steps
+        self._step, self._steps = step, steps
 
     def write(self, row: Row) -> None:
         self._step = row["step"]
@@ -52,3 +49,9 @@ class TensorBoard:
         if self._step == self._steps and not failed:
             self._file.add_summary(self._ended)
         self._writer.close()
+
+
+def _shown(value: Any) -> bool | float | str:
+    if isinstance(value, bool | int | float):
+        return value
+    return "none" if value is None else as_utf8(str(value))

@@ -1,8 +1,10 @@
 """Trackers of a run beside metrics.jsonl: TensorBoard, and Weights & Biases if `run.wandb` is set."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from research.config import Experiment, Run
+from research.config import Run
 from research.runs.metrics_log import Tracker
 from research.training.logging import weights_and_biases
 from research.training.logging.tensorboard import TensorBoard
@@ -15,9 +17,12 @@ def check(run: Run) -> None:
         weights_and_biases.package()
 
 
-def open_trackers(experiment: Experiment, directory: Path, step: int) -> list[Tracker]:
-    """The trackers of a run that starts, or continues, in `directory` after `step`."""
-    opened: list[Tracker] = [TensorBoard(experiment, directory, step)]
-    if experiment.run.wandb:
-        opened.append(WeightsAndBiases(experiment, directory))
+def open_trackers(run: Run, settings: Mapping[str, Any], directory: Path, step: int) -> list[Tracker]:
+    """The trackers of a run that starts, or continues, in `directory` after `step`.
+
+    `settings` are all of the run's, flat: {"model.width": 768, …}.
+    """
+    opened: list[Tracker] = [TensorBoard(settings, directory, step, run.steps)]
+    if run.wandb:
+        opened.append(WeightsAndBiases(settings, directory))
     return opened

@@ -5,12 +5,12 @@ Its environment variables apply: WANDB_MODE=offline, WANDB_PROJECT, WANDB_ENTITY
 
 import os
 import secrets
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from research.config import Experiment
-from research.config.settings import flatten
 from research.errors import EnvironmentFault
 from research.io.files import catch_write_errors, write_atomic
 from research.runs.metrics_log import Row
@@ -31,7 +31,7 @@ class WeightsAndBiases:
     Steps that are repeated after a kill are not sent again; their numbers are the same.
     """
 
-    def __init__(self, experiment: Experiment, directory: Path):
+    def __init__(self, settings: Mapping[str, Any], directory: Path):
         self._wandb = package()
         try:
             self._run = self._wandb.init(
@@ -40,7 +40,7 @@ class WeightsAndBiases:
                 resume="allow",
                 name=directory.name,
                 dir=str(directory),
-                config=flatten(experiment),
+                config=dict(settings),
                 settings=self._wandb.Settings(console="off", silent=True),
             )
         except self._wandb.errors.Error as fault:

@@ -5,8 +5,8 @@ import pytest
 
 from research.config.settings import override
 from research.data.finetuning.inputs import cut_longer
-from research.data.tokenizers.for_task import tokenizer_of
 from research.errors import UsageError
+from research.objectives.task import task_tokenizer
 from tests.by_experiment import corpus_of, examples_of, train_batches, validation_batches
 from tests.data.finetuning.labelled import (
     CLASSIFY,
@@ -179,11 +179,11 @@ def test_the_tokenizer_is_the_one_that_the_weights_were_trained_with(tmp_path):
     (tmp_path / "x.tsv").write_text("sentence\tlabel\na\t1\n")
     weights = vocabulary(tmp_path / "run")
     with_start = {"data__tokenizer": "start", "start__weights": str(weights)}
-    ids = tokenizer_of(tuned("bert_sst2", tmp_path, "x.tsv", **with_start)).encode("a b").ids
+    ids = task_tokenizer(tuned("bert_sst2", tmp_path, "x.tsv", **with_start))().encode("a b").ids
     assert A in ids and B in ids
     stepped = with_start | {"start__weights": f"{weights}:300"}
-    assert tokenizer_of(tuned("bert_sst2", tmp_path, "x.tsv", **stepped)).get_vocab_size() == 20
-    assert tokenizer_of(tuned("bert_sst2", tmp_path, "x.tsv", start__weights=str(weights)))
+    assert task_tokenizer(tuned("bert_sst2", tmp_path, "x.tsv", **stepped))().get_vocab_size() == 20
+    assert task_tokenizer(tuned("bert_sst2", tmp_path, "x.tsv", start__weights=str(weights)))()
     other = str(words_only(tmp_path / "other"))
     for changes, message in (
         ({"data__tokenizer": "start"}, "of which there are none"),
