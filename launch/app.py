@@ -2,19 +2,7 @@
 
 import typer
 
-from launch import (
-    data,
-    declarations,
-    evaluate,
-    features,
-    generate,
-    machine,
-    results,
-    status,
-    sweep,
-    train,
-    weights,
-)
+from launch import data, declarations, evaluate, generate, machine, results, status, sweep, train, weights
 
 app = typer.Typer(
     name="lineage",
@@ -41,7 +29,7 @@ COMMANDS = {
     "stop": status.stop,
     "generate": generate.generate,
     "evaluate": evaluate.evaluate,
-    "features": features.features,
+    "features": weights.features,
     "import": weights.import_,
     "export": weights.export,
     "average": weights.average,

@@ -42,8 +42,7 @@ def write(path: Path, stream: Iterable[Features], layers: Sequence[int], width: 
     and `words` (its word in the text, -1 for special tokens). Raises UsageError for another suffix and where
     the file exists, EnvironmentFault where it cannot be written.
     """
-    check_suffix(path)
-    check_absent(path)
+    check_new(path)
     with _new_file(path) as file:
         if path.suffix == ".npz":
             return _write_archive(file, stream, layers, width)
@@ -54,7 +53,9 @@ def write(path: Path, stream: Iterable[Features], layers: Sequence[int], width: 
         return len(counts), sum(counts)
 
 
-def check_suffix(path: Path) -> None:
+def check_new(path: Path) -> None:
+    """Raises UsageError where `write` would for the path alone."""
+    check_absent(path)
     if path.suffix not in SUFFIXES:
         raise UsageError(f"--out {path}: expected a file that ends in {' or '.join(SUFFIXES)}")
 
