@@ -16,7 +16,7 @@ from research.objectives import left_to_right, masked_token
 from tests.drawn import drawn
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-SIZES = Model(family="bert", vocabulary=41, context=12, width=16, depth=2, heads=2, norm="post")
+SIZES = Model(family="bert", vocabulary=41, context=12, width=16, depth=1, heads=2, norm="post")
 B, L = 3, 12
 RANDOM = np.random.default_rng(0)
 TOKENS = RANDOM.integers(0, 41, (B, L)).astype(np.int32)
