@@ -3,6 +3,7 @@
 from experiments import bert, gpt1, gpt2, gpt2_modern, quickstart, shakespeare, sweeps, tiny, tiny_pretraining
 from experiments.finetuning import bert as bert_finetuning
 from experiments.finetuning import gpt1 as gpt1_finetuning
+from experiments.finetuning import rates
 from experiments.finetuning import tiny as tiny_finetuning
 from experiments.registry import describe, get, get_sweep, names, sweep_names
 
@@ -18,6 +19,7 @@ __all__ = [
     "gpt2_modern",
     "names",
     "quickstart",
+    "rates",
     "shakespeare",
     "sweep_names",
     "sweeps",

@@ -41,6 +41,7 @@ def gpt1_tiny() -> Experiment:
 def bert_tiny() -> Experiment:
     """BERT with 4 blocks of width 128, on pairs of 64 word pieces: both its objectives, its optimizer.
 
+    Not Google's BERT-Tiny (Turc et al., 2019), which has 2 blocks of width 128 and bert_base's vocabulary.
     Of one length throughout. Masks are new at every visit, for a small text is visited often; and half of
     all pairs are random, where bert_base's published rule makes more of them so.
     """

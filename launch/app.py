@@ -29,6 +29,7 @@ COMMANDS = {
     "stop": status.stop,
     "generate": generate.generate,
     "evaluate": evaluate.evaluate,
+    "features": weights.features,
     "import": weights.import_,
     "export": weights.export,
     "average": weights.average,

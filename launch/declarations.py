@@ -1,6 +1,7 @@
 """`lineage list`, `show` and `params`: experiments, their settings and parameters."""
 
 import json as json_
+import sys
 from typing import Annotated
 
 import typer
@@ -11,13 +12,27 @@ from research.config import Experiment, Sweep
 from research.config.settings import flatten, format_value, override, parse_assignments, to_json
 
 
-def resolve(name: str, overrides: list[str] | None) -> Experiment:
-    """The experiment `name` with `a.b=v` texts applied. Raises UsageError where its sections do not fit."""
+def resolve(name: str, overrides: list[str] | None, kept: Experiment | None = None) -> Experiment:
+    """The experiment `name` with `a.b=v` texts applied, and what its `start.weights` decide.
+
+    `kept` is the experiment of a run that it is to continue. Raises UsageError where its sections do not fit.
+    """
     from research.objectives import check
 
-    experiment = override(experiments.get(name), parse_assignments(overrides or []))
+    declared, changes = experiments.get(name), parse_assignments(overrides or [])
+    if declared.start.weights is None and "start.weights" not in changes:
+        experiment = override(declared, changes)
+    else:
+        from research.weights.adopt import with_start  # imports Orbax, which takes half a second
+
+        experiment = with_start(declared, changes, say, kept)
     check(experiment)
     return experiment
+
+
+def say(line: str) -> None:
+    """Standard output is for facts."""
+    print(f"lineage: {line}", file=sys.stderr)
 
 
 def list_(json: Json = False) -> None:
@@ -43,7 +58,8 @@ def show(
     if name in experiments.sweep_names():
         from research.sweeping.declare import declare_sweep
 
-        sweep = declare_sweep(experiments.get_sweep(name), [], parse_assignments(overrides or []), {})
+        changes = parse_assignments(overrides or [])
+        sweep = declare_sweep(experiments.get_sweep(name), [], changes, {}, say)
         _show_sweep(name, sweep, json)
         return
     experiment = resolve(name, overrides)
@@ -86,7 +102,7 @@ def _print_settings(experiment: Experiment, declared: Experiment) -> None:
 
 def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:
     """Count parameters by component, with shapes."""
-    from research.models.parameters import components, parameter_table
+    from research.models.parameters import ACCOUNT, components, parameter_table
 
     model = resolve(name, overrides).model
     if json:
@@ -94,10 +110,14 @@ def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:
         total = sum(component["count"] for component in listed)
         print(json_.dumps({"total": total, "components": listed}, indent=2))
         return
+    table = parameter_table(model)
     rows = [
-        (line.title, ", ".join("×".join(map(str, shape)) for shape in line.shapes), line.formula, line.count)
-        for line in parameter_table(model)
+        (line.title, ", ".join("×".join(map(str, shape)) for shape in line.shapes), line.formula, line.letter)
+        for line in table
     ]
-    titles, shapes, formulas = (max(len(row[column]) for row in rows) for column in range(3))
-    for title, shape, formula, count in rows:
-        print(f"{title:<{titles}}  {shape:<{shapes}}  {formula:<{formulas}}  {count:>13,}")
+    titles, shapes, formulas, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for line, (title, shape, formula, letter) in zip(table, rows, strict=True):
+        row = f"{title:<{titles}}  {shape:<{shapes}}  {formula:<{formulas}}  {line.count:>13,}  {letter}"
+        print(row.rstrip())
+    if any(line.letter for line in table):
+        print(f"\n{ACCOUNT}")

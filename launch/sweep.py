@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import experiments
-from launch.declarations import print_sweep
+from launch.declarations import print_sweep, say
 from launch.options import (
     Cpus,
     DryRun,
@@ -85,7 +85,8 @@ def sweep(
         "metric": metric,
         "direction": direction,
     }
-    declared = declare_sweep(_declaration(name), over or [], parse_assignments(overrides or []), options)
+    changes = parse_assignments(overrides or [])
+    declared = declare_sweep(_declaration(name), over or [], changes, options, say)
     resources = slurm_resources(executor, partition, time, gpus, cpus, sbatch)
     if resources is None:
         return _start_local(dir, declared, storage, workers, dry_run)

@@ -56,7 +56,7 @@ def train(
 ) -> int:
     """Train an experiment in DIR, or continue the run there."""
     at_least_one(nodes=nodes, tasks=tasks)
-    experiment = resolve(name, overrides)
+    experiment = resolve(name, overrides, _kept(dir))
     resources = slurm_resources(
         executor, partition, time, gpus, cpus, sbatch, nodes=nodes, tasks=tasks, dry_run=dry_run
     )
@@ -79,6 +79,13 @@ def train(
     examine(dir, experiment, allow_change=allow_change)  # refuses before the job waits in a queue
     print(f"job {submit(script)} is queued; lineage status {dir} shows its progress")
     return 0
+
+
+def _kept(directory: Path) -> Experiment | None:
+    """The experiment of the run in `directory`, if there is one."""
+    from research.runs import record
+
+    return record.experiment_of(directory, warn=False) if (directory / record.FILE).exists() else None
 
 
 def resume(

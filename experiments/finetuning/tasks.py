@@ -152,6 +152,14 @@ RACE = Examples(
     87_866,
     outputs=1,
 )
+SWAG = Examples(
+    "choice",
+    Task(fields=("sent1", "sent2"), options="endings", labels=("0", "1", "2", "3"), metrics=("accuracy",)),
+    "files:swag/train.csv",
+    "files:swag/val.csv",
+    73_546,
+    outputs=1,
+)
 
 SQUAD2 = Examples(
     "spans",

@@ -22,8 +22,8 @@ def attention_probabilities(model: GPT | BERT, states: tuple[Array, ...], length
     Each block's attention runs on the block's input with a function that keeps the softmax instead of
     applying it, so rotary positions and query/key norms are those of the model.
     """
-    length = states[0].shape[1]
-    attention_mask = AttentionMask(causal=not model.bidirectional, lengths_B=lengths_B)
+    length, causal = states[0].shape[1], model.config.left_only or not model.bidirectional
+    attention_mask = AttentionMask(causal=causal, lengths_B=lengths_B)
     mask = attention_mask.mask(length, length)
     rotate = positions(model.config).rotation(model.positions, None, length)
 

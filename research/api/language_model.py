@@ -178,21 +178,21 @@ class LanguageModel:
 
 @jax.jit
 def _logits(module: GPT | BERT, inputs: Inputs) -> Array:
-    outputs = module(*_arguments(module, inputs))
+    outputs = module(*arguments(module, inputs))
     return outputs[0] if module.bidirectional else outputs
 
 
 @jax.jit
 def _states(module: GPT | BERT, inputs: Inputs) -> list[Array]:
-    return [x_BLD.astype(jnp.float32) for x_BLD in module.states(*_arguments(module, inputs))]
+    return [x_BLD.astype(jnp.float32) for x_BLD in module.states(*arguments(module, inputs))]
 
 
 @jax.jit
 def _attentions(module: GPT | BERT, inputs: Inputs) -> Array:
-    states = module.states(*_arguments(module, inputs))
+    states = module.states(*arguments(module, inputs))
     return attention_probabilities(module, states, inputs.lengths_B)
 
 
-def _arguments(module: GPT | BERT, inputs: Inputs) -> tuple[Array, ...]:
+def arguments(module: GPT | BERT, inputs: Inputs) -> tuple[Array, ...]:
     """A GPT takes tokens alone: no position sees the padding after it."""
     return tuple(inputs) if module.bidirectional else (inputs.tokens_BL,)

@@ -9,10 +9,11 @@ import jax
 import experiments
 from research.config import Experiment
 from research.config.imports import import_all, import_plugin
-from research.config.settings import override, parse_assignments
+from research.config.settings import parse_assignments
 from research.devices.startup import use_compilation_cache
 from research.objectives import check
 from research.training import loop
+from research.weights.adopt import with_start
 
 
 def resolve(
@@ -20,15 +21,16 @@ def resolve(
 ) -> Experiment:
     """The registered experiment `name` with settings changed.
 
-    `overrides` are {"model.depth": 2} or ["model.depth=2"]. `imports` are modules or files (as of
+    `overrides` are {"model.depth": 2} or ["model.depth=2"]. `start.weights` decide the architecture and the
+    tokenizer, which is printed where it changes the experiment. `imports` are modules or files (as of
     `--import`) that register experiments or parts of your own. Raises UsageError for an unknown name,
-    setting or value, and where sections do not fit together.
+    setting or value, for one that the weights have otherwise, and where sections do not fit together.
     """
     import_all()
     for plugin in imports:
         import_plugin(plugin, "imports:")
     changes = overrides if isinstance(overrides, Mapping) else parse_assignments(list(overrides))
-    experiment = override(experiments.get(name), changes)
+    experiment = with_start(experiments.get(name), changes, print)
     check(experiment)
     return experiment
 

@@ -16,6 +16,8 @@ class Masking:
     duplicates: int = 1  # times that every document is cut into pairs; 10 as published, with static masks
     share: float = 0.15  # of a sequence's tokens that is predicted
     predictions: int = 20  # a sequence at most; 77 at length 512
+    mask: float = 0.8  # share of the predicted tokens that the model sees as [MASK]
+    random: float = 0.1  # and as a random token; it sees the others as they are
     whole_words: bool = False  # a word's pieces are predicted all or none
     short: float = 0.1  # share of documents that is cut into pairs of a shorter, random length
     next: Literal["balanced", "published"] = "balanced"  # B is random for half of all, or where it can follow
@@ -24,6 +26,11 @@ class Masking:
         choices("data.masking", self)
         positive("data.masking", self, "duplicates", "predictions", "share")
         fraction("data.masking", self, "share", "short")
+        if not (self.mask >= 0 and self.random >= 0 and self.mask + self.random <= 1):
+            raise UsageError(
+                f"data.masking.mask={self.mask} data.masking.random={self.random}: "
+                "expected shares of 0 or more that add up to at most 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ class Model:
     norm_epsilon: float = 1e-5
     positions: Annotated[str, POSITIONS] = "learned"
     activation: Annotated[str, ACTIVATIONS] = "gelu_tanh"
+    left_only: bool = False  # a BERT's token sees those before it alone, as a GPT's does
     qk_norm: bool = False  # RMS normalization of each head's queries and keys
     bias: bool = True  # in linear layers and layer norms
     tied: bool = True  # the output table is the input's

@@ -10,6 +10,7 @@ OBJECTIVES: Registry = Registry(  # see research.objectives.objective
     "objective.name",
     "next_token",
     "masked_token",
+    "left_to_right",
     "classification",
     "regression",
     "soft_scores",

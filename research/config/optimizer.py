@@ -15,10 +15,13 @@ class Objective:
     name: Annotated[str, OBJECTIVES] = "next_token"
     auxiliary: float = 0.0  # λ: weight of the next-token loss that is added in fine-tuning a GPT; 0: none
     auxiliary_positions: bool = False  # its softmax is also over the rows of positions, as in GPT-1's code
+    next: float = 1.0  # weight of the next-sentence loss in BERT's pre-training; 0: masked tokens alone
     z_loss: float = 0.0  # weight of the squared log of the softmax's denominator (Chowdhery et al., 2022)
 
     def __post_init__(self):
         choices("objective", self)
+        if not self.next >= 0:
+            raise UsageError(f"objective.next={self.next}: expected 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,9 +29,11 @@ class Filled(NamedTuple):
 def fill_masks(model: BERT, tokenizer: Tokenizer, prompts: Sequence[str], top: int = 5) -> list[Filled]:
     """The `top` most likely pieces at each [MASK], predicted independently of each other.
 
-    Raises UsageError for a prompt without [MASK], for one longer than the context, and for a tokenizer
-    without [MASK].
+    Raises UsageError for a prompt without [MASK], for one longer than the context, for a tokenizer without
+    [MASK], and for a BERT that sees one side alone.
     """
+    if model.config.left_only:
+        raise UsageError("model.left_only=true: this BERT reads from left to right, and fills in no [MASK]")
     special = special_tokens(tokenizer)
     if special is None:
         raise UsageError("the tokenizer has no [MASK]; a BERT's is needed")

@@ -10,10 +10,10 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.tx
 WEIGHTS = ("config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 
 
-def located(path: Path | str) -> Path:
-    """The folder of weights of hub:OWNER/NAME[@REVISION], which is downloaded, or of a path as it is."""
+def located(path: Path | str, files: tuple[str, ...] = (*WEIGHTS, *TOKENIZER)) -> Path:
+    """The folder of hub:OWNER/NAME[@REVISION], whose `files` are downloaded, or a path as it is."""
     if str(path).startswith(PREFIX):
-        return snapshot(str(path), (*WEIGHTS, *TOKENIZER), "a directory serves too")
+        return snapshot(str(path), files, "a directory serves too")
     return Path(path).expanduser()
 
 

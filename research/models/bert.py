@@ -28,6 +28,8 @@ OUTPUT = 7  # folded into the key for an untied output table
 class BERT(nnx.Module):
     """A bidirectional encoder with its two pre-training heads, or with a head for a task.
 
+    With `left_only` it is the left-to-right model of Devlin et al. (2018), table 5.
+
     Calls take tokens, segments (0 or 1; None: 0 throughout) and the rows' lengths without padding (None: no
     padding).
     """
@@ -86,12 +88,15 @@ class BERT(nnx.Module):
         return (x_BLD, *states)
 
     def pooled(self, x_BLD: Array) -> Array:
-        """The summary of a sequence (B, D): the first position's state, transformed."""
+        """The first position's state, transformed: the summary of a sequence (B, D)."""
         return jnp.tanh(self.pooler(x_BLD[:, 0]))
 
     def summary(self, x_BLD: Array, lengths_B: Array) -> Array:
-        """`pooled`, which is the same for any length."""
-        return self.pooled(x_BLD)
+        """`pooled`, the same for any length; with `left_only`, of the last position, which sees all."""
+        if not self.config.left_only:
+            return self.pooled(x_BLD)
+        last_B11 = (lengths_B - 1)[:, None, None]
+        return self.pooled(jnp.take_along_axis(x_BLD, last_B11, axis=1))
 
     def next_logits(self, x_BLD: Array) -> Array:
         return self.next_sentence(self.pooled(x_BLD)).astype(jnp.float32)
@@ -108,7 +113,7 @@ class BERT(nnx.Module):
         x_BLD = scheme.embed(self.positions, self.tokens[...][tokens_BL], None)
         x_BLD = self.norm(x_BLD + self.segments[...][segments_BL]).astype(compute_dtype(config.precision))
         x_BLD = dropout(x_BLD, config.dropout, key_embed, config.dropout_generator)
-        mask = AttentionMask(causal=False, lengths_B=lengths_B)
+        mask = AttentionMask(causal=config.left_only, lengths_B=lengths_B)
         rotate = scheme.rotation(self.positions, None, tokens_BL.shape[1])
         y_BLD, states, _ = run_blocks(self.blocks, config, x_BLD, mask, rotate, key_blocks)
         return x_BLD, y_BLD, states

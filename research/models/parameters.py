@@ -27,6 +27,7 @@ class Line(NamedTuple):
     shapes: tuple[Shape, ...]
     formula: str
     count: int
+    letter: str = ""  # in the usual account of BERT-base, or the sum of letters
 
 
 # Titles, and the paths that they count; a model has some of them.
@@ -51,6 +52,26 @@ HEADS = (
     ("MLM bias", ("masked/bias",)),
     ("next sentence", ("next_sentence",)),
     ("task head", ("task_head",)),
+)
+
+
+# The usual account of BERT-base, A to K, by our titles.
+LETTERS = {
+    "embeddings": "A",
+    "embedding norm": "B",
+    "query, key, value": "C",
+    "attention output": "D",
+    "attention norm": "E",
+    "MLP in": "F",
+    "MLP out": "G",
+    "MLP norm": "H",
+    "pooler": "I",
+    "MLM transform": "J",
+    "MLM transform norm": "K",
+}
+ACCOUNT = (
+    "A to K are the letters of the usual account of BERT-base, which leaves out the lines C and J, and calls "
+    "the activation between F and G a ReLU; it is a GELU in BERT."
 )
 
 
@@ -83,10 +104,10 @@ def parameter_table(config: Model) -> list[Line]:
 
     A parameter that no title above names, such as another package's, has a line under its path.
     """
-    found = components(config)
+    found, encoder = components(config), FAMILIES[config.family].norm_of == "embeddings"
     left = {component.name: component.shape for component in found}
     norm = ("norm",)
-    if FAMILIES[config.family].norm_of == "embeddings":
+    if encoder:
         embeddings, last = _lines((*EMBEDDINGS, ("embedding norm", norm)), left), ()
     else:
         embeddings, last = _lines(EMBEDDINGS, left), (("final norm", norm),)
@@ -97,7 +118,7 @@ def parameter_table(config: Model) -> list[Line]:
     one = _sum(layer)
     layers = Line(f"{config.depth} layers", (), f"{config.depth} × {one:,}", config.depth * one)
     subtotal = Line("embeddings and layers", (), "", _sum([*embeddings, layers]))
-    return [
+    table = [
         *embeddings,
         *(line._replace(title=f"  {line.title}") for line in layer),
         Line("a layer", (), "", one),
@@ -106,6 +127,27 @@ def parameter_table(config: Model) -> list[Line]:
         *heads,
         Line("total", (), "", _sum(found)),
     ]
+    return _lettered(table, config.depth) if encoder else table
+
+
+def _lettered(table: list[Line], depth: int) -> list[Line]:
+    """The table of a BERT with the account's letters, and its sums A + B and with the pooler."""
+    lettered, layers = [], table[0]
+    for line in table:
+        title = line.title.strip()
+        lettered.append(line._replace(letter=LETTERS.get(title, "")))
+        match title:
+            case "embedding norm":
+                lettered.append(Line("embeddings with norm", (), "", _sum(lettered), "A + B"))
+            case "a layer":
+                lettered[-1] = line._replace(letter="C + … + H")
+            case "embeddings and layers":
+                layers = line._replace(letter=f"A + B + {depth} × (C + … + H)")
+                lettered[-1] = layers
+            case "pooler":
+                count, letter = layers.count + line.count, f"{layers.letter} + I"
+                lettered.append(Line("with the pooler", (), "", count, letter))
+    return lettered
 
 
 def _lines(rows: tuple[tuple[str, tuple[str, ...]], ...], left: dict[str, Shape]) -> list[Line]:

@@ -2,6 +2,7 @@
 
 from research.objectives import (
     classification,
+    left_to_right,
     masked_token,
     next_token,
     question_answering,
@@ -22,6 +23,7 @@ __all__ = [
     "check",
     "classification",
     "evaluation_loss",
+    "left_to_right",
     "masked_token",
     "next_token",
     "objective_of",

@@ -9,6 +9,7 @@ from research import config
 from research.config import Experiment
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
+from research.errors import UsageError
 from research.models.precision import matmul_dtype
 from research.objectives.objective import (
     DEFAULTS,
@@ -25,7 +26,10 @@ from research.objectives.vocabulary_loss import vocabulary_loss
 
 
 def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
-    """The sum of both cross-entropies (nats): of masked tokens (B, P), and of the next sentence (B,)."""
+    """The cross-entropy (nats) of masked tokens (B, P), plus `settings.next` times that of the next sentence.
+
+    With `next` 0 its head and the pooler get no gradient: "No NSP" of the paper's table 5.
+    """
     x_BLD = model.features(batch["tokens"], batch["segments"], batch["lengths"], key)
     masked_BPD = jnp.take_along_axis(x_BLD, batch["positions"][..., None], axis=1)
     masked_BPD, table_VD, bias_V = model.masked(masked_BPD), model.output_table(), model.masked.bias[...]
@@ -37,7 +41,7 @@ def loss(model, batch: Batch, key: Array | None = None, settings: config.Objecti
     next_losses_B = optax.softmax_cross_entropy_with_integer_labels(next_B2, follows_B)
     next_loss = (next_losses_B * weights_B).sum()
     return {
-        "loss": masked_loss + next_loss,
+        "loss": masked_loss + settings.next * next_loss,
         "masked_loss": masked_loss,
         "masked_accuracy": masked_correct,
         "next_loss": next_loss,
@@ -80,6 +84,11 @@ def synthetic(experiment: Experiment, random: np.random.Generator, rows: Rows) -
 def check(experiment: Experiment) -> None:
     refuse_attention_in_documents(experiment)
     check_pretraining(experiment, both_ways=True)
+    if experiment.model.left_only:
+        raise UsageError(
+            "model.left_only=true: objective.name=masked_token predicts from both sides; "
+            "expected objective.name=left_to_right"
+        )
 
 
 def examples(experiment: Experiment) -> Examples:

@@ -1,10 +1,10 @@
 """A sweep from a declaration and from command-line options, checked before anything runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_type_hints
 
 from research.config import Experiment, Sweep, space
-from research.config.settings import convert, override, typed
+from research.config.settings import convert, typed
 from research.config.sweep import SETTINGS
 from research.errors import UsageError
 from research.sweeping.notation import parse_space
@@ -15,17 +15,21 @@ def declare_sweep(
     overs: Sequence[str],
     overrides: Mapping[str, Any],
     options: Mapping[str, Any],
+    report: Callable[[str], None] = print,
 ) -> Sweep:
     """A declared sweep, or a sweep of an experiment over `overs`, which a declared sweep takes in addition.
 
-    `overrides` change settings of the experiment; `options` the sweep's own (`trials`, `sampler`, …), None
-    where they stay as declared. Raises UsageError as `validate_sweep` does.
+    `overrides` change settings of the experiment; `report` gets those that its `start.weights` decide.
+    `options` are the sweep's own (`trials`, `sampler`, …), None where they stay as declared. Raises
+    UsageError as `validate_sweep` does.
     """
     hints = get_type_hints(Sweep)
     changes = {
         key: convert(value, hints[key], f"--{key}") for key, value in options.items() if value is not None
     }
-    base = override(declared.base if isinstance(declared, Sweep) else declared, overrides)
+    from research.weights.adopt import with_start  # imports JAX, as `validate_sweep` does
+
+    base = with_start(declared.base if isinstance(declared, Sweep) else declared, overrides, report)
     parts = [declared.space] if isinstance(declared, Sweep) else []
     if overs:
         parts.append(parse_space(base, list(overs)))
@@ -42,13 +46,15 @@ def validate_sweep(sweep: Sweep) -> Sweep:
     Raises UsageError for an unknown setting, for a value of the wrong type, and for a point of a grid that
     makes no experiment; other samplers meet such points one by one.
     """
-    from research.objectives import check  # imports JAX, which a worker must not do before it is confined
+    # These import JAX, which a worker must not do before it is confined.
+    from research.objectives import check
+    from research.weights.adopt import with_start
 
     swept = _typed(sweep.space, sweep.base)
     sweep = Sweep(name=sweep.name, base=sweep.base, space=swept, **_settings(sweep))
     if sweep.chosen_sampler == "grid":
         for point in space.points(sweep.space):
-            check(override(sweep.base, point))
+            check(with_start(sweep.base, point, lambda line: None))
     else:
         check(sweep.base)
     return sweep

@@ -14,7 +14,6 @@ import optuna
 from optuna.trial import TrialState
 
 from research.config import Sweep
-from research.config.settings import override
 from research.errors import Diverged, EnvironmentFault, LineageError, UsageError, did_you_mean
 from research.io.files import catch_write_errors
 from research.runs.metrics_log import Row
@@ -22,6 +21,7 @@ from research.runs.status import newest_checkpoint
 from research.sweeping.claim import ATTEMPTS, Claim, claim_trial, end_attempt, kills_its_workers
 from research.sweeping.notation import format_settings
 from research.sweeping.record import base_of, read, refuse_changed_imports
+from research.weights.adopt import with_start
 
 FAILURES = 5  # consecutive failed trials after which the sweep itself is blamed
 
@@ -91,7 +91,7 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
         log = claimed.log.open("a", buffering=1, encoding="utf-8", errors="replace")
     with log, redirect_stdout(log):
         try:
-            experiment = override(sweep.base, {"run.stop_on_nan": True} | claimed.point)
+            experiment = with_start(sweep.base, {"run.stop_on_nan": True} | claimed.point, print)
             result = train(
                 experiment, claimed.directory, print, should_stop=pruning(sweep, trial, experiment.run.steps)
             )

@@ -14,6 +14,7 @@ from research.config import Data, Experiment
 from research.config.settings import flatten
 from research.data.batches import stream, train_batches, train_stream, validation_batches
 from research.data.store.token_store import Corpus
+from research.data.tokenizers.for_task import check_vocabulary
 from research.devices import xla
 from research.devices.compilers import Compiled, check_rows, compile_ahead
 from research.devices.malloc import release_free_memory
@@ -99,6 +100,8 @@ def train(
                     load_start_weights(
                         experiment, report
                     )  # unused, but the record must name weights that load
+            else:
+                check_vocabulary(experiment.data, experiment.start, corpus.tokenizer)
             check_disk_space(directory, abstract)
             return step
 

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from research import models
 from research.config import Model
+from research.config.settings import flatten, format_value
 from research.devices import xla
 from research.errors import UsageError, did_you_mean
 from research.io.directories import check_absent
@@ -20,30 +21,37 @@ from research.io.hub import located
 from research.models.bert import BERT
 from research.models.gpt import GPT
 from research.runs.status import split_step
-from research.weights import huggingface, openai, run, tensorflow
+from research.weights import architecture, huggingface, openai, run, tensorflow
 from research.weights.fit import Report, compare, fill
 from research.weights.layout import Weights, shapes
 
-__all__ = ["FORMATS", "Loaded", "Report", "average", "export", "fill", "import_", "load", "read", "start"]
+__all__ = [
+    "FORMATS",
+    "Loaded",
+    "Report",
+    "average",
+    "export",
+    "fill",
+    "import_",
+    "load",
+    "model_of",
+    "read",
+    "start",
+]
 
 
 class Format(NamedTuple):
     files: tuple[str, ...]  # a directory with any of these files has this format
     read: Callable[[Path], Weights]
+    model: Callable[[Path], Model]  # the configuration alone, without reading arrays
 
 
 FORMATS = {
-    "run": Format(("experiment.json",), run.read),
-    "huggingface": Format(("config.json",), huggingface.read),
-    "openai": Format((openai.SHAPES,), openai.read),
-    "tensorflow": Format(tuple(tensorflow.RELEASES), tensorflow.read),
+    "run": Format(("experiment.json",), run.read, run.model),
+    "huggingface": Format(("config.json",), huggingface.read, huggingface.model),
+    "openai": Format((openai.SHAPES,), openai.read, openai.model),
+    "tensorflow": Format(tuple(tensorflow.RELEASES), tensorflow.read, tensorflow.model),
 }
-# Fields that change the function of a model but not the shapes of its parameters.
-FUNCTION = (
-    *("family", "heads", "norm", "normalization", "norm_epsilon"),
-    *("positions", "activation", "qk_norm", "tied"),
-)
-SIZES = ("vocabulary", "context", "width", "depth")
 
 
 class Loaded(NamedTuple):
@@ -74,20 +82,16 @@ def load(path: Path | str) -> Loaded:
 def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
     """Fill `model` with the weights at `path`, for `start.weights` of an experiment.
 
-    The head of another task is left out. Raises UsageError for weights of another size, and for weights of a
-    different function (see FUNCTION).
+    The head of another task is left out. Raises UsageError for weights of another architecture.
     """
     weights = read(path)
-    for field in FUNCTION:
-        theirs, ours = getattr(weights.config, field), getattr(model.config, field)
-        if theirs != ours:
-            raise UsageError(f"{path}: made with model.{field}={theirs}, the experiment has {ours}")
-    different = [f for f in SIZES if getattr(weights.config, f) != getattr(model.config, f)]
-    if not different and weights.config.mlp_width != model.config.mlp_width:
-        different = ["hidden"]
+    try:
+        different = architecture.others(weights.config, flatten(model.config, "model."))
+    except UsageError as error:
+        raise UsageError(f"start.weights={path}: {error}") from None
     if different:
-        typed = " ".join(f"model.{field}={getattr(weights.config, field)}" for field in different)
-        raise UsageError(f"start.weights={path}: of another size than the experiment; expected {typed}")
+        expected = " ".join(f"{name}={format_value(value)}" for name, value in different.items())
+        raise UsageError(f"start.weights={path}: of another architecture; expected {expected}")
     arrays, unused = dict(weights.arrays), dict(weights.unused)
     if (weights.config.head, weights.config.outputs) != (model.config.head, model.config.outputs):
         heads = [name for name in arrays if name.startswith("task_head/")]
@@ -102,14 +106,26 @@ def read(path: Path | str) -> Weights:
     `path` is a directory, DIR:STEP for one checkpoint of a run, or hub:OWNER/NAME[@REVISION], which is
     downloaded. Raises the same errors as `load`.
     """
-    path, step = split_step(str(located(path)))
+    format, path, step = _found(located(path))
+    return run.read(path, step) if step is not None else format.read(path)
+
+
+def model_of(path: Path | str) -> Model:
+    """The configuration of the weights at `path`, which is read as `read` does, without their arrays."""
+    format, path, _ = _found(located(path, (huggingface.CONFIG,)))
+    return format.model(path)
+
+
+def _found(path: Path) -> tuple[Format, Path, int | None]:
+    """The format of a directory, the directory, and the step where one was named."""
+    path, step = split_step(str(path))
     if step is not None and path.is_dir():
-        return run.read(path, step)
+        return FORMATS["run"], path, step
     if not path.is_dir():
         raise UsageError(f"{path}: no such directory")
     for format in FORMATS.values():
         if any((path / name).exists() for name in format.files):
-            return format.read(path)
+            return format, path, None
     known = "; ".join(f"{name}: {' or '.join(format.files)}" for name, format in FORMATS.items())
     raise UsageError(f"{path}: holds no weights that are known here ({known})")
 

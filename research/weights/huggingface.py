@@ -42,7 +42,7 @@ TIED = {
 
 def read(directory: Path) -> Weights:
     """Read a directory. Raises UsageError for files that are missing, damaged, misshapen or unsupported."""
-    config = to_model(read_json(directory / CONFIG, dict), directory / CONFIG)
+    config = model(directory)
     prefix = DIALECTS[config.family].prefix
     tensors = {
         _without(name, prefix): tensor
@@ -56,6 +56,11 @@ def read(directory: Path) -> Weights:
                 raise UsageError(f"{directory}: {second} differs from {first}; only tied ones are built here")
     arrays = to_ours(HUGGING_FACE[config.family], tensors, config, directory)
     return Weights(config, arrays, unused_tensors(tensors), tokenizer_files.read(directory))
+
+
+def model(directory: Path) -> Model:
+    """The model of a directory's config.json; raises as `to_model`."""
+    return to_model(read_json(directory / CONFIG, dict), directory / CONFIG)
 
 
 def write(

@@ -211,6 +211,8 @@ def _check_exportable(model: Model, dialect: Dialect, activations: list[str]) ->
         "activation": activations,
         "qk_norm": [False],
     }
+    if model.family == "bert":
+        supported["left_only"] = [False]
     if "tied" not in dialect.fields:
         supported["tied"] = [True]
     if dialect.inner is None and model.mlp_width != 4 * model.width:

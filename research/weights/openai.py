@@ -29,41 +29,64 @@ def read(directory: Path) -> Weights:
     Raises UsageError for missing or damaged files, and where the numbers do not fit the shapes.
     """
     positions, tokens, *blocks = _arrays(directory)
-    depth, rest = divmod(len(blocks), len(OPENAI_BLOCK))
-    if rest or positions.shape[1:] != tokens.shape[1:]:
-        raise UsageError(f"{directory / SHAPES}: expected two tables and {len(OPENAI_BLOCK)} shapes a block")
-    config = Model(
-        family="gpt1",
-        vocabulary=len(tokens),
-        context=len(positions),
-        width=tokens.shape[1],
-        depth=depth,
-        heads=HEADS,
-        dropout=DROPOUT,
-        norm="post",
-    )
-    names = [row.names(n)[0] for n in range(depth) for row in OPENAI_BLOCK]
+    config = model(directory)
+    names = [row.names(n)[0] for n in range(config.depth) for row in OPENAI_BLOCK]
     tensors = {"positions": positions, "tokens": tokens} | dict(zip(names, blocks, strict=True))
     arrays = to_ours(OPENAI_GPT1, tensors, config, directory)
     return Weights(config, arrays, unused_tensors(tensors), tokenizer_files.read(directory))
 
 
-def _arrays(directory: Path) -> list[NDArray]:
-    """The arrays in the order of the release; a joint table of tokens and positions is split."""
+def model(directory: Path) -> Model:
+    """The model of a release's shapes. Raises UsageError for shapes that are not GPT-1's."""
+    (context, width), (vocabulary, tokens_width), *blocks = _split_shapes(_shapes(directory))
+    depth, rest = divmod(len(blocks), len(OPENAI_BLOCK))
+    if rest or width != tokens_width:
+        raise UsageError(f"{directory / SHAPES}: expected two tables and {len(OPENAI_BLOCK)} shapes a block")
+    return Model(
+        family="gpt1",
+        vocabulary=vocabulary,
+        context=context,
+        width=width,
+        depth=depth,
+        heads=HEADS,
+        dropout=DROPOUT,
+        norm="post",
+    )
+
+
+Shapes = list[tuple[int, ...]]
+
+
+def _shapes(directory: Path) -> Shapes:
+    """The shapes in the order of the file: one table or two, then the blocks."""
     shapes = read_json(directory / SHAPES, list)
     try:
-        sizes = [math.prod(shape) for shape in shapes]
-        joint_table = len(shapes[1]) != 2
-    except (TypeError, IndexError, KeyError):
+        shapes = [tuple(map(int, shape)) for shape in shapes]
+        (_, _), (_, _), *_ = _split_shapes(shapes)
+    except (TypeError, ValueError, IndexError):
         raise UsageError(f"{directory / SHAPES}: expected a list of shapes") from None
-    numbers = _numbers(directory)
+    return shapes
+
+
+def _split_shapes(shapes: Shapes) -> Shapes:
+    """The shapes of positions and tokens apart, then the blocks'."""
+    if len(shapes[1]) == 2:
+        return shapes
+    (rows, width), *blocks = shapes
+    return [(CONTEXT, width), (rows - CONTEXT, width), *blocks]
+
+
+def _arrays(directory: Path) -> list[NDArray]:
+    """The arrays in the order of the release; a joint table of tokens and positions is split."""
+    shapes, numbers = _shapes(directory), _numbers(directory)
+    sizes = [math.prod(shape) for shape in shapes]
     if numbers.size != sum(sizes):
         raise UsageError(
             f"{directory}: params_*.npy hold {numbers.size:,} numbers, {SHAPES} asks for {sum(sizes):,}"
         )
     flat = np.split(numbers, np.cumsum(sizes)[:-1])
     arrays = [array.reshape(shape) for array, shape in zip(flat, shapes, strict=True)]
-    if joint_table:
+    if len(_split_shapes(shapes)) > len(shapes):
         return [arrays[0][-CONTEXT:], arrays[0][:-CONTEXT], *arrays[1:]]
     return arrays
 

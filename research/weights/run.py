@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from research.config import Model
 from research.errors import UsageError
 from research.models.parameters import by_path, refill
 from research.objectives import objective_of
@@ -35,6 +36,11 @@ def read(directory: Path, step: int | None = None) -> Weights:
     if objective_of(experiment.objective).supervised:
         task_head = TaskHead(experiment.objective.name, experiment.task.labels)
     return Weights(experiment.model, arrays, {}, tokenizer_files.read(directory), task_head)
+
+
+def model(directory: Path) -> Model:
+    """The model that a run declares."""
+    return experiment_of(directory).model
 
 
 def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:

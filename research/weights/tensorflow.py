@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from research.config import Model
 from research.errors import EnvironmentFault, UsageError
 from research.io.directories import read_json
 from research.weights import tokenizer_files
@@ -48,16 +49,29 @@ def read(directory: Path) -> Weights:
 
     Raises EnvironmentFault without TensorFlow; UsageError for missing, damaged or unsupported files.
     """
+    return from_variables(directory, _config_name(directory), variables(directory))
+
+
+def model(directory: Path) -> Model:
+    """The model of a directory's configuration; raises as `to_model`."""
+    return _model(directory, _config_name(directory))
+
+
+def _config_name(directory: Path) -> str:
     for name in RELEASES:
         if (directory / name).exists():
-            return from_variables(directory, name, variables(directory))
+            return name
     raise UsageError(f"{directory}: has none of {', '.join(RELEASES)}")
+
+
+def _model(directory: Path, config_name: str) -> Model:
+    config_file = directory / config_name
+    return to_model(RELEASES[config_name].config(read_json(config_file, dict)), config_file)
 
 
 def from_variables(directory: Path, config_name: str, variables: Arrays) -> Weights:
     """Weights from TensorFlow variables by name and the configuration file `config_name`."""
-    release, config_file = RELEASES[config_name], directory / config_name
-    config = to_model(release.config(read_json(config_file, dict)), config_file)
+    release, config = RELEASES[config_name], _model(directory, config_name)
     tensors = {
         name.removeprefix(release.prefix): array
         for name, array in variables.items()

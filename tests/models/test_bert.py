@@ -73,6 +73,33 @@ def test_who_sees_whom(config):
     assert (moved[:10] > 0).all() if config.family == "bert" else (moved[:10] == 0).all()
 
 
+def test_a_left_only_bert_sees_no_later_token():
+    """No gradient reaches a later position from any state, through padding or not; earlier ones get some."""
+    model = drawn(replace(BERT_SIZES, left_only=True))
+
+    @jax.jit
+    @jax.grad
+    def gradients(model, place):
+        return model.features(TOKENS[:1], SEGMENTS[:1], jnp.array([11]))[0, place].max()
+
+    for place in (0, 6, 10):
+        gradient = abs(gradients(model, place).positions[...]).max(-1)
+        assert (gradient[: place + 1] > 0).all() and (gradient[place + 1 :] == 0).all()
+
+
+def test_its_summary_is_of_the_last_position():
+    """The first one sees itself alone. Padding changes nothing."""
+    model = drawn(replace(BERT_SIZES, left_only=True))
+    x_BLD = model.features(TOKENS, SEGMENTS, LENGTHS)
+    summary = model.summary(x_BLD, LENGTHS)
+    for row, length in enumerate(LENGTHS):
+        expected = jnp.tanh(model.pooler(x_BLD[row, length - 1]))
+        np.testing.assert_allclose(summary[row], expected, atol=1e-6)
+    both = drawn(BERT_SIZES)
+    x_BLD = both.features(TOKENS, SEGMENTS, LENGTHS)
+    np.testing.assert_array_equal(both.summary(x_BLD, LENGTHS), both.pooled(x_BLD))
+
+
 def test_segments_and_unpadded_rows():
     model = drawn(BERT_SIZES)
     zeros, full = jnp.zeros_like(TOKENS), jnp.full(3, 13)

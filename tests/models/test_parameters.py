@@ -22,23 +22,25 @@ SIZES = {
     "bert_large": 336_226_108,
 }
 BERT_BASE = [  # shared/RECIPES.md's account, as derived from the paper
-    ("embeddings", "(30522 + 512 + 2) × 768", 23_835_648),
-    ("embedding norm", "2 × 768", 1_536),
-    ("query, key, value", "3 × (768² + 768)", 1_771_776),
-    ("attention output", "768² + 768", 590_592),
-    ("attention norm", "2 × 768", 1_536),
-    ("MLP in", "768 × 3072 + 3072", 2_362_368),
-    ("MLP out", "3072 × 768 + 768", 2_360_064),
-    ("MLP norm", "2 × 768", 1_536),
-    ("a layer", "", 7_087_872),
-    ("12 layers", "12 × 7,087,872", 85_054_464),
-    ("embeddings and layers", "", 108_891_648),
-    ("pooler", "768² + 768", 590_592),
-    ("MLM transform", "768² + 768", 590_592),
-    ("MLM transform norm", "2 × 768", 1_536),
-    ("MLM bias", "30522", 30_522),
-    ("next sentence", "768 × 2 + 2", 1_538),
-    ("total", "", 110_106_428),
+    ("embeddings", "(30522 + 512 + 2) × 768", 23_835_648, "A"),
+    ("embedding norm", "2 × 768", 1_536, "B"),
+    ("embeddings with norm", "", 23_837_184, "A + B"),
+    ("query, key, value", "3 × (768² + 768)", 1_771_776, "C"),
+    ("attention output", "768² + 768", 590_592, "D"),
+    ("attention norm", "2 × 768", 1_536, "E"),
+    ("MLP in", "768 × 3072 + 3072", 2_362_368, "F"),
+    ("MLP out", "3072 × 768 + 768", 2_360_064, "G"),
+    ("MLP norm", "2 × 768", 1_536, "H"),
+    ("a layer", "", 7_087_872, "C + … + H"),
+    ("12 layers", "12 × 7,087,872", 85_054_464, ""),
+    ("embeddings and layers", "", 108_891_648, "A + B + 12 × (C + … + H)"),
+    ("pooler", "768² + 768", 590_592, "I"),
+    ("with the pooler", "", 109_482_240, "A + B + 12 × (C + … + H) + I"),
+    ("MLM transform", "768² + 768", 590_592, "J"),
+    ("MLM transform norm", "2 × 768", 1_536, "K"),
+    ("MLM bias", "30522", 30_522, ""),
+    ("next sentence", "768 × 2 + 2", 1_538, ""),
+    ("total", "", 110_106_428, ""),
 ]
 
 
@@ -62,7 +64,7 @@ def by_hand(c: Model) -> int:
 
 def test_bert_base_line_by_line():
     lines = parameter_table(experiments.get("bert_base").model)
-    assert [(line.title.strip(), line.formula, line.count) for line in lines] == BERT_BASE
+    assert [(line.title.strip(), line.formula, line.count, line.letter) for line in lines] == BERT_BASE
 
 
 PARTS = {
@@ -83,7 +85,7 @@ def test_lines_add_up_and_formulas_hold(name, changes):
     """A parameter without a line would leave the sum short."""
     *lines, total = parameter_table(override(experiments.get(name), changes).model)
     after = [line.title for line in lines].index("embeddings and layers")
-    assert lines[after].count + sum(line.count for line in lines[after + 1 :]) == total.count
+    assert lines[after].count + sum(line.count for line in lines[after + 1 :] if line.shapes) == total.count
     for line in lines:
         if line.formula:
             assert evaluate(line.formula) == line.count
@@ -109,7 +111,12 @@ def test_printed_and_as_json(capsys):
     params("bert_base", None, json=False)
     printed = capsys.readouterr().out
     assert "(30522 + 512 + 2) × 768     23,835,648" in printed
-    assert printed.splitlines()[-1].split() == ["total", "110,106,428"]
+    *table, empty, note = printed.splitlines()
+    assert table[-1].split() == ["total", "110,106,428"] and empty == ""
+    assert "leaves out the lines C and J" in note and "a GELU in BERT" in note
+    assert any(line.endswith("109,482,240  A + B + 12 × (C + … + H) + I") for line in table)
+    params("gpt2_small", None, json=False)
+    assert "account" not in capsys.readouterr().out
     params("bert_base", ["model.depth=2"], json=True)
     listed = json.loads(capsys.readouterr().out)
     assert listed["total"] == 110_106_428 - 10 * 7_087_872

@@ -33,6 +33,17 @@ WRONG = [
         {"objective.name": "next_token"},
         "next_token: not for model.family=bert; expected gpt1 or gpt2",
     ),
+    (
+        "bert_base",
+        {"objective.name": "left_to_right"},
+        "left_to_right: a token must not see those after it; expected model.left_only=true",
+    ),
+    ("bert_base", {"model.left_only": "true"}, "expected objective.name=left_to_right"),
+    (
+        "gpt2_small",
+        {"objective.name": "left_to_right", "model.left_only": "true"},
+        "left_to_right: not for model.family=gpt2; expected bert",
+    ),
     ("bert_base", {"data.attend": "document"}, "data.attend=document: for objective.name=next_token"),
     ("gpt1_sst2", {"data.attend": "document"}, "data.attend=document: for objective.name=next_token"),
     ("gpt1", {"model.head": "sequence", "model.outputs": "2"}, "model.head=sequence: .* needs pretraining"),

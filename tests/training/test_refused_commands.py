@@ -64,6 +64,10 @@ def test_a_refused_validation_on_other_text(made, capsys, monkeypatch):
     mostly_slow(
         [
             (["start.weights=nowhere"], "no such directory"),
+            (
+                ["start.weights=run", "data.source=files:other.txt"],
+                "trained with; expected data.tokenizer=./run",
+            ),
             (["run.keep_best=lost"], "did you mean loss?"),
             (["run.wandb=true"], "it needs wandb"),
             (["parallel.accumulate=3"], "expected a multiple of 3"),

@@ -93,10 +93,12 @@ def test_missing_parameters_keep_their_values():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"vocabulary": 54}, "of another size than the experiment; expected model.vocabulary=53$"),
+        ({"vocabulary": 54}, "of another architecture; expected model.vocabulary=53$"),
         ({"depth": 2, "context": 32}, "expected model.context=19 model.depth=3$"),
-        ({"heads": 4}, "model.heads=5, the experiment has 4"),
-        ({"activation": "gelu_erf"}, "model.activation=gelu_tanh, the experiment has gelu_erf"),
+        ({"heads": 4}, "expected model.heads=5$"),
+        ({"activation": "gelu_erf"}, "expected model.activation=gelu_tanh$"),
+        ({"hidden": 24}, "expected model.hidden=none$"),
+        ({"bias": False}, "expected model.bias=true$"),
     ],
 )
 def test_a_mismatch_is_named(changes, message):
@@ -105,5 +107,5 @@ def test_a_mismatch_is_named(changes, message):
 
 
 def test_a_decoder_is_no_encoder():
-    with pytest.raises(UsageError, match=r"model.family=gpt2, the experiment has bert"):
+    with pytest.raises(UsageError, match=r"made with model.family=gpt2, the experiment has bert"):
         weights.start(fresh(), GOLDEN / "gpt2")

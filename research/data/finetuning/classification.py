@@ -18,6 +18,7 @@ from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
 from research.errors import UsageError
 
 STORY = tuple(f"InputSentence{n}" for n in range(1, 5))
+SWAG = tuple(f"ending{n}" for n in range(4))
 ENDINGS = "RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2"
 
 
@@ -113,7 +114,7 @@ def _label(record: Record, task: Task, kind: Labels, where: str, split: str) -> 
 
 
 def _unfolded(record: Record) -> Iterator[Record]:
-    """RACE asks several questions of an article; StoryCloze keeps a story's sentences apart."""
+    """RACE asks several questions of an article; StoryCloze and SWAG keep sentences and endings apart."""
     if {"article", "questions", "options", "answers"} <= record.keys():
         questions, options, answers = (
             records.plain(record[name]) for name in ("questions", "options", "answers")
@@ -126,6 +127,8 @@ def _unfolded(record: Record) -> Iterator[Record]:
             "endings": [record[name] for name in ENDINGS],
             "label": record["AnswerRightEnding"],
         }
+    elif SWAG[0] in record and "endings" not in record:
+        yield {**record, "endings": [record.get(name) for name in SWAG]}
     else:
         yield record
 

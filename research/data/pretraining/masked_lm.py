@@ -1,16 +1,17 @@
-"""BERT's examples: pairs of segments with masks.
+"""BERT's examples: pairs of segments, with masks or without.
 
 B is rows of this process, L is data.length, P is data.masking.predictions. A batch's keys:
 `research.objectives.masked_token.batch_shapes`.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import grain
 import numpy as np
 
 from research.config import Data
-from research.data.decode import describe_pairs
+from research.data.decode import describe_pairs, describe_unmasked_pairs
 from research.data.examples import Batch, Examples
 from research.data.order import order, rows_of
 from research.data.pretraining.counter_rng import bits
@@ -23,18 +24,29 @@ from research.errors import UsageError
 STATIC, DYNAMIC = range(2)  # a mask's random numbers depend on the pair, or on seed and place in the order
 
 
-def examples(data: Data, vocabulary: int) -> Examples:
-    """`vocabulary` is the model's."""
+# (store, data, PAIRs of rows, a uint64 for each row's random numbers) → the rows' batch
+MakeBatch = Callable[[TokenStore, Data, np.ndarray, np.ndarray], Batch]
+
+
+def examples(data: Data, vocabulary: int, masked: bool = True) -> Examples:
+    """`vocabulary` is the model's. Without masks, each token is to be predicted from those before it."""
+    make_batch = masked_batch if masked else unmasked_batch
     return Examples(
         prepare=partial(token_store.prepare, data, vocabulary),
-        train_batches=train_batches,
-        validation_batches=validation_batches,
-        describe=describe_pairs,
+        train_batches=partial(train_batches, make_batch),
+        validation_batches=partial(validation_batches, make_batch),
+        describe=describe_pairs if masked else describe_unmasked_pairs,
     )
 
 
 def train_batches(
-    data: Data, seed: int, store: TokenStore, *, process_index: int, process_count: int
+    make_batch: MakeBatch,
+    data: Data,
+    seed: int,
+    store: TokenStore,
+    *,
+    process_index: int,
+    process_count: int,
 ) -> grain.MapDataset[Batch]:
     """Static masks are those of the pair, as published; dynamic ones are new at each visit.
 
@@ -54,13 +66,13 @@ def train_batches(
         else:
             places = step * data.batch + process_index * rows + np.arange(rows)
             names = bits(DYNAMIC, seed, places)
-        return _examples(store, data, pairs[indices], names)
+        return make_batch(store, data, pairs[indices], names)
 
     return chosen.map_with_index(read)
 
 
 def validation_batches(
-    data: Data, store: TokenStore, *, process_index: int, process_count: int
+    make_batch: MakeBatch, data: Data, store: TokenStore, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
     """Every pair once, with the masks it always has; rows that fill the last batch have weights of 0."""
     rows = rows_of(data.batch, process_count)
@@ -70,15 +82,13 @@ def validation_batches(
         indices = step * data.batch + process_index * rows + np.arange(rows)
         real = indices < len(pairs)
         indices = np.where(real, indices, 0)
-        batch = _examples(store, data, pairs[indices], bits(STATIC, indices))
-        batch["weights"] *= real[:, None]
-        batch["next_weights"] *= real
-        return batch
+        batch = make_batch(store, data, pairs[indices], bits(STATIC, indices))
+        return batch | {name: (array.T * real).T for name, array in batch.items() if name.endswith("weights")}
 
     return grain.MapDataset.range(-(-len(pairs) // data.batch)).map(read)
 
 
-def _examples(store: TokenStore, data: Data, pairs: np.ndarray, names: np.ndarray) -> Batch:
+def masked_batch(store: TokenStore, data: Data, pairs: np.ndarray, names: np.ndarray) -> Batch:
     tokens, segments, lengths = assemble(store, pairs, data.length)
     masked = mask(tokens, lengths, names, data.masking, store.special_tokens)
     return {
@@ -87,6 +97,20 @@ def _examples(store: TokenStore, data: Data, pairs: np.ndarray, names: np.ndarra
         "lengths": lengths,
         "next_targets": pairs["random"].astype(np.int32),
         "next_weights": np.ones(len(pairs), np.float32),
+    }
+
+
+def unmasked_batch(store: TokenStore, data: Data, pairs: np.ndarray, names: np.ndarray) -> Batch:
+    """The target of a token is the next one; the last token of a row has none."""
+    tokens, segments, lengths = assemble(store, pairs, data.length)
+    targets = np.roll(tokens, -1, axis=1)
+    weights = (np.arange(data.length) < lengths[:, None] - 1).astype(np.float32)
+    return {
+        "tokens": tokens,
+        "segments": segments,
+        "lengths": lengths,
+        "targets": targets,
+        "weights": weights,
     }
 
 

@@ -30,7 +30,7 @@ def mask(
     masking: Masking,
     special_tokens: SpecialTokens,
 ) -> Masked:
-    """Select positions and replace 80% of their tokens by [MASK], 10% by random tokens; 10% stay unchanged.
+    """Select positions and replace a share `mask` of their tokens by [MASK], and `random` by random tokens.
 
     The random numbers of a row depend only on its uint64 in `seeds_B`. [CLS], [SEP] and padding are never
     selected.
@@ -40,9 +40,9 @@ def mask(
     action, replacement = (bits(seeds_B[rows], kind, lanes) for kind in (ACTION, REPLACEMENT))
     action, original = uniform(action), tokens_BL[rows, lanes]
     seen = np.where(
-        action < 0.8,
+        action < masking.mask,
         special_tokens.mask,
-        np.where(action < 0.9, original, replacement % np.uint64(special_tokens.entries)),
+        np.where(action < 1 - masking.random, original, replacement % np.uint64(special_tokens.entries)),
     )
     tokens_BL = tokens_BL.copy()
     tokens_BL[rows, lanes] = seen

@@ -47,7 +47,7 @@ def open_pairs(store: TokenStore, data: Data) -> tuple[np.ndarray, list[int]]:
     """
     if store.sentences is None or store.special_tokens is None:
         raise UsageError(
-            f"data.tokenizer={data.tokenizer}: objective.name=masked_token needs a tokenizer of BERT's, with"
+            f"data.tokenizer={data.tokenizer}: BERT's pre-training needs a tokenizer of BERT's, with"
             " [CLS], [SEP], [MASK] and [PAD], such as bert-base-uncased or wordpiece:SIZE"
         )
     if data.length < SPECIAL + 2:

@@ -59,7 +59,7 @@ def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
             yield from tables.READERS[path.suffix](path, field)
         else:
             for where, record in text.json_lines(path):
-                yield _field(record, field, where)
+                yield field_text(record, field, where)
 
 
 def identity(paths: list[Path]) -> list:
@@ -80,9 +80,10 @@ def _explain_no_match(pattern: Path, folders: list[Path], suffixes: tuple[str, .
     return "no such file" + did_you_mean(pattern.name, difflib.get_close_matches(pattern.name, names))
 
 
-def _field(record: dict[str, Any], field: str, where: str) -> str:
+def field_text(record: dict[str, Any], field: str, where: str, setting: str = "data.field") -> str:
+    """A field's text. Raises UsageError, with the `setting` that names it, where there is none."""
     if field not in record:
-        raise UsageError(f"{where}: no field {field!r} (data.field); it has {', '.join(record) or 'none'}")
+        raise UsageError(f"{where}: no field {field!r} ({setting}); it has {', '.join(record) or 'none'}")
     value = record[field]
     if not isinstance(value, str):
         raise UsageError(f"{where}: field {field!r} is not a text but {json.dumps(value)[:40]}")

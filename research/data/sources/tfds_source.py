@@ -18,6 +18,8 @@ from research.io.make_once import build_lock
 from research.io.network import resolve
 
 INSTALL = "pip install 'lineage-lm[tf]'"
+BEAM = "Apache Beam: pip install apache-beam"
+BY_HAND = "files fetched by hand"
 
 
 def read(name: str, split: str, field: str) -> Iterator[str]:
@@ -147,6 +149,12 @@ def _prepare_own(builder: tfds.core.DatasetBuilder, name: str) -> None:
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
+    if isinstance(builder, tfds.core.BeamBasedBuilder) and not _has("apache_beam"):
+        # Known before the download, which may take days and comes first.
+        reason = f"it is made with {BEAM}"
+        if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+            reason += f", and may need {BY_HAND}: {_line(builder.MANUAL_DOWNLOAD_INSTRUCTIONS)}"
+        raise EnvironmentFault(f"tfds:{name}: cannot prepare it here: {reason}; {_elsewhere(name)}")
     try:
         resolve(builder.url_infos or ())
         builder.download_and_prepare(file_format="array_record")
@@ -154,6 +162,8 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
         reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
         if isinstance(fault, ImportError) and not has_tensorflow():
             reason = f"it needs TensorFlow: {INSTALL}"
+        elif builder.MANUAL_DOWNLOAD_INSTRUCTIONS and "manual" in str(fault).lower():
+            reason = f"it needs {BY_HAND}: {_line(str(fault))}"
         elsewhere = _elsewhere(name)
         raise EnvironmentFault(f"tfds:{name}: cannot prepare it here: {reason}; {elsewhere}") from fault
 
@@ -166,18 +176,28 @@ def _unknown(name: str) -> UsageError | EnvironmentFault:
         return UsageError(
             f"tfds:{name}: {dataset} has no configuration {config!r}{did_you_mean(config, configs)}"
         )
-    missing = set() if has_tensorflow() else _named_by_modules()
+    missing = {} if has_tensorflow() else _modules()
     if dataset in missing:
-        return EnvironmentFault(f"tfds:{name}: preparing it needs TensorFlow: {INSTALL}; {_elsewhere(name)}")
-    return UsageError(f"tfds:{name}: no such data set{did_you_mean(dataset, names | missing)}")
+        code = missing[dataset].read_text(encoding="utf-8")
+        more = f", and {BEAM}" if "BeamBasedBuilder" in code and not _has("apache_beam") else ""
+        more += f"; and perhaps {BY_HAND}" if "MANUAL_DOWNLOAD_INSTRUCTIONS" in code else ""
+        return EnvironmentFault(
+            f"tfds:{name}: preparing it needs TensorFlow: {INSTALL}{more}; {_elsewhere(name)}"
+        )
+    return UsageError(f"tfds:{name}: no such data set{did_you_mean(dataset, names | missing.keys())}")
 
 
-def _named_by_modules() -> set[str]:
-    """Names of builders by their modules: without TensorFlow many builders are not registered."""
+def _modules() -> dict[str, Path]:
+    """Modules of builders by name: without TensorFlow many builders are not registered."""
     package = Path(tfds.__file__).parent
     folders = ("question_answering", "summarization", "text", "translate")
-    names = {module.stem for folder in folders for module in package.glob(f"{folder}/**/*.py")}
-    return {name for name in names if not name.endswith(("_test", "_utils", "__"))}
+    modules = (module for folder in folders for module in sorted(package.glob(f"{folder}/**/*.py")))
+    return {module.stem: module for module in modules if not module.stem.endswith(("_test", "_utils", "__"))}
+
+
+def _line(text: str) -> str:
+    """A text of several lines in one."""
+    return " ".join(text.split())
 
 
 def _elsewhere(name: str) -> str:
@@ -186,4 +206,8 @@ def _elsewhere(name: str) -> str:
 
 
 def has_tensorflow() -> bool:
-    return importlib.util.find_spec("tensorflow") is not None
+    return _has("tensorflow")
+
+
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

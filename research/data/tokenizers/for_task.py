@@ -1,4 +1,4 @@
-"""The tokenizer of labelled examples: that of the weights which a run starts from."""
+"""The tokenizer of the weights which a run starts from."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from research.config import Data, Start
 from research.data.tokenizers import published, spacy_words
 from research.data.tokenizers.tokenizer import entries, load
 from research.errors import UsageError
-from research.io.hub import located
+from research.io.hub import PREFIX, located
+
+START = "start"  # data.tokenizer: the one beside start.weights
 
 
 def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
@@ -17,36 +19,57 @@ def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
     Raises UsageError where it is not, or has more entries than `limit`, the model's vocabulary.
     """
     weights = start.weights
-    beside = None if weights is None else _beside(located(weights))
     words, name = spacy_words.split_name(data.tokenizer)
-    if name == "start":
+    if name == START:
         if weights is None:
             raise UsageError(
                 f"data.tokenizer={data.tokenizer}: it is the one beside start.weights, of which there are "
                 "none; set them, or another tokenizer"
             )
-        if beside is None:
+        tokenizer = beside(located(weights))
+        if tokenizer is None:
             raise UsageError(f"start.weights={weights}: no tokenizer beside them; set data.tokenizer")
-        tokenizer = spacy_words.with_spacy(beside, name) if words else beside
+        tokenizer = spacy_words.with_spacy(tokenizer, name) if words else tokenizer
     else:
         tokenizer = load(data)
-        if beside is not None and beside.get_vocab() != tokenizer.get_vocab():
-            raise UsageError(
-                f"data.tokenizer={data.tokenizer}: not the vocabulary that start.weights={weights} were "
-                "trained with; expected data.tokenizer=start"
-            )
+        check_vocabulary(data, start, tokenizer, expected=START)
     size = entries(tokenizer)
-    if size > limit and name != "start":  # the weights' own sizes tell all that is to be changed
+    if size > limit and name != START:  # the weights' own sizes tell all that is to be changed
         raise UsageError(f"model.vocabulary={limit}: the tokenizer {data.tokenizer} has {size} entries")
     tokenizer = Tokenizer.from_str(tokenizer.to_str())
     tokenizer.encode_special_tokens = True  # in a text, the spelling of a special token is but text
     return tokenizer
 
 
-def _beside(weights: Path) -> Tokenizer | None:
-    """The tokenizer in the folder of weights, which may be a run's with the number of a step, DIR:STEP."""
+def check_vocabulary(data: Data, start: Start, tokenizer: Tokenizer, expected: str | None = None) -> None:
+    """Raises UsageError where start.weights have a tokenizer beside them with another vocabulary."""
+    weights = start.weights
+    theirs = None if weights is None else beside(located(weights))
+    if theirs is not None and theirs.get_vocab() != tokenizer.get_vocab():
+        raise UsageError(
+            f"data.tokenizer={data.tokenizer}: not the vocabulary that start.weights={weights} "
+            f"were trained with; expected data.tokenizer={expected or as_tokenizer(weights)}"
+        )
+
+
+def as_tokenizer(weights: str) -> str:
+    """The weights' folder as `data.tokenizer` takes it: with a slash, and without a checkpoint's number."""
+    if weights.startswith(PREFIX):
+        return weights
+    folder = str(_folder(Path(weights).expanduser()))
+    return folder if published.is_path(folder) else f"./{folder}"
+
+
+def _folder(weights: Path) -> Path:
+    """The folder of DIR, or of DIR:STEP where that is none."""
     if not weights.is_dir() and weights.name.rpartition(":")[2].isdecimal():
-        weights = weights.with_name(weights.name.rpartition(":")[0])
+        return weights.with_name(weights.name.rpartition(":")[0])
+    return weights
+
+
+def beside(weights: Path) -> Tokenizer | None:
+    """The tokenizer in the folder of weights, which may be a run's with the number of a step, DIR:STEP."""
+    weights = _folder(weights)
     if not weights.is_dir():
         raise UsageError(f"start.weights={weights}: no such directory")
     if not any(all((weights / f).exists() for f in files.split(" and ")) for files in published.FILES):

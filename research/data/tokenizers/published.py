@@ -11,6 +11,7 @@ from research.io.home import home
 from research.io.hub import PREFIX, TOKENIZER, snapshot
 
 END_OF_TEXT = "<|endoftext|>"
+LONGEST = 200  # characters of a word that is split, as in Google's code; the library's own limit is 100
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FILES = (
     "tokenizer.json", "vocab.json and merges.txt", "encoder.json and vocab.bpe",
@@ -45,7 +46,10 @@ def load(name: str) -> Tokenizer:
     if not (folder / name).exists():
         if name in ON_HUB:
             hint = f"put {', or '.join(FILES)} in {folder / name}"
-            return read(snapshot(PREFIX + ON_HUB[name], TOKENIZER, hint))
+            found = read(snapshot(PREFIX + ON_HUB[name], TOKENIZER, hint))
+            if isinstance(found.model, models.WordPiece):  # the original's, whichever file the Hub has
+                found.model.max_input_chars_per_word = LONGEST
+            return found
         local = (path.name for path in folder.glob("[!.]*"))
         hint = did_you_mean(name, {"char", "bpe:SIZE", "wordpiece:SIZE", "spacy:gpt1", *ON_HUB, *local})
         raise UsageError(
@@ -175,7 +179,7 @@ def _bert(path: Path) -> Tokenizer:
     beside = path.with_name("tokenizer_config.json")
     settings = json.loads(beside.read_text(encoding="utf-8-sig")) if beside.exists() else {}
     return word_level(
-        models.WordPiece(vocabulary, unk_token="[UNK]"),
+        models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=LONGEST),
         cased=not settings.get("do_lower_case", not cased),
         strip_accents=settings.get("strip_accents"),
         split_chinese=settings.get("tokenize_chinese_chars", True),

@@ -7,7 +7,7 @@ from research.config.settings import override
 from research.data.finetuning.inputs import cut_longer
 from research.errors import UsageError
 from research.objectives.task import task_tokenizer
-from tests.by_experiment import corpus_of, train_batches, validation_batches
+from tests.by_experiment import corpus_of, examples_of, train_batches, validation_batches
 from tests.data.finetuning.labelled import (
     CLASSIFY,
     CLS,
@@ -106,6 +106,23 @@ def test_bert_reads_pairs_with_segments(tmp_path):
     ids = rows(found["tokens"])[0]
     assert ids[0] == CLS and ids[-1] == SEP and ids.count(SEP) == 1  # its spelling is text
     assert not found["segments"].any()
+
+
+def test_bert_reads_each_ending_of_swag_after_the_beginning_of_its_sentence(tmp_path):
+    """The authors' train.csv, and test.csv without labels. Segment A is sent1, B is sent2 and an ending."""
+    header = ",video-id,fold-ind,startphrase,sent1,sent2,gold-source,ending0,ending1,ending2,ending3,label\n"
+    (tmp_path / "x.csv").write_text(header + "0,v_1,7,a b c,a b,c,gold,d,e,f g,d d,2\n")
+    found = batch(tuned("bert_swag", tmp_path, "x.csv"))
+    endings = ([D], [E], [F, G], [D, D])
+    assert rows(found["tokens"]) == [[CLS, A, B, SEP, C, *ending, SEP] for ending in endings]
+    assert found["segments"][0].tolist() == [
+        [0] * 4 + [1] * (2 + len(ending)) + [0] * (2 - len(ending)) for ending in endings
+    ]
+    assert found["labels"].tolist() == [2]
+    (tmp_path / "y.csv").write_text(header.replace(",label", "") + "0,v_1,7,a b c,a b,c,gold,d,e,f g,d d\n")
+    experiment = tuned("bert_swag", tmp_path, "x.csv")
+    test = examples_of(experiment).prepare_test(f"files:{tmp_path}/y.csv", lambda line: None)
+    assert len(test.validation) == 1 and not test.validation.labels_known
 
 
 def test_bert_cuts_the_longer_one_as_published():

@@ -14,7 +14,7 @@ from research.data.decode import describe_pairs
 from research.data.pretraining.sentence_pairs import open_pairs
 from research.data.store.token_store import prepare
 from research.errors import UsageError
-from tests.by_experiment import train_batches, validation_batches
+from tests.by_experiment import batch_shapes, train_batches, validation_batches
 
 LENGTH = 64
 
@@ -96,6 +96,23 @@ def test_a_row_is_a_pair_of_the_store(drawn):
             if not random and len(a) + len(b) < LENGTH - 3:  # nothing was cut: B begins where A ends
                 joined = {place + len(a) for place in places[0]} & set(places[1])
                 assert joined - ends
+
+
+def test_without_masks_the_target_is_the_next_token():
+    """The rows are those that the masked objective reads, whatever their masks."""
+    config = declared()
+    model = replace(config.model, left_only=True)
+    unmasked = replace(config, model=model, objective=Objective(name="left_to_right"))
+    store = prepared(config).train
+    one, two = (train_batches(experiment, store)[3] for experiment in (config, unmasked))
+    assert {name: (array.shape, array.dtype.type) for name, array in two.items()} == batch_shapes(unmasked)
+    np.testing.assert_array_equal(two["tokens"], restored(one))
+    np.testing.assert_array_equal(two["segments"], one["segments"])
+    for tokens, targets, weights, length in zip(
+        two["tokens"], two["targets"], two["weights"], one["lengths"], strict=True
+    ):
+        np.testing.assert_array_equal(targets[: length - 1], tokens[1:length])
+        np.testing.assert_array_equal(np.flatnonzero(weights), np.arange(length - 1))
 
 
 def places_of(part, whole):
@@ -189,7 +206,7 @@ def test_a_row_is_read_with_its_masks():
 
 def test_gpts_tokenizers_and_short_lengths_are_refused():
     config = declared(tokenizer="bpe:1024")
-    with pytest.raises(UsageError, match=r"masked_token needs a tokenizer of BERT's.*wordpiece:SIZE"):
+    with pytest.raises(UsageError, match=r"pre-training needs a tokenizer of BERT's.*wordpiece:SIZE"):
         train_batches(config, prepared(config).train)
     config = declared(length=4)
     with pytest.raises(UsageError, match=r"data\.length=4: expected 5 or more"):

@@ -7,6 +7,7 @@ from research.config import Masking
 from research.data.pretraining.counter_rng import bits
 from research.data.pretraining.masking import mask
 from research.data.tokenizers.tokenizer import SpecialTokens
+from research.errors import UsageError
 
 PAD, CLS, SEP, MASK, ENTRIES, LENGTH = 0, 1, 2, 3, 1000, 64
 SPECIAL_TOKENS = SpecialTokens(
@@ -68,6 +69,29 @@ def test_four_fifths_are_masked_and_a_tenth_each_kept_and_random():
     others = shown[(shown != MASK) & (shown != targets[real])]
     counts = np.bincount(others, minlength=ENTRIES)
     assert counts.max() < 6 * counts.mean()
+
+
+# Devlin et al. (2018), appendix C.2: the shares that table 8 compares, and what the model then sees.
+@pytest.mark.parametrize(
+    "mask_share, kept, random", [(1, 0, 0), (0.8, 0, 0.2), (0.8, 0.2, 0), (0, 0.2, 0.8), (0, 0, 1)]
+)
+def test_other_shares(mask_share, kept, random):
+    *_, (seen, positions, targets, weights) = masked(8_000, seed=1, mask=mask_share, random=random)
+    *_, published = masked(8_000, seed=1)
+    np.testing.assert_array_equal(positions, published.positions)  # the same tokens are predicted
+    np.testing.assert_array_equal(targets, published.targets)
+    shown = np.take_along_axis(seen, positions, 1)[weights > 0]
+    same = (shown == targets[weights > 0]).mean()
+    assert (shown == MASK).mean() == pytest.approx(mask_share + random / ENTRIES, abs=0.005)
+    assert same == pytest.approx(kept + random / ENTRIES, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"mask": 0.95}, {"mask": -0.1}, {"random": 1.1}, {"random": float("nan")}]
+)
+def test_shares_that_are_none(changes):
+    with pytest.raises(UsageError, match="shares of 0 or more that add up to at most 1"):
+        Masking(**changes)
 
 
 def test_all_pairs_of_positions_are_equally_likely():

@@ -198,11 +198,33 @@ def test_tfrecord_says_how_to_convert(foreign):
 
 
 @pytest.mark.skipif(tfds_source.has_tensorflow(), reason="TensorFlow is here")
-def test_a_set_that_needs_tensorflow_names_the_extra():
-    with pytest.raises(
-        EnvironmentFault, match=r"needs TensorFlow: pip install 'lineage-lm\[tf\]'; or prepare"
-    ):
+def test_a_set_that_needs_tensorflow_names_the_extra_and_all_else():
+    extra = r"needs TensorFlow: pip install 'lineage-lm\[tf\]'"
+    with pytest.raises(EnvironmentFault, match=f"{extra}; or prepare"):
+        list(documents(data("tfds:multi_nli"), "train"))
+    beam = "and Apache Beam: pip install apache-beam"
+    with pytest.raises(EnvironmentFault, match=f"{extra}, {beam}; or prepare"):
+        list(documents(data("tfds:wikipedia/20230601.en"), "train"))
+    with pytest.raises(EnvironmentFault, match=f"{extra}, {beam}; and perhaps files fetched by hand; or"):
         list(documents(data("tfds:c4/webtextlike"), "train"))
+
+
+@pytest.mark.parametrize(
+    "name, missing, needed",
+    [
+        ("big_patent", True, "it is made with Apache Beam: pip install apache-beam; or prepare"),
+        ("story_cloze/2016", False, "it needs files fetched by hand: Manual directory .*rocstories"),
+    ],
+)
+def test_a_set_that_needs_beam_or_files_fetched_by_hand_says_so(name, missing, needed, monkeypatch, tmp_path):
+    """In one line, and Beam before anything is downloaded."""
+    monkeypatch.setattr("tensorflow_datasets.core.utils.file_utils.constants.DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(
+        tfds_source, "resolve", lambda urls: pytest.fail("asked for urls") if missing else None
+    )
+    with pytest.raises(EnvironmentFault, match=needed) as e:
+        list(documents(data(f"tfds:{name}"), "train"))
+    assert "\n" not in str(e.value)
 
 
 def test_no_network_is_one_line(monkeypatch, tmp_path):

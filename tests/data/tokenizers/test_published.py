@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from research.config import Data
 from research.data.tokenizers.fast_bert import encoder
-from research.data.tokenizers.published import ON_HUB, load, read
+from research.data.tokenizers.published import ON_HUB, SPECIAL, load, read
 from research.data.tokenizers.tokenizer import special_tokens
 from research.data.tokenizers.trained import word_pieces
 from research.errors import EnvironmentFault, UsageError
@@ -88,6 +88,7 @@ def references(shared_data):
             piece: n for n, piece in enumerate((folder / name / "vocab.txt").read_text().splitlines())
         }
         backends[name] = transformers.BertTokenizer(vocab=vocabulary, do_lower_case=not cased)._tokenizer
+        backends[name].model.max_input_chars_per_word = 200  # Google's; Transformers has 100
     for name, backend in backends.items():
         backend.encode_special_tokens = True
         both[name] = lambda text, backend=backend: backend.encode(text, add_special_tokens=False).ids
@@ -111,6 +112,14 @@ def test_real_text_gives_the_references_ids(name, tokenizers, references, real):
         assert ids(tokenizers[name], text) == references[name](text)
 
 
+def test_words_of_up_to_200_characters_are_split(tmp_path):
+    """max_input_chars_per_word of WordpieceTokenizer, in tokenization.py of google-research/bert."""
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL, "a", "##a"]))
+    tokenizer = read(tmp_path)
+    assert tokenizer.encode("a" * 200, add_special_tokens=False).tokens == ["a", *["##a"] * 199]
+    assert tokenizer.encode("a" * 201, add_special_tokens=False).tokens == ["[UNK]"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_all_of_ten_megabytes_gives_the_references_ids(name, tokenizers, references, real):
@@ -127,7 +136,7 @@ def test_googles_own_algorithm_gives_the_same(name, tokenizers, real, shared_dat
     lines = (shared_data / "tokenizers" / name / "vocab.txt").read_text().splitlines()
     vocabulary = {piece: n for n, piece in enumerate(lines)}
     words = legacy.BasicTokenizer(do_lower_case=name.endswith("uncased"))
-    pieces = legacy.WordpieceTokenizer(vocabulary, "[UNK]")
+    pieces = legacy.WordpieceTokenizer(vocabulary, "[UNK]", max_input_chars_per_word=200)
     for text in sample(real):
         if "Σ" in text:
             continue
@@ -192,6 +201,15 @@ def test_published_names_and_repositories_come_from_the_hub(shared_data, tmp_pat
     assert load("gpt1").to_str() == load(f"hub:{ON_HUB['gpt1']}").to_str() == expected
     assert load("hub:a/b").to_str() == read(bert).to_str()
     assert sorted(hub.asked) == ["tokenizer.json", "vocab.txt"]
+
+    # Hugging Face's tokenizer.json splits words of up to 100 characters; by the original's name it is 200.
+    huggingface = read(bert)
+    huggingface.model.max_input_chars_per_word = 100
+    huggingface.save(str(bert / "tokenizer.json"))
+    hub.repositories.update({ON_HUB["bert-base-cased"]: bert, "a/c": bert})
+    long = "ab" * 75
+    assert load("bert-base-cased").encode(long).tokens == load("hub:a/b").encode(long).tokens
+    assert load("hub:a/c").encode(long).tokens == ["[CLS]", "[UNK]", "[SEP]"]
     hub.shut()
     assert load("gpt1").to_str() == expected
 

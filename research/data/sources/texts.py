@@ -1,0 +1,32 @@
+"""Texts or pairs of texts of a file, one a line or a row, for features."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from research.data.sources import files, tables
+from research.errors import UsageError
+from research.io import text
+
+PAIR = re.compile(r"(.*) \|\|\| (.*)")  # of a line of a .txt file, as in Google's extract_features.py
+
+
+def read(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The text or the pair of each line, also of empty lines, so that results keep the lines' numbers.
+
+    `fields` name the one or two columns of files that have any. Raises UsageError for a file that cannot be
+    read, EnvironmentFault for a .parquet file without pyarrow.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    if path.suffix in tables.READERS:
+        yield from zip(*(tables.READERS[path.suffix](path, field) for field in fields), strict=True)
+    elif path.name.endswith((".jsonl", ".jsonl.gz")):
+        for where, record in text.json_lines(path):
+            yield tuple(files.field_text(record, field, where, "--field") for field in fields)
+    elif path.suffix == ".txt":
+        for _, line in text.lines(path):
+            match = PAIR.fullmatch(line.strip())
+            yield match.groups() if match else (line.strip(),)
+    else:
+        raise UsageError(f"{path}: expected a file that ends in {', '.join(files.SUFFIXES)}")

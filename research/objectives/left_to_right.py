@@ -1,0 +1,95 @@
+"""BERT's pairs of segments read from left to right, without masks (Devlin et al., 2018, section 5.1).
+
+"LTR & No NSP" of the paper's table 5: GPT-1's objective with BERT's inputs, heads and fine-tuning. The model
+has `model.left_only`.
+"""
+
+import numpy as np
+from jax import Array
+
+from research import config
+from research.config import Experiment
+from research.config.names import OBJECTIVES
+from research.data.examples import Examples
+from research.errors import UsageError
+from research.models.precision import matmul_dtype
+from research.objectives.masked_token import MASKED_TOKEN
+from research.objectives.objective import (
+    DEFAULTS,
+    Batch,
+    Rows,
+    Shapes,
+    Sums,
+    check_pretraining,
+    halves,
+    refuse_attention_in_documents,
+)
+from research.objectives.vocabulary_loss import vocabulary_loss
+
+
+def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
+    """Cross-entropy (nats) of each token given those before it, by the head of masked tokens."""
+    x_BLD = model.masked(model.features(batch["tokens"], batch["segments"], batch["lengths"], key))
+    dtype = matmul_dtype(model.config.precision)
+    total, correct = vocabulary_loss(
+        x_BLD,
+        model.output_table(),
+        model.masked.bias[...],
+        batch["targets"],
+        batch["weights"],
+        settings.z_loss,
+        dtype,
+    )
+    return {"loss": total, "accuracy": correct}
+
+
+def batch_shapes(experiment: Experiment) -> Shapes:
+    """`targets` are the tokens one position on, with weights of 0 from the row's last token on."""
+    B, L = experiment.data.batch, experiment.data.length
+    return {
+        "tokens": ((B, L), np.int32),
+        "segments": ((B, L), np.int32),
+        "lengths": ((B,), np.int32),
+        "targets": ((B, L), np.int32),
+        "weights": ((B, L), np.float32),
+    }
+
+
+def synthetic(experiment: Experiment, random: np.random.Generator, rows: Rows) -> dict[str, np.ndarray]:
+    B, L = experiment.data.batch, experiment.data.length
+    tokens = rows(B, L + 1)
+    return {
+        "tokens": tokens[:, :-1],
+        "segments": halves(B, L),
+        "lengths": np.full(B, L, np.int32),
+        "targets": tokens[:, 1:],
+        "weights": np.ones((B, L), np.float32),
+    }
+
+
+def check(experiment: Experiment) -> None:
+    refuse_attention_in_documents(experiment)
+    check_pretraining(experiment, both_ways=True)
+    if not experiment.model.left_only:
+        raise UsageError(
+            "objective.name=left_to_right: a token must not see those after it; expected model.left_only=true"
+        )
+
+
+def examples(experiment: Experiment) -> Examples:
+    from research.data.pretraining import masked_lm
+
+    return masked_lm.examples(experiment.data, experiment.model.vocabulary, masked=False)
+
+
+LEFT_TO_RIGHT = OBJECTIVES.register("left_to_right")(
+    MASKED_TOKEN._replace(
+        loss=loss,
+        check=check,
+        batch_shapes=batch_shapes,
+        synthetic=synthetic,
+        examples=examples,
+        predicted=lambda experiment: 1.0,
+        columns=("accuracy",),
+    )
+)

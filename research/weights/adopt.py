@@ -1,0 +1,122 @@
+"""An experiment that starts from weights takes their architecture and tokenizer, unless these were typed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from research import weights
+from research.config import Experiment, Model
+from research.config.settings import flatten, format_value, override, typed
+from research.data.tokenizers import published, trained
+from research.data.tokenizers.for_task import START, as_tokenizer, beside
+from research.errors import EnvironmentFault, UsageError
+from research.io.hub import PREFIX, TOKENIZER, located
+from research.objectives import objective_of
+from research.runs.status import split_step
+from research.weights.architecture import others
+
+WEIGHTS, NAME = "start.weights", "data.tokenizer"
+
+Settings = dict[str, Any]  # by dotted name
+
+
+def with_start(
+    declared: Experiment,
+    changes: Mapping[str, Any],
+    report: Callable[[str], None],
+    kept: Experiment | None = None,
+) -> Experiment:
+    """`declared` with `changes`, and with what `start.weights` decide, which is reported.
+
+    They decide the fields of `research.weights.architecture` and the tokenizer. `kept` is the experiment of a
+    run to be continued: it knows what its weights decided, though they may be gone. Weights that do not exist
+    decide nothing here, and training refuses them. Raises UsageError for a change that the weights have
+    otherwise.
+    """
+    changes = {name: typed(declared, name, value) for name, value in changes.items()}
+    path = changes.get(WEIGHTS, declared.start.weights)
+    if path is None:
+        return override(declared, changes)
+    if kept is not None and _same(path, kept.start.weights):
+        taken = _architecture(path, declared, changes, kept.model)
+        if NAME not in changes and kept.data.tokenizer in (START, as_tokenizer(path)):
+            taken[NAME] = kept.data.tokenizer
+        return override(declared, taken | changes)
+    if not path.startswith(PREFIX) and not _folder(path).is_dir():
+        return override(declared, changes)
+    taken = _architecture(path, declared, changes, weights.model_of(path))
+    taken |= _tokenizer(path, declared, changes, resized="model.vocabulary" in taken)
+    if not taken:
+        return override(declared, changes)
+    try:
+        experiment = override(declared, taken | changes)
+    except UsageError as error:
+        raise UsageError(f"{error}, with the model of start.weights={path}") from None
+    before = flatten(declared)
+    listed = (
+        f"{name}={format_value(v)} (declared {format_value(before[name])})" for name, v in taken.items()
+    )
+    report(f"start.weights={path} decides {', '.join(listed)}")
+    return experiment
+
+
+def _architecture(path: str, declared: Experiment, changes: Settings, theirs: Model) -> Settings:
+    """Their values of the settings that are not among `changes`. Raises UsageError for others there."""
+    try:
+        wrong = others(theirs, changes)
+        different = others(theirs, flatten(declared) | changes)
+    except UsageError as error:
+        raise UsageError(f"start.weights={path}: {error}") from None
+    if wrong:
+        given = " ".join(f"{name}={format_value(changes[name])}" for name in wrong)
+        expected = " ".join(f"{name}={format_value(value)}" for name, value in wrong.items())
+        raise UsageError(
+            f"{given}: not as start.weights={path} were made; expected {expected}, or none of it"
+        )
+    return different
+
+
+def _tokenizer(path: str, declared: Experiment, changes: Settings, resized: bool) -> Settings:
+    """The setting that names the tokenizer beside the weights, where the declared one is another.
+
+    A tokenizer that is trained on the data is compared by its size alone: `resized` says that the weights
+    have another number of entries.
+    """
+    name = declared.data.tokenizer
+    if NAME in changes or name == START:
+        return {}
+    theirs = beside(located(path, TOKENIZER))
+    if theirs is None:
+        if resized:
+            raise UsageError(
+                f"start.weights={path}: of another vocabulary than data.tokenizer={name}, and no tokenizer "
+                "beside them; expected data.tokenizer=NAME|PATH, the one that they were trained with"
+            )
+        return {}
+    if not resized and (_is_trained(name) or _vocabulary(name) == theirs.get_vocab()):
+        return {}
+    objective = replace(declared.objective, name=changes.get("objective.name", declared.objective.name))
+    return {NAME: START if objective_of(objective).supervised else as_tokenizer(path)}
+
+
+def _is_trained(name: str) -> bool:
+    return name.partition(":")[0] in trained.SCHEMES
+
+
+def _vocabulary(name: str) -> dict[str, int] | None:
+    """That of a published tokenizer; None where it is not to be had, as without a network."""
+    try:
+        return published.load(name).get_vocab()
+    except (UsageError, EnvironmentFault):
+        return None
+
+
+def _folder(path: str) -> Path:
+    return split_step(str(Path(path).expanduser()))[0]
+
+
+def _same(path: str, kept: str | None) -> bool:
+    if kept is None or path.startswith(PREFIX):
+        return path == kept
+    return Path(path).expanduser().absolute() == Path(kept).expanduser().absolute()

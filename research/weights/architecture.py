@@ -1,0 +1,46 @@
+"""The settings of a model that its weights decide."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from research.config import Model
+from research.errors import UsageError
+
+# Fields that decide the shapes of a model's parameters, or the function that they compute.
+FIELDS = (
+    *("vocabulary", "context", "width", "depth", "heads", "hidden"),
+    *(
+        "norm",
+        "normalization",
+        "norm_epsilon",
+        "positions",
+        "activation",
+        "qk_norm",
+        "left_only",
+        "bias",
+        "tied",
+    ),
+)
+
+
+def others(theirs: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """{"model.heads": theirs, …} of those `settings`, by dotted name, that are otherwise in the weights.
+
+    Raises UsageError for a model of another family.
+    """
+    family = settings.get("model.family", theirs.family)
+    if family != theirs.family:
+        raise UsageError(f"made with model.family={theirs.family}, the experiment has {family}")
+    names = (f"model.{field}" for field in FIELDS)
+    return {
+        name: getattr(theirs, field)
+        for name, field in zip(names, FIELDS, strict=True)
+        if name in settings and not _equal(theirs, field, settings[name])
+    }
+
+
+def _equal(theirs: Model, field: str, value: Any) -> bool:
+    if field == "hidden":  # none is 4 times their width
+        return replace(theirs, hidden=value).mlp_width == theirs.mlp_width
+    return getattr(theirs, field) == value
