@@ -8,6 +8,7 @@ import typer
 
 from launch.declarations import resolve
 from launch.options import Json, Name, Overrides
+from launch.shell import completion
 from research.config import Experiment
 from research.config.settings import override, parse_assignments
 from research.errors import UsageError
@@ -55,7 +56,14 @@ def _describe_labelled(store: Any) -> dict[str, Any]:
 
 
 def batch(
-    name: Annotated[str, typer.Argument(metavar="NAME|DIR", help="An experiment, or a run's directory.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|DIR",
+            help="An experiment, or a run's directory.",
+            autocompletion=completion.runs_and_experiments,
+        ),
+    ],
     step: Annotated[
         int, typer.Option(metavar="N", help="Step, from 0: the batch of the update from step N to N + 1.")
     ],

@@ -8,17 +8,22 @@ from typing import Annotated, Any
 import typer
 
 from launch.options import MODEL, Json, Tokenizer, at_least_one
+from launch.shell import completion
 from research.errors import EnvironmentFault, UsageError
 
 HARNESS = "harness:"
 
 
 def evaluate(
-    target: Annotated[str | None, typer.Argument(metavar="DIR", help=MODEL)] = None,
+    target: Annotated[
+        str | None, typer.Argument(metavar="DIR", help=MODEL, autocompletion=completion.directories)
+    ] = None,
     task: Annotated[
         str,
         typer.Option(
-            metavar="NAMES", help="Tasks, separated by commas; harness:NAME; list shows all of them."
+            metavar="NAMES",
+            help="Tasks, separated by commas; harness:NAME; list shows all of them.",
+            autocompletion=completion.tasks,
         ),
     ] = "list",
     data: Annotated[

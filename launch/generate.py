@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from launch.options import MODEL, Json, Tokenizer, at_least_one
+from launch.shell import completion
 from research.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def generate(
-    target: Annotated[str, typer.Argument(metavar="DIR", help=MODEL)],
+    target: Annotated[str, typer.Argument(metavar="DIR", help=MODEL, autocompletion=completion.directories)],
     prompt: Annotated[
         list[str] | None,
         typer.Option(

@@ -25,22 +25,35 @@ from launch.options import (
     at_least_one,
     slurm_resources,
 )
+from launch.shell import completion
 from launch.status import print_best
 from research.config import Experiment, Sweep
 from research.config.settings import convert, parse_assignments
 
 
 def sweep(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A sweep, or an experiment with --over.")],
-    dir: Annotated[
-        Path, typer.Option(metavar="DIR", help="Directory of the sweep. An existing sweep is continued.")
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A sweep, or an experiment with --over.",
+            autocompletion=completion.sweeps,
+        ),
     ],
     overrides: Overrides = None,
+    dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Directory of the sweep. An existing sweep is continued. Default: runs/NAME.",
+        ),
+    ] = None,
     over: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SETTING=SPEC",
             help="Values to try: a,b,c or LOW..HIGH, log:LOW..HIGH, int:LOW..HIGH[:STEP]. Repeatable.",
+            autocompletion=completion.swept,
         ),
     ] = None,
     trials: Annotated[
@@ -50,15 +63,32 @@ def sweep(
         float | None, typer.Option(metavar="H", help="Start no trial after H hours of training in total.")
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option(metavar="NAME", help="auto, grid, random, tpe, cmaes or qmc.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="auto, grid, random, tpe, cmaes or qmc.",
+            autocompletion=completion.of_sweep("sampler"),
+        ),
     ] = None,
     pruner: Annotated[
-        str | None, typer.Option(metavar="NAME", help="none, median, asha or hyperband.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="none, median, asha or hyperband.",
+            autocompletion=completion.of_sweep("pruner"),
+        ),
     ] = None,
     metric: Annotated[
         str | None, typer.Option(metavar="NAME", help="Validation metric to optimize. Default: loss.")
     ] = None,
-    direction: Annotated[str | None, typer.Option(metavar="NAME", help="minimize or maximize.")] = None,
+    direction: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="minimize or maximize.",
+            autocompletion=completion.of_sweep("direction"),
+        ),
+    ] = None,
     storage: Annotated[
         str | None,
         typer.Option(metavar="URL", help="sqlite or journal (both in DIR), journal:PATH, or a database URL."),
@@ -77,6 +107,7 @@ def sweep(
     """Start a sweep in DIR, or continue the one there."""
     from research.sweeping.declare import declare_sweep
 
+    dir = dir or Path("runs") / name
     options = {
         "trials": trials,
         "hours": hours,

@@ -33,10 +33,14 @@ from research.errors import UsageError
 
 def train(
     name: Name,
-    dir: Annotated[
-        Path, typer.Option(metavar="DIR", help="Directory of the run. An existing run is continued.")
-    ],
     overrides: Overrides = None,
+    dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Directory of the run. An existing run is continued. Default: runs/NAME.",
+        ),
+    ] = None,
     allow_change: AllowChange = False,
     distributed: Distributed = False,
     coordinator: Coordinator = None,
@@ -56,6 +60,7 @@ def train(
 ) -> int:
     """Train an experiment in DIR, or continue the run there."""
     at_least_one(nodes=nodes, tasks=tasks)
+    dir = dir or Path("runs") / name
     experiment = resolve(name, overrides)
     resources = slurm_resources(
         executor, partition, time, gpus, cpus, sbatch, nodes=nodes, tasks=tasks, dry_run=dry_run

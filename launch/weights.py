@@ -7,12 +7,17 @@ from typing import Annotated
 import typer
 
 from launch.options import Json, RunDirectory
+from launch.shell import completion
 
 
 def import_(
     format: Annotated[
         str,
-        typer.Argument(metavar="FORMAT", help="huggingface, openai (GPT-1) or tensorflow (GPT-2, BERT)."),
+        typer.Argument(
+            metavar="FORMAT",
+            help="huggingface, openai (GPT-1) or tensorflow (GPT-2, BERT).",
+            autocompletion=completion.one_of("huggingface", "openai", "tensorflow"),
+        ),
     ],
     source: Annotated[
         Path,

@@ -50,7 +50,7 @@ def test_params_add_up(lineage):
     [
         (["train", "gpt2_smal", "--dir", "D"], "did you mean gpt2_small"),
         (["trian"], "train"),
-        (["train", "quickstart"], "--dir"),
+        (["status"], "runs: not a run"),
         (["train", "quickstart", "optimizer.rate.peek=1", "--dir", "D"], "did you mean optimizer.rate.peak"),
         (["train", "quickstart", "model.heads=7", "--dir", "D"], "expected a divisor of model.width"),
         (["train", "quickstart", "heads", "--dir", "D"], "a.b=value"),
