@@ -9,24 +9,29 @@ import typer
 from launch.declarations import resolve
 from launch.options import Json, Name, Overrides
 from launch.shell import completion
+from launch.shell.starting import starting
 from research.config import Experiment
 from research.config.settings import override, parse_assignments
 from research.errors import UsageError
+from research.io.activity import activity, say
 
 
 def prepare(name: Name, overrides: Overrides = None, json: Json = False) -> None:
     """Read, tokenize and store an experiment's data."""
-    from research.data.batches import train_batches, validation_batches
-    from research.objectives import check, objective_of
+    with starting():
+        from research.data.batches import train_batches, validation_batches
+        from research.objectives import check, objective_of
 
     experiment = resolve(name, overrides)
     check(experiment)
     objective = objective_of(experiment.objective)
     examples = objective.examples(experiment)
-    corpus = examples.prepare(_ignore if json else print)
-    train_batches(examples, experiment.data, experiment.run.seed, corpus.train)  # indexes the examples
-    for first in {0, experiment.data.later.step}:
-        validation_batches(examples, experiment.data.at_step(first), corpus.validation)
+    with activity("reading the data"):
+        corpus = examples.prepare(_ignore if json else say)
+    with activity("indexing the examples"):
+        train_batches(examples, experiment.data, experiment.run.seed, corpus.train)
+        for first in {0, experiment.data.later.step}:
+            validation_batches(examples, experiment.data.at_step(first), corpus.validation)
     describe = _describe_labelled if objective.supervised else _describe_text
     facts = {"train": describe(corpus.train), "validation": describe(corpus.validation)}
     if json:
@@ -71,14 +76,16 @@ def batch(
     json: Json = False,
 ) -> None:
     """Decode the exact batch of any step, past or future."""
-    from research.data.batches import train_batches
-    from research.objectives import objective_of
+    with starting():
+        from research.data.batches import train_batches
+        from research.objectives import objective_of
 
     experiment = _resolve_run_or_name(name, overrides)
     if not 0 <= step < experiment.run.steps:
         raise UsageError(f"--step {step}: expected from 0 to run.steps - 1 = {experiment.run.steps - 1}")
     examples = objective_of(experiment.objective).examples(experiment)
-    corpus = examples.prepare(_ignore)
+    with activity("reading the data"):
+        corpus = examples.prepare(_ignore)
     batch = train_batches(examples, experiment.data, experiment.run.seed, corpus.train)[step]
     if json:
         print(json_.dumps({"step": step} | {name: array.tolist() for name, array in batch.items()}))

@@ -10,20 +10,27 @@ import typer
 import experiments
 from launch.options import Json, Name, Overrides, at_least_one
 from launch.shell import completion, meanings
+from launch.shell.starting import starting
 from research.config import Experiment, Sweep
 from research.config.settings import flatten, format_value, override, parse_assignments, to_json
 from research.errors import UsageError
+from research.io.activity import activity
 
 MEMORIES = (16, 24, 40, 80, 141)  # GB of common accelerators
 
 
 def resolve(name: str, overrides: list[str] | None) -> Experiment:
     """The experiment `name` with `a.b=v` texts applied. Raises UsageError where its sections do not fit."""
-    from research.objectives import check
-
-    experiment = override(experiments.get(name), parse_assignments(overrides or []))
+    experiment = declared(name, overrides)
+    with starting():
+        from research.objectives import check
     check(experiment)
     return experiment
+
+
+def declared(name: str, overrides: list[str] | None) -> Experiment:
+    """As `resolve`, without the rules between sections, which need JAX."""
+    return override(experiments.get(name), parse_assignments(overrides or []))
 
 
 def list_(json: Json = False) -> None:
@@ -141,9 +148,9 @@ def _print_settings(experiment: Experiment, declared: Experiment, describe: bool
 
 def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:
     """Count parameters by component, with shapes."""
-    from research.models.parameters import components, parameter_table
-
     model = resolve(name, overrides).model
+    with starting():
+        from research.models.parameters import components, parameter_table
     if json:
         listed = [component._asdict() for component in components(model)]
         total = sum(component["count"] for component in listed)
@@ -173,13 +180,15 @@ def plan(
         raise UsageError(
             f"--devices={devices}: parallel.compile=jit uses one; expected parallel.compile=sharded or pmap"
         )
-    import jax
+    with starting():
+        import jax
 
-    jax.config.update("jax_num_cpu_devices", devices)
-    jax.config.update("jax_platforms", "cpu")
-    from research.bench.plan import plan
+        jax.config.update("jax_num_cpu_devices", devices)
+        jax.config.update("jax_platforms", "cpu")
+        from research.bench.plan import plan
 
-    planned = plan(experiment, devices)
+    with activity(f"compiling the step for {devices} device{'s' if devices > 1 else ''}"):
+        planned = plan(experiment, devices)
     fits = [memory for memory in MEMORIES if planned.total <= 0.9 * memory * 1e9]
     if json:
         print(json_.dumps(planned._asdict() | {"total": planned.total, "fits": fits}, indent=2))

@@ -12,6 +12,7 @@ import typer
 
 from launch.declarations import resolve
 from launch.options import Json, Name, Overrides, at_least_one
+from launch.shell.starting import starting
 
 EXTRAS = {
     "tf": ("tensorflow", "data sets whose builders need TensorFlow"),
@@ -33,10 +34,11 @@ def bench(
     """Measure speed, MFU, memory and compile time of a step."""
     at_least_one(steps=steps)
     experiment = resolve(name, overrides)
-    from research.bench.cost import FORMULA
-    from research.bench.measure import measure
-    from research.bench.synthetic import read_tokens
-    from research.devices.xla import reuse_step_memory
+    with starting():
+        from research.bench.cost import FORMULA
+        from research.bench.measure import measure
+        from research.bench.synthetic import read_tokens
+        from research.devices.xla import reuse_step_memory
 
     reuse_step_memory()
     found = measure(
@@ -73,7 +75,8 @@ def doctor(json: Json = False) -> None:
     from research.io.home import home
     from research.runs.record import environment
 
-    facts = environment()
+    with starting():
+        facts = environment()
     facts["home"] = str(home())
     facts["caches"] = {path.name: _size(path) for path in sorted(home().glob("*")) if path.is_dir()}
     facts["free"] = shutil.disk_usage(_nearest_existing(home())).free

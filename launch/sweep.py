@@ -5,7 +5,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+import time as time_
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -26,9 +27,12 @@ from launch.options import (
     slurm_resources,
 )
 from launch.shell import completion
-from launch.status import print_best
+from launch.shell.starting import starting
+from launch.status import format_duration, print_best
 from research.config import Experiment, Sweep
 from research.config.settings import convert, parse_assignments
+from research.io.activity import activity, say
+from research.training.stopping import interrupts
 
 
 def sweep(
@@ -105,7 +109,8 @@ def sweep(
     dry_run: DryRun = False,
 ) -> int:
     """Start a sweep in DIR, or continue the one there."""
-    from research.sweeping.declare import declare_sweep
+    with starting():
+        from research.sweeping.declare import check_metric, declare_sweep
 
     dir = dir or Path("runs") / name
     options = {
@@ -117,6 +122,11 @@ def sweep(
         "direction": direction,
     }
     declared = declare_sweep(_declaration(name), over or [], parse_assignments(overrides or []), options)
+    with starting():
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")  # the GPUs are the workers'
+        check_metric(declared)
     resources = slurm_resources(executor, partition, time, gpus, cpus, sbatch)
     if resources is None:
         return _start_local(dir, declared, storage, workers, dry_run)
@@ -143,14 +153,36 @@ def _start_local(directory: Path, sweep: Sweep, storage: str | None, workers: in
     open_sweep(directory, sweep, storage)
     status = 0
     if not sweep_status(directory).over:
-        with supervise(directory):
-            status = run_workers(directory, slices, lambda line: print(line, flush=True))
+        with supervise(directory), activity("sweeping") as show:
+            status = run_workers(directory, slices, say, Remaining(directory, show).update)
     now = sweep_status(directory)
     print()
     print_best(directory, now)
+    if failed := [trial for trial in now.trials if trial.state == "failed"]:
+        print(f"failed     trial {failed[0].number}: {failed[0].reason}; its log: lineage status {directory}")
+        status = status or 1
     if not now.over:
         print(f"the same command continues it; lineage status {directory} shows its progress")
     return status
+
+
+class Remaining:
+    """Trials that ended, and the time that the others take at the speed since this command began."""
+
+    def __init__(self, directory: Path, show: Callable[[str], None]):
+        self._directory, self._show = directory, show
+        self._began, self._before = time_.monotonic(), None
+
+    def update(self) -> None:
+        from research.sweeping.status import sweep_status
+
+        now = sweep_status(self._directory)
+        done, budget = now.work, now.record.sweep.budget
+        if self._before is None:
+            self._before = done
+        speed = (done - self._before) / max(time_.monotonic() - self._began, 1e-9)
+        left = format_duration((budget - done) / speed if speed > 0 else None)
+        self._show(f"{now.ended} of {budget} trials, {now.counts['running']} running, {left} left")
 
 
 def _start_slurm(
@@ -187,6 +219,8 @@ def work(
     from research.sweeping.reserve import reserve_devices
 
     read(directory)
+    if interrupts.is_prompt():
+        interrupts.end_promptly(signal.SIGTERM)  # as the parent passes on an interrupt
     wanted = DeviceSlice(
         gpus=_listed(gpus),
         cores=tuple(convert(core, int, "--cores") for core in _listed(cores)),
@@ -201,10 +235,11 @@ def work(
 
 def _train_trials(directory: Path, devices: Sequence[str]) -> int | None:
     """The signal that stopped the worker, if one did. Imports jax, so the devices are chosen before."""
-    from research.devices.startup import use_compilation_cache
-    from research.devices.xla import reuse_step_memory
-    from research.sweeping.worker import work
-    from research.training.loop import train
+    with starting():
+        from research.devices.startup import use_compilation_cache
+        from research.devices.xla import reuse_step_memory
+        from research.sweeping.worker import work
+        from research.training.loop import train
 
     use_compilation_cache()
     reuse_step_memory()

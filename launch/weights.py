@@ -8,6 +8,8 @@ import typer
 
 from launch.options import Json, RunDirectory
 from launch.shell import completion
+from launch.shell.starting import starting
+from research.io.activity import activity
 
 
 def import_(
@@ -26,9 +28,12 @@ def import_(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to create.")],
 ) -> None:
     """Convert published weights to the format used here."""
-    from research.weights import import_
+    with starting():
+        from research.weights import import_
 
-    print(import_(format, source, directory))
+    with activity(f"converting {source}"):
+        report = import_(format, source, directory)
+    print(report)
     print(f"weights   {directory}")
 
 
@@ -37,9 +42,12 @@ def export(
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="Directory to create.")],
 ) -> None:
     """Write weights as a Hugging Face directory for Transformers."""
-    from research.weights import export
+    with starting():
+        from research.weights import export
 
-    print(export(directory, target))
+    with activity(f"writing {target}"):
+        report = export(directory, target)
+    print(report)
     print(f"weights   {target}")
 
 
@@ -54,10 +62,12 @@ def average(
     json: Json = False,
 ) -> None:
     """Average the weights of a run's last checkpoints."""
-    from research.weights import average
+    with starting():
+        from research.weights import average
 
     out = out or directory / "average"
-    steps = average(directory, out, last)
+    with activity(f"averaging the checkpoints of {directory}"):
+        steps = average(directory, out, last)
     if json:
         print(json_.dumps({"weights": str(out), "steps": steps}))
         return

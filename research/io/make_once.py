@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from research.errors import EnvironmentFault
+from research.io.activity import activity
 from research.io.locks import exclusive
 
 T = TypeVar("T")
@@ -43,7 +44,9 @@ def build_lock(target: Path, setting: str = "LINEAGE_HOME") -> Iterator[None]:
     Turns an OSError into an EnvironmentFault that names `setting`, which moves the target elsewhere.
     """
     try:
-        with exclusive(target.with_name(f".{target.name}.lock")):
+        with ExitStack() as kept:
+            with activity(f"waiting for the process that makes {target}"):
+                kept.enter_context(exclusive(target.with_name(f".{target.name}.lock")))
             yield
     except OSError as fault:
         raise EnvironmentFault(

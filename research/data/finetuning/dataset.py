@@ -21,6 +21,7 @@ from research.data.sources.schemes import TEST
 from research.data.store.token_store import Corpus
 from research.data.tokenizers.tokenizer import special_tokens
 from research.errors import UsageError
+from research.io.activity import activity
 
 OpenTokenizer = Callable[[], Tokenizer]
 Read = Callable[[str, str, Tokenizer], tuple[Any, str]]  # (source, split, tokenizer) → (split, its summary)
@@ -72,7 +73,8 @@ def _prepare(
         )
     splits = []
     for split, source in sources.items():
-        found, summary = read(source, split, tokenizer)
+        with activity(f"reading {source}"):
+            found, summary = read(source, split, tokenizer)
         report(f"{split}: {summary} of {source}")
         splits.append(found)
     return Corpus(tokenizer, splits[0], splits[-1])

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from research.data.sources.python_docs import PythonDocs
 from research.errors import EnvironmentFault, UsageError, did_you_mean
+from research.io.activity import activity
 from research.io.home import home
 from research.io.make_once import build_lock
 from research.io.network import resolve
@@ -115,7 +116,8 @@ def _prepare_own(builder: tfds.core.DatasetBuilder, name: str) -> None:
         leftover.rmtree()
     tfds.disable_progress_bar()  # the bar takes two seconds
     try:
-        builder.download_and_prepare(file_format="array_record")
+        with activity("building a corpus of Python's documentation"):
+            builder.download_and_prepare(file_format="array_record")
     except RuntimeError as fault:  # ArrayRecord raises it for a full disk
         raise OSError(str(fault)) from fault
     finally:
