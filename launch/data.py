@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+import experiments
 from launch.declarations import resolve
 from launch.options import Json, Name, Overrides
 from launch.shell import completion
@@ -102,6 +103,10 @@ def _resolve_run_or_name(name: str, overrides: list[str] | None) -> Experiment:
         experiment = override(experiment_of(Path(name)), parse_assignments(overrides or []))
         check(experiment)
         return experiment
+    if Path(name).is_dir() and name not in experiments.names():
+        raise UsageError(
+            f"{name}: not a run, it has no experiment.json; expected a run or an experiment's name"
+        )
     return resolve(name, overrides)
 
 

@@ -29,9 +29,14 @@ class Filled(NamedTuple):
 def fill_masks(model: BERT, tokenizer: Tokenizer, prompts: Sequence[str], top: int = 5) -> list[Filled]:
     """The `top` most likely pieces at each [MASK], predicted independently of each other.
 
-    Raises UsageError for a prompt without [MASK], for one longer than the context, and for a tokenizer
-    without [MASK].
+    Raises UsageError for a prompt without [MASK], for one longer than the context, for a tokenizer without
+    [MASK], and for a model that was fine-tuned, which has lost the head for masked tokens.
     """
+    if model.masked is None:
+        raise UsageError(
+            f"the model was fine-tuned (model.head={model.config.head}) and fills in no [MASK]; "
+            "lineage evaluate --task answers gives its predictions"
+        )
     special = special_tokens(tokenizer)
     if special is None:
         raise UsageError("the tokenizer has no [MASK]; a BERT's is needed")
