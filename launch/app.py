@@ -21,7 +21,7 @@ GROUPS = {
         "evaluate": evaluate.evaluate,
     },
     "Sweep": {"sweep": sweep.sweep, "work": sweep.work},
-    "Data": {"prepare": data.prepare, "batch": data.batch},
+    "Data": {"prepare": data.prepare, "batch": data.batch, "cache": data.cache},
     "Weights": {"import": weights.import_, "export": weights.export, "average": weights.average},
     "Machine": {"plan": declarations.plan, "bench": machine.bench, "doctor": machine.doctor},
 }

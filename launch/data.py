@@ -1,4 +1,4 @@
-"""`lineage prepare` and `lineage batch`: data ahead of time, and the exact batch of a step."""
+"""`lineage prepare`, `batch` and `cache`: data ahead of time, the batch of a step, what is kept on disk."""
 
 import json as json_
 from pathlib import Path
@@ -14,7 +14,12 @@ from launch.shell.starting import starting
 from research.config import Experiment
 from research.config.settings import override, parse_assignments
 from research.errors import UsageError
+from research.io import cache as kept
 from research.io.activity import activity, say
+from research.io.cache import KEPT, KINDS
+from research.io.home import home
+
+LISTED_TOGETHER = ("compiled", "contents")  # kinds with hundreds of entries
 
 
 def prepare(name: Name, overrides: Overrides = None, json: Json = False) -> None:
@@ -112,3 +117,98 @@ def _resolve_run_or_name(name: str, overrides: list[str] | None) -> Experiment:
 
 def _ignore(line: str) -> None:
     pass
+
+
+def cache(
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KIND",
+            help="Kinds to list or clear, such as stores. Default: all.",
+            autocompletion=completion.one_of(*KINDS, *KEPT),
+        ),
+    ] = None,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove these kinds, or what --name and --older choose.")
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Only what has TEXT in its name, source or tokenizer."),
+    ] = None,
+    older: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Only what was not used for DAYS days.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --clear: say what would be removed, and remove nothing.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """List, or clear, the tokens, tokenizers and programs kept on disk."""
+    if clear and not kinds and name is None and older is None:
+        raise UsageError(f"--clear: expected kinds ({', '.join(KINDS)}), --name or --older")
+    if older is not None and older < 0:
+        raise UsageError(f"--older {older:g}: expected a number of days from 0")
+    found = [
+        entry
+        for entry in kept.entries(tuple(kinds or ()))
+        if (name is None or name in " ".join([entry.name, *entry.made.values()]))
+        and (older is None or kept.days_since(entry) >= older)
+    ]
+    if clear:
+        return _clear(found, dry_run, json)
+    if json:
+        print(json_.dumps([entry._asdict() for entry in found], indent=2, ensure_ascii=False))
+        return 0
+    _print_kept(found)
+    return 0
+
+
+def _clear(found: list[kept.Entry], dry_run: bool, json: bool) -> int:
+    """Removes entries that nobody uses; 1 if some are left because a process uses them."""
+    ours = [entry for entry in found if entry.kind in KINDS]
+    used = [entry for entry in ours if entry.user]
+    removed = [entry for entry in ours if not entry.user and (dry_run or kept.clear(entry))]
+    size = sum(entry.size for entry in removed)
+    if json:
+        names = {
+            "removed": [f"{entry.kind}/{entry.name}" for entry in removed],
+            "in_use": [f"{entry.kind}/{entry.name}" for entry in used],
+            "bytes": size,
+        }
+        print(json_.dumps(names, indent=2, ensure_ascii=False))
+        return int(bool(used))
+    for entry in removed:
+        if entry.kind not in LISTED_TOGETHER:
+            print(f"{entry.kind}/{entry.name}  {_size(entry.size)}")
+    print(f"{'would remove' if dry_run else 'removed'} {len(removed)} of {len(found)}, {_size(size)}")
+    for entry in used:
+        print(f"{entry.kind}/{entry.name}: in use by {entry.user}")
+    return int(bool(used))
+
+
+def _print_kept(found: list[kept.Entry]) -> None:
+    print(f"{home()}\n")
+    for kind, meaning in (KINDS | KEPT).items():
+        entries = [entry for entry in found if entry.kind == kind]
+        if not entries:
+            continue
+        last = min(map(kept.days_since, entries))
+        total = _size(sum(entry.size for entry in entries))
+        print(f"{kind}: {meaning}, {len(entries)}, {total}, last used {_days(last)}")
+        for entry in () if kind in LISTED_TOGETHER else entries:
+            made = "".join(f"  {value}" for value in entry.made.values())
+            user = f"  in use by {entry.user}" if entry.user else ""
+            print(f"  {_size(entry.size):>9}  {_days(kept.days_since(entry)):<12}  {entry.name}{made}{user}")
+    if not found:
+        print("nothing is kept")
+
+
+def _size(size: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size / 1e3:.1f} kB"
+
+
+def _days(days: float) -> str:
+    return "today" if days < 1 else f"{days:.0f} day{'s' if days >= 1.5 else ''} ago"

@@ -2,9 +2,7 @@
 
 import importlib.util
 import json as json_
-import os
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -72,13 +70,14 @@ def _seconds(seconds: float) -> str:
 
 def doctor(json: Json = False) -> None:
     """Show devices, versions, caches and missing packages."""
+    from research.io.cache import size_of
     from research.io.home import home
     from research.runs.record import environment
 
     with starting():
         facts = environment()
     facts["home"] = str(home())
-    facts["caches"] = {path.name: _size(path) for path in sorted(home().glob("*")) if path.is_dir()}
+    facts["caches"] = {path.name: size_of(path) for path in sorted(home().glob("*")) if path.is_dir()}
     facts["free"] = shutil.disk_usage(_nearest_existing(home())).free
     facts["extras"] = {
         extra: importlib.util.find_spec(module) is not None for extra, (module, _) in EXTRAS.items()
@@ -99,13 +98,3 @@ def doctor(json: Json = False) -> None:
 
 def _nearest_existing(path: Path) -> Path:
     return next(parent for parent in (path, *path.parents) if parent.exists())
-
-
-def _size(directory: Path) -> int:
-    """Bytes in a directory. Other processes may remove files meanwhile; those count as nothing."""
-    total = 0
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            with suppress(FileNotFoundError):
-                total += os.stat(os.path.join(folder, name)).st_size
-    return total

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from research.errors import EnvironmentFault
 from research.io.activity import activity
+from research.io.home import use
 from research.io.locks import exclusive
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ def make_once(target: Path, build: Callable[[Path], T], *, resumable: bool = Fal
     `folder` is a sibling that takes the target's name when `build` returns. A resumable build receives the
     folder of one that was killed. Raises EnvironmentFault where the disk is full or cannot be written.
     """
+    use(target)  # before it is looked for, so that nobody removes it in between
     if target.exists():
         return None
     with build_lock(target):

@@ -24,7 +24,11 @@ def interrupted(code: str, times: int = 1, number: int = signal.SIGINT) -> tuple
     """(status, seconds from the last signal to the end, standard error) of `code`."""
     code = textwrap.dedent(BEGIN) + textwrap.dedent(code)
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     assert process.stdout.readline() == "ready\n", process.stderr.read()
     for _ in range(times):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from research.data.sources.network import resolve
 from research.data.sources.python_docs import PythonDocs
 from research.errors import EnvironmentFault, UsageError, did_you_mean
 from research.io.activity import activity
-from research.io.home import home
+from research.io.home import home, use
 from research.io.make_once import build_lock
-from research.io.network import resolve
 
 INSTALL = "pip install 'lineage-lm[tf]'"
 
@@ -108,6 +108,8 @@ def prepared(name: str) -> tfds.core.DatasetBuilder:
             prepare = _prepare_own if own else _prepare
             prepare(build(), name)
         builder = build()
+    if own:
+        use(Path(builder.data_dir).parent)
     return builder
 
 

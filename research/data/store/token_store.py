@@ -12,7 +12,13 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from research.config import Data
-from research.data.sources.documents import check_unchanged, fingerprint, folder_name, parts
+from research.data.sources.documents import (
+    check_unchanged,
+    fingerprint,
+    folder_name,
+    note_maker,
+    parts,
+)
 from research.data.store.writing import SPLITS, write
 from research.data.tokenizers.tokenizer import SpecialTokens, end_of_text, entries, load, special_tokens
 from research.errors import UsageError
@@ -129,6 +135,7 @@ def _make(
     dtype = np.dtype("<u2" if entries <= 1 << 16 else "<u4")
     speed = write(folder, data, tokenizer, sentence_rule, dtype, report)
     check_unchanged(data, source_hash)
+    note_maker(folder, data)
     with activity("counting tokens"):
         _finish(folder, data, tokenizer, entries, dtype)
     return speed

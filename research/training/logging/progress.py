@@ -43,8 +43,9 @@ class Bar(Silent):
             TextColumn("{task.fields[speed]} tokens/s"),
             TimeRemainingColumn(),
         )
-        empty = {"loss": "–", "speed": "–", "activity": ""}
-        self._task = self._progress.add_task("", total=steps, completed=start, **empty)
+        self._task = self._progress.add_task(
+            "", total=steps, completed=start, loss="–", speed="–", activity=""
+        )
         self._progress.start()
 
     def row(self, row: Row) -> None:

@@ -61,6 +61,8 @@ def end_promptly(number: int = signal.SIGINT) -> None:
     Only a thread can do that while native code runs in the main one; it skips what Python does at its exit,
     so whatever is on disk has to bear it, as it bears a kill.
     """
+    if signal.getsignal(number) == signal.SIG_IGN:  # as the shell sets it for a job in the background
+        return
     signal.signal(number, _raise)
     if not _signals:
         sys.unraisablehook = _show_unraisable
