@@ -23,7 +23,7 @@ GROUPS = {
     "Sweep": {"sweep": sweep.sweep, "work": sweep.work},
     "Data": {"prepare": data.prepare, "batch": data.batch, "cache": data.cache},
     "Weights": {"import": weights.import_, "export": weights.export, "average": weights.average},
-    "Machine": {"plan": declarations.plan, "bench": machine.bench, "doctor": machine.doctor},
+    "Machine": {"plan": machine.plan, "bench": machine.bench, "doctor": machine.doctor},
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 GREETING = """\

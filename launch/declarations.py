@@ -1,4 +1,4 @@
-"""`lineage list`, `show`, `explain`, `params` and `plan`: experiments, settings, parameters and memory."""
+"""`lineage list`, `show`, `explain` and `params`: experiments, their settings and parameters."""
 
 import json as json_
 import shutil
@@ -8,15 +8,11 @@ from typing import Annotated
 import typer
 
 import experiments
-from launch.options import Json, Name, Overrides, at_least_one
+from launch.options import Json, Name, Overrides
 from launch.shell import completion, meanings
 from launch.shell.starting import starting
 from research.config import Experiment, Sweep
 from research.config.settings import flatten, format_value, override, parse_assignments, to_json
-from research.errors import UsageError
-from research.io.activity import activity
-
-MEMORIES = (16, 24, 40, 80, 141)  # GB of common accelerators
 
 
 def resolve(name: str, overrides: list[str] | None) -> Experiment:
@@ -163,51 +159,3 @@ def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:
     titles, shapes, formulas = (max(len(row[column]) for row in rows) for column in range(3))
     for title, shape, formula, count in rows:
         print(f"{title:<{titles}}  {shape:<{shapes}}  {formula:<{formulas}}  {count:>13,}")
-
-
-def plan(
-    name: Name,
-    overrides: Overrides = None,
-    devices: Annotated[
-        int, typer.Option(metavar="N", help="Number of devices, which need not be on this machine.")
-    ] = 1,
-    json: Json = False,
-) -> None:
-    """Estimate the memory that training takes on each device."""
-    at_least_one(devices=devices)
-    experiment = resolve(name, overrides)
-    if devices > 1 and experiment.parallel.compile == "jit":
-        raise UsageError(
-            f"--devices={devices}: parallel.compile=jit uses one; expected parallel.compile=sharded or pmap"
-        )
-    with starting():
-        import jax
-
-        jax.config.update("jax_num_cpu_devices", devices)
-        jax.config.update("jax_platforms", "cpu")
-        from research.bench.plan import plan
-
-    with activity(f"compiling the step for {devices} device{'s' if devices > 1 else ''}"):
-        planned = plan(experiment, devices)
-    fits = [memory for memory in MEMORIES if planned.total <= 0.9 * memory * 1e9]
-    if json:
-        print(json_.dumps(planned._asdict() | {"total": planned.total, "fits": fits}, indent=2))
-        return
-    mesh = " × ".join(f"{axis} {size}" for axis, size in planned.mesh.items())
-    plural = "s" if devices > 1 else ""
-    print(f"{name} on {devices} device{plural} ({mesh}), {planned.rows} sequences at a time on each\n")
-    for label, size in (
-        ("parameters", planned.parameters),
-        ("optimizer state", planned.opt_state),
-        ("gradients and activations", planned.temporaries),
-        ("total", planned.total),
-    ):
-        print(f"{label:<26} {size / 1e9:10.3f} GB per device")
-    print()
-    if devices > 1:
-        print(f"{planned.split} of {planned.large} arrays over 1 MB are split {devices} ways")
-        print(f"largest array gathered on one device: {planned.gathered / 1e9:.3f} GB")
-    if fits:
-        print(f"fits in {', '.join(map(str, fits))} GB, with a tenth to spare")
-    else:
-        print(f"does not fit in {MEMORIES[-1]} GB")

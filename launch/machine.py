@@ -1,22 +1,165 @@
-"""`lineage bench` and `lineage doctor`: the speed of a step here, and the state of the installation."""
+"""`lineage plan`, `bench` and `doctor`: a step on devices there are not, its speed here, the installation."""
 
 import importlib.util
 import json as json_
+import math
 import shutil
+from functools import cache, partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from launch.declarations import resolve
 from launch.options import Json, Name, Overrides, at_least_one
 from launch.shell.starting import starting
+from research.config import Experiment
+from research.config.settings import override
+from research.errors import UsageError
+from research.io.activity import activity
 
 EXTRAS = {
     "tf": ("tensorflow", "data sets whose builders need TensorFlow"),
     "parity": ("transformers", "the tests against PyTorch"),
     "test": ("pytest", "the tests"),
 }
+
+
+def plan(
+    name: Name,
+    overrides: Overrides = None,
+    on: Annotated[
+        str,
+        typer.Option(metavar="TARGET", help="Devices, which need not be here: h100:8, v5e-16, or here."),
+    ] = "here",
+    devices: Annotated[
+        int, typer.Option(metavar="N", help="Number of simulated devices, with --on here.")
+    ] = 1,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Search the overrides with which the step fits.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Compile a step for given devices; show its memory and least time."""
+    at_least_one(devices=devices)
+    experiment = resolve(name, overrides)
+    if devices > 1:  # simulated ones are planned for as if they were real
+        experiment = override(experiment, {"parallel.compile": _several(experiment.parallel.compile)})
+    with activity(f"finding the devices of {on}"):
+        devices_, chip = _devices(on, devices, experiment.parallel.compile)
+    with starting():
+        from research.bench import fit as fits
+        from research.bench.plan import build, plan, usable_of
+        from research.models.platform import tracing_for
+        from research.training.placement import DoesNotFit, settled
+
+    built, usable = cache(partial(build, devices=devices_)), usable_of(chip)
+
+    def need(tried: Experiment):
+        return built(tried).need
+
+    def settle(tried: Experiment) -> Experiment:
+        with tracing_for(devices_[0].platform):
+            return settled(tried, devices_, usable, need)
+
+    with activity(f"compiling the step for {on}"):
+        batch = None
+        try:
+            chosen = settle(experiment)
+            if not (planned := plan(chosen, devices_, chip, built(chosen))).fits:
+                batch = fits.largest_batch(chosen, need, planned.rows, usable)
+                raise DoesNotFit(f"{_gb(planned.peak - usable)} more than fits")
+        except DoesNotFit as fault:
+            if not fit:
+                smaller = f"; data.batch={batch} fits" if batch else ""
+                advice = "" if "--fit" in str(fault) else "; --fit searches the overrides with which it does"
+                raise UsageError(f"--on {on}: {name} does not fit: {fault}{smaller}{advice}") from None
+            chosen = fits.fitting(experiment, settle, len(devices_))
+            if chosen is None:
+                raise UsageError(
+                    f"--on {on}: {name} does not fit: no parallel.accumulate, model.remat or parallel.fsdp "
+                    "makes it fit; expected more devices"
+                ) from None
+            planned = plan(chosen, devices_, chip, built(chosen))
+    changes = fits.typed(experiment, chosen)
+    if json:
+        facts = planned._asdict() | {"attention": planned.attention._asdict()}
+        if planned.bound is not None:
+            largest = [kernel._asdict() for kernel in planned.bound.largest]
+            facts["bound"] = planned.bound._asdict() | {"largest": largest}
+        print(json_.dumps({"experiment": name, "on": on, "overrides": changes} | facts, indent=2))
+        return
+    _print_plan(name, f"{len(devices_)} × {devices_[0].device_kind}", planned, changes)
+
+
+def _several(compile: str) -> str:
+    if compile == "jit":
+        raise UsageError("--devices: parallel.compile=jit uses one; expected auto, sharded or pmap")
+    return "sharded" if compile == "auto" else compile
+
+
+def _devices(on: str, count: int, compile: str) -> tuple[list, Any]:
+    """The devices to compile for and their kind, which is None where it is not known."""
+    from research.devices.ahead import devices_of, prepare
+    from research.devices.targets import chip_of, parse_target
+
+    if on != "here":
+        if count > 1:
+            raise UsageError(f"--devices {count}: of this machine; expected --on {on}:{count}")
+        target = parse_target(on)
+        if target.devices > 1 and compile == "jit":
+            raise UsageError(f"--on {on}: parallel.compile=jit uses one; expected auto, sharded or pmap")
+        prepare(target)
+        return devices_of(target), target.chip
+    import jax
+
+    if count > 1:
+        jax.config.update("jax_num_cpu_devices", count)
+        jax.config.update("jax_platforms", "cpu")
+    found = jax.devices()[:1] if compile == "jit" else jax.devices()
+    return found, chip_of(found[0].device_kind)
+
+
+def _print_plan(name: str, on: str, planned, changes: list[str]) -> None:
+    mesh = ", ".join(f"{axis} {size}" for axis, size in planned.mesh.items())
+    print(f"{name} on {on} by parallel.compile={planned.compile} ({mesh}),")
+    parts = "1 part" if planned.accumulate == 1 else f"{planned.accumulate} parts one after the other"
+    print(f"a batch in {parts}, {planned.rows} sequences at a time on each device\n")
+    lines = [
+        ("parameters", _gb(planned.parameters)),
+        ("optimizer state", _gb(planned.opt_state)),
+        ("gradients, activations", _gb(planned.temporaries)),
+        ("peak", _gb(planned.peak)),
+    ]
+    if planned.usable is not None:
+        lines.append(("usable", f"{_gb(planned.usable)}; the rest is kept for the device's libraries"))
+    lines.append(("attention", f"{planned.attention.used}: {planned.attention.why}"))
+    if math.prod(planned.mesh.values()) > 1:
+        lines.append(("split", f"{planned.split} of {planned.large} arrays over 1 MB"))
+    if planned.bound is not None:
+        bound = planned.bound
+        lines += [
+            ("launches", f"{bound.launches:,} a step"),
+            *(
+                (kind, f"{count:,} a step, {_gb(moved)}")
+                for kind, (count, moved) in bound.collectives.items()
+            ),
+            (
+                "least time",
+                f"{_seconds(bound.seconds)} a step: products {_seconds(bound.products)}, "
+                f"memory {_seconds(bound.memory)}, links {_seconds(bound.links)}",
+            ),
+            ("MFU", f"at most {planned.mfu:.1%}, a bound and no estimate"),
+        ]
+    lines.append(("compiled in", f"{planned.compile_seconds:.1f} s"))
+    for label, text in lines:
+        print(f"{label:<24} {text}")
+    if changes:
+        print(f"\nto fix this choice: {' '.join(changes)}")
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.3f} GB"
 
 
 def bench(

@@ -111,16 +111,13 @@ def _meaning(name: str, field: dataclasses.Field, hint: Any, comment: str) -> Me
 
 
 def _values(hint: Any, span: str | None) -> str:
-    listed = [value for value in choices(hint) if value != "none" or not _optional(hint)]
-    if listed:
-        text = ", ".join(listed)
-    elif get_origin(hint) is tuple:
-        text = "texts with commas between them"
-    else:
-        plain = next((kind for kind in (hint, *get_args(hint)) if kind in SAMPLE), str)
-        text = SAMPLE[plain] + ("" if span in (None, "any") else f" {span}")
-    return f"{text}, or none" if _optional(hint) else text
-
-
-def _optional(hint: Any) -> bool:
-    return type(None) in get_args(hint)
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    texts = []
+    for option in options:
+        if get_origin(option) is tuple:
+            texts.append("texts with commas between them")
+        elif listed := choices(option):
+            texts.append(", ".join(listed))
+        else:
+            texts.append(SAMPLE[option] + ("" if span in (None, "any") else f" {span}"))
+    return ", or ".join(texts)

@@ -21,12 +21,12 @@ from research.bench.cost import flops_a_token, peak
 from research.bench.synthetic import Batch, batches
 from research.config import Experiment
 from research.devices import xla
-from research.devices.compilers import Compiled, compile_ahead, compiled
+from research.devices.compilers import Compiled, compile_ahead
 from research.devices.malloc import release_free_memory
+from research.devices.memory import usable_memory
 from research.io.activity import activity
 from research.runs.state import initial_state
-from research.training.multi_step import multi_step
-from research.training.step import step_of
+from research.training.placement import compile_for, settled
 from research.training.stopping.interrupts import on_leave
 
 AHEAD = 4  # batches made while the device works
@@ -56,6 +56,7 @@ class Measured(NamedTuple):
 def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None) -> Measured:
     """Runs `steps` steps after a warm-up, and compiles twice."""
     count = experiment.run.steps_per_call
+    experiment = settled(experiment, jax.devices(), usable_memory(jax.devices()))
     with _own_cache():
         with activity("initialising the model"):
             program, state = start(experiment)
@@ -83,21 +84,14 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
             memory = _memory()
             jax.clear_caches()
             with activity("compiling the step again, from the cache"):
-                warm = _to_compile(_compiled(experiment), state, next(batches))
+                warm = _to_compile(compile_for(experiment)[1], state, next(batches))
     return _measured(experiment, cold, warm, [t / count for t in took], sum(waited) / sum(took), memory)
 
 
 def start(experiment: Experiment) -> tuple[Compiled, Any]:
     """The program, compiled when called, and a first state where it wants it."""
-    program = _compiled(experiment)
+    program = compile_for(experiment)[1]
     return program, xla.jit(partial(initial_state, experiment), out_shardings=program.layout)()
-
-
-def _compiled(experiment: Experiment) -> Compiled:
-    abstract = jax.eval_shape(partial(initial_state, experiment))
-    return compiled(
-        experiment.parallel, multi_step(step_of(experiment), experiment.run), lambda *_: None, abstract
-    )
 
 
 def _to_compile(program: Compiled, state: Any, batch: Any) -> float:

@@ -1,19 +1,25 @@
-"""Memory that a run needs on each device, read off the compiled program, without running it."""
+"""A training step compiled for devices that need not be here: its memory, its communication and its bound."""
 
 import math
-import re
-from functools import partial
-from typing import NamedTuple
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import jax
-from jax import ShapeDtypeStruct
 
+from research.bench.bound import Bound, bound_of
+from research.bench.cost import flops_a_token
 from research.config import Experiment
-from research.devices.compilers import compiled, mesh_of
+from research.devices.compilers import Compiled, check_rows, mesh_of
+from research.devices.memory import USABLE, Need, compile_step
 from research.devices.sharding import bytes_on_each
+from research.devices.targets import Chip
+from research.models.attention import Choice, choose
+from research.models.platform import tracing_for
 from research.objectives import objective_of
-from research.runs.state import initial_state
-from research.training.step import step_of
+from research.runs.state import State
+from research.training.placement import at_longest, compile_for, split_by
 
 LARGE = 2**20  # bytes
 
@@ -21,71 +27,83 @@ LARGE = 2**20  # bytes
 class Plan(NamedTuple):
     """Bytes are of one device."""
 
+    compile: str  # parallel.compile, settled
+    accumulate: int  # parallel.accumulate, settled
     mesh: dict[str, int]
     rows: int  # sequences that a device works on at once
     parameters: int
     opt_state: int  # and averages
-    temporaries: int  # gradients, activations and gathered arrays, at the program's peak
+    temporaries: int
+    peak: int
+    usable: int | None  # of the target's memory; None where it is not known
     large: int  # arrays of the state over 1 MB
     split: int  # … of which no device keeps more than its share
-    gathered: int  # the largest result of an all-gather
+    attention: Choice
+    compile_seconds: float
+    bound: Bound | None  # None where nothing is known of the device's speed, or it does not fit on a TPU
+    mfu: float | None  # that the bound allows
 
     @property
-    def total(self) -> int:
-        return self.parameters + self.opt_state + self.temporaries
+    def fits(self) -> bool:
+        return self.usable is None or self.peak <= self.usable
 
 
-def plan(experiment: Experiment, devices: int) -> Plan:
-    """Compiles the step for `devices` of this machine, which may be simulated, and reads its memory.
+class Build(NamedTuple):
+    """A step that was compiled."""
 
-    Of a run whose sequences change, the step at the longest.
+    abstract: State
+    program: Compiled
+    text: str  # empty where a TPU's compiler refused it
+    need: Need
+    seconds: float
+
+
+def build(experiment: Experiment, devices: Sequence[Any]) -> Build:
+    """Compiles the step for `devices`; of a run whose sequences change, at the longest.
+
+    One step a call: several add up launches and time, and need hardly more memory.
     """
-    experiment = max((experiment.at_step(step) for step in (0, experiment.data.later.step)), key=_length)
-    abstract = jax.eval_shape(partial(initial_state, experiment))
-    mesh = mesh_of(experiment.parallel, jax.devices()[:devices])
-    program = compiled(experiment.parallel, step_of(experiment), lambda *_: None, abstract)
-    text, temporaries = _compile(experiment, abstract, program)
+    experiment = at_longest(replace(experiment, run=replace(experiment.run, steps_per_call=1)))
+    with tracing_for(devices[0].platform):
+        abstract, program = compile_for(experiment, devices)
+        check_rows(experiment.data.batch, program.parts)
+        began = time.perf_counter()
+        shapes = objective_of(experiment.objective).batch_shapes(experiment)
+        text, need = compile_step(program, abstract, shapes)
+        return Build(abstract, program, text, need, time.perf_counter() - began)
+
+
+def plan(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, built: Build) -> Plan:
+    """The plan of a settled experiment that is `built`, on devices of the kind `chip`, if it is known."""
+    experiment, (abstract, program, text, need, seconds) = at_longest(experiment), built
+    with tracing_for(devices[0].platform):
+        attention = choose(experiment.model, trains=True, documents=experiment.data.attend == "document")
+    mesh = mesh_of(experiment.parallel, devices)
     shares = [
         (math.prod(sharding.shard_shape(leaf.shape)), leaf)
         for leaf, sharding in zip(jax.tree.leaves(abstract), jax.tree.leaves(program.layout), strict=True)
         if leaf.size * leaf.dtype.itemsize > LARGE
     ]
-    split_by = mesh.shape["data"] * mesh.shape["fsdp"]
+    bound = bound_of(text, chip) if chip is not None and text else None
+    work = flops_a_token(experiment) * experiment.tokens(1) / mesh.size
     return Plan(
+        compile=experiment.parallel.compile,
+        accumulate=experiment.parallel.parts,
         mesh=dict(mesh.shape),
-        rows=experiment.data.batch // (split_by * experiment.parallel.accumulate),
+        rows=experiment.data.batch // (split_by(experiment.parallel, devices) * experiment.parallel.parts),
         parameters=bytes_on_each(abstract.model, mesh),
         opt_state=bytes_on_each((abstract.opt_state, abstract.ema_params), mesh),
-        temporaries=temporaries,
+        temporaries=need.temporaries,
+        peak=need.peak,
+        usable=usable_of(chip),
         large=len(shares),
-        split=sum(share * devices == leaf.size for share, leaf in shares),
-        gathered=max(_gathered(text), default=0),
+        split=sum(share * mesh.size == leaf.size for share, leaf in shares),
+        attention=attention,
+        compile_seconds=seconds,
+        bound=bound,
+        mfu=work / (chip.bfloat16 * bound.seconds) if chip is not None and bound is not None else None,
     )
 
 
-def _compile(experiment: Experiment, abstract, program) -> tuple[str, int]:
-    """The program's text and the bytes of its temporaries."""
-    placed = jax.tree.map(
-        lambda leaf, sharding: ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        abstract,
-        program.layout,
-    )
-    shapes = objective_of(experiment.objective).batch_shapes(experiment)
-    batch = {
-        name: ShapeDtypeStruct(shape, dtype, sharding=program.rows) for name, (shape, dtype) in shapes.items()
-    }
-    done = program.lower(placed, batch).compile()
-    return done.as_text(), done.memory_analysis().temp_size_in_bytes
-
-
-def _length(experiment: Experiment) -> int:
-    return experiment.data.length
-
-
-def _gathered(text: str) -> list[int]:
-    """Bytes of every all-gather's result in a compiled program's text."""
-    sizes = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
-    found = []
-    for kind, shape in re.findall(r"= \(?(\w+)\[([\d,]*)\][^=]*? all-gather(?:-start)?\(", text):
-        found.append(sizes.get(kind, 4) * math.prod(int(n) for n in shape.split(",") if n))
-    return found
+def usable_of(chip: Chip | None) -> int | None:
+    return None if chip is None else int(USABLE * chip.memory)

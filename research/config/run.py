@@ -53,28 +53,39 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
-    """The compiler and the mesh of devices. An axis of -1 takes the remaining devices."""
+    """The compiler and the mesh of devices. An axis of -1 takes the remaining devices.
 
-    compile: Literal["jit", "sharded", "pmap"] = "jit"  # one device; all, one program; all, one each
+    `auto` is settled when a run starts, by the devices that are there.
+    """
+
+    # One device; all, one program; all, one each. auto: jit on one device, sharded on several.
+    compile: Literal["auto", "jit", "sharded", "pmap"] = "auto"
     data: int = -1  # devices among which a batch is split; -1: the remaining ones [devices; -1 or above 0]
     fsdp: int = 1  # devices that split a batch and also parameters and moments [devices; -1 or above 0]
     tensor: int = 1  # devices that split heads and hidden features [devices; -1 or above 0]
-    accumulate: int = 1  # parts of a device's share of a batch, one after the other [parts; above 0]
+    # Parts of a device's share of a batch, one after the other; auto: as few as fit [parts; above 0]
+    accumulate: int | Literal["auto"] = "auto"
 
     def __post_init__(self):
         choices("parallel", self)
-        positive("parallel", self, "accumulate")
+        if self.accumulate != "auto":
+            positive("parallel", self, "accumulate")
         axes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
         for name, size in axes.items():
             if size < 1 and size != -1:
                 raise UsageError(f"parallel.{name}={size}: expected -1 or a number of devices")
         if list(axes.values()).count(-1) > 1:
             raise UsageError("parallel: expected at most one axis of -1, which takes the remaining devices")
-        if self.compile != "sharded" and (self.fsdp != 1 or self.tensor != 1):
+        if self.compile in ("jit", "pmap") and (self.fsdp != 1 or self.tensor != 1):
             raise UsageError(
                 f"parallel.compile={self.compile}: splits no parameters; "
                 "expected sharded, or fsdp=1 and tensor=1"
             )
+
+    @property
+    def parts(self) -> int:
+        """`accumulate`, or 1 before it is settled."""
+        return 1 if self.accumulate == "auto" else self.accumulate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,9 +69,14 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
 def convert(value: Any, hint: Any, name: str) -> Any:
     """`value`, a text or a JSON value, as the type `hint`; `name` is for the message."""
     if get_origin(hint) in (Union, UnionType):
-        if value is None or value == "none":
+        options = get_args(hint)
+        if NoneType in options and (value is None or value == "none"):
             return None
-        (hint,) = (option for option in get_args(hint) if option is not NoneType)
+        if any(value in get_args(option) for option in options if get_origin(option) is Literal):
+            return value
+        (hint,) = (
+            option for option in options if option is not NoneType and get_origin(option) is not Literal
+        )
     if get_origin(hint) is tuple:  # (x, …): typed with commas between
         items = [item for item in value.split(",") if item] if isinstance(value, str) else value
         if not isinstance(items, list | tuple):

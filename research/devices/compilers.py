@@ -1,7 +1,8 @@
 """Ways to compile a pure (state, batch) → (state, sums) step. Nothing else knows about devices."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,34 +29,58 @@ class Compiled(NamedTuple):
     evaluate: Callable  # (model, batch) → sums
 
 
-def compiled(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
-    """`step` and `evaluate` as declared, for a state of `abstract`'s shapes; compiled on their first call."""
-    return COMPILERS[declared.compile](declared, step, evaluate, abstract)
+def compiled(
+    declared: Parallel,
+    step: Callable,
+    evaluate: Callable,
+    abstract: Any,
+    devices: Sequence[Any] | None = None,
+) -> Compiled:
+    """`step` and `evaluate` as declared, for a state of `abstract`'s shapes; compiled on their first call.
+
+    For all `devices` that there are, or for others, which need not be here.
+    """
+    devices = devices or jax.devices()
+    declared = with_compiler(declared, devices)
+    return COMPILERS[declared.compile](declared, step, evaluate, abstract, devices)
 
 
-def jit(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
+def with_compiler(declared: Parallel, devices: Sequence[Any]) -> Parallel:
+    """`declared` with auto settled. Devices of one CPU share its cores, so that one is as fast as all."""
+    if declared.compile != "auto":
+        return declared
+    one = len(devices) == 1 or (devices[0].platform == "cpu" and jax.process_count() == 1)
+    splits = declared.fsdp != 1 or declared.tensor != 1
+    return replace(declared, compile="jit" if one and not splits else "sharded")
+
+
+def jit(
+    declared: Parallel, step: Callable, evaluate: Callable, abstract: Any, devices: Sequence[Any]
+) -> Compiled:
     """One device."""
     if jax.process_count() > 1:
         raise UsageError("parallel.compile=jit: one process, one device; expected sharded or pmap")
-    device = SingleDeviceSharding(jax.local_devices()[0])
+    device = SingleDeviceSharding(_of_one_process(devices)[0])
     step = xla.jit(step, donate_argnums=0)
     return Compiled(
         layout=everywhere(device, abstract),
         rows=device,
-        parts=declared.accumulate,
-        feed=partial(_feed, device, declared.accumulate),
+        parts=declared.parts,
+        feed=partial(_feed, device, declared.parts),
         step=step,
         lower=step.lower,
         evaluate=xla.jit(evaluate),
     )
 
 
-def sharded(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
+def sharded(
+    declared: Parallel, step: Callable, evaluate: Callable, abstract: Any, devices: Sequence[Any]
+) -> Compiled:
     """All devices, one program: the compiler splits the batch and inserts the collectives."""
-    mesh = mesh_of(declared)
+    mesh = mesh_of(declared, devices)
     layout = shardings(abstract, mesh)
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(ROWS))
-    parts = declared.accumulate * mesh.shape["data"] * mesh.shape["fsdp"]
+    parts = declared.parts * mesh.shape["data"] * mesh.shape["fsdp"]
     step = xla.jit(_on(mesh, step), out_shardings=(layout, whole), donate_argnums=0)
     return Compiled(
         layout=layout,
@@ -68,26 +93,36 @@ def sharded(declared: Parallel, step: Callable, evaluate: Callable, abstract: An
     )
 
 
-def pmap(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) -> Compiled:
+def pmap(
+    declared: Parallel, step: Callable, evaluate: Callable, abstract: Any, devices: Sequence[Any]
+) -> Compiled:
     """All devices, one program each: the step adds up over the named axis itself."""
-    mesh = mesh_of(declared)
-    here = Mesh(np.asarray(jax.local_devices()), ("data",), axis_types=(AxisType.Auto,))
+    mesh, local = mesh_of(declared, devices), _of_one_process(devices)
+    here = Mesh(np.asarray(local), ("data",), axis_types=(AxisType.Auto,))
     # A first state that lay otherwise than those which the step returns would have it compiled twice.
     seen = here if jax.process_count() == 1 else mesh
     whole, rows = NamedSharding(seen, P()), NamedSharding(seen, P("data"))
     mapped = jax.pmap(
-        partial(step, axis="data"), axis_name="data", in_axes=(None, 0), out_axes=None, donate_argnums=0
+        partial(step, axis="data"),
+        axis_name="data",
+        in_axes=(None, 0),
+        out_axes=None,
+        donate_argnums=0,
+        devices=None if local == jax.local_devices() else local,
     )
 
-    def deal(batch):
-        return jax.tree.map(lambda x: x.reshape(here.size, -1, *x.shape[1:]), batch)
+    def deal(x):
+        shape = (here.size, x.shape[0] // here.size, *x.shape[1:])
+        return (
+            jax.ShapeDtypeStruct(shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x.reshape(shape)
+        )
 
     def seen_here(state, batch):
         """A pmap speaks of its own process's devices, all else of everyone's."""
         if jax.process_count() > 1:
             state = _seen_from(NamedSharding(here, P()), state)
             batch = _seen_from(NamedSharding(here, P("data")), batch)
-        return state, deal(batch)
+        return state, jax.tree.map(deal, batch)
 
     def step_here(state, batch):
         state, sums = mapped(*seen_here(state, batch))
@@ -96,8 +131,8 @@ def pmap(declared: Parallel, step: Callable, evaluate: Callable, abstract: Any) 
     return Compiled(
         layout=everywhere(whole, abstract),
         rows=rows,
-        parts=declared.accumulate * mesh.size,
-        feed=partial(_feed, rows, declared.accumulate * mesh.size),
+        parts=declared.parts * mesh.size,
+        feed=partial(_feed, rows, declared.parts * mesh.size),
         step=step_here,
         lower=lambda state, batch: mapped.lower(*seen_here(state, batch)),
         evaluate=xla.jit(evaluate, out_shardings=whole),
@@ -113,7 +148,7 @@ def compile_ahead(program: Compiled, state: Any, batch: Any) -> None:
 COMPILERS = {"jit": jit, "sharded": sharded, "pmap": pmap}
 
 
-def mesh_of(declared: Parallel, devices: list | None = None) -> Mesh:
+def mesh_of(declared: Parallel, devices: Sequence[Any] | None = None) -> Mesh:
     """data × fsdp × tensor over all devices, those of a process side by side.
 
     Raises UsageError where the axes' product is not the number of devices.
@@ -126,13 +161,19 @@ def mesh_of(declared: Parallel, devices: list | None = None) -> Mesh:
     if math.prod(sizes.values()) != len(devices):
         product = " × ".join(f"parallel.{name}={size}" for name, size in sizes.items())
         raise UsageError(f"{product}: expected a product of {len(devices)}, the number of devices")
-    if jax.local_device_count() % sizes["tensor"]:
+    local = len(_of_one_process(devices))
+    if local % sizes["tensor"]:
         raise UsageError(
-            f"parallel.tensor={sizes['tensor']}: expected a divisor of the "
-            f"{jax.local_device_count()} devices of a process"
+            f"parallel.tensor={sizes['tensor']}: expected a divisor of the {local} devices of a process"
         )
     grid = np.asarray(devices).reshape(*sizes.values())
     return Mesh(grid, tuple(sizes), axis_types=(AxisType.Auto,) * 3)
+
+
+def _of_one_process(devices: Sequence[Any]) -> list[Any]:
+    """Those of this process, or of the first where they are not here."""
+    mine = [device for device in devices if device.process_index == jax.process_index()]
+    return mine or [device for device in devices if device.process_index == devices[0].process_index]
 
 
 def check_rows(rows: int, parts: int) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from research.devices.malloc import keep_freed_memory
+from research.models.platform import platform
 
 
 def jit(function: Callable, **settings: Any) -> Any:
@@ -14,7 +15,7 @@ def jit(function: Callable, **settings: Any) -> Any:
     The third level makes neither a step nor an initialization faster, and changed no bit of either where this
     was measured. It compiles a step an eighth more slowly, and an initialization half as fast.
     """
-    options = {"xla_backend_optimization_level": 2} if jax.default_backend() == "cpu" else None
+    options = {"xla_backend_optimization_level": 2} if platform() == "cpu" else None
     return jax.jit(function, compiler_options=options, **settings)
 
 

@@ -13,6 +13,7 @@ from jax import Array
 from research.config import Model
 from research.errors import UsageError
 from research.models.ops.attention import attention
+from research.models.platform import platform
 from research.models.precision import compute_dtype
 
 Attend = Callable[[Array, Array, Array, Array | None], Array]  # q, k, v, dropout mask → (B, L, H, K)
@@ -60,7 +61,7 @@ def choose(config: Model, trains: bool, documents: bool = False) -> Choice:
     """
     size = config.width // config.heads
     obstacles = {
-        f"the device is a {jax.default_backend()}": jax.default_backend() != "gpu",
+        f"the device is a {platform()}": platform() != "gpu",
         f"activations are {compute_dtype(config.precision)}": compute_dtype(config.precision) != jnp.bfloat16,
         f"heads are of {size}, no multiple of 8 up to 128": size % 8 != 0 or size > 128,
         "attention probabilities are dropped out": trains and config.dropout > 0,

@@ -1,13 +1,14 @@
 """The types of activations and of the operands of matrix products."""
 
-import jax
 import jax.numpy as jnp
+
+from research.models.platform import platform
 
 
 def compute_dtype(precision: str) -> jnp.dtype:
     """`auto` is bfloat16 where it is native; norms, softmax and losses are float32 in any case."""
     if precision == "auto":
-        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        precision = "float32" if platform() == "cpu" else "bfloat16"
     return jnp.dtype("float32" if precision == "bfloat16_matmul" else precision)
 
 

@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from research.models.axes import rows_on_each, split_rows
 from research.models.ops.attention import NEGATIVE
 from research.models.ops.linear import rows_by_rows
+from research.models.platform import platform
 
 LOGITS_AT_ONCE = 2**25  # on a CPU; of GPT-2's vocabulary 667 tokens', enough for its matrix products
 LOGITS_AT_ONCE_ELSEWHERE = 2**29  # each piece adds to all of the table's gradient, in float32
@@ -94,7 +95,7 @@ def _operands(x_BLD, table_VD, bias_V, multiplied):
     A GPU's tensor cores want sizes that are multiples of 8, and its tiles of 128; 50,257 is odd.
     """
     table_VD = table_VD.astype(x_BLD.dtype if multiplied is None else multiplied)
-    missing = -len(table_VD) % (128 if jax.default_backend() == "gpu" else 1)
+    missing = -len(table_VD) % (128 if platform() == "gpu" else 1)
     if missing:
         bias_V = jnp.zeros(len(table_VD)) if bias_V is None else bias_V
         bias_V = jnp.pad(bias_V, (0, missing), constant_values=NEGATIVE)
@@ -124,7 +125,7 @@ def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss):
 def _over_pieces(add, start, arrays, entries):
     """Folds `add` over slices of the length, so that a batch split over devices stays where it is."""
     batch, length = arrays[1].shape
-    at_best = LOGITS_AT_ONCE if jax.default_backend() == "cpu" else LOGITS_AT_ONCE_ELSEWHERE
+    at_best = LOGITS_AT_ONCE if platform() == "cpu" else LOGITS_AT_ONCE_ELSEWHERE
     fits = max(at_best // entries // rows_on_each(batch), 1)
     at_once = max(n for n in range(1, length + 1) if length % n == 0 and n <= fits)
     if at_once == length:

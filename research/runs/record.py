@@ -144,10 +144,12 @@ def claim(
     step: int = 0,
     report: Callable[[str], None] = print,
     allow_change: bool = False,
+    chosen: Mapping[str, Any] | None = None,
 ) -> None:
     """Makes `directory` a run of `experiment`, where `check` allows it.
 
-    The record of a run that goes on at `step` lists the changes since it was written.
+    The record of a run that goes on at `step` lists the changes since it was written. `chosen` are settings
+    that were chosen for the devices at hand.
     """
     known = check(directory, experiment, facts, step, allow_change)
     declared = {"experiment": to_json(experiment), "paths": paths.absolute(experiment.data, experiment.start)}
@@ -155,6 +157,8 @@ def claim(
     if plugins := imported():
         now["imports"] = plugins
     now["attention"] = _attention(experiment.model, experiment.data)._asdict()
+    if chosen:
+        now["chosen"] = dict(chosen)
     if not known:
         with catch_write_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
@@ -162,7 +166,7 @@ def claim(
         return
     before = read(directory)
     changed = _changed(directory, experiment, facts)
-    around = _between(_surroundings(before), _surroundings(now))
+    around = _between(_surroundings(before), _surroundings(now, chosen="chosen" in before))
     now["experiment"] = to_json(_as_typed(before, experiment))
     if not changed | around:
         if before.get("paths") != now["paths"]:
@@ -225,11 +229,12 @@ def _between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]
     return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
 
 
-def _surroundings(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts of the environment that may change between two starts of a run."""
+def _surroundings(record: Mapping[str, Any], chosen: bool = True) -> dict[str, Any]:
+    """Facts of the environment that may change between two starts of a run, with what was `chosen` for it."""
     versions = {f"versions.{name}": number for name, number in record["versions"].items()}
     plugins = {f"{OPTION} {name}": kept["sha256"][:12] for name, kept in record.get("imports", {}).items()}
-    return {name: record[name] for name in ("lineage", "devices", "commit")} | versions | plugins
+    choices = dict(record.get("chosen", {})) if chosen else {}
+    return {name: record[name] for name in ("lineage", "devices", "commit")} | versions | plugins | choices
 
 
 def _format_changes(changed: Mapping[str, tuple]) -> str:

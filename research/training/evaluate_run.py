@@ -16,7 +16,8 @@ from research.runs.checkpoints import Checkpoints
 from research.runs.metrics_log import Row
 from research.runs.status import find_checkpoint
 from research.training.evaluation import PREDICTIONS
-from research.training.loop import compile_step, validation
+from research.training.loop import validation
+from research.training.placement import compile_for
 
 
 def evaluate_run(directory: Path, step: int | None, report: Callable[[str], None]) -> Row:
@@ -62,7 +63,7 @@ def predict(
 def _row(directory: Path, step: int, experiment: Experiment, corpus: Corpus, folder: Path) -> Row:
     """Evaluates; predictions are written to `folder`."""
     check(experiment)
-    abstract, program = compile_step(experiment)
+    abstract, program = compile_for(experiment)
     with Checkpoints(directory / "checkpoints", experiment.run.keep) as checkpoints:
         state = checkpoints.restore(step, abstract, program.layout)
     return validation(experiment, corpus, folder)(state, program)

@@ -15,8 +15,9 @@ from research.config.settings import flatten
 from research.data.batches import stream, train_batches, train_stream, validation_batches
 from research.data.store.token_store import Corpus
 from research.devices import xla
-from research.devices.compilers import Compiled, check_rows, compile_ahead, compiled
+from research.devices.compilers import Compiled, check_rows, compile_ahead
 from research.devices.malloc import release_free_memory
+from research.devices.memory import usable_memory
 from research.devices.processes import Minutes, agreed
 from research.io.activity import activity, count
 from research.io.files import write_atomic
@@ -39,9 +40,9 @@ from research.training.logging import trackers
 from research.training.logging.log import Log
 from research.training.logging.profile import profiled
 from research.training.logging.progress import progress
-from research.training.multi_step import multi_step, step_sums
+from research.training.multi_step import step_sums
+from research.training.placement import compile_for, settled
 from research.training.prefetch import prefetch_to_device
-from research.training.step import step_of
 from research.training.stopping.nan_check import NanCheck
 from research.training.stopping.signals import stop_on_signals
 from research.training.stopping.watchdog import watchdog
@@ -83,7 +84,9 @@ def train(
         # Raises UsageError for data that give no batch.
         train_batches(examples, experiment.data, experiment.run.seed, corpus.train, **processes())
         facts = {"data": [corpus.train.sha256, corpus.validation.sha256]}
-        abstract, program = compile_step(experiment)
+        devices = jax.devices()
+        chosen = settled(experiment, devices, usable_memory(devices))
+        abstract, program = compile_for(chosen, devices)
         check_rows(experiment.data.batch, program.parts)
         if experiment.run.keep_best is not None:
             best.check(experiment.run.keep_best, validation_numbers(experiment, abstract))
@@ -103,7 +106,9 @@ def train(
             return step
 
         def claim() -> int:
-            record.claim(directory, experiment, facts, start, report, allow_change)
+            parallel = chosen.parallel
+            choices = {"parallel.compile": parallel.compile, "parallel.accumulate": parallel.accumulate}
+            record.claim(directory, experiment, facts, start, report, allow_change, choices)
             write_atomic(directory / "tokenizer.json", corpus.tokenizer.to_str())
             move_damaged(kept, start, report)
             return start
@@ -204,13 +209,6 @@ def _steps(
 
 def processes() -> dict[str, int]:
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
-
-
-def compile_step(experiment: Experiment) -> tuple[State, Compiled]:
-    """The state's shapes, and the experiment's step and evaluation as it says (compiled when called)."""
-    abstract = jax.eval_shape(partial(initial_state, experiment))
-    step = multi_step(step_of(experiment), experiment.run)
-    return abstract, compiled(experiment.parallel, step, evaluation_loss(experiment.objective), abstract)
 
 
 def load_start_weights(experiment: Experiment, report: Callable[[str], None]) -> Any:

@@ -11,6 +11,7 @@ from jax import Array, lax
 
 from research.config import Experiment
 from research.errors import UsageError
+from research.models.platform import platform
 from research.objectives import training_loss, weights_in
 from research.objectives.objective import Batch, Sums
 from research.optimizers.optimizer import evaluates_loss, optimizer
@@ -37,7 +38,7 @@ def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
         train_step,
         loss=training_loss(experiment.objective),
         optimizer=update,
-        accumulate=experiment.parallel.accumulate,
+        accumulate=experiment.parallel.parts,
         limit=experiment.run.skip_spikes,
         ema=experiment.optimizer.ema,
     )
@@ -98,7 +99,7 @@ def if_sound(sound: Array, update: Callable[[], Kept], kept: Kept) -> Kept:
     On a CPU this is a branch: a selection would copy every moment before it is overwritten, which takes
     longer than the update. Elsewhere it is a selection, which adds one operand to the update's own loops.
     """
-    if jax.default_backend() == "cpu":
+    if platform() == "cpu":
         return lax.cond(sound, update, lambda: kept)
     return jax.tree.map(lambda new, old: jnp.where(sound, new, old), update(), kept)
 

@@ -26,7 +26,7 @@ from research.config.settings import override
 from research.runs.checkpoints import Checkpoints
 from research.runs.integrity import latest_valid_step
 from research.runs.state import initial_state
-from research.training.loop import compile_step
+from research.training.placement import compile_for
 
 SAVES = 3
 PAIRS = 8  # of turns with a save and without
@@ -58,7 +58,7 @@ def main() -> None:
 
 def measure(experiment: Experiment, folder: Path) -> dict:
     """Seconds, medians of SAVES; `cost` is what the steps between two saves take longer because of one."""
-    abstract, program = compile_step(experiment)
+    abstract, program = compile_for(experiment)
     state = jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
     jax.block_until_ready(state)
     blocks, on_disk = [], []

@@ -61,11 +61,11 @@ def experiment(size: str, turns: int) -> Experiment:
 def measure(experiment: Experiment) -> dict:
     """Seconds a step of every turn; the first steps, which compile, are in none."""
     turns = {"bare": [], "trained": [], "saving": []}
-    compile_step, prefetch_to_device, last = loop.compile_step, loop.prefetch_to_device, None
+    compile_for, prefetch_to_device, last = loop.compile_for, loop.prefetch_to_device, None
 
-    def seen(experiment):
+    def seen(experiment, devices):
         """The step, whose last sums are looked at to know when the device has done all that it was given."""
-        abstract, program = compile_step(experiment)
+        abstract, program = compile_for(experiment, devices)
 
         def step(state, batch):
             nonlocal last
@@ -91,12 +91,12 @@ def measure(experiment: Experiment) -> dict:
                 began = time.perf_counter()
             yield steps, batch
 
-    loop.compile_step, loop.prefetch_to_device = seen, interrupted
+    loop.compile_for, loop.prefetch_to_device = seen, interrupted
     try:
         with TemporaryDirectory() as folder:
             loop.train(experiment, Path(folder) / "run", print)
     finally:
-        loop.compile_step, loop.prefetch_to_device = compile_step, prefetch_to_device
+        loop.compile_for, loop.prefetch_to_device = compile_for, prefetch_to_device
     bare, trained, saving = (statistics.median(turns[name]) for name in ("bare", "trained", "saving"))
     saves = (saving - trained) * STEPS / (60 * MINUTES)
     return turns | {"added": trained / bare - 1, "added_by_saves": saves}

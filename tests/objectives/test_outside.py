@@ -10,7 +10,8 @@ from research.config.names import OBJECTIVES
 from research.config.settings import from_json, override, to_json
 from research.errors import UsageError
 from research.objectives.next_token import NEXT_TOKEN
-from research.training.loop import compile_step, train
+from research.training.loop import train
+from research.training.placement import compile_for
 from tests.by_experiment import batch_shapes
 from tests.training.tiny import quickstart, timeless
 
@@ -83,7 +84,7 @@ def test_it_is_measured_and_planned(smoothed, tmp_path):
         name: (shape, np.dtype(kind)) for name, (shape, kind) in batch_shapes(experiment).items()
     }
     assert flops_a_token(experiment) == flops_a_token(override(experiment, {"objective.name": "next_token"}))
-    abstract, program = compile_step(experiment)
+    abstract, program = compile_for(experiment)
     assert program.lower(abstract, batch) is not None
 
 

@@ -17,7 +17,7 @@ from research.config.settings import override
 from research.devices import compilers, startup
 from research.models.parameters import by_path
 from research.runs.state import initial_state
-from research.training.loop import compile_step
+from research.training.placement import compile_for
 from tests.training.tiny import SMALL
 
 FAMILIES = ("gpt1_tiny", "gpt2_tiny", "bert_tiny")
@@ -59,7 +59,7 @@ def lopsided(name: str, step: int) -> dict[str, np.ndarray]:
 def ten_steps(name: str, **mesh) -> dict[str, np.ndarray]:
     """The losses, and the parameters at the end by path."""
     experiment = declared(name, **mesh)
-    abstract, program = compile_step(experiment)
+    abstract, program = compile_for(experiment)
     state = jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
     rows = B // jax.process_count()
     mine = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)

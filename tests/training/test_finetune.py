@@ -14,7 +14,8 @@ from research.config.settings import override
 from research.errors import UsageError
 from research.training import evaluate_run
 from research.training.logging.progress import Lines
-from research.training.loop import compile_step, train, validation_numbers
+from research.training.loop import train, validation_numbers
+from research.training.placement import compile_for
 from research.weights.huggingface_config import HEADS
 from tests.by_experiment import batch_shapes, corpus_of, train_batches
 from tests.data.finetuning.labelled import tuned
@@ -81,7 +82,7 @@ def test_a_run_of_each_kind(name, file, metrics, tmp_path):
     validations = [row for row in rows if row["split"] == "validation"]
     assert [row["step"] for row in validations] == [0, 2, 4] and result.validation == validations[-1]
     assert all(row.keys() == {"step", "split", "loss"} | metrics for row in validations)
-    assert validation_numbers(declared, compile_step(declared)[0]) == {"loss"} | metrics
+    assert validation_numbers(declared, compile_for(declared)[0]) == {"loss"} | metrics
     trained = [row for row in rows if row["split"] == "train"]
     assert len(trained) == 4 and all(np.isfinite(row["loss"]) for row in trained)
     store = corpus_of(declared).validation

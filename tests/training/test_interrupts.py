@@ -11,6 +11,7 @@ import pytest
 BEGIN = """
     import ctypes, signal, sys, time
     from research.training.stopping import interrupts
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores it
     interrupts.end_promptly()
     native, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
     def say(): print("ready", flush=True)
@@ -28,7 +29,6 @@ def interrupted(code: str, times: int = 1, number: int = signal.SIGINT) -> tuple
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     assert process.stdout.readline() == "ready\n", process.stderr.read()
     for _ in range(times):

@@ -13,8 +13,9 @@ from research.errors import UsageError
 from research.models.parameters import by_path
 from research.runs.state import initial_state
 from research.training.logging.progress import Lines
-from research.training.loop import compile_step, train
+from research.training.loop import train
 from research.training.multi_step import call_ranges
+from research.training.placement import compile_for
 from tests.mostly_slow import mostly_slow
 from tests.training.test_loop import assert_same_run
 from tests.training.tiny import quickstart, timeless
@@ -33,7 +34,7 @@ def batch_of(step: int) -> dict[str, np.ndarray]:
 def six_steps(experiment):
     """Losses and, by path, all of the state after six steps."""
     size = experiment.run.steps_per_call
-    _, program = compile_step(experiment)
+    _, program = compile_for(experiment)
     state = jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
     losses = []
     for first in range(0, 6, size):
@@ -64,7 +65,7 @@ def test_one_call_of_three_steps_is_three_calls(compiler, tmp_path):
 @pytest.mark.parametrize("compiler", mostly_slow(["jit", "sharded", "pmap"]))
 def test_the_state_that_a_step_returns_is_one_it_is_compiled_for(compiler, tmp_path, caplog):
     experiment = quickstart(tmp_path / "c.txt", parallel__compile=compiler)
-    _, program = compile_step(experiment)
+    _, program = compile_for(experiment)
     state = jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
     with jax.log_compiles():
         state, _ = program.step(state, program.feed(batch_of(0)))

@@ -12,7 +12,7 @@ from research.errors import UsageError
 from research.objectives import next_token
 from research.optimizers.spike_guard import WINDOW, fresh, should_apply
 from research.runs.state import evaluation_params, initial_state
-from research.training.loop import compile_step
+from research.training.placement import compile_for
 from research.training.step import if_sound, normalized, step_of, train_step
 from tests.training.tiny import quickstart
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_dealt_is_refused(tmp_path, declared, message):
     declared = {f"parallel__{name}": value for name, value in declared.items()}
     experiment = quickstart(tmp_path / "c.txt", data__batch=batch, parallel__compile="sharded", **declared)
     with pytest.raises(UsageError, match=message):
-        compile_step(experiment)[1].feed({"tokens": np.zeros((batch, 4))})
+        compile_for(experiment)[1].feed({"tokens": np.zeros((batch, 4))})
 
 
 def guarded(experiment, batches):
@@ -138,10 +138,10 @@ def test_curvature_is_refused_under_pmap(tmp_path):
     for compile in ("pmap", "sharded"):
         experiment = quickstart(tmp_path / "corpus.txt", optimizer__name="sophia", parallel__compile=compile)
         if compile == "sharded":
-            compile_step(experiment)
+            compile_for(experiment)
             continue
         with pytest.raises(UsageError, match=r"optimizer\.name=sophia: .* expected parallel.compile=sharded"):
-            compile_step(experiment)
+            compile_for(experiment)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])

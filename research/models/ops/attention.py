@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from research.models.platform import platform
+
 NEGATIVE = -1e30  # a masked score; finite, so that a row with nothing to attend to is not NaN
 MIN_LENGTH_TO_SPLIT = 256  # positions: below this, pieces cost more than they save
 
@@ -87,7 +89,7 @@ def _pieces(q_BHLK: Array, k_BHSK: Array, causal: bool) -> list[_Piece]:
     """On a CPU, four pieces of a long causal square, which take five eighths of its products; else one."""
     length, keys = q_BHLK.shape[2], k_BHSK.shape[2]
     short = length < MIN_LENGTH_TO_SPLIT
-    if not causal or length != keys or short or jax.default_backend() != "cpu":
+    if not causal or length != keys or short or platform() != "cpu":
         return [_Piece(slice(None), slice(None))]
     size = -(-length // 4)
     return [_Piece(slice(start, start + size), slice(start + size)) for start in range(0, length, size)]

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from research.models.platform import platform
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def linear(
@@ -98,7 +100,7 @@ def rows_by_rows(x_TD: Array, y_T: Array, dtype: DTypeLike) -> Array:
 
     Rows are contracted with rows: a transposed copy of either operand would cost a twelfth of a float32 step.
     """
-    if x_TD.dtype == jnp.bfloat16 and dtype == jnp.float32 and jax.default_backend() == "cpu":
+    if x_TD.dtype == jnp.bfloat16 and dtype == jnp.float32 and platform() == "cpu":
         return _bfloat16_rows_by_rows(x_TD, y_T)
     return lax.dot_general(x_TD, y_T, (((0,), (0,)), ((), ())), preferred_element_type=dtype)
 

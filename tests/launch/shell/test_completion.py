@@ -30,7 +30,7 @@ def offered(monkeypatch, capsys):
         ("train gpt2_sm", ["gpt2_small"]),
         ("train gpt2_tiny optimizer.rate.pe", ["optimizer.rate.peak=", "optimizer.rate.peak=0.003"]),
         ("train gpt2_tiny optimizer.name = mu", ["muon"]),
-        ("train gpt2_tiny run.steps = 3 parallel.compile =", ["jit", "sharded", "pmap"]),
+        ("train gpt2_tiny run.steps = 3 parallel.compile =", ["auto", "jit", "sharded", "pmap"]),
         ("train gpt2_tiny optimizer.name=mu", ["optimizer.name=muon"]),  # as zsh and fish split
         ("train gpt2_tiny run.st", ["run.steps=", "run.steps_per_call=", "run.stop_on_nan="]),
         ("evaluate x --task wiki", ["wikitext2", "wikitext103"]),

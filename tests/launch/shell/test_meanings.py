@@ -37,11 +37,11 @@ def accepts(name: str, value: float) -> bool:
 
 @pytest.mark.parametrize("meaning", NUMBERS, ids=lambda meaning: meaning.name)
 def test_the_range_is_the_one_that_is_checked(meaning):
-    span = re.sub(r"^(an integer|a number) ?|, or none$", "", meaning.values)
+    span = re.sub(r"^(an integer|a number) ?|, or (none|auto)$", "", meaning.values)
     declared = flatten(experiments.get("quickstart"))[meaning.name]
     inside, outside = {
         "": ([-1], []),
-        "above 0": ([declared or 1], [0, -1]),
+        "above 0": ([declared if isinstance(declared, int | float) else 1], [0, -1]),
         "from 0": ([0], [-1]),
         "from 0 to below 1": ([0, 0.5], [-1, 1]),
         "above 0 to below 1": ([0.5], [0, 1]),

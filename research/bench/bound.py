@@ -1,0 +1,74 @@
+"""The least time that a compiled step can take on a target, from its text.
+
+Each launch takes at least the time of its products at the peak rate, or that of its bytes at the memory's
+bandwidth; launches follow one another. Communication may overlap with all of them, so the longer of the two
+counts. A program that runs may well take twice as long: this is a bound and no estimate.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+
+from research.bench.hlo import COLLECTIVES, Launch, launches, parse
+from research.bench.traffic import cost
+from research.devices.targets import Chip
+
+
+class Kernel(NamedTuple):
+    """One launch's part in the bound."""
+
+    name: str
+    where: str  # the operation in the model's own code that it comes from
+    times: int
+    seconds: float  # of all times together
+    bytes: float
+
+
+class Bound(NamedTuple):
+    seconds: float
+    products: float  # seconds of matrix products and attention
+    memory: float  # seconds of all else that reads and writes memory
+    links: float  # seconds of communication between devices
+    launches: int
+    bytes: float
+    attention: dict[str, int]  # launches of fused attention by kind
+    collectives: dict[str, tuple[int, float]]  # kind → launches, bytes that leave or enter a device
+    largest: list[Kernel]  # of memory's, the longest first
+
+
+def bound_of(text: str, chip: Chip) -> Bound:
+    """The bound of a program on devices of this kind."""
+    program = parse(text)
+    seconds: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    moved: Counter[str] = Counter()
+    kernels = []
+    for launch in launches(program):
+        kind, read, written, operations = cost(program, launch)
+        each = read + written
+        counts[kind] += launch.times
+        moved[kind] += launch.times * (max(read, written) if kind in COLLECTIVES else each)
+        if kind in COLLECTIVES:
+            seconds["links"] += launch.times * max(read, written) / chip.link
+            continue
+        took = launch.times * max(operations / chip.bfloat16, each / chip.bandwidth)
+        seconds["memory" if kind == "memory" else "products"] += took
+        if kind == "memory":
+            name, where = launch.operation.name, _origin(launch)
+            kernels.append(Kernel(name, where, launch.times, took, launch.times * each))
+    busy = seconds["products"] + seconds["memory"]
+    return Bound(
+        seconds=max(busy, seconds["links"]),
+        products=seconds["products"],
+        memory=seconds["memory"],
+        links=seconds["links"],
+        launches=sum(counts.values()),
+        bytes=sum(moved.values()),
+        attention={"cudnn": counts["attention"]} if counts["attention"] else {},
+        collectives={kind: (counts[kind], moved[kind]) for kind in COLLECTIVES if counts[kind]},
+        largest=sorted(kernels, key=lambda kernel: -kernel.seconds)[:12],
+    )
+
+
+def _origin(launch: Launch) -> str:
+    _, _, rest = launch.operation.attributes.partition('op_name="')
+    return rest.partition('"')[0]

@@ -1,0 +1,93 @@
+"""Memory of a device: that a compiled step needs, as its compiler says, and that a device has."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax import ShapeDtypeStruct
+
+from research.devices.compilers import Compiled
+
+# Of a device's memory. The rest is for what no compiler counts: cuDNN's workspace, the trials of autotuning,
+# the CUDA context, batches fed ahead, fragmentation.
+USABLE = 0.9
+
+
+class Need(NamedTuple):
+    """Bytes of one device while it executes a step."""
+
+    state: int
+    temporaries: int  # gradients, activations and gathered arrays, at the program's peak
+    peak: int  # with the state and the batch
+    donated: int  # of the old state, overwritten by the new one
+
+
+def compile_step(
+    program: Compiled, abstract: Any, shapes: Mapping[str, tuple], steps: int = 1
+) -> tuple[str, Need]:
+    """The step's text after compilation, and its memory, for a batch of `shapes`, or one for each of `steps`.
+
+    A TPU's compiler refuses what does not fit: then there is no text.
+    """
+    placed = jax.tree.map(
+        lambda leaf, sharding: ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        abstract,
+        program.layout,
+    )
+    batch = {
+        name: ShapeDtypeStruct(shape, dtype, sharding=program.rows) for name, (shape, dtype) in shapes.items()
+    }
+    state = sum(
+        math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf, sharding in zip(jax.tree.leaves(abstract), jax.tree.leaves(program.layout), strict=True)
+    )
+    try:
+        done = program.lower(placed, batch if steps == 1 else [batch] * steps).compile()
+    except jax.errors.JaxRuntimeError as error:
+        needed = _refused(str(error))
+        if needed is None:
+            raise
+        return "", Need(state, needed - state, needed, state)
+    used = done.memory_analysis()
+    assert used is not None  # as of every compiler that JAX ships
+    outside = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
+    temporaries = used.temp_size_in_bytes
+    return done.as_text(), Need(state, temporaries, outside + temporaries, used.alias_size_in_bytes)
+
+
+def usable_memory(devices: Sequence[Any]) -> int | None:
+    """Bytes of the smallest of these devices that a program may use; None where they do not say, as a CPU."""
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices if _is_here(device)]
+    known = [limit for limit in limits if limit]
+    return int(USABLE * min(known)) if known else None
+
+
+def fewest_parts(rows: int, need: Callable[[int], Need], usable: int) -> int | None:
+    """The fewest equal parts of a device's `rows` with which the step fits; None where none does.
+
+    `need(parts)` compiles. What lies beside the state grows with the rows, so one compilation tells
+    where to look for the next.
+    """
+    parts = 1
+    while True:
+        found = need(parts)
+        if found.peak <= usable:
+            return parts
+        each = (found.peak - found.state) / (rows / parts)
+        fits = max((usable - found.state) / each, 1)
+        more = [count for count in range(parts + 1, rows + 1) if rows % count == 0]
+        if not more:
+            return None
+        parts = next((count for count in more if rows / count <= fits), more[-1])
+
+
+def _is_here(device: Any) -> bool:
+    return device.process_index == jax.process_index()
+
+
+def _refused(message: str) -> int | None:
+    """Bytes that a program needs, of a compiler's message that they are not there."""
+    match = re.search(r"Used ([\d.]+)([KMG]) of [\d.]+[KMG] hbm", message)
+    return match and int(float(match[1]) * {"K": 2**10, "M": 2**20, "G": 2**30}[match[2]])

@@ -1,0 +1,83 @@
+"""How a run is compiled where its declaration leaves that open, with `parallel.compile=auto` for example."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+
+from research.config import Experiment, Parallel
+from research.devices.compilers import Compiled, compiled, mesh_of, with_compiler
+from research.devices.memory import Need, compile_step, fewest_parts
+from research.errors import UsageError
+from research.objectives import evaluation_loss, objective_of
+from research.runs.state import State, initial_state
+from research.training.multi_step import multi_step
+from research.training.step import step_of
+
+
+class DoesNotFit(UsageError):
+    """No number of parts of a batch makes the step fit into a device's memory."""
+
+
+def settled(
+    experiment: Experiment,
+    devices: Sequence[Any],
+    usable: int | None,
+    need: Callable[[Experiment], Need] | None = None,
+) -> Experiment:
+    """`experiment` with its choices made for `devices`, of whose memory `usable` bytes may be used each.
+
+    `parallel.compile`: jit on one device, sharded on several. `.accumulate`: the fewest parts of a batch with
+    which the compiled step fits; 1 where the memory is not known. `need` compiles. Raises DoesNotFit.
+    """
+    parallel = with_compiler(experiment.parallel, devices)
+    if parallel.accumulate != "auto":
+        return replace(experiment, parallel=parallel)
+    need = need or partial(needed, devices=devices)
+    rows = experiment.data.batch // split_by(parallel, devices)
+    if usable is None or rows == 0:
+        return in_parts(experiment, parallel, 1)
+    parts = fewest_parts(rows, lambda parts: need(in_parts(experiment, parallel, parts)), usable)
+    if parts is None:
+        least = need(in_parts(experiment, parallel, rows)).peak
+        raise DoesNotFit(
+            f"one sequence at a time needs {least / 1e9:.2f} GB of a device, {(least - usable) / 1e9:.2f} GB "
+            "more than it has; lineage plan --fit searches model.remat and parallel.fsdp"
+        )
+    return in_parts(experiment, parallel, parts)
+
+
+def in_parts(experiment: Experiment, parallel: Parallel, parts: int) -> Experiment:
+    return replace(experiment, parallel=replace(parallel, accumulate=parts))
+
+
+def needed(experiment: Experiment, devices: Sequence[Any]) -> Need:
+    """The memory of the experiment's step, of one whose sequences change that at the longest."""
+    longest = at_longest(experiment)
+    abstract, program = compile_for(longest, devices)
+    shapes = objective_of(longest.objective).batch_shapes(longest)
+    return compile_step(program, abstract, shapes, longest.run.steps_per_call)[1]
+
+
+def compile_for(experiment: Experiment, devices: Sequence[Any] | None = None) -> tuple[State, Compiled]:
+    """The state's shapes, and the step and the evaluation, compiled when called; for all devices here."""
+    abstract = jax.eval_shape(partial(initial_state, experiment))
+    step = multi_step(step_of(experiment), experiment.run)
+    evaluate = evaluation_loss(experiment.objective)
+    return abstract, compiled(experiment.parallel, step, evaluate, abstract, devices)
+
+
+def split_by(parallel: Parallel, devices: Sequence[Any]) -> int:
+    """Among how many devices the rows of a batch are split. Raises UsageError as `mesh_of`."""
+    if parallel.compile == "jit":
+        return 1
+    mesh = mesh_of(parallel, devices)
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def at_longest(experiment: Experiment) -> Experiment:
+    """Of a run whose sequences change, as it is with the longest."""
+    steps = (0, experiment.data.later.step)
+    return experiment.at_step(max(steps, key=lambda step: experiment.data.at_step(step).length))
