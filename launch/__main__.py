@@ -5,17 +5,24 @@ import sys
 import traceback
 import warnings
 
-import typer
-
-from launch.app import app
 from research.config.imports import OPTION, import_all
 from research.errors import LineageError, LineageWarning, UsageError
+from research.io import activity
+from research.training.stopping import interrupts
 
 
 def main() -> None:
+    interrupts.end_promptly()
+    activity.show()
     _write_utf8()
     _show_our_warnings_in_a_line()
-    sys.exit(run(sys.argv[1:]))
+    try:
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before `run` can say so
+        status = _print_error("interrupted", interrupts.STATUS, debug=False)
+    if status == interrupts.STATUS:
+        interrupts.leave(status)
+    sys.exit(status)
 
 
 def run(arguments: list[str]) -> int:
@@ -23,26 +30,35 @@ def run(arguments: list[str]) -> int:
 
     `--debug` and `--import MODULE_OR_FILE` may stand anywhere on the command line.
     """
+    import typer  # not above, where no interrupt is handled yet
+
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         arguments, plugins = _without_imports(arguments)
         import_all(plugins)
-        return app(arguments, prog_name="lineage", standalone_mode=False) or 0
+        from launch.app import app
+
+        status = app(arguments, prog_name="lineage", standalone_mode=False) or 0
+        if (
+            status == interrupts.STATUS and interrupts.interrupted()
+        ):  # Typer turns the exception into a number
+            return _print_error("interrupted", status, debug=False)
+        return status
     except typer.TyperException as error:  # the command line itself does not parse
         return _print_error(error.format_message(), error.exit_code, debug)
     except LineageError as error:
         return _print_error(str(error), error.status, debug)
     except (KeyboardInterrupt, typer.Abort) as error:
-        if isinstance(
-            error.__cause__, EOFError
-        ):  # Typer takes the end of any file for that of the terminal's
+        if isinstance(error.__cause__, EOFError):  # Typer takes any file's end for the terminal's
             return _print_error(f"EOFError: {error.__cause__}", 1, debug)
-        return _print_error("interrupted", 130, debug)
+        return _print_error("interrupted", interrupts.STATUS, debug)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if interrupts.interrupted():  # the code that it hit made this of it
+            return _print_error("interrupted", interrupts.STATUS, debug)
         hint = "" if debug else " (--debug shows where)"
         return _print_error(f"{type(error).__name__}: {' '.join(str(error).split())}{hint}", 1, debug)
 

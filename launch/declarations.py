@@ -1,13 +1,17 @@
-"""`lineage list`, `show` and `params`: experiments, their settings and parameters."""
+"""`lineage list`, `show`, `explain` and `params`: experiments, their settings and parameters."""
 
 import json as json_
+import shutil
 import sys
+import textwrap
 from typing import Annotated
 
 import typer
 
 import experiments
 from launch.options import Json, Name, Overrides
+from launch.shell import completion, meanings
+from launch.shell.starting import starting
 from research.config import Experiment, Sweep
 from research.config.settings import flatten, format_value, override, parse_assignments, to_json
 
@@ -17,21 +21,27 @@ def resolve(name: str, overrides: list[str] | None, kept: Experiment | None = No
 
     `kept` is the experiment of a run that it is to continue. Raises UsageError where its sections do not fit.
     """
-    from research.objectives import check
-
-    declared, changes = experiments.get(name), parse_assignments(overrides or [])
-    if declared.start.weights is None and "start.weights" not in changes:
-        experiment = override(declared, changes)
+    named, changes = experiments.get(name), parse_assignments(overrides or [])
+    with starting():
+        from research.objectives import check
+    if named.start.weights is None and "start.weights" not in changes:
+        experiment = override(named, changes)
     else:
-        from research.weights.adopt import with_start  # imports Orbax, which takes half a second
+        with starting():
+            from research.weights.adopt import with_start  # imports Orbax, which takes half a second
 
-        experiment = with_start(declared, changes, say, kept)
+        experiment = with_start(named, changes, note, kept)
     check(experiment)
     return experiment
 
 
-def say(line: str) -> None:
-    """Standard output is for facts."""
+def declared(name: str, overrides: list[str] | None) -> Experiment:
+    """As `resolve`, without weights and the rules between sections, which need JAX."""
+    return override(experiments.get(name), parse_assignments(overrides or []))
+
+
+def note(line: str) -> None:
+    """Prints beside the facts, which go to standard output."""
     print(f"lineage: {line}", file=sys.stderr)
 
 
@@ -49,9 +59,17 @@ def list_(json: Json = False) -> None:
 
 def show(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Name of an experiment or a sweep; see lineage list.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Name of an experiment or a sweep; see lineage list.",
+            autocompletion=completion.sweeps,
+        ),
     ],
     overrides: Overrides = None,
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Say what each setting means, and which values it takes.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show every setting of an experiment or a sweep."""
@@ -59,18 +77,57 @@ def show(
         from research.sweeping.declare import declare_sweep
 
         changes = parse_assignments(overrides or [])
-        sweep = declare_sweep(experiments.get_sweep(name), [], changes, {}, say)
-        _show_sweep(name, sweep, json)
+        sweep = declare_sweep(experiments.get_sweep(name), [], changes, {}, note)
+        _show_sweep(name, sweep, describe, json)
         return
     experiment = resolve(name, overrides)
     if json:
         print(json_.dumps(to_json(experiment), indent=2))
         return
     print(experiments.describe(name) + "\n")
-    _print_settings(experiment, experiments.get(name))
+    _print_settings(experiment, experiments.get(name), describe)
 
 
-def _show_sweep(name: str, sweep: Sweep, json: bool) -> None:
+def explain(
+    setting: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SETTING",
+            help="A setting, such as run.keep, or a section, such as optimizer. Default: a list of all.",
+            autocompletion=completion.setting_names,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Explain a setting: meaning, unit, allowed values and default."""
+    found = list(meanings.meanings().values()) if setting is None else meanings.explain(setting)
+    if json:
+        print(json_.dumps([meaning._asdict() for meaning in found], indent=2, ensure_ascii=False))
+        return
+    if setting is None:
+        width = max(len(meaning.name) for meaning in found)
+        for meaning in found:
+            print(f"{meaning.name:<{width}}  {meaning.meaning}")
+        return
+    print("\n\n".join(f"{meaning.name}\n{_described(meaning)}" for meaning in found))
+
+
+def _described(meaning: meanings.Meaning) -> str:
+    unit = "" if meaning.unit is None else f"\n  unit     {meaning.unit}"
+    default = "none; an experiment declares it" if meaning.default is None else meaning.default or "empty"
+    width = min(shutil.get_terminal_size().columns, 100)
+    text = textwrap.fill(meaning.meaning, width, initial_indent="  ", subsequent_indent="  ")
+    values = textwrap.fill(
+        meaning.values,
+        width,
+        initial_indent="  values   ",
+        subsequent_indent=" " * 11,
+        break_on_hyphens=False,
+    )
+    return f"{text}{unit}\n{values}\n  default  {default}"
+
+
+def _show_sweep(name: str, sweep: Sweep, describe: bool, json: bool) -> None:
     if json:
         from research.sweeping.record import sweep_to_json
 
@@ -79,7 +136,7 @@ def _show_sweep(name: str, sweep: Sweep, json: bool) -> None:
     print(experiments.describe(name) + "\n")
     print_sweep(sweep)
     print()
-    _print_settings(sweep.base, sweep.base)
+    _print_settings(sweep.base, sweep.base, describe)
 
 
 def print_sweep(sweep: Sweep) -> None:
@@ -92,19 +149,21 @@ def print_sweep(sweep: Sweep) -> None:
     print(f"metric     {sweep.metric}, {sweep.direction}d")
 
 
-def _print_settings(experiment: Experiment, declared: Experiment) -> None:
+def _print_settings(experiment: Experiment, declared: Experiment, describe: bool) -> None:
     before = flatten(declared)
     for key, value in flatten(experiment).items():
         if key != "name":
             note = f"  (declared {format_value(before[key])})" if before[key] != value else ""
             print(f"{key:<26} {format_value(value)}{note}")
+            if describe:
+                print(_described(meanings.meanings()[key]) + "\n")
 
 
 def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:
     """Count parameters by component, with shapes."""
-    from research.models.parameters import ACCOUNT, components, parameter_table
-
     model = resolve(name, overrides).model
+    with starting():
+        from research.models.parameters import ACCOUNT, components, parameter_table
     if json:
         listed = [component._asdict() for component in components(model)]
         total = sum(component["count"] for component in listed)

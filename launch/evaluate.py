@@ -9,17 +9,24 @@ from typing import Annotated, Any
 import typer
 
 from launch.options import MODEL, Json, Tokenizer, at_least_one
+from launch.shell import completion
+from launch.shell.starting import starting
 from research.errors import EnvironmentFault, UsageError
+from research.io.activity import activity
 
 HARNESS = "harness:"
 
 
 def evaluate(
-    target: Annotated[str | None, typer.Argument(metavar="DIR", help=MODEL)] = None,
+    target: Annotated[
+        str | None, typer.Argument(metavar="DIR", help=MODEL, autocompletion=completion.directories)
+    ] = None,
     task: Annotated[
         str,
         typer.Option(
-            metavar="NAMES", help="Tasks, separated by commas; harness:NAME; list shows all of them."
+            metavar="NAMES",
+            help="Tasks, separated by commas; harness:NAME; list shows all of them.",
+            autocompletion=completion.tasks,
         ),
     ] = "list",
     data: Annotated[
@@ -78,7 +85,8 @@ def _import_with(target: str) -> None:
 
 
 def _list_tasks(json: bool) -> None:
-    from research.evaluation.tasks import tasks
+    with starting():
+        from research.evaluation.tasks import tasks
 
     lines = {name: task.description for name, task in tasks().items()}
     lines |= {
@@ -97,7 +105,8 @@ def _list_tasks(json: bool) -> None:
 
 def _check(names: list[str], target: str | None, data: Path | None) -> None:
     """Raises UsageError for mistakes that can be found before a model is loaded."""
-    from research.evaluation.tasks import task
+    with starting():
+        from research.evaluation.tasks import task
 
     if not names:
         raise UsageError("--task: expected the name of a task; `lineage evaluate` lists them")
@@ -156,13 +165,15 @@ def _predict(names: list[str], target: str | None, data: Path | None, json: bool
     """Prints predictions as GLUE's server takes them, and metrics to standard error."""
     if names != ["answers"] or target is None or data is None:
         raise UsageError(f"--task {','.join(names)}: expected a fine-tuned run, answers alone, and --data")
-    from research.runs.record import experiment_of
-    from research.runs.status import split_step
-    from research.training.evaluate_run import answer_lines, predict
+    with starting():
+        from research.runs.record import experiment_of
+        from research.runs.status import split_step
+        from research.training.evaluate_run import answer_lines, predict
 
     source = str(data) if str(data).startswith(("tfds:", "files:")) else f"files:{data}"
     directory, step = split_step(target)
-    predictions, metrics = predict(directory, step, source, lambda line: None)
+    with activity(f"loading {target}"):
+        predictions, metrics = predict(directory, step, source, lambda line: None)
     if json:
         print(json_.dumps({"answers": predictions, "metrics": metrics}, indent=2, ensure_ascii=False))
         return
@@ -186,10 +197,11 @@ def _evaluate_tasks(
             facts[name] = _validation(target)
             continue
         eval_model, config = loaded = loaded or _load(target, tokenizer)
-        if name.startswith(HARNESS):
+        if name.startswith(HARNESS):  # which shows its own progress
             facts[name] = _harness(eval_model, name.removeprefix(HARNESS), Settings(*settings), data)
             continue
-        result = evaluate_task(eval_model, name, data, Settings(*settings))
+        with activity(f"evaluating {name}"):
+            result = evaluate_task(eval_model, name, data, Settings(*settings))
         facts[name] = {
             "metrics": result.metrics,
             "published": published(name, config, result, Settings(*settings)),
@@ -201,12 +213,14 @@ def _evaluate_tasks(
 
 def _load(target: str, tokenizer: str | None) -> tuple:
     """(EvalModel, its config)."""
-    from research.devices.startup import use_compilation_cache
-    from research.evaluation.eval_model import EvalModel
-    from research.weights.with_tokenizer import load_with_tokenizer
+    with starting():
+        from research.devices.startup import use_compilation_cache
+        from research.evaluation.eval_model import EvalModel
+        from research.weights.with_tokenizer import load_with_tokenizer
 
     use_compilation_cache()
-    loaded = load_with_tokenizer(target, tokenizer)
+    with activity(f"loading {target}"):
+        loaded = load_with_tokenizer(target, tokenizer)
     if loaded.model.bidirectional:
         raise UsageError(f"{target}: a BERT gives no likelihoods; these tasks are for GPTs")
     return EvalModel(loaded.model, loaded.tokenizer), loaded.config
@@ -223,10 +237,12 @@ def _harness(eval_model, name: str, settings, data: Path | None) -> dict[str, An
 
 
 def _validation(target: str) -> dict[str, Any]:
-    from research.runs.status import split_step
-    from research.training.evaluate_run import evaluate_run
+    with starting():
+        from research.runs.status import split_step
+        from research.training.evaluate_run import evaluate_run
 
-    row = evaluate_run(*split_step(target), lambda line: None)
+    with activity(f"loading {target}"):
+        row = evaluate_run(*split_step(target), lambda line: None)
     metrics = {name: value for name, value in row.items() if isinstance(value, float)}
     return {"metrics": metrics, "published": {}, "examples": None, "settings": {"step": row["step"]}}
 

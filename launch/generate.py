@@ -2,21 +2,28 @@
 
 import json as json_
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from launch.options import MODEL, Json, Tokenizer, at_least_one
+from launch.shell import completion
+from launch.shell.starting import starting
 from research.errors import UsageError
+from research.io.activity import activity
 
 if TYPE_CHECKING:
     from research.generation import BeamSearch, Completion, Sampling
     from research.weights import Loaded
 
+Listen = Callable[[int, str], None]  # (row, its next text)
+
 
 def generate(
-    target: Annotated[str, typer.Argument(metavar="DIR", help=MODEL)],
+    target: Annotated[str, typer.Argument(metavar="DIR", help=MODEL, autocompletion=completion.directories)],
     prompt: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,11 +83,13 @@ def generate(
         "repetition_penalty": repetition_penalty,
     }
     method = _method(sampling, beams, length_penalty, early_stopping)
-    from research.devices.startup import use_compilation_cache
-    from research.weights.with_tokenizer import load_with_tokenizer
+    with starting():
+        from research.devices.startup import use_compilation_cache
+        from research.weights.with_tokenizer import load_with_tokenizer
 
     use_compilation_cache()
-    loaded = load_with_tokenizer(target, tokenizer)
+    with activity(f"loading {target}"):
+        loaded = load_with_tokenizer(target, tokenizer)
     if loaded.model.bidirectional:
         _fill_masks(loaded, prompts, top, json)
         return
@@ -91,7 +100,10 @@ def generate(
         encode_prompt(loaded.tokenizer, text)  # refuses before anything is printed
     printer = None if json else _Printer(prompts)
     listen = printer and printer.listen
-    done = complete(loaded.model, loaded.tokenizer, prompts, tokens, method, seed, stop or (), batch, listen)
+    with generating(listen) as shown:
+        done = complete(
+            loaded.model, loaded.tokenizer, prompts, tokens, method, seed, stop or (), batch, shown
+        )
     if printer is None:
         print(json_.dumps([one._asdict() for one in done], indent=2, ensure_ascii=False))
     else:
@@ -114,8 +126,8 @@ def _prompts(prompts: list[str] | None, file: Path | None) -> list[str]:
 def _method(
     sampling: dict, beams: int | None, length_penalty: float | None, early_stopping: bool
 ) -> "Sampling | BeamSearch":
-    from research.generation import BeamSearch, Sampling
-
+    with starting():
+        from research.generation import BeamSearch, Sampling
     options = {name: value for name, value in sampling.items() if value is not None}
     if beams is None:
         if early_stopping or length_penalty is not None:
@@ -126,6 +138,20 @@ def _method(
         raise UsageError(f"--{option}: not with --beams, which draws nothing")
     at_least_one(beams=beams)
     return BeamSearch(beams, 1.0 if length_penalty is None else length_penalty, early_stopping)
+
+
+@contextmanager
+def generating(listen: Listen | None) -> Iterator[Listen]:
+    """Yields `listen`, with an activity until the first text comes: compiling takes seconds."""
+    with ExitStack() as waiting:
+        waiting.enter_context(activity("generating"))
+
+        def shown(row: int, text: str) -> None:
+            if listen is not None:
+                waiting.close()
+                listen(row, text)
+
+        yield shown
 
 
 class _Printer:
@@ -155,7 +181,8 @@ class _Printer:
 def _fill_masks(loaded: "Loaded", prompts: list[str], top: int, json: bool) -> None:
     from research.generation import fill_masks
 
-    found = fill_masks(loaded.model, loaded.tokenizer, prompts, top)
+    with activity("filling in"):
+        found = fill_masks(loaded.model, loaded.tokenizer, prompts, top)
     if json:
         facts = [
             {

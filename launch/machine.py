@@ -3,9 +3,7 @@
 import importlib.util
 import json as json_
 import math
-import os
 import shutil
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,9 +12,11 @@ import typer
 
 from launch.declarations import resolve
 from launch.options import Json, Name, Overrides, at_least_one
+from launch.shell.starting import starting
 from research.config import Experiment
 from research.config.settings import override
 from research.errors import UsageError
+from research.io.activity import activity
 
 EXTRAS = {
     "gpt1": ("spacy", "GPT-1's words as published"),
@@ -41,16 +41,18 @@ def plan(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Compile a training step for given devices; show its memory, communication and least time."""
+    """Compile a step for given devices; show its memory and least time."""
     at_least_one(devices=devices)
     experiment = resolve(name, overrides)
     if devices > 1:  # simulated ones are planned for as if they were real
         experiment = override(experiment, {"parallel.compile": _several(experiment.parallel.compile)})
-    devices_, chip = _devices(on, devices, experiment.parallel.compile)
-    from research.bench import fit as fits
-    from research.bench.plan import build, plan, usable_of
-    from research.models.platform import tracing_for
-    from research.training.placement import DoesNotFit, settled
+    with activity(f"finding the devices of {on}"):
+        devices_, chip = _devices(on, devices, experiment.parallel.compile)
+    with starting():
+        from research.bench import fit as fits
+        from research.bench.plan import build, plan, usable_of
+        from research.models.platform import tracing_for
+        from research.training.placement import DoesNotFit, settled
 
     built, usable = cache(partial(build, devices=devices_)), usable_of(chip)
 
@@ -61,24 +63,25 @@ def plan(
         with tracing_for(devices_[0].platform):
             return settled(tried, devices_, usable, need)
 
-    batch = None
-    try:
-        chosen = settle(experiment)
-        if not (planned := plan(chosen, devices_, chip, built(chosen))).fits:
-            batch = fits.largest_batch(chosen, need, planned.rows, usable)
-            raise DoesNotFit(f"{_gb(planned.peak - usable)} more than fits")
-    except DoesNotFit as fault:
-        if not fit:
-            smaller = f"; data.batch={batch} fits" if batch else ""
-            advice = "" if "--fit" in str(fault) else "; --fit searches the overrides with which it does"
-            raise UsageError(f"--on {on}: {name} does not fit: {fault}{smaller}{advice}") from None
-        chosen = fits.fitting(experiment, settle, len(devices_))
-        if chosen is None:
-            raise UsageError(
-                f"--on {on}: {name} does not fit: no parallel.accumulate, model.remat or parallel.fsdp makes "
-                "it fit; expected more devices"
-            ) from None
-        planned = plan(chosen, devices_, chip, built(chosen))
+    with activity(f"compiling the step for {on}"):
+        batch = None
+        try:
+            chosen = settle(experiment)
+            if not (planned := plan(chosen, devices_, chip, built(chosen))).fits:
+                batch = fits.largest_batch(chosen, need, planned.rows, usable)
+                raise DoesNotFit(f"{_gb(planned.peak - usable)} more than fits")
+        except DoesNotFit as fault:
+            if not fit:
+                smaller = f"; data.batch={batch} fits" if batch else ""
+                advice = "" if "--fit" in str(fault) else "; --fit searches the overrides with which it does"
+                raise UsageError(f"--on {on}: {name} does not fit: {fault}{smaller}{advice}") from None
+            chosen = fits.fitting(experiment, settle, len(devices_))
+            if chosen is None:
+                raise UsageError(
+                    f"--on {on}: {name} does not fit: no parallel.accumulate, model.remat or parallel.fsdp "
+                    "makes it fit; expected more devices"
+                ) from None
+            planned = plan(chosen, devices_, chip, built(chosen))
     changes = fits.typed(experiment, chosen)
     if json:
         facts = planned._asdict() | {"attention": planned.attention._asdict()}
@@ -173,10 +176,11 @@ def bench(
     """Measure speed, MFU, memory and compile time of a step."""
     at_least_one(steps=steps)
     experiment = resolve(name, overrides)
-    from research.bench.cost import FORMULA
-    from research.bench.measure import measure
-    from research.bench.synthetic import read_tokens
-    from research.devices.xla import reuse_step_memory
+    with starting():
+        from research.bench.cost import FORMULA
+        from research.bench.measure import measure
+        from research.bench.synthetic import read_tokens
+        from research.devices.xla import reuse_step_memory
 
     reuse_step_memory()
     found = measure(
@@ -210,12 +214,14 @@ def _seconds(seconds: float) -> str:
 
 def doctor(json: Json = False) -> None:
     """Show devices, versions, caches and missing packages."""
+    from research.io.cache import size_of
     from research.io.home import home
     from research.runs.record import environment
 
-    facts = environment()
+    with starting():
+        facts = environment()
     facts["home"] = str(home())
-    facts["caches"] = {path.name: _size(path) for path in sorted(home().glob("*")) if path.is_dir()}
+    facts["caches"] = {path.name: size_of(path) for path in sorted(home().glob("*")) if path.is_dir()}
     facts["free"] = shutil.disk_usage(_nearest_existing(home())).free
     facts["extras"] = {
         extra: importlib.util.find_spec(module) is not None for extra, (module, _) in EXTRAS.items()
@@ -236,13 +242,3 @@ def doctor(json: Json = False) -> None:
 
 def _nearest_existing(path: Path) -> Path:
     return next(parent for parent in (path, *path.parents) if parent.exists())
-
-
-def _size(directory: Path) -> int:
-    """Bytes in a directory. Other processes may remove files meanwhile; those count as nothing."""
-    total = 0
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            with suppress(FileNotFoundError):
-                total += os.stat(os.path.join(folder, name)).st_size
-    return total

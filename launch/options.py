@@ -5,15 +5,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from launch.shell import completion
 from research.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from launch.executors.slurm import SlurmResources
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of an experiment; see lineage list.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Name of an experiment; see lineage list.",
+        autocompletion=completion.experiments,
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="SETTING=VALUE", help="Settings to change, such as optimizer.rate.peak=1e-3."),
+    typer.Argument(
+        metavar="SETTING=VALUE",
+        help="Settings to change, such as optimizer.rate.peak=1e-3; see lineage explain.",
+        autocompletion=completion.settings,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run.")]
@@ -40,7 +52,12 @@ Process = Annotated[
 ]
 
 Executor = Annotated[
-    str, typer.Option(metavar="local|slurm", help="Run on this machine, or submit to Slurm.")
+    str,
+    typer.Option(
+        metavar="local|slurm",
+        help="Run on this machine, or submit to Slurm.",
+        autocompletion=completion.one_of("local", "slurm"),
+    ),
 ]
 Partition = Annotated[str | None, typer.Option(metavar="NAME", help="Slurm: partition.")]
 Time = Annotated[str | None, typer.Option(metavar="TIME", help="Slurm: time limit of a job, as 8:00:00.")]

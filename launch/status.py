@@ -9,19 +9,34 @@ import typer
 
 from launch.executors import slurm
 from launch.options import Json
+from research.errors import UsageError
 
 if TYPE_CHECKING:
     from research.runs.status import RunStatus
     from research.sweeping.status import SweepStatus, Trial
 
+DEPTH = 3  # levels of folders in which status looks for runs
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run or a sweep.")]
 
 
-def status(directory: Directory, json: Json = False) -> None:
-    """Show the progress of a run or a sweep."""
+def status(
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Directory of a run or a sweep, or a folder of these. Default: runs."
+        ),
+    ] = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Show the progress of a run or a sweep, or of all in a folder."""
+    from research.runs.record import FILE
     from research.sweeping.directory import is_sweep
 
     jobs = slurm.jobs(directory)
+    single = (directory / FILE).exists() or is_sweep(directory) or bool(jobs)
+    if not single and directory.is_dir():
+        _show_folder(directory, json)
+        return
     if is_sweep(directory):
         from research.sweeping.status import sweep_status
 
@@ -67,6 +82,52 @@ def stop(directory: Directory) -> int:
     return 1 if elsewhere else 0
 
 
+def _inside(folder: Path, depth: int) -> list[Path]:
+    """The runs and sweeps in a folder and in its folders, `depth` levels down, by name."""
+    from research.runs.record import FILE
+    from research.sweeping.directory import is_sweep
+
+    found = []
+    for path in sorted(folder.iterdir()) if depth and folder.is_dir() else ():
+        if path.is_dir() and ((path / FILE).exists() or is_sweep(path)):
+            found.append(path)
+        elif path.is_dir() and not path.name.startswith("."):
+            found += _inside(path, depth - 1)
+    return found
+
+
+def _show_folder(folder: Path, json: bool) -> None:
+    """A line for each run and sweep; one that cannot be read says why, and the others follow."""
+    from research.sweeping.directory import is_sweep
+
+    directories = _inside(folder, DEPTH)
+    if not directories:
+        raise UsageError(f"{folder}: no run or sweep in it; expected experiment.json or sweep.json below")
+    facts, lines = [], []
+    for directory in directories:
+        try:
+            if is_sweep(directory):
+                from research.sweeping.status import sweep_status
+
+                sweep = sweep_status(directory)
+                facts.append({"directory": str(directory)} | _sweep_facts(sweep))
+                lines.append(f"sweep     {_counts(sweep)}")
+            else:
+                run = _run_status(directory, slurm.jobs(directory))
+                assert run is not None  # its record exists
+                facts.append({"directory": str(directory)} | run._asdict())
+                lines.append(_run_line(run))
+        except UsageError as error:
+            facts.append({"directory": str(directory), "error": str(error)})
+            lines.append(f"unreadable  {error}")
+    if json:
+        print(json_.dumps(facts, indent=2))
+        return
+    width = max(len(str(directory)) for directory in directories)
+    for directory, line in zip(directories, lines, strict=True):
+        print(f"{directory!s:<{width}}  {line}")
+
+
 def _run_status(directory: Path, jobs: dict[str, str]) -> "RunStatus | None":
     """None for a run whose job waits, and whose directory does not exist yet."""
     from research.runs.record import FILE, experiment_of
@@ -81,12 +142,16 @@ def _print_run(directory: Path, run: "RunStatus | None") -> None:
     if run is None:
         print(f"{directory}  queued")
         return
-    line = f"{directory}  {run.state}  step {run.step}/{run.steps}"
+    print(f"{directory}  {_run_line(run)}")
+
+
+def _run_line(run: "RunStatus") -> str:
+    line = f"{run.state:<8}  step {run.step}/{run.steps}"
     if run.loss is not None:
         line += f"  loss {run.loss:.4f}  {run.tokens_per_second:,.0f} tokens/s"
     if run.seconds_left is not None:
-        line += f"  {_format_duration(run.seconds_left)} left"
-    print(line)
+        line += f"  {format_duration(run.seconds_left)} left"
+    return line
 
 
 def _sweep_facts(sweep: "SweepStatus") -> dict:
@@ -115,7 +180,7 @@ def _print_trial(metric: str, trial: "Trial") -> None:
     elif trial.loss is not None:
         line += f"  training loss {trial.loss:.4f}"
     if trial.state == "running" and trial.tokens_per_second:
-        left = _format_duration(trial.seconds_left)
+        left = format_duration(trial.seconds_left)
         line += f"  {trial.tokens_per_second:,.0f} tokens/s  {left} left  {trial.worker}"
     print(f"{line}  {format_settings(trial.settings)}")
     if trial.reason:
@@ -130,8 +195,7 @@ def print_best(directory: Path, sweep: "SweepStatus") -> None:
     from research.sweeping.notation import format_settings
 
     declared = sweep.record.sweep
-    counts = ", ".join(f"{count} {state}" for state, count in sweep.counts.items() if count)
-    print(f"{declared.name}: {counts} of {declared.budget}")
+    print(f"{declared.name}: {_counts(sweep)}")
     if sweep.best is not None:
         best = sweep.trials[sweep.best]
         settings = format_settings(best.settings)
@@ -139,7 +203,13 @@ def print_best(directory: Path, sweep: "SweepStatus") -> None:
         print(f"its run    {run_directory(directory, best.number)}")
 
 
-def _format_duration(seconds: float | None) -> str:
+def _counts(sweep: "SweepStatus") -> str:
+    """3 finished, 1 running, 6 queued of 10"""
+    counts = ", ".join(f"{count} {state}" for state, count in sweep.counts.items() if count)
+    return f"{counts} of {sweep.record.sweep.budget}"
+
+
+def format_duration(seconds: float | None) -> str:
     if seconds is None:
         return "?"
     if seconds >= 86_400:

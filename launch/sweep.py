@@ -5,14 +5,15 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+import time as time_
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import experiments
-from launch.declarations import print_sweep, say
+from launch.declarations import note, print_sweep
 from launch.options import (
     Cpus,
     DryRun,
@@ -25,22 +26,38 @@ from launch.options import (
     at_least_one,
     slurm_resources,
 )
-from launch.status import print_best
+from launch.shell import completion
+from launch.shell.starting import starting
+from launch.status import format_duration, print_best
 from research.config import Experiment, Sweep
 from research.config.settings import convert, parse_assignments
+from research.io.activity import activity, say
+from research.training.stopping import interrupts
 
 
 def sweep(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A sweep, or an experiment with --over.")],
-    dir: Annotated[
-        Path, typer.Option(metavar="DIR", help="Directory of the sweep. An existing sweep is continued.")
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A sweep, or an experiment with --over.",
+            autocompletion=completion.sweeps,
+        ),
     ],
     overrides: Overrides = None,
+    dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Directory of the sweep. An existing sweep is continued. Default: runs/NAME.",
+        ),
+    ] = None,
     over: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SETTING=SPEC",
             help="Values to try: a,b,c or LOW..HIGH, log:LOW..HIGH, int:LOW..HIGH[:STEP]. Repeatable.",
+            autocompletion=completion.swept,
         ),
     ] = None,
     trials: Annotated[
@@ -50,15 +67,32 @@ def sweep(
         float | None, typer.Option(metavar="H", help="Start no trial after H hours of training in total.")
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option(metavar="NAME", help="auto, grid, random, tpe, cmaes or qmc.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="auto, grid, random, tpe, cmaes or qmc.",
+            autocompletion=completion.of_sweep("sampler"),
+        ),
     ] = None,
     pruner: Annotated[
-        str | None, typer.Option(metavar="NAME", help="none, median, asha or hyperband.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="none, median, asha or hyperband.",
+            autocompletion=completion.of_sweep("pruner"),
+        ),
     ] = None,
     metric: Annotated[
         str | None, typer.Option(metavar="NAME", help="Validation metric to optimize. Default: loss.")
     ] = None,
-    direction: Annotated[str | None, typer.Option(metavar="NAME", help="minimize or maximize.")] = None,
+    direction: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="minimize or maximize.",
+            autocompletion=completion.of_sweep("direction"),
+        ),
+    ] = None,
     storage: Annotated[
         str | None,
         typer.Option(metavar="URL", help="sqlite or journal (both in DIR), journal:PATH, or a database URL."),
@@ -75,8 +109,10 @@ def sweep(
     dry_run: DryRun = False,
 ) -> int:
     """Start a sweep in DIR, or continue the one there."""
-    from research.sweeping.declare import declare_sweep
+    with starting():
+        from research.sweeping.declare import check_metric, declare_sweep
 
+    dir = dir or Path("runs") / name
     options = {
         "trials": trials,
         "hours": hours,
@@ -86,7 +122,12 @@ def sweep(
         "direction": direction,
     }
     changes = parse_assignments(overrides or [])
-    declared = declare_sweep(_declaration(name), over or [], changes, options, say)
+    declared = declare_sweep(_declaration(name), over or [], changes, options, note)
+    with starting():
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")  # the GPUs are the workers'
+        check_metric(declared)
     resources = slurm_resources(executor, partition, time, gpus, cpus, sbatch)
     if resources is None:
         return _start_local(dir, declared, storage, workers, dry_run)
@@ -113,14 +154,36 @@ def _start_local(directory: Path, sweep: Sweep, storage: str | None, workers: in
     open_sweep(directory, sweep, storage)
     status = 0
     if not sweep_status(directory).over:
-        with supervise(directory):
-            status = run_workers(directory, slices, lambda line: print(line, flush=True))
+        with supervise(directory), activity("sweeping") as show:
+            status = run_workers(directory, slices, say, Remaining(directory, show).update)
     now = sweep_status(directory)
     print()
     print_best(directory, now)
+    if failed := [trial for trial in now.trials if trial.state == "failed"]:
+        print(f"failed     trial {failed[0].number}: {failed[0].reason}; its log: lineage status {directory}")
+        status = status or 1
     if not now.over:
         print(f"the same command continues it; lineage status {directory} shows its progress")
     return status
+
+
+class Remaining:
+    """Trials that ended, and the time that the others take at the speed since this command began."""
+
+    def __init__(self, directory: Path, show: Callable[[str], None]):
+        self._directory, self._show = directory, show
+        self._began, self._before = time_.monotonic(), None
+
+    def update(self) -> None:
+        from research.sweeping.status import sweep_status
+
+        now = sweep_status(self._directory)
+        done, budget = now.work, now.record.sweep.budget
+        if self._before is None:
+            self._before = done
+        speed = (done - self._before) / max(time_.monotonic() - self._began, 1e-9)
+        left = format_duration((budget - done) / speed if speed > 0 else None)
+        self._show(f"{now.ended} of {budget} trials, {now.counts['running']} running, {left} left")
 
 
 def _start_slurm(
@@ -157,6 +220,8 @@ def work(
     from research.sweeping.reserve import reserve_devices
 
     read(directory)
+    if interrupts.is_prompt():
+        interrupts.end_promptly(signal.SIGTERM)  # as the parent passes on an interrupt
     wanted = DeviceSlice(
         gpus=_listed(gpus),
         cores=tuple(convert(core, int, "--cores") for core in _listed(cores)),
@@ -171,10 +236,11 @@ def work(
 
 def _train_trials(directory: Path, devices: Sequence[str]) -> int | None:
     """The signal that stopped the worker, if one did. Imports jax, so the devices are chosen before."""
-    from research.devices.startup import use_compilation_cache
-    from research.devices.xla import reuse_step_memory
-    from research.sweeping.worker import work
-    from research.training.loop import train
+    with starting():
+        from research.devices.startup import use_compilation_cache
+        from research.devices.xla import reuse_step_memory
+        from research.sweeping.worker import work
+        from research.training.loop import train
 
     use_compilation_cache()
     reuse_step_memory()

@@ -1,12 +1,13 @@
 """`lineage train` and `lineage resume`."""
 
+import shlex
 import time as time_
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from launch.declarations import resolve
+from launch.declarations import declared, resolve
 from launch.options import (
     AllowChange,
     Coordinator,
@@ -26,17 +27,23 @@ from launch.options import (
     at_least_one,
     slurm_resources,
 )
+from launch.shell.starting import starting
 from research.config import Experiment
 from research.config.settings import override, parse_assignments
 from research.errors import UsageError
+from research.io.activity import say
 
 
 def train(
     name: Name,
-    dir: Annotated[
-        Path, typer.Option(metavar="DIR", help="Directory of the run. An existing run is continued.")
-    ],
     overrides: Overrides = None,
+    dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Directory of the run. An existing run is continued. Default: runs/NAME.",
+        ),
+    ] = None,
     allow_change: AllowChange = False,
     distributed: Distributed = False,
     coordinator: Coordinator = None,
@@ -56,6 +63,9 @@ def train(
 ) -> int:
     """Train an experiment in DIR, or continue the run there."""
     at_least_one(nodes=nodes, tasks=tasks)
+    dir = dir or Path("runs") / name
+    if executor == "local" and not distributed and not process:
+        _announce(declared(name, overrides), dir)
     experiment = resolve(name, overrides, _kept(dir))
     resources = slurm_resources(
         executor, partition, time, gpus, cpus, sbatch, nodes=nodes, tasks=tasks, dry_run=dry_run
@@ -98,11 +108,18 @@ def resume(
     process: Process = None,
 ) -> int:
     """Continue a run with the settings in its record."""
-    _join_processes(distributed, coordinator, processes, process)
     from research.runs.record import experiment_of
 
     experiment = override(experiment_of(directory, warn=False), parse_assignments(overrides or []))
+    if not distributed and not process:
+        _announce(experiment, directory)
+    _join_processes(distributed, coordinator, processes, process)
     return _train(experiment, directory, allow_change)
+
+
+def _announce(experiment: Experiment, directory: Path) -> None:
+    """The first line of a run, printed before JAX is imported, which takes a second or two."""
+    print(f"{experiment.name}: {experiment.run.steps:,} steps in {directory}", flush=True)
 
 
 def _join_processes(
@@ -122,22 +139,24 @@ def _join_processes(
 
 def _train(experiment: Experiment, directory: Path, allow_change: bool) -> int:
     began = time_.perf_counter()
-    import jax
+    with starting():
+        import jax
 
-    from research.devices.startup import use_compilation_cache
-    from research.devices.xla import reuse_step_memory
-    from research.training.loop import train
+        from research.devices.startup import use_compilation_cache
+        from research.devices.xla import reuse_step_memory
+        from research.training.loop import train
 
     use_compilation_cache()
     reuse_step_memory()
     first = jax.process_index() == 0
-    result = train(experiment, directory, print if first else lambda line: None, allow_change)
+    result = train(experiment, directory, say if first else lambda line: None, allow_change)
     status = 0 if result.finished else 128 + result.signal
     if not first:
         return status
     if result.finished:
         _print_result(experiment, result.validation, result.baseline_loss)
         print(f"run               {directory}  ({time_.perf_counter() - began:.0f} s)")
+        _print_next(experiment, directory)
     else:
         print(f"\nstopped at step {result.step} of {experiment.run.steps}; it is saved in {directory}")
         print(f"the same command continues it, and so does: lineage resume {directory}")
@@ -161,3 +180,25 @@ def _print_result(experiment: Experiment, row: dict[str, Any], baseline_loss: fl
         print(f"unigram entropy   {baseline_loss:.4f} nats per token")
     if "bits_per_byte" in row:
         print(f"bits per byte     {row['bits_per_byte']:.4f}")
+
+
+def _print_next(experiment: Experiment, directory: Path) -> None:
+    """Three commands that a finished run invites."""
+    from research.objectives import objective_of
+
+    objective, where = objective_of(experiment.objective), shlex.quote(str(directory))
+    if objective.supervised:
+        first = f"lineage evaluate {where} --task answers --data FILE", "predict the labels of a file"
+    elif objective.generates:
+        first = f"lineage generate {where} --top-p 0.9", "sample from it"
+    else:
+        first = f'lineage generate {where} --prompt "The [MASK] is open."', "fill in masked words"
+    seed = experiment.run.seed + 1
+    others = (
+        (f"lineage report {where}", "see its curves on a page"),
+        (f"lineage train {experiment.name} run.seed={seed} --dir {where}-{seed}", "change a setting"),
+    )
+    width = max(len(command) for command, _ in (first, *others))
+    print("\nnext")
+    for command, purpose in (first, *others):
+        print(f"  {command:<{width}}  {purpose}")

@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from launch.options import MODEL, Json, RunDirectory, Tokenizer, at_least_one
+from launch.shell import completion
+from launch.shell.starting import starting
 from research.config.settings import convert
 from research.errors import UsageError, did_you_mean
+from research.io.activity import activity
 
 WORDS = ("none", "first", "mean")
 
@@ -17,7 +20,11 @@ WORDS = ("none", "first", "mean")
 def import_(
     format: Annotated[
         str,
-        typer.Argument(metavar="FORMAT", help="huggingface, openai (GPT-1) or tensorflow (GPT-2, BERT)."),
+        typer.Argument(
+            metavar="FORMAT",
+            help="huggingface, openai (GPT-1) or tensorflow (GPT-2, BERT).",
+            autocompletion=completion.one_of("huggingface", "openai", "tensorflow"),
+        ),
     ],
     source: Annotated[
         Path,
@@ -26,9 +33,12 @@ def import_(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to create.")],
 ) -> None:
     """Convert published weights to the format used here."""
-    from research.weights import import_
+    with starting():
+        from research.weights import import_
 
-    print(import_(format, source, directory))
+    with activity(f"converting {source}"):
+        report = import_(format, source, directory)
+    print(report)
     print(f"weights   {directory}")
 
 
@@ -37,9 +47,12 @@ def export(
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="Directory to create.")],
 ) -> None:
     """Write weights as a Hugging Face directory for Transformers."""
-    from research.weights import export
+    with starting():
+        from research.weights import export
 
-    print(export(directory, target))
+    with activity(f"writing {target}"):
+        report = export(directory, target)
+    print(report)
     print(f"weights   {target}")
 
 
@@ -54,10 +67,12 @@ def average(
     json: Json = False,
 ) -> None:
     """Average the weights of a run's last checkpoints."""
-    from research.weights import average
+    with starting():
+        from research.weights import average
 
     out = out or directory / "average"
-    steps = average(directory, out, last)
+    with activity(f"averaging the checkpoints of {directory}"):
+        steps = average(directory, out, last)
     if json:
         print(json_.dumps({"weights": str(out), "steps": steps}))
         return

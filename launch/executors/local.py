@@ -7,12 +7,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from research.sweeping.device_slices import DeviceSlice
+from research.training.stopping.interrupts import graceful
 
 HUNG = 75  # exit status of research.training.stopping.watchdog: the run can be continued
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TICK = 2.0  # seconds from one tick to the next, unless it takes a twentieth of that
 SHORT, TIMES = 20, 5  # no worker is replaced after TIMES deaths in a row within SHORT seconds of a start
 
 
@@ -52,8 +55,15 @@ class Worker:
         self.process.stdin.close()
 
 
-def run_workers(directory: Path, slices: list[DeviceSlice], report: Callable[[str], None]) -> int:
+def run_workers(
+    directory: Path,
+    slices: list[DeviceSlice],
+    report: Callable[[str], None],
+    tick: Callable[[], None] = lambda: None,
+) -> int:
     """Runs a worker on each of `slices` until no trial is left; returns an exit status.
+
+    `tick` is called all the while, about every two seconds, to show the progress.
 
     A worker that was killed, or hung, is replaced; one that failed is not. The first SIGINT or SIGTERM lets
     all workers save and stop, the second kills them.
@@ -61,8 +71,10 @@ def run_workers(directory: Path, slices: list[DeviceSlice], report: Callable[[st
     received: list[int] = []
     before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in SIGNALS}
     workers = [Worker(directory, slice, report) for slice in slices]
-    handled, failed, young = 0, 0, 0
+    handled, failed, young, due = 0, 0, 0, 0.0
+    kept = ExitStack()
     try:
+        kept.enter_context(graceful("stopping: each worker saves and ends; a second interrupt kills them"))
         while workers:
             if len(received) > handled:
                 handled = len(received)
@@ -81,8 +93,13 @@ def run_workers(directory: Path, slices: list[DeviceSlice], report: Callable[[st
                 else:
                     failed += 1
                 report(f"the worker on {', '.join(worker.slice.names)} {end}")
+            if time.monotonic() >= due:
+                began = time.monotonic()
+                tick()
+                due = began + max(TICK, 20 * (time.monotonic() - began))
             time.sleep(0.05)
     finally:
+        kept.close()
         for worker in workers:
             worker.process.kill()
         for number, handler in before.items():

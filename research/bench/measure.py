@@ -1,6 +1,7 @@
 """The step of an experiment as training compiles it, timed."""
 
 import resource
+import shutil
 import statistics
 import sys
 import tempfile
@@ -23,8 +24,10 @@ from research.devices import xla
 from research.devices.compilers import Compiled, compile_ahead
 from research.devices.malloc import release_free_memory
 from research.devices.memory import usable_memory
+from research.io.activity import activity
 from research.runs.state import initial_state
 from research.training.placement import compile_for, settled
+from research.training.stopping.interrupts import on_leave
 
 AHEAD = 4  # batches made while the device works
 WARM_UP = 3  # calls that are not counted
@@ -55,27 +58,33 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
     count = experiment.run.steps_per_call
     experiment = settled(experiment, jax.devices(), usable_memory(jax.devices()))
     with _own_cache():
-        program, state = start(experiment)
+        with activity("initialising the model"):
+            program, state = start(experiment)
+            jax.block_until_ready(state)  # so that nothing else is done while the step is compiled
         with _made(experiment, tokens) as made:
             batches = _prefetched(program, made, count)
-            jax.block_until_ready(state)  # so that nothing else is being done while the step is compiled
-            cold = _to_compile(program, state, next(batches))
-            for call in range(WARM_UP):
-                state, sums = program.step(state, next(batches))
-                jax.block_until_ready(sums)
-                if call == 0:
-                    release_free_memory()
-            took, waited = [], []
-            for _ in range(max(1, steps // count)):
-                began = time.perf_counter()
-                batch = next(batches)
-                waited.append(time.perf_counter() - began)
-                state, sums = program.step(state, batch)
-                jax.block_until_ready((state, sums))
-                took.append(time.perf_counter() - began)
+            with activity("compiling the step"):
+                cold = _to_compile(program, state, next(batches))
+            with activity("warming up"):
+                for call in range(WARM_UP):
+                    state, sums = program.step(state, next(batches))
+                    jax.block_until_ready(sums)
+                    if call == 0:
+                        release_free_memory()
+            calls, took, waited = max(1, steps // count), [], []
+            with activity("timing steps") as show:
+                for call in range(calls):
+                    show(f"{call * count} of {calls * count}")
+                    began = time.perf_counter()
+                    batch = next(batches)
+                    waited.append(time.perf_counter() - began)
+                    state, sums = program.step(state, batch)
+                    jax.block_until_ready((state, sums))
+                    took.append(time.perf_counter() - began)
             memory = _memory()
             jax.clear_caches()
-            warm = _to_compile(compile_for(experiment)[1], state, next(batches))
+            with activity("compiling the step again, from the cache"):
+                warm = _to_compile(compile_for(experiment)[1], state, next(batches))
     return _measured(experiment, cold, warm, [t / count for t in took], sum(waited) / sum(took), memory)
 
 
@@ -124,7 +133,10 @@ def _own_cache() -> Iterator[None]:
     """A persistent cache that is empty at first, and the old one again afterwards."""
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
-    with tempfile.TemporaryDirectory(prefix="lineage-bench-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="lineage-bench-") as folder,
+        on_leave(partial(shutil.rmtree, folder, ignore_errors=True)),
+    ):
         try:
             _cache_in({names[0]: folder, names[1]: 0.0})
             yield

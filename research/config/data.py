@@ -12,15 +12,18 @@ from research.errors import UsageError
 class Masking:
     """BERT's examples: pairs of segments and their masks, as Google's create_pretraining_data makes them."""
 
-    drawn: Literal["dynamic", "static"] = "dynamic"  # anew at every visit, or once, with the pairs
-    duplicates: int = 1  # times that every document is cut into pairs; 10 as published, with static masks
-    share: float = 0.15  # of a sequence's tokens that is predicted
-    predictions: int = 20  # a sequence at most; 77 at length 512
-    mask: float = 0.8  # share of the predicted tokens that the model sees as [MASK]
-    random: float = 0.1  # and as a random token; it sees the others as they are
+    drawn: Literal["dynamic", "static"] = "dynamic"  # masks: anew at every visit, or once
+    # Times that every document is cut into pairs; 10 as published, with static masks [times; above 0]
+    duplicates: int = 1
+    share: float = 0.15  # part of a sequence's tokens that is predicted [share; above 0 to below 1]
+    predictions: int = 20  # most tokens predicted in a sequence; 77 at length 512 [tokens; above 0]
+    mask: float = 0.8  # part of the predicted tokens that are replaced by the mask [share; from 0 to 1]
+    # Part of the predicted tokens that the model sees as a random token; others are left [share; from 0 to 1]
+    random: float = 0.1
     whole_words: bool = False  # a word's pieces are predicted all or none
-    short: float = 0.1  # share of documents that is cut into pairs of a shorter, random length
-    next: Literal["balanced", "published"] = "balanced"  # B is random for half of all, or where it can follow
+    # Part of documents that is cut into pairs of a shorter, random length [share; from 0 to below 1]
+    short: float = 0.1
+    next: Literal["balanced", "published"] = "balanced"  # random B: half of all, or where B can follow
 
     def __post_init__(self):
         choices("data.masking", self)
@@ -37,9 +40,9 @@ class Masking:
 class Later:
     """Longer sequences for the end of a run, as BERT's last tenth has them."""
 
-    step: int = 0  # whose batch is the first of them; 0: never
-    length: int = 512  # tokens a sequence, from there on
-    predictions: int = 77  # masked, a sequence at most
+    step: int = 0  # step whose batch is the first of longer sequences; 0: never [step; from 0]
+    length: int = 512  # length of a sequence from there on [tokens; above 0]
+    predictions: int = 77  # most tokens predicted in a sequence from there on [tokens; above 0]
 
     def __post_init__(self):
         positive("data.later", self, "length", "predictions")
@@ -51,24 +54,28 @@ class Later:
 class Data:
     """The source, the tokenizer and the shape of a batch."""
 
-    source: str  # tfds:NAME[/CONFIG][:SPLIT], files:GLOB, or a mixture: 0.7*SOURCE+0.3*SOURCE
-    # A name, a path, hub:OWNER/NAME; trained on the source: char, bpe:SIZE, wordpiece:SIZE; in fine-tuning
-    # also start: the one beside start.weights.
+    source: str  # texts: tfds:NAME[/CONFIG][:SPLIT], files:GLOB, or a mixture: 0.7*SOURCE+0.3*SOURCE
+    # Published tokenizer by name, path or hub:OWNER/NAME; or trained on the source: char, bpe:SIZE,
+    # wordpiece:SIZE; in fine-tuning also start: the one beside start.weights.
     tokenizer: str
-    batch: int  # sequences a step, over all devices
-    length: int  # tokens a sequence
-    field: str = "text"  # of the source's records; a number counts the columns of a .tsv without header
-    split: Literal["published", "documents", "tail"] = "documents"  # where validation comes from
-    holdout: float = 0.01  # share held out: of documents, by hash, or of the tail's tokens
-    order: Literal["shuffled", "random"] = "shuffled"  # every example once an epoch, or drawn anywhere
-    validation: str | None = None  # in fine-tuning: the source of validation examples
-    documents: Literal["files", "paragraphs"] = "files"  # of .txt: the whole, or between blank lines
-    sentences: Literal["punctuation", "lines"] = "punctuation"  # where they end, for BERT's segments
+    batch: int  # size of a step's batch, over all devices [sequences; above 0]
+    length: int  # length of a sequence, at most model.context [tokens; above 0]
+    # Where a record of the source has its text: a name, or a number that counts the columns of a .tsv
+    # without header.
+    field: str = "text"
+    # Where validation comes from: the source's own split, documents by hash, or the end of the text.
+    split: Literal["published", "documents", "tail"] = "documents"
+    # Part held out for validation: of documents, or of the tail's tokens [share; from 0 to below 1]
+    holdout: float = 0.01
+    order: Literal["shuffled", "random"] = "shuffled"  # windows once an epoch, or drawn anywhere
+    validation: str | None = None  # in fine-tuning: source of the validation examples
+    documents: Literal["files", "paragraphs"] = "files"  # in .txt: a file, or text between blank lines
+    sentences: Literal["punctuation", "lines"] = "punctuation"  # ends of sentences, for BERT
     standardize: Literal["none", "gpt1"] = "none"  # how texts are cleaned before they are tokenized
-    attend: Literal["window", "document"] = "window"  # a GPT's token: to all before it, or its document's
+    attend: Literal["window", "document"] = "window"  # to all before, or in the document only
     masking: Masking = dataclasses.field(default_factory=Masking)
     later: Later = dataclasses.field(default_factory=Later)
-    workers: int = 0  # processes that make batches ahead; 0: threads of the training process do
+    workers: int = 0  # processes that make batches ahead; 0: threads of the run itself [processes; from 0]
 
     def __post_init__(self):
         choices("data", self)
@@ -96,20 +103,22 @@ class Task:
     source has. The objective says which of these settings it takes.
     """
 
-    fields: tuple[str, ...] = ()  # the texts of an example, in the order in which they are read
-    options: str = ""  # the field that lists the choices, one a label; each ends a sequence of its own
-    label: str = "label"  # the field of the label
+    fields: tuple[str, ...] = ()  # fields of an example's texts, in the order in which they are read
+    options: str = ""  # field that lists the choices, one a label; each ends a sequence of its own
+    label: str = "label"  # field of the label
     labels: tuple[str, ...] = ()  # names of the classes, which a source may give by name or number
     numbered: bool = False  # predictions are printed as numbers of classes: GLUE's server wants 0 and 1
-    bounds: tuple[float, ...] = ()  # lowest and highest score of the answers that are printed: 0,5 of STS-B
-    orders: Literal["given", "both"] = "given"  # both: also the second text first, and their states added up
-    metrics: tuple[str, ...] = ()  # over the whole validation split; the first one decides
-    stride: int = 128  # question answering: tokens from one window over a long text to the next
-    question: int = 64  # question answering: maximum number of tokens of the question
-    answer: int = 30  # question answering: maximum number of tokens of the answer
-    best: int = 20  # question answering: number of starts and of ends that are combined
+    # Lowest and highest score of the answers that are printed: 0,5 of STS-B
+    bounds: tuple[float, ...] = ()
+    orders: Literal["given", "both"] = "given"  # both: also the second text first; states are added
+    metrics: tuple[str, ...] = ()  # metrics of predictions over the whole validation split; the first decides
+    stride: int = 128  # question answering: step from one window over a long text to the next [tokens; any]
+    question: int = 64  # question answering: maximum length of the question [tokens; any]
+    answer: int = 30  # question answering: maximum length of the answer [tokens; any]
+    best: int = 20  # question answering: number of starts and of ends that are combined [places; any]
     unanswerable: bool = False  # question answering: some questions have no answer, as in SQuAD 2.0
-    null_threshold: float = 0.0  # logits by which no answer must lead the best one to be given
+    # Question answering: lead over the best answer at which no answer is given [logits; any]
+    null_threshold: float = 0.0
 
     def __post_init__(self):
         choices("task", self)

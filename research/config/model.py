@@ -12,39 +12,43 @@ from research.errors import UsageError
 class Model:
     """The network. Sizes are counts; `heads` divides `width`. Defaults of parts are the originals'."""
 
-    family: Annotated[str, FAMILIES]
-    vocabulary: int
-    context: int  # positions
-    width: int
-    depth: int  # blocks
-    heads: int
-    hidden: int | None = None  # width of the MLP; None: 4 × width
-    dropout: float = 0.0  # of embeddings, residual branches and attention probabilities
-    table_dropout: bool = (
-        False  # a GPT's embeddings: drop those of the table, once a step, as in GPT-1's code
-    )
-    norm: Literal["pre", "post"] = "pre"  # before each branch, or after each residual sum
-    normalization: Annotated[str, NORMS] = "layer"
-    norm_epsilon: float = 1e-5
-    positions: Annotated[str, POSITIONS] = "learned"
-    activation: Annotated[str, ACTIVATIONS] = "gelu_tanh"
+    family: Annotated[str, FAMILIES]  # architecture, with its initialisation and heads
+    vocabulary: int  # rows of the embedding table, at least the tokenizer's entries [tokens; above 0]
+    context: int  # longest sequence that the model takes [positions; above 0]
+    width: int  # size of the residual stream [features; above 0]
+    depth: int  # number of transformer blocks [blocks; above 0]
+    heads: int  # attention heads of a block; they divide model.width [heads; above 0]
+    hidden: int | None = None  # width of the MLP; none: 4 × model.width [features; above 0]
+    # Dropout rate of embeddings, residual branches and attention probabilities [share; from 0 to below 1]
+    dropout: float = 0.0
+    # A GPT's embeddings: drop those of the table, once a step, as in GPT-1's code
+    table_dropout: bool = False
+    norm: Literal["pre", "post"] = "pre"  # norms before each branch, or after each residual sum
+    normalization: Annotated[str, NORMS] = "layer"  # kind of norm: layer norm, or RMS norm
+    norm_epsilon: float = 1e-5  # ε of norms, added to the variance before the root [variance; any]
+    positions: Annotated[str, POSITIONS] = "learned"  # how a token's place enters the model
+    activation: Annotated[str, ACTIVATIONS] = "gelu_tanh"  # activation function of the MLP
     left_only: bool = False  # a BERT's token sees those before it alone, as a GPT's does
     qk_norm: bool = False  # RMS normalization of each head's queries and keys
-    bias: bool = True  # in linear layers and layer norms
+    bias: bool = True  # biases in linear layers and layer norms
     tied: bool = True  # the output table is the input's
     # Type of activations; auto: float32 on CPUs, else bfloat16. With bfloat16_matmul only the operands of
     # matrix products are bfloat16.
     precision: Literal["auto", "float32", "bfloat16", "bfloat16_matmul"] = "auto"
-    attention: Literal["auto", "xla", "cudnn"] = "auto"  # auto: cuDNN's where it supports the model
-    # The original's pre-training heads, or one for a whole sequence or for every token, which fine-tuning
-    # initialises at random.
+    attention: Literal["auto", "xla", "cudnn"] = "auto"  # implementation; auto: cuDNN if it can
+    # Head on top: the original's pre-training heads, or one for a whole sequence or for every token,
+    # which fine-tuning initialises at random.
     head: Literal["pretraining", "sequence", "tokens"] = "pretraining"
-    outputs: int = 0  # numbers that a fine-tuning head gives: one a label
+    outputs: int = 0  # numbers that a fine-tuning head gives, one a label; else 0 [numbers; from 0]
     head_bias: bool = False  # a GPT's fine-tuning head has a bias, as in GPT-1's code; a BERT's always has
-    remat: Literal["none", "dots", "block"] = "none"  # activations that the backward pass computes again
-    # Blocks in one turn of the compiled loop over depth; auto: on a GPU all of up to 24, else 1.
+    # Activations that the backward pass computes again instead of keeping: none, all but matrix products
+    # (dots), or all inside a block (least memory, a third more time).
+    remat: Literal["none", "dots", "block"] = "none"
+    # Blocks in one turn of the compiled loop over depth; auto: on a GPU all of up to 24, else 1
+    # [blocks; above 0]
     unroll: int | Literal["auto"] = "auto"
-    # Of dropout's random numbers: JAX's, or ten operations an element; auto: threefry on CPUs, else hash.
+    # Source of dropout's random numbers: JAX's, or a hash of ten operations an element; auto: threefry on
+    # CPUs, else hash.
     dropout_generator: Literal["auto", "threefry", "hash"] = "auto"
 
     def __post_init__(self):

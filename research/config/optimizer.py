@@ -12,11 +12,14 @@ from research.errors import UsageError
 class Objective:
     """The loss, by name. `research.objectives` holds a record for each name."""
 
-    name: Annotated[str, OBJECTIVES] = "next_token"
-    auxiliary: float = 0.0  # λ: weight of the next-token loss that is added in fine-tuning a GPT; 0: none
+    name: Annotated[str, OBJECTIVES] = "next_token"  # what is minimised
+    # Weight λ of the next-token loss that is added in fine-tuning a GPT; 0: none [weight; any]
+    auxiliary: float = 0.0
     auxiliary_positions: bool = False  # its softmax is also over the rows of positions, as in GPT-1's code
-    next: float = 1.0  # weight of the next-sentence loss in BERT's pre-training; 0: masked tokens alone
-    z_loss: float = 0.0  # weight of the squared log of the softmax's denominator (Chowdhery et al., 2022)
+    # Weight of the next-sentence loss in BERT's pre-training; 0: masked tokens alone [weight; from 0]
+    next: float = 1.0
+    # Weight of the squared log of the softmax's denominator (Chowdhery et al., 2022) [weight; any]
+    z_loss: float = 0.0
 
     def __post_init__(self):
         choices("objective", self)
@@ -28,11 +31,13 @@ class Objective:
 class Schedule:
     """The learning rate over steps: linear warm-up, then by name."""
 
-    name: Annotated[str, SCHEDULES] = "cosine"
-    peak: float
-    warmup: int = 0  # steps
-    final: float = 0.0  # share of the peak left at the last step, of linear, cosine, warmup_stable_decay
-    cooldown: float = 0.2  # share of the steps in which warmup_stable_decay decays
+    name: Annotated[str, SCHEDULES] = "cosine"  # how the rate falls after the warm-up
+    peak: float  # highest learning rate, reached at the end of the warm-up [rate; above 0]
+    warmup: int = 0  # steps in which the rate rises linearly from 0 [steps; from 0]
+    # Share of the peak left at the last step, of linear, cosine, warmup_stable_decay [share; any]
+    final: float = 0.0
+    # Share of the run's steps, at its end, in which warmup_stable_decay decays [share; any]
+    cooldown: float = 0.2
 
     def __post_init__(self):
         choices("optimizer.rate", self)
@@ -45,14 +50,18 @@ class Schedule:
 class Optimizer:
     """How gradients become updates."""
 
-    name: Annotated[str, OPTIMIZERS] = "adamw"
+    name: Annotated[str, OPTIMIZERS] = "adamw"  # update rule; gpt1_adam and bert_adam are the originals'
     rate: Schedule
+    # Share of the old in the running mean of gradients; momentum of sgd and muon [share; from 0 to below 1]
     b1: float = 0.9
-    b2: float = 0.999
-    epsilon: float = 1e-8
-    decay: float = 0.0  # decoupled, times the rate; never on biases and norms
-    clip: float | None = None  # global norm of the gradient
-    ema: float | None = None  # share of the old in a running average of the parameters, which is evaluated
+    b2: float = 0.999  # share of the old in the running mean of squared gradients [share; from 0 to below 1]
+    epsilon: float = 1e-8  # added to the root of that mean, which divides [gradient; any]
+    decay: float = 0.0  # decoupled weight decay, times the rate; never on biases and norms [per rate; any]
+    # Global norm to which a larger gradient is scaled down; none: no clipping [norm; above 0]
+    clip: float | None = None
+    # Share of the old in a running average of the parameters, which is evaluated; none: no average
+    # [share; from 0 to below 1]
+    ema: float | None = None
 
     def __post_init__(self):
         choices("optimizer", self)

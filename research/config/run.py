@@ -11,23 +11,29 @@ from research.errors import UsageError
 class Run:
     """Length and intervals. `*_every` count steps; with 0 the event happens at the last step only."""
 
-    steps: int
-    seed: int = 0
-    log_every: int = 10
-    evaluate_every: int = 250
-    checkpoint_every: int = 250
-    checkpoint_minutes: float = 0.0  # since the last checkpoint; 0 is never
-    keep: int = 2  # newest checkpoints left on disk
-    keep_every: int = 0  # and for good those whose step is a multiple of it; 0 for none
-    keep_best: str | None = None  # and the best by this number of the validation rows, saved when reached
-    watchdog: float = 50.0  # times the usual without a finished step that are a hang; 0 is never
-    watchdog_minutes: float = 10.0  # and no sooner
-    sample: int = 200  # tokens of text written at each evaluation
-    steps_per_call: int = 1  # of the compiled program; the numbers are the same, to rounding
-    profile: int = 0  # a step to trace into the run's profile/; 0 is none
-    skip_spikes: float = 0.0  # standard deviations of loss or gradient norm above which an update is skipped
-    stop_on_nan: bool = False  # rather than skip updates that are not finite
-    wandb: bool = False  # followed in Weights & Biases too; WANDB_MODE, WANDB_PROJECT … are heeded
+    steps: int  # length of the run: number of updates of the parameters [steps; above 0]
+    seed: int = 0  # seed of initial parameters, order of examples and dropout [number; from 0]
+    log_every: int = 10  # interval of rows of training metrics; 0: last step only [steps; from 0]
+    evaluate_every: int = 250  # interval of evaluations on the validation split; 0: last step [steps; from 0]
+    checkpoint_every: int = 250  # interval of checkpoints; 0: last step only [steps; from 0]
+    checkpoint_minutes: float = 0.0  # longest time between checkpoints; 0: no limit [minutes; from 0]
+    keep: int = 2  # number of newest checkpoints left on disk [checkpoints; above 0]
+    keep_every: int = 0  # also keeps checkpoints at multiples of this, for good; 0: none [steps; from 0]
+    # Also keeps the best checkpoint by this number of the validation rows, saved when reached: loss,
+    # accuracy, a metric of the task …; none: no such checkpoint.
+    keep_best: str | None = None
+    # Mean times of a step without a finished step that count as a hang and end the process, to be resumed;
+    # 0: never [mean step times; from 0]
+    watchdog: float = 50.0
+    watchdog_minutes: float = 10.0  # least time that counts as a hang [minutes; from 0]
+    sample: int = 200  # length of the text sampled at each evaluation of a GPT; 0: none [tokens; from 0]
+    steps_per_call: int = 1  # steps in one compiled call; numbers equal to rounding [steps; above 0]
+    profile: int = 0  # step to trace into the run's profile/; 0: none [step; from 0]
+    # Standard deviations of loss or gradient norm above their means at which an update is skipped; 0: never
+    # [standard deviations; any]
+    skip_spikes: float = 0.0
+    stop_on_nan: bool = False  # end at the first step that is not finite, rather than skip its update
+    wandb: bool = False  # also log to Weights & Biases; WANDB_MODE, WANDB_PROJECT … are heeded
 
     def __post_init__(self):
         positive("run", self, "steps", "keep", "steps_per_call")
@@ -54,10 +60,10 @@ class Parallel:
 
     # One device; all, one program; all, one each. auto: jit on one device, sharded on several.
     compile: Literal["auto", "jit", "sharded", "pmap"] = "auto"
-    data: int = -1  # devices among which a batch is split
-    fsdp: int = 1  # … and parameters and moments too
-    tensor: int = 1  # devices among which heads and hidden features are split
-    # Parts in which a device takes its share of a batch, one after the other. auto: as few as fit.
+    data: int = -1  # devices among which a batch is split; -1: the remaining ones [devices; -1 or above 0]
+    fsdp: int = 1  # devices that split a batch and also parameters and moments [devices; -1 or above 0]
+    tensor: int = 1  # devices that split heads and hidden features [devices; -1 or above 0]
+    # Parts of a device's share of a batch, one after the other; auto: as few as fit [parts; above 0]
     accumulate: int | Literal["auto"] = "auto"
 
     def __post_init__(self):
@@ -86,6 +92,6 @@ class Parallel:
 class Start:
     """Where the parameters begin, if not at random."""
 
-    # A run's directory, or one of its checkpoints as DIR:STEP; Hugging Face's, or its Hub's as
-    # hub:OWNER/NAME[@REVISION]; OpenAI's GPT-1, TensorFlow's.
+    # First parameters: a run's directory, or one of its checkpoints as DIR:STEP; Hugging Face's directory,
+    # or its Hub's as hub:OWNER/NAME[@REVISION]; OpenAI's GPT-1, TensorFlow's; none: random ones.
     weights: str | None = None

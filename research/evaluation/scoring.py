@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from research.io.activity import activity
 from research.models.gpt import GPT
 
 PAD_MULTIPLE = 64  # lengths are rounded up to a multiple, so that few shapes are compiled
@@ -77,13 +78,15 @@ def score_windows(
     `banned_V` (bool) excludes tokens from being the most likely first token, for `Score.greedy`.
     """
     group: list[Window] = []
-    for window in windows:
-        group.append(window)
-        if len(group) == batch:
+    with activity("scoring") as show:
+        for number, window in enumerate(windows, 1):
+            group.append(window)
+            if len(group) == batch:
+                yield from _score_batch(model, group, batch, banned_V)
+                show(f"{number:,} windows")
+                group = []
+        if group:
             yield from _score_batch(model, group, batch, banned_V)
-            group = []
-    if group:
-        yield from _score_batch(model, group, batch, banned_V)
 
 
 def _score_batch(model: GPT, group: list[Window], batch: int, banned_V) -> Iterator[Score]:

@@ -30,10 +30,16 @@ def fill_masks(model: BERT, tokenizer: Tokenizer, prompts: Sequence[str], top: i
     """The `top` most likely pieces at each [MASK], predicted independently of each other.
 
     Raises UsageError for a prompt without [MASK], for one longer than the context, for a tokenizer without
-    [MASK], and for a BERT that sees one side alone.
+    [MASK], for a BERT that sees one side alone, and for a model that was fine-tuned, which has lost the head
+    for masked tokens.
     """
     if model.config.left_only:
         raise UsageError("model.left_only=true: this BERT reads from left to right, and fills in no [MASK]")
+    if model.masked is None:
+        raise UsageError(
+            f"the model was fine-tuned (model.head={model.config.head}) and fills in no [MASK]; "
+            "lineage evaluate --task answers gives its predictions"
+        )
     special = special_tokens(tokenizer)
     if special is None:
         raise UsageError("the tokenizer has no [MASK]; a BERT's is needed")

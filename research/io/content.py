@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from research.errors import EnvironmentFault, UsageError
+from research.io.activity import activity
 from research.io.files import write_atomic
 from research.io.home import home
 from research.io.make_once import build_lock
@@ -57,6 +58,7 @@ def _of_folder(folder: Path, device: int, files: list[Path]) -> dict[Path, str]:
     if len(found) == len(set(files)):
         return found
     with ExitStack() as kept:
+        reading = kept.enter_context(activity(f"reading the files of {folder}"))
         # Of several processes one reads and the others wait. Where home cannot be written each has to read.
         with suppress(EnvironmentFault):
             kept.enter_context(build_lock(index))
@@ -65,6 +67,7 @@ def _of_folder(folder: Path, device: int, files: list[Path]) -> dict[Path, str]:
         try:
             for path in files:
                 if path not in found:
+                    reading(f"{len(found)} of {len(files)}")
                     stamp, found[path], settled = _hashed(path)
                     if settled:
                         read[path.name] = stamp, found[path]

@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from research.errors import EnvironmentFault
+from research.io.activity import activity
+from research.io.home import use
 from research.io.locks import exclusive
 
 T = TypeVar("T")
@@ -18,6 +20,7 @@ def make_once(target: Path, build: Callable[[Path], T], *, resumable: bool = Fal
     `folder` is a sibling that takes the target's name when `build` returns. A resumable build receives the
     folder of one that was killed. Raises EnvironmentFault where the disk is full or cannot be written.
     """
+    use(target)  # before it is looked for, so that nobody removes it in between
     if target.exists():
         return None
     with build_lock(target):
@@ -43,7 +46,9 @@ def build_lock(target: Path, setting: str = "LINEAGE_HOME") -> Iterator[None]:
     Turns an OSError into an EnvironmentFault that names `setting`, which moves the target elsewhere.
     """
     try:
-        with exclusive(target.with_name(f".{target.name}.lock")):
+        with ExitStack() as kept:
+            with activity(f"waiting for the process that makes {target}"):
+                kept.enter_context(exclusive(target.with_name(f".{target.name}.lock")))
             yield
     except OSError as fault:
         raise EnvironmentFault(

@@ -12,7 +12,7 @@ import optax
 from jax import Array
 
 from research import config
-from research.models.ops.dropout import dropout_mask
+from research.models.ops.dropout import dropout_mask, factors
 from research.models.table_dropout import drop_tables
 from research.objectives.objective import DEFAULTS, Batch, Loss, Outputs, Sums
 from research.objectives.vocabulary_loss import vocabulary_loss
@@ -101,7 +101,7 @@ def _summaries(model, x_TLD: Array, batch: Batch) -> Array:
 
 def _dropout(x: Array, shape: tuple[int, ...], rate: float, key: Array | None) -> Array:
     mask = dropout_mask(shape, rate, key, x.dtype)
-    return x if mask is None else x * mask
+    return x if mask is None else x * factors(mask, shape, x.dtype)
 
 
 def _next_token_loss(model, x_TLD: Array, batch: Batch, positions: bool) -> Array:

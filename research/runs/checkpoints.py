@@ -17,6 +17,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from research.devices.malloc import release_free_memory
 from research.errors import EnvironmentFault, LineageError, UsageError
+from research.io.activity import activity
 from research.io.plain_path import plain_path
 from research.models.parameters import by_path, refill
 from research.runs import checkpoint_files, integrity
@@ -101,7 +102,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_) -> None:
-        with self._opened:
+        with self._opened, activity("saving the checkpoint"):
             self.wait()
             self._manager.close()
 

@@ -9,20 +9,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import research
 from research.config import Data, Experiment, Model
 from research.config.imports import OPTION, changed_imports, import_recorded, imported, where_names_come_from
 from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, to_json
-from research.devices.processes import agreed
 from research.errors import LineageWarning, UsageError
 from research.io.files import catch_write_errors, read_record, write_atomic
-from research.models.attention import Choice, choose
 from research.runs import paths
 from research.runs.lock import FILE as LOCK
 from research.runs.lock import locked
+
+if TYPE_CHECKING:
+    from research.models.attention import Choice
 
 FILE = "experiment.json"
 PACKAGES = (
@@ -82,6 +83,8 @@ def open_run(
 
     Raises as `examine` and `locked` do, in all processes. The first one has the lock.
     """
+    from research.devices.processes import agreed  # imports JAX, which no reader of a record needs
+
     with ExitStack() as kept:
 
         def enter() -> bool:
@@ -250,7 +253,9 @@ def _schedule(name: str, steps: int, changed: Mapping[str, tuple]) -> str:
     return f"; from here on the learning rate is that of the {name} schedule over {steps} steps"
 
 
-def _attention(model: Model, data: Data) -> Choice:
+def _attention(model: Model, data: Data) -> "Choice":
+    from research.models.attention import choose
+
     return choose(model, trains=True, documents=data.attend == "document")
 
 

@@ -1,12 +1,13 @@
 """A sweep from a declaration and from command-line options, checked before anything runs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, get_type_hints
 
 from research.config import Experiment, Sweep, space
 from research.config.settings import convert, typed
 from research.config.sweep import SETTINGS
-from research.errors import UsageError
+from research.errors import UsageError, did_you_mean
 from research.sweeping.notation import parse_space
 
 
@@ -58,6 +59,26 @@ def validate_sweep(sweep: Sweep) -> Sweep:
     else:
         check(sweep.base)
     return sweep
+
+
+def check_metric(sweep: Sweep) -> None:
+    """Raises UsageError where the trials' evaluations will not measure the sweep's metric, or run.keep_best.
+
+    Traces the model's evaluation, so it starts JAX's devices: the caller restricts JAX to the CPU before.
+    """
+    import jax
+
+    from research.runs import best
+    from research.runs.state import initial_state
+    from research.training.loop import validation_numbers
+
+    abstract = jax.eval_shape(partial(initial_state, sweep.base))
+    numbers = validation_numbers(sweep.base, abstract)
+    if sweep.metric not in numbers:
+        raise UsageError(
+            f"--metric {sweep.metric}: not measured at an evaluation{did_you_mean(sweep.metric, numbers)}"
+        )
+    best.check(sweep.base.run.keep_best, numbers)
 
 
 def _typed(node: space.Space, base: Experiment) -> space.Space:

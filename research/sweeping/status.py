@@ -48,6 +48,17 @@ class SweepStatus(NamedTuple):
         return {state: counted[state] for state in STATES}
 
     @property
+    def ended(self) -> int:
+        """Trials that finished, were pruned or failed."""
+        return sum(self.counts[state] for state in ("finished", "pruned", "failed"))
+
+    @property
+    def work(self) -> float:
+        """Trials done, those that run by the share of their steps."""
+        begun = (trial for trial in self.trials if trial.state in ("running", "stopped"))
+        return self.ended + sum(trial.step / trial.steps for trial in begun)
+
+    @property
     def over(self) -> bool:
         return not any(self.counts[state] for state in ("running", "stopped", "queued"))
 

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from research.runs.status import newest_checkpoint
 from research.sweeping.claim import ATTEMPTS, Claim, claim_trial, end_attempt, kills_its_workers
 from research.sweeping.notation import format_settings
 from research.sweeping.record import base_of, read, refuse_changed_imports
+from research.training.stopping.interrupts import on_leave
 from research.weights.adopt import with_start
 
 FAILURES = 5  # consecutive failed trials after which the sweep itself is blamed
@@ -89,7 +91,7 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
     with catch_write_errors(claimed.log):
         claimed.log.parent.mkdir(parents=True, exist_ok=True)
         log = claimed.log.open("a", buffering=1, encoding="utf-8", errors="replace")
-    with log, redirect_stdout(log):
+    with log, redirect_stdout(log), on_leave(partial(end_attempt, trial)):
         try:
             experiment = with_start(sweep.base, {"run.stop_on_nan": True} | claimed.point, print)
             result = train(
@@ -101,6 +103,9 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
                 end_attempt(trial)
                 raise
             return _failed(_describe_error(error))
+        except KeyboardInterrupt:  # not a death that the trial is blamed for
+            end_attempt(trial)
+            raise
         finally:
             _free_memory()
     if result.signal and not result.finished:

@@ -1,7 +1,7 @@
 """Training from declaration to result: the one file that imports from all rooms below."""
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from research.devices.compilers import Compiled, check_rows, compile_ahead
 from research.devices.malloc import release_free_memory
 from research.devices.memory import usable_memory
 from research.devices.processes import Minutes, agreed
+from research.io.activity import activity, count
 from research.io.files import write_atomic
 from research.objectives import check, evaluation_loss, objective_of
 from research.optimizers.schedules import schedule
@@ -77,7 +78,8 @@ def train(
     check(experiment)
     trackers.check(experiment.run)
     kept = directory / "checkpoints"
-    with record.open_run(directory, experiment, report, allow_change):
+    with record.open_run(directory, experiment, report, allow_change), ExitStack() as preparing:
+        preparing.enter_context(activity("preparing the run"))
         examples = objective_of(experiment.objective).examples(experiment)
         corpus = examples.prepare(report)
         # Raises UsageError for data that give no batch.
@@ -92,7 +94,8 @@ def train(
 
         # A refused command must change nothing, so everything that can refuse comes before any write.
         def look() -> int:
-            step = latest_intact_step(kept)
+            with activity("verifying the checkpoint"):
+                step = latest_intact_step(kept)
             record.check(directory, experiment, facts, step, allow_change)
             if step:
                 compare(kept / str(step), abstract)
@@ -115,8 +118,10 @@ def train(
 
         start = agreed(look)
         checkpoint = kept / str(start) if start else None
-        state = first_state(experiment, abstract, program.layout, checkpoint, report)
+        with activity("restoring the checkpoint" if checkpoint else "initialising the model"):
+            state = first_state(experiment, abstract, program.layout, checkpoint, report)
         agreed(claim)
+        preparing.close()
         run = experiment.run
         with Checkpoints(kept, run.keep, run.keep_every) as checkpoints:
             if start:
@@ -144,7 +149,8 @@ def _steps(
     validate = validation(experiment, corpus, directory)
     nan_check = NanCheck(directory, run.stop_on_nan)
     minutes = Minutes(run.checkpoint_minutes, run.log_every)
-    following = trackers.open_trackers(run, flatten(experiment), directory, start) if first else []
+    with activity("opening the logs"):
+        following = trackers.open_trackers(run, flatten(experiment), directory, start) if first else []
     with (
         Metrics(directory, start, first, following, report) as metrics,
         progress(run.steps, start, objective.columns, shown=first) as display,
@@ -161,7 +167,8 @@ def _steps(
         for steps, batch in prefetch_to_device(program, read, run, start):
             fresh = step == start
             if fresh:
-                compile_ahead(program, state, batch)
+                with activity("compiling the training step"):
+                    compile_ahead(program, state, batch)
             step = steps[-1]
             with profiled(directory, run.profile in steps, report, state) as done_with:
                 state, sums = done_with(program.step(state, batch))
@@ -262,9 +269,12 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
 
     def validate(state: State, program: Compiled) -> Row:
         model = evaluation_params(state)
-        batches, sums = split(experiment.data.at_step(int(state.step) - 1))  # as the step just made had them
-        with closing(stream(batches, 0, len(batches))) as read:
-            means, outputs = evaluate(model, map(program.feed, shared(read, sums)), program.evaluate)
+        with activity("evaluating") as show:
+            # As the step just made had them.
+            batches, sums = split(experiment.data.at_step(int(state.step) - 1))
+            with closing(stream(batches, 0, len(batches))) as read:
+                counted = count(map(program.feed, shared(read, sums)), len(batches), show)
+                means, outputs = evaluate(model, counted, program.evaluate)
         row = {"step": int(state.step), "split": "validation", **means}
         if objective.predict is not None and outputs is not None:
             outputs = outputs[: len(corpus.validation.labels)]  # without the rows that fill the last batch
@@ -274,9 +284,10 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
                 write_predictions(directory, predictions)
         if objective.per_byte:
             row["bits_per_byte"] = bits_per_byte(means["loss"], sums["weights"], corpus.validation.bytes)
-        if objective.generates and experiment.run.sample:
+        if objective.generates and experiment.run.sample and row["step"]:  # at step 0 it is noise
             key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SAMPLING)
-            row["sample"] = sample_text(model, corpus.tokenizer, experiment.run.sample, key)
+            with activity("sampling a text"):
+                row["sample"] = sample_text(model, corpus.tokenizer, experiment.run.sample, key)
         return row
 
     return validate

@@ -54,7 +54,7 @@ def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:
     kept = steps(directory / "checkpoints")
     if len(kept) < (last or 2):
         raise UsageError(
-            f"{directory}: expected {last or 2} checkpoints, found {', '.join(map(str, kept)) or 'none'}; "
+            f"{directory}: expected {last or 2} checkpoints, found {_counted(kept)}; "
             "run.keep and run.keep_every say how many stay"
         )
     kept = kept[-last:] if last else kept
@@ -65,6 +65,10 @@ def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:
             sums[name] += array
     means = {name: (total / len(kept)).astype(newest.arrays[name].dtype) for name, total in sums.items()}
     return newest._replace(arrays=means), kept
+
+
+def _counted(kept: list[int]) -> str:
+    return f"{len(kept)} (step {', '.join(map(str, kept))})" if kept else "none"
 
 
 def _restore(shapes: State, directory: Path, step: int | None) -> State:

@@ -1,6 +1,7 @@
 """The commands as typed: what they print, how they refuse."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -50,7 +51,7 @@ def test_params_add_up(lineage):
     [
         (["train", "gpt2_smal", "--dir", "D"], "did you mean gpt2_small"),
         (["trian"], "train"),
-        (["train", "quickstart"], "--dir"),
+        (["status"], "runs: not a run"),
         (["train", "quickstart", "optimizer.rate.peek=1", "--dir", "D"], "did you mean optimizer.rate.peak"),
         (["train", "quickstart", "model.heads=7", "--dir", "D"], "expected a divisor of model.width"),
         (["train", "quickstart", "heads", "--dir", "D"], "a.b=value"),
@@ -131,8 +132,18 @@ def test_prepare_train_batch_resume(lineage, tmp_path, monkeypatch):
     assert status == 0
     for message in ("validation loss", "unigram entropy", "bits per byte", "sample", str(tmp_path / "run")):
         assert message in out
+    assert out.startswith(f"quickstart: 4 steps in {tmp_path / 'run'}\n") and out.count("\nsample\n") == 1
+    *results, _, next_ = out.partition("validation loss   ")[2].partition("\nnext\n")
+    for command in next_.splitlines():  # each is one that this command line knows
+        words = shlex.split(command.partition("   ")[0])
+        assert words[0] == "lineage" and lineage(words[1], "--help")[0] == 0
+    assert len(next_.splitlines()) == 3 and f"lineage generate {tmp_path / 'run'}" in next_
     status, again, _ = lineage("resume", tmp_path / "run")
-    assert status == 0 and again.splitlines()[-4:-1] == out.splitlines()[-4:-1]
+    assert (
+        status == 0
+        and again.partition("validation loss   ")[2].partition("run  ")[0] == results[0].partition("run  ")[0]
+    )
+    assert again.endswith(next_)
 
 
 def test_doctor_tells_the_devices(lineage):

@@ -63,4 +63,5 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch):
         for _ in range(40):
             now[0] += 1
             show(7, 10_000_000 + int(2e6 * (now[0] - 100)))
-    assert lines == ["7 documents, 42 MB at 2.0 MB/s", "7 documents, 74 MB at 2.0 MB/s"]
+    sizes = [16, 48, 80]  # after 3, 19 and 35 seconds
+    assert lines == [f"tokenizing, 7 documents, {size} MB at 2.0 MB/s" for size in sizes]

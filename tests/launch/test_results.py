@@ -1,6 +1,8 @@
 """`lineage report` and `lineage table`, as typed."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -77,3 +79,38 @@ def test_mistakes_are_one_line_and_status_2(lineage, runs, tmp_path, monkeypatch
     status, out, err = lineage(*(runs if argument == "RUNS" else argument for argument in arguments))
     assert status == 2 and out == "" and message in err and len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_status_of_a_folder_lists_what_it_holds(lineage, runs, tmp_path, monkeypatch):
+    lab = tmp_path / "runs" / "lab"
+    lab.mkdir(parents=True)
+    (lab / "good").symlink_to(runs / "good")
+    (lab / "cut").symlink_to(runs / "cut")
+    (tmp_path / "runs" / "torn").mkdir()
+    (tmp_path / "runs" / "torn" / "experiment.json").write_text('{"experi')
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = lineage("status")
+    assert status == 0
+    found = [line.split()[:2] for line in out.splitlines()]
+    assert found == [
+        ["runs/lab/cut", "stopped"],
+        ["runs/lab/good", "finished"],
+        ["runs/torn", "unreadable"],
+    ]
+    facts = json.loads(lineage("status", lab, "--json")[1])
+    assert [fact["step"] for fact in facts] == [30, 60]
+    (tmp_path / "empty").mkdir()
+    status, _, err = lineage("status", "empty")
+    assert status == 2 and "no run or sweep in it" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["status", "table", "report"])
+def test_what_reads_a_run_imports_no_jax(runs, command, tmp_path):
+    """Not a timing: what costs a second is never imported."""
+    typed = [command, str(runs / "good"), *(["--out", str(tmp_path / "page.html")] * (command == "report"))]
+    code = (
+        f"import sys; from launch.__main__ import run; assert run({typed!r}) == 0;"
+        "assert not {'jax', 'flax', 'optax', 'orbax', 'tensorflow_datasets'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -3,12 +3,17 @@
 import pytest
 from optuna.trial import TrialState
 
+from research.config import Sweep
+from research.config.settings import override
+from research.config.space import grid
 from research.errors import EnvironmentFault, UsageError
 from research.sweeping.claim import ATTEMPTS, attempts
+from research.sweeping.declare import check_metric
 from research.sweeping.record import open_sweep
 from research.sweeping.status import sweep_status
 from research.sweeping.worker import FAILURES
 from tests.sweeping.pretended import Killed, declared, run, steps, training, trials
+from tests.training.tiny import quickstart
 
 pytestmark = pytest.mark.usefixtures("nothing_to_free")
 
@@ -50,6 +55,24 @@ def test_an_unknown_metric_names_those_there_are(tmp_path):
     open_sweep(tmp_path / "sweep", declared(tmp_path, trials=1, metric="los"), None)
     assert run(tmp_path / "sweep", training())
     assert "did you mean loss" in sweep_status(tmp_path / "sweep").trials[0].reason
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"metric": "los"}, "--metric los: not measured at an evaluation; did you mean loss"),
+        ({"base": {"run.keep_best": "acuracy"}}, "run.keep_best=acuracy: not a number of a validation row"),
+        ({"metric": "bits_per_byte"}, None),
+    ],
+)
+def test_a_metric_is_known_before_the_first_trial(tmp_path, changes, message):
+    base = override(quickstart(tmp_path / "corpus.txt"), changes.get("base", {}))
+    sweep = Sweep(base=base, space=grid("run.seed", 0, 1), metric=changes.get("metric", "loss"))
+    if message is None:
+        check_metric(sweep)
+        return
+    with pytest.raises(UsageError, match=message):
+        check_metric(sweep)
 
 
 def test_a_fault_of_the_surroundings_leaves_the_trial_to_be_taken_up(tmp_path):

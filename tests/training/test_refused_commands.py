@@ -32,7 +32,7 @@ def of_a_later_version(made):
             (None, ["evaluate", "run", "--task", "squad"], "expected --predictions"),
             (cut_newest, ["evaluate", "run", "--task", "lambada"], "it is damaged"),
             (None, ["average", "run", "--last", "1"], "expected 2 or more"),
-            (None, ["average", "run", "--last", "3"], "expected 3 checkpoints, found 2, 4"),
+            (None, ["average", "run", "--last", "3"], "expected 3 checkpoints, found 2 (step 2, 4)"),
             (None, ["average", "run", "--out", "taken"], "nothing is written over"),
             (None, ["average", "run", "--out", "run"], "nothing is written over"),
             (None, ["average", "taken"], "not a run"),

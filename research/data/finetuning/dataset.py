@@ -22,6 +22,7 @@ from research.data.store.token_store import Corpus
 from research.data.tokenizers.spacy_words import difference
 from research.data.tokenizers.tokenizer import special_tokens
 from research.errors import UsageError
+from research.io.activity import activity
 
 OpenTokenizer = Callable[[], Tokenizer]
 Read = Callable[[str, str, Tokenizer], tuple[Any, str]]  # (source, split, tokenizer) → (split, its summary)
@@ -75,7 +76,8 @@ def _prepare(
         report(unlike)
     splits = []
     for split, source in sources.items():
-        found, summary = read(source, split, tokenizer)
+        with activity(f"reading {source}"):
+            found, summary = read(source, split, tokenizer)
         report(f"{split}: {summary} of {source}")
         splits.append(found)
     return Corpus(tokenizer, splits[0], splits[-1])

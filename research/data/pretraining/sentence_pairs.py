@@ -17,6 +17,7 @@ from research.config import Data
 from research.data.pretraining.counter_rng import bernoulli, fair_binomial, randint
 from research.data.store.token_store import TokenStore
 from research.errors import UsageError
+from research.io.activity import activity
 from research.io.make_once import make_once
 from research.io.memory_map import mapped
 
@@ -55,7 +56,8 @@ def open_pairs(store: TokenStore, data: Data) -> tuple[np.ndarray, list[int]]:
     masking = data.masking
     facts = FORMAT, data.length, masking.duplicates, _shortest_repr(masking.short), masking.next
     folder = store.folder / "-".join(map(str, ("pairs", *facts)))
-    make_once(folder, partial(_write, store=store, data=data))
+    with activity("pairing sentences"):
+        make_once(folder, partial(_write, store=store, data=data))
     return mapped(folder / "pairs.bin", PAIR), json.loads((folder / "parts.json").read_text(encoding="utf-8"))
 
 

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from research.config import Data
@@ -13,6 +14,7 @@ from research.data.sources import standardize
 from research.data.sources.schemes import Source, parse
 from research.data.tokenizers import published
 from research.errors import UsageError
+from research.io.cache import MADE
 
 Split = Literal["train", "validation"]
 
@@ -90,6 +92,12 @@ def folder_name(data: Data, key: str) -> str:
         words = "files" if published.is_path(data.tokenizer) else f"files-{data.tokenizer}"
     readable = re.sub(r"\W+", "-", words)[-60:].strip("-")
     return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def note_maker(folder: Path, data: Data) -> None:
+    """Writes into a folder of the cache for which source and tokenizer it is made; for `lineage cache`."""
+    made = {"source": data.source, "tokenizer": data.tokenizer}
+    (folder / MADE).write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
 
 
 def check_unchanged(data: Data, before: str) -> None:

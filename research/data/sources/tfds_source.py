@@ -11,11 +11,12 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
+from research.data.sources.network import resolve
 from research.data.sources.python_docs import PythonDocs
 from research.errors import EnvironmentFault, UsageError, did_you_mean
-from research.io.home import home
+from research.io.activity import activity
+from research.io.home import home, use
 from research.io.make_once import build_lock
-from research.io.network import resolve
 
 INSTALL = "pip install 'lineage-lm[tf]'"
 BEAM = "Apache Beam: pip install apache-beam"
@@ -133,6 +134,8 @@ def prepared(name: str) -> tfds.core.DatasetBuilder:
             prepare = _prepare_own if own else _prepare
             prepare(build(), name)
         builder = build()
+    if own:
+        use(Path(builder.data_dir).parent)
     return builder
 
 
@@ -141,7 +144,8 @@ def _prepare_own(builder: tfds.core.DatasetBuilder, name: str) -> None:
         leftover.rmtree()
     tfds.disable_progress_bar()  # the bar takes two seconds
     try:
-        builder.download_and_prepare(file_format="array_record")
+        with activity("building a corpus of Python's documentation"):
+            builder.download_and_prepare(file_format="array_record")
     except RuntimeError as fault:  # ArrayRecord raises it for a full disk
         raise OSError(str(fault)) from fault
     finally:

@@ -12,11 +12,18 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from research.config import Data
-from research.data.sources.documents import check_unchanged, fingerprint, folder_name, parts
+from research.data.sources.documents import (
+    check_unchanged,
+    fingerprint,
+    folder_name,
+    note_maker,
+    parts,
+)
 from research.data.store.writing import SPLITS, write
 from research.data.tokenizers.spacy_words import difference, rules
 from research.data.tokenizers.tokenizer import SpecialTokens, end_of_text, entries, load, special_tokens
 from research.errors import UsageError
+from research.io.activity import activity
 from research.io.home import home
 from research.io.make_once import make_once
 from research.io.memory_map import mapped
@@ -131,6 +138,14 @@ def _make(
     dtype = np.dtype("<u2" if entries <= 1 << 16 else "<u4")
     speed = write(folder, data, tokenizer, sentence_rule, dtype, report)
     check_unchanged(data, source_hash)
+    note_maker(folder, data)
+    with activity("counting tokens"):
+        _finish(folder, data, tokenizer, entries, dtype)
+    return speed
+
+
+def _finish(folder: Path, data: Data, tokenizer: Tokenizer, entries: int, dtype: np.dtype) -> None:
+    """Cuts off the tail where the declaration asks for it, and writes store.json of each split."""
     progress_file = folder / "progress.json"
     done = json.loads(progress_file.read_text(encoding="utf-8"))
     if data.split == "tail":
@@ -142,7 +157,6 @@ def _make(
         begins = _part_starts(done["parts"][split], done["counts"][split])
         _measure(folder / split, done["bytes"][split], begins, entries, dtype)
     progress_file.unlink(missing_ok=True)
-    return speed
 
 
 def _part_starts(firsts: list[int | None], end: int) -> list[int]:

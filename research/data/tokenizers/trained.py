@@ -8,9 +8,16 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from research.config import Data
-from research.data.sources.documents import check_unchanged, documents, fingerprint, folder_name
+from research.data.sources.documents import (
+    check_unchanged,
+    documents,
+    fingerprint,
+    folder_name,
+    note_maker,
+)
 from research.data.tokenizers.published import END_OF_TEXT, SPECIAL, byte_level, read, word_level
 from research.errors import UsageError
+from research.io.activity import activity
 from research.io.home import home
 from research.io.make_once import make_once
 
@@ -23,8 +30,10 @@ def load(data: Data) -> Tokenizer:
     arguments = [] if scheme == "char" else [_size(scheme, size)]
 
     def build(folder: Path) -> None:
-        tokenizer = SCHEMES[scheme](data, *arguments)
+        with activity(f"training the tokenizer {data.tokenizer}"):
+            tokenizer = SCHEMES[scheme](data, *arguments)
         check_unchanged(data, source_hash)
+        note_maker(folder, data)
         (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
 
     make_once(folder, build)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from research.io.activity import displayed_by
 from research.runs.metrics_log import Row
 
 
@@ -35,13 +36,16 @@ class Bar(Silent):
 
         self._steps, self._columns = steps, columns
         self._progress = Progress(
+            TextColumn("{task.fields[activity]}"),
             MofNCompleteColumn(),
             BarColumn(),
             TextColumn("loss {task.fields[loss]}"),
             TextColumn("{task.fields[speed]} tokens/s"),
             TimeRemainingColumn(),
         )
-        self._task = self._progress.add_task("", total=steps, completed=start, loss="–", speed="–")
+        self._task = self._progress.add_task(
+            "", total=steps, completed=start, loss="–", speed="–", activity=""
+        )
         self._progress.start()
 
     def row(self, row: Row) -> None:
@@ -55,6 +59,10 @@ class Bar(Silent):
     def advance(self, step: int) -> None:
         self._progress.update(self._task, completed=step)
 
+    def activity(self, text: str) -> None:
+        """Shows before the bar what keeps the next step waiting."""
+        self._progress.update(self._task, activity=text)
+
     def stop(self) -> None:
         self._progress.stop()
 
@@ -67,7 +75,8 @@ def progress(steps: int, start: int, columns: Sequence[str], shown: bool = True)
         return
     bar = Bar(steps, start, columns)
     try:
-        yield bar
+        with displayed_by(bar.activity):
+            yield bar
     finally:
         bar.stop()
 
@@ -81,8 +90,7 @@ def describe(row: Row, steps: int, columns: Sequence[str]) -> str:
             f"{head}  gradient {row['gradient_norm']:.3f}  rate {row['learning_rate']:.2e}"
             f"  {row['tokens_per_second']:,.0f} tokens/s{skipped}"
         )
-    line = head + "".join(f"  {name.replace('_', ' ')} {row[name]:.3f}" for name in columns if name in row)
-    return f"{line}\n  {indented(row['sample'])}" if row.get("sample") else line
+    return head + "".join(f"  {name.replace('_', ' ')} {row[name]:.3f}" for name in columns if name in row)
 
 
 def indented(text: str) -> str:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 import jax
 from jax.experimental import multihost_utils
 
+from research.training.stopping.interrupts import graceful
+
+MESSAGE = "stopping: finishes what it computes and saves; a second interrupt ends it at once"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -16,9 +19,11 @@ class Stop:
 
     def __init__(self):
         self.signal: int | None = None
+        self.begun = False  # a step was made, which is worth saving
 
     def reached(self, step: int) -> bool:
         """Whether to stop after `step`; called after each call of the step."""
+        self.begun = True
         return self.signal is not None
 
 
@@ -34,6 +39,7 @@ class SharedStop(Stop):
 
     def reached(self, step: int) -> bool:
         # A call may do several steps and the service names one of them, so each step is checked.
+        self.begun = True
         points = range(self._checked + 1, step + 1)
         self._checked = step
         if any([multihost_utils.reached_preemption_sync_point(point) for point in points]):
@@ -46,6 +52,7 @@ class SharedStop(Stop):
 def stop_on_signals(start: int) -> Iterator[Stop]:
     """Records SIGINT and SIGTERM in the yielded Stop; a second signal has its usual effect.
 
+    Before the first step is made, when there is nothing to save, SIGINT has its usual effect at once.
     Of several processes, SIGTERM is left to JAX, which handles it outside Python, and SIGINT is passed on as
     SIGTERM. `start` is the step from which the run goes on.
     """
@@ -56,6 +63,9 @@ def stop_on_signals(start: int) -> Iterator[Stop]:
 
     def request(number, frame):
         restore()
+        if not stop.begun and callable(before[number]):  # to the handler that was there before
+            os.kill(os.getpid(), number)
+            return
         if several:
             os.kill(os.getpid(), signal.SIGTERM)
         else:
@@ -68,6 +78,7 @@ def stop_on_signals(start: int) -> Iterator[Stop]:
     for number in handled:
         signal.signal(number, request)
     try:
-        yield stop
+        with graceful(MESSAGE, lambda: stop.begun):
+            yield stop
     finally:
         restore()

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import experiments
 from research import weights
 from research.bench.synthetic import read_tokens
 from research.data.sources import files, labelled_files
@@ -82,7 +81,7 @@ WHOLE = {  # readers that notice each cut: (file, writer, reader)
     "bench's tokens .npy": (
         "tokens.npy",
         lambda p: np.save(p, np.arange(1, 3000, dtype=np.uint16) % 250),
-        lambda p: read_tokens(p, experiments.get("quickstart")),
+        lambda p: read_tokens(p, 64, 4_096),
     ),
     "squad's answers": ("dev.json", squad_file, squad.read_answers),
     "squad's predictions": (

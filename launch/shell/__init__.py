@@ -1,0 +1,1 @@
+"""The terminal: help, completion, meanings of settings."""

@@ -1,0 +1,60 @@
+"""Help of the command line: groups of commands, whole sentences, no types of Python."""
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+NAMES = {"help_option_names": ["-h", "--help"]}  # settings of every command
+
+
+class Command(TyperCommand):
+    """A command whose help names its arguments as they are typed."""
+
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
+        arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
+        return ["[OPTIONS]", *map(_typed, arguments)]
+
+    def format_options(self, ctx: typer.Context, formatter) -> None:
+        params = self.get_params(ctx)
+        arguments = [
+            (param.metavar, param.help)
+            for param in params
+            if param.param_type_name == "argument" and not param.hidden
+        ]
+        options = [
+            record
+            for param in params
+            if param.param_type_name == "option" and (record := param.get_help_record(ctx))
+        ]
+        for title, rows in (("Arguments", arguments), ("Options", options)):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+class Group(TyperGroup):
+    """The commands, under the titles that their `rich_help_panel` gives."""
+
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
+        return ["COMMAND [OPTIONS] …"]
+
+    def format_commands(self, ctx: typer.Context, formatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            if not command.hidden:
+                groups.setdefault(command.rich_help_panel, []).append((name, command.help))
+        width = max(len(name) for rows in groups.values() for name, _ in rows)
+        for title, rows in groups.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{width}}", help) for name, help in rows])
+
+    def format_options(self, ctx: typer.Context, formatter) -> None:
+        self.format_commands(ctx, formatter)
+        options = (param.get_help_record(ctx) for param in self.get_params(ctx))
+        with formatter.section("Options"):
+            formatter.write_dl([option for option in options if option])
+
+
+def _typed(argument) -> str:
+    """An argument in the usage line: NAME, [NAME], [NAME]…"""
+    name = argument.metavar if argument.required else f"[{argument.metavar}]"
+    return name + ("" if argument.nargs == 1 else "…")

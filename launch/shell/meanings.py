@@ -1,0 +1,123 @@
+"""Meaning, unit, allowed values and default of each setting, read from the comments of its declaration.
+
+`research/config` has a comment beside each field: a sentence, and for numbers `[unit; range]` at its end.
+"""
+
+import dataclasses
+import inspect
+import io
+import re
+import tokenize
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from research.config import Experiment
+from research.config.registry import Registry
+from research.config.settings import format_value
+from research.errors import UsageError, did_you_mean
+
+BRACKET = re.compile(r"^(.*?)\s*\[([^;\]]+); ([^\]]+)\]$", re.DOTALL)
+SAMPLE = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+
+
+class Meaning(NamedTuple):
+    """One setting, for people."""
+
+    name: str
+    meaning: str
+    unit: str | None  # of numbers
+    values: str  # that are allowed
+    default: str | None  # as typed; None: an experiment has to give it
+
+
+@cache
+def meanings() -> dict[str, Meaning]:
+    """Every setting by its dotted name, in the order of declaration."""
+    return {meaning.name: meaning for meaning in _of_section(Experiment, "")}
+
+
+def explain(name: str) -> list[Meaning]:
+    """The setting `name`, or all of a section such as optimizer.rate. Raises UsageError without one."""
+    known = meanings()
+    found = [meaning for key, meaning in known.items() if key == name or key.startswith(f"{name}.")]
+    if not found:
+        ends = [key for key in known if key.rpartition(".")[2] == name]
+        hint = f"; did you mean {' or '.join(ends)}?" if ends else did_you_mean(name, known)
+        raise UsageError(f"{name}: no such setting{hint}")
+    return found
+
+
+def choices(hint: Any) -> tuple[str, ...]:
+    """The values that a type lists: of a Literal, a registry, a bool; empty for other types."""
+    if get_origin(hint) in (Union, UnionType):
+        return tuple(value for option in get_args(hint) for value in choices(option))
+    if get_origin(hint) is Literal:
+        return tuple(map(str, get_args(hint)))
+    if get_origin(hint) is Annotated:
+        return tuple(name for part in get_args(hint) if isinstance(part, Registry) for name in part.names())
+    return {bool: ("true", "false"), type(None): ("none",)}.get(hint, ())
+
+
+def hint_of(name: str) -> Any:
+    """The type of the setting `name`."""
+    hint: Any = Experiment
+    for part in name.split("."):
+        hint = get_type_hints(hint, include_extras=True)[part]
+    return hint
+
+
+def comments(source: str) -> dict[str, str]:
+    """{field: comment} of a class: the comment on the field's line, or else the lines right above it."""
+    found: dict[str, str] = {}
+    above: list[str] = []
+    field, depth = None, 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        text = token.string.removeprefix("#").strip()
+        depth += (token.string in ("(", "[", "{")) - (token.string in (")", "]", "}"))
+        if token.type == tokenize.COMMENT and token.line.strip().startswith("#"):
+            above.append(text)
+        elif token.type == tokenize.COMMENT and field:
+            found[field] = text
+        elif token.type == tokenize.NAME and re.match(rf"\s+{token.string}: ", token.line) and not depth:
+            field = token.string
+            if above:
+                found[field] = " ".join(above)
+        elif token.type == tokenize.NEWLINE:
+            field, above = None, []
+    return found
+
+
+def _of_section(cls: Any, prefix: str) -> list[Meaning]:
+    hints, written = get_type_hints(cls, include_extras=True), comments(inspect.getsource(cls))
+    found = []
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            found += _of_section(hint, f"{prefix}{field.name}.")
+        elif prefix:  # an experiment's own name is no setting
+            found.append(_meaning(f"{prefix}{field.name}", field, hint, written.get(field.name, "")))
+    return found
+
+
+def _meaning(name: str, field: dataclasses.Field, hint: Any, comment: str) -> Meaning:
+    match = BRACKET.match(comment)
+    text, unit, span = match.groups() if match else (comment, None, None)
+    required = field.default is dataclasses.MISSING
+    default = None if required else format_value(field.default)
+    if not re.match(r"[\w.]+[.:]\w", text):  # a name that is typed stays as it is
+        text = text[:1].upper() + text[1:]
+    return Meaning(name, text.removesuffix("."), unit, _values(hint, span), default)
+
+
+def _values(hint: Any, span: str | None) -> str:
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    texts = []
+    for option in options:
+        if get_origin(option) is tuple:
+            texts.append("texts with commas between them")
+        elif listed := choices(option):
+            texts.append(", ".join(listed))
+        else:
+            texts.append(SAMPLE[option] + ("" if span in (None, "any") else f" {span}"))
+    return ", or ".join(texts)

@@ -1,0 +1,115 @@
+"""What a command is busy with, shown while its work has nothing to print: a line on standard error.
+
+On a terminal the line counts seconds in its place; in a log it comes after two seconds, and then now and
+then. Nothing is shown until `show` is called, as the command line does; a notebook or a test stays quiet.
+"""
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+TICK = 0.2  # seconds between two looks at the clock
+FIRST, THEN = 2.0, 15.0  # seconds: a log's first line about an activity, and the least time between others
+LONGEST = 600.0  # seconds between two lines of a log; they come at every tenth of the time so far
+FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+Detail = Callable[[str], None]
+Display = Callable[[str], None]  # shows a text in place of the one before; "" removes it
+
+_terminal = threading.RLock()  # held while a line is written
+_shown = False
+_displays: list[Display] = []  # of those that own the terminal, such as a progress bar; the last one counts
+_running: list["_Activity"] = []  # the innermost is last, and alone is shown
+
+
+def show() -> None:
+    """Shows the activities of this process from now on."""
+    global _shown
+    _shown = True
+
+
+def say(text: str) -> None:
+    """Prints a line of results, in place of the line of an activity."""
+    with _terminal:
+        if _running and _shown and not _displays and sys.stderr.isatty():
+            _line("")
+        print(text, flush=True)
+
+
+@contextmanager
+def displayed_by(display: Display) -> Iterator[None]:
+    """Inside, `display` shows the activities instead of a line of their own."""
+    _displays.append(display)
+    try:
+        yield
+    finally:
+        _displays.remove(display)
+
+
+@contextmanager
+def activity(what: str) -> Iterator[Detail]:
+    """Shows `what`, such as "compiling", until the block ends; yields a function that sets details to add."""
+    running = _Activity(what)
+    _running.append(running)
+    if _shown:
+        running.thread.start()
+    try:
+        yield running.set_detail
+    finally:
+        _running.remove(running)
+        running.end()
+
+
+def count(items: Iterable[T], total: int, show: Detail) -> Iterator[T]:
+    """`items`, with their number shown as the detail of an activity."""
+    for number, item in enumerate(items, 1):
+        show(f"{number:,} of {total:,}")
+        yield item
+
+
+class _Activity:
+    def __init__(self, what: str):
+        self.what, self.detail = what, ""
+        self.began = time.monotonic()
+        self.over = threading.Event()
+        self.display = _displays[-1] if _displays else _line if sys.stderr.isatty() else None
+        self.thread = threading.Thread(target=self._run, name="activity", daemon=True)
+
+    def set_detail(self, text: str) -> None:
+        self.detail = text
+
+    def end(self) -> None:
+        self.over.set()
+        if self.thread.is_alive():
+            self.thread.join()
+
+    def _run(self) -> None:
+        due, ticks = FIRST, 0
+        while not self.over.wait(TICK):
+            seconds = time.monotonic() - self.began
+            innermost = bool(_running) and _running[-1] is self
+            if self.display is not None and innermost:
+                self.display(f"{FRAMES[ticks % len(FRAMES)]} {self._text(seconds)}")
+            elif self.display is None and innermost and seconds >= due:
+                due = seconds + min(max(THEN, seconds / 10), LONGEST)
+                print(self._text(seconds), file=sys.stderr, flush=True)
+            ticks += 1
+        if self.display is not None and ticks:
+            self.display("")
+
+    def _text(self, seconds: float) -> str:
+        detail = f", {self.detail}" if self.detail else ""
+        return f"{self.what}{detail} … {seconds:.0f} s"
+
+
+def _line(text: str) -> None:
+    """One line of the terminal, which the next output overwrites."""
+    text = text[: shutil.get_terminal_size().columns - 1]
+    with _terminal:
+        print(f"\r\x1b[2K{text}\r", end="", file=sys.stderr, flush=True)
