@@ -7,6 +7,8 @@ Devices of `tensor` share the rows, and each works on some heads and hidden feat
 """
 
 import math
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -19,6 +21,8 @@ Axes = tuple[Axis, ...]
 
 ROWS = ("data", "fsdp")  # split a batch's rows
 BOTH = ("fsdp", "tensor")  # split an axis that is not contracted: a table's width, a vector
+
+_row_axes: ContextVar[tuple[str, ...]] = ContextVar("row_axes", default=ROWS)
 
 
 def parameter(value: Array, *axes: Axis) -> nnx.Param:
@@ -54,13 +58,36 @@ def split_rows(x: Array) -> Array:
     Parameters may be split along the axis that a product contracts. Without this constraint the compiler
     would gather a whole batch of states rather than a layer's parameters.
     """
-    return x if current_mesh() is None else lax.with_sharding_constraint(x, PartitionSpec(ROWS))
+    return x if current_mesh() is None else lax.with_sharding_constraint(x, PartitionSpec(_row_axes.get()))
 
 
 def rows_on_each(rows: int) -> int:
     """Number of a batch's rows on each device."""
     mesh = current_mesh()
-    return rows if mesh is None else -(-rows // math.prod(mesh.shape[axis] for axis in ROWS))
+    return rows if mesh is None else -(-rows // math.prod(mesh.shape[axis] for axis in _row_axes.get()))
+
+
+def over_shards(function: Callable, *arguments: Any) -> Any:
+    """`function` of each data-parallel shard's part of the arguments, whose first axis is that of the shards.
+
+    So are the results: what each shard finds stays with it, where a sum over rows would be sent.
+    """
+    token = _row_axes.set(("fsdp",))
+    try:
+        results = jax.vmap(function, spmd_axis_name="data")(*arguments)
+    finally:
+        _row_axes.reset(token)
+    return jax.tree.map(lambda x: lax.with_sharding_constraint(x, _first_split(x.ndim)), results)
+
+
+def data_shards() -> int:
+    """Among how many devices the mesh splits rows without splitting parameters."""
+    mesh = current_mesh()
+    return 1 if mesh is None else mesh.shape["data"]
+
+
+def _first_split(axes: int) -> PartitionSpec:
+    return PartitionSpec("data", *[PartitionSpec.UNCONSTRAINED] * (axes - 1))
 
 
 def current_mesh() -> jax.sharding.AbstractMesh | None:

@@ -11,6 +11,7 @@ from jax import Array, lax
 
 from research.config import Experiment
 from research.errors import UsageError
+from research.models.axes import data_shards, over_shards
 from research.models.platform import platform
 from research.objectives import training_loss, weights_in
 from research.objectives.objective import Batch, Sums
@@ -39,6 +40,7 @@ def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
         loss=training_loss(experiment.objective),
         optimizer=update,
         accumulate=experiment.parallel.parts,
+        by_shard=experiment.model.dropout == 0,
         limit=experiment.run.skip_spikes,
         ema=experiment.optimizer.ema,
     )
@@ -51,6 +53,7 @@ def train_step(
     loss: Callable[[Any, Batch, Array], Sums],
     optimizer: optax.GradientTransformationExtraArgs,
     accumulate: int = 1,
+    by_shard: bool = False,
     limit: float = 0.0,
     ema: float | None = None,
     axis: str | None = None,
@@ -59,7 +62,7 @@ def train_step(
 
     Weights are divided by their sum over all devices before the loss, not after: a mean of the devices'
     means would weigh a target by how many others its device was dealt. Over microbatches, and over a pmapped
-    `axis`, gradients then add up.
+    `axis`, gradients then add up; `by_shard` as in `add_up`.
     """
     key = jax.random.fold_in(state.key, state.step)
     if axis is not None:
@@ -70,7 +73,7 @@ def train_step(
         sums = loss(model, part, jax.random.fold_in(key, index))
         return sums["loss"], sums
 
-    grads, sums = add_up(jax.grad(sums_of, has_aux=True), state.model, parts)
+    grads, sums = add_up(jax.grad(sums_of, has_aux=True), state.model, parts, by_shard)
     if axis is not None:
         grads, sums = lax.psum((grads, sums), axis)
     norm = optax.tree.norm(in_former_order(grads))
@@ -82,7 +85,7 @@ def train_step(
             state.opt_state,
             state.model,
             norm=norm,
-            obj_fn=lambda model: add_up(sums_of, model, parts)[0],
+            obj_fn=lambda model: add_up(sums_of, model, parts, by_shard)[0],
         )
         model = optax.apply_updates(state.model, updates)
         ema_params = None if ema is None else optax.tree.update_moment(model, state.ema_params, ema, 1)
@@ -119,12 +122,31 @@ def split(batch: Batch, parts: int) -> Batch:
     return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
 
-def add_up(function: Callable, model: Any, parts: Batch) -> Any:
-    """The sum of function(model, part, index) over the parts, one after the other."""
+def add_up(function: Callable, model: Any, parts: Batch, by_shard: bool = False) -> Any:
+    """The sum of function(model, part, index) over the parts, one after the other.
+
+    With `by_shard`, where a mesh splits the rows, each of its data-parallel shards adds up its own parts, and
+    the shards are added up once: otherwise every part's gradients are sent. Shards draw dropout of their own,
+    so a model that has some keeps the masks that it has on any number of devices.
+    """
     indices = jnp.arange(len(jax.tree.leaves(parts)[0]))
     if len(indices) == 1:
         return function(model, jax.tree.map(lambda x: x[0], parts), indices[0])
+    shards = data_shards() if by_shard else 1
+    if shards > 1:
+        totals = _scanned(partial(_by_shard, function, shards), model, parts, indices)
+        return jax.tree.map(lambda x: x.sum(0), totals)
+    return _scanned(function, model, parts, indices)
 
+
+def _by_shard(function: Callable, shards: int, model: Any, part: Batch, index: Array) -> Any:
+    """The results of all shards, on an axis before the others."""
+    dealt = jax.tree.map(lambda x: x.reshape(shards, -1, *x.shape[1:]), part)
+    indices = index * shards + jnp.arange(shards)
+    return over_shards(partial(function, model), dealt, indices)
+
+
+def _scanned(function: Callable, model: Any, parts: Batch, indices: Array) -> Any:
     def add(total, part_and_index):
         return jax.tree.map(jnp.add, total, function(model, *part_and_index)), None
 

@@ -1,0 +1,140 @@
+"""Laws of the programs that XLA's compilers make for an H100 and a v5e, which need not be here."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from research.devices.ahead import ENVIRONMENT, PLUGINS
+from research.io.locks import exclusive
+
+pytestmark = pytest.mark.slow
+
+FAMILIES = ("gpt2_small", "gpt1", "bert_base")
+SHARDED = {"parallel.compile": "sharded"}
+LAYOUTS = {
+    "jit": {"parallel.compile": "jit"},
+    "data": SHARDED,
+    "pmap": {"parallel.compile": "pmap"},
+    "accumulate": SHARDED | {"parallel.accumulate": 2},
+    "fsdp": SHARDED | {"parallel.data": 1, "parallel.fsdp": 4},
+    "tensor": SHARDED | {"parallel.data": 2, "parallel.tensor": 2},
+}
+GPU = [(name, layout) for name in FAMILIES for layout in ("jit", "data", "pmap")]
+GPU += [("gpt2_small", layout) for layout in ("accumulate", "fsdp", "tensor")] + [("bert_base", "fsdp")]
+TPU = [("gpt2_small", "data"), ("gpt1", "jit"), ("bert_base", "jit")]
+TABLE, TOKENS = 2_048 * 128 * 4, 16 * 128  # bytes of the embeddings; positions of a batch
+STATE = 3  # parameters and two moments
+
+
+def compiled(target: str, cases: list, plant: str = "sound") -> dict:
+    """Facts of the programs by case, of one process for all of them."""
+    platform = "gpu" if target.startswith("h100") else "tpu"
+    module, extra = PLUGINS[platform]
+    if importlib.util.find_spec(module.partition(".")[0]) is None or importlib.util.find_spec(module) is None:
+        pytest.skip(f"the extra {extra} is not installed")
+    outside = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT[platform]}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.compiled_for", target, plant],
+        input=json.dumps([[name, LAYOUTS[layout]] for name, layout in cases]),
+        capture_output=True,
+        text=True,
+        env=outside,
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    return dict(zip(cases, json.loads(done.stdout), strict=True))
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory) -> dict:
+    """Compiled by one of the test workers, for all of them."""
+    base = tmp_path_factory.getbasetemp()
+    target = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "accelerators.json"
+    with exclusive(target.with_suffix(".lock")):
+        if not target.exists():
+            found = [*compiled("h100:4", GPU).values(), *compiled("v5e-4", TPU).values()]
+            target.write_text(json.dumps(found))
+    return dict(zip(CASES, json.loads(target.read_text()), strict=True))
+
+
+def undonated(facts: dict) -> int:
+    """Bytes of the old state that the new one does not overwrite."""
+    return max(facts["need"]["state"] - facts["need"]["donated"], 0)
+
+
+def single_products(facts: dict) -> list:
+    """Products of float32 with float32."""
+    return [sizes for types, sizes in facts["products"] if types == ["f32", "f32"]]
+
+
+def reduced(facts: dict) -> int:
+    """Bytes that all devices add up, over a step."""
+    return sum(
+        times * sum(sizes)
+        for kind, times, sizes in facts["collectives"]
+        if kind in ("all-reduce", "reduce-scatter")
+    )
+
+
+CASES = [("h100", *case) for case in GPU] + [("v5e", *case) for case in TPU]
+every = pytest.mark.parametrize("case", CASES, ids="-".join)
+
+
+def of_layouts(*layouts: str):
+    return pytest.mark.parametrize("case", [case for case in CASES if case[2] in layouts], ids="-".join)
+
+
+@every
+def test_the_state_is_donated_whole(programs, case):
+    assert undonated(programs[case]) == 0
+
+
+@every
+def test_products_are_of_bfloat16(programs, case):
+    assert programs[case]["products"]
+    assert not single_products(programs[case])
+
+
+@every
+def test_attention_is_as_expected(programs, case):
+    """cuDNN's, launched in each direction of each block, where neither dropout nor padding is against it."""
+    target, name, layout = case
+    fused = target == "h100" and name == "gpt2_small"
+    assert programs[case]["attention"] == (4 * (2 if layout == "accumulate" else 1) if fused else 0)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case[2] in ("data", "pmap", "accumulate")], ids="-".join
+)
+def test_each_gradient_is_reduced_once(programs, case):
+    """The tied table's may be sent twice: for its rows that were looked up, and for its products."""
+    gradients = programs[case]["need"]["state"] / STATE
+    assert 0.99 * gradients < reduced(programs[case]) < 1.01 * (gradients + TABLE)
+    assert all(times == 1 for _, times, sizes in programs[case]["collectives"] if max(sizes) > 1_024)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case[2] in ("data", "pmap", "fsdp")], ids="-".join
+)
+def test_nothing_of_a_batch_is_gathered(programs, case):
+    """States of the batch's tokens have 128 features of two bytes; a layer's parameters are smaller."""
+    gathered = [max(sizes) for kind, _, sizes in programs[case]["collectives"] if kind == "all-gather"]
+    assert max(gathered, default=0) < TOKENS * 128 * 2 + TABLE
+
+
+def test_a_state_that_is_not_donated_is_found():
+    (facts,) = compiled("h100", [("gpt2_small", "jit")], "undonated").values()
+    assert undonated(facts) > 0
+
+
+def test_a_product_of_float32_is_found():
+    (facts,) = compiled("h100", [("gpt2_small", "jit")], "float32").values()
+    assert single_products(facts)
+
+
+def test_a_reduction_in_every_part_is_found():
+    (facts,) = compiled("h100:4", [("gpt2_small", "accumulate")], "reduced in parts").values()
+    assert reduced(facts) > 1.5 * facts["need"]["state"] / STATE
