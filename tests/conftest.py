@@ -14,6 +14,9 @@ from research.devices import xla
 
 pytest_plugins = ["tests.hub", "tests.slurm"]  # the fixtures `hub` and `slurm`
 
+# Compilers for accelerators may be installed; processes that tests start are not to look for devices either.
+os.environ["JAX_PLATFORMS"] = "cpu"
+jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update(
     "jax_compilation_cache_dir", os.path.join(tempfile.gettempdir(), f"lineage-tests-{os.getuid()}")
