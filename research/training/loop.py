@@ -42,7 +42,7 @@ from research.training.logging.log import Log
 from research.training.logging.profile import profiled
 from research.training.logging.progress import progress
 from research.training.multi_step import step_sums
-from research.training.placement import compile_for, settled
+from research.training.placement import compile_for, settled, within_memory
 from research.training.prefetch import prefetch_to_device
 from research.training.stopping.nan_check import NanCheck
 from research.training.stopping.signals import stop_on_signals
@@ -123,7 +123,7 @@ def train(
         agreed(claim)
         preparing.close()
         run = experiment.run
-        with Checkpoints(kept, run.keep, run.keep_every) as checkpoints:
+        with within_memory(chosen), Checkpoints(kept, run.keep, run.keep_every) as checkpoints:
             if start:
                 report(f"continuing from step {start} of {run.steps}")
             return _steps(

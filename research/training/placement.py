@@ -1,6 +1,7 @@
 """How a run is compiled where its declaration leaves that open, with `parallel.compile=auto` for example."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,6 +16,8 @@ from research.objectives import evaluation_loss, objective_of
 from research.runs.state import State, initial_state
 from research.training.multi_step import multi_step
 from research.training.step import step_of
+
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
 
 class DoesNotFit(UsageError):
@@ -47,6 +50,26 @@ def settled(
             "more than it has; lineage plan --fit searches model.remat and parallel.fsdp"
         )
     return in_parts(experiment, parallel, parts)
+
+
+@contextmanager
+def within_memory(experiment: Experiment) -> Iterator[None]:
+    """Raises DoesNotFit, with overrides to try, where a device runs out of memory all the same."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if OUT_OF_MEMORY not in str(error):
+            raise
+        parallel = experiment.parallel
+        rows = experiment.data.batch // split_by(parallel, jax.devices())
+        more = next((n for n in range(parallel.parts + 1, rows + 1) if rows % n == 0), None)
+        fewer = "" if more is None else f"parallel.accumulate={more}, or "
+        remat = "" if experiment.model.remat == "block" else "model.remat=block, or "
+        message = " ".join(str(error).split())
+        raise DoesNotFit(
+            f"a device ran out of memory; expected {fewer}{remat}more devices, among which parallel.fsdp "
+            f"splits the state; the device said: {message[:200]}"
+        ) from error
 
 
 def in_parts(experiment: Experiment, parallel: Parallel, parts: int) -> Experiment:
