@@ -17,14 +17,15 @@ from research.config.settings import flatten, format_value, override, parse_assi
 
 
 def resolve(name: str, overrides: list[str] | None, kept: Experiment | None = None) -> Experiment:
-    """The experiment `name` with `a.b=v` texts applied, and what its `start.weights` decide.
+    """The experiment `name` with `a.b=v` texts applied, and what its data and `start.weights` decide.
 
     `kept` is the experiment of a run that it is to continue. Raises UsageError where its sections do not fit.
     """
     named, changes = experiments.get(name), parse_assignments(overrides or [])
     with starting():
         from research.objectives import check
-    if named.start.weights is None and "start.weights" not in changes:
+    decisive = ("start.weights", "data.source", "data.tokenizer")
+    if named.start.weights is None and not any(name in changes for name in decisive):
         experiment = override(named, changes)
     else:
         with starting():

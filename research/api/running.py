@@ -21,10 +21,11 @@ def resolve(
 ) -> Experiment:
     """The registered experiment `name` with settings changed.
 
-    `overrides` are {"model.depth": 2} or ["model.depth=2"]. `start.weights` decide the architecture and the
-    tokenizer, which is printed where it changes the experiment. `imports` are modules or files (as of
-    `--import`) that register experiments or parts of your own. Raises UsageError for an unknown name,
-    setting or value, for one that the weights have otherwise, and where sections do not fit together.
+    `overrides` are {"model.depth": 2} or ["model.depth=2"]. `data.source` decides split, columns and labels,
+    `start.weights` the architecture and the tokenizer, which is printed where it changes the experiment.
+    `imports` are modules or files (as of `--import`) that register experiments or parts of your own. Raises
+    UsageError for an unknown name, setting or value, for one that the weights have otherwise, and where
+    sections do not fit together.
     """
     import_all()
     for plugin in imports:

@@ -1,4 +1,4 @@
-"""An experiment that starts from weights takes their architecture and tokenizer, unless these were typed."""
+"""An experiment takes what its data and its weights decide, unless it was typed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,15 +8,26 @@ from typing import Any
 from research import weights
 from research.config import Experiment, Model
 from research.config.settings import flatten, format_value, override, typed
+from research.data.finetuning.own_labels import label_settings
+from research.data.own_text import text_settings, vocabulary
 from research.data.tokenizers import published, trained
 from research.data.tokenizers.for_task import START, as_tokenizer, beside
 from research.errors import EnvironmentFault, UsageError
 from research.io.hub import PREFIX, TOKENIZER, located
 from research.objectives import objective_of
+from research.objectives.objective import bidirectional
 from research.runs.status import split_step
 from research.weights.architecture import others
 
-WEIGHTS, NAME = "start.weights", "data.tokenizer"
+WEIGHTS, NAME, SOURCE = "start.weights", "data.tokenizer", "data.source"
+VOCABULARY = "model.vocabulary"
+DECISIVE = (SOURCE, NAME)  # settings that decide others once they are typed
+
+LABELLED = {  # objectives whose examples decide columns and labels
+    "classification": {"classes": True, "tags": False},
+    "regression": {"classes": False, "tags": False},
+    "tags": {"classes": True, "tags": True},
+}
 
 Settings = dict[str, Any]  # by dotted name
 
@@ -27,14 +38,22 @@ def with_start(
     report: Callable[[str], None],
     kept: Experiment | None = None,
 ) -> Experiment:
-    """`declared` with `changes`, and with what `start.weights` decide, which is reported.
+    """`declared` with `changes`, and with what `data.source` and `start.weights` decide, which is reported.
 
-    They decide the fields of `research.weights.architecture` and the tokenizer. `kept` is the experiment of a
-    run to be continued: it knows what its weights decided, though they may be gone. Weights that do not exist
+    A typed source decides as `research.data.own_text` and `research.data.finetuning.own_labels` say; a typed
+    source or tokenizer also the size of the vocabulary. Weights decide the fields of
+    `research.weights.architecture` and the tokenizer. `kept` is the experiment of a run to be continued: it
+    knows what its weights decided, though they may be gone. Weights that do not exist
     decide nothing here, and training refuses them. Raises UsageError for a change that the weights have
     otherwise.
     """
     changes = {name: typed(declared, name, value) for name, value in changes.items()}
+    followed = _from_data(declared, changes)
+    if followed:
+        before = flatten(override(declared, {n: v for n, v in changes.items() if n in followed}))
+        decisive = " ".join(f"{name}={format_value(changes[name])}" for name in DECISIVE if name in changes)
+        report(f"{decisive} decides {_listed(followed, before)}")
+        changes |= followed
     path = changes.get(WEIGHTS, declared.start.weights)
     if path is None:
         return override(declared, changes)
@@ -54,11 +73,39 @@ def with_start(
     except UsageError as error:
         raise UsageError(f"{error}, with the model of start.weights={path}") from None
     before = flatten(declared)
-    listed = (
-        f"{name}={format_value(v)} (declared {format_value(before[name])})" for name, v in taken.items()
-    )
-    report(f"start.weights={path} decides {', '.join(listed)}")
+    report(f"start.weights={path} decides {_listed(taken, before)}")
     return experiment
+
+
+def _from_data(declared: Experiment, changes: Settings) -> Settings:
+    """Settings that a typed source or tokenizer decides, where they differ from the declared ones."""
+    if not any(name in changes for name in DECISIVE):
+        return {}
+    needed = ("data.", "task.", "objective.")
+    seen = override(
+        declared, {n: v for n, v in changes.items() if n.startswith(needed) and n != "data.length"}
+    )
+    objective, data, source = objective_of(seen.objective), seen.data, SOURCE in changes
+    followed: Settings = {}
+    if source and not objective.supervised:
+        followed = text_settings(data, changes, in_pairs=bidirectional(declared.model))
+    elif source and seen.objective.name in LABELLED:
+        followed = label_settings(data, seen.task, changes, **LABELLED[seen.objective.name])
+    if "task.labels" in followed and "model.outputs" not in changes:
+        followed["model.outputs"] = objective.outputs(override(seen, followed).task)
+    if VOCABULARY not in changes and changes.get(WEIGHTS, declared.start.weights) is None:
+        data = override(seen, {n: v for n, v in followed.items() if n.startswith("data.")}).data
+        if data.tokenizer != declared.data.tokenizer or data.tokenizer == "char":
+            followed[VOCABULARY] = vocabulary(data)
+    before = flatten(seen)
+    return {n: v for n, v in followed.items() if v is not None and before[n] != v}
+
+
+def _listed(taken: Settings, before: Settings) -> str:
+    return ", ".join(
+        f"{name}={format_value(value)} (declared {format_value(before[name])})"
+        for name, value in taken.items()
+    )
 
 
 def _architecture(path: str, declared: Experiment, changes: Settings, theirs: Model) -> Settings:

@@ -85,7 +85,7 @@ def test_bad_data_is_met_at_the_door(lineage, tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     source = f"data.source=files:{tmp_path / name}"
     status, _, err = lineage(
-        "train", "gpt2_shakespeare_char_cpu", source, "data.tokenizer=char", "--dir", tmp_path / "D"
+        "train", "gpt2_shakespeare_char_cpu", source, "model.vocabulary=65", "--dir", tmp_path / "D"
     )
     assert status == 2 and message in err and err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from research.data.sources import files
+from research.data.sources import files, tables
 from research.errors import LineageWarning, UsageError
 from research.io import text
 
@@ -23,7 +23,7 @@ Records = Iterator[tuple[str, Record]]  # with the file and line of each
 Row = tuple[int, list[str]]  # the line where it ends, its cells
 
 COLUMN_ENDS = re.compile(r"[ \t]+")  # other spaces may stand within a word
-SUFFIXES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", ".json", ".txt", ".conll")
+SUFFIXES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", ".json", ".txt", ".conll", ".parquet")
 
 
 def read(pattern: str, names: Collection[str], every_row: bool = False) -> Iterator[tuple[str, Record]]:
@@ -42,6 +42,22 @@ def read(pattern: str, names: Collection[str], every_row: bool = False) -> Itera
             yield from _table(path, names, TABLES[path.suffix](path), strict)
         else:
             yield from READERS.get(path.suffix, text.json_lines)(path)
+
+
+def columns(path: Path) -> list[str]:
+    """Names of the fields of the first record; of a table, the cells of its first row, which may be a header.
+
+    Raises UsageError for a file that cannot be read, and for one without a record.
+    """
+    if path.suffix == ".parquet":
+        found = tables.columns(path)
+    elif path.suffix in TABLES:
+        found = next((cells for _, cells in TABLES[path.suffix](path)), [])
+    else:
+        found = next((list(record) for _, record in READERS.get(path.suffix, text.json_lines)(path)), [])
+    if not found:
+        raise UsageError(f"{path}: nothing is in it")
+    return found
 
 
 def _table(path: Path, names: Collection[str], rows: Iterator[Row], strict: bool) -> Records:
@@ -117,5 +133,9 @@ def _text(path: Path) -> Records:
     return (text.json_lines if first.startswith("{") else _columns)(path)
 
 
+def _parquet(path: Path) -> Records:
+    return ((f"{path}: row {number}", record) for number, record in enumerate(tables.rows(path), 1))
+
+
 TABLES = {".tsv": _tsv, ".csv": _csv}
-READERS = {".json": _json, ".txt": _text, ".conll": _columns}
+READERS = {".json": _json, ".txt": _text, ".conll": _columns, ".parquet": _parquet}

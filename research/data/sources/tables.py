@@ -1,8 +1,10 @@
 """Documents in tables: a column of a GLUE-style .tsv file or of a .parquet file."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from research.errors import EnvironmentFault, UsageError, did_you_mean
 from research.io.text import lines, reading
@@ -30,6 +32,33 @@ def tsv(path: Path, field: str) -> Iterator[str]:
 
 def parquet(path: Path, field: str) -> Iterator[str]:
     """A column of a .parquet file. Raises EnvironmentFault without pyarrow."""
+    with _opened(path) as file:
+        if field not in file.schema_arrow.names:
+            hint = did_you_mean(field, file.schema_arrow.names)
+            raise UsageError(f"{path}: no column {field!r} (data.field){hint}")
+        batches = file.iter_batches(1_024, columns=[field])
+        values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
+        for row, value in enumerate(values, 1):
+            if not isinstance(value, str):
+                raise UsageError(f"{path}: row {row}: column {field!r} is not a text but {value!r:.40}")
+            yield value
+
+
+def columns(path: Path) -> list[str]:
+    """Names of the columns of a .parquet file. Raises EnvironmentFault without pyarrow."""
+    with _opened(path) as file:
+        return file.schema_arrow.names
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    """All columns of each row of a .parquet file. Raises EnvironmentFault without pyarrow."""
+    with _opened(path) as file:
+        for batch in file.iter_batches(1_024):
+            yield from batch.to_pylist()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -37,16 +66,7 @@ def parquet(path: Path, field: str) -> Iterator[str]:
         raise EnvironmentFault(f"{path}: it needs pyarrow: pip install 'lineage-lm[parquet]'") from fault
     try:
         with reading(path):
-            file = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)  # where there are sums
-            if field not in file.schema_arrow.names:
-                hint = did_you_mean(field, file.schema_arrow.names)
-                raise UsageError(f"{path}: no column {field!r} (data.field){hint}")
-            batches = file.iter_batches(1_024, columns=[field])
-            values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
-            for row, value in enumerate(values, 1):
-                if not isinstance(value, str):
-                    raise UsageError(f"{path}: row {row}: column {field!r} is not a text but {value!r:.40}")
-                yield value
+            yield pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)  # where there are sums
     except (pyarrow.ArrowException, UnicodeDecodeError) as fault:
         reason = " ".join(str(fault).split())
         raise UsageError(f"{path}: no Parquet file that can be read: {reason}") from fault

@@ -93,10 +93,11 @@ MIN_SIZE = {"bpe": len(pre_tokenizers.ByteLevel.alphabet()) + 1, "wordpiece": 32
 
 def _train(tokenizer: Tokenizer, trainer: trainers.Trainer, data: Data, size: int) -> Tokenizer:
     tokenizer.train_from_iterator(_training_texts(data), trainer)
-    if tokenizer.get_vocab_size() != size:
+    if (most := tokenizer.get_vocab_size()) != size:
+        scheme = data.tokenizer.partition(":")[0]
         raise UsageError(
-            f"data.tokenizer={data.tokenizer}: {data.source} gives {tokenizer.get_vocab_size()} entries"
-            " and no more"
+            f"data.tokenizer={data.tokenizer}: {data.source} gives {most} entries and no more; "
+            f"type data.tokenizer={scheme}:{most}"
         )
     return tokenizer
 

@@ -1,0 +1,137 @@
+"""Settings that a typed source of labelled examples decides: columns, labels, a validation split."""
+
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from research.config import Data, Task
+from research.data.finetuning.labels import NO_LABEL, class_of
+from research.data.sources import files, labelled_files, records
+from research.data.sources.schemes import chain
+from research.errors import LineageWarning, UsageError
+from research.metrics.entities import TAG
+
+TEXTS = ("text", "sentence", "review", "content", "body", "comment", "tweet", "message", "title", "words")
+TEXTS += ("tokens",)
+LABELS = ("label", "labels", "class", "category", "sentiment", "target", "rating", "tags", "ner_tags", "tag")
+CLASSES = 200  # labels, at most, that are taken for classes
+HIDDEN = -1  # hidden labels, as in test sets
+HELD_OUT = 0.1  # share of the examples that validates, where one file is all there is
+
+
+def label_settings(
+    data: Data, task: Task, typed: Collection[str], *, classes: bool, tags: bool
+) -> dict[str, Any]:
+    """{setting: value} that follow from `data.source`, which was typed: columns, labels, validation.
+
+    `classes` says whether labels are classes, else scores; `tags` whether each word has one, else each
+    example. Declared columns and labels stay where the file has them, and settings that were `typed` do.
+    Raises UsageError, with the columns that there are, where none has a known name.
+    """
+    sources = chain(data.source, "data.source")
+    if any(source.scheme != "files" for source in sources):
+        return {}
+    followed = _columns(sources[0].name, task, typed, tags)
+    task = replace(task, **{name.removeprefix("task."): value for name, value in followed.items()})
+    names = {name for field in (*task.fields, task.label) for name in field.split("|")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LineageWarning)  # training reads them again, and says it
+        examples = [record for _, record in records.read(data.source, names, "train")]
+    if classes and "task.labels" not in typed:
+        followed |= _labels(data.source, task, examples, typed, tags)
+    if "data.validation" not in typed and len(sources) == 1 and len(examples) > 1:
+        followed |= _held_out(data.source, len(examples))
+    return followed
+
+
+def _columns(pattern: str, task: Task, typed: Collection[str], tags: bool) -> dict[str, Any]:
+    """The columns of texts and of the label, where those that are declared are not there."""
+    path = files.match(pattern, labelled_files.SUFFIXES)[0]
+    columns = labelled_files.columns(path)
+    declared = {name for field in (*task.fields, task.label) for name in field.split("|")}
+    known = set(columns)
+    if not known & {name for name in declared if not name.isdecimal()}:
+        known |= set(map(str, range(len(columns))))  # a table without a header
+    followed: dict[str, Any] = {}
+    label = task.label
+    if "task.label" not in typed and not _has(known, label):
+        last = columns[-1:] if tags and columns[0] == "0" else []  # of CoNLL's columns, tags are the last
+        found = _one_of((*LABELS, *last), columns)
+        if found is None:
+            raise UsageError(_unknown(path, "task.label", label, columns))
+        followed["task.label"] = label = found
+    if "task.fields" not in typed and not all(_has(known, field) for field in task.fields):
+        others = [name for name in columns if name not in label.split("|")]
+        text = _one_of((*TEXTS, *(others if len(others) == 1 else ())), others)
+        if text is None:
+            raise UsageError(_unknown(path, "task.fields", ",".join(task.fields), columns))
+        followed["task.fields"] = (text,)
+    return followed
+
+
+def _labels(
+    source: str, task: Task, examples: Sequence[records.Record], typed: Collection[str], tags: bool
+) -> dict[str, Any]:
+    """The labels of the examples, where they are not the declared ones."""
+    values = [value for record in examples for value in _values(record, task.label, tags)]
+    counts = Counter(str(value) for value in values if value not in NO_LABEL and value != HIDDEN)
+    if not counts or all(_fits(name, task) for name in counts):
+        return {}
+    if len(counts) > CLASSES or len(counts) == len(values) > 2:
+        raise UsageError(
+            f"{source}: column {task.label} has {len(counts):,} labels in {len(values):,} places; "
+            "expected classes (task.labels); type task.label=COLUMN of another column, or, of scores, "
+            "objective.name=regression model.outputs=1 task.metrics=pearson"
+        )
+    labels = tuple(sorted(counts, key=lambda name: (name != "O", _number(name), name)))
+    followed: dict[str, Any] = {"task.labels": labels}
+    if "task.metrics" not in typed:
+        entities = tags and all(TAG.fullmatch(name) for name in labels)
+        followed["task.metrics"] = ("f1", "accuracy") if entities else ("accuracy",)
+    if task.numbered and "task.numbered" not in typed:
+        followed["task.numbered"] = False
+    return followed
+
+
+def _values(record: records.Record, field: str, tags: bool) -> list[Any]:
+    value = next((records.plain(record[name]) for name in field.split("|") if name in record), None)
+    return value if tags and isinstance(value, list) else [value]
+
+
+def _held_out(source: str, examples: int) -> dict[str, str]:
+    """A tenth of the examples, drawn at random, and the others to train on."""
+    count = max(1, round(HELD_OUT * examples))
+    return {"data.source": f"rest:{count}:0:{source}", "data.validation": f"drawn:{count}:0:{source}"}
+
+
+def _fits(label: str, task: Task) -> bool:
+    try:
+        class_of(label, task, "")
+    except UsageError:
+        return False
+    return True
+
+
+def _number(name: str) -> float:
+    try:
+        return float(name)
+    except ValueError:
+        return 0.0
+
+
+def _has(columns: Collection[str], field: str) -> bool:
+    return any(name in columns for name in field.split("|"))
+
+
+def _one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
+    """The column of the first of these names that there is, in any case."""
+    spelled = {column.lower(): column for column in reversed(columns)}
+    return next((spelled[name.lower()] for name in names if name.lower() in spelled), None)
+
+
+def _unknown(path: Path, setting: str, declared: str, columns: Sequence[str]) -> str:
+    shown = ", ".join(column[:30] for column in columns)
+    return f"{path}: no column {declared} ({setting}); it has {shown}; type {setting}=COLUMN"

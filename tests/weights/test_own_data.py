@@ -1,0 +1,120 @@
+"""A typed source decides what follows from it; what was typed is kept; declared layouts decide nothing."""
+
+import json
+
+import pytest
+
+import experiments
+from research import resolve
+from research.config.settings import flatten
+from research.errors import UsageError
+from research.weights.adopt import with_start
+
+WORDS = {"bad": "negative", "fine": "neutral", "great": "positive"}
+
+
+def followed(name: str, **changes) -> tuple[dict, list[str]]:
+    """Settings that are neither declared nor typed, and the lines that say so."""
+    said = []
+    changes = {key.replace("__", "."): value for key, value in changes.items()}
+    found = flatten(with_start(experiments.get(name), changes, said.append))
+    before = flatten(experiments.get(name)) | changes
+    return {key: value for key, value in found.items() if before[key] != value}, said
+
+
+@pytest.fixture
+def novel(tmp_path):
+    path = tmp_path / "novel.txt"
+    path.write_text("\n\n".join(f"Call me number {n}." for n in range(400)))
+    return f"files:{path}"
+
+
+def test_one_text_is_split_by_its_tail_or_for_bert_by_its_paragraphs(novel):
+    decided, (said,) = followed("quickstart", data__source=novel)
+    assert decided == {"data.split": "tail", "data.holdout": 0.1}
+    assert said.startswith(f"data.source={novel} decides data.split=tail (declared published)")
+    assert followed("quickstart", data__source=novel, data__holdout=0.3)[0] == {"data.split": "tail"}
+    pairs = {"data.split": "documents", "data.documents": "paragraphs"}
+    assert followed("bert_tiny", data__source=novel)[0] == pairs
+    assert followed("quickstart", data__source=novel, data__split="tail") == ({}, [])
+
+
+def test_few_documents_hold_enough_out_that_one_validates(tmp_path):
+    for number in range(12):
+        (tmp_path / f"{number}.txt").write_text(f"Chapter {number}.")
+    decided, _ = followed("quickstart", data__source=f"files:{tmp_path}/*.txt")
+    assert decided["data.split"] == "documents" and decided["data.holdout"] in (0.1, 0.2, 0.5)
+
+
+def test_the_field_with_the_text_is_found_by_its_name(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps({"id": n, "body": f"Text {n}."}) + "\n" for n in range(900)))
+    decided, _ = followed("quickstart", data__source=f"files:{path}")
+    assert decided == {"data.split": "documents", "data.field": "body"}
+
+
+def test_the_vocabulary_is_the_tokenizers_unless_it_was_typed(novel):
+    tail = {"data.split": "tail", "data.holdout": 0.1}
+    decided, _ = followed("quickstart", data__source=novel, data__tokenizer="char")
+    characters = len(set("Call me number .\n0123456789"))
+    assert decided == tail | {"model.vocabulary": characters}
+    assert followed("quickstart", data__tokenizer="bpe:512")[0] == {"model.vocabulary": 512}
+    typed = {"data__tokenizer": "bpe:512", "model__vocabulary": 600}
+    assert followed("quickstart", data__source=novel, **typed)[0] == tail
+
+
+def reviews(path, header: str, rows: int = 60) -> str:
+    lines = [
+        f'"A {word}, {word} book {n}.",{label}' for n in range(rows // 3) for word, label in WORDS.items()
+    ]
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return f"files:{path}"
+
+
+def test_reviews_in_three_classes_need_the_file_alone(tmp_path):
+    source = reviews(tmp_path / "reviews.csv", "Text,Label")
+    decided, (said,) = followed("bert_tiny_sst2", data__source=source)
+    assert decided == {
+        "data.source": f"rest:6:0:{source}",
+        "data.validation": f"drawn:6:0:{source}",
+        "task.fields": ("Text",),
+        "task.label": "Label",
+        "task.labels": ("negative", "neutral", "positive"),
+        "task.numbered": False,
+        "model.outputs": 3,
+    }
+    assert "model.outputs=3 (declared 2)" in said and "\n" not in said
+    typed = {"data__validation": source, "task__labels": ("positive", "neutral", "negative")}
+    decided, _ = followed("bert_tiny_sst2", data__source=source, model__outputs=3, **typed)
+    assert set(decided) == {"task.fields", "task.label"}
+    assert resolve("bert_tiny_sst2", {"data.source": source}).model.outputs == 3  # it passes all checks
+
+
+def test_unknown_columns_are_refused_with_those_there_are(tmp_path):
+    source = reviews(tmp_path / "own.csv", "opinion,stars")
+    expected = r"own\.csv: no column label \(task\.label\); it has opinion, stars; type task\.label=COLUMN"
+    with pytest.raises(UsageError, match=expected):
+        followed("bert_tiny_sst2", data__source=source)
+    decided, _ = followed("bert_tiny_sst2", data__source=source, task__label="stars")
+    assert decided["task.fields"] == ("opinion",) and decided["model.outputs"] == 3
+    scores = tmp_path / "scores.csv"
+    scores.write_text("text,label\n" + "".join(f"Text {n}.,{n / 7:.3f}\n" for n in range(40)))
+    with pytest.raises(UsageError, match=r"40 labels in 40 places; expected classes .*regression"):
+        followed("bert_tiny_sst2", data__source=f"files:{scores}")
+
+
+def test_a_file_with_the_declared_layout_decides_nothing_but_its_validation(tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_text("sentence\tlabel\n" + "It is good.\t1\nIt is bad.\t0\n" * 10)
+    decided, _ = followed("bert_tiny_sst2", data__source=f"files:{path}")
+    assert set(decided) == {"data.source", "data.validation"}
+    assert followed("bert_tiny_sst2", data__source=f"files:{path}", data__validation="x") == ({}, [])
+
+
+def test_tags_of_ones_own_are_the_last_column(tmp_path):
+    path = tmp_path / "own.conll"
+    path.write_text("TP53 NN B-GENE\nis VB O\n\naspirin NN B-DRUG\nhelps VB O\n\n" * 10)
+    source = f"files:{path}"
+    decided, _ = followed("bert_ner", data__source=source)
+    assert decided["task.label"] == "2" and decided["task.labels"] == ("O", "B-DRUG", "B-GENE")
+    assert decided["model.outputs"] == 3 and "task.metrics" not in decided
