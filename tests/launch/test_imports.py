@@ -29,8 +29,8 @@ AS_SMALL = [  # quickstart, as ideas_tiny
 class Lab:
     """A folder outside the repository with `ideas.py` and a corpus, in which commands are typed."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.ideas = folder, folder / "ideas.py"
+    def __init__(self, folder: Path, home: Path | None = None):
+        self.folder, self.ideas, self.home = folder, folder / "ideas.py", home or folder / "home"
         folder.mkdir(exist_ok=True)
         shutil.copy(IDEAS, self.ideas)
         lines = (f"{n} green bottles hanging on the wall, and {n * n} is their square.\n" for n in range(900))
@@ -41,7 +41,7 @@ class Lab:
             [sys.executable, "-m", "launch", *map(str, typed)],
             cwd=self.folder,
             env=os.environ
-            | {"PYTHONPATH": str(OURS), "LINEAGE_HOME": str(self.folder / "home"), "JAX_PLATFORMS": "cpu"}
+            | {"PYTHONPATH": str(OURS), "LINEAGE_HOME": str(self.home), "JAX_PLATFORMS": "cpu"}
             | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -80,7 +80,7 @@ def trained(lab) -> Path:
 @pytest.fixture
 def lost(lab, trained, tmp_path) -> tuple[Lab, Path]:
     """A copy of the run, whose file of ideas may be changed; (its lab, its directory)."""
-    other = Lab(tmp_path / "other")
+    other = Lab(tmp_path / "other", lab.home)  # where the run's programs lie compiled
     run = shutil.copytree(trained, other.folder / "run")
     record = (run / "experiment.json").read_text().replace(str(lab.folder), str(other.folder))
     (run / "experiment.json").write_text(record)

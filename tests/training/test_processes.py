@@ -44,42 +44,46 @@ def launch(experiment, directory, processes: int, devices: int = DEVICES) -> Non
     assert "validation loss" in outputs[0] and not any("validation loss" in text for text in outputs[1:])
 
 
+def assert_alike(experiment, one, other) -> None:
+    """Rows of the same steps and losses; at the end the same model but for rounding."""
+    rows, theirs = timeless(one), timeless(other)
+    assert [(row["step"], row["split"]) for row in theirs] == [(row["step"], row["split"]) for row in rows]
+    np.testing.assert_allclose([row["loss"] for row in theirs], [row["loss"] for row in rows], rtol=1e-5)
+    arrays = final_arrays(experiment, one)
+    for name, array in final_arrays(experiment, other).items():
+        if name.startswith("model/") and not name.endswith("qkv/bias"):  # whose part is rounding
+            assert np.linalg.norm(array - arrays[name]) <= 1e-4 * np.linalg.norm(arrays[name]), name
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "declared",
-    [{"compile": "pmap"}, {"compile": "sharded"}, {"compile": "sharded", "data": 1, "fsdp": 4}],
-    ids=lambda declared: "-".join(map(str, declared.values())),
+    "declared, several",
+    [
+        ({"compile": "pmap"}, (4,)),  # two: in the test below
+        ({"compile": "sharded"}, (4,)),
+        ({"compile": "sharded", "data": 1, "fsdp": 4}, (2, 4)),
+    ],
+    ids=["pmap", "sharded", "sharded-1-4"],
 )
-def test_two_and_four_processes_end_like_one(tmp_path, declared):
+def test_several_processes_end_like_one(tmp_path, declared, several):
     declared = {f"parallel__{name}": value for name, value in declared.items()}
     experiment = quickstart(
         tmp_path / "corpus.txt", model__dropout=0.0, optimizer__rate__peak=1e-3, **declared
     )
     launch(experiment, tmp_path / "1", 1)
-    rows, arrays = timeless(tmp_path / "1"), final_arrays(experiment, tmp_path / "1")
-    for processes in (2, 4):
-        directory = tmp_path / str(processes)
-        launch(experiment, directory, processes)
-        theirs = timeless(directory)
-        assert [(row["step"], row["split"]) for row in theirs] == [
-            (row["step"], row["split"]) for row in rows
-        ]
-        np.testing.assert_allclose([row["loss"] for row in theirs], [row["loss"] for row in rows], rtol=1e-5)
-        for name, array in final_arrays(experiment, directory).items():
-            if name.startswith("model/") and not name.endswith("qkv/bias"):  # whose part is rounding
-                assert np.linalg.norm(array - arrays[name]) <= 1e-4 * np.linalg.norm(arrays[name]), name
+    for processes in several:
+        launch(experiment, tmp_path / str(processes), processes)
+        assert_alike(experiment, tmp_path / "1", tmp_path / str(processes))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["pmap", "sharded"])
 def test_two_processes_then_one_then_two_go_one_way(tmp_path, compiler):
-    """A run goes on under another number of processes, each time for more steps."""
+    """A run goes on under another number of processes, each time for more steps, as one would alone."""
     settings = {"model__dropout": 0.0, "optimizer__rate__peak": 1e-3, "optimizer__rate__name": "constant"}
     cadence = {"run__evaluate_every": 4, "run__checkpoint_every": 4, "run__sample": 0}
     experiment = quickstart(tmp_path / "corpus.txt", parallel__compile=compiler, **settings, **cadence)
-    launch(experiment, tmp_path / "straight", 2)
+    launch(experiment, tmp_path / "straight", 1)
     for last, processes in ((4, 2), (8, 1), (12, 2)):
         launch(override(experiment, {"run.steps": last}), tmp_path / "way", processes)
-    rows, theirs = timeless(tmp_path / "straight"), timeless(tmp_path / "way")
-    assert [(row["step"], row["split"]) for row in theirs] == [(row["step"], row["split"]) for row in rows]
-    np.testing.assert_allclose([row["loss"] for row in theirs], [row["loss"] for row in rows], atol=1e-5)
+    assert_alike(experiment, tmp_path / "straight", tmp_path / "way")
