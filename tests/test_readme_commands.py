@@ -170,7 +170,15 @@ def test_the_mistakes_on_the_first_page(capsys):
 
 SHRUNK = [
     *("data.source=files:corpus.txt", "data.tokenizer=bpe:300", "data.split=tail", "data.holdout=0.1"),
-    *("model.width=16", "model.depth=1", "model.heads=2", "data.length=32", "run.evaluate_every=2"),
+    *(
+        "model.width=16",
+        "model.vocabulary=512",
+        "data.batch=2",
+        "model.depth=1",
+        "model.heads=2",
+        "data.length=32",
+        "run.evaluate_every=2",
+    ),
     *("run.checkpoint_every=2", "run.sample=0"),
 ]
 
@@ -185,7 +193,7 @@ def test_the_first_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LINEAGE_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "corpus.txt").write_text(
-        "".join(f"{n} bottles stood by {n * 7} others.\n" for n in range(2_000))
+        "".join(f"{n} bottles stood by {n * 7} others.\n" for n in range(800))
     )
     typed = [command for command in printed(ROOT / "README.md") if command.startswith("lineage ")]
     names = [command.split()[1] for command in typed]
