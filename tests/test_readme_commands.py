@@ -124,6 +124,8 @@ def check_declared(name: str, given: dict) -> None:
         assert isinstance(override(base, overrides), Experiment)
         if given.get("over"):
             assert parse_space(base, list(given["over"]))
+    elif name == "resume":
+        assert isinstance(override(experiments.get("quickstart"), overrides), Experiment)
     elif name == "explain" and given.get("setting"):
         names = flatten(experiments.get("quickstart"))
         assert any(key == given["setting"] or key.startswith(f"{given['setting']}.") for key in names)
