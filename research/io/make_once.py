@@ -1,31 +1,43 @@
 """Directories that are built once: whole or not at all, by one process while others wait."""
 
+import json
+import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from research.errors import EnvironmentFault
+from research.errors import EnvironmentFault, LineageWarning
 from research.io.activity import activity
 from research.io.home import use
 from research.io.locks import exclusive
 
 T = TypeVar("T")
 
+SIZES = "sizes.json"  # in each target: bytes of its files
+
 
 def make_once(target: Path, build: Callable[[Path], T], *, resumable: bool = False) -> T | None:
     """Makes the directory `target` by `build(folder)` and returns its result; None if `target` exists.
 
-    `folder` is a sibling that takes the target's name when `build` returns. A resumable build receives the
-    folder of one that was killed. Raises EnvironmentFault where the disk is full or cannot be written.
+    A target with a file that has been cut or removed is made again, with a LineageWarning. `folder` is a
+    sibling that takes the target's name when `build` returns. A resumable build receives the folder of one
+    that was killed. Raises EnvironmentFault where the disk is full or cannot be written.
     """
     use(target)  # before it is looked for, so that nobody removes it in between
-    if target.exists():
+    if target.exists() and not find_damage(target):
         return None
     with build_lock(target):
         if target.exists():
-            return None
+            if (damage := find_damage(target)) is None:
+                return None
+            warnings.warn(f"{damage}; made again", LineageWarning, stacklevel=2)
+            aside = target.with_name(f".{target.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            target.rename(aside)  # at once, so that a kill leaves no half of it under its name
+            shutil.rmtree(aside)
         folder = target.with_name(f".{target.name}.partial")
         if not resumable:
             shutil.rmtree(folder, ignore_errors=True)
@@ -35,8 +47,38 @@ def make_once(target: Path, build: Callable[[Path], T], *, resumable: bool = Fal
         except Exception:  # an interrupt, like a kill, leaves the folder to be continued
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        record_sizes(folder)
         folder.rename(target)
     return result
+
+
+def record_sizes(folder: Path) -> None:
+    """Writes the sizes of all files below `folder` to its sizes.json."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SIZES)
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    new = folder / f".{SIZES}.{os.getpid()}"
+    new.write_text(json.dumps(sizes, indent=1), encoding="utf-8")
+    new.rename(folder / SIZES)
+
+
+def find_damage(folder: Path) -> str | None:
+    """The first file without its recorded size, in a line; None if there is none, or no record.
+
+    An array that is shorter than its reader expects ends the process with SIGBUS where it is mapped.
+    """
+    try:
+        sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
+    except FileNotFoundError:  # made by an earlier version
+        return None
+    except ValueError:
+        return f"{folder / SIZES}: damaged"
+    for name, size in sizes.items():
+        path = folder / name
+        if not path.exists():
+            return f"{path}: missing"
+        if (found := path.stat().st_size) != size:
+            return f"{path}: {found:,} bytes, expected {size:,}"
+    return None
 
 
 @contextmanager

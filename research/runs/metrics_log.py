@@ -2,10 +2,12 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from research.errors import LineageWarning
 from research.io.files import catch_write_errors, write_atomic
 
 Row = dict[str, Any]  # {"step", "split": "train" | "validation", "loss", …}
@@ -22,7 +24,8 @@ class Tracker(Protocol):
 class Metrics:
     """Appends rows to `directory`/metrics.jsonl and passes them on to `trackers`.
 
-    A run that continues from a checkpoint first drops all rows after its step, which it will write again.
+    A run that continues from a checkpoint first drops the rows after its step, which it will write again,
+    and the damaged lines.
     """
 
     def __init__(
@@ -75,14 +78,36 @@ class Metrics:
 
 
 def read(directory: Path) -> list[Row]:
-    """The rows of a run, in order; a last line cut short by a kill is left out."""
+    """The rows of a run, in order; a last line cut short by a kill is left out.
+
+    A line that is damaged otherwise, as by a power cut, is left out with a LineageWarning. A whole row that
+    was appended to the damage is kept.
+    """
     path = directory / "metrics.jsonl"
     if not path.exists():
         return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    *lines, last = path.read_bytes().split(b"\n")
+    rows, damaged = [], []
+    for number, line in enumerate(lines, 1):
+        row = _row(line)
+        if row is None and line.strip():
+            damaged.append(number)
+            row = _row(line[line.rfind(b'{"step"') :])
+        rows.append(row)
+    rows.append(_row(last))
+    if damaged:
+        others = f"; lines like this: {len(damaged)}" if len(damaged) > 1 else ""
+        warnings.warn(
+            f"{path}:{damaged[0]}: not a row of metrics, left out{others}", LineageWarning, stacklevel=1
+        )
+    return [row for row in rows if row is not None]
+
+
+def _row(line: bytes) -> Row | None:
+    """The row in a line, None if there is no whole one."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except ValueError:
+        return None
+    whole = isinstance(row, dict) and isinstance(row.get("step"), int) and isinstance(row.get("split"), str)
+    return row if whole else None

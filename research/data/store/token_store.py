@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +23,10 @@ from research.data.sources.documents import (
 from research.data.store.writing import SPLITS, write
 from research.data.tokenizers.spacy_words import difference, rules
 from research.data.tokenizers.tokenizer import SpecialTokens, end_of_text, entries, load, special_tokens
-from research.errors import UsageError
+from research.errors import EnvironmentFault, UsageError
 from research.io.activity import activity
 from research.io.home import home
-from research.io.make_once import make_once
+from research.io.make_once import SIZES, find_damage, make_once, record_sizes
 from research.io.memory_map import mapped
 
 FORMAT = 3  # version of the folder's format; each version has its own folders
@@ -95,6 +96,7 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
         sentence_rule=sentence_rule,
         report=report,
     )
+    _check_earlier_version(folder)
     speed = make_once(folder, make, resumable=True)
     shares = tuple(share for share, _ in parts(data))
     ended = end_of_text(tokenizer) is not None
@@ -104,7 +106,9 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
 
 
 def open_store(folder: Path) -> TokenStore:
-    """Open a split that `prepare` has written."""
+    """Open a split that `prepare` has written. Raises EnvironmentFault where a file has been cut since."""
+    if damage := find_damage(folder.parent):
+        raise EnvironmentFault(f"{damage}; remove {folder.parent}, and it is made again")
     facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     tokens = mapped(folder / "tokens.bin", facts.pop("dtype"))
     starts = mapped(folder / "starts.bin", "<i8")
@@ -117,6 +121,19 @@ def open_store(folder: Path) -> TokenStore:
         folder=folder,
         **facts,
     )
+
+
+def _check_earlier_version(folder: Path) -> None:
+    """Hashes a store without a record of sizes, once. Raises EnvironmentFault if it is damaged."""
+    if not folder.exists() or (folder / SIZES).exists():
+        return
+    for split in SPLITS:
+        recorded = json.loads((folder / split / "store.json").read_text(encoding="utf-8"))["sha256"]
+        with activity("checking tokens"), (folder / split / "tokens.bin").open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != recorded:
+                raise EnvironmentFault(f"{file.name}: damaged; remove {folder}, and it is made again")
+    with suppress(OSError):  # a home that cannot be written
+        record_sizes(folder)
 
 
 def open_split(

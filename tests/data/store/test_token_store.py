@@ -16,9 +16,9 @@ from tokenizers import Tokenizer, models
 from research.config import Data
 from research.data.sources.documents import Document, documents
 from research.data.store import encoding
-from research.data.store.token_store import prepare
+from research.data.store.token_store import open_store, prepare
 from research.data.tokenizers.tokenizer import end_of_text, load
-from research.errors import EnvironmentFault, UsageError
+from research.errors import EnvironmentFault, LineageWarning, UsageError
 
 
 def data(source, tokenizer="char", **changes):
@@ -257,3 +257,33 @@ def test_a_mixtures_parts_are_where_its_sources_begin(tmp_path):
         assert corpus.tokenizer.decode(store.tokens[second : second + 1].tolist()).startswith("b")
         assert "b" not in corpus.tokenizer.decode(store.tokens[:second].tolist())
         assert store.shares == (2 / 3, 1 / 3)
+
+
+@pytest.mark.parametrize("name", ["tokens.bin", "starts.bin"])
+def test_a_store_that_has_been_cut_is_made_again(verses, home, name):
+    whole = quietly(verses).train
+    expected, starts = whole.tokens.tolist(), whole.starts.tolist()
+    path = whole.folder / name
+    os.truncate(path, path.stat().st_size // 2 & -8)
+    with pytest.raises(EnvironmentFault, match=rf"{name}: [\d,]+ bytes, expected [\d,]+; remove "):
+        open_store(whole.folder)  # as in a worker process
+    with pytest.warns(LineageWarning, match=rf"{name}: [\d,]+ bytes, expected [\d,]+; made again"):
+        again = quietly(verses).train
+    assert again.tokens.tolist() == expected and again.starts.tolist() == starts
+    path.unlink()
+    with pytest.warns(LineageWarning, match=rf"{name}: missing; made again"):
+        assert quietly(verses).train.tokens.tolist() == expected
+    assert not list(home.glob("stores/.*.damaged"))
+
+
+def test_a_store_of_an_earlier_version_is_hashed_once(verses, home):
+    whole = quietly(verses).train
+    sizes = next(home.glob("stores/*/sizes.json"))
+    recorded = sizes.read_text()
+    sizes.unlink()
+    quietly(verses)
+    assert sizes.read_text() == recorded
+    sizes.unlink()
+    os.truncate(whole.folder / "tokens.bin", 8)
+    with pytest.raises(EnvironmentFault, match=r"tokens\.bin: damaged; remove .*, and it is made again"):
+        quietly(verses)
