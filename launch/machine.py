@@ -4,7 +4,6 @@ import importlib.util
 import json as json_
 import math
 import shutil
-from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,6 @@ import typer
 from launch.declarations import resolve
 from launch.options import Json, Name, Overrides, at_least_one
 from launch.shell.starting import starting
-from research.config import Experiment
 from research.config.settings import override
 from research.errors import UsageError
 from research.io.activity import activity
@@ -49,40 +47,15 @@ def plan(
     with activity(f"finding the devices of {on}"):
         devices_, chip = _devices(on, devices, experiment.parallel.compile)
     with starting():
-        from research.bench import fit as fits
-        from research.bench.plan import build, plan, usable_of
-        from research.models.platform import tracing_for
-        from research.training.placement import DoesNotFit, settled
+        from research.bench.fit import plan_for, typed
+        from research.training.placement import DoesNotFit
 
-    built, usable = cache(partial(build, devices=devices_)), usable_of(chip)
-
-    def need(tried: Experiment):
-        return built(tried).need
-
-    def settle(tried: Experiment) -> Experiment:
-        with tracing_for(devices_[0].platform):
-            return settled(tried, devices_, usable, need)
-
-    with activity(f"compiling the step for {on}"):
-        batch = None
-        try:
-            chosen = settle(experiment)
-            if not (planned := plan(chosen, devices_, chip, built(chosen))).fits:
-                batch = fits.largest_batch(chosen, need, planned.rows, usable)
-                raise DoesNotFit(f"{_gb(planned.peak - usable)} more than fits")
-        except DoesNotFit as fault:
-            if not fit:
-                smaller = f"; data.batch={batch} fits" if batch else ""
-                advice = "" if "--fit" in str(fault) else "; --fit searches the overrides with which it does"
-                raise UsageError(f"--on {on}: {name} does not fit: {fault}{smaller}{advice}") from None
-            chosen = fits.fitting(experiment, settle, len(devices_))
-            if chosen is None:
-                raise UsageError(
-                    f"--on {on}: {name} does not fit: no parallel.accumulate, model.remat or parallel.fsdp "
-                    "makes it fit; expected more devices"
-                ) from None
-            planned = plan(chosen, devices_, chip, built(chosen))
-    changes = fits.typed(experiment, chosen)
+    try:
+        with activity(f"compiling the step for {on}"):
+            chosen, planned = plan_for(experiment, devices_, chip, fit)
+    except DoesNotFit as fault:
+        raise UsageError(f"--on {on}: {name} does not fit: {fault}") from None
+    changes = typed(experiment, chosen)
     if json:
         facts = planned._asdict() | {"attention": planned.attention._asdict()}
         if planned.bound is not None:

@@ -1,24 +1,63 @@
-"""Settings with which a step fits into a device's memory, found by compiling it with them."""
+"""A plan that fits into a device's memory, as declared or with settings that are found by compiling."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache, partial
+from typing import Any
 
+from research.bench.plan import Plan, build, plan, usable_of
 from research.config import Experiment
 from research.config.settings import differences, format_value, override
 from research.devices.memory import Need
-from research.training.placement import DoesNotFit
+from research.devices.targets import Chip
+from research.models.platform import tracing_for
+from research.training.placement import DoesNotFit, settled
 
 
-def fitting(
-    experiment: Experiment, settle: Callable[[Experiment], Experiment], devices: int
-) -> Experiment | None:
-    """The first of `candidates` that fits, settled; None where none does."""
+def plan_for(
+    experiment: Experiment, devices: Sequence[Any], chip: Chip | None, search: bool = False
+) -> tuple[Experiment, Plan]:
+    """`experiment` settled for `devices` of the kind `chip`, and its plan.
+
+    Raises DoesNotFit, with the largest batch that does fit; with `search` only where no candidate fits.
+    """
+    built, usable = cache(partial(build, devices=devices)), usable_of(chip)
+
+    def need(tried: Experiment) -> Need:
+        return built(tried).need
+
+    def settle(tried: Experiment) -> Experiment:
+        with tracing_for(devices[0].platform):
+            return settled(tried, devices, usable, need)
+
+    try:
+        chosen = settle(experiment)
+        planned = plan(chosen, devices, chip, built(chosen))
+        if usable is not None and planned.peak > usable:
+            batch = largest_batch(chosen, need, planned.rows, usable)
+            smaller = f"; data.batch={batch} fits" if batch else ""
+            raise DoesNotFit(
+                f"{(planned.peak - usable) / 1e9:.2f} GB too much{smaller}; "
+                "--fit searches the overrides with which it does"
+            )
+    except DoesNotFit:
+        if not search:
+            raise
+        chosen = fitting(experiment, settle, len(devices))
+        planned = plan(chosen, devices, chip, built(chosen))
+    return chosen, planned
+
+
+def fitting(experiment: Experiment, settle: Callable[[Experiment], Experiment], devices: int) -> Experiment:
+    """The first of `candidates` that fits, settled. Raises DoesNotFit where none does."""
     for candidate in candidates(experiment, devices):
         try:
             return settle(candidate)
         except DoesNotFit:
             continue
-    return None
+    raise DoesNotFit(
+        "no parallel.accumulate, model.remat or parallel.fsdp makes it fit; expected more devices"
+    )
 
 
 def candidates(experiment: Experiment, devices: int) -> Iterator[Experiment]:

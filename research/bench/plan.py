@@ -43,10 +43,6 @@ class Plan(NamedTuple):
     bound: Bound | None  # None where nothing is known of the device's speed, or it does not fit on a TPU
     mfu: float | None  # that the bound allows
 
-    @property
-    def fits(self) -> bool:
-        return self.usable is None or self.peak <= self.usable
-
 
 class Build(NamedTuple):
     """A step that was compiled."""

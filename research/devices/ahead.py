@@ -39,7 +39,7 @@ DEVICE_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*", "/dev/nvidia*", "/dev/dxg", "
 
 
 def prepare(target: Target) -> None:
-    """Sets what the compiler of `target` reads from the environment. Call it before JAX is imported.
+    """Sets what the compiler of `target` reads from the environment. Call it before JAX looks for devices.
 
     Raises EnvironmentFault where the compiler is not installed.
     """
