@@ -6,7 +6,7 @@ import traceback
 import warnings
 
 from research.config.imports import OPTION, import_all
-from research.devices.ahead import hide_compilers
+from research.devices.environment import prepare_jax
 from research.errors import LineageError, LineageWarning, UsageError
 from research.io import activity
 from research.training.stopping import interrupts
@@ -16,7 +16,7 @@ def main() -> None:
     interrupts.end_promptly()
     activity.show()
     _write_utf8()
-    hide_compilers()
+    prepare_jax()
     _show_our_warnings_in_a_line()
     try:
         status = run(sys.argv[1:])

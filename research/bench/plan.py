@@ -12,6 +12,7 @@ from research.bench.bound import Bound, bound_of
 from research.bench.cost import flops_a_token
 from research.config import Experiment
 from research.devices.compilers import Compiled, check_rows, mesh_of
+from research.devices.environment import POOL
 from research.devices.memory import USABLE, Need, compile_step
 from research.devices.sharding import bytes_on_each
 from research.devices.targets import Chip
@@ -102,4 +103,4 @@ def plan(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, buil
 
 
 def usable_of(chip: Chip | None) -> int | None:
-    return None if chip is None else int(USABLE * chip.memory)
+    return None if chip is None else int(USABLE * POOL * chip.memory)

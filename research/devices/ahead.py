@@ -4,11 +4,8 @@ JAX calls this ahead-of-time compilation for a topology. On a CPU the GPU compil
 it does not choose between kernels as it would on the device, and does not build cuDNN's graphs.
 """
 
-import ctypes
 import importlib.util
 import os
-import sys
-from glob import glob
 from typing import Any
 
 from research.devices.targets import Chip, Target
@@ -35,9 +32,6 @@ ALWAYS = {
 }
 
 
-DEVICE_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*", "/dev/nvidia*", "/dev/dxg", "/dev/kfd")  # TPUs, GPUs
-
-
 def prepare(target: Target) -> None:
     """Sets what the compiler of `target` reads from the environment. Call it before JAX looks for devices.
 
@@ -55,21 +49,6 @@ def prepare(target: Target) -> None:
             f"pip install 'lineage-lm[{extra}]'"
         )
     os.environ.update(ENVIRONMENT[platform] | ALWAYS)
-
-
-def hide_compilers() -> None:
-    """Keeps JAX from looking for devices where only their compilers are installed: it complains at length.
-
-    Where there is a driver or a device file, or JAX_PLATFORMS is set, nothing is changed.
-    """
-    installed = any(importlib.util.find_spec(module.partition(".")[0]) for module, _ in PLUGINS.values())
-    if not installed or sys.platform != "linux" or "JAX_PLATFORMS" in os.environ:
-        return
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        if not any(glob(pattern) for pattern in DEVICE_FILES):
-            os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 def devices_of(target: Target) -> list[Any]:

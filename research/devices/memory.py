@@ -10,9 +10,9 @@ from jax import ShapeDtypeStruct
 
 from research.devices.compilers import Compiled
 
-# Of a device's memory. The rest is for what no compiler counts: cuDNN's workspace, the trials of autotuning,
-# the CUDA context, batches fed ahead, fragmentation.
-USABLE = 0.9
+# Of the memory that JAX takes of a device. The rest is for what no compiler counts: cuDNN's workspace, the
+# trials of autotuning, batches fed ahead, fragmentation.
+USABLE = 0.95
 
 
 class Need(NamedTuple):

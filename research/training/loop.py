@@ -42,7 +42,7 @@ from research.training.logging.log import Log
 from research.training.logging.profile import profiled
 from research.training.logging.progress import progress
 from research.training.multi_step import step_sums
-from research.training.placement import compile_for, settled, within_memory
+from research.training.placement import choices, compile_for, settled, within_memory
 from research.training.prefetch import prefetch_to_device
 from research.training.stopping.nan_check import NanCheck
 from research.training.stopping.signals import stop_on_signals
@@ -109,9 +109,7 @@ def train(
             return step
 
         def claim() -> int:
-            parallel = chosen.parallel
-            choices = {"parallel.compile": parallel.compile, "parallel.accumulate": parallel.accumulate}
-            record.claim(directory, experiment, facts, start, report, allow_change, choices)
+            record.claim(directory, experiment, facts, start, report, allow_change, choices(chosen))
             write_atomic(directory / "tokenizer.json", corpus.tokenizer.to_str())
             move_damaged(kept, start, report)
             return start

@@ -12,6 +12,8 @@ from research.config import Experiment, Parallel
 from research.devices.compilers import Compiled, compiled, mesh_of, with_compiler
 from research.devices.memory import Need, compile_step, fewest_parts
 from research.errors import UsageError
+from research.models.ops.dropout import chosen_generator
+from research.models.transformer import blocks_in_a_turn
 from research.objectives import evaluation_loss, objective_of
 from research.runs.state import State, initial_state
 from research.training.multi_step import multi_step
@@ -50,6 +52,17 @@ def settled(
             "more than it has; lineage plan --fit searches model.remat and parallel.fsdp"
         )
     return in_parts(experiment, parallel, parts)
+
+
+def choices(experiment: Experiment) -> dict[str, Any]:
+    """What was chosen for these devices where a settled experiment has auto, as a run's record keeps it."""
+    model, parallel = experiment.model, experiment.parallel
+    return {
+        "parallel.compile": parallel.compile,
+        "parallel.accumulate": parallel.accumulate,
+        "model.unroll": blocks_in_a_turn(model),
+        "model.dropout_generator": chosen_generator(model.dropout_generator),
+    }
 
 
 @contextmanager

@@ -98,5 +98,10 @@ def test_the_record_keeps_the_choice(tmp_path):
     arguments = ["train", "quickstart", f"data.source=files:{source}", "data.split=tail", *tiny]
     assert run([*arguments, "model.vocabulary=64", "--dir", str(tmp_path / "run")]) == 0
     record = json.loads((tmp_path / "run" / "experiment.json").read_text())
-    assert record["chosen"] == {"parallel.compile": "jit", "parallel.accumulate": 1}
+    assert record["chosen"] == {
+        "parallel.compile": "jit",
+        "parallel.accumulate": 1,
+        "model.unroll": 1,
+        "model.dropout_generator": "threefry",
+    }
     assert record["experiment"]["parallel"]["compile"] == "auto"

@@ -37,13 +37,20 @@ def dropout_mask(
 ) -> Mask | None:
     """The factors of `dropout`, which `factors` gives as an array. None without a key or a rate.
 
-    `generator` is model.dropout_generator: auto is threefry on CPUs and the hash elsewhere.
+    `generator` is model.dropout_generator.
     """
     if key is None or rate == 0:
         return None
-    if generator == "hash" or (generator == "auto" and platform() != "cpu"):
+    if chosen_generator(generator) == "hash":
         return Seed(jax.random.bits(key, (2,)), jnp.float32(rate))
     return jax.random.bernoulli(key, 1 - rate, shape).astype(dtype) * jnp.asarray(1 / (1 - rate), dtype)
+
+
+def chosen_generator(generator: str) -> str:
+    """auto is threefry on CPUs and the hash elsewhere."""
+    if generator != "auto":
+        return generator
+    return "threefry" if platform() == "cpu" else "hash"
 
 
 def factors(mask: Mask, shape: tuple[int, ...], dtype: DTypeLike) -> Array:

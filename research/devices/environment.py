@@ -1,0 +1,35 @@
+"""What JAX reads from the environment when it starts; to be set before it is imported."""
+
+import ctypes
+import importlib.util
+import os
+import sys
+from glob import glob
+
+from research.devices.ahead import PLUGINS
+
+DEVICE_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*", "/dev/nvidia*", "/dev/dxg", "/dev/kfd")  # TPUs, GPUs
+# Share of a GPU's memory that JAX takes at its start, of which all arrays and workspaces are parts. Its own
+# default is 0.75.
+POOL = 0.92
+
+
+def prepare_jax() -> None:
+    """Gives JAX's settings their defaults here, where the user has not set them."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(POOL))
+    hide_compilers()
+
+
+def hide_compilers() -> None:
+    """Keeps JAX from looking for devices where only their compilers are installed: it complains at length.
+
+    Where there is a driver or a device file, or JAX_PLATFORMS is set, nothing is changed.
+    """
+    installed = any(importlib.util.find_spec(module.partition(".")[0]) for module, _ in PLUGINS.values())
+    if not installed or sys.platform != "linux" or "JAX_PLATFORMS" in os.environ:
+        return
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        if not any(glob(pattern) for pattern in DEVICE_FILES):
+            os.environ["JAX_PLATFORMS"] = "cpu"
