@@ -223,7 +223,7 @@ def lineage(home, *typed: str) -> str:
         text=True,
         errors="surrogateescape",
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, ascii(done.stdout + done.stderr)  # of any name: reports are UTF-8
     return done.stdout
 
 

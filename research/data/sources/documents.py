@@ -97,7 +97,7 @@ def folder_name(data: Data, key: str) -> str:
 def note_maker(folder: Path, data: Data) -> None:
     """Writes into a folder of the cache for which source and tokenizer it is made; for `lineage cache`."""
     made = {"source": data.source, "tokenizer": data.tokenizer}
-    (folder / MADE).write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
+    (folder / MADE).write_text(json.dumps(made), encoding="utf-8")
 
 
 def check_unchanged(data: Data, before: str) -> None:
