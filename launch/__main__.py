@@ -11,10 +11,13 @@ from research.errors import LineageError, LineageWarning, UsageError
 from research.io import activity
 from research.training.stopping import interrupts
 
+QUIET = "LINEAGE_QUIET"  # set: no lines about what is being done
+
 
 def main() -> None:
     interrupts.end_promptly()
-    activity.show()
+    if QUIET not in os.environ:
+        activity.show()
     _write_utf8()
     prepare_jax()
     _show_our_warnings_in_a_line()

@@ -110,6 +110,7 @@ def _print_plan(name: str, on: str, planned, changes: list[str]) -> None:
     lines.append(("attention", f"{planned.attention.used}: {planned.attention.why}"))
     if math.prod(planned.mesh.values()) > 1:
         lines.append(("split", f"{planned.split} of {planned.large} arrays over 1 MB"))
+        lines.append(("largest array gathered", _gb(planned.gathered)))
     if planned.bound is not None:
         bound = planned.bound
         lines += [

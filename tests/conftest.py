@@ -16,6 +16,7 @@ pytest_plugins = ["tests.hub", "tests.slurm"]  # the fixtures `hub` and `slurm`
 
 # Compilers for accelerators may be installed; processes that tests start are not to look for devices either.
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["LINEAGE_QUIET"] = "1"  # how long something takes on a busy machine is not to be in its output
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update(

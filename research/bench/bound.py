@@ -72,6 +72,13 @@ def bound_of(text: str, chip: Chip) -> Bound:
     )
 
 
+def largest_gathered(text: str) -> int:
+    """Bytes of the largest array that a program gathers from the parts that devices have; 0 for none."""
+    gathers = ("all-gather", "all-gather-start")
+    found = [launch.operation for launch in launches(parse(text)) if launch.operation.kind in gathers]
+    return max((shape.bytes for operation in found for shape in operation.results), default=0)
+
+
 def _origin(launch: Launch) -> str:
     _, _, rest = launch.operation.attributes.partition('op_name="')
     return rest.partition('"')[0]

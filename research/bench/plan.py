@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from research.bench.bound import Bound, bound_of
+from research.bench.bound import Bound, bound_of, largest_gathered
 from research.bench.cost import flops_a_token
 from research.config import Experiment
 from research.devices.compilers import Compiled, check_rows, mesh_of
@@ -39,6 +39,7 @@ class Plan(NamedTuple):
     usable: int | None  # of the target's memory; None where it is not known
     large: int  # arrays of the state over 1 MB
     split: int  # … of which no device keeps more than its share
+    gathered: int  # the largest result of an all-gather
     attention: Choice
     compile_seconds: float
     bound: Bound | None  # None where nothing is known of the device's speed, or it does not fit on a TPU
@@ -95,6 +96,7 @@ def plan(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, buil
         usable=usable_of(chip),
         large=len(shares),
         split=sum(share * mesh.size == leaf.size for share, leaf in shares),
+        gathered=largest_gathered(text),
         attention=attention,
         compile_seconds=seconds,
         bound=bound,
