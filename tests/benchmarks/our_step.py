@@ -8,11 +8,12 @@ import time
 import jax
 import optax
 
-from research.bench.cost import flops_a_token, listed
+from research.bench.cost import flops_a_token
 from research.bench.measure import start
 from research.bench.synthetic import batches
 from research.devices.compilers import compile_ahead
 from research.devices.malloc import release_free_memory
+from research.devices.targets import chip_of
 from research.devices.xla import reuse_step_memory
 from tests.benchmarks.sizes import declared
 from tests.benchmarks.turns import serve
@@ -42,6 +43,7 @@ def main() -> None:
 
     call()
     release_free_memory()
+    chip = chip_of(jax.devices()[0].device_kind)
     facts = {
         "jax": jax.__version__,
         "optax": optax.__version__,
@@ -49,7 +51,7 @@ def main() -> None:
         "allocator": _allocator(kept),
         "first_step": time.perf_counter() - began,
         "flops_a_token": flops_a_token(experiment),
-        "peak_flops": listed(jax.devices()[0].device_kind),
+        "peak_flops": None if chip is None else chip.bfloat16,
         "device_peak": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.model)),
     }
