@@ -190,7 +190,7 @@ def doctor(json: Json = False) -> None:
     """Show devices, versions, caches and missing packages."""
     from research.io.cache import size_of
     from research.io.home import home
-    from research.runs.record import environment
+    from research.runs.environment import environment
 
     with starting():
         facts = environment()

@@ -31,7 +31,7 @@ class Bound(NamedTuple):
     links: float  # seconds of communication between devices
     launches: int
     bytes: float
-    attention: dict[str, int]  # launches of fused attention by kind
+    attention: int  # launches of a library's fused attention
     collectives: dict[str, tuple[int, float]]  # kind → launches, bytes that leave or enter a device
     largest: list[Kernel]  # of memory's, the longest first
 
@@ -66,7 +66,7 @@ def bound_of(text: str, chip: Chip) -> Bound:
         links=seconds["links"],
         launches=sum(counts.values()),
         bytes=sum(moved.values()),
-        attention={"cudnn": counts["attention"]} if counts["attention"] else {},
+        attention=counts["attention"],
         collectives={kind: (counts[kind], moved[kind]) for kind in COLLECTIVES if counts[kind]},
         largest=sorted(kernels, key=lambda kernel: -kernel.seconds)[:12],
     )

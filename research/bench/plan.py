@@ -82,7 +82,7 @@ def plan(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, buil
         for leaf, sharding in zip(jax.tree.leaves(abstract), jax.tree.leaves(program.layout), strict=True)
         if leaf.size * leaf.dtype.itemsize > LARGE
     ]
-    bound = bound_of(text, chip) if chip is not None and text else None
+    bound = bound_of(text, chip) if chip is not None and chip.bandwidth and text else None
     work = flops_a_token(experiment) * experiment.tokens(1) / mesh.size
     return Plan(
         compile=experiment.parallel.compile,
@@ -105,4 +105,7 @@ def plan(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, buil
 
 
 def usable_of(chip: Chip | None) -> int | None:
-    return None if chip is None else int(USABLE * POOL * chip.memory)
+    """Bytes of a chip that a program may use, where they are known. Of a GPU's, JAX takes a part."""
+    if chip is None or not chip.memory:
+        return None
+    return int(USABLE * chip.memory * (POOL if chip.platform == "gpu" else 1))

@@ -9,6 +9,7 @@ import jax
 from jax import ShapeDtypeStruct
 
 from research.devices.compilers import Compiled
+from research.devices.processes import smallest
 
 # Of the memory that JAX takes of a device. The rest is for what no compiler counts: cuDNN's workspace, the
 # trials of autotuning, batches fed ahead, fragmentation.
@@ -58,10 +59,14 @@ def compile_step(
 
 
 def usable_memory(devices: Sequence[Any]) -> int | None:
-    """Bytes of the smallest of these devices that a program may use; None where they do not say, as a CPU."""
+    """Bytes of the smallest of these devices that a program may use; None where they do not say, as a CPU.
+
+    The same in all processes, which must settle on the same program.
+    """
     limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices if _is_here(device)]
-    known = [limit for limit in limits if limit]
-    return int(USABLE * min(known)) if known else None
+    known = [int(USABLE * limit) // 2**20 for limit in limits if limit]
+    least = smallest(min(known, default=None))
+    return None if least is None else least * 2**20
 
 
 def fewest_parts(rows: int, need: Callable[[int], Need], usable: int) -> int | None:

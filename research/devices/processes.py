@@ -31,6 +31,13 @@ def agreed(decide: Callable[[], int]) -> int:
     return decision
 
 
+def smallest(megabytes: int | None) -> int | None:
+    """The smallest number of all processes, each of which has one or none; none where nobody has one."""
+    if jax.process_count() == 1 or megabytes is None:
+        return megabytes
+    return int(multihost_utils.process_allgather(np.int32(megabytes)).min())
+
+
 class Minutes:
     """Whether a number of minutes has passed, by the clock of the first process, so that all agree."""
 

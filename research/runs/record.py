@@ -2,16 +2,12 @@
 
 import json
 import os
-import platform
-import subprocess
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import research
 from research.config import Data, Experiment, Model
 from research.config.imports import OPTION, changed_imports, import_recorded, imported, where_names_come_from
 from research.config.registry import UnknownName
@@ -19,6 +15,7 @@ from research.config.settings import differences, from_json, to_json
 from research.errors import LineageWarning, UsageError
 from research.io.files import catch_write_errors, read_record, write_atomic
 from research.runs import paths
+from research.runs.environment import environment
 from research.runs.lock import FILE as LOCK
 from research.runs.lock import locked
 
@@ -26,17 +23,6 @@ if TYPE_CHECKING:
     from research.models.attention import Choice
 
 FILE = "experiment.json"
-PACKAGES = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "grain",
-    "tensorflow-datasets",
-    "tokenizers",
-    "numpy",
-)
 
 
 def read(directory: Path) -> dict[str, Any]:
@@ -269,33 +255,3 @@ def _try_writing(directory: Path) -> None:
         finally:
             if existing.is_dir():
                 probe.unlink(missing_ok=True)
-
-
-def environment() -> dict[str, Any]:
-    """Versions, devices and commit, which the numbers depend on."""
-    import jax
-
-    return {
-        "lineage": research.__version__,
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
-        "devices": [device.device_kind for device in jax.devices()],
-        "commit": _commit(),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit of the code in use, with a + where files differ from it; None outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True)
-    except OSError:
-        return None
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else None

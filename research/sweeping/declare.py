@@ -70,7 +70,7 @@ def check_metric(sweep: Sweep) -> None:
 
     from research.runs import best
     from research.runs.state import initial_state
-    from research.training.loop import validation_numbers
+    from research.training.validation import validation_numbers
 
     abstract = jax.eval_shape(partial(initial_state, sweep.base))
     numbers = validation_numbers(sweep.base, abstract)

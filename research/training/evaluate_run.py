@@ -16,8 +16,8 @@ from research.runs.checkpoints import Checkpoints
 from research.runs.metrics_log import Row
 from research.runs.status import find_checkpoint
 from research.training.evaluation import PREDICTIONS
-from research.training.loop import validation
 from research.training.placement import compile_for
+from research.training.validation import validation
 
 
 def evaluate_run(directory: Path, step: int | None, report: Callable[[str], None]) -> Row:

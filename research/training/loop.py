@@ -1,18 +1,17 @@
 """Training from declaration to result: the one file that imports from all rooms below."""
 
 from collections.abc import Callable
-from contextlib import ExitStack, closing
-from dataclasses import replace
-from functools import cache, partial
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from research import weights
-from research.config import Data, Experiment
+from research.config import Experiment
 from research.config.settings import flatten
-from research.data.batches import stream, train_batches, train_stream, validation_batches
+from research.data.batches import train_batches, train_stream
 from research.data.store.token_store import Corpus
 from research.data.tokenizers.for_task import check_vocabulary
 from research.devices import xla
@@ -20,23 +19,15 @@ from research.devices.compilers import Compiled, check_rows, compile_ahead
 from research.devices.malloc import release_free_memory
 from research.devices.memory import usable_memory
 from research.devices.processes import Minutes, agreed
-from research.io.activity import activity, count
+from research.io.activity import activity
 from research.io.files import write_atomic
-from research.objectives import check, evaluation_loss, objective_of
+from research.objectives import check, objective_of
 from research.optimizers.schedules import schedule
 from research.runs import best, record
 from research.runs.checkpoints import Checkpoints, check_disk_space, compare, restore
 from research.runs.integrity import latest_intact_step, move_damaged
 from research.runs.metrics_log import Metrics, Row
-from research.runs.state import State, evaluation_params, initial_model, initial_state
-from research.training.evaluation import (
-    bits_per_byte,
-    evaluate,
-    sample_text,
-    shared,
-    totals,
-    write_predictions,
-)
+from research.runs.state import State, initial_model, initial_state
 from research.training.logging import trackers
 from research.training.logging.log import Log
 from research.training.logging.profile import profiled
@@ -47,8 +38,7 @@ from research.training.prefetch import prefetch_to_device
 from research.training.stopping.nan_check import NanCheck
 from research.training.stopping.signals import stop_on_signals
 from research.training.stopping.watchdog import watchdog
-
-SAMPLING = 1  # folded into a state's key for its sample, so that no step's dropout has the same numbers
+from research.training.validation import processes, validation, validation_numbers
 
 
 class Result(NamedTuple):
@@ -208,10 +198,6 @@ def _steps(
     )
 
 
-def processes() -> dict[str, int]:
-    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
-
-
 def load_start_weights(experiment: Experiment, report: Callable[[str], None]) -> Any:
     """The model with `start.weights` in it, and a report of the arrays taken; None without start weights."""
     if experiment.start.weights is None:
@@ -237,58 +223,6 @@ def first_state(
         return restore(checkpoint, abstract, layout)
     model = load_start_weights(experiment, report)
     return xla.jit(partial(initial_state, experiment), out_shardings=layout)(model)
-
-
-def validation_numbers(experiment: Experiment, abstract: State) -> set[str]:
-    """The names of the numbers in a validation row, before there is one."""
-    objective = objective_of(experiment.objective)
-    shapes = objective.batch_shapes(replace(experiment, data=experiment.data.at_step(0)))
-    batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
-    model = jax.eval_shape(evaluation_params, abstract)
-    sums = jax.eval_shape(evaluation_loss(experiment.objective), model, batch)
-    more = {"bits_per_byte"} if objective.per_byte else set()
-    return (sums.keys() - {"outputs"}) | more | set(experiment.task.metrics if objective.supervised else ())
-
-
-def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Callable[[State, Compiled], Row]:
-    """Returns the function that evaluates a state on the whole validation split.
-
-    Its row has the means of the objective's sums, and as the objective says a task's metrics, bits per byte
-    and a sample of text. Predictions are written to `directory`.
-    """
-    objective, first = objective_of(experiment.objective), jax.process_index() == 0
-    examples = objective.examples(experiment)
-
-    @cache
-    def split(data: Data) -> tuple:
-        """Batches of this process, and the sums of all weights."""
-        sums = totals(validation_batches(examples, data, corpus.validation))
-        return validation_batches(examples, data, corpus.validation, **processes()), sums
-
-    def validate(state: State, program: Compiled) -> Row:
-        model = evaluation_params(state)
-        with activity("evaluating") as show:
-            # As the step just made had them.
-            batches, sums = split(experiment.data.at_step(int(state.step) - 1))
-            with closing(stream(batches, 0, len(batches))) as read:
-                counted = count(map(program.feed, shared(read, sums)), len(batches), show)
-                means, outputs = evaluate(model, counted, program.evaluate)
-        row = {"step": int(state.step), "split": "validation", **means}
-        if objective.predict is not None and outputs is not None:
-            outputs = outputs[: len(corpus.validation.labels)]  # without the rows that fill the last batch
-            predictions, metrics = objective.predict(experiment.task, corpus.validation, outputs)
-            row |= metrics
-            if first:
-                write_predictions(directory, predictions)
-        if objective.per_byte:
-            row["bits_per_byte"] = bits_per_byte(means["loss"], sums["weights"], corpus.validation.bytes)
-        if objective.generates and experiment.run.sample and row["step"]:  # at step 0 it is noise
-            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SAMPLING)
-            with activity("sampling a text"):
-                row["sample"] = sample_text(model, corpus.tokenizer, experiment.run.sample, key)
-        return row
-
-    return validate
 
 
 def _due(step: int, every: int, last: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from research.config import Experiment, Parallel
-from research.devices.compilers import Compiled, compiled, mesh_of, with_compiler
+from research.devices.compilers import Compiled, check_rows, compiled, mesh_of, with_compiler
 from research.devices.memory import Need, compile_step, fewest_parts
 from research.errors import UsageError
 from research.models.ops.dropout import chosen_generator
@@ -41,8 +41,10 @@ def settled(
     if parallel.accumulate != "auto":
         return replace(experiment, parallel=parallel)
     need = need or partial(needed, devices=devices)
-    rows = experiment.data.batch // split_by(parallel, devices)
-    if usable is None or rows == 0:
+    shards = split_by(parallel, devices)
+    check_rows(experiment.data.batch, shards)
+    rows = experiment.data.batch // shards
+    if usable is None:
         return in_parts(experiment, parallel, 1)
     parts = fewest_parts(rows, lambda parts: need(in_parts(experiment, parallel, parts)), usable)
     if parts is None:

@@ -14,8 +14,9 @@ from research.config.settings import override
 from research.errors import UsageError
 from research.training import evaluate_run
 from research.training.logging.progress import Lines
-from research.training.loop import train, validation_numbers
+from research.training.loop import train
 from research.training.placement import compile_for
+from research.training.validation import validation_numbers
 from research.weights.huggingface_config import HEADS
 from tests.by_experiment import batch_shapes, corpus_of, train_batches
 from tests.data.finetuning.labelled import tuned

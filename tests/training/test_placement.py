@@ -69,6 +69,12 @@ def test_a_model_that_does_not_fit_is_refused_with_what_is_missing():
         settled(experiment, devices(1, "gpu"), 2_500_000_000, lambda tried: need(tried.parallel.accumulate))
 
 
+def test_a_batch_that_devices_cannot_share_is_refused_before_anything_is_compiled():
+    experiment = override(experiments.get("gpt2_tiny"), {"data.batch": 12, "parallel.compile": "sharded"})
+    with pytest.raises(UsageError, match=r"data\.batch=12: expected a multiple of 8"):
+        settled(experiment, jax.devices(), 10**9, lambda tried: pytest.fail("compiled"))
+
+
 def test_a_device_without_memory_says_which_overrides_to_try(tmp_path, monkeypatch):
     experiment = quickstart(tmp_path / "corpus.txt")
 

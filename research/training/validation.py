@@ -1,0 +1,84 @@
+"""A state evaluated on the whole validation split, as a row of the metrics log."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import jax
+
+from research.config import Data, Experiment
+from research.data.batches import stream, validation_batches
+from research.data.store.token_store import Corpus
+from research.devices.compilers import Compiled
+from research.io.activity import activity, count
+from research.objectives import evaluation_loss, objective_of
+from research.runs.metrics_log import Row
+from research.runs.state import State, evaluation_params
+from research.training.evaluation import (
+    bits_per_byte,
+    evaluate,
+    sample_text,
+    shared,
+    totals,
+    write_predictions,
+)
+
+SAMPLING = 1  # folded into a state's key for its sample, so that no step's dropout has the same numbers
+
+
+def validation_numbers(experiment: Experiment, abstract: State) -> set[str]:
+    """The names of the numbers in a validation row, before there is one."""
+    objective = objective_of(experiment.objective)
+    shapes = objective.batch_shapes(replace(experiment, data=experiment.data.at_step(0)))
+    batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
+    model = jax.eval_shape(evaluation_params, abstract)
+    sums = jax.eval_shape(evaluation_loss(experiment.objective), model, batch)
+    more = {"bits_per_byte"} if objective.per_byte else set()
+    return (sums.keys() - {"outputs"}) | more | set(experiment.task.metrics if objective.supervised else ())
+
+
+def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Callable[[State, Compiled], Row]:
+    """Returns the function that evaluates a state on the whole validation split.
+
+    Its row has the means of the objective's sums, and as the objective says a task's metrics, bits per byte
+    and a sample of text. Predictions are written to `directory`.
+    """
+    objective, first = objective_of(experiment.objective), jax.process_index() == 0
+    examples = objective.examples(experiment)
+
+    @cache
+    def split(data: Data) -> tuple:
+        """Batches of this process, and the sums of all weights."""
+        sums = totals(validation_batches(examples, data, corpus.validation))
+        return validation_batches(examples, data, corpus.validation, **processes()), sums
+
+    def validate(state: State, program: Compiled) -> Row:
+        model = evaluation_params(state)
+        with activity("evaluating") as show:
+            # As the step just made had them.
+            batches, sums = split(experiment.data.at_step(int(state.step) - 1))
+            with closing(stream(batches, 0, len(batches))) as read:
+                counted = count(map(program.feed, shared(read, sums)), len(batches), show)
+                means, outputs = evaluate(model, counted, program.evaluate)
+        row = {"step": int(state.step), "split": "validation", **means}
+        if objective.predict is not None and outputs is not None:
+            outputs = outputs[: len(corpus.validation.labels)]  # without the rows that fill the last batch
+            predictions, metrics = objective.predict(experiment.task, corpus.validation, outputs)
+            row |= metrics
+            if first:
+                write_predictions(directory, predictions)
+        if objective.per_byte:
+            row["bits_per_byte"] = bits_per_byte(means["loss"], sums["weights"], corpus.validation.bytes)
+        if objective.generates and experiment.run.sample and row["step"]:  # at step 0 it is noise
+            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SAMPLING)
+            with activity("sampling a text"):
+                row["sample"] = sample_text(model, corpus.tokenizer, experiment.run.sample, key)
+        return row
+
+    return validate
+
+
+def processes() -> dict[str, int]:
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
