@@ -64,7 +64,7 @@ def test_what_a_process_uses_stays_until_it_ends(home, other, lineage):
     assert entry.user is None and clear(entry) and entries() == []
     assert list((home / "stores").iterdir()) == [], "a lock or a leftover"
     make_once(home / "stores/used", lambda folder: (folder / "tokens.bin").write_bytes(b"1"))
-    assert entries()[0].size == 1, "it is made again"
+    assert (home / "stores/used/tokens.bin").read_bytes() == b"1", "it is made again"
 
 
 def test_one_that_begins_to_use_it_meanwhile_keeps_it(home, monkeypatch):
