@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from experiments import registry
-from research.config import names
+from research.config import imports, names
 from research.config.registry import Registry
 from research.devices import xla
 
@@ -41,9 +41,10 @@ def freed_memory_goes_back(monkeypatch):
     monkeypatch.setattr(xla, "reuse_step_memory", lambda: False)
 
 
-@pytest.fixture
-def registries():
-    """What a test adds to the registries from outside the project does not outlive it."""
+@pytest.fixture(autouse=True)
+def registries(monkeypatch):
+    """What a test imports and registers from outside the project does not outlive it."""
+    monkeypatch.setattr(imports, "_imported", dict(imports._imported))
     every = [entry for entry in vars(names).values() if isinstance(entry, Registry)]
     every += [registry.EXPERIMENTS, registry.SWEEPS]
     before = [set(one._entries) for one in every]

@@ -9,7 +9,7 @@ import pytest
 
 from research.data.store.token_store import prepare
 from research.errors import UsageError
-from research.training import loop
+from research.training import validation
 from research.training.logging.progress import Lines
 from research.training.loop import train
 from tests.by_experiment import batch_shapes, train_batches, validation_batches
@@ -73,12 +73,12 @@ def test_a_stop_at_the_change_leaves_no_trace(tmp_path, monkeypatch, compiler):
     experiment = declared(tmp_path, parallel__compile=compiler)
     lengths = []
 
-    def noted(model, batches, evaluate_batch, evaluate=loop.evaluate):
+    def noted(model, batches, evaluate_batch, evaluate=validation.evaluate):
         batches = list(batches)
         lengths.append({batch["tokens"].shape[1] for batch in batches})
         return evaluate(model, batches, evaluate_batch)
 
-    monkeypatch.setattr(loop, "evaluate", noted)
+    monkeypatch.setattr(validation, "evaluate", noted)
     train(experiment, tmp_path / "straight", print)
     assert lengths == [{16}, {16}, {32}, {32}]  # after 0, 2, 4 and 6 steps
 
