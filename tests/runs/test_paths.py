@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from launch.__main__ import run as launched
 from launch.executors import slurm as executor
 from research.data.sources import files
 from research.devices import compilers
@@ -215,10 +216,17 @@ def test_a_slurm_script_says_a_directory_to_shell_and_to_slurm(odd):
     assert (logs if redirected else [done.stdout]) == [os.fsencode(odd)], done.stderr
 
 
-def lineage(home, *typed: str) -> str:
+def called(capsys, *typed: str) -> str:
+    """The output of a command in this process."""
+    status, shown = launched(list(typed)), capsys.readouterr()
+    assert status == 0, ascii(shown)
+    return shown.out
+
+
+def typed_in_a_shell(*typed: str) -> str:
+    """The output of a command in a process of its own, which decodes its arguments itself."""
     done = subprocess.run(
         [sys.executable, "-m", "launch", *typed],
-        env=os.environ | {"LINEAGE_HOME": str(home)},
         capture_output=True,
         text=True,
         errors="surrogateescape",
@@ -229,9 +237,10 @@ def lineage(home, *typed: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("odd", [NASTY, NAMES[2]], ids=ascii, indirect=True)  # every character of MORE
-def test_every_command_takes_a_directory_of_any_name(odd):
+def test_every_command_takes_a_directory_of_any_name(odd, monkeypatch, capsys):
+    monkeypatch.setenv("LINEAGE_HOME", str(odd / "home"))
     experiment, directory = quickstart(odd / "corpus.txt", **SMALL), odd / "run"
-    do = partial(lineage, odd / "home")
+    do = partial(called, capsys) if odd.name == NASTY else typed_in_a_shell
     do("train", experiment.name, *assignments(experiment), "--dir", str(directory))
     do("resume", str(directory), "run.steps=6")
     do("generate", str(directory), "--tokens", "3")
