@@ -47,8 +47,9 @@ class Worker:
         self._reader.start()
 
     def _relay(self, report: Callable[[str], None]) -> None:
-        for line in self.process.stdout:
-            report(line.rstrip("\n"))
+        with self.process.stdout as lines:
+            for line in lines:
+                report(line.rstrip("\n"))
 
     def close(self) -> None:
         self._reader.join(timeout=5)
