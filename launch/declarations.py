@@ -23,9 +23,11 @@ def resolve(name: str, overrides: list[str] | None, kept: Experiment | None = No
     """
     named, changes = experiments.get(name), parse_assignments(overrides or [])
     with starting():
+        from research.data.sources.schemes import has_revisions
         from research.objectives import check
-    decisive = ("start.weights", "data.source", "data.tokenizer")
-    if named.start.weights is None and not any(name in changes for name in decisive):
+    decisive = ("start.weights", "data.source", "data.validation", "data.tokenizer")
+    fixed = named.start.weights is None and not has_revisions(named.data.source)
+    if fixed and not any(name in changes for name in decisive):
         experiment = override(named, changes)
     else:
         with starting():

@@ -23,8 +23,11 @@ from launch.options import (
     Partition,
     Sbatch,
     Time,
+    TrainFile,
+    ValidationFile,
     at_least_one,
     slurm_resources,
+    with_files,
 )
 from launch.shell import completion
 from launch.shell.starting import starting
@@ -45,6 +48,8 @@ def sweep(
         ),
     ],
     overrides: Overrides = None,
+    train_file: TrainFile = None,
+    validation_file: ValidationFile = None,
     dir: Annotated[
         Path | None,
         typer.Option(
@@ -112,6 +117,7 @@ def sweep(
     with starting():
         from research.sweeping.declare import check_metric, declare_sweep
 
+    overrides = with_files(overrides, source=train_file, validation=validation_file)
     dir = dir or Path("runs") / name
     options = {
         "trials": trials,
@@ -121,7 +127,7 @@ def sweep(
         "metric": metric,
         "direction": direction,
     }
-    changes = parse_assignments(overrides or [])
+    changes = parse_assignments(overrides)
     declared = declare_sweep(_declaration(name), over or [], changes, options, note)
     with starting():
         import jax
