@@ -19,7 +19,7 @@ from research.io.activity import activity, say
 from research.io.cache import KEPT, KINDS
 from research.io.home import home
 
-LISTED_TOGETHER = ("compiled", "contents")  # kinds with hundreds of entries
+LISTED_TOGETHER = ("compiled", "contents", "parameters")  # kinds with hundreds of entries
 
 
 def prepare(

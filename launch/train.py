@@ -30,6 +30,7 @@ from launch.options import (
     slurm_resources,
     with_files,
 )
+from launch.shell.notes import note
 from launch.shell.starting import starting
 from research.config import Experiment
 from research.config.settings import override, parse_assignments
@@ -72,7 +73,7 @@ def train(
     dir = dir or Path("runs") / name
     if executor == "local" and not distributed and not process:
         _announce(declared(name, overrides), dir)
-    experiment = resolve(name, overrides, _kept(dir))
+    experiment = resolve(name, overrides, _kept(dir), note if dry_run else say)
     resources = slurm_resources(
         executor, partition, time, gpus, cpus, sbatch, nodes=nodes, tasks=tasks, dry_run=dry_run
     )

@@ -115,12 +115,25 @@ def _from_data(declared: Experiment, changes: Settings) -> Settings:
         followed = label_settings(data, seen.task, changes, **LABELLED[seen.objective.name])
     if "task.labels" in followed and "model.outputs" not in changes:
         followed["model.outputs"] = objective.outputs(override(seen, followed).task)
-    if VOCABULARY not in changes and changes.get(WEIGHTS, declared.start.weights) is None:
+    if changes.get(WEIGHTS, declared.start.weights) is None:
         data = override(seen, {n: v for n, v in followed.items() if n.startswith("data.")}).data
-        if data.tokenizer != declared.data.tokenizer or data.tokenizer == "char":
+        if VOCABULARY in changes and NAME in changes:
+            _refuse_smaller_vocabulary(changes[VOCABULARY], data)
+        other = data.tokenizer != declared.data.tokenizer or data.tokenizer == "char"
+        if VOCABULARY not in changes and other:
             followed[VOCABULARY] = vocabulary(data)
     before = flatten(seen)
     return {n: v for n, v in followed.items() if v is not None and before[n] != v}
+
+
+def _refuse_smaller_vocabulary(typed: int, data: Data) -> None:
+    """Raises UsageError for a typed vocabulary that the typed tokenizer does not fit into."""
+    entries = vocabulary(data)
+    if entries is not None and entries > typed:
+        raise UsageError(
+            f"{VOCABULARY}={typed}: data.tokenizer={data.tokenizer} has {entries} entries; expected as many "
+            f"or more, or no {VOCABULARY}, which follows"
+        )
 
 
 def _refuse_two_validations(changes: Settings, data: Data) -> None:
