@@ -5,6 +5,7 @@ import sys
 import traceback
 import warnings
 
+from launch.shell import notes
 from research.config.imports import OPTION, import_all
 from research.devices.environment import prepare_jax
 from research.errors import LineageError, LineageWarning, UsageError
@@ -37,6 +38,7 @@ def run(arguments: list[str]) -> int:
     """
     import typer  # not above, where no interrupt is handled yet
 
+    notes.forget()
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
@@ -45,6 +47,7 @@ def run(arguments: list[str]) -> int:
         from launch.app import app
 
         status = app(arguments, prog_name="lineage", standalone_mode=False) or 0
+        notes.print_notes()
         if (
             status == interrupts.STATUS and interrupts.interrupted()
         ):  # Typer turns the exception into a number

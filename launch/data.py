@@ -8,7 +8,7 @@ import typer
 
 import experiments
 from launch.declarations import resolve
-from launch.options import Json, Name, Overrides
+from launch.options import Json, Name, Overrides, TrainFile, ValidationFile, with_files
 from launch.shell import completion
 from launch.shell.starting import starting
 from research.config import Experiment
@@ -19,15 +19,22 @@ from research.io.activity import activity, say
 from research.io.cache import KEPT, KINDS
 from research.io.home import home
 
-LISTED_TOGETHER = ("compiled", "contents")  # kinds with hundreds of entries
+LISTED_TOGETHER = ("compiled", "contents", "parameters")  # kinds with hundreds of entries
 
 
-def prepare(name: Name, overrides: Overrides = None, json: Json = False) -> None:
+def prepare(
+    name: Name,
+    overrides: Overrides = None,
+    train_file: TrainFile = None,
+    validation_file: ValidationFile = None,
+    json: Json = False,
+) -> None:
     """Read, tokenize and store an experiment's data."""
     with starting():
         from research.data.batches import train_batches, validation_batches
         from research.objectives import check, objective_of
 
+    overrides = with_files(overrides, source=train_file, validation=validation_file)
     experiment = resolve(name, overrides)
     check(experiment)
     objective = objective_of(experiment.objective)

@@ -2,48 +2,61 @@
 
 import json as json_
 import shutil
-import sys
 import textwrap
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
 import experiments
 from launch.options import Json, Name, Overrides
 from launch.shell import completion, meanings
+from launch.shell.notes import note
+from launch.shell.parameter_tables import parameter_table
 from launch.shell.starting import starting
 from research.config import Experiment, Sweep
 from research.config.settings import flatten, format_value, override, parse_assignments, to_json
 
 
-def resolve(name: str, overrides: list[str] | None, kept: Experiment | None = None) -> Experiment:
+def resolve(
+    name: str,
+    overrides: list[str] | None,
+    kept: Experiment | None = None,
+    report: Callable[[str], None] = note,
+) -> Experiment:
     """The experiment `name` with `a.b=v` texts applied, and what its data and `start.weights` decide.
 
-    `kept` is the experiment of a run that it is to continue. Raises UsageError where its sections do not fit.
+    What they decide is reported, once all is known to fit. `kept` is the experiment of a run that it is to
+    continue. Raises UsageError where its sections do not fit.
     """
     named, changes = experiments.get(name), parse_assignments(overrides or [])
     with starting():
+        from research.data.sources.schemes import has_revisions
         from research.objectives import check
-    decisive = ("start.weights", "data.source", "data.tokenizer")
-    if named.start.weights is None and not any(name in changes for name in decisive):
+    decided: list[str] = []
+    if not _asks_files(named, changes) and not has_revisions(named.data.source):
         experiment = override(named, changes)
     else:
         with starting():
             from research.weights.adopt import with_start  # imports Orbax, which takes half a second
 
-        experiment = with_start(named, changes, note, kept)
+        experiment = with_start(named, changes, decided.append, kept)
     check(experiment)
+    for line in decided:
+        report(line)
     return experiment
+
+
+def _asks_files(named: Experiment, changes: Mapping[str, str]) -> bool:
+    """Whether weights or data of the user's own decide settings."""
+    decisive = ("start.weights", "data.source", "data.validation", "data.tokenizer")
+    return named.start.weights is not None or any(name in changes for name in decisive)
 
 
 def declared(name: str, overrides: list[str] | None) -> Experiment:
     """As `resolve`, without weights and the rules between sections, which need JAX."""
     return override(experiments.get(name), parse_assignments(overrides or []))
-
-
-def note(line: str) -> None:
-    """Prints beside the facts, which go to standard output."""
-    print(f"lineage: {line}", file=sys.stderr)
 
 
 def list_(json: Json = False) -> None:
@@ -154,30 +167,37 @@ def _print_settings(experiment: Experiment, declared: Experiment, describe: bool
     before = flatten(declared)
     for key, value in flatten(experiment).items():
         if key != "name":
-            note = f"  (declared {format_value(before[key])})" if before[key] != value else ""
-            print(f"{key:<26} {format_value(value)}{note}")
+            was = f"  (declared {format_value(before[key])})" if before[key] != value else ""
+            print(f"{key:<26} {format_value(value)}{was}")
             if describe:
                 print(_described(meanings.meanings()[key]) + "\n")
 
 
 def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:
     """Count parameters by component, with shapes."""
-    model = resolve(name, overrides).model
-    with starting():
-        from research.models.parameters import ACCOUNT, components, parameter_table
+    count = partial(_counted, name, overrides)
+    asks = _asks_files(experiments.get(name), parse_assignments(overrides or []))
+    counted = count() if asks else parameter_table(declared(name, overrides), count)
     if json:
-        listed = [component._asdict() for component in components(model)]
-        total = sum(component["count"] for component in listed)
-        print(json_.dumps({"total": total, "components": listed}, indent=2))
+        print(json_.dumps({"total": counted["total"], "components": counted["components"]}, indent=2))
         return
-    table = parameter_table(model)
     rows = [
-        (line.title, ", ".join("×".join(map(str, shape)) for shape in line.shapes), line.formula, line.letter)
-        for line in table
+        (title, ", ".join("×".join(map(str, shape)) for shape in shapes), formula, letter)
+        for title, shapes, formula, _, letter in counted["lines"]
     ]
     titles, shapes, formulas, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
-    for line, (title, shape, formula, letter) in zip(table, rows, strict=True):
-        row = f"{title:<{titles}}  {shape:<{shapes}}  {formula:<{formulas}}  {line.count:>13,}  {letter}"
+    for (*_, count, _), (title, shape, formula, letter) in zip(counted["lines"], rows, strict=True):
+        row = f"{title:<{titles}}  {shape:<{shapes}}  {formula:<{formulas}}  {count:>13,}  {letter}"
         print(row.rstrip())
-    if any(line.letter for line in table):
-        print(f"\n{ACCOUNT}")
+    if any(letter for *_, letter in rows):
+        print(f"\n{counted['account']}")
+
+
+def _counted(name: str, overrides: list[str] | None) -> dict[str, Any]:
+    model = resolve(name, overrides).model
+    with starting():
+        from research.models.parameters import ACCOUNT, components
+        from research.models.parameters import parameter_table as lines_of
+    listed = [component._asdict() for component in components(model)]
+    total = sum(component["count"] for component in listed)
+    return {"total": total, "components": listed, "lines": lines_of(model), "account": ACCOUNT}

@@ -11,6 +11,7 @@ import typer
 from launch.options import MODEL, Json, Tokenizer, at_least_one
 from launch.shell import completion
 from launch.shell.starting import starting
+from research.config.names import SCHEMES
 from research.errors import EnvironmentFault, UsageError
 from research.io.activity import activity
 
@@ -170,7 +171,7 @@ def _predict(names: list[str], target: str | None, data: Path | None, json: bool
         from research.runs.status import split_step
         from research.training.evaluate_run import answer_lines, predict
 
-    source = str(data) if str(data).startswith(("tfds:", "files:")) else f"files:{data}"
+    source = str(data) if str(data).partition(":")[0] in SCHEMES else f"files:{data}"
     directory, step = split_step(target)
     with activity(f"loading {target}"):
         predictions, metrics = predict(directory, step, source, lambda line: None)
@@ -238,13 +239,18 @@ def _harness(eval_model, name: str, settings, data: Path | None) -> dict[str, An
 
 def _validation(target: str) -> dict[str, Any]:
     with starting():
+        from research.runs.record import experiment_of
         from research.runs.status import split_step
         from research.training.evaluate_run import evaluate_run
 
+    directory, step = split_step(target)
     with activity(f"loading {target}"):
-        row = evaluate_run(*split_step(target), lambda line: None)
+        row = evaluate_run(directory, step, lambda line: None)
     metrics = {name: value for name, value in row.items() if isinstance(value, float)}
-    return {"metrics": metrics, "published": {}, "examples": None, "settings": {"step": row["step"]}}
+    settings: dict[str, Any] = {"step": row["step"]}
+    if (source := experiment_of(directory, warn=False).data.validation) is not None:
+        settings["data.validation"] = source
+    return {"metrics": metrics, "published": {}, "examples": None, "settings": settings}
 
 
 def _print_table(target: str, facts: dict[str, Any]) -> None:

@@ -34,6 +34,13 @@ Tokenizer = Annotated[
     str | None,
     typer.Option(metavar="NAME|PATH", help="Tokenizer to use if there is none beside the weights."),
 ]
+TrainFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="File or pattern to train on: data.source=files:FILE.")
+]
+ValidationFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="File or pattern that validates: data.validation=files:FILE."),
+]
 AllowChange = Annotated[
     bool, typer.Option("--allow-change", help="Continue even if settings differ from the run's record.")
 ]
@@ -72,6 +79,23 @@ Sbatch = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan or the job script, and run nothing.")]
+
+
+def with_files(overrides: list[str] | None, **files: str | None) -> list[str]:
+    """`overrides` and, for each of `files` (`source`, `validation`), the setting that it stands for.
+
+    Raises UsageError where that setting is typed too.
+    """
+    options = {"source": "--train-file", "validation": "--validation-file"}
+    found = list(overrides or [])
+    for name, file in files.items():
+        if file is None:
+            continue
+        typed = [text for text in found if text.partition("=")[0].strip() == f"data.{name}"]
+        if typed:
+            raise UsageError(f"{options[name]} {file}: {typed[0]} is typed too; expected one of them")
+        found.append(f"data.{name}=files:{file}")
+    return found
 
 
 def slurm_resources(executor: str, partition, time, gpus, cpus, sbatch, **others) -> "SlurmResources | None":

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import experiments
-from launch.declarations import note, print_sweep
+from launch.declarations import print_sweep
 from launch.options import (
     Cpus,
     DryRun,
@@ -23,10 +23,14 @@ from launch.options import (
     Partition,
     Sbatch,
     Time,
+    TrainFile,
+    ValidationFile,
     at_least_one,
     slurm_resources,
+    with_files,
 )
 from launch.shell import completion
+from launch.shell.notes import note
 from launch.shell.starting import starting
 from launch.status import format_duration, print_best
 from research.config import Experiment, Sweep
@@ -45,6 +49,8 @@ def sweep(
         ),
     ],
     overrides: Overrides = None,
+    train_file: TrainFile = None,
+    validation_file: ValidationFile = None,
     dir: Annotated[
         Path | None,
         typer.Option(
@@ -109,10 +115,8 @@ def sweep(
     dry_run: DryRun = False,
 ) -> int:
     """Start a sweep in DIR, or continue the one there."""
-    with starting():
-        from research.sweeping.declare import check_metric, declare_sweep
-
     dir = dir or Path("runs") / name
+    overrides = with_files(overrides, source=train_file, validation=validation_file)
     options = {
         "trials": trials,
         "hours": hours,
@@ -121,14 +125,22 @@ def sweep(
         "metric": metric,
         "direction": direction,
     }
-    changes = parse_assignments(overrides or [])
-    declared = declare_sweep(_declaration(name), over or [], changes, options, note)
-    with starting():
-        import jax
-
+    declaration, changes = _declaration(name), parse_assignments(overrides)
+    resources = slurm_resources(executor, partition, time, gpus, cpus, sbatch)
+    if not dry_run:
+        print(f"{name}: a sweep in {dir}", flush=True)  # before JAX is imported
+    decided: list[str] = []
+    with activity("checking the sweep") as show:
+        with starting():
+            from research.sweeping.declare import check_metric, declare_sweep
+        declared = declare_sweep(declaration, over or [], changes, options, decided.append)
+        show(f"0 of {declared.budget} trials")
+        with starting():
+            import jax
         jax.config.update("jax_platforms", "cpu")  # the GPUs are the workers'
         check_metric(declared)
-    resources = slurm_resources(executor, partition, time, gpus, cpus, sbatch)
+    for line in decided:
+        (note if dry_run else say)(line)
     if resources is None:
         return _start_local(dir, declared, storage, workers, dry_run)
     return _start_slurm(dir, declared, storage, workers, resources, dry_run)
@@ -151,11 +163,13 @@ def _start_local(directory: Path, sweep: Sweep, storage: str | None, workers: in
         for number, slice in enumerate(slices):
             print(f"worker {number}   {', '.join(slice.names)}")
         return 0
-    open_sweep(directory, sweep, storage)
     status = 0
-    if not sweep_status(directory).over:
-        with supervise(directory), activity("sweeping") as show:
-            status = run_workers(directory, slices, say, Remaining(directory, show).update)
+    with activity("sweeping") as show:
+        show(f"0 of {sweep.budget} trials")
+        open_sweep(directory, sweep, storage)
+        if not sweep_status(directory).over:
+            with supervise(directory):
+                status = run_workers(directory, slices, say, Remaining(directory, show).update)
     now = sweep_status(directory)
     print()
     print_best(directory, now)

@@ -24,9 +24,13 @@ from launch.options import (
     RunDirectory,
     Sbatch,
     Time,
+    TrainFile,
+    ValidationFile,
     at_least_one,
     slurm_resources,
+    with_files,
 )
+from launch.shell.notes import note
 from launch.shell.starting import starting
 from research.config import Experiment
 from research.config.settings import override, parse_assignments
@@ -37,6 +41,8 @@ from research.io.activity import say
 def train(
     name: Name,
     overrides: Overrides = None,
+    train_file: TrainFile = None,
+    validation_file: ValidationFile = None,
     dir: Annotated[
         Path | None,
         typer.Option(
@@ -63,10 +69,11 @@ def train(
 ) -> int:
     """Train an experiment in DIR, or continue the run there."""
     at_least_one(nodes=nodes, tasks=tasks)
+    overrides = with_files(overrides, source=train_file, validation=validation_file)
     dir = dir or Path("runs") / name
     if executor == "local" and not distributed and not process:
         _announce(declared(name, overrides), dir)
-    experiment = resolve(name, overrides, _kept(dir))
+    experiment = resolve(name, overrides, _kept(dir), note if dry_run else say)
     resources = slurm_resources(
         executor, partition, time, gpus, cpus, sbatch, nodes=nodes, tasks=tasks, dry_run=dry_run
     )
@@ -80,7 +87,7 @@ def train(
     count = nodes * (tasks or resources.gpus or 1)
     if count > 1 and experiment.parallel.compile == "jit":
         raise UsageError(f"parallel.compile=jit: one process, not {count}; expected sharded or pmap")
-    typed = ["train", name, *(overrides or []), "--dir", str(dir.absolute())]
+    typed = ["train", name, *overrides, "--dir", str(dir.absolute())]
     typed += ["--allow-change"] * allow_change + options()
     script = run_script(dir, name, typed, nodes, tasks, resources)
     if dry_run:
@@ -176,7 +183,8 @@ def _print_result(experiment: Experiment, row: dict[str, Any], baseline_loss: fl
         for metric in experiment.task.metrics:
             print(f"{metric.replace('_', ' '):<17} {row[metric]:.4f}")
     else:
-        print(f"\nvalidation loss   {row['loss']:.4f} nats per target")
+        where = "" if experiment.data.validation is None else f", on {experiment.data.validation}"
+        print(f"\nvalidation loss   {row['loss']:.4f} nats per target{where}")
         print(f"unigram entropy   {baseline_loss:.4f} nats per token")
     if "bits_per_byte" in row:
         print(f"bits per byte     {row['bits_per_byte']:.4f}")

@@ -54,7 +54,9 @@ class Later:
 class Data:
     """The source, the tokenizer and the shape of a batch."""
 
-    source: str  # texts: tfds:NAME[/CONFIG][:SPLIT], files:GLOB, or a mixture: 0.7*SOURCE+0.3*SOURCE
+    # Texts: tfds:NAME[/CONFIG][:SPLIT], files:GLOB, hf:OWNER/NAME[:CONFIG[:SPLIT]], or a mixture:
+    # 0.7*SOURCE+0.3*SOURCE
+    source: str
     # Published tokenizer by name, path or hub:OWNER/NAME; or trained on the source: char, bpe:SIZE,
     # wordpiece:SIZE; in fine-tuning also start: the one beside start.weights.
     tokenizer: str
@@ -68,7 +70,7 @@ class Data:
     # Part held out for validation: of documents, or of the tail's tokens [share; from 0 to below 1]
     holdout: float = 0.01
     order: Literal["shuffled", "random"] = "shuffled"  # windows once an epoch, or drawn anywhere
-    validation: str | None = None  # in fine-tuning: source of the validation examples
+    validation: str | None = None  # source of the validation split; then source itself is not split
     documents: Literal["files", "paragraphs"] = "files"  # in .txt: a file, or text between blank lines
     sentences: Literal["punctuation", "lines"] = "punctuation"  # ends of sentences, for BERT
     standardize: Literal["none", "gpt1"] = "none"  # how texts are cleaned before they are tokenized
@@ -83,6 +85,11 @@ class Data:
         fraction("data", self, "holdout")
         if self.workers < 0:
             raise UsageError(f"data.workers={self.workers}: expected 0 or more")
+
+    @property
+    def splits_tokens(self) -> bool:
+        """Whether the end of the training text validates."""
+        return self.split == "tail" and self.validation is None
 
     def at_step(self, step: int) -> "Data":
         """This section as it applies at `step`: unchanged, or from `later.step` on with longer sequences."""

@@ -43,7 +43,7 @@ SCHEDULES: Registry = Registry(  # (step, Schedule, steps) → share of the peak
     "gpt1_linear",
 )
 SCHEMES: Registry = Registry(  # see research.data.sources.schemes
-    "data.source", "rest", "drawn", "files", "tfds"
+    "data.source", "rest", "drawn", "hf", "files", "tfds"
 )
 TASKS: Registry = Registry(  # see research.evaluation.tasks
     "--task",

@@ -14,6 +14,7 @@ from research.data.tokenizers import published, tokenizer, trained
 from research.errors import EnvironmentFault, UsageError
 
 FIELDS = ("text", "content", "body", "document")  # names of a field with text, the first that is there
+SPLITS = ("train", "validation")
 HOLDOUTS = (0.1, 0.2, 0.5)  # for few documents, the first that holds one out
 
 
@@ -21,19 +22,21 @@ def text_settings(data: Data, typed: Collection[str], *, in_pairs: bool) -> dict
     """{setting: value} that follow from `data.source`, which was typed, as dotted names.
 
     A source without published splits is split by documents, or by its tail if it is one text; `in_pairs`, as
-    BERT reads a text, by its paragraphs. Settings that were `typed` are kept. Sources that cannot be read
-    decide nothing here: preparing them says what is wrong.
+    BERT reads a text, by its paragraphs; with `data.validation` not at all. Settings that were `typed` are
+    kept. Sources that cannot be read decide nothing here: preparing them says what is wrong.
     """
     followed: dict[str, Any] = {}
     try:
         sources = [source for _, source in parts(replace(data, split="documents"))]
         parsed = [parse(source.source, "data.source", "documents") for source in sources]
-        if "data.field" not in typed and len(sources) == 1 and parsed[0].scheme == "files":
-            followed |= _field(data.field, parsed[0].name)
-        if "data.split" in typed:
+        if "data.field" not in typed and len(sources) == 1 and SCHEMES[parsed[0].scheme].columns:
+            followed |= _field(data.field, parsed[0])
+        if "data.split" in typed or data.validation is not None:
             return followed
+        if _are_published(parsed):
+            return followed | {"data.split": "published"}
         data = replace(data, **{name.removeprefix("data."): value for name, value in followed.items()})
-        if data.split == "published" and all(SCHEMES[s.scheme].splits and not s.split for s in parsed):
+        if data.split == "published" and all(_may_be_published(source) for source in parsed):
             return followed
         if data.split == "tail" and len(sources) == 1:
             return followed
@@ -54,25 +57,44 @@ def vocabulary(data: Data) -> int | None:
     return tokenizer.entries(found)
 
 
-def _field(declared: str, pattern: str) -> dict[str, str]:
-    """The field with the text of the first file that has fields, where it has none of the `declared` name."""
-    suffixes = tuple(suffix for suffix in files.SUFFIXES if suffix != ".txt")
-    path = next((path for path in files.match(pattern) if path.name.endswith(suffixes)), None)
-    if path is None or declared.isdecimal():
+def _are_published(sources: list[Source]) -> bool:
+    """Whether all of them are known to have a training and a validation split, and name none."""
+    return all(
+        (splits := SCHEMES[source.scheme].published) and not source.split and {*SPLITS} <= {*splits(source)}
+        for source in sources
+    )
+
+
+def _may_be_published(source: Source) -> bool:
+    scheme = SCHEMES[source.scheme]
+    return scheme.splits and not source.split and scheme.published is None
+
+
+def _field(declared: str, source: Source) -> dict[str, str]:
+    """The field with the text, where the source has fields, and none of the `declared` name."""
+    if declared.isdecimal() or not (columns := _fields(source)):
         return {}
-    columns = labelled_files.columns(path)
     known = next((name for name in FIELDS if name in columns), None)
     if declared in columns or known is None:
         return {}
     return {"data.field": known}
 
 
+def _fields(source: Source) -> list[str]:
+    """Those of the first file that has fields."""
+    if source.scheme != "files":
+        return SCHEMES[source.scheme].columns(source)
+    suffixes = tuple(suffix for suffix in files.SUFFIXES if suffix != ".txt")
+    path = next((path for path in files.match(source.name) if path.name.endswith(suffixes)), None)
+    return labelled_files.columns(path) if path else []
+
+
 def _split(data: Data, typed: Collection[str], parsed: list[Source], in_pairs: bool) -> dict[str, Any]:
     split = {} if data.split == "documents" else {"data.split": "documents"}
     data = replace(data, split="documents")
-    if any(source.scheme != "files" for source in parsed):
+    if not all(SCHEMES[source.scheme].columns for source in parsed):
         return split
-    if len(parsed) == 1 and _is_one(data, parsed[0].name):
+    if len(parsed) == 1 and parsed[0].scheme == "files" and _is_one(data, parsed[0].name):
         if not in_pairs:
             holdout = {} if "data.holdout" in typed else {"data.holdout": max(data.holdout, HOLDOUTS[0])}
             return {"data.split": "tail"} | holdout

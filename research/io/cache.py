@@ -22,6 +22,8 @@ KINDS = {  # kind → what it holds; each is a folder of home
     "tfds": "data sets prepared by TFDS",
     "compiled": "compiled programs",
     "contents": "hashes of data files",
+    "parameters": "tables of parameters",
+    "hub": "names of the files of data sets on the Hub",
 }
 KEPT = {  # not ours to remove: people put files there
     "tokenizers": "published vocabularies",

@@ -114,11 +114,6 @@ def check_pretraining(experiment: Experiment, both_ways: bool) -> None:
         raise UsageError(f"objective.name={name}: not for model.family={model.family}; expected {fitting}")
     if model.head != "pretraining":
         raise UsageError(f"model.head={model.head}: objective.name={name} needs pretraining")
-    if experiment.data.validation is not None:
-        raise UsageError(
-            f"data.validation={experiment.data.validation}: for fine-tuning; pre-training is validated on "
-            "the part of data.source that data.split and data.holdout set apart"
-        )
 
 
 def refuse_gpts_settings(model: config.Model) -> None:

@@ -99,4 +99,6 @@ def _subtitle(runs: Sequence[Run], status) -> str:
         declared = status.record.sweep
         return f"A sweep of {declared.base.name} over {format_space(declared.space)}"
     declared = dict.fromkeys(str(run.settings.get("name")) for run in runs)
-    return f"{'A run' if len(runs) == 1 else 'Runs'} of {', '.join(declared)}"
+    validated = {run.settings.get("data.validation") for run in runs}
+    where = f", validated on {one}" if len(validated) == 1 and (one := validated.pop()) else ""
+    return f"{'A run' if len(runs) == 1 else 'Runs'} of {', '.join(declared)}{where}"

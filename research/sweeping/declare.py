@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, get_type_hints
 
 from research.config import Experiment, Sweep, space
-from research.config.settings import convert, typed
+from research.config.settings import convert, flatten, typed
 from research.config.sweep import SETTINGS
 from research.errors import UsageError, did_you_mean
 from research.sweeping.notation import parse_space
@@ -36,6 +36,7 @@ def declare_sweep(
         parts.append(parse_space(base, list(overs)))
     if not parts:
         raise UsageError(f"{declared.name}: an experiment, and nothing to vary; expected --over KEY=SPEC")
+    parts += _kept(base, parts, overrides)
     swept = parts[0] if len(parts) == 1 else space.product(*parts)
     kept = _settings(declared) if isinstance(declared, Sweep) else {}
     return validate_sweep(Sweep(**({"name": declared.name, "base": base, "space": swept} | kept | changes)))
@@ -49,16 +50,40 @@ def validate_sweep(sweep: Sweep) -> Sweep:
     """
     # These import JAX, which a worker must not do before it is confined.
     from research.objectives import check
-    from research.weights.adopt import with_start
+    from research.weights.adopt import DECISIVE, with_start
 
     swept = _typed(sweep.space, sweep.base)
     sweep = Sweep(name=sweep.name, base=sweep.base, space=swept, **_settings(sweep))
     if sweep.chosen_sampler == "grid":
         for point in space.points(sweep.space):
             check(with_start(sweep.base, point, lambda line: None))
-    else:
-        check(sweep.base)
+        return sweep
+    check(sweep.base)
+    axes = [axis for axis in space.axes(sweep.space) if isinstance(axis, space.Points)]
+    same = {axis.name: axis.values[0] for axis in axes if len(axis.values) == 1}
+    for axis in axes:
+        for value in axis.values if axis.name in DECISIVE else ():
+            with_start(sweep.base, same | {axis.name: value}, lambda line: None)
     return sweep
+
+
+def _kept(base: Experiment, parts: Sequence[space.Space], overrides: Mapping[str, Any]) -> list[space.Space]:
+    """Typed settings as points of one value, where the space has a setting that might decide them.
+
+    So each trial's experiment has them as typed, too.
+    """
+    from research.weights.adopt import DECISIVE, SOURCES, WEIGHTS
+
+    swept = {name for part in parts for name in space.names(part)}
+    if not swept & {*DECISIVE, WEIGHTS}:
+        return []
+    named = {name: value for name, value in flatten(base).items() if name in overrides}
+    return [
+        space.grid(name, value)
+        for name, value in named.items()
+        if name.startswith(("data.", "task.", "model.")) and not isinstance(value, tuple)
+        if name not in {*swept, *DECISIVE, *SOURCES}
+    ]
 
 
 def check_metric(sweep: Sweep) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from research import weights
-from research.config import Experiment, Model
+from research.config import Data, Experiment, Model
 from research.config.settings import flatten, format_value, override, typed
 from research.data.finetuning.own_labels import label_settings
 from research.data.own_text import text_settings, vocabulary
+from research.data.sources.schemes import pinned
 from research.data.tokenizers import published, trained
 from research.data.tokenizers.for_task import START, as_tokenizer, beside
 from research.errors import EnvironmentFault, UsageError
@@ -20,6 +21,7 @@ from research.runs.status import split_step
 from research.weights.architecture import others
 
 WEIGHTS, NAME, SOURCE = "start.weights", "data.tokenizer", "data.source"
+SOURCES = (SOURCE, "data.validation")
 VOCABULARY = "model.vocabulary"
 DECISIVE = (SOURCE, NAME)  # settings that decide others once they are typed
 
@@ -48,6 +50,7 @@ def with_start(
     otherwise.
     """
     changes = {name: typed(declared, name, value) for name, value in changes.items()}
+    declared, changes = _with_revisions(declared, changes, kept)
     followed = _from_data(declared, changes)
     if followed:
         before = flatten(override(declared, {n: v for n, v in changes.items() if n in followed}))
@@ -77,9 +80,26 @@ def with_start(
     return experiment
 
 
+def _with_revisions(
+    declared: Experiment, changes: Settings, kept: Experiment | None
+) -> tuple[Experiment, Settings]:
+    """Both with the revision of each source that has one: that of the run to be continued, or today's."""
+    known = "" if kept is None else f"{kept.data.source} {kept.data.validation}"
+    for name in SOURCES:
+        text = flatten(override(declared, {n: v for n, v in changes.items() if n in SOURCES}))[name]
+        if text is None:
+            continue
+        found = pinned(text, name, known)
+        if name in changes:
+            changes = changes | {name: found}
+        elif found != text:
+            declared = override(declared, {name: found})
+    return declared, changes
+
+
 def _from_data(declared: Experiment, changes: Settings) -> Settings:
     """Settings that a typed source or tokenizer decides, where they differ from the declared ones."""
-    if not any(name in changes for name in DECISIVE):
+    if not any(name in changes for name in (*DECISIVE, "data.validation")):
         return {}
     needed = ("data.", "task.", "objective.")
     seen = override(
@@ -87,18 +107,43 @@ def _from_data(declared: Experiment, changes: Settings) -> Settings:
     )
     objective, data, source = objective_of(seen.objective), seen.data, SOURCE in changes
     followed: Settings = {}
+    if not objective.supervised and data.validation is not None:
+        _refuse_two_validations(changes, data)
     if source and not objective.supervised:
         followed = text_settings(data, changes, in_pairs=bidirectional(declared.model))
     elif source and seen.objective.name in LABELLED:
         followed = label_settings(data, seen.task, changes, **LABELLED[seen.objective.name])
     if "task.labels" in followed and "model.outputs" not in changes:
         followed["model.outputs"] = objective.outputs(override(seen, followed).task)
-    if VOCABULARY not in changes and changes.get(WEIGHTS, declared.start.weights) is None:
+    if changes.get(WEIGHTS, declared.start.weights) is None:
         data = override(seen, {n: v for n, v in followed.items() if n.startswith("data.")}).data
-        if data.tokenizer != declared.data.tokenizer or data.tokenizer == "char":
+        if VOCABULARY in changes and NAME in changes:
+            _refuse_smaller_vocabulary(changes[VOCABULARY], data)
+        other = data.tokenizer != declared.data.tokenizer or data.tokenizer == "char"
+        if VOCABULARY not in changes and other:
             followed[VOCABULARY] = vocabulary(data)
     before = flatten(seen)
     return {n: v for n, v in followed.items() if v is not None and before[n] != v}
+
+
+def _refuse_smaller_vocabulary(typed: int, data: Data) -> None:
+    """Raises UsageError for a typed vocabulary that the typed tokenizer does not fit into."""
+    entries = vocabulary(data)
+    if entries is not None and entries > typed:
+        raise UsageError(
+            f"{VOCABULARY}={typed}: data.tokenizer={data.tokenizer} has {entries} entries; expected as many "
+            f"or more, or no {VOCABULARY}, which follows"
+        )
+
+
+def _refuse_two_validations(changes: Settings, data: Data) -> None:
+    """Raises UsageError for typed settings of a split where a corpus of its own validates."""
+    for name in ("data.split", "data.holdout"):
+        if name in changes:
+            raise UsageError(
+                f"{name}={format_value(changes[name])}: data.source is not split where "
+                f"data.validation={data.validation} validates; expected one of the two"
+            )
 
 
 def _listed(taken: Settings, before: Settings) -> str:

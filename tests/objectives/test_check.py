@@ -46,7 +46,6 @@ WRONG = [
     ),
     ("bert_base", {"data.attend": "document"}, "data.attend=document: for objective.name=next_token"),
     ("gpt1_sst2", {"data.attend": "document"}, "data.attend=document: for objective.name=next_token"),
-    ("gpt2_small", {"data.validation": "files:v.txt"}, "data.validation=files:v.txt: for fine-tuning"),
     ("gpt1", {"model.head": "sequence", "model.outputs": "2"}, "model.head=sequence: .* needs pretraining"),
     ("gpt1_sst2", {"task.fields": ""}, "task.fields: objective.name=classification needs the fields"),
     ("gpt1_sst2", {"task.fields": "a,b,c"}, "task.fields=a,b,c: expected one or two"),

@@ -39,6 +39,16 @@ def test_one_text_is_split_by_its_tail_or_for_bert_by_its_paragraphs(novel):
     assert followed("quickstart", data__source=novel, data__split="tail") == ({}, [])
 
 
+def test_a_text_with_a_validation_corpus_of_its_own_is_not_split(novel):
+    both = {"data__source": novel, "data__validation": novel}
+    assert followed("quickstart", **both) == followed("bert_tiny", **both) == ({}, [])
+    assert resolve("quickstart", {"data.source": novel, "data.validation": novel}).data.validation == novel
+    with pytest.raises(
+        UsageError, match=r"data\.holdout=0\.3: data\.source is not split where data\.validation"
+    ):
+        followed("quickstart", data__holdout=0.3, **both)
+
+
 def test_few_documents_hold_enough_out_that_one_validates(tmp_path):
     for number in range(12):
         (tmp_path / f"{number}.txt").write_text(f"Chapter {number}.")

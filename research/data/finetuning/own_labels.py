@@ -4,13 +4,13 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from research.config import Data, Task
+from research.config.names import SCHEMES
 from research.data.finetuning.labels import NO_LABEL, class_of
 from research.data.sources import files, labelled_files, records
-from research.data.sources.schemes import chain
+from research.data.sources.schemes import Source, chain
 from research.errors import LineageWarning, UsageError
 from research.metrics.entities import TAG
 
@@ -32,25 +32,27 @@ def label_settings(
     Raises UsageError, with the columns that there are, where none has a known name.
     """
     sources = chain(data.source, "data.source")
-    if any(source.scheme != "files" for source in sources):
+    if any(SCHEMES[source.scheme].columns is None for source in sources):
         return {}
-    followed = _columns(sources[0].name, task, typed, tags)
+    followed = _columns(sources[0], task, typed, tags)
     task = replace(task, **{name.removeprefix("task."): value for name, value in followed.items()})
     names = {name for field in (*task.fields, task.label) for name in field.split("|")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LineageWarning)  # training reads them again, and says it
-        examples = [record for _, record in records.read(data.source, names, "train")]
+        examples, places, counts = _counted(records.read(data.source, names, "train"), task.label, tags)
     if classes and "task.labels" not in typed:
-        followed |= _labels(data.source, task, examples, typed, tags)
-    if "data.validation" not in typed and len(sources) == 1 and len(examples) > 1:
-        followed |= _held_out(data.source, len(examples))
+        followed |= _labels(data.source, task, places, counts, typed, tags)
+    if "data.validation" not in typed and len(sources) == 1 and examples > 1:
+        followed |= _validation(data.source, sources[0], examples)
     return followed
 
 
-def _columns(pattern: str, task: Task, typed: Collection[str], tags: bool) -> dict[str, Any]:
+def _columns(source: Source, task: Task, typed: Collection[str], tags: bool) -> dict[str, Any]:
     """The columns of texts and of the label, where those that are declared are not there."""
-    path = files.match(pattern, labelled_files.SUFFIXES)[0]
-    columns = labelled_files.columns(path)
+    columns = SCHEMES[source.scheme].columns(source)
+    path = f"{source.scheme}:{source.name}"
+    if source.scheme == "files":
+        path = str(files.match(source.name, labelled_files.SUFFIXES)[0])
     declared = {name for field in (*task.fields, task.label) for name in field.split("|")}
     known = set(columns)
     if not known & {name for name in declared if not name.isdecimal()}:
@@ -73,16 +75,14 @@ def _columns(pattern: str, task: Task, typed: Collection[str], tags: bool) -> di
 
 
 def _labels(
-    source: str, task: Task, examples: Sequence[records.Record], typed: Collection[str], tags: bool
+    source: str, task: Task, places: int, counts: Counter[str], typed: Collection[str], tags: bool
 ) -> dict[str, Any]:
     """The labels of the examples, where they are not the declared ones."""
-    values = [value for record in examples for value in _values(record, task.label, tags)]
-    counts = Counter(str(value) for value in values if value not in NO_LABEL and value != HIDDEN)
     if not counts or all(_fits(name, task) for name in counts):
         return {}
-    if len(counts) > CLASSES or len(counts) == len(values) > 2:
+    if len(counts) > CLASSES or len(counts) == places > 2:
         raise UsageError(
-            f"{source}: column {task.label} has {len(counts):,} labels in {len(values):,} places; "
+            f"{source}: column {task.label} has {len(counts):,} labels in {places:,} places; "
             "expected classes (task.labels); type task.label=COLUMN of another column, or, of scores, "
             "objective.name=regression model.outputs=1 task.metrics=pearson"
         )
@@ -96,13 +96,36 @@ def _labels(
     return followed
 
 
+def _counted(
+    found: Iterable[tuple[str, records.Record]], field: str, tags: bool
+) -> tuple[int, int, Counter[str]]:
+    """(examples, places for a label, how often each label is in one)."""
+    examples, places, counts = 0, 0, Counter()
+    for _, record in found:
+        values = _values(record, field, tags)
+        examples, places = examples + 1, places + len(values)
+        counts.update(str(value) for value in values if value not in NO_LABEL and value != HIDDEN)
+    return examples, places, counts
+
+
 def _values(record: records.Record, field: str, tags: bool) -> list[Any]:
     value = next((records.plain(record[name]) for name in field.split("|") if name in record), None)
     return value if tags and isinstance(value, list) else [value]
 
 
+def _validation(text: str, source: Source, examples: int) -> dict[str, str]:
+    """The published split, or a tenth of the examples, drawn at random, and the others to train on."""
+    published = (SCHEMES[source.scheme].published or _none)(source)
+    if source.split in ("", "train") and "validation" in published:
+        return {"data.validation": published["validation"]}
+    return _held_out(text if source.split else published.get("train", text), examples)
+
+
+def _none(source: Source) -> dict[str, str]:
+    return {}
+
+
 def _held_out(source: str, examples: int) -> dict[str, str]:
-    """A tenth of the examples, drawn at random, and the others to train on."""
     count = max(1, round(HELD_OUT * examples))
     return {"data.source": f"rest:{count}:0:{source}", "data.validation": f"drawn:{count}:0:{source}"}
 
@@ -132,6 +155,6 @@ def _one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
     return next((spelled[name.lower()] for name in names if name.lower() in spelled), None)
 
 
-def _unknown(path: Path, setting: str, declared: str, columns: Sequence[str]) -> str:
+def _unknown(path: str, setting: str, declared: str, columns: Sequence[str]) -> str:
     shown = ", ".join(column[:30] for column in columns)
     return f"{path}: no column {declared} ({setting}); it has {shown}; type {setting}=COLUMN"

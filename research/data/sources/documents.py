@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from research.config import Data
 from research.config.names import SCHEMES
 from research.data.sources import standardize
-from research.data.sources.schemes import Source, parse
+from research.data.sources.schemes import Source, parse, unpinned
 from research.data.tokenizers import published
 from research.errors import UsageError
 from research.io.cache import MADE
@@ -39,20 +39,23 @@ def documents(data: Data, split: Split | Literal["all"]) -> Iterator[str]:
 def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Iterator[Document]:
     """Every nonempty document of `splits`, once, in a fixed order.
 
-    With `data.split=tail` all documents belong to "train": the token store splits the tokens later.
+    With `data.split=tail` all documents belong to "train": the token store splits the tokens later. With
+    `data.validation` they do too, and its documents belong to "validation".
     Raises UsageError for a source that cannot be read, and for a source without documents.
     """
     empty = True
-    for part, (_, source) in enumerate(parts(data)):
-        for split, text in _split_texts(source, splits):
-            cleaned = standardize.STANDARDS[data.standardize](text)
-            if cleaned and split in splits:
-                empty = False
-                yield Document(part, split, cleaned)
+    for part, split, text in _split_texts(data, splits):
+        cleaned = standardize.STANDARDS[data.standardize](text)
+        if cleaned and split in splits:
+            empty = False
+            yield Document(part, split, cleaned)
     if empty:
         missing = "is in it" if len(splits) > 1 else {"train": "trains", "validation": "validates"}[splits[0]]
         share = f" with data.holdout={data.holdout:g}" if data.split == "documents" else ""
-        raise UsageError(f"data.source={data.source}: no document {missing}{share}")
+        where = f"data.source={data.source}"
+        if data.validation is not None:
+            share, where = "", where if "train" in splits else f"data.validation={data.validation}"
+        raise UsageError(f"{where}: no document {missing}{share}")
 
 
 def parts(data: Data) -> list[tuple[float, Data]]:
@@ -66,7 +69,7 @@ def parts(data: Data) -> list[tuple[float, Data]]:
     matches = [WEIGHTED.fullmatch(term) for term in terms]
     if not all(match and float(match[1]) for match in matches):
         raise UsageError(f"data.source={data.source}: expected a mixture 0.7*SOURCE+0.3*SOURCE")
-    if data.split == "tail":
+    if data.splits_tokens:
         raise UsageError("data.split=tail: a mixture has no tail; use data.split=documents or published")
     total = sum(float(match[1]) for match in matches)
     return [(float(match[1]) / total, replace(data, source=match[2])) for match in matches]
@@ -78,6 +81,8 @@ def fingerprint(data: Data) -> str:
     holdout = None if data.split == "published" else data.holdout
     standard = standardize.IN_CACHES[data.standardize]
     facts = [identities, data.field, data.split, holdout, data.documents, standard]
+    if data.validation is not None:
+        facts[2:4] = [_identity(one) for one in _validation(data)], None
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -87,7 +92,7 @@ def folder_name(data: Data, key: str) -> str:
     The words help people who look into the cache. They do not contain paths, because the same bytes at
     another path are the same corpus.
     """
-    words = f"{data.source}-{data.tokenizer}"
+    words = f"{unpinned(data.source)}-{data.tokenizer}"
     if any(source.source.startswith("files:") for _, source in parts(data)):
         words = "files" if published.is_path(data.tokenizer) else f"files-{data.tokenizer}"
     readable = re.sub(r"\W+", "-", words)[-60:].strip("-")
@@ -97,6 +102,8 @@ def folder_name(data: Data, key: str) -> str:
 def note_maker(folder: Path, data: Data) -> None:
     """Writes into a folder of the cache for which source and tokenizer it is made; for `lineage cache`."""
     made = {"source": data.source, "tokenizer": data.tokenizer}
+    if data.validation is not None:
+        made["validation"] = data.validation
     (folder / MADE).write_text(json.dumps(made), encoding="utf-8")
 
 
@@ -113,15 +120,30 @@ def _identity(data: Data) -> list:
     return [source.scheme, SCHEMES[source.scheme].identity(source), *own]
 
 
-def _split_texts(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[Split, str]]:
-    if data.split == "published":
-        for split in splits:
-            yield from ((split, text) for text in _read(data, split))
-    elif data.split == "documents":
-        for text in _read(data):
-            yield "validation" if _held_out(text, data.holdout) else "train", text
-    else:
-        yield from (("train", text) for text in _read(data))
+def _split_texts(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[int, Split, str]]:
+    """(index of the source, split, text); of the splits that can be read apart, `splits` alone."""
+    for part, (_, one) in enumerate(parts(data)):
+        if data.validation is not None:
+            if "train" in splits:
+                yield from ((part, "train", text) for text in _read(one))
+        elif data.split == "published":
+            for split in splits:
+                yield from ((part, split, text) for text in _read(one, split))
+        elif data.split == "documents":
+            for text in _read(one):
+                yield part, "validation" if _held_out(text, data.holdout) else "train", text
+        else:
+            yield from ((part, "train", text) for text in _read(one))
+    if "validation" in splits:
+        for one in _validation(data):
+            yield from ((0, "validation", text) for text in _read(one, "validation"))
+
+
+def _validation(data: Data) -> list[Data]:
+    """The sources of a validation corpus of its own."""
+    if data.validation is None:
+        return []
+    return [one for _, one in parts(replace(data, source=data.validation))]
 
 
 def _held_out(text: str, holdout: float) -> bool:
@@ -130,13 +152,17 @@ def _held_out(text: str, holdout: float) -> bool:
 
 
 def _read(data: Data, split: str = "") -> Iterator[str]:
+    """The texts of one source; of the published `split`, where the source names none."""
     source = _source(data)
-    return SCHEMES[source.scheme].documents(source, data, split)
+    return SCHEMES[source.scheme].documents(source, data, "" if source.split else split)
 
 
 def _source(data: Data) -> Source:
     """Parse the source. Raises UsageError where `data.split` does not fit it."""
-    source = parse(data.source, "data.source", "documents")
+    setting = "data.validation" if data.source == data.validation else "data.source"
+    source = parse(data.source, setting, "documents")
+    if data.validation is not None:
+        return source
     if data.split == "published" and (source.split or not SCHEMES[source.scheme].splits):
         hint = (
             f"drop :{source.split} from the source"

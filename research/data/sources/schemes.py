@@ -44,6 +44,15 @@ class Scheme(NamedTuple):
     # (source, names of fields, split) → (location, record)
     records: Callable[[Source, Collection[str], str], Iterator[tuple[str, Record]]] | None = None
     splits: bool = False  # whether it has published splits, which a source names after a second colon
+    configs: bool = False  # whether the name of a config comes before that of the split
+    # Of schemes whose sources decide settings: (source) → names of its columns; and its published splits, as
+    # {name: the source that names it}.
+    columns: Callable[[Source], list[str]] | None = None
+    published: Callable[[Source], Mapping[str, str]] | None = None
+    # Of schemes whose content has revisions: (name, sources of a run that goes on) → the name with its
+    # revision, that of the run or today's.
+    pinned: Callable[[str, str], str] | None = None
+    unpinned: Callable[[str], str] = str  # takes the revisions out of a text
 
 
 def parse(text: str, setting: str, content: str) -> Source:
@@ -60,14 +69,44 @@ def parse(text: str, setting: str, content: str) -> Source:
         raise UsageError(f"{setting}={text}: {scheme}: gives no {content}; expected {_forms(content)}")
     if not SCHEMES[scheme].splits:
         return Source(scheme, name)
-    name, _, split = name.partition(":")
-    return Source(scheme, name, split)
+    name, *others = name.split(":", 2 if SCHEMES[scheme].configs else 1)
+    if SCHEMES[scheme].configs and others:
+        name = f"{name}:{others.pop(0)}"
+    return Source(scheme, name.removesuffix(":"), "".join(others))
 
 
 def chain(text: str, setting: str) -> list[Source]:
     """Parse sources of labelled records that are joined by +: 'tfds:glue/rte:train+files:x.tsv'."""
     separator = re.compile(rf"\+(?=(?:{'|'.join(map(re.escape, SCHEMES))}):)")
     return [parse(one, setting, "records") for one in separator.split(text)]
+
+
+def has_revisions(text: str) -> bool:
+    """Whether a declared source has a term whose content has revisions."""
+    return any(SCHEMES[name].pinned and f"{name}:" in text for name in SCHEMES.names())
+
+
+def unpinned(text: str) -> str:
+    """A declared source, which may have several terms, without the revisions that `pinned` adds."""
+    for name in SCHEMES.names():
+        text = SCHEMES[name].unpinned(text)
+    return text
+
+
+def pinned(text: str, setting: str, known: str = "") -> str:
+    """A declared source with the revision of each of its terms that has one: the one in the sources `known`
+    of a run that goes on, else today's. Raises UsageError as the schemes do.
+    """
+    schemes = "|".join(re.escape(name) for name in SCHEMES.names() if SCHEMES[name].pinned)
+    one = re.compile(rf"(?<![\w./])({schemes}):([^+\s]+)")
+
+    def pin(match: re.Match[str]) -> str:
+        content = "records" if SCHEMES[match[1]].records else "documents"
+        source = parse(match[0], setting, content)
+        rest = match[2][len(source.name) :]
+        return f"{source.scheme}:{SCHEMES[source.scheme].pinned(source.name, known)}{rest}"
+
+    return one.sub(pin, text) if schemes else text
 
 
 def _forms(content: str) -> str:
@@ -95,7 +134,48 @@ def _files_records(source: Source, names: Collection[str], split: str) -> Iterat
     return labelled_files.read(source.name, names, every_row=split == TEST)
 
 
-# These functions import TFDS themselves: the import takes seconds, and a source of files does not need it.
+def _files_columns(source: Source) -> list[str]:
+    return labelled_files.columns(files.match(source.name, labelled_files.SUFFIXES)[0])
+
+
+# These functions import TFDS and the Hub's library themselves: the import of TFDS takes seconds, and a source
+# of files needs neither.
+
+
+def _hf_identity(source: Source) -> Any:
+    from research.data.sources.hub import dataset
+
+    return dataset.identity(source.name, source.split)
+
+
+def _hf_documents(source: Source, data: Data, split: str) -> Iterator[str]:
+    from research.data.sources.hub import dataset
+
+    return dataset.read(source.name, split or source.split or "train", data.field)
+
+
+def _hf_records(source: Source, names: Collection[str], split: str) -> Iterator[tuple[str, Record]]:
+    from research.data.sources.hub import dataset
+
+    return dataset.records(source.name, source.split or split)
+
+
+def _hf_columns(source: Source) -> list[str]:
+    from research.data.sources.hub import dataset
+
+    return dataset.columns(source.name, source.split or "train")
+
+
+def _hf_published(source: Source) -> dict[str, str]:
+    from research.data.sources.hub import dataset
+
+    return {split: f"hf:{name}" for split, name in dataset.split_names(source.name).items()}
+
+
+def _hf_pinned(name: str, known: str) -> str:
+    from research.data.sources.hub import dataset
+
+    return dataset.pinned(name, known)
 
 
 def _tfds_identity(source: Source) -> Any:
@@ -146,7 +226,27 @@ for name, drawn in (("drawn", True), ("rest", False)):
         )
     )
 SCHEMES.register("files")(
-    Scheme("files:GLOB", _files_identity, documents=_files_documents, records=_files_records)
+    Scheme(
+        "files:GLOB",
+        _files_identity,
+        documents=_files_documents,
+        records=_files_records,
+        columns=_files_columns,
+    )
+)
+SCHEMES.register("hf")(
+    Scheme(
+        "hf:OWNER/NAME[@REVISION][:CONFIG[:SPLIT]]",
+        _hf_identity,
+        documents=_hf_documents,
+        records=_hf_records,
+        splits=True,
+        configs=True,
+        columns=_hf_columns,
+        published=_hf_published,
+        pinned=_hf_pinned,
+        unpinned=lambda text: re.sub(r"(?<=\w)@[0-9a-f]{40}(?![0-9a-f])", "", text),
+    )
 )
 SCHEMES.register("tfds")(
     Scheme(

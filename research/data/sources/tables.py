@@ -31,7 +31,7 @@ def tsv(path: Path, field: str) -> Iterator[str]:
 
 
 def parquet(path: Path, field: str) -> Iterator[str]:
-    """A column of a .parquet file. Raises EnvironmentFault without pyarrow."""
+    """A column of a .parquet file, without its nulls. Raises EnvironmentFault without pyarrow."""
     with _opened(path) as file:
         if field not in file.schema_arrow.names:
             hint = did_you_mean(field, file.schema_arrow.names)
@@ -39,6 +39,8 @@ def parquet(path: Path, field: str) -> Iterator[str]:
         batches = file.iter_batches(1_024, columns=[field])
         values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
         for row, value in enumerate(values, 1):
+            if value is None:
+                continue
             if not isinstance(value, str):
                 raise UsageError(f"{path}: row {row}: column {field!r} is not a text but {value!r:.40}")
             yield value
@@ -48,6 +50,12 @@ def columns(path: Path) -> list[str]:
     """Names of the columns of a .parquet file. Raises EnvironmentFault without pyarrow."""
     with _opened(path) as file:
         return file.schema_arrow.names
+
+
+def metadata(path: Path) -> dict[bytes, bytes]:
+    """What its writer has noted in a .parquet file. Raises EnvironmentFault without pyarrow."""
+    with _opened(path) as file:
+        return file.schema_arrow.metadata or {}
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:

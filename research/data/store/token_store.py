@@ -165,7 +165,7 @@ def _finish(folder: Path, data: Data, tokenizer: Tokenizer, entries: int, dtype:
     """Cuts off the tail where the declaration asks for it, and writes store.json of each split."""
     progress_file = folder / "progress.json"
     done = json.loads(progress_file.read_text(encoding="utf-8"))
-    if data.split == "tail":
+    if data.splits_tokens:
         progress_file.unlink()  # the split cannot be repeated: after a kill, start from the beginning
         after = _split_tail(folder / "train", folder / "validation", data.holdout, tokenizer, dtype)
         done["bytes"] = {"train": done["bytes"]["train"] - after, "validation": after}

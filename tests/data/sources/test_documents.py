@@ -103,7 +103,7 @@ def test_bad_files_are_named_by_line(tmp_path, name, content, message):
         ("files:{}/*.jsonl", r"\*\.jsonl: no such file$"),
         ("files:{}/none/*.txt", r"there is no folder .*/none"),
         ("files:{}", r"a folder; expected files, such as files:.*/\*\.txt"),
-        ("{}/input.txt", r"expected tfds:NAME.* or files:GLOB; did you mean files:.*/input\.txt\?"),
+        ("{}/input.txt", r"expected tfds:NAME.* or files:GLOB.*; did you mean files:.*/input\.txt\?"),
         ("tfds:", r"data\.source=tfds:: expected tfds:NAME.* or files:GLOB"),
         ("tfds:pyton_docs", r"tfds:pyton_docs: no such data set; did you mean python_docs.*"),
         ("tfds:tiny_shakespear", r"no such data set; did you mean tiny_shakespeare.*"),

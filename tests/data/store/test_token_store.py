@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from research.config import Data
-from research.data.sources.documents import Document, documents
+from research.data.sources.documents import Document, documents, fingerprint
 from research.data.store import encoding
 from research.data.store.token_store import open_store, prepare
 from research.data.tokenizers.tokenizer import end_of_text, load
@@ -287,3 +288,34 @@ def test_a_store_of_an_earlier_version_is_hashed_once(verses, home):
     os.truncate(whole.folder / "tokens.bin", 8)
     with pytest.raises(EnvironmentFault, match=r"tokens\.bin: damaged; remove .*, and it is made again"):
         quietly(verses)
+
+
+@pytest.mark.parametrize("split", ["tail", "documents", "published"])
+def test_a_validation_corpus_of_its_own_leaves_the_training_text_whole(split, tmp_path, home):
+    for name in ("novel", "sequel"):
+        (tmp_path / f"{name}.txt").write_text("".join(f"Line {n} of a {name}.\n" for n in range(90)))
+    declared = data(f"files:{tmp_path}/novel.txt", "bpe:300", split=split, holdout=0.5)
+    both = replace(declared, validation=f"files:{tmp_path}/sequel.txt")
+    corpus = quietly(both)
+    for store, name in ((corpus.train, "novel"), (corpus.validation, "sequel")):
+        text = (tmp_path / f"{name}.txt").read_text()
+        assert corpus.tokenizer.decode(store.tokens.tolist(), skip_special_tokens=True) == text
+        assert store.bytes == len(text) and store.documents == 1
+    assert list(documents(both, "validation")) == [(tmp_path / "sequel.txt").read_text()]
+    trained_on_the_novel = load(replace(declared, validation=f"files:{tmp_path}/novel.txt"))
+    assert trained_on_the_novel.get_vocab() == corpus.tokenizer.get_vocab()
+    before = fingerprint(both)
+    (tmp_path / "sequel.txt").write_text("Another.")
+    assert fingerprint(both) != before
+
+
+def test_a_mixture_is_validated_on_a_corpus_or_a_mixture_of_its_own(tmp_path, home):
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(f"{name} " * 40)
+    one, two = f"files:{tmp_path}/a.txt", f"files:{tmp_path}/b.txt"
+    mixture = data(f"0.3*{one}+0.7*{two}", split="tail", validation=f"1*{two}+1*files:{tmp_path}/c.txt")
+    corpus = quietly(mixture)
+    assert len(corpus.train.parts) == 2 and corpus.validation.documents == 2
+    assert list(documents(mixture, "validation")) == ["b " * 40, "c " * 40]
+    with pytest.raises(UsageError, match=r"data\.validation=fils:x: expected .*; did you mean files"):
+        quietly(replace(mixture, validation="fils:x"))

@@ -1,0 +1,42 @@
+"""Tables of parameters, kept under home: a model that was counted once is listed without starting JAX."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import research
+from research.config import Experiment
+from research.config.imports import imported
+from research.config.settings import to_json
+from research.errors import EnvironmentFault
+from research.io.files import write_atomic
+from research.io.home import home
+
+ROOMS = ("config", "models", "objectives")  # whose code decides the parameters, and which models are refused
+
+
+def parameter_table(experiment: Experiment, count: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `count` returns for this experiment, as JSON; kept unless parts of other packages are in it."""
+    if imported():
+        return count()
+    file = home() / "parameters" / f"{_key(experiment)}.json"
+    with suppress(OSError, ValueError):
+        return json.loads(file.read_text(encoding="utf-8"))
+    table = json.loads(json.dumps(count()))
+    with suppress(OSError, EnvironmentFault):  # a home that cannot be written
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, json.dumps(table))
+    return table
+
+
+def _key(experiment: Experiment) -> str:
+    """A hash of the declaration and of the code that counts."""
+    digest = hashlib.sha256(json.dumps(to_json(experiment)).encode())
+    package = Path(research.__file__).parent
+    for room in ROOMS:
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:32]

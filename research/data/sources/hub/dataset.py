@@ -1,0 +1,173 @@
+"""Data sets of the Hugging Face Hub, read file by file from their Parquet files: the scheme `hf:`."""
+
+import json
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from research.data.sources import tables
+from research.data.sources.hub import layout
+from research.data.sources.hub.listing import COMMIT, FORM, Listing, fetched, listing, nearest
+from research.errors import LineageWarning, UsageError
+
+MAIN = "main"
+
+
+class Found(NamedTuple):
+    """The Parquet files of a config, at a commit."""
+
+    repository: str  # OWNER/NAME
+    commit: str
+    config: str
+    splits: layout.Splits
+    hashes: Mapping[str, str]  # file → the Hub's hash of its content
+
+
+def identity(name: str, split: str) -> dict[str, list[str]]:
+    """The hash of each file, by split: other commits and names with the same files are the same data."""
+    found = find(name)
+    return {one: [found.hashes[path] for path in _files(found, one)] for one in _wanted(found, split)}
+
+
+def read(name: str, split: str, field: str) -> Iterator[str]:
+    """The column `field` of a split, one file after the other; rows without a text are left out.
+
+    Raises UsageError for a data set, config, split or column that does not exist; EnvironmentFault where a
+    file cannot be fetched.
+    """
+    for path in _paths(find(name), split):
+        yield from tables.parquet(path, field)
+
+
+def records(name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file and row, record) of a split, with classes as names; class -1, no label, becomes None."""
+    for path in _paths(find(name), split):
+        classes = _classes(path)
+        for row, record in enumerate(tables.rows(path), 1):
+            named = {field: _named(record[field], names) for field, names in classes.items()}
+            yield f"{path}: row {row}", record | named
+
+
+def columns(name: str, split: str) -> list[str]:
+    """Names of the columns, from the first file of a split."""
+    return tables.columns(next(_paths(find(name), split)))
+
+
+def split_names(name: str) -> dict[str, str]:
+    """{split: the name of the data set with its config and this split}."""
+    found, (repository, revision, _) = find(name), _parsed(name)
+    address = f"{repository}@{revision}" if revision else repository
+    return {split: f"{address}:{found.config}:{split}" for split in found.splits}
+
+
+def pinned(name: str, known: str = "") -> str:
+    """OWNER/NAME[@REVISION][:CONFIG] with a commit: that of the same data set in the sources `known`, else
+    the one that its revision is now.
+    """
+    repository, revision, config = _parsed(name)
+    if COMMIT.fullmatch(revision or ""):
+        return name
+    kept = re.search(rf"hf:{re.escape(repository)}@({COMMIT.pattern})", known)
+    commit = kept[1] if kept else find(name).commit
+    return f"{repository}@{commit}{f':{config}' if config else ''}"
+
+
+def find(name: str) -> Found:
+    """The files of OWNER/NAME[@REVISION][:CONFIG].
+
+    Of a data set without Parquet files, those that the Hub has made of it, unless a revision was named.
+    Raises UsageError for a data set, revision or config that does not exist.
+    """
+    repository, revision, config = _parsed(name)
+    found = listing(repository, revision or MAIN)
+    where = f"hf:{repository}"
+    if layout.is_export(found.files):
+        return _exported(found, repository, config)
+    try:
+        settings = layout.declared(found.card)
+        names = list(settings or {layout.DEFAULT: {}})
+        chosen = config or layout.default(names, settings)
+        splits = layout.splits(found.files, settings.get(chosen, {})) if chosen in names else {}
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+    if chosen is None:
+        raise UsageError(f"{where}: several configs, and none is named; expected {FORM}{nearest('', names)}")
+    parquet = {split: [one for one in paths if one.endswith(".parquet")] for split, paths in splits.items()}
+    if parquet and all(parquet.values()):
+        return Found(repository, found.commit, chosen, parquet, found.files)
+    if revision is None:
+        try:
+            return _exported(listing(repository, layout.CONVERTED), repository, config)
+        except UsageError:
+            pass  # it was not converted, or has no such config either
+    if chosen not in names:
+        raise UsageError(f"{where}: no config {chosen}{nearest(chosen, names)}")
+    kinds = sorted({Path(path).suffix for paths in splits.values() for path in paths})
+    has = f"; its files end in {', '.join(kinds)}" if kinds else ""
+    raise UsageError(f"{where}: no Parquet files of config {chosen}{has}; files:GLOB reads what is here")
+
+
+def _exported(found: Listing, repository: str, config: str | None) -> Found:
+    configs = layout.exported(found.files)
+    chosen = config or layout.default(configs, {})
+    if chosen is None:
+        hint = nearest("", list(configs))
+        raise UsageError(f"hf:{repository}: several configs, and none is named; expected {FORM}{hint}")
+    if chosen not in configs:
+        raise UsageError(f"hf:{repository}: no config {chosen}{nearest(chosen, list(configs))}")
+    return Found(repository, found.commit, chosen, configs[chosen], found.files)
+
+
+def _parsed(name: str) -> tuple[str, str | None, str]:
+    """(OWNER/NAME, revision, config)."""
+    address, _, config = name.partition(":")
+    repository, at, revision = address.partition("@")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository) or (at and not revision):
+        raise UsageError(f"hf:{name}: expected {FORM}")
+    return repository, revision or None, config
+
+
+def _wanted(found: Found, split: str) -> list[str]:
+    return [split] if split else list(found.splits)
+
+
+def _files(found: Found, split: str) -> list[str]:
+    if split not in found.splits:
+        where = f"hf:{found.repository}:{found.config}"
+        raise UsageError(f"{where}: no split {split}{nearest(split, list(found.splits))}")
+    return found.splits[split]
+
+
+def _paths(found: Found, split: str) -> Iterator[Path]:
+    """The files of a split, each fetched when it is to be read."""
+    files = _files(found, split)
+    if layout.is_partial(files[0]):
+        warnings.warn(
+            f"hf:{found.repository}:{found.config}:{split}: the Hub has converted its beginning only",
+            LineageWarning,
+            stacklevel=2,
+        )
+    return (fetched(found.repository, found.commit, path) for path in files)
+
+
+def _classes(path: Path) -> dict[str, list[str]]:
+    """{column: the names of its classes}, as the `datasets` library writes them into a file."""
+    try:
+        features = json.loads(tables.metadata(path).get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    found = {}
+    for column, feature in features.items():
+        inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
+        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" and inner.get("names"):
+            found[column] = inner["names"]
+    return found
+
+
+def _named(value: Any, names: list[str]) -> Any:
+    """A class, or a list of classes as tags are, by name."""
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None
