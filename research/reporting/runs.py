@@ -5,11 +5,13 @@ from os.path import commonpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from research.config import target
 from research.config.settings import flatten, from_json
 from research.errors import UsageError
 from research.runs import record
 from research.runs.metrics_log import Row, read
 from research.runs.status import last_step, run_state
+from research.runs.target import Reached, reached
 from research.sweeping.directory import is_sweep
 
 DECLARED = ("format", "experiment")  # all other keys of a record describe the environment
@@ -35,7 +37,17 @@ class Run(NamedTuple):
     @property
     def state(self) -> str:
         """running, finished or stopped."""
-        return run_state(self.directory, self.step, self.steps)
+        return run_state(self.directory, self.step >= self.steps or self.reached is not None)
+
+    @property
+    def reached(self) -> Reached | None:
+        """The evaluation that met run.stop_at."""
+        return reached(self.rows, self.target)
+
+    @property
+    def target(self) -> target.Target | None:
+        text = self.settings.get("run.stop_at")  # which records of older versions lack
+        return None if text is None else target.parse(text)
 
     def split(self, name: str) -> list[Row]:
         return [row for row in self.rows if row["split"] == name]

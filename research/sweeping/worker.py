@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import TrialState
 
-from research.config import Sweep
+from research.config import Run, Sweep
 from research.errors import Diverged, EnvironmentFault, LineageError, UsageError, did_you_mean
 from research.io.files import catch_write_errors
 from research.runs.metrics_log import Row
@@ -95,7 +95,7 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
         try:
             experiment = with_start(sweep.base, {"run.stop_on_nan": True} | claimed.point, print)
             result = train(
-                experiment, claimed.directory, print, should_stop=pruning(sweep, trial, experiment.run.steps)
+                experiment, claimed.directory, print, should_stop=pruning(sweep, trial, experiment.run)
             )
         except Exception as error:
             log.write(traceback.format_exc())
@@ -115,8 +115,11 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
     return Outcome(TrialState.COMPLETE, _value(sweep, result.validation), signal=result.signal)
 
 
-def pruning(sweep: Sweep, trial: optuna.Trial, steps: int) -> Callable[[Row], bool]:
-    """A function that reports each evaluation to the study, once, and returns whether to prune the trial."""
+def pruning(sweep: Sweep, trial: optuna.Trial, run: Run) -> Callable[[Row], bool]:
+    """A function that reports each evaluation to the study, once, and returns whether to prune the trial.
+
+    Not at the last evaluation, of the last step or of the one that reaches `run.stop_at`.
+    """
     reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def should_stop(row: Row) -> bool:
@@ -127,7 +130,8 @@ def pruning(sweep: Sweep, trial: optuna.Trial, steps: int) -> Callable[[Row], bo
             trial.report(value, step)
         if "pruned" in trial.user_attrs:  # the worker was killed between the decision and the save
             return step >= trial.user_attrs["pruned"]
-        if step == steps or not trial.should_prune():
+        ended = step == run.steps or (run.target is not None and run.target.met(row.get(run.target.metric)))
+        if ended or not trial.should_prune():
             return False
         trial.set_user_attr("pruned", step)
         return True
