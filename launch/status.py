@@ -214,8 +214,20 @@ def print_best(directory: Path, sweep: "SweepStatus") -> None:
     if sweep.best is not None:
         best = sweep.trials[sweep.best]
         settings = format_settings(best.settings)
-        print(f"best       {declared.metric} {best.value:.4f}, trial {best.number}: {settings}")
+        print(f"best       {declared.metric} {_best_value(sweep, best)}, trial {best.number}: {settings}")
         print(f"its run    {run_directory(directory, best.number)}")
+
+
+def _best_value(sweep: "SweepStatus", best: "Trial") -> str:
+    """Of the best trial; of several seeds the mean of its point's finished ones, with its standard error."""
+    if sweep.record.sweep.seeds == 1:
+        return f"{best.value:.4f}"
+    from research.reporting.group_table import plus_minus
+    from research.reporting.statistics import mean
+
+    of_point = [trial for trial in sweep.trials if trial.point == best.point and trial.state == "finished"]
+    middle = mean([trial.value for trial in of_point if trial.value is not None])
+    return f"{plus_minus(middle.mean, middle.error)} of {middle.n} seeds"
 
 
 def _counts(sweep: "SweepStatus") -> str:

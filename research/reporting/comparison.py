@@ -15,7 +15,7 @@ class Metric(NamedTuple):
 
     name: str = "loss"
     direction: Literal["minimize", "maximize"] = "minimize"
-    score_by: Literal["best", "last"] = "best"  # evaluation of a run
+    score_by: Literal["best", "last", "target"] = "best"  # evaluation of a run
 
     def best(self, values: Sequence[float]) -> float:
         return min(values) if self.direction == "minimize" else max(values)

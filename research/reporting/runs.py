@@ -90,7 +90,7 @@ def _runs_of(directory: Path) -> list[Path]:
 def _run(directory: Path, name: str) -> Run:
     written = record.read(directory)
     try:
-        settings = _settings(written["experiment"])
+        settings = settings_of(written["experiment"])
         environment = flat({k: v for k, v in written.items() if k not in DECLARED})
         settings["run.steps"] = int(settings["run.steps"])
     except (KeyError, AttributeError, TypeError, ValueError):
@@ -98,7 +98,7 @@ def _run(directory: Path, name: str) -> Run:
     return Run(name, directory, settings, environment, read(directory))
 
 
-def _settings(declared: dict[str, Any]) -> dict[str, Any]:
+def settings_of(declared: dict[str, Any]) -> dict[str, Any]:
     """Settings with today's defaults for those that an older version lacked; as recorded if that fails."""
     try:
         settings = flatten(from_json(declared))
