@@ -16,6 +16,7 @@ GROUPS = {
         "params": declarations.params,
         "status": status.status,
         "table": results.table,
+        "compare": results.compare,
         "report": results.report,
         "generate": generate.generate,
         "evaluate": evaluate.evaluate,

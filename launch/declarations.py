@@ -157,7 +157,8 @@ def print_sweep(sweep: Sweep) -> None:
     """Trials, space, sampler, pruner and metric."""
     from research.sweeping.notation import format_space
 
-    print(f"{sweep.name}: {sweep.budget} trials of {sweep.base.run.steps} steps of {sweep.base.name}")
+    seeds = "" if sweep.seeds == 1 else f", {sweep.points} points with {sweep.seeds} seeds each"
+    print(f"{sweep.name}: {sweep.budget} trials of {sweep.base.run.steps} steps of {sweep.base.name}{seeds}")
     print(f"space      {format_space(sweep.space)}")
     print(f"sampler    {sweep.chosen_sampler}, pruner {sweep.pruner}")
     print(f"metric     {sweep.metric}, {sweep.direction}d")

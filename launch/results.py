@@ -1,4 +1,4 @@
-"""`lineage report` and `lineage table`: results of runs and sweeps."""
+"""`lineage report`, `lineage table` and `lineage compare`: results of runs and sweeps."""
 
 import json as json_
 from pathlib import Path
@@ -65,6 +65,59 @@ def table(
         _print_table(lines, found)
 
 
+def compare(
+    directories: Directories,
+    by: Annotated[
+        str, typer.Option(metavar="SETTING,…", help="Settings that tell groups apart: optimizer.name.")
+    ],
+    average_over: Annotated[
+        str | None,
+        typer.Option(metavar="SETTING,…", help="Settings that may differ inside a group, as seeds may."),
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Validation metric, or steps, tokens or seconds to the target. Default: loss.",
+        ),
+    ] = "loss",
+    best: Annotated[
+        bool, typer.Option("--best", help="Take the best evaluation of each run. Default: the last.")
+    ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="TARGET", help="Target, written as run.stop_at is. Default: run.stop_at."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare groups of runs over their seeds, with intervals."""
+    from research.reporting import compare as comparing
+
+    over = average_over.split(",") if average_over else []
+    found = comparing.compare(directories, by.split(","), over, metric, "best" if best else "last", target)
+    if json:
+        print(json_.dumps(found, indent=2))
+        return
+    _print_groups(found)
+    if found["also"]:
+        print(f"Groups also differ in {', '.join(found['also'])}.")
+
+
+def _print_groups(found: dict[str, Any]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from research.reporting import group_table
+
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for title in group_table.header(found):
+        table.add_column(title, justify="left" if title in ("", "not counted") else "right", no_wrap=True)
+    for row in group_table.cells(found):
+        table.add_row(*map(Text, row))
+    _console().print(table)
+    print("\n".join(group_table.notes(found)))
+
+
 def _lines(found: dict[str, Any]) -> list[dict[str, Any]]:
     """{"name", …, "settings": {…}} of each run: its results, and the settings in which runs differ."""
     differing = {entry["name"]: entry["values"] for entry in found["settings"] if entry["differs"]}
@@ -94,7 +147,6 @@ def _sorted(lines: list[dict[str, Any]], key: str, metric: dict[str, str]) -> li
 
 
 def _print_table(lines: list[dict[str, Any]], found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -120,7 +172,15 @@ def _print_table(lines: list[dict[str, Any]], found: dict[str, Any]) -> None:
         state = Text(line["state"], style=STYLES.get(line["state"], "yellow"))
         rank = "–" if line["rank"] is None else str(line["rank"])
         table.add_row(*map(Text, (rank, line["name"], *settings, *cells)), state)
+    _console().print(table if lines else "no trial has started")
+    if found["groups"]:
+        print("\nover seeds")
+        _print_groups(found["groups"])
+
+
+def _console():
+    """Of any width where the output is a file or a pipe."""
+    from rich.console import Console
+
     console = Console(highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width
-        console = Console(highlight=False, width=max(console.width, 400))
-    console.print(table if lines else "no trial has started")
+    return console if console.is_terminal else Console(highlight=False, width=max(console.width, 400))

@@ -13,6 +13,7 @@ from research.errors import UsageError
 
 if TYPE_CHECKING:
     from research.runs.status import RunStatus
+    from research.runs.target import Reached
     from research.sweeping.status import SweepStatus, Trial
 
 DEPTH = 3  # levels of folders in which status looks for runs
@@ -44,7 +45,7 @@ def status(
         facts = _sweep_facts(sweep)
     else:
         run = _run_status(directory, jobs)
-        facts = {"run": str(directory), "state": "queued"} if run is None else run._asdict()
+        facts = {"run": str(directory), "state": "queued"} if run is None else _run_facts(run)
     if json:
         print(json_.dumps(facts | {"jobs": jobs}, indent=2))
         return
@@ -115,7 +116,7 @@ def _show_folder(folder: Path, json: bool) -> None:
             else:
                 run = _run_status(directory, slurm.jobs(directory))
                 assert run is not None  # its record exists
-                facts.append({"directory": str(directory)} | run._asdict())
+                facts.append({"directory": str(directory)} | _run_facts(run))
                 lines.append(_run_line(run))
         except UsageError as error:
             facts.append({"directory": str(directory), "error": str(error)})
@@ -135,7 +136,12 @@ def _run_status(directory: Path, jobs: dict[str, str]) -> "RunStatus | None":
 
     if not (directory / FILE).exists() and jobs:
         return None
-    return run_status(directory, experiment_of(directory).run.steps, queued="PENDING" in jobs.values())
+    run = experiment_of(directory).run
+    return run_status(directory, run.steps, "PENDING" in jobs.values(), run.target)
+
+
+def _run_facts(run: "RunStatus") -> dict:
+    return run._asdict() | {"reached": run.reached and run.reached._asdict()}
 
 
 def _print_run(directory: Path, run: "RunStatus | None") -> None:
@@ -151,7 +157,16 @@ def _run_line(run: "RunStatus") -> str:
         line += f"  loss {run.loss:.4f}  {run.tokens_per_second:,.0f} tokens/s"
     if run.seconds_left is not None:
         line += f"  {format_duration(run.seconds_left)} left"
+    if run.reached is not None:
+        line += f"  {format_reached(run.reached)}"
     return line
+
+
+def format_reached(reached: "Reached") -> str:
+    """loss<3.28 reached at step 3,000: 3.2791, after 1,572,864,000 tokens, 0:45:12"""
+    line = f"{reached.target} reached at step {reached.step:,}: {reached.value:.4f}"
+    tokens = "" if reached.tokens is None else f", after {reached.tokens:,} tokens"
+    return line + tokens + ("" if reached.seconds is None else f", {format_duration(reached.seconds)}")
 
 
 def _sweep_facts(sweep: "SweepStatus") -> dict:
@@ -199,8 +214,20 @@ def print_best(directory: Path, sweep: "SweepStatus") -> None:
     if sweep.best is not None:
         best = sweep.trials[sweep.best]
         settings = format_settings(best.settings)
-        print(f"best       {declared.metric} {best.value:.4f}, trial {best.number}: {settings}")
+        print(f"best       {declared.metric} {_best_value(sweep, best)}, trial {best.number}: {settings}")
         print(f"its run    {run_directory(directory, best.number)}")
+
+
+def _best_value(sweep: "SweepStatus", best: "Trial") -> str:
+    """Of the best trial; of several seeds the mean of its point's finished ones, with its standard error."""
+    if sweep.record.sweep.seeds == 1:
+        return f"{best.value:.4f}"
+    from research.reporting.group_table import plus_minus
+    from research.reporting.statistics import mean
+
+    of_point = [trial for trial in sweep.trials if trial.point == best.point and trial.state == "finished"]
+    middle = mean([trial.value for trial in of_point if trial.value is not None])
+    return f"{plus_minus(middle.mean, middle.error)} of {middle.n} seeds"
 
 
 def _counts(sweep: "SweepStatus") -> str:

@@ -67,7 +67,14 @@ def sweep(
         ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of trials. Default: every point of a grid.")
+        int | None,
+        typer.Option(metavar="N", help="Number of points to try. Default: every point of a grid."),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Seeds of each point: run.seed, run.seed + 1 … Each is a trial. Default: 1."
+        ),
     ] = None,
     hours: Annotated[
         float | None, typer.Option(metavar="H", help="Start no trial after H hours of training in total.")
@@ -119,6 +126,7 @@ def sweep(
     overrides = with_files(overrides, source=train_file, validation=validation_file)
     options = {
         "trials": trials,
+        "seeds": seeds,
         "hours": hours,
         "sampler": sampler,
         "pruner": pruner,

@@ -32,6 +32,7 @@ from launch.options import (
 )
 from launch.shell.notes import note
 from launch.shell.starting import starting
+from launch.status import format_reached
 from research.config import Experiment
 from research.config.settings import override, parse_assignments
 from research.errors import UsageError
@@ -162,6 +163,8 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool) -> int:
         return status
     if result.finished:
         _print_result(experiment, result.validation, result.baseline_loss)
+        if result.reached:
+            print(f"target            {format_reached(result.reached)}")
         print(f"run               {directory}  ({time_.perf_counter() - began:.0f} s)")
         _print_next(experiment, directory)
     else:

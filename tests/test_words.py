@@ -18,7 +18,7 @@ FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 READMES = [ROOT / "README.md", *(ROOT / room / "README.md" for room in ROOMS)]
 
 WORDS = {  # in no sentence and no name
-    "told": "reported, printed, the message",
+    "told": "reported, printed, the message",  # but for "told apart"
     "judged": "evaluated",
     "judge": "evaluate, compare",
     "sealed": "written with its manifest",
@@ -75,7 +75,8 @@ def test_former_names_are_gone(room):
 
 def test_former_words_are_gone():
     found = {
-        str(path.relative_to(ROOT)): WORDS.keys() & parts_of(path.read_text(encoding="utf-8"))
+        str(path.relative_to(ROOT)): WORDS.keys()
+        & parts_of(path.read_text(encoding="utf-8").replace("told apart", ""))
         for path in (*FILES, *READMES)
         if path != Path(__file__)
     }

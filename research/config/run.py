@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from research.config import target
 from research.config.checks import choices, positive
 from research.errors import UsageError
 
@@ -22,6 +23,9 @@ class Run:
     # Also keeps the best checkpoint by this number of the validation rows, saved when reached: loss,
     # accuracy, a metric of the task …; none: no such checkpoint.
     keep_best: str | None = None
+    # Ends the run at its first evaluation after step 0 that reaches a target such as 'loss<3.28': a number
+    # of the validation rows, <, <=, > or >=, and a number, in quotes for the shell; none: at run.steps.
+    stop_at: str | None = None
     # Mean times of a step without a finished step that count as a hang and end the process, to be resumed;
     # 0: never [mean step times; from 0]
     watchdog: float = 50.0
@@ -49,6 +53,16 @@ class Run:
                 )
         if self.profile > self.steps:
             raise UsageError(f"run.profile={self.profile}: expected at most run.steps={self.steps}")
+        if self.target and not self.evaluate_every:
+            raise UsageError(
+                f"run.stop_at={self.stop_at}: run.evaluate_every=0 evaluates the last step alone; "
+                "expected an interval"
+            )
+
+    @property
+    def target(self) -> target.Target | None:
+        """`stop_at`, parsed."""
+        return None if self.stop_at is None else target.parse(self.stop_at)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from research.config.checks import choices, positive
 from research.config.experiment import Experiment
-from research.config.space import Space, exhaustive, points
+from research.config.space import Space, exhaustive, names, points
 from research.errors import UsageError
 
 
@@ -14,8 +14,8 @@ from research.errors import UsageError
 class Sweep:
     """A base experiment, its search space, the metric, and the budget.
 
-    A trial is a run of `base` with a point of `space`; its steps are `base.run.steps`, and a loss that is not
-    finite fails it. A pruner looks at every evaluation (`base.run.evaluate_every`), from the first on.
+    A trial is a run of `base` with a point of `space` and a seed; its steps are `base.run.steps`, and a loss
+    that is not finite fails it. A pruner looks at every evaluation (`base.run.evaluate_every`).
     """
 
     name: str = ""  # as registered
@@ -23,7 +23,8 @@ class Sweep:
     space: Space
     metric: str = "loss"  # of the validation rows; a trial's value is that of its last row
     direction: Literal["minimize", "maximize"] = "minimize"
-    trials: int | None = None  # None: every point, of a space that has only points
+    trials: int | None = None  # points to try; None: every one, of a space that has only points
+    seeds: int = 1  # trials of each point, with the base's run.seed, the next number …
     hours: float | None = None  # of all trials together, after which no other begins
     sampler: Literal["auto", "grid", "random", "tpe", "cmaes", "qmc"] = (
         "auto"  # auto: grid of grids, else tpe
@@ -33,7 +34,7 @@ class Sweep:
 
     def __post_init__(self):
         choices("sweep", self)
-        for name in ("trials", "hours"):
+        for name in ("trials", "seeds", "hours"):
             if getattr(self, name) is not None:
                 positive("sweep", self, name)
         if self.trials is None and self.chosen_sampler != "grid":
@@ -46,6 +47,10 @@ class Sweep:
             and self.trials > len(points(self.space))
         ):
             raise UsageError(f"sweep.trials={self.trials}: the grid has {len(points(self.space))} points")
+        if self.seeds > 1 and "run.seed" in names(self.space):
+            raise UsageError(
+                f"sweep.seeds={self.seeds}: the space sets run.seed too; expected one of the two"
+            )
         run = self.base.run
         if self.pruner != "none" and not 0 < run.evaluate_every < run.steps:
             raise UsageError(
@@ -60,9 +65,14 @@ class Sweep:
         return "grid" if exhaustive(self.space) else "tpe"
 
     @property
-    def budget(self) -> int:
-        """Trials, in all."""
+    def points(self) -> int:
+        """Points to try, in all."""
         return len(points(self.space)) if self.trials is None else self.trials
+
+    @property
+    def budget(self) -> int:
+        """Trials, in all: each point's with every seed."""
+        return self.points * self.seeds
 
 
 SETTINGS = tuple(f.name for f in dataclasses.fields(Sweep) if f.name not in ("name", "base", "space"))

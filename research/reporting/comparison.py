@@ -15,7 +15,7 @@ class Metric(NamedTuple):
 
     name: str = "loss"
     direction: Literal["minimize", "maximize"] = "minimize"
-    score_by: Literal["best", "last"] = "best"  # evaluation of a run
+    score_by: Literal["best", "last", "target"] = "best"  # evaluation of a run
 
     def best(self, values: Sequence[float]) -> float:
         return min(values) if self.direction == "minimize" else max(values)
@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     last: float | None
     tokens_per_second: float | None  # median of the training rows, because the first includes compilation
     seconds: float | None  # of training, without evaluations and saves
+    reached: dict[str, Any] | None = None  # of research.runs.target.Reached: where the run met run.stop_at
     rank: int | None = None  # from 1, by the metric; None for a trial that has not finished
 
 
@@ -53,6 +54,7 @@ def outcome(run: Run, metric: Metric, state: str) -> Outcome:
         last=measured[-1][0] if measured else None,
         tokens_per_second=median(speeds) if speeds else None,
         seconds=train[-1].get("seconds") if train else None,
+        reached=run.reached._asdict() if run.reached else None,
     )
 
 

@@ -16,6 +16,7 @@ from research.reporting.comparison import (
     ranked,
     side_by_side,
 )
+from research.reporting.groups import has_seeds, seeds_of_runs, summary
 from research.reporting.runs import Run, runs_in
 from research.reporting.series import LEAST, POINTS, columns, samples
 from research.runs import record
@@ -27,7 +28,12 @@ def facts(directories: Sequence[Path]) -> dict[str, Any]:
     sweep = _the_sweep(directories)
     status, metric = None, Metric()
     if sweep:
-        from research.reporting.trials import metric_of, sweep_facts, trial_of  # Optuna is slow to import
+        from research.reporting.trials import (  # Optuna is slow to import
+            metric_of,
+            seeds_of_trials,
+            sweep_facts,
+            trial_of,
+        )
         from research.sweeping.status import sweep_status
 
         status = sweep_status(sweep)
@@ -39,6 +45,9 @@ def facts(directories: Sequence[Path]) -> dict[str, Any]:
     states = [trial.state if trial else run.state for run, trial in zip(runs, trials, strict=True)]
     outcomes = [outcome(run, metric, state) for run, state in zip(runs, states, strict=True)]
     outcomes = ranked(outcomes, metric, finished_only=bool(sweep))
+    groups = (
+        seeds_of_trials(sweep, status, runs, outcomes) if sweep else seeds_of_runs(runs, outcomes, metric)
+    )
     points = max(LEAST, POINTS // max(1, len(runs)))
     return {
         "lineage": research.__version__,
@@ -60,6 +69,7 @@ def facts(directories: Sequence[Path]) -> dict[str, Any]:
         ],
         "settings": _compared([run.settings for run in runs]),
         "environment": _compared([run.environment for run in runs]),
+        "groups": summary(groups, metric, curves=True) if has_seeds(groups) else None,
         "sweep": sweep_facts(sweep, status, runs) if status else None,
     }
 

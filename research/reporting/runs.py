@@ -5,11 +5,13 @@ from os.path import commonpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from research.config import target
 from research.config.settings import flatten, from_json
 from research.errors import UsageError
 from research.runs import record
 from research.runs.metrics_log import Row, read
 from research.runs.status import last_step, run_state
+from research.runs.target import Reached, reached
 from research.sweeping.directory import is_sweep
 
 DECLARED = ("format", "experiment")  # all other keys of a record describe the environment
@@ -35,7 +37,17 @@ class Run(NamedTuple):
     @property
     def state(self) -> str:
         """running, finished or stopped."""
-        return run_state(self.directory, self.step, self.steps)
+        return run_state(self.directory, self.step >= self.steps or self.reached is not None)
+
+    @property
+    def reached(self) -> Reached | None:
+        """The evaluation that met run.stop_at."""
+        return reached(self.rows, self.target)
+
+    @property
+    def target(self) -> target.Target | None:
+        text = self.settings.get("run.stop_at")  # which records of older versions lack
+        return None if text is None else target.parse(text)
 
     def split(self, name: str) -> list[Row]:
         return [row for row in self.rows if row["split"] == name]
@@ -78,7 +90,7 @@ def _runs_of(directory: Path) -> list[Path]:
 def _run(directory: Path, name: str) -> Run:
     written = record.read(directory)
     try:
-        settings = _settings(written["experiment"])
+        settings = settings_of(written["experiment"])
         environment = flat({k: v for k, v in written.items() if k not in DECLARED})
         settings["run.steps"] = int(settings["run.steps"])
     except (KeyError, AttributeError, TypeError, ValueError):
@@ -86,7 +98,7 @@ def _run(directory: Path, name: str) -> Run:
     return Run(name, directory, settings, environment, read(directory))
 
 
-def _settings(declared: dict[str, Any]) -> dict[str, Any]:
+def settings_of(declared: dict[str, Any]) -> dict[str, Any]:
     """Settings with today's defaults for those that an older version lacked; as recorded if that fails."""
     try:
         settings = flatten(from_json(declared))

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from research.config.space import names
-from research.reporting.comparison import ABSENT, Metric, format_labelled, labels
+from research.reporting.comparison import ABSENT, Metric, Outcome, format_labelled, labels
+from research.reporting.groups import SEED, Entry, Group, grouped
 from research.reporting.importance import importance, logarithmic
 from research.reporting.runs import Run
 from research.sweeping.directory import run_directory
@@ -27,11 +28,31 @@ def trial_of(run: Run, status: SweepStatus, directory: Path) -> Trial | None:
     return at.get(run.directory)
 
 
+def seeds_of_trials(
+    directory: Path, status: SweepStatus, runs: Sequence[Run], outcomes: Sequence[Outcome]
+) -> list[Group]:
+    """The groups of trials that differ in their seed alone, with those that failed before their first row."""
+    base, space = status.record.sweep.base, names(status.record.sweep.space)
+    common = {SEED: base.run.seed, "run.stop_at": base.run.stop_at}
+    indices = {run.directory: index for index, run in enumerate(runs)}
+    entries = []
+    for trial in status.trials:
+        index = indices.get(run_directory(directory, trial.number).resolve())
+        run, result = (None, None) if index is None else (runs[index], outcomes[index])
+        name, reached = f"{trial.number:04d}", result.reached if result else None
+        if trial.state != "queued":
+            settings = common | trial.settings
+            entries.append(Entry(name, settings, trial.state, trial.value, reached, run, index))
+    return grouped(entries, [name for name in space if name != SEED and _varies(name, status)])
+
+
+def _varies(name: str, status: SweepStatus) -> bool:
+    return len({trial.settings.get(name) for trial in status.trials}) > 1
+
+
 def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> dict[str, Any]:
     sweep = status.record.sweep
-    varied = [
-        name for name in names(sweep.space) if len({trial.settings.get(name) for trial in status.trials}) > 1
-    ]
+    varied = [name for name in names(sweep.space) if _varies(name, status)]
     short = labels(varied)
     indices = {run.directory: index for index, run in enumerate(runs)}
     facts: dict[str, Any] = {
@@ -39,6 +60,7 @@ def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> di
         "base": sweep.base.name,
         "space": format_space(sweep.space),
         "budget": sweep.budget,
+        "seeds": sweep.seeds,
         "sampler": sweep.chosen_sampler,
         "pruner": sweep.pruner,
         "counts": {state: count for state, count in status.counts.items() if count},
@@ -46,6 +68,7 @@ def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> di
         "trials": [
             {
                 "number": trial.number,
+                "point": trial.point,
                 "name": f"{trial.number:04d}",
                 "run": indices.get(run_directory(directory, trial.number).resolve()),
                 "state": trial.state,

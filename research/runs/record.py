@@ -183,6 +183,7 @@ FREE = {
     "run.keep",
     "run.keep_every",
     "run.keep_best",
+    "run.stop_at",
     "run.sample",
     "run.stop_on_nan",
     "run.steps_per_call",

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from research.config.target import Target
 from research.errors import UsageError
 from research.runs.integrity import steps
 from research.runs.lock import trainer
 from research.runs.metrics_log import Row, read
+from research.runs.target import Reached, reached
 
 
 class Progress(NamedTuple):
@@ -30,22 +32,28 @@ class RunStatus(NamedTuple):
     loss: float | None
     tokens_per_second: float | None
     seconds_left: float | None
+    reached: Reached | None  # the evaluation that met run.stop_at
 
 
-def run_status(run: Path, steps: int, queued: bool = False) -> RunStatus:
-    """The status of a run declared to take `steps`; `queued` says that a job waits to continue it."""
+def run_status(run: Path, steps: int, queued: bool = False, target: Target | None = None) -> RunStatus:
+    """The status of a run declared to take `steps`, or fewer to a target.
+
+    `queued` says that a job waits to continue it.
+    """
     now, who = progress(run, steps), trainer(run)
-    state = "queued" if queued and not who and now.step < steps else run_state(run, now.step, steps)
+    met = reached(read(run), target) if target else None
+    ended = now.step >= steps or met is not None
+    state = "queued" if queued and not who and not ended else run_state(run, ended)
     if state != "running":
         now = now._replace(seconds_left=None)
-    return RunStatus(str(run), state, steps, f"{who['host']}:{who['pid']}" if who else None, *now)
+    return RunStatus(str(run), state, steps, f"{who['host']}:{who['pid']}" if who else None, *now, met)
 
 
-def run_state(run: Path, step: int, steps: int) -> str:
-    """'running' while a process trains in `run`, else 'finished' or 'stopped'."""
+def run_state(run: Path, ended: bool) -> str:
+    """'running' while a process trains in `run`, else 'finished' if it `ended`, or 'stopped'."""
     if trainer(run):
         return "running"
-    return "finished" if step >= steps else "stopped"
+    return "finished" if ended else "stopped"
 
 
 def progress(run: Path, steps: int) -> Progress:

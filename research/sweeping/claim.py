@@ -12,9 +12,10 @@ from research.config.space import Point
 from research.io.files import catch_write_errors
 from research.io.locks import Lock, acquire, exclusive, holder
 from research.runs.status import newest_checkpoint
+from research.sweeping import seeds
 from research.sweeping.directory import log_path, run_directory, study_lock, trial_lock
 from research.sweeping.record import Record
-from research.sweeping.study import open_study
+from research.sweeping.study import open_study, point_of, seed_of
 from research.sweeping.suggest import suggest
 
 ATTEMPTS = 5  # deaths of workers without a step between them, after which their trial is blamed
@@ -34,6 +35,10 @@ class Claim(NamedTuple):
     def number(self) -> int:
         return self.trial.number
 
+    @property
+    def point_number(self) -> int:
+        return point_of(self.trial)
+
 
 def claim_trial(record: Record, directory: Path, facts: Mapping[str, Any]) -> Claim | None:
     """The next trial, or None where no trial is left to begin.
@@ -50,19 +55,31 @@ def claim_trial(record: Record, directory: Path, facts: Mapping[str, Any]) -> Cl
                 if study.get_trials(deepcopy=False)[known.number].state == TrialState.RUNNING:
                     return _begin(record, directory, optuna.Trial(study, known._trial_id), lock, facts)
                 lock.release()
-        begun = [known for known in trials if known.state != TrialState.WAITING]
-        queued = len(trials) - len(begun)
-        if len(begun) >= record.sweep.budget or (record.sweep.chosen_sampler == "grid" and not queued):
-            return None
-        if (
-            record.sweep.hours is not None
-            and training_seconds(directory, begun) >= 3_600 * record.sweep.hours
-        ):
-            return None
-        trial = study.ask()
-        lock = _lock(directory, trial.number, facts)
-        assert lock is not None, f"trial {trial.number} is new, and another process holds it"
-        return _begin(record, directory, trial, lock, facts)
+        while _may_begin(record, directory, study.get_trials(deepcopy=False)):
+            if record.sweep.seeds > 1 and record.sweep.chosen_sampler != "grid" and not _queued(study):
+                seeds.enqueue(record, directory, study, study.get_trials(deepcopy=False))
+            trial = study.ask()
+            known = study.get_trials(deepcopy=False)
+            if seeds.is_left_out(known[trial.number], known):
+                study.tell(trial, state=TrialState.PRUNED)
+                continue
+            lock = _lock(directory, trial.number, facts)
+            assert lock is not None, f"trial {trial.number} is new, and another process holds it"
+            return _begin(record, directory, trial, lock, facts)
+        return None
+
+
+def _may_begin(record: Record, directory: Path, trials: list[FrozenTrial]) -> bool:
+    """Whether the sweep's budget has another trial."""
+    sweep = record.sweep
+    begun = [known for known in trials if known.state != TrialState.WAITING]
+    if len(begun) >= sweep.budget or (sweep.chosen_sampler == "grid" and len(begun) == len(trials)):
+        return False
+    return sweep.hours is None or training_seconds(directory, begun) < 3_600 * sweep.hours
+
+
+def _queued(study: optuna.Study) -> bool:
+    return any(known.state == TrialState.WAITING for known in study.get_trials(deepcopy=False))
 
 
 def trial_worker(directory: Path, number: int) -> dict[str, Any] | None:
@@ -104,6 +121,8 @@ def _lock(directory: Path, number: int, facts: Mapping[str, Any]) -> Lock | None
 def _begin(record: Record, directory: Path, trial: optuna.Trial, lock: Lock, facts) -> Claim:
     run, log = run_directory(directory, trial.number), log_path(directory, trial.number)
     point = suggest(trial, record.sweep.space)
+    if record.sweep.seeds > 1:
+        point["run.seed"] = record.sweep.base.run.seed + seed_of(trial)
     before = trial.user_attrs.get("attempts", [])
     attempt = {"began": time.time(), "ended": None, "step": newest_checkpoint(run)} | dict(facts)
     trial.set_user_attr("settings", point)

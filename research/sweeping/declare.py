@@ -87,13 +87,13 @@ def _kept(base: Experiment, parts: Sequence[space.Space], overrides: Mapping[str
 
 
 def check_metric(sweep: Sweep) -> None:
-    """Raises UsageError where the trials' evaluations will not measure the sweep's metric, or run.keep_best.
+    """Raises UsageError where evaluations will not measure the sweep's metric, run.keep_best or run.stop_at.
 
     Traces the model's evaluation, so it starts JAX's devices: the caller restricts JAX to the CPU before.
     """
     import jax
 
-    from research.runs import best
+    from research.runs import best, target
     from research.runs.state import initial_state
     from research.training.validation import validation_numbers
 
@@ -104,6 +104,7 @@ def check_metric(sweep: Sweep) -> None:
             f"--metric {sweep.metric}: not measured at an evaluation{did_you_mean(sweep.metric, numbers)}"
         )
     best.check(sweep.base.run.keep_best, numbers)
+    target.check(sweep.base.run.target, numbers)
 
 
 def _typed(node: space.Space, base: Experiment) -> space.Space:

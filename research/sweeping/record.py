@@ -21,7 +21,7 @@ from research.sweeping.notation import format_space
 FORMAT = 1
 KINDS = {"points": space.Points, "range": space.Range}
 NODES = {"product": space.Product, "zip": space.Zip, "chain": space.Chain}
-MAY_GROW = ("trials", "hours")  # a sweep with more of them is the same sweep
+MAY_GROW = ("trials", "hours", "seeds")  # a sweep with more of them is the same sweep
 
 
 class Record(NamedTuple):
@@ -66,7 +66,7 @@ def refuse_changed_imports(directory: Path, record: Record) -> None:
 
 
 def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str = "sqlite") -> Record:
-    """Makes `directory` that of `sweep`, or checks that it is; `trials` and `hours` may have changed.
+    """Makes `directory` that of `sweep`, or checks that it is; `trials` and `hours` may differ, `seeds` grow.
 
     `storage` None stands for the recorded one, or for `default` in a new sweep. Of several processes that
     begin one sweep at once, one writes its record. Raises UsageError where the directory holds another sweep
@@ -100,7 +100,8 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
     changed = sweep_differences(before, replace(sweep, base=_with_absolute(sweep.base)))
     if storage is not None and _absolute(storage) != record.storage:
         changed["storage"] = record.storage, _absolute(storage)
-    if refused := {name: values for name, values in changed.items() if name not in MAY_GROW}:
+    fewer = {"seeds"} if sweep.seeds < before.seeds else set()
+    if refused := {name: values for name, values in changed.items() if name not in MAY_GROW or name in fewer}:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in refused.items())
         raise UsageError(f"{directory}: holds another sweep: {pairs}; choose another --dir")
     refuse_changed_imports(directory, record)
@@ -130,7 +131,7 @@ def sweep_to_json(sweep: Sweep) -> dict[str, Any]:
 
 
 def sweep_from_json(kept: dict[str, Any]) -> Sweep:
-    settings = {name: kept[name] for name in SETTINGS}
+    settings = {name: kept[name] for name in SETTINGS if name in kept}  # older sweeps have fewer
     return Sweep(
         name=kept["name"], base=from_json(kept["base"]), space=space_from_json(kept["space"]), **settings
     )

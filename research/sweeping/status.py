@@ -12,7 +12,8 @@ from research.runs.status import progress
 from research.sweeping.claim import trial_worker
 from research.sweeping.directory import log_path, run_directory
 from research.sweeping.record import Record, read
-from research.sweeping.study import load_study
+from research.sweeping.seeds import best_point, by_point
+from research.sweeping.study import load_study, point_of
 
 STATES = ("finished", "pruned", "failed", "running", "stopped", "queued")  # stopped: to be resumed
 NAMES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -22,6 +23,7 @@ class Trial(NamedTuple):
     """The status of a trial. Numbers are None before they are measured."""
 
     number: int
+    point: int  # its number, which the trials of its seeds share
     state: str  # of STATES
     settings: dict[str, Any]
     value: float | None  # of the sweep's metric, at the last evaluation
@@ -38,7 +40,7 @@ class Trial(NamedTuple):
 class SweepStatus(NamedTuple):
     record: Record
     trials: list[Trial]
-    best: int | None  # number of the best trial, by the study
+    best: int | None  # number of the best trial, by the study; of several seeds: the best mean's first one
 
     @property
     def counts(self) -> dict[str, int]:
@@ -70,10 +72,14 @@ def sweep_status(directory: Path) -> SweepStatus:
     except KeyError:  # no worker has begun
         return SweepStatus(record, [], None)
     trials = [_trial(record, directory, trial) for trial in study.get_trials(deepcopy=False)]
-    return SweepStatus(record, trials, _best(study))
+    return SweepStatus(record, trials, _best(record, study))
 
 
-def _best(study: optuna.Study) -> int | None:
+def _best(record: Record, study: optuna.Study) -> int | None:
+    if record.sweep.seeds > 1:
+        known = study.get_trials(deepcopy=False)
+        best = best_point(known, record.sweep)
+        return None if best is None else by_point(known)[best][0].number
     finished = any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False))
     return study.best_trial.number if finished else None
 
@@ -91,6 +97,7 @@ def _trial(record: Record, directory: Path, trial: FrozenTrial) -> Trial:
         now = now._replace(seconds_left=None)
     return Trial(
         number=trial.number,
+        point=point_of(trial),
         state=state,
         settings=settings,
         value=trial.value if state == "finished" else _last(trial),

@@ -1,5 +1,6 @@
 """The study: Optuna's record of all trials, in a database or a journal, with its sampler and pruner."""
 
+import itertools
 import sqlite3
 import warnings
 import weakref
@@ -10,6 +11,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
 
 from research.config import Sweep
 from research.errors import EnvironmentFault
@@ -25,9 +27,10 @@ WAIT = 60  # seconds for a database that another worker is writing
 
 
 def open_study(record: Record, directory: Path) -> optuna.Study:
-    """The sweep's study, created if it does not exist, with every point of a grid enqueued.
+    """The sweep's study, created if it does not exist, with every point of a grid enqueued for every seed.
 
-    The caller holds `study_lock`: two callers at once would create it twice.
+    The first seed of all points comes before the second. The caller holds `study_lock`: two callers at once
+    would create it twice.
     """
     sweep, storage = record.sweep, storage_of(record.storage, directory)
     study = optuna.create_study(
@@ -35,11 +38,40 @@ def open_study(record: Record, directory: Path) -> optuna.Study:
     )
     trials = study.get_trials(deepcopy=False)
     study.sampler, study.pruner = sampler(sweep, len(trials)), pruner(sweep)
-    if sweep.chosen_sampler == "grid":
-        for number, parameters in enumerate(grid_parameters(sweep.space)[: sweep.budget]):
-            if number >= len(trials):  # of a new study all; else those that a killed process left out
-                study.enqueue_trial(parameters, user_attrs={"point": number})
+    if sweep.seeds > 1:  # all trials are enqueued; the sampler works on the study of points
+        study.sampler = optuna.samplers.RandomSampler()
+    if sweep.chosen_sampler == "grid":  # of a new study all; else those that a killed process left out
+        known = {(point_of(trial), seed_of(trial)) for trial in trials}
+        for seed, (point, parameters) in itertools.product(
+            range(sweep.seeds), enumerate(grid_parameters(sweep.space)[: sweep.points])
+        ):
+            if (point, seed) not in known:
+                study.enqueue_trial(parameters, user_attrs={"point": point, "seed": seed})
     return study
+
+
+def point_of(trial: FrozenTrial | optuna.Trial) -> int:
+    """The number of a trial's point; equal to the trial's where there is one seed."""
+    return trial.user_attrs.get("point", trial.number)
+
+
+def seed_of(trial: FrozenTrial | optuna.Trial) -> int:
+    """0 for the base's `run.seed`, 1 for the next number …"""
+    return trial.user_attrs.get("seed", 0)
+
+
+def open_points(record: Record, directory: Path, known: int) -> optuna.Study:
+    """The study of a sweep with several seeds on which its sampler works: a trial for each point.
+
+    `known` points are in the study of trials already. The caller holds `study_lock`.
+    """
+    return optuna.create_study(
+        study_name=f"{record.study}-points",
+        storage=storage_of(record.storage, directory),
+        direction=record.sweep.direction,
+        sampler=sampler(record.sweep, known),
+        load_if_exists=True,
+    )
 
 
 def load_study(record: Record, directory: Path) -> optuna.Study:
@@ -108,6 +140,8 @@ def pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
     first, last = sweep.base.run.evaluate_every, sweep.base.run.steps
     with _experimental():
         match sweep.pruner:
+            case "median" if sweep.seeds > 1:  # the first seeds alone report
+                return optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=first, n_min_trials=5)
             case "median":
                 return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=first)
             case "asha":

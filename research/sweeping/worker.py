@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import TrialState
 
-from research.config import Sweep
+from research.config import Run, Sweep
 from research.errors import Diverged, EnvironmentFault, LineageError, UsageError, did_you_mean
 from research.io.files import catch_write_errors
 from research.runs.metrics_log import Row
@@ -22,10 +22,12 @@ from research.runs.status import newest_checkpoint
 from research.sweeping.claim import ATTEMPTS, Claim, claim_trial, end_attempt, kills_its_workers
 from research.sweeping.notation import format_settings
 from research.sweeping.record import base_of, read, refuse_changed_imports
+from research.sweeping.seeds import is_left_out
+from research.sweeping.study import seed_of
 from research.training.stopping.interrupts import on_leave
 from research.weights.adopt import with_start
 
-FAILURES = 5  # consecutive failed trials after which the sweep itself is blamed
+FAILURES = 5  # points whose trials failed one after the other, after which the sweep itself is blamed
 
 Train = Callable[..., Any]  # research.training.loop.train, or a test's substitute
 
@@ -49,7 +51,7 @@ def work(
     storage, a changed import) is raised, and the trial stays to be resumed.
     """
     refuse_changed_imports(directory, read(directory))
-    failures = 0
+    failures: set[int] = set()  # points
     while claimed := claim_trial(record := read(directory), directory, facts):
         report(f"trial {claimed.number}  {_describe_start(claimed)}")
         began = time.perf_counter()
@@ -72,8 +74,8 @@ def work(
         report(f"trial {claimed.number}  {_describe_end(record.sweep, outcome)}  ({seconds:.0f} s)")
         if outcome.signal:
             return outcome.signal
-        failures = failures + 1 if outcome.state == TrialState.FAIL else 0
-        if failures == FAILURES:
+        failures = failures | {claimed.point_number} if outcome.state == TrialState.FAIL else set()
+        if len(failures) == FAILURES:  # of one point, all seeds may fail
             raise EnvironmentFault(
                 f"{directory}: {FAILURES} trials failed one after the other, the last: {outcome.reason}"
             )
@@ -95,7 +97,7 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
         try:
             experiment = with_start(sweep.base, {"run.stop_on_nan": True} | claimed.point, print)
             result = train(
-                experiment, claimed.directory, print, should_stop=pruning(sweep, trial, experiment.run.steps)
+                experiment, claimed.directory, print, should_stop=pruning(sweep, trial, experiment.run)
             )
         except Exception as error:
             log.write(traceback.format_exc())
@@ -115,19 +117,27 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
     return Outcome(TrialState.COMPLETE, _value(sweep, result.validation), signal=result.signal)
 
 
-def pruning(sweep: Sweep, trial: optuna.Trial, steps: int) -> Callable[[Row], bool]:
-    """A function that reports each evaluation to the study, once, and returns whether to prune the trial."""
-    reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+def pruning(sweep: Sweep, trial: optuna.Trial, run: Run) -> Callable[[Row], bool]:
+    """A function that reports each evaluation to the study, once, and returns whether to prune the trial.
+
+    Not at the last evaluation, of the last step or of the one that reaches `run.stop_at`. Of several seeds
+    the first one is reported and pruned, and the others follow it: see research/sweeping/seeds.py.
+    """
+    known = trial.study.get_trials(deepcopy=False)[trial.number]
+    reported, first = set(known.intermediate_values), seed_of(known) == 0
 
     def should_stop(row: Row) -> bool:
         step, value = row["step"], _value(sweep, row)
         if step == 0:  # before training, all trials are alike
             return False
-        if step not in reported:
+        if first and step not in reported:
             trial.report(value, step)
         if "pruned" in trial.user_attrs:  # the worker was killed between the decision and the save
             return step >= trial.user_attrs["pruned"]
-        if step == steps or not trial.should_prune():
+        ended = step == run.steps or (run.target is not None and run.target.met(row.get(run.target.metric)))
+        if ended or not (
+            trial.should_prune() if first else is_left_out(known, trial.study.get_trials(deepcopy=False))
+        ):
             return False
         trial.set_user_attr("pruned", step)
         return True

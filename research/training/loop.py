@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from research import weights
-from research.config import Experiment
+from research.config import Experiment, Run
 from research.config.settings import flatten
 from research.data.batches import train_batches, train_stream
 from research.data.store.token_store import Corpus
@@ -23,7 +23,7 @@ from research.io.activity import activity
 from research.io.files import write_atomic
 from research.objectives import check, objective_of
 from research.optimizers.schedules import schedule
-from research.runs import best, record
+from research.runs import best, record, target
 from research.runs.checkpoints import Checkpoints, check_disk_space, compare, restore
 from research.runs.integrity import latest_intact_step, move_damaged
 from research.runs.metrics_log import Metrics, Row
@@ -45,10 +45,11 @@ class Result(NamedTuple):
     """The outcome of a call to `train`."""
 
     step: int  # the last one that was made
-    finished: bool  # whether it is the run's last step
+    finished: bool  # whether it is the run's last step, or the first that reached run.stop_at
     signal: int | None  # that asked for a stop, also where it came after the last step
     validation: Row | None  # the last row
     baseline_loss: float  # validation loss of a constant predictor: frequencies, or the mean of scores
+    reached: target.Reached | None = None  # where the run reached run.stop_at
 
 
 def train(
@@ -79,8 +80,10 @@ def train(
         chosen = settled(experiment, devices, usable_memory(devices))
         abstract, program = compile_for(chosen, devices)
         check_rows(experiment.data.batch, program.parts)
-        if experiment.run.keep_best is not None:
-            best.check(experiment.run.keep_best, validation_numbers(experiment, abstract))
+        if experiment.run.keep_best is not None or experiment.run.target is not None:
+            numbers = validation_numbers(experiment, abstract)
+            best.check(experiment.run.keep_best, numbers)
+            target.check(experiment.run.target, numbers)
 
         # A refused command must change nothing, so everything that can refuse comes before any write.
         def look() -> int:
@@ -130,7 +133,7 @@ def _steps(
     report: Callable[[str], None],
     should_stop: Callable[[Row], bool],
 ) -> Result:
-    """From `start` to the last step or a signal; rows and checkpoints on the way."""
+    """From `start` to the last step, the target or a signal; rows and checkpoints on the way."""
     run, first, step = experiment.run, jax.process_index() == 0, start
     objective = objective_of(experiment.objective)
     examples = objective.examples(experiment)
@@ -149,10 +152,9 @@ def _steps(
         if (start == 0 and run.evaluate_every) or (start == run.steps and not metrics.validated(start)):
             log.write(validate(state, program))
         log.resume(start)
-        read = train_stream(
-            examples, experiment.data, run.seed, corpus.train, start, run.steps, **processes()
-        )
-        for steps, batch in prefetch_to_device(program, read, run, start):
+        read = partial(train_stream, examples, experiment.data, run.seed, corpus.train, start, run.steps)
+        ended = _reached(run, metrics)
+        for steps, batch in () if ended else prefetch_to_device(program, read(**processes()), run, start):
             fresh = step == start
             if fresh:
                 with activity("compiling the training step"):
@@ -179,7 +181,7 @@ def _steps(
                 value = None
                 if evaluating:
                     log.write(row := validate(state, program))
-                    stopping |= should_stop(row)
+                    stopping |= should_stop(row) | _reached(run, metrics)
                     value = best.score(row, run.keep_best)
                     saving |= stopping or best.is_best(row, metrics.rows, run.keep_best)
                 if saving:
@@ -189,12 +191,21 @@ def _steps(
                 log.resume(step)
             if stopping:
                 break
+    done = target.reached(metrics.rows, run.target)
     return Result(
         step=step,
-        finished=step == run.steps,
+        finished=step == run.steps or done is not None,
         signal=stop.signal,
         validation=next((row for row in reversed(metrics.rows) if row["split"] == "validation"), None),
         baseline_loss=corpus.validation.baseline_loss,
+        reached=done,
+    )
+
+
+def _reached(run: Run, metrics: Metrics) -> bool:
+    """Whether an evaluation has reached `run.stop_at`; the first process decides for all."""
+    return run.target is not None and bool(
+        agreed(lambda: int(target.reached(metrics.rows, run.target) is not None))
     )
 
 

@@ -32,7 +32,7 @@ def offered(monkeypatch, capsys):
         ("train gpt2_tiny optimizer.name = mu", ["muon"]),
         ("train gpt2_tiny run.steps = 3 parallel.compile =", ["auto", "jit", "sharded", "pmap"]),
         ("train gpt2_tiny optimizer.name=mu", ["optimizer.name=muon"]),  # as zsh and fish split
-        ("train gpt2_tiny run.st", ["run.steps=", "run.steps_per_call=", "run.stop_on_nan="]),
+        ("train gpt2_tiny run.st", ["run.steps=", "run.stop_at=", "run.steps_per_call=", "run.stop_on_nan="]),
         ("evaluate x --task wiki", ["wikitext2", "wikitext103"]),
         ("evaluate x --task ptb,wikitext2", ["ptb,wikitext2"]),
         ("sweep optimizers --pruner as", ["asha"]),

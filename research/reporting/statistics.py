@@ -1,0 +1,72 @@
+"""Means of a few runs, and differences between them: standard errors, Student's t, Holm."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from math import sqrt
+from statistics import fmean, variance
+from typing import NamedTuple
+
+LEVEL = 0.95  # of intervals
+
+
+class Mean(NamedTuple):
+    mean: float
+    error: float | None  # standard error; None of one value, which has no spread
+    n: int
+
+
+class Difference(NamedTuple):
+    """A mean difference and its interval at `LEVEL`; None where there are too few values for one."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    p: float | None  # two-sided, of a difference of zero
+    n: int  # pairs; without pairs, values of both sides
+    paired: bool
+
+    @property
+    def holds_zero(self) -> bool | None:
+        return None if self.low is None or self.high is None else self.low <= 0 <= self.high
+
+
+def mean(values: Sequence[float]) -> Mean:
+    """Raises StatisticsError without a value."""
+    error = sqrt(variance(values) / len(values)) if len(values) > 1 else None
+    return Mean(fmean(values), error, len(values))
+
+
+def difference(ours: Mapping[Hashable, float], others: Mapping[Hashable, float]) -> Difference:
+    """`ours` less `others`, paired by their keys where two or more of these match, else by Welch's test.
+
+    Pairs leave out what has no partner. Welch's degrees of freedom are Satterthwaite's.
+    """
+    keys = [key for key in ours if key in others]
+    if len(keys) > 1:
+        pairs = mean([ours[key] - others[key] for key in keys])
+        assert pairs.error is not None
+        return _with_interval(pairs.mean, pairs.error, pairs.n - 1, pairs.n, paired=True)
+    one, other = mean(list(ours.values())), mean(list(others.values()))
+    apart, n = one.mean - other.mean, one.n + other.n
+    if one.error is None or other.error is None:
+        return Difference(apart, None, None, None, n, paired=False)
+    error = sqrt(one.error**2 + other.error**2)
+    shares = one.error**4 / (one.n - 1) + other.error**4 / (other.n - 1)
+    return _with_interval(apart, error, error**4 / shares if shares else 1.0, n, paired=False)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Adjusted p-values of as many tests (Holm, 1979): below 0.05 together at that level."""
+    adjusted, largest = [0.0] * len(ps), 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def _with_interval(apart: float, error: float, freedom: float, n: int, paired: bool) -> Difference:
+    from scipy.special import stdtr, stdtrit  # not above: most tables have one seed and do without
+
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
+    certain = 0.0 if apart else 1.0  # without any spread
+    p = 2 * float(stdtr(freedom, -abs(apart) / error)) if error else certain
+    return Difference(apart, apart - half, apart + half, p, n, paired)
