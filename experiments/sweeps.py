@@ -22,11 +22,13 @@ def small(steps: int = 150) -> Experiment:
 
 @sweep
 def rate_by_width() -> Sweep:
-    """Does the best learning rate fall as the model widens? Rates × widths, AdamW."""
+    """Does the best learning rate fall as the model widens, and stay with μP? Widths × rates, AdamW."""
     return Sweep(
         base=small(),
         space=space.product(
-            space.grid("model.width", 32, 64, 128),
+            space.grid("model.scaling", "standard", "mup"),
+            space.grid("model.base_width", 32),
+            space.grid("model.width", 32, 64, 128, 256),
             space.grid("optimizer.rate.peak", 1e-3, 3e-3, 1e-2, 3e-2),
         ),
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
+from research.config import scaling
 from research.config.data import Data, Task
 from research.config.model import Model
 from research.config.optimizer import Objective, Optimizer
@@ -31,6 +32,7 @@ class Experiment:
             raise UsageError(
                 f"data.length={self.data.length}: expected at most model.context={self.model.context}"
             )
+        scaling.check(self.model, self.optimizer.name)
         later = self.data.later
         if later.step and later.length > self.model.context:
             raise UsageError(

@@ -32,6 +32,10 @@ class Model:
     qk_norm: bool = False  # RMS normalization of each head's queries and keys
     bias: bool = True  # biases in linear layers and layer norms
     tied: bool = True  # the output table is the input's
+    # How initialization and rates follow the width: as published, or as μP, which keeps the best rate
+    scaling: Literal["standard", "mup"] = "standard"
+    base_width: int | None = None  # width at which model.scaling=mup is the standard [features; above 0]
+    base_heads: int | None = None  # heads at that width; none: model.heads [heads; above 0]
     # Type of activations; auto: float32 on CPUs, else bfloat16. With bfloat16_matmul only the operands of
     # matrix products are bfloat16.
     precision: Literal["auto", "float32", "bfloat16", "bfloat16_matmul"] = "auto"
@@ -71,10 +75,27 @@ class Model:
                 f"model.heads={self.heads}: expected a divisor of model.width={self.width}, such as "
                 + ", ".join(map(str, nearest))
             )
+        for name in ("base_width", "base_heads"):
+            if getattr(self, name) is not None:
+                positive("model", self, name)
+        if self.scaling == "mup":
+            self._check_base()
         if self.positions == "rotary" and self.width // self.heads % 2:
             raise UsageError(
                 f"model.positions=rotary: turns pairs of features, but heads of model.width={self.width} / "
                 f"model.heads={self.heads} have {self.width // self.heads}; expected an even number"
+            )
+
+    def _check_base(self) -> None:
+        if self.base_width is None:
+            raise UsageError(
+                "model.scaling=mup: expected model.base_width=N too, the width whose rates are given"
+            )
+        heads = "heads" if self.base_heads is None else "base_heads"
+        if self.base_width % getattr(self, heads):
+            raise UsageError(
+                f"model.base_width={self.base_width}: expected a multiple of model.{heads}="
+                f"{getattr(self, heads)}, or model.base_heads=N, the heads at that width"
             )
 
     @property

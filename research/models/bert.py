@@ -3,12 +3,14 @@
 Shapes: B batch, L length, P masked positions, D width, V vocabulary, N depth.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from research.config import Model
+from research.config import Model, scaling
 from research.config.names import FAMILIES
 from research.models.attention import AttentionMask
 from research.models.axes import BOTH, parameter
@@ -35,25 +37,28 @@ class BERT(nnx.Module):
     """
 
     bidirectional = True
+    scales = True
     norm_of = "embeddings"
 
     def __init__(self, config: Model, *, key: Array):
         keys = jax.random.split(key, 7)
-        init = truncated_normal(0.02)
+        init, init_hidden = truncated_normal(0.02), truncated_normal(0.02 * scaling.kernel_deviation(config))
+        self.multiplier = scaling.output_multiplier(config)
+        head = partial(Linear, multiplier=self.multiplier)
         width, table = config.width, (config.vocabulary, config.width)
         self.tokens = parameter(init(keys[0], table), None, BOTH)
         self.positions = positions(config).init(init, keys[1])
         self.segments = parameter(init(keys[2], (SEGMENTS, width)), None, BOTH)
         self.norm = norm(config)
-        self.blocks = stack(config, init, init, key=keys[3])
+        self.blocks = stack(config, init_hidden, init_hidden, key=keys[3])
         key_output = jax.random.fold_in(key, OUTPUT)
         self.output = None if config.tied else parameter(init(key_output, table), None, BOTH)
         tuned, outputs = config.head != "pretraining", (config.outputs,)
         pools = config.head != "tokens"
-        self.pooler = Linear(width, (width,), init, True, key=keys[4]) if pools else None
-        self.masked = None if tuned else MaskedHead(config, init, key=keys[5])
-        self.next_sentence = None if tuned else Linear(width, (2,), init, True, key=keys[6])
-        self.task_head = Linear(width, outputs, init, True, key=keys[5]) if tuned else None
+        self.pooler = Linear(width, (width,), init_hidden, True, key=keys[4]) if pools else None
+        self.masked = None if tuned else MaskedHead(config, init_hidden, key=keys[5])
+        self.next_sentence = None if tuned else head(width, (2,), init, True, key=keys[6])
+        self.task_head = head(width, outputs, init, True, key=keys[5]) if tuned else None
         self.config = config
 
     def __call__(
@@ -103,7 +108,8 @@ class BERT(nnx.Module):
 
     def output_table(self) -> Array:
         """The output rows (V, D) of the masked-token head."""
-        return (self.tokens if self.output is None else self.output)[...]
+        rows_VD = (self.tokens if self.output is None else self.output)[...]
+        return rows_VD if self.multiplier == 1 else self.multiplier * rows_VD
 
     def _forward(self, tokens_BL, segments_BL, lengths_B, key):
         """The embeddings, the final states, and the states after each block."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from research.config import Model
+from research.config import Model, scaling
 from research.config.names import FAMILIES
 from research.models.attention import AttentionMask
 from research.models.axes import BOTH, parameter
@@ -38,19 +38,19 @@ class GPT(nnx.Module):
     """A decoder-only transformer. With `norm=pre` a norm follows the last block."""
 
     bidirectional = False
+    scales = True
     norm_of = "states"  # the norm outside of blocks
     scaled_residuals = False  # whether branches start smaller the more of them there are
 
     def __init__(self, config: Model, *, key: Array):
         key_tokens, key_positions, key_blocks = jax.random.split(key, 3)
-        init = init_output = normal(0.02)
-        if self.scaled_residuals:
-            # Each block adds two branches to the stream; their sum then has a variance free of depth.
-            init_output = normal(0.02 * (2 * config.depth) ** -0.5)
+        init, deviation = normal(0.02), 0.02 * scaling.kernel_deviation(config)
+        # Each block adds two branches to the stream; their sum then has a variance free of depth.
+        residual = (2 * config.depth) ** -0.5 if self.scaled_residuals else 1.0
         table = config.vocabulary, config.width
         self.tokens = parameter(init(key_tokens, table), None, BOTH)
         self.positions = positions(config).init(init, key_positions)
-        self.blocks = stack(config, init, init_output, key=key_blocks)
+        self.blocks = stack(config, normal(deviation), normal(deviation * residual), key=key_blocks)
         self.norm = norm(config) if config.norm == "pre" else None
         key_output = jax.random.fold_in(key, OUTPUT)
         self.output = None if config.tied else parameter(init(key_output, table), None, BOTH)
@@ -59,9 +59,11 @@ class GPT(nnx.Module):
         key_special, key_head = jax.random.split(jax.random.fold_in(key, SPECIAL_EMBEDDINGS))
         special = SPECIAL_EMBEDDINGS, config.width
         self.special_embeddings = parameter(init(key_special, special), None, BOTH) if tuned else None
-        outputs = (config.outputs,)
+        outputs, self.multiplier = (config.outputs,), scaling.output_multiplier(config)
         self.task_head = (
-            Linear(config.width, outputs, init, config.head_bias, key=key_head) if tuned else None
+            Linear(config.width, outputs, init, config.head_bias, key=key_head, multiplier=self.multiplier)
+            if tuned
+            else None
         )
         self.config = config
 
@@ -111,7 +113,8 @@ class GPT(nnx.Module):
 
     def logits(self, x_BLD: Array) -> Array:
         """Final states to logits (B, L, V), float32."""
-        table_VD = (self.tokens if self.output is None else self.output)[...].astype(x_BLD.dtype)
+        table_VD = self.multiplied((self.tokens if self.output is None else self.output)[...])
+        table_VD = table_VD.astype(x_BLD.dtype)
         return jnp.einsum("BLD,VD->BLV", x_BLD, table_VD, preferred_element_type=jnp.float32)
 
     def table(self) -> Array:
@@ -120,11 +123,15 @@ class GPT(nnx.Module):
 
     def output_table(self) -> Array:
         """The output rows of the tokens in `table`. Special tokens' are tied in any case."""
-        return self._with_special((self.tokens if self.output is None else self.output)[...])
+        return self.multiplied(self._with_special((self.tokens if self.output is None else self.output)[...]))
 
     def summary(self, x_BLD: Array, lengths_B: Array) -> Array:
         """The summary of a sequence (B, D): its last token's state."""
         return jnp.take_along_axis(x_BLD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
+
+    def multiplied(self, rows_VD: Array) -> Array:
+        """`rows_VD` as they stand in the output table: times the multiplier of `model.scaling`."""
+        return rows_VD if self.multiplier == 1 else self.multiplier * rows_VD
 
     def _with_special(self, table_VD: Array) -> Array:
         if self.special_embeddings is None:

@@ -27,7 +27,7 @@ class Linear(nnx.Module):
     """A kernel (inputs, *outputs) and a bias (*outputs).
 
     With a `precision`, operands of the product are rounded to its type; without one, to the input's type.
-    `axes` declare how the kernel is split over devices.
+    `axes` declare how the kernel is split over devices. `multiplier` is a constant factor of the kernel.
     """
 
     def __init__(
@@ -40,14 +40,17 @@ class Linear(nnx.Module):
         key: Array,
         precision: str | None = None,
         axes: Axes = ("fsdp", "tensor"),
+        multiplier: float = 1.0,
     ):
         self.kernel = parameter(init(key, (inputs, *outputs)), *axes)
         bias_axes = (*[None] * (len(outputs) - 1), BOTH)
         self.bias = parameter(jnp.zeros(outputs), *bias_axes) if bias else None
         self.precision = precision
+        self.multiplier = multiplier
 
     def __call__(self, x: Array | tuple[Array, ...], activation: Callable[..., Array] | None = None) -> Array:
         """(…, inputs) to (…, *outputs); with an `activation`, of `activation(x)`, which is not saved."""
         bias = None if self.bias is None else self.bias[...]
         dtype = None if self.precision is None else matmul_dtype(self.precision)
-        return linear(x, self.kernel[...], bias, dtype, current_mesh() is not None, activation)
+        kernel = self.kernel[...] if self.multiplier == 1 else self.multiplier * self.kernel[...]
+        return linear(x, kernel, bias, dtype, current_mesh() is not None, activation)

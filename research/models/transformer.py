@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
 
-from research.config import Model
+from research.config import Model, scaling
 from research.config.names import ACTIVATIONS
 from research.models.attention import Attend, AttentionMask, attend_by, choose
 from research.models.axes import split_rows, with_depth
@@ -46,7 +46,7 @@ class Attention(nnx.Module):
         size, epsilon = width // config.heads, config.norm_epsilon
         self.query_norm = RMSNorm(size, epsilon) if config.qk_norm else None
         self.key_norm = RMSNorm(size, epsilon) if config.qk_norm else None
-        self.heads = config.heads
+        self.heads, self.query_multiplier = config.heads, scaling.query_multiplier(config)
         self.dropout, self.generator = config.dropout, config.dropout_generator
 
     def __call__(
@@ -57,6 +57,8 @@ class Attention(nnx.Module):
         q, k, v = (part.squeeze(2) for part in jnp.split(qkv, 3, axis=2))
         if self.query_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
+        if self.query_multiplier != 1:
+            q = self.query_multiplier * q
         q, k = rotate(q, k)
         if cache is not None:
             k = lax.dynamic_update_slice_in_dim(cache.keys_BSHK, k, cache.position, axis=1)

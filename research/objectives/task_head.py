@@ -114,5 +114,5 @@ def _next_token_loss(model, x_TLD: Array, batch: Batch, positions: bool) -> Arra
     weights_TL = batch["auxiliary_weights"].reshape(-1, L)
     table_VD = model.output_table()
     if positions:
-        table_VD = jnp.concatenate([table_VD, model.positions[...]])
+        table_VD = jnp.concatenate([table_VD, model.multiplied(model.positions[...])])
     return vocabulary_loss(x_TLD, table_VD, None, targets_TL, weights_TL)[0]

@@ -5,6 +5,8 @@ from typing import Any
 from jax.tree_util import tree_map_with_path
 from optax import contrib
 
+from research.config import Model, scaling
+
 
 def decays(model: Any) -> Any:
     """True for matrices and tables, False for biases and norms."""
@@ -20,6 +22,11 @@ def hidden_matrices(model: Any) -> Any:
         return contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=tuple(range(2, leaf.ndim)))
 
     return tree_map_with_path(axes, model)
+
+
+def rate_multipliers(params: Any, optimizer: str, model: Model) -> Any:
+    """The factor of each parameter's rate, as `research.config.scaling` has it."""
+    return tree_map_with_path(lambda path, _: scaling.rate_multiplier(_names(path), optimizer, model), params)
 
 
 def _names(path) -> set[str]:

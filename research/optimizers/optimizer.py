@@ -8,19 +8,25 @@ import optax
 from jax import Array
 from optax import contrib
 
-from research.config import Optimizer
+from research.config import Model, Optimizer
 from research.config.names import OPTIMIZERS
+from research.config.scaling import relative_width
 from research.optimizers import algorithms as algorithms  # registers the built-in ones
+from research.optimizers.masks import rate_multipliers
 from research.optimizers.schedules import schedule
 
 
-def optimizer(config: Optimizer, steps: int) -> optax.GradientTransformationExtraArgs:
-    """The clipped optimizer of `config`, for a run of `steps`.
+def optimizer(
+    config: Optimizer, steps: int, model: Model | None = None
+) -> optax.GradientTransformationExtraArgs:
+    """The clipped optimizer of `config`, for a run of `steps`, with the rates that `model.scaling` asks for.
 
     `update` takes the gradients' global `norm`, where it is known already, and the loss as a function of the
     parameters, `obj_fn`, which optimizers that estimate curvature ask for.
     """
     chosen = OPTIMIZERS[config.name](config, schedule(config.rate, steps))
+    if model is not None and relative_width(model) != 1:
+        chosen = _by_role(chosen, config.name, model)
     clip = optax.identity() if config.clip is None else _clip(config.clip)
     return optax.with_extra_args_support(optax.chain(clip, chosen))
 
@@ -50,6 +56,23 @@ def evaluates_loss(update: optax.GradientTransformationExtraArgs, model: Any) ->
 
     jax.eval_shape(trace, model)
     return bool(calls)
+
+
+def _by_role(inner: optax.GradientTransformation, name: str, model: Model) -> optax.GradientTransformation:
+    """`inner` with each parameter's updates multiplied as its role asks.
+
+    It sees parameters divided by the same factor: its decay, which is their only use, then moves them by
+    rate × decay at every width.
+    """
+    inner = optax.with_extra_args_support(inner)
+
+    def update(updates, state, params=None, **arguments):
+        factors = rate_multipliers(updates, name, model)
+        params = jax.tree.map(lambda p, factor: p / factor, params, factors)
+        updates, state = inner.update(updates, state, params, **arguments)
+        return jax.tree.map(lambda u, factor: u * factor, updates, factors), state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
 def _clip(limit: float) -> optax.GradientTransformationExtraArgs:

@@ -31,7 +31,7 @@ def initial_model(model: config.Model, seed: int) -> Any:
 def initial_state(experiment: Experiment, model: Any = None) -> State:
     """The state before the first step, of `model` or of a new one; its shapes under `jax.eval_shape`."""
     model = initial_model(experiment.model, experiment.run.seed) if model is None else model
-    update = optimizers.optimizer(experiment.optimizer, experiment.run.steps)
+    update = optimizers.optimizer(experiment.optimizer, experiment.run.steps, experiment.model)
     return State(
         step=jnp.int32(0),
         model=model,

@@ -28,7 +28,7 @@ def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
 
     Raises UsageError for an optimizer that estimates curvature under pmap, whose devices do not add it up.
     """
-    update = optimizer(experiment.optimizer, experiment.run.steps)
+    update = optimizer(experiment.optimizer, experiment.run.steps, experiment.model)
     shapes = jax.eval_shape(partial(initial_model, experiment.model, experiment.run.seed))
     if experiment.parallel.compile == "pmap" and evaluates_loss(update, shapes):
         raise UsageError(

@@ -20,6 +20,9 @@ FIELDS = (
         "left_only",
         "bias",
         "tied",
+        "scaling",
+        "base_width",
+        "base_heads",
     ),
 )
 

@@ -20,6 +20,7 @@ from research.config import Model
 from research.errors import EnvironmentFault, UsageError
 from research.io.directories import new_directory, read_json
 from research.weights import tokenizer_files
+from research.weights.folding import folded
 from research.weights.huggingface_config import DIALECTS, head_config, to_config, to_model
 from research.weights.layout import Arrays, TaskHead, Weights, shapes, to_ours, to_theirs, unused_tensors
 from research.weights.names import HUGGING_FACE
@@ -72,14 +73,15 @@ def write(
 ) -> None:
     """Write `directory`, whole or not at all, for Transformers' `from_pretrained`.
 
-    Biases that the model does not have are written as zeros, since Transformers' models have them all; heads
-    that `arrays` does not hold are left out. Raises UsageError where the directory exists, and for a model
-    that no class of Transformers computes.
+    Multipliers of `model.scaling=mup` become part of the parameters. Biases that the model does not have are
+    written as zeros, since Transformers' models have them all; heads that `arrays` does not hold are left
+    out. Raises UsageError where the directory exists, and for a model that no class of Transformers computes.
     """
     if config.family not in DIALECTS:
         known = ", ".join(DIALECTS)
         raise UsageError(f"model.family={config.family}: Transformers has only {known} of those known here")
     dialect = DIALECTS[config.family]
+    config, arrays = folded(config, arrays)
     needs_head = task_head is not None or config.head != "pretraining"
     if needs_head and (task_head is None or task_head.objective not in dialect.heads):
         head = f"objective.name={task_head.objective}" if task_head else f"model.head={config.head}"
