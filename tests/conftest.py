@@ -12,7 +12,7 @@ from research.config import imports, names
 from research.config.registry import Registry
 from research.devices import xla
 
-pytest_plugins = ["tests.hub", "tests.slurm"]  # the fixtures `hub` and `slurm`
+pytest_plugins = ["tests.hub", "tests.slurm", "tests.postgres"]  # the fixtures of these names
 
 # Compilers for accelerators may be installed; processes that tests start are not to look for devices either.
 os.environ["JAX_PLATFORMS"] = "cpu"

@@ -92,7 +92,7 @@ def slurm() -> Iterator[Cluster]:
 def cluster(folder: Path) -> Iterator[Cluster]:
     """Starts munged, slurmctld and slurmd in `folder`, and ends what still runs of them and their jobs."""
     host = socket.gethostname().split(".")[0]
-    controller_port, node_port = _free_ports(2)
+    controller_port, node_port = free_ports(2)
     (folder / "state").mkdir()
     (folder / "spool").mkdir()
     (folder / "munge.key").write_bytes(os.urandom(128))
@@ -170,7 +170,7 @@ def _until(reached, running: Cluster, seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

@@ -99,7 +99,9 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
     before = replace(record.sweep, base=_with_absolute(base_of(record)))
     changed = sweep_differences(before, replace(sweep, base=_with_absolute(sweep.base)))
     if storage is not None and _absolute(storage) != record.storage:
-        changed["storage"] = record.storage, _absolute(storage)
+        from research.sweeping.database import hide_password  # imports Optuna
+
+        changed["storage"] = hide_password(record.storage), hide_password(_absolute(storage))
     fewer = {"seeds"} if sweep.seeds < before.seeds else set()
     if refused := {name: values for name, values in changed.items() if name not in MAY_GROW or name in fewer}:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in refused.items())

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from research.config.settings import override
 from research.runs.status import progress
 from research.sweeping.claim import trial_worker
+from research.sweeping.database import storage_faults
 from research.sweeping.directory import log_path, run_directory
 from research.sweeping.record import Record, read
 from research.sweeping.seeds import best_point, by_point
@@ -67,12 +68,13 @@ class SweepStatus(NamedTuple):
 
 def sweep_status(directory: Path) -> SweepStatus:
     record = read(directory)
-    try:
-        study = load_study(record, directory)
-    except KeyError:  # no worker has begun
-        return SweepStatus(record, [], None)
-    trials = [_trial(record, directory, trial) for trial in study.get_trials(deepcopy=False)]
-    return SweepStatus(record, trials, _best(record, study))
+    with storage_faults(str(directory)):
+        try:
+            study = load_study(record, directory)
+        except KeyError:  # no worker has begun
+            return SweepStatus(record, [], None)
+        trials = [_trial(record, directory, trial) for trial in study.get_trials(deepcopy=False)]
+        return SweepStatus(record, trials, _best(record, study))
 
 
 def _best(record: Record, study: optuna.Study) -> int | None:

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from research.config import Sweep
 from research.errors import EnvironmentFault
 from research.io.locks import exclusive
+from research.sweeping.database import first_line, hide_password, open_database
 from research.sweeping.directory import storage_lock
 from research.sweeping.record import Record
 from research.sweeping.suggest import grid_parameters
@@ -87,20 +88,18 @@ def storage_of(name: str, directory: Path) -> BaseStorage:
         if kind == "journal":
             return JournalStorage(JournalFileBackend(path or str(directory / "study.journal")))
         with exclusive(storage_lock(directory)):  # creating its tables twice at once fails
-            storage = _database(name, directory)
+            storage = _sqlite(name, directory) if name.startswith("sqlite") else open_database(name)
         weakref.finalize(storage, storage.engine.dispose)  # Optuna leaves its connections open
         return storage
     except Exception as error:  # of SQLAlchemy, of a driver, or the lack of one
-        reason = " ".join(str(error).split("\n")[0].split())
-        raise EnvironmentFault(f"--storage {name}: cannot be opened: {reason}") from error
+        reason = first_line((isinstance(error, StorageInternalError) and error.__cause__) or error)
+        shown = hide_password(name)
+        raise EnvironmentFault(f"--storage {shown}: cannot be opened: {reason}") from error
 
 
-def _database(name: str, directory: Path) -> RDBStorage:
+def _sqlite(name: str, directory: Path) -> RDBStorage:
     if name != "sqlite":
-        arguments = (
-            {"connect_args": {"timeout": WAIT}} if name.startswith("sqlite") else {"pool_pre_ping": True}
-        )
-        return RDBStorage(name, engine_kwargs=arguments)
+        return RDBStorage(name, engine_kwargs={"connect_args": {"timeout": WAIT}})
     path = (directory / "study.db").absolute()
     _use_write_ahead_log(path)
     # By path instead of by URL, in which ? and % have a meaning, and which Optuna treats as a format string.

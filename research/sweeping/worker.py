@@ -20,6 +20,7 @@ from research.io.files import catch_write_errors
 from research.runs.metrics_log import Row
 from research.runs.status import newest_checkpoint
 from research.sweeping.claim import ATTEMPTS, Claim, claim_trial, end_attempt, kills_its_workers
+from research.sweeping.database import storage_faults
 from research.sweeping.notation import format_settings
 from research.sweeping.record import base_of, read, refuse_changed_imports
 from research.sweeping.seeds import is_left_out
@@ -50,6 +51,11 @@ def work(
     memory) fails with its reason, and the next one begins. A fault of the environment (a full disk, no
     storage, a changed import) is raised, and the trial stays to be resumed.
     """
+    with storage_faults(str(directory)):
+        return _work(directory, facts, report, train)
+
+
+def _work(directory: Path, facts: Mapping[str, Any], report: Callable[[str], None], train: Train):
     refuse_changed_imports(directory, read(directory))
     failures: set[int] = set()  # points
     while claimed := claim_trial(record := read(directory), directory, facts):
@@ -65,9 +71,6 @@ def work(
             if outcome.reason:
                 claimed.trial.set_user_attr("reason", outcome.reason)
             claimed.trial.study.tell(claimed.trial, outcome.value, outcome.state)
-        except optuna.exceptions.StorageInternalError as error:
-            reason = " ".join(str(error).split())
-            raise EnvironmentFault(f"{directory}: the storage fails: {reason}") from error
         finally:
             claimed.lock.release()
         seconds = time.perf_counter() - began

@@ -1,5 +1,6 @@
 """The page as its readers have it: in a browser, without a network."""
 
+import re
 import shutil
 
 import pytest
@@ -62,31 +63,31 @@ def leaders(swept):
     return swept / "report.html"
 
 
-def test_curves_are_drawn(opened, three):
+def test_training_and_validation_are_drawn_together(opened, three):
     tab = opened(three)
-    assert tab.evaluate(DRAWN, "chart-validation-loss") == 3
-    assert tab.evaluate(DRAWN, "chart-train-loss") == 6  # each smoothed, and faintly as measured
+    assert tab.evaluate(DRAWN, "chart-loss") == 9  # each run: smoothed, faintly as measured, validation
     drawn = tab.evaluate("[...document.querySelectorAll('.plot')].map(plot => plot.id)")
-    assert {f"chart-train-{name}" for name in ("learning_rate", "gradient_norm", "tokens_per_second")} <= set(
-        drawn
-    )
-    assert "chart-train-skipped" not in drawn  # all zeros
-    measured = tab.evaluate("document.getElementById('chart-validation-loss').data[0].y")
-    assert measured == facts([three.parent])["runs"][0]["validation"]["loss"]
+    names = ["loss", "accuracy", "bits_per_byte", "learning_rate", "gradient_norm", "tokens_per_second"]
+    assert sorted(drawn) == sorted(f"chart-{name}" for name in names)  # not "skipped", which is all zeros
+    runs = facts([three.parent])["runs"]
+    validation = tab.evaluate("document.getElementById('chart-loss').data.slice(-3).map(t => [t.mode, t.y])")
+    assert validation == [["lines+markers", run["validation"]["loss"]] for run in runs]
+    points = "#chart-loss .scatterlayer .trace .points path"
+    assert tab.locator(points).count() == sum(len(run["validation"]["loss"]) for run in runs)
 
 
 def test_a_click_in_the_legend_hides_a_run_everywhere(opened, three):
     tab = opened(three)
     tab.click("#runs button[data-run=width-32]")
-    for chart in ("chart-validation-loss", "chart-train-gradient_norm"):
+    for chart in ("chart-bits_per_byte", "chart-gradient_norm"):
         tab.wait_for_function(f"!({SHOWN})('{chart}').includes('width-32')")
         assert set(tab.evaluate(SHOWN, chart)) == {"width-16", "width-64"}
-    assert tab.evaluate(DRAWN, "chart-validation-loss") == 2
+    assert tab.evaluate(DRAWN, "chart-bits_per_byte") == 2
     assert tab.get_attribute("#runs button[data-run=width-32]", "aria-pressed") == "false"
     tab.click("#all")
-    tab.wait_for_function(f"({SHOWN})('chart-validation-loss').length === 3")
+    tab.wait_for_function(f"({SHOWN})('chart-bits_per_byte').length === 3")
     tab.dblclick("#runs button[data-run=width-16]")
-    tab.wait_for_function(f"({SHOWN})('chart-validation-loss').join() === 'width-16'")
+    tab.wait_for_function(f"({SHOWN})('chart-bits_per_byte').join() === 'width-16'")
 
 
 def test_the_axis_is_switched(opened, three):
@@ -95,21 +96,70 @@ def test_the_axis_is_switched(opened, three):
     for axis in ("tokens", "seconds", "step"):
         tab.click(f"[data-axis={axis}]")
         tab.wait_for_selector(f"[data-axis={axis}][aria-pressed=true]")
-        assert tab.evaluate("document.getElementById('chart-validation-loss').data[0].x") == validation[axis]
+        assert tab.evaluate("document.getElementById('chart-bits_per_byte').data[0].x") == validation[axis]
 
 
 def test_smoothing(opened, three):
     """The first value stays, as no other came before it; none is what was measured."""
     tab = opened(three)
     losses = facts([three.parent])["runs"][0]["train"]["loss"]
-    line = "document.getElementById('chart-train-loss').data.at(-5).y"
+    line = "document.getElementById('chart-loss').data[1].y"
     smoothed = tab.evaluate(line)
     assert smoothed[0] == pytest.approx(losses[0]) and smoothed[5] != pytest.approx(losses[5])
     assert smoothed[1] == pytest.approx((0.6 * losses[0] + losses[1]) / 1.6)
     tab.evaluate("document.getElementById('smoothing').value = 0")
     tab.dispatch_event("#smoothing", "input")
-    tab.wait_for_function("document.getElementById('chart-train-loss').data.length === 3")
-    assert tab.evaluate("document.getElementById('chart-train-loss').data[0].y") == losses
+    tab.wait_for_function("document.getElementById('chart-loss').data.length === 6")
+    assert tab.evaluate("document.getElementById('chart-loss').data[0].y") == losses
+
+
+TICKS = """([id, axis]) =>
+  [...document.querySelectorAll(`#${id} .${axis}tick text`)].map(text => text.textContent)"""
+ZOOM = """() => {
+  const [low, high] = document.getElementById('chart-loss').layout.xaxis.range;
+  Plotly.relayout('chart-loss', {'xaxis.range': [0.8, 0.9].map(share => low + share * (high - low))});
+}"""
+ROUND = re.compile(r"(\d{1,3}|\d?\d\.\d{1,2})[kM]?( s)?|\d{4}")
+
+
+@pytest.mark.parametrize("axis", ["step", "tokens", "seconds"])
+def test_ticks_of_logarithmic_axes_are_round_and_follow_a_zoom(opened, three, axis):
+    tab = opened(three)
+    tab.click(f"[data-axis={axis}]")
+    tab.check("#logarithmic")
+    tab.check("#logarithmic-axis")
+    tab.wait_for_function("document.getElementById('chart-loss').layout.xaxis.type === 'log'")
+    for end in ("x", "y"):
+        ticks = tab.evaluate(TICKS, ["chart-loss", end])
+        assert 3 <= len(ticks) <= 10 and all(map(ROUND.fullmatch, ticks)), ticks
+    first = facts([three.parent])["runs"][0]["validation"][axis][1:]  # zero has no logarithm
+    assert tab.evaluate("document.getElementById('chart-loss').data.at(-3).x") == [None, *first]
+    before = tab.evaluate(TICKS, ["chart-loss", "x"])
+    tab.evaluate(ZOOM)
+    tab.wait_for_function(f"({TICKS})(['chart-loss', 'x']).join() !== '{','.join(before)}'")
+    after = tab.evaluate(TICKS, ["chart-loss", "x"])
+    assert len(after) >= 3 and all(map(ROUND.fullmatch, after)), after
+
+
+OVERLAPS = """plot => {
+  const box = (one) => one.getBoundingClientRect();
+  const bars = [...plot.querySelectorAll('.modebar-group')].map(box);
+  const shown = '.nsewdrag, .axis-title, .axis-heading, .xtick text, .ytick text, .legend';
+  const meets = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const covered = (one) => bars.some((bar) => bar.width && meets(bar, box(one)));
+  return [...plot.querySelectorAll(shown)].filter(covered).map((one) => one.outerHTML);
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_toolbars_cover_nothing(opened, three, width):
+    tab = opened(three, width)
+    for plot in tab.locator(".plot").all():
+        plot.hover()
+        assert plot.locator(".modebar-group").first.bounding_box()["width"] > 0
+        assert plot.evaluate(OVERLAPS) == []
+    titles = tab.evaluate("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)")
+    assert "Reset axes" in titles and not [title for title in titles if "share" in title.lower()]
 
 
 def test_samples_are_text(opened, three):
@@ -153,6 +203,8 @@ def test_a_sweep(opened, leaders):
     assert tab.evaluate(f"{parallel}.map(d => d.label)") == ["peak", "width", "optimizer", "Loss"]
     assert tab.locator("#slices .plot").count() == 3
     assert "no <b>such</b> luck" in tab.inner_text("#failures")
+    for plot in tab.locator(".plot").all():
+        assert plot.evaluate(OVERLAPS) == []
     tab.locator("#runs button").first.click()
     tab.wait_for_function(f"{history}.length === {len(trials) - 1}")
 

@@ -1,7 +1,8 @@
 // Charts: each has a title, an element of the page, and a function that Plotly draws from.
 
 const AXES = { step: "Step", tokens: "Tokens", seconds: "Time" };
-const BUTTONS = { displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+// No button may upload a chart, as Plotly's own does.
+const BUTTONS = { displaylogo: false, plotlyServerURL: "", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendChartToCloud"] };
 
 // `build` returns {data, layout}, or null for no figure.
 function chart(place, title, build, { unit = "", id = null, wide = false, note = null } = {}) {
@@ -23,7 +24,7 @@ function look() {
     paper_bgcolor: css("--card"),
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", size: 12, color: css("--soft") },
-    margin: { l: 54, r: 10, t: 14, b: 40 },
+    margin: { l: 54, r: 10, t: 34, b: 40 }, // the toolbar lies in the upper one
     showlegend: false,
     hovermode: "closest",
     hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") }, align: "left" },
@@ -48,32 +49,41 @@ function smooth(values, weight) {
   });
 }
 
-function curve(place, split, name, title, unit) {
-  const isLoss = name === "loss" || name.endsWith("_loss");
-  const smoothed = split === "train" && name !== "learning_rate";
-  return chart(place, title, () => {
-    const data = [];
-    const faint = smoothed && view.smoothing > 0 && runs.length - view.hidden.size <= 4;
-    runs.forEach((run, index) => {
-      const columns = run[split];
-      const line = { color: colour(index), width: split === "train" ? 1.6 : 2 };
-      const common = {
-        type: "scatter", x: columns[view.axis], name: plain(run.name), visible: !view.hidden.has(index), meta: index,
-        mode: split === "validation" && (columns.step || []).length < 60 ? "lines+markers" : "lines",
-        marker: { size: 5, color: line.color }, connectgaps: false,
-      };
-      if (faint) data.push({ ...common, y: columns[name], line: { ...line, width: 1 }, opacity: 0.28, hoverinfo: "skip" });
-      const y = smoothed && view.smoothing > 0 ? smooth(columns[name] || [], view.smoothing) : columns[name];
-      const called = `<b>${plain(run.name)}</b>  %{y:.5~g}<br>${plain(run.note)}${run.note ? "<br>" : ""}step %{customdata}<extra></extra>`;
-      data.push({ ...common, y, line, customdata: columns.step, hovertemplate: called });
-    });
+// One run's traces of a number: a smoothed line (and faintly what was measured), or a point for each evaluation.
+function traces(run, index, split, name) {
+  const columns = run[split];
+  if (!columns[name]) return [];
+  const marked = split === "validation";
+  const color = colour(index);
+  const common = {
+    type: "scatter", x: view.logarithmicAxis ? columns[view.axis].map((value) => (value > 0 ? value : null)) : columns[view.axis], name: plain(run.name), visible: !view.hidden.has(index), meta: { index, split }, connectgaps: false,
+    mode: marked ? "lines+markers" : "lines", marker: { size: columns.step.length < 60 ? 7 : 4, color, line: { color: css("--card"), width: 1 } },
+  };
+  const smoothed = !marked && name !== "learning_rate" && view.smoothing > 0;
+  const faint = smoothed && runs.length - view.hidden.size <= 4;
+  const called = `<b>${plain(run.name)}</b>  ${split}  %{y:.5~g}<br>${plain(run.note)}${run.note ? "<br>" : ""}step %{customdata}<extra></extra>`;
+  const line = { color, width: marked ? 2 : 1.4 };
+  return [
+    ...(faint ? [{ ...common, y: columns[name], line: { color, width: 1 }, opacity: 0.28, hoverinfo: "skip" }] : []),
+    { ...common, y: smoothed ? smooth(columns[name], view.smoothing) : columns[name], line, customdata: columns.step, hovertemplate: called },
+  ];
+}
+
+function curve(place, splits, name, title, unit) {
+  const isLoss = name === "loss" || name.endsWith("_loss") || name === "bits_per_byte";
+  const plot = chart(place, title, () => {
+    const data = splits.flatMap((split) => runs.flatMap((run, index) => traces(run, index, split, name))); // points over lines
+    const values = (key) => data.filter((trace) => trace.visible).flatMap((trace) => trace[key]);
+    const suffix = view.axis === "seconds" ? " s" : "";
     const layout = {
-      xaxis: scale({ title: { text: AXES[view.axis], standoff: 8 }, ...(view.axis === "seconds" ? { ticksuffix: " s" } : {}) }),
-      yaxis: scale(isLoss && view.logarithmic ? { type: "log", dtick: undefined, nticks: 6 } : {}),
+      xaxis: scale({ title: { text: AXES[view.axis], standoff: 8 }, ticksuffix: suffix, ...(view.logarithmicAxis ? logarithmic(values("x"), seen(plot, "xaxis"), suffix) : {}) }),
+      yaxis: scale(isLoss && view.logarithmic ? logarithmic(values("y"), seen(plot, "yaxis")) : {}),
+      uirevision: `${view.axis} ${view.logarithmicAxis} ${view.logarithmic}`,
     };
     if (["tokens_per_second", "gradient_norm"].includes(name)) layout.yaxis.rangemode = "tozero";
     return { data, layout };
-  }, { unit, id: `chart-${split}-${name}` });
+  }, { unit, id: `chart-${name}` });
+  follow(plot);
 }
 
 const UNITS = {
@@ -85,18 +95,18 @@ const ORDER = ["loss", "learning_rate", "gradient_norm", "tokens_per_second", "b
 function curves() {
   const measured = (split, name) => runs.some((run) => (run[split][name] || []).some((value) => present(value) && value !== 0));
   const names = (split) => [...new Set(runs.flatMap((run) => Object.keys(run[split])))]
-    .filter((name) => !(name in AXES) && measured(split, name))
-    .sort((a, b) => (ORDER.indexOf(a) + 1 || 99) - (ORDER.indexOf(b) + 1 || 99));
-  const train = names("train");
-  const validation = names("validation");
-  const title = (split, name) => {
-    if (["learning_rate", "gradient_norm", "tokens_per_second"].includes(name)) return TITLES[name] || words(name);
-    return `${split === "train" ? "Training" : "Validation"} ${(TITLES[name] || words(name)).toLowerCase()}`;
+    .filter((name) => !(name in AXES) && measured(split, name));
+  const all = [...new Set([...names("train"), ...names("validation")])];
+  const splits = (name) => ["train", "validation"].filter((split) => measured(split, name));
+  const title = (name) => {
+    const [called, own] = [TITLES[name] || words(name), ["learning_rate", "gradient_norm", "tokens_per_second"].includes(name)];
+    if (own || splits(name).length === 2) return called;
+    return `${splits(name)[0] === "train" ? "Training" : "Validation"} ${called.toLowerCase()}`;
   };
-  const main = [["validation", report.metric.name], ["train", "loss"]].filter(([split, name]) => measured(split, name));
-  const others = [...train.map((name) => ["train", name]), ...validation.map((name) => ["validation", name])]
-    .filter(([split, name]) => !main.some(([a, b]) => a === split && b === name));
-  for (const [split, name] of main) curve("main-charts", split, name, title(split, name), UNITS[name]);
-  for (const [split, name] of others) curve("more-charts", split, name, title(split, name), UNITS[name]);
+  const unit = (name) => [UNITS[name], splits(name).length === 2 ? "line: training, points: validation" : ""].filter(Boolean).join("; ");
+  const main = [...new Set([report.metric.name, "loss"])].filter((name) => all.includes(name));
+  const others = all.filter((name) => !main.includes(name)).sort((a, b) => (ORDER.indexOf(a) + 1 || 99) - (ORDER.indexOf(b) + 1 || 99));
+  for (const name of main) curve("main-charts", splits(name), name, title(name), unit(name));
+  for (const name of others) curve("more-charts", splits(name), name, title(name), unit(name));
   if (!main.length && !others.length) find("main-charts").append(element("p", { class: "note" }, "No measurements yet."));
 }

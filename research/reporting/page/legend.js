@@ -8,6 +8,7 @@ function controls() {
   }
   find("smoothing").addEventListener("input", (event) => change({ smoothing: Number(event.target.value) }));
   find("logarithmic").addEventListener("change", (event) => change({ logarithmic: event.target.checked }));
+  find("logarithmic-axis").addEventListener("change", (event) => change({ logarithmicAxis: event.target.checked }));
   draws(() => { find("smoothed").textContent = view.smoothing ? view.smoothing.toFixed(2) : "off"; });
 }
 

@@ -101,7 +101,7 @@ function parallel() {
       labelfont: { color: css("--ink"), size: 12 }, tickfont: { color: css("--soft"), size: 11 }, rangefont: { color: "rgba(0,0,0,0)", size: 1 },
       unselected: { line: { color: css("--line"), opacity: 0.4 } },
     }];
-    return { data, layout: { margin: { l: 60, r: 60, t: 48, b: 20 } } };
+    return { data, layout: { margin: { l: 60, r: 60, t: 72, b: 20 } } };
   }, { unit: "drag along an axis to pick trials", id: "chart-parallel", wide: true });
   plot.style.minWidth = `${Math.max(280, 110 * (parameters.length + 1))}px`;
 }

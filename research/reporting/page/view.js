@@ -4,7 +4,7 @@ const report = JSON.parse(find("report").textContent);
 const runs = report.runs;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-const view = { axis: "step", smoothing: 0.6, logarithmic: false, colour: report.sweep ? "result" : "run", hidden: new Set() };
+const view = { axis: "step", smoothing: 0.6, logarithmic: false, logarithmicAxis: false, colour: report.sweep ? "result" : "run", hidden: new Set() };
 const drawn = [];
 let due = false;
 
