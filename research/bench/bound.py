@@ -1,8 +1,9 @@
 """The least time that a compiled step can take on a target, from its text.
 
 Each launch takes at least the time of its products at the peak rate, or that of its bytes at the memory's
-bandwidth, or on a GPU that of its random numbers; launches follow one another. Communication may overlap
-with all of them, so the longer of the two counts. A program that runs may well take twice as long: this is a
+bandwidth, or on a GPU that of its random numbers; launches follow one another. A TPU's copies to its vector
+memory run beside them, so all bytes together are a bound too. Communication may overlap with everything, so
+the longest of the three counts. A program that runs may well take twice as long: this is a
 bound and no estimate.
 """
 
@@ -10,7 +11,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from research.bench.hlo import COLLECTIVES, Launch, launches, parse
-from research.bench.traffic import cost
+from research.bench.traffic import COPIES, cost
 from research.devices.targets import Chip
 
 
@@ -51,6 +52,8 @@ def bound_of(text: str, chip: Chip) -> Bound:
         if kind in COLLECTIVES:
             seconds["links"] += launch.times * max(read, written) / chip.link
             continue
+        if launch.operation.kind in COPIES:
+            continue
         peak = chip.float32 if float32 else chip.bfloat16
         random = integers / chip.integers if chip.integers else 0
         took = launch.times * max(operations / peak, each / chip.bandwidth, random)
@@ -59,6 +62,9 @@ def bound_of(text: str, chip: Chip) -> Bound:
             name, where = launch.operation.name, _origin(launch)
             kernels.append(Kernel(name, where, launch.times, took, launch.times * each))
     busy = seconds["products"] + seconds["memory"]
+    transfers = sum(moved[kind] for kind in moved if kind not in COLLECTIVES) / chip.bandwidth
+    seconds["memory"] += max(transfers - busy, 0)
+    busy = max(busy, transfers)
     return Bound(
         seconds=max(busy, seconds["links"]),
         products=seconds["products"],

@@ -8,11 +8,12 @@ from typing import NamedTuple
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2} | dict.fromkeys(
     ("s64", "u64", "f64", "c64"), 8
 )  # of a type; any other has 4
-ARRAY = re.compile(r"\b((?:bf|f|s|u|c)\d+|pred)\[([\d,]*)\]")
+ARRAY = re.compile(r"\b((?:bf|f|s|u|c)\d+|pred)\[([\d,]*)\](?:\{([^}]*)\})?")
 OPERATION = re.compile(r"^\s+(ROOT )?%([\w.\-]+) = (.*)$")
 COMPUTATION = re.compile(r"^(ENTRY )?%([\w.\-]+) \(.*\{$")
 KIND = re.compile(r"([\w\-]+)\(")
 CALLED = re.compile(r"(?:calls|to_apply|called_computations=\{)=?%([\w.\-]+)")
+KERNEL_METADATA = re.compile(r"kernel_metadata=\{\n(.*)\n\}\}")  # of a Pallas kernel, on lines of its own
 # Nothing is launched for these.
 FREE = {
     "parameter",
@@ -25,12 +26,15 @@ FREE = {
     "replica-id",
     "opt-barrier",
 }
+# A TPU's: memory that is set aside, promises, and parts that lie in a row.
+FREE_CALLS = re.compile(r'target="(AllocateBuffer|Assume\w+|ConcatBitcast)"')
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 
 class Shape(NamedTuple):
     dtype: str
     sizes: tuple[int, ...]
+    in_vmem: bool = False  # in a TPU's vector memory, where a transfer takes next to nothing
 
     @property
     def elements(self) -> int:
@@ -76,7 +80,7 @@ class Launch(NamedTuple):
 def parse(text: str) -> Program:
     computations: dict[str, Computation] = {}
     entry, current = "", None
-    for line in text.splitlines():
+    for line in KERNEL_METADATA.sub(r"kernel_metadata={\1}}", text).splitlines():
         if current is None:
             if (begins := COMPUTATION.match(line)) is not None:
                 current = computations[begins[2]] = {}
@@ -90,8 +94,10 @@ def parse(text: str) -> Program:
 
 def shapes(text: str) -> tuple[Shape, ...]:
     return tuple(
-        Shape(dtype, tuple(int(size) for size in sizes.split(",") if size))
-        for dtype, sizes in ARRAY.findall(text)
+        Shape(
+            dtype, tuple(int(size) for size in sizes.split(",") if size), "T(" in layout and "S(1)" in layout
+        )
+        for dtype, sizes, layout in ARRAY.findall(text)
     )
 
 
@@ -126,10 +132,9 @@ def _launches(program: Program, name: str, times: int) -> Iterator[Launch]:
     for operation in computation.values():
         attributes = operation.attributes
         if operation.kind == "while":
-            count = re.search(r'known_trip_count":\{"n":"(\d+)"', attributes)
             body = re.search(r"body=%([\w.\-]+)", attributes)
             assert body is not None
-            yield from _launches(program, body[1], times * (int(count[1]) if count else 1))
+            yield from _launches(program, body[1], times * _turns(program, attributes))
         elif operation.kind == "conditional":
             branches = re.findall(r"(?:true|false)_computation=%([\w.\-]+)", attributes)
             if listed := re.search(r"branch_computations=\{([^}]*)\}", attributes):
@@ -138,5 +143,21 @@ def _launches(program: Program, name: str, times: int) -> Iterator[Launch]:
         elif operation.kind in ("call", "async-start"):
             assert operation.called is not None
             yield from _launches(program, operation.called, times)
+        elif operation.kind == "custom-call" and FREE_CALLS.search(attributes):
+            continue
         elif operation.kind not in FREE and not operation.kind.endswith(("-done", "-update")):
             yield Launch(operation, times, computation)
+
+
+def _turns(program: Program, attributes: str) -> int:
+    """How often a loop turns. A GPU's compiler writes it down; a TPU's compares a counter with a constant."""
+    if (count := re.search(r'known_trip_count":\{"n":"(\d+)"', attributes)) is not None:
+        return int(count[1])
+    condition = re.search(r"condition=%([\w.\-]+)", attributes)
+    assert condition is not None
+    operations = program.computations[condition[1]]
+    root = next(each for each in operations.values() if each.root)
+    if root.kind != "compare" or "direction=LT" not in root.attributes:
+        return 1
+    limit = operations[root.operands[1]]
+    return int(limit.arguments) if limit.kind == "constant" else 1

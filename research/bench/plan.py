@@ -75,7 +75,9 @@ def plan(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, buil
     """The plan of a settled experiment that is `built`, on devices of the kind `chip`, if it is known."""
     experiment, (abstract, program, text, need, seconds) = at_longest(experiment), built
     with tracing_for(devices[0].platform):
-        attention = choose(experiment.model, trains=True, documents=experiment.data.attend == "document")
+        attention = choose(
+            experiment.model, True, experiment.data.attend == "document", experiment.data.length
+        )
     mesh = mesh_of(experiment.parallel, devices)
     shares = [
         (math.prod(sharding.shard_shape(leaf.shape)), leaf)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from research.bench.hlo import COLLECTIVES, Computation, Launch, Operation, Program
 
+COPIES = ("copy-start", "slice-start")  # to or from a TPU's vector memory, beside other launches
 SLICES = ("dynamic-slice", "slice", "gather")
 # A chain of these over all elements of a slice's source reads no more than the slice.
 ELEMENTWISE = {
@@ -28,9 +29,18 @@ ELEMENTWISE = {
 }
 INTEGER = ("add", "multiply", "xor", "and", "or", "shift-left", "shift-right-logical")
 CHAIN = 8  # steps that are followed
-ATTENTION = "__cudnn$fmha"
-# Products of an attention's forward and backward pass, each of 2·L·S·K operations a head.
-PRODUCTS = {False: 2, True: 5}
+INTEGERS_A_FACTOR = 10  # operations of `models/ops/dropout.py: hashed` on an element
+# Products in a launch of fused attention, each of 2·L·S·K operations a head, by a part of its name. Kernels
+# that do not keep the scores compute them again in each backward launch.
+ATTENTION = {
+    "__cudnn$fmhaSoftmaxBackward": 5,
+    "__cudnn$fmha": 2,
+    "splash_mha_fwd": 2,
+    "splash_mha_dq": 3,
+    "splash_mha_dkv": 4,
+    "flash_forward": 2,
+    "flash_backward": 7,
+}
 
 
 class Cost(NamedTuple):
@@ -50,8 +60,8 @@ def cost(program: Program, launch: Launch) -> Cost:
     kind = operation.kind.removesuffix("-start")
     if kind in COLLECTIVES:
         return Cost(kind, read, written, 0)
-    if ATTENTION in operation.attributes:
-        return Cost("attention", read, written, _attention(operation, inside))
+    if operation.kind == "custom-call" and (name := _fused(operation)):
+        return Cost("attention", read, written, *_attention(operation, inside, name))
     found = products(program, operation, inside)
     work = sum(_product(dot, where) for dot, where in found)
     single = any(where[name].results[0].dtype == "f32" for dot, where in found for name in dot.operands[:2])
@@ -78,9 +88,37 @@ def _product(dot: Operation, inside: Computation) -> float:
         axes = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", dot.attributes)
         assert axes is not None
         return 2 * elements * math.prod(left.sizes[int(axis)] for axis in axes[1].split(",") if axis)
-    labels = re.search(r"dim_labels=\w+_(\w+)->", dot.attributes)
+    return _convolution(dot, left.sizes, right.sizes)
+
+
+def _convolution(operation: Operation, left: tuple[int, ...], right: tuple[int, ...]) -> float:
+    """Operations of a convolution, as which a TPU's compiler writes products.
+
+    Axes that two operands share become windows over dilated or padded axes: most of their places hold zeros,
+    which are left out.
+    """
+    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", operation.attributes)
     assert labels is not None
-    return 2 * elements * right.elements / right.sizes[labels[1].index("o")]
+    axes, result = labels.groups(), operation.results[0].sizes
+    window = re.search(r"window=\{([^}]*)\}", operation.attributes)
+    facts = dict(fact.split("=") for fact in window[1].split()) if window else {}
+    pairs = 1
+    for n in range(sum(label.isdigit() for label in axes[0])):
+        stride, dilation, (before, *_) = (
+            [int(number) for number in facts.get(name, default).split("x")[n].split("_")]
+            if name in facts
+            else [int(default)]
+            for name, default in (("stride", "1"), ("lhs_dilate", "1"), ("pad", "0"))
+        )
+        inputs, outputs = left[axes[0].index(str(n))], result[axes[2].index(str(n))]
+        places = (
+            place * stride[0] + offset - before
+            for place in range(outputs)
+            for offset in range(right[axes[1].index(str(n))])
+        )
+        pairs *= sum(0 <= place < inputs * dilation[0] and place % dilation[0] == 0 for place in places)
+    features = result[axes[2].index("b")] * result[axes[2].index("f")] * right[axes[1].index("i")]
+    return 2 * features * pairs
 
 
 def _integers(program: Program, operation: Operation) -> float:
@@ -91,16 +129,39 @@ def _integers(program: Program, operation: Operation) -> float:
     return operation.results[0].elements
 
 
-def _attention(operation: Operation, inside: Computation) -> float:
-    """cuDNN's: queries (B, L, H, K) and keys (B, S, H, K) are the first operands; a causal one needs half."""
-    queries, keys = (inside[name].results[0].sizes for name in operation.operands[:2])
-    work = 2 * PRODUCTS["Backward" in operation.attributes] * math.prod(queries) * keys[1]
-    return work / 2 if re.search(r'mask_type": ?"CAUSAL', operation.attributes) else work
+def _fused(operation: Operation) -> str | None:
+    """Which of `ATTENTION` an operation launches, if any."""
+    return next((name for name in ATTENTION if name in operation.name + operation.attributes), None)
+
+
+def _attention(operation: Operation, inside: Computation, name: str) -> tuple[float, bool, float]:
+    """Operations of products, whether they are of float32, and operations on integers. Causal: half of them.
+
+    Queries and keys are the first operands of four axes, (B, L, H, K) to cuDNN and (B, H, L, K) to splash;
+    flash takes queries, keys and values in one of five, (B, L, 3, H, K).
+    """
+    sizes = [inside[each].results[0].sizes for each in operation.operands]
+    if name.startswith("flash"):
+        rows, length, _, heads, size = next(each for each in sizes if len(each) == 5)
+        scores = rows * heads * length**2
+    else:
+        queries, keys = [each for each in sizes if len(each) == 4][:2]
+        size = queries[-1]
+        scores = math.prod(queries[:-1]) * keys[2 if name.startswith("splash") else 1]
+    if re.search(r'mask_type": ?"CAUSAL|[/"]causal/', operation.attributes):
+        scores /= 2
+    hashes = (
+        name.count("flash") * (2 if "backward" in name else 1) if "/dropout/" in operation.attributes else 0
+    )
+    return 2 * ATTENTION[name] * scores * size, False, INTEGERS_A_FACTOR * hashes * scores
 
 
 def _traffic(program: Program, operation: Operation, inside: Computation) -> tuple[float, float]:
     """Bytes read and written."""
     operands = [inside[name] for name in operation.operands if name in inside]
+    if operation.kind in COPIES:
+        source, copied = operation.results[:2]
+        return copied.bytes * (not source.in_vmem), copied.bytes * (not copied.in_vmem)
     if operation.kind == "dynamic-update-slice":
         return (update := _bytes(operands[1])), update
     if operation.kind in SLICES:
@@ -115,11 +176,11 @@ def _traffic(program: Program, operation: Operation, inside: Computation) -> tup
             users[name].append(each)
     read = sum(min(_bytes(each), _read(each, users, CHAIN)) for each in parameters)
     root = next(each for each in body.values() if each.root)
-    return read, _written(root, body)
+    return read, _written(root, body) if _bytes(operation) else 0
 
 
 def _bytes(operation: Operation) -> int:
-    return sum(shape.bytes for shape in operation.results)
+    return sum(shape.bytes for shape in operation.results if not shape.in_vmem)
 
 
 def _read(operation: Operation, users: dict[str, list[Operation]], steps: int) -> float:
@@ -148,6 +209,9 @@ def _written(operation: Operation, body: Computation) -> float:
         return _written(body[operation.operands[0]], body)
     if operation.kind == "tuple":
         return sum(_written(body[name], body) for name in operation.operands)
+    if operation.kind in COPIES:
+        source, copied = operation.results[:2]
+        return copied.bytes * (not source.in_vmem), copied.bytes * (not copied.in_vmem)
     if operation.kind == "dynamic-update-slice":
         return _bytes(body[operation.operands[1]])
     if operation.kind == "scatter" and len(operation.operands) > 2:

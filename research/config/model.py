@@ -39,7 +39,9 @@ class Model:
     # Type of activations; auto: float32 on CPUs, else bfloat16. With bfloat16_matmul only the operands of
     # matrix products are bfloat16.
     precision: Literal["auto", "float32", "bfloat16", "bfloat16_matmul"] = "auto"
-    attention: Literal["auto", "xla", "cudnn"] = "auto"  # implementation; auto: cuDNN if it can
+    # Implementation of attention; auto: on a GPU cudnn if it can, else flash, our own kernel, which also does
+    # dropout and documents; on a TPU splash; xla where these cannot
+    attention: Literal["auto", "xla", "cudnn", "flash", "splash"] = "auto"
     # Head on top: the original's pre-training heads, or one for a whole sequence or for every token,
     # which fine-tuning initialises at random.
     head: Literal["pretraining", "sequence", "tokens"] = "pretraining"

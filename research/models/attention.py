@@ -12,11 +12,15 @@ from jax import Array
 
 from research.config import Model
 from research.errors import UsageError
-from research.models.ops.attention import attention
+from research.models.axes import on_each_device
+from research.models.ops.attention import FLASH_BLOCK, FLASH_SIZES, SPLASH_BLOCK, Segments, attention
+from research.models.ops.dropout import Mask, chosen_generator
 from research.models.platform import platform
 from research.models.precision import compute_dtype
 
-Attend = Callable[[Array, Array, Array, Array | None], Array]  # q, k, v, dropout mask → (B, L, H, K)
+HIDDEN = -1  # number of a key that no query attends to
+
+Attend = Callable[[Array, Array, Array, Mask | None], Array]  # q, k, v, dropout mask → (B, L, H, K)
 
 
 class AttentionMask(NamedTuple):
@@ -47,41 +51,117 @@ class AttentionMask(NamedTuple):
             mask = mask & other
         return mask
 
+    def segments(self, queries: int, keys: int) -> Segments | None:
+        """Numbers of queries (B, L) and of keys (B, S), equal where padding and documents let attend.
+
+        None: everywhere, but for what `causal` hides.
+        """
+        if self.documents_BL is not None:
+            queries_BL = keys_BS = self.documents_BL
+        elif self.lengths_B is not None or self.padding_B is not None:
+            rows = len(self.lengths_B if self.padding_B is None else self.padding_B)
+            queries_BL, keys_BS = jnp.zeros((rows, queries), jnp.int32), jnp.zeros((rows, keys), jnp.int32)
+        else:
+            return None
+        seen = self._replace(causal=False, documents_BL=None).mask(queries, keys)
+        return queries_BL, keys_BS if seen is None else jnp.where(seen[:, 0, 0], keys_BS, HIDDEN)
+
 
 class Choice(NamedTuple):
-    used: str  # "xla" or "cudnn"
+    used: str  # "xla", "cudnn", "flash" or "splash"
     why: str
 
 
-def choose(config: Model, trains: bool, documents: bool = False) -> Choice:
+FUSED = {"gpu": ("cudnn", "flash"), "tpu": ("splash",)}  # that auto tries in turn
+
+
+def choose(config: Model, trains: bool, documents: bool = False, length: int | None = None) -> Choice:
     """The implementation that `model.attention` means on this device.
 
-    `trains`: with dropout; `documents`: attention stays within documents. Raises UsageError where cuDNN is
-    asked for and does not support the model.
+    `trains`: with dropout; `documents`: attention stays within documents; `length`: of sequences, by default
+    the longest. Raises UsageError where an implementation is asked for that does not support the model.
     """
-    size = config.width // config.heads
-    obstacles = {
-        f"the device is a {platform()}": platform() != "gpu",
-        f"activations are {compute_dtype(config.precision)}": compute_dtype(config.precision) != jnp.bfloat16,
-        f"heads are of {size}, no multiple of 8 up to 128": size % 8 != 0 or size > 128,
-        "attention probabilities are dropped out": trains and config.dropout > 0,
-        "attention stays within documents": documents,
-    }
-    obstacle = next((why for why, stands in obstacles.items() if stands), None)
+    length = config.context if length is None else length
     if config.attention == "xla":
         return Choice("xla", "asked for")
-    if config.attention == "cudnn" and obstacle:
-        raise UsageError(f"model.attention=cudnn: {obstacle}; expected auto or xla")
-    return Choice("xla", obstacle) if obstacle else Choice("cudnn", "nothing stands against it")
+    if config.attention != "auto":
+        if why := _obstacle(config.attention, config, trains, documents, length):
+            raise UsageError(f"model.attention={config.attention}: {why}; expected auto or xla")
+        return Choice(config.attention, "asked for")
+    obstacles = []
+    for implementation in FUSED.get(platform(), ()):
+        why = _obstacle(implementation, config, trains, documents, length)
+        if why is None:
+            return Choice(implementation, "; ".join(obstacles) or "nothing stands against it")
+        obstacles.append(f"{implementation}: {why}")
+    return Choice("xla", "; ".join(obstacles) or f"the device is a {platform()}")
 
 
-def attend_by(implementation: str, attention_mask: AttentionMask, queries: int, keys: int) -> Attend:
-    """Attention under `attention_mask`. The mask is computed once for all layers."""
+def _obstacle(implementation: str, config: Model, trains: bool, documents: bool, length: int) -> str | None:
+    """What stands against a fused attention, if anything does."""
+    dtype, size = compute_dtype(config.precision), config.width // config.heads
+    if implementation not in FUSED.get(platform(), ()):
+        return f"the device is a {platform()}"
+    if dtype != jnp.bfloat16:
+        return f"activations are {dtype}"
+    drops = trains and config.dropout > 0
+    if implementation == "flash":
+        if drops and chosen_generator(config.dropout_generator) != "hash":
+            return f"dropout is {config.dropout_generator}'s, not hash's"
+        if size not in FLASH_SIZES:
+            return f"heads are of {size}, not of {', '.join(map(str, FLASH_SIZES))}"
+        return f"sequences are of {length}, no multiple of {FLASH_BLOCK}" if length % FLASH_BLOCK else None
+    if drops:
+        return "attention probabilities are dropped out"
+    if implementation == "splash":
+        return f"sequences are of {length}, no multiple of {SPLASH_BLOCK}" if length % SPLASH_BLOCK else None
+    if size % 8 or size > 128:
+        return f"heads are of {size}, no multiple of 8 up to 128"
+    return "attention stays within documents" if documents else None
+
+
+def attend_by(
+    implementation: str, attention_mask: AttentionMask, queries: int, keys: int, interpret: bool = False
+) -> Attend:
+    """Attention under `attention_mask`. What it needs of the mask is computed once for all layers.
+
+    `interpret` runs the kernels of flash and splash on any device, slowly.
+    """
     if implementation == "cudnn":
         return by_library(attention_mask, "cudnn")
+    if implementation == "splash":
+        return _by_splash(attention_mask, queries, keys, interpret)
+    if implementation == "flash":
+        return _by_flash(attention_mask, queries, keys, interpret)
     mask = attention_mask.mask(queries, keys)
     causal = attention_mask.causal and attention_mask.start is None
     return lambda q, k, v, dropout_mask: attention(q, k, v, mask, dropout_mask, causal)
+
+
+def _by_splash(attention_mask: AttentionMask, queries: int, keys: int, interpret: bool) -> Attend:
+    from research.models.ops.splash import splash
+
+    segments = attention_mask.segments(queries, keys)
+
+    def on_each(place, qkv, segments):
+        attend = splash(qkv[0].shape[2], queries, keys, attention_mask.causal, segments, interpret)
+        return attend(*qkv)
+
+    return lambda q, k, v, dropout_mask: on_each_device(on_each, (q, k, v), segments)
+
+
+def _by_flash(attention_mask: AttentionMask, queries: int, keys: int, interpret: bool) -> Attend:
+    from research.models.ops.flash import Options, flash
+
+    segments = attention_mask.segments(queries, keys)
+
+    def on_each(place, qkv, segments, seed=None):
+        row, head, heads = place
+        options = Options(attention_mask.causal, heads, interpret)
+        return flash(qkv, segments, seed, (jnp.uint32(row), jnp.uint32(head)), options)
+
+    # The projection's result was split into q, k and v: the compiler sees that this joins them again.
+    return lambda q, k, v, seed: on_each_device(on_each, jnp.stack([q, k, v], axis=2), segments, seed)
 
 
 def by_library(attention_mask: AttentionMask, implementation: str) -> Attend:

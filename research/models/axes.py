@@ -80,6 +80,48 @@ def over_shards(function: Callable, *arguments: Any) -> Any:
     return jax.tree.map(lambda x: lax.with_sharding_constraint(x, _first_split(x.ndim)), results)
 
 
+def on_each_device(function: Callable, heads: Any, rows: Any = None, whole: Any = None) -> Array:
+    """`function(place, heads, rows, …)` on each device, of its own part of the arrays, for a kernel of ours.
+
+    The compiler does not split a kernel that it has not written. `heads` are trees of arrays (B, …, H, K),
+    as the result is, split over rows and heads; `rows` are of (B, …), split over rows; `whole` are not split.
+    `place` is the number of a device's first row and first head, and the number of all heads.
+    """
+    others = () if whole is None else (whole,)
+    first = jax.tree.leaves(heads)[0]
+    mesh, (total_rows, *_, total_heads, _) = current_mesh(), first.shape
+    if mesh is None:
+        return function((0, 0, total_heads), heads, rows, *others)
+    by_rows = _dividing(mesh, _row_axes.get(), total_rows)
+    by_heads = _dividing(mesh, ("tensor",), total_heads)
+
+    def split(x: Array) -> PartitionSpec:
+        return PartitionSpec(by_rows, *[None] * (x.ndim - 3), by_heads, None)
+
+    def mine(heads, rows, *others):
+        own = jax.tree.leaves(heads)[0].shape
+        place = _index(mesh, by_rows) * own[0], _index(mesh, by_heads) * own[-2], total_heads
+        return function(place, heads, rows, *others)
+
+    specs = jax.tree.map(split, heads), jax.tree.map(lambda _: PartitionSpec(by_rows), rows)
+    specs += tuple(jax.tree.map(lambda _: PartitionSpec(), other) for other in others)
+    out = PartitionSpec(by_rows, None, by_heads, None)
+    return jax.shard_map(mine, in_specs=specs, out_specs=out, check_vma=False)(heads, rows, *others)
+
+
+def _dividing(mesh: jax.sharding.AbstractMesh, axes: tuple[str, ...], size: int) -> tuple[str, ...]:
+    """The axes, or none where their devices do not divide `size`."""
+    return axes if size % math.prod(mesh.shape[axis] for axis in axes) == 0 else ()
+
+
+def _index(mesh: jax.sharding.AbstractMesh, axes: tuple[str, ...]) -> Array | int:
+    """This device's place along the axes together, the last one the fastest."""
+    place = 0
+    for axis in axes:
+        place = place * mesh.shape[axis] + lax.axis_index(axis)
+    return place
+
+
 def data_shards() -> int:
     """Among how many devices the mesh splits rows without splitting parameters."""
     mesh = current_mesh()

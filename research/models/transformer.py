@@ -154,7 +154,7 @@ def run_blocks(
     keys = None if key is None else jax.random.split(key, config.depth)
     if caches is None:
         documents = attention_mask.documents_BL is not None
-        implementation = choose(config, trains=key is not None, documents=documents).used
+        implementation = choose(config, key is not None, documents, length).used
         attend = attend_by(implementation, attention_mask, length, length)
     else:
         attend = attend_by("xla", attention_mask, length, caches[0].keys_BSHK.shape[1])

@@ -243,7 +243,7 @@ def _schedule(name: str, steps: int, changed: Mapping[str, tuple]) -> str:
 def _attention(model: Model, data: Data) -> "Choice":
     from research.models.attention import choose
 
-    return choose(model, trains=True, documents=data.attend == "document")
+    return choose(model, True, data.attend == "document", data.length)
 
 
 def _try_writing(directory: Path) -> None:

@@ -50,12 +50,45 @@ def test_masks():
         ("gpu", {"dropout": 0.1}, True, "xla", "dropped out"),
         ("gpu", {"dropout": 0.1}, False, "cudnn", "nothing"),
         ("gpu", {"attention": "xla"}, True, "xla", "asked for"),
+        ("gpu", {"dropout": 0.1, "context": 128}, True, "flash", "dropped out"),
+        ("gpu", {"dropout": 0.1, "context": 128}, False, "cudnn", "nothing"),
+        ("gpu", {"dropout": 0.1, "context": 100}, True, "xla", "no multiple of 64"),
+        ("gpu", {"dropout": 0.1, "context": 128, "heads": 8}, True, "xla", "heads are of 8"),
+        ("gpu", {"dropout": 0.1, "context": 128, "dropout_generator": "threefry"}, True, "xla", "threefry"),
+        ("gpu", {"attention": "flash", "context": 128}, True, "flash", "asked for"),
+        ("tpu", {"context": 256}, True, "splash", "nothing"),
+        ("tpu", {"context": 200}, True, "xla", "no multiple of 128"),
+        ("tpu", {"context": 256, "dropout": 0.1}, True, "xla", "dropped out"),
+        ("tpu", {"context": 256, "dropout": 0.1}, False, "splash", "nothing"),
+        ("tpu", {"context": 256, "precision": "float32"}, True, "xla", "activations are float32"),
     ],
 )
 def test_choice(monkeypatch, backend, changes, trains, used, why):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     choice = choose(model(**changes), trains)
     assert choice.used == used and why in choice.why
+
+
+def test_documents_are_for_flash_and_splash(monkeypatch):
+    for backend, used in (("gpu", "flash"), ("tpu", "splash")):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        assert choose(model(context=256), trains=True, documents=True).used == used
+        assert choose(model(context=256), trains=True, documents=True, length=200).used == "xla"
+
+
+def test_segments_are_equal_where_the_mask_is():
+    numbers = jnp.array([[0, 0, 1, 1, 1, 2, 2], [0] * 7], jnp.int32)
+    for mask in (
+        AttentionMask(True, LENGTHS),
+        AttentionMask(False, LENGTHS, padding_B=jnp.array([1, 0], jnp.int32)),
+        AttentionMask(True, LENGTHS, documents_BL=numbers),
+    ):
+        queries, keys = mask.segments(7, 7)
+        seen = mask._replace(causal=False).mask(7, 7)
+        np.testing.assert_array_equal(
+            (queries[:, :, None] == keys[:, None]), np.broadcast_to(seen[:, 0], (2, 7, 7))
+        )
+    assert AttentionMask(True).segments(7, 7) is None
 
 
 def test_cudnn_where_it_cannot_serve_is_refused():

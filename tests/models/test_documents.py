@@ -76,6 +76,6 @@ def test_cudnn_does_not_serve(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     config = {"family": "gpt2", "vocabulary": 8, "context": 8, "width": 64, "depth": 1, "heads": 2}
     choice = choose(Model(**config), trains=True, documents=True)
-    assert choice == ("xla", "attention stays within documents")
+    assert choice.used == "xla" and choice.why.startswith("cudnn: attention stays within documents; flash: ")
     with pytest.raises(UsageError, match=r"model\.attention=cudnn: attention stays within documents"):
         choose(Model(**config, attention="cudnn"), trains=True, documents=True)

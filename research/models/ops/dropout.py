@@ -56,9 +56,13 @@ def chosen_generator(generator: str) -> str:
 def factors(mask: Mask, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     if not isinstance(mask, Seed):
         return mask
-    limit = jnp.round(mask.rate * 2.0**32).astype(jnp.uint32)
     scale = (1 / (1 - mask.rate)).astype(dtype)
-    return jnp.where(hashed(mask.words, shape) >= limit, scale, jnp.zeros((), dtype))
+    return jnp.where(hashed(mask.words, shape) >= limit_of(mask.rate), scale, jnp.zeros((), dtype))
+
+
+def limit_of(rate: Array) -> Array:
+    """The number below which elements are dropped."""
+    return jnp.round(rate * 2.0**32).astype(jnp.uint32)
 
 
 def afresh(mask: Mask, after: Array) -> Mask:
@@ -77,10 +81,15 @@ def hashed(words: Array, shape: tuple[int, ...]) -> Array:
     rows = jnp.zeros((), jnp.uint32)
     for axis, size in enumerate(shape[:-1]):
         rows = rows * jnp.uint32(size) + lax.broadcasted_iota(jnp.uint32, (*shape[:-1], 1), axis)
-    first = _mixed(rows + words[0])
-    start = _mixed(first ^ words[1])
+    return hashed_at(words[0], words[1], rows, lax.broadcasted_iota(jnp.uint32, shape, len(shape) - 1))
+
+
+def hashed_at(word: Array, other: Array, rows: Array, places: Array) -> Array:
+    """`hashed` of places within rows that are numbered through the array; uint32, (…, 1) and (…, places)."""
+    first = _mixed(rows + word)
+    start = _mixed(first ^ other)
     step = _mixed(first + start) | jnp.uint32(1)
-    return _mixed(start + step * lax.broadcasted_iota(jnp.uint32, shape, len(shape) - 1))
+    return _mixed(start + step * places)
 
 
 def _mixed(x: Array) -> Array:

@@ -1,0 +1,221 @@
+"""Attention on a GPU in two kernels that keep the scores to themselves (Dao, 2023), with dropout.
+
+The backward kernel computes the probabilities and the dropout mask again. The mask is that of
+`dropout.factors`, so values equal those of `ops.attention` to rounding. Each program of the backward kernel
+writes gradients of its own: no two add to one sum, and results do not depend on the order of programs.
+
+Shapes: B batch, L length, H heads, K head size; qkv (B, L, 3, H, K) are queries, keys and values.
+"""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+
+from research.models.ops.attention import FLASH_BLOCK as BLOCK
+from research.models.ops.attention import NEGATIVE, Segments
+from research.models.ops.dropout import Seed, hashed_at, limit_of
+
+BASE_2 = math.log2(math.e)  # GPUs have an instruction for powers of 2
+
+
+class Options(NamedTuple):
+    causal: bool
+    heads: int  # on all devices together
+    interpret: bool  # runs the kernels on any device, slowly
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def flash(
+    qkv: Array, segments: Segments | None, seed: Seed | None, first: tuple[Array, Array], options: Options
+) -> Array:
+    """Scaled dot-product attention to (B, L, H, K), softmax and sums in float32.
+
+    `first` are the numbers of this device's first row and first head, for the dropout mask.
+    """
+    return _flash_forward(qkv, segments, seed, first, options)[0]
+
+
+def _scope(seed, options):
+    """Names a launch, so that whoever reads a program knows how much it computes."""
+    causal, dropped = "causal" if options.causal else "full", "kept" if seed is None else "dropout"
+    return jax.named_scope(f"{causal}/{dropped}")
+
+
+def _flash_forward(qkv, segments, seed, first, options):
+    B, L, _, H, K = qkv.shape
+    block = 2 * BLOCK if L % (2 * BLOCK) == 0 else BLOCK
+    numbers = _numbers(seed, first)
+    forward = pl.pallas_call(
+        partial(_forward_kernel, options),
+        grid=(L // block, H, B),
+        in_specs=_specs(qkv, segments, numbers),
+        out_specs=(
+            pl.BlockSpec((None, block, None, K), lambda i, h, b: (b, i, h, 0)),
+            pl.BlockSpec((None, None, block), lambda i, h, b: (b, h, i)),
+        ),
+        out_shape=(
+            jax.ShapeDtypeStruct((B, L, H, K), qkv.dtype),
+            jax.ShapeDtypeStruct((B, H, L), jnp.float32),
+        ),
+        compiler_params=triton.CompilerParams(num_warps=8, num_stages=2),
+        interpret=options.interpret,
+        name="flash_forward",
+    )
+    with _scope(seed, options):
+        y, log_sums = forward(qkv, segments, numbers)
+    return y, (qkv, segments, seed, first, y, log_sums)
+
+
+def _flash_backward(options, saved, dy):
+    qkv, segments, seed, first, y, log_sums = saved
+    B, L, _, H, K = qkv.shape
+    # What the softmax's derivative subtracts is also the product of the output and its gradient.
+    shared = jnp.sum(y.astype(jnp.float32) * dy.astype(jnp.float32), -1).swapaxes(1, 2)
+    numbers = _numbers(seed, first)
+    logs = pl.BlockSpec((None, None, L), lambda i, h, b: (b, h, 0))
+    whole = pl.BlockSpec((None, L, None, K), lambda i, h, b: (b, 0, h, 0))
+    backward = pl.pallas_call(
+        partial(_backward_kernel, options),
+        grid=(L // BLOCK, H, B),
+        in_specs=(*_specs(qkv, segments, numbers), whole, logs, logs),
+        out_specs=pl.BlockSpec((None, L, 3, None, K), lambda i, h, b: (b, 0, 0, h, 0)),
+        out_shape=jax.ShapeDtypeStruct(qkv.shape, qkv.dtype),
+        compiler_params=triton.CompilerParams(num_warps=4 if K <= 64 else 8, num_stages=2),
+        interpret=options.interpret,
+        name="flash_backward",
+    )
+    with _scope(seed, options):
+        dqkv = backward(qkv, segments, numbers, dy, log_sums, shared)
+    return dqkv, None, None, None
+
+
+flash.defvjp(_flash_forward, _flash_backward)
+
+
+class _Numbers(NamedTuple):
+    """What a dropout mask is made from, for the kernels."""
+
+    words: Array  # uint32 (4,): the seed's two, the limit, and nothing
+    first: Array  # uint32 (2,): row and head
+    scale: Array  # float32 (1,)
+
+
+def _numbers(seed: Seed | None, first: tuple[Array, Array]) -> _Numbers | None:
+    if seed is None:
+        return None
+    words = jnp.stack([seed.words[0], seed.words[1], limit_of(seed.rate), jnp.uint32(0)])
+    return _Numbers(
+        words, jnp.stack([jnp.asarray(n).astype(jnp.uint32) for n in first]), 1 / (1 - seed.rate)[None]
+    )
+
+
+def _specs(qkv: Array, segments: Segments | None, numbers: _Numbers | None) -> tuple:
+    """Each program finds a whole row and head in memory, and loads blocks of it."""
+    _, L, _, _, K = qkv.shape
+    row = pl.BlockSpec((None, L), lambda i, h, b: (b, 0))
+    return (
+        pl.BlockSpec((None, L, 3, None, K), lambda i, h, b: (b, 0, 0, h, 0)),
+        None if segments is None else (row, row),
+        None
+        if numbers is None
+        else jax.tree.map(lambda x: pl.BlockSpec(x.shape, lambda i, h, b: (0,)), numbers),
+    )
+
+
+def _forward_kernel(options, qkv_ref, segments, numbers, y_ref, log_sums_ref):
+    """A block of queries and all keys that any of them attends to."""
+    (block, size), length = y_ref.shape, qkv_ref.shape[0]
+    start, numbers = pl.program_id(0) * block, _own_rows(options, length, numbers)
+    q = qkv_ref[pl.ds(start, block), 0]
+
+    def add(j, sums):
+        y, best, total = sums
+        keys = pl.ds(j * BLOCK, BLOCK)
+        scores, kept = _pair(options, segments, numbers, q, qkv_ref[keys, 1], start, j * BLOCK)
+        larger = jnp.maximum(best, scores.max(1))
+        weights, shrunk = jnp.exp2(scores - larger[:, None]), jnp.exp2(best - larger)
+        added = _product(_dropped(weights, kept, numbers).astype(q.dtype), qkv_ref[keys, 2])
+        return y * shrunk[:, None] + added, larger, total * shrunk + weights.sum(1)
+
+    blocks = (start + block) // BLOCK if options.causal else length // BLOCK
+    nothing = (
+        jnp.zeros((block, size), jnp.float32),
+        jnp.full((block,), NEGATIVE, jnp.float32),
+        jnp.zeros((block,), jnp.float32),
+    )
+    y, best, total = lax.fori_loop(0, blocks, add, nothing)
+    y_ref[...] = (y / total[:, None]).astype(y_ref.dtype)
+    log_sums_ref[...] = best + jnp.log2(total)
+
+
+def _backward_kernel(options, qkv_ref, segments, numbers, dy_ref, log_sums_ref, shared_ref, dqkv_ref):
+    """The gradients of a block of keys and values, from all queries, and of the queries at its places."""
+    length, _, size = qkv_ref.shape
+    i, numbers = pl.program_id(0), _own_rows(options, length, numbers)
+
+    def gradients(q, k, v, dy, q_block, k_block):
+        """The probabilities after dropout, and the scores' gradient."""
+        queries = pl.ds(q_block * BLOCK, BLOCK)
+        scores, kept = _pair(options, segments, numbers, q, k, q_block * BLOCK, k_block * BLOCK)
+        p = jnp.exp2(scores - log_sums_ref[queries][:, None])
+        dp = _dropped(_product(dy, v.T), kept, numbers)
+        dscores = p * (dp - shared_ref[queries][:, None]) / math.sqrt(size)
+        return _dropped(p, kept, numbers).astype(q.dtype), dscores.astype(q.dtype)
+
+    mine = pl.ds(i * BLOCK, BLOCK)
+    q, k, v, dy = qkv_ref[mine, 0], qkv_ref[mine, 1], qkv_ref[mine, 2], dy_ref[mine]
+
+    def add_queries(j, sums):
+        theirs = pl.ds(j * BLOCK, BLOCK)
+        their_q, their_dy = qkv_ref[theirs, 0], dy_ref[theirs]
+        p, dscores = gradients(their_q, k, v, their_dy, j, i)
+        return sums[0] + _product(dscores.T, their_q), sums[1] + _product(p.T, their_dy)
+
+    def add_keys(j, dq):
+        theirs = pl.ds(j * BLOCK, BLOCK)
+        their_k = qkv_ref[theirs, 1]
+        return dq + _product(gradients(q, their_k, qkv_ref[theirs, 2], dy, i, j)[1], their_k)
+
+    blocks, zero = length // BLOCK, jnp.zeros((BLOCK, size), jnp.float32)
+    dk, dv = lax.fori_loop(i if options.causal else 0, blocks, add_queries, (zero, zero))
+    dqkv_ref[mine, 1], dqkv_ref[mine, 2] = dk.astype(dqkv_ref.dtype), dv.astype(dqkv_ref.dtype)
+    dq = lax.fori_loop(0, i + 1 if options.causal else blocks, add_keys, zero)
+    dqkv_ref[mine, 0] = dq.astype(dqkv_ref.dtype)
+
+
+def _pair(options, segments, numbers, q, k, q_start, k_start):
+    """Scores of a block of queries and one of keys, to base 2, and which of them dropout keeps."""
+    scores = _product(q, k.T) * (BASE_2 / math.sqrt(q.shape[1]))
+    q_at, k_at = q_start + jnp.arange(len(q)), k_start + jnp.arange(len(k))
+    if options.causal:
+        scores = jnp.where(q_at[:, None] >= k_at[None], scores, NEGATIVE)
+    if segments is not None:
+        of_q, of_k = segments[0][pl.ds(q_start, len(q))], segments[1][pl.ds(k_start, len(k))]
+        scores = jnp.where(of_q[:, None] == of_k[None], scores, NEGATIVE)
+    if numbers is None:
+        return scores, None
+    rows, places = numbers.first + q_at.astype(jnp.uint32)[:, None], k_at.astype(jnp.uint32)[None]
+    drawn = hashed_at(numbers.words[0], numbers.words[1], rows, places)
+    return scores, drawn >= numbers.words[2]
+
+
+def _own_rows(options, length, numbers):
+    """`numbers` with the number of this row and head's first query in place of the device's; None of None."""
+    if numbers is None:
+        return None
+    row, head = (numbers.first[n] + pl.program_id(2 - n).astype(jnp.uint32) for n in (0, 1))
+    return numbers._replace(first=(row * jnp.uint32(options.heads) + head) * jnp.uint32(length))
+
+
+def _dropped(x, kept, numbers):
+    return x if kept is None else jnp.where(kept, x * numbers.scale[0], 0.0)
+
+
+def _product(a, b):
+    return lax.dot(a, b, preferred_element_type=jnp.float32)

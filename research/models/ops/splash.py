@@ -1,0 +1,52 @@
+"""Attention on a TPU by JAX's splash attention, whose kernels keep the scores to themselves.
+
+Scores that every query ignores are not computed: of a causal square that is half of them.
+Shapes: B batch, L queries, S keys, H heads, K head size.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+from jax import Array
+from jax.experimental.pallas.ops.tpu import splash_attention as library
+
+from research.models.ops.attention import SPLASH_BLOCK, Segments
+
+BLOCK = 512  # most queries, and most keys, that a kernel works on at once
+
+
+def splash(
+    heads: int, queries: int, keys: int, causal: bool, segments: Segments | None, interpret: bool = False
+) -> Callable[[Array, Array, Array], Array]:
+    """A function of q (B, L, H, K), k and v (B, S, H, K) to (B, L, H, K), softmax in float32.
+
+    `interpret` runs the kernels on any device, slowly.
+    """
+    block_q, block_kv = _block(queries), _block(keys)
+    sizes = library.BlockSizes(
+        block_q=block_q,
+        block_kv=block_kv,
+        block_q_dkv=block_q,
+        block_kv_dkv=block_kv,
+        block_q_dq=block_q,
+        block_kv_dq=block_kv,
+    )
+    mask = library.CausalMask if causal else library.FullMask
+    kernel = library.make_splash_mha_single_device(
+        library.MultiHeadMask([mask((queries, keys))] * heads), block_sizes=sizes, interpret=interpret
+    )
+    numbers = None if segments is None else library.SegmentIds(*segments)
+
+    def attend(q: Array, k: Array, v: Array) -> Array:
+        q = q / math.sqrt(q.shape[-1])
+        heads_first = (x.swapaxes(1, 2) for x in (q.astype(k.dtype), k, v))
+        with jax.named_scope("causal" if causal else "full"):
+            y = jax.vmap(kernel)(*heads_first, segment_ids=numbers)
+        return y.swapaxes(1, 2)
+
+    return attend
+
+
+def _block(length: int) -> int:
+    return max(size for size in range(SPLASH_BLOCK, BLOCK + 1, SPLASH_BLOCK) if length % size == 0)

@@ -1,0 +1,74 @@
+"""Kernels of fused attention, interpreted on a CPU, against the plain form with the same masks."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from research.models.attention import AttentionMask, attend_by
+from research.models.axes import over_shards
+from research.models.ops.dropout import Seed
+from tests.models.derivatives import arrays, assert_same
+from tests.mostly_slow import mostly_slow
+
+B, L, H, K = 2, 128, 2, 16
+SEED = Seed(jnp.array([5, 6], jnp.uint32), jnp.float32(0.3))
+HALVES = (jnp.arange(L) >= jnp.array([[50], [100]])).astype(jnp.int32)
+MASKS = {
+    "padding": AttentionMask(False, jnp.array([60, L])),
+    "documents": AttentionMask(True, jnp.array([90, L]), documents_BL=HALVES),
+    "causal": AttentionMask(True),
+    "all": AttentionMask(False),
+}
+MESH = jax.make_mesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "drops", "seen"),
+    mostly_slow(
+        [("flash", True, "padding"), ("splash", False, "documents")]
+        + [("flash", True, "documents"), ("flash", False, "causal"), ("flash", False, "all")]
+        + [("splash", False, seen) for seen in ("padding", "causal", "all")],
+        fast=2,
+    ),
+)
+def test_kernels_equal_the_plain_form(kernels, drops, seen):
+    """Output and gradients; flash draws the dropout mask that the plain form is given by its seed."""
+    fused, plain = (
+        lambda q, k, v, name=name: attend_by(name, MASKS[seen], L, L, interpret=True)(
+            q, k, v, SEED if drops else None
+        )
+        for name in (kernels, "xla")
+    )
+    assert_same(fused, plain, *arrays(*[(B, L, H, K)] * 3))
+
+
+def on_the_mesh(function, *arrays):
+    """Compiled for all devices, as `sharded` does."""
+    everywhere = NamedSharding(MESH, PartitionSpec())
+    with jax.sharding.use_abstract_mesh(MESH.abstract_mesh):
+        return jax.jit(function)(*jax.device_put(arrays, everywhere))
+
+
+@pytest.mark.parametrize("kernels", mostly_slow(["flash", "splash"]))
+def test_devices_compute_rows_and_heads_of_their_own(kernels):
+    """With the masks that one device would draw, for rows split by data and fsdp and heads by tensor."""
+    length, seed = (64, SEED) if kernels == "flash" else (L, None)
+    mask = AttentionMask(True, jnp.array([40, 64, 50, 60]))
+    attend = attend_by(kernels, mask, length, length, interpret=True)
+    qkv = arrays(*[(4, length, H, K)] * 3)
+    split = on_the_mesh(lambda *qkv: attend(*qkv, seed), *qkv)
+    np.testing.assert_allclose(split, attend(*qkv, seed), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_shards_of_a_batch_are_computed_where_they_are():
+    """As `over_shards` has each of them computed, so that nothing of it is sent."""
+    attend = attend_by("flash", AttentionMask(True), 64, 64, interpret=True)
+    qkv = arrays(*[(2, 4, 64, H, K)] * 3)
+    split = on_the_mesh(partial(over_shards, lambda *qkv: attend(*qkv, SEED)), *qkv)
+    for shard in range(2):
+        np.testing.assert_allclose(split[shard], attend(*(x[shard] for x in qkv), SEED), atol=1e-6)
