@@ -13,6 +13,7 @@ from launch.__main__ import run
 from research.devices import startup
 from research.errors import EnvironmentFault
 from research.runs import integrity, lock, record
+from research.sweeping.directory import LOCKS
 from research.training import loop
 from tests.training.tiny import assignments, quickstart
 
@@ -53,11 +54,11 @@ def made(finished, tmp_path, monkeypatch):
 
 
 def everything(folder: Path) -> dict[str, tuple | None]:
-    """{name: (bytes, when they were written)} of all files but the lock, None for a folder."""
+    """{name: (bytes, when they were written)} of all files but the locks, None for a folder."""
     return {
         str(path.relative_to(folder)): None if path.is_dir() else (path.read_bytes(), path.stat().st_mtime_ns)
         for path in folder.rglob("*")
-        if path.name != lock.FILE
+        if path.name != lock.FILE and LOCKS not in path.parts
     }
 
 

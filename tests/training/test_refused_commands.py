@@ -1,7 +1,12 @@
 """Refused commands that read a run, or start one, have changed nothing."""
 
+from pathlib import Path
+
 import pytest
 
+from research import resolve
+from research.config import Sweep, space
+from research.sweeping.record import open_sweep
 from tests.mostly_slow import mostly_slow
 from tests.training.refusals import a_full_disk, later_format, no_wandb, other_text, refused
 
@@ -9,6 +14,9 @@ from tests.training.refusals import a_full_disk, later_format, no_wandb, other_t
 def cut_newest(made):
     (path,) = (made.directory / "checkpoints/4/default/d").iterdir()
     path.write_bytes(path.read_bytes()[:-9])
+
+
+SEEDS = ("--over", "run.seed=0,1")
 
 
 def of_a_later_version(made):
@@ -44,6 +52,19 @@ def of_a_later_version(made):
             (cut_newest, ["export", "run", "exported"], "it is damaged"),
             (None, ["import", "openai", "run", "imported"], "not openai"),
             (None, ["batch", "run", "--step", "99999"], "expected from 0 to run.steps - 1 = 3"),
+            (None, ["batch", "run", "--step", "0", "data.batch=0"], "data.batch=0"),
+            (None, ["stop", "taken"], "taken"),
+            (None, ["work", "run"], "not a sweep"),
+            (None, ["report", "run", "--out", "nowhere/page.html"], "nowhere/page.html"),
+            (None, ["report", "taken"], "no run in it"),
+            (None, ["table", "taken"], "no run in it"),
+            (None, ["features", "run", "--data", "nowhere.txt", "--out", "f.npz"], "nowhere.txt"),
+            (None, ["features", "run", "--data", "other.txt", "--layers", "9", "--out", "f.npz"], "9"),
+            (None, ["sweep", "quickstart", "--over", "run.seed=0,1", "--dir", "run"], "is not a sweep"),
+            (None, ["sweep", "quickstart", "--over", "run.seed=0,1", "--dir", "taken"], "is not a sweep"),
+            (None, ["sweep", "quickstart", "--over", "run.sead=0,1", "--dir", "new"], "run.seed"),
+            (None, ["sweep", "quickstart", "start.weights=run:3", *SEEDS, "--dir", "new"], "no such check"),
+            (None, ["sweep", "quickstart", "--over", "model.width=15,16", "--dir", "new"], "a divisor"),
         ],
         1,
     ),
@@ -52,6 +73,29 @@ def test_what_reads_a_run_and_is_refused(made, capsys, befall, arguments, messag
     if befall:
         befall(made)
     assert message in refused(arguments, capsys)
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    mostly_slow(
+        [
+            (["--over", "run.seed=0,2"], "holds another sweep: space was"),
+            ([*SEEDS, "model.width=32"], "base.model.width was 16, now 32"),
+            ([*SEEDS, "--pruner", "asha"], "prunes at evaluations"),
+            ([*SEEDS, "--sampler", "tpe"], "how many"),
+            ([*SEEDS, "--metric", "acuracy"], "did you mean accuracy"),
+            ([*SEEDS, "--storage", "journal"], "storage was sqlite, now journal"),
+            ([*SEEDS, "--workers", "99"], "99"),
+        ],
+        1,
+    ),
+)
+def test_a_refused_sweep_leaves_a_sweep_as_it_was(made, capsys, changed, message):
+    base = resolve("quickstart", made.typed)
+    swept = Sweep(name="quickstart", base=base, space=space.grid("run.seed", 0, 1))
+    open_sweep(Path("sweep"), swept, None)
+    typed = ["sweep", "quickstart", *made.typed, *changed, "--dir", "sweep"]
+    assert message in refused(typed, capsys)
 
 
 def test_a_refused_validation_on_other_text(made, capsys, monkeypatch):

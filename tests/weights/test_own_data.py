@@ -5,9 +5,12 @@ import json
 import pytest
 
 import experiments
+from launch.__main__ import run
 from research import resolve
 from research.config.settings import flatten
+from research.config.space import points
 from research.errors import UsageError
+from research.sweeping.declare import declare_sweep
 from research.weights.adopt import with_start
 
 WORDS = {"bad": "negative", "fine": "neutral", "great": "positive"}
@@ -71,6 +74,36 @@ def test_the_vocabulary_is_the_tokenizers_unless_it_was_typed(novel):
     assert followed("quickstart", data__tokenizer="bpe:512")[0] == {"model.vocabulary": 512}
     typed = {"data__tokenizer": "bpe:512", "model__vocabulary": 600}
     assert followed("quickstart", data__source=novel, **typed)[0] == tail
+
+
+def test_a_typed_vocabulary_is_kept_or_refused_in_a_sweep_too(novel):
+    def space_of(*overs: str, **changes):
+        typed = {"data.source": novel} | {name.replace("__", "."): value for name, value in changes.items()}
+        options = {"trials": 2 if any(".." in over for over in overs) else None}
+        sweep = declare_sweep(experiments.get("quickstart"), overs, typed, options, lambda line: None)
+        return sweep, [with_start(sweep.base, point, print).model.vocabulary for point in points(sweep.space)]
+
+    both = "data.tokenizer=bpe:280,bpe:300"
+    assert space_of(both)[1] == [280, 300]  # it follows
+    assert space_of(both, model__vocabulary=512)[1] == [512, 512]
+    assert space_of("run.seed=0,1", model__vocabulary=8_192)[0].space.name == "run.seed"
+    small = r"model\.vocabulary=290: data\.tokenizer=bpe:300 has 300 entries; expected as many or more"
+    with pytest.raises(UsageError, match=small):
+        space_of(both, model__vocabulary=290)
+    with pytest.raises(UsageError, match=small):
+        space_of(both, "optimizer.rate.peak=1e-4..1e-3", model__vocabulary=290)
+    with pytest.raises(UsageError, match=small):
+        followed("quickstart", data__tokenizer="bpe:300", model__vocabulary=290)
+
+
+def test_what_is_decided_is_said_once_nothing_is_wrong(novel, capsys):
+    typed = [f"data.source={novel}", "data.tokenizer=char"]
+    assert run(["show", "quickstart", *typed]) == 0
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"lineage: data.source={novel} data.tokenizer=char decides data.split=tail")
+    for fault in ("data.length=999999", "optimizer.name=adamv", "data.holdout=0"):
+        assert run(["prepare", "quickstart", *typed, fault]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def reviews(path, header: str, rows: int = 60) -> str:

@@ -21,7 +21,9 @@ def test_every_setting_of_an_experiment_is_there():
 @pytest.mark.parametrize("meaning", EVERY, ids=lambda meaning: meaning.name)
 def test_every_setting_has_a_comment(meaning):
     assert len(meaning.meaning) > 10, f"{meaning.name}: its declaration in research/config has no comment"
-    assert "[" not in meaning.meaning.replace("[/CONFIG][:SPLIT]", "").replace("[@REVISION]", "")
+    assert "[" not in meaning.meaning.replace("[/CONFIG][:SPLIT]", "").replace(
+        "[:CONFIG[:SPLIT]]", ""
+    ).replace("[@REVISION]", "")
     number = meaning in NUMBERS
     assert (meaning.unit is not None) == number, "a number has '[unit; range]' at the end of its comment"
 
