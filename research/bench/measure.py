@@ -20,12 +20,11 @@ from jax.experimental.compilation_cache import compilation_cache
 from research.bench.cost import flops_a_token, peak
 from research.bench.synthetic import Batch, batches
 from research.config import Experiment
-from research.devices import xla
 from research.devices.compilers import Compiled, compile_ahead
 from research.devices.malloc import release_free_memory
 from research.devices.memory import usable_memory
 from research.io.activity import activity
-from research.runs.state import initial_state
+from research.training.first_state import drawn
 from research.training.placement import compile_for, settled
 from research.training.stopping.interrupts import on_leave
 
@@ -91,7 +90,7 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
 def start(experiment: Experiment) -> tuple[Compiled, Any]:
     """The program, compiled when called, and a first state where it wants it."""
     program = compile_for(experiment)[1]
-    return program, xla.jit(partial(initial_state, experiment), out_shardings=program.layout)()
+    return program, drawn(experiment, program.layout)
 
 
 def _to_compile(program: Compiled, state: Any, batch: Any) -> float:

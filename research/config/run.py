@@ -36,10 +36,14 @@ class Run:
     # Standard deviations of loss or gradient norm above their means at which an update is skipped; 0: never
     # [standard deviations; any]
     skip_spikes: float = 0.0
+    # Rates, decays, dropout, λs and the seed are compiled into the step, or are its inputs: then runs that
+    # differ in them alone share a program. Results are equal to rounding.
+    hyperparameters: Literal["constants", "inputs"] = "constants"
     stop_on_nan: bool = False  # end at the first step that is not finite, rather than skip its update
     wandb: bool = False  # also log to Weights & Biases; WANDB_MODE, WANDB_PROJECT … are heeded
 
     def __post_init__(self):
+        choices("run", self)
         positive("run", self, "steps", "keep", "steps_per_call")
         not_negative = ("seed", "log_every", "evaluate_every", "checkpoint_every", "sample", "profile")
         for name in (*not_negative, "checkpoint_minutes", "keep_every", "watchdog", "watchdog_minutes"):

@@ -104,7 +104,7 @@ def _obstacle(implementation: str, config: Model, trains: bool, documents: bool,
         return f"the device is a {platform()}"
     if dtype != jnp.bfloat16:
         return f"activations are {dtype}"
-    drops = trains and config.dropout > 0
+    drops = trains and config.dropout != 0
     if implementation == "flash":
         if drops and chosen_generator(config.dropout_generator) != "hash":
             return f"dropout is {config.dropout_generator}'s, not hash's"

@@ -12,6 +12,7 @@ import optax
 from jax import Array
 
 from research import config
+from research.config.hyperparameters import is_zero
 from research.models.ops.dropout import dropout_mask, factors
 from research.models.table_dropout import drop_tables
 from research.objectives.objective import DEFAULTS, Batch, Loss, Outputs, Sums
@@ -35,7 +36,7 @@ def task_evaluation(head_input: HeadInput, task_loss: TaskLoss) -> Outputs:
         x_TLD = _states(model, batch, key_states)
         outputs = model.task_head(head_input(model, x_TLD, batch, key_head)).astype(jnp.float32)
         loss, sums = task_loss(outputs, batch)
-        if not settings.auxiliary:
+        if is_zero(settings.auxiliary):
             return {"loss": loss} | sums, outputs
         lm_loss = _next_token_loss(model, x_TLD, batch, settings.auxiliary_positions)
         total = loss + settings.auxiliary * lm_loss

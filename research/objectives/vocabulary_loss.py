@@ -9,8 +9,9 @@ Shapes: B batch, L length, D width, V vocabulary, on GPUs filled up to a multipl
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
+from research.config.hyperparameters import is_zero
 from research.models.axes import rows_on_each, split_rows
 from research.models.ops.attention import NEGATIVE
 from research.models.ops.linear import rows_by_rows
@@ -26,14 +27,9 @@ def _vocabulary_loss(
     bias_V: Array | None,
     targets_BL: Array,
     weights_BL: Array,
-    z_loss: float = 0.0,
-    multiplied: DTypeLike | None = None,
+    z_loss: ArrayLike | None,
+    multiplied: DTypeLike | None,
 ) -> tuple[Array, Array]:
-    """Weighted sums of the cross-entropy (nats) of `x @ table.T + bias` and of the hits of its argmax.
-
-    `z_loss` times the squared log of the softmax's denominator is added to the loss, if asked for. States and
-    table, and their gradients' operands, are rounded to `multiplied`; none: the type of the states.
-    """
     table, bias = _operands(x_BLD, table_VD, bias_V, multiplied)
 
     def add(sums, piece):
@@ -45,7 +41,25 @@ def _vocabulary_loss(
     return sums
 
 
-vocabulary_loss = jax.custom_vjp(_vocabulary_loss, nondiff_argnums=(5, 6))
+_loss = jax.custom_vjp(_vocabulary_loss, nondiff_argnums=(6,))
+
+
+def vocabulary_loss(
+    x_BLD: Array,
+    table_VD: Array,
+    bias_V: Array | None,
+    targets_BL: Array,
+    weights_BL: Array,
+    z_loss: ArrayLike = 0.0,
+    multiplied: DTypeLike | None = None,
+) -> tuple[Array, Array]:
+    """Weighted sums of the cross-entropy (nats) of `x @ table.T + bias` and of the hits of its argmax.
+
+    `z_loss` times the squared log of the softmax's denominator is added to the loss, unless it is 0. States
+    and table, and their gradients' operands, are rounded to `multiplied`; none: the type of the states.
+    """
+    added = None if is_zero(z_loss) else z_loss
+    return _loss(x_BLD, table_VD, bias_V, targets_BL, weights_BL, added, multiplied)
 
 
 def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied):
@@ -56,7 +70,7 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied
         loss, correct, dtable, dbias = sums
         x, targets, weights = piece
         losses, hits, dlogits, log_z = _losses(x, table, bias, targets, z_loss)
-        if z_loss:
+        if z_loss is not None:
             dlogits = dlogits * (1 + 2 * z_loss * log_z)
         dlogits = dlogits - jax.nn.one_hot(targets, filled)
         dlogits = dlogits * weights[..., None]
@@ -74,7 +88,7 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied
     return (loss, correct), (dx, dtable[:entries], None if dbias is None else dbias[:entries])
 
 
-def _backward(z_loss, multiplied, saved, above):
+def _backward(multiplied, saved, above):
     dx, dtable, dbias = saved
     g = above[0]  # hits have no derivative
     return (
@@ -83,10 +97,11 @@ def _backward(z_loss, multiplied, saved, above):
         None if dbias is None else dbias * g,
         None,
         None,
+        None,
     )
 
 
-vocabulary_loss.defvjp(_forward, _backward)
+_loss.defvjp(_forward, _backward)
 
 
 def _operands(x_BLD, table_VD, bias_V, multiplied):
@@ -116,7 +131,7 @@ def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss):
     log_z = log_sum + best
     chosen = jnp.take_along_axis(shifted, targets_BL[..., None], axis=-1)
     losses = (log_sum - chosen)[..., 0]
-    if z_loss:
+    if z_loss is not None:
         losses = losses + z_loss * jnp.square(log_z[..., 0])
     return losses, (chosen[..., 0] == 0).astype(jnp.float32), exponentials / denominator, log_z
 

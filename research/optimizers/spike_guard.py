@@ -4,6 +4,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from research.config.hyperparameters import is_zero
+
 WINDOW = 128  # finite steps with which a new one is compared
 
 
@@ -31,7 +33,7 @@ def should_apply(guard: Guard, step: Array, loss: Array, norm: Array, limit: flo
     """
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     sound = finite
-    if limit:
+    if not is_zero(limit):
         full = guard.seen >= WINDOW
         stands_out = (_z(loss, guard.losses_W) > limit) | (_z(norm, guard.norms_W) > limit)
         sound = finite & ~(full & stands_out)

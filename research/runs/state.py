@@ -1,5 +1,6 @@
 """The train state: arrays only, so that any transform can hold it."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -9,8 +10,10 @@ from jax import Array
 
 from research import config, models
 from research.config import Experiment
+from research.config.hyperparameters import Values
 from research.optimizers import optimizer as optimizers
 from research.optimizers.spike_guard import Guard, fresh
+from research.runs.traced_numbers import fill
 
 
 @struct.dataclass
@@ -21,6 +24,12 @@ class State:
     ema_params: Any  # of the parameters over steps, or None
     guard: Guard
     key: Array  # constant; each step folds its own number into it
+    # With run.hyperparameters=inputs the numbers that a step takes, constant and not saved; else None.
+    hyperparameters: Values | None = None
+
+    def saved(self) -> "State":
+        """What a checkpoint holds of it."""
+        return replace(self, hyperparameters=None)
 
 
 def initial_model(model: config.Model, seed: int) -> Any:
@@ -28,8 +37,12 @@ def initial_model(model: config.Model, seed: int) -> Any:
     return models.build(model, key=_keys(seed)[0])
 
 
-def initial_state(experiment: Experiment, model: Any = None) -> State:
-    """The state before the first step, of `model` or of a new one; its shapes under `jax.eval_shape`."""
+def initial_state(experiment: Experiment, model: Any = None, hyperparameters: Values | None = None) -> State:
+    """The state before the first step, of `model` or of a new one; its shapes under `jax.eval_shape`.
+
+    `hyperparameters` are the numbers that are missing in `experiment`.
+    """
+    experiment = fill(experiment, hyperparameters)
     model = initial_model(experiment.model, experiment.run.seed) if model is None else model
     update = optimizers.optimizer(experiment.optimizer, experiment.run.steps, experiment.model)
     return State(
@@ -39,6 +52,7 @@ def initial_state(experiment: Experiment, model: Any = None) -> State:
         ema_params=None if experiment.optimizer.ema is None else jax.tree.map(jnp.copy, model),
         guard=fresh(),
         key=_keys(experiment.run.seed)[1],
+        hyperparameters=hyperparameters,
     )
 
 

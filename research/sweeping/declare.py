@@ -20,7 +20,8 @@ def declare_sweep(
 ) -> Sweep:
     """A declared sweep, or a sweep of an experiment over `overs`, which a declared sweep takes in addition.
 
-    `overrides` change settings of the experiment; `report` gets those that its `start.weights` decide.
+    `overrides` change settings of the experiment; `report` gets those that its `start.weights` decide. Unless
+    they say otherwise, run.hyperparameters is `inputs`: trials that differ in numbers compile once.
     `options` are the sweep's own (`trials`, `sampler`, …), None where they stay as declared. Raises
     UsageError as `validate_sweep` does.
     """
@@ -30,7 +31,8 @@ def declare_sweep(
     }
     from research.weights.adopt import with_start  # imports JAX, as `validate_sweep` does
 
-    base = with_start(declared.base if isinstance(declared, Sweep) else declared, overrides, report)
+    base = declared.base if isinstance(declared, Sweep) else declared
+    base = with_start(base, {"run.hyperparameters": "inputs"} | dict(overrides), report)
     parts = [declared.space] if isinstance(declared, Sweep) else []
     if overs:
         parts.append(parse_space(base, list(overs)))

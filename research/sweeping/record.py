@@ -97,6 +97,8 @@ def _may_become_sweep(directory: Path) -> bool:
 def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
     record = read(directory)
     before = replace(record.sweep, base=_with_absolute(base_of(record)))
+    if before.base.run.hyperparameters == "constants":  # begun by a version that had no inputs
+        sweep = replace(sweep, base=override(sweep.base, {"run.hyperparameters": "constants"}))
     changed = sweep_differences(before, replace(sweep, base=_with_absolute(sweep.base)))
     if storage is not None and _absolute(storage) != record.storage:
         from research.sweeping.database import hide_password  # imports Optuna

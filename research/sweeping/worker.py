@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import TrialState
 
-from research.config import Run, Sweep
+from research.config import Experiment, Run, Sweep
 from research.errors import Diverged, EnvironmentFault, LineageError, UsageError, did_you_mean
 from research.io.files import catch_write_errors
+from research.runs import record as runs
 from research.runs.metrics_log import Row
 from research.runs.status import newest_checkpoint
 from research.sweeping.claim import ATTEMPTS, Claim, claim_trial, end_attempt, kills_its_workers
@@ -25,6 +26,7 @@ from research.sweeping.notation import format_settings
 from research.sweeping.record import base_of, read, refuse_changed_imports
 from research.sweeping.seeds import is_left_out
 from research.sweeping.study import seed_of
+from research.training.shared_program import NeedsConstants
 from research.training.stopping.interrupts import on_leave
 from research.weights.adopt import with_start
 
@@ -87,7 +89,7 @@ def _work(directory: Path, facts: Mapping[str, Any], report: Callable[[str], Non
 
 def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
     """Starts, or continues, a trial's run."""
-    trial = claimed.trial
+    trial, experiment = claimed.trial, None
     if kills_its_workers(trial):
         step = newest_checkpoint(claimed.directory)
         return _failed(f"{ATTEMPTS} workers died of it after step {step} (out of memory?)")
@@ -98,10 +100,14 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
         log = claimed.log.open("a", buffering=1, encoding="utf-8", errors="replace")
     with log, redirect_stdout(log), on_leave(partial(end_attempt, trial)):
         try:
-            experiment = with_start(sweep.base, {"run.stop_on_nan": True} | claimed.point, print)
-            result = train(
-                experiment, claimed.directory, print, should_stop=pruning(sweep, trial, experiment.run)
-            )
+            experiment = declared(sweep.base, claimed)
+            stops = pruning(sweep, trial, experiment.run)
+            try:
+                result = train(experiment, claimed.directory, print, should_stop=stops)
+            except NeedsConstants as reason:
+                print(f"{reason}; so has this trial")
+                experiment = with_constants(experiment)
+                result = train(experiment, claimed.directory, print, should_stop=stops)
         except Exception as error:
             log.write(traceback.format_exc())
             if isinstance(error, optuna.exceptions.StorageInternalError) or _is_environment_fault(error):
@@ -112,12 +118,25 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
             end_attempt(trial)
             raise
         finally:
-            _free_memory()
+            _free_memory(kept=experiment is not None and experiment.run.hyperparameters == "inputs")
     if result.signal and not result.finished:
         return Outcome(signal=result.signal)
     if "pruned" in trial.user_attrs:
         return Outcome(TrialState.PRUNED)
     return Outcome(TrialState.COMPLETE, _value(sweep, result.validation), signal=result.signal)
+
+
+def declared(base: Experiment, claimed: Claim) -> Experiment:
+    """The trial's declaration, with constants if its run began with them."""
+    experiment = with_start(base, {"run.stop_on_nan": True} | claimed.point, print)
+    if (claimed.directory / runs.FILE).exists():
+        begun = runs.experiment_of(claimed.directory, warn=False)
+        return with_constants(experiment) if begun.run.hyperparameters == "constants" else experiment
+    return experiment
+
+
+def with_constants(experiment: Experiment) -> Experiment:
+    return replace(experiment, run=replace(experiment.run, hyperparameters="constants"))
 
 
 def pruning(sweep: Sweep, trial: optuna.Trial, run: Run) -> Callable[[Row], bool]:
@@ -176,12 +195,16 @@ def _describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:300]}"
 
 
-def _free_memory() -> None:
-    """Frees the trial's arrays, and the programs compiled for its shapes."""
+def _free_memory(kept: bool) -> None:
+    """Frees the trial's arrays, and its programs, unless they are `kept` as those of trials to come.
+
+    Of those `shared_program` keeps a few.
+    """
     import jax
 
     gc.collect()
-    jax.clear_caches()
+    if not kept:
+        jax.clear_caches()
 
 
 def _describe_start(claimed: Claim) -> str:

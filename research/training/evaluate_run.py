@@ -12,10 +12,10 @@ from research.data.store.token_store import Corpus
 from research.errors import UsageError
 from research.objectives import check, objective_of
 from research.runs import record
-from research.runs.checkpoints import Checkpoints
 from research.runs.metrics_log import Row
 from research.runs.status import find_checkpoint
 from research.training.evaluation import PREDICTIONS
+from research.training.first_state import restored
 from research.training.placement import compile_for
 from research.training.validation import validation
 
@@ -84,6 +84,5 @@ def _row(directory: Path, step: int, experiment: Experiment, corpus: Corpus, fol
     """Evaluates; predictions are written to `folder`."""
     check(experiment)
     abstract, program = compile_for(experiment)
-    with Checkpoints(directory / "checkpoints", experiment.run.keep) as checkpoints:
-        state = checkpoints.restore(step, abstract, program.layout)
+    state = restored(experiment, abstract, program.layout, directory / "checkpoints" / str(step))
     return validation(experiment, corpus, folder)(state, program)

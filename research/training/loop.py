@@ -4,17 +4,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
-from research import weights
 from research.config import Experiment, Run
 from research.config.settings import flatten
 from research.data.batches import train_batches, train_stream
 from research.data.store.token_store import Corpus
 from research.data.tokenizers.for_task import check_vocabulary
-from research.devices import xla
 from research.devices.compilers import Compiled, check_rows, compile_ahead
 from research.devices.malloc import release_free_memory
 from research.devices.memory import usable_memory
@@ -24,10 +22,11 @@ from research.io.files import write_atomic
 from research.objectives import check, objective_of
 from research.optimizers.schedules import schedule
 from research.runs import best, record, target
-from research.runs.checkpoints import Checkpoints, check_disk_space, compare, restore
+from research.runs.checkpoints import Checkpoints, check_disk_space, compare
 from research.runs.integrity import latest_intact_step, move_damaged
 from research.runs.metrics_log import Metrics, Row
-from research.runs.state import State, initial_model, initial_state
+from research.runs.state import State
+from research.training.first_state import first_state, load_start_weights
 from research.training.logging import trackers
 from research.training.logging.log import Log
 from research.training.logging.profile import profiled
@@ -91,14 +90,14 @@ def train(
                 step = latest_intact_step(kept)
             record.check(directory, experiment, facts, step, allow_change)
             if step:
-                compare(kept / str(step), abstract)
+                compare(kept / str(step), abstract.saved())
                 if record.differs(directory, experiment, "start.weights"):
                     load_start_weights(
                         experiment, report
                     )  # unused, but the record must name weights that load
             else:
                 check_vocabulary(experiment.data, experiment.start, corpus.tokenizer)
-            check_disk_space(directory, abstract)
+            check_disk_space(directory, abstract.saved())
             return step
 
         def claim() -> int:
@@ -110,7 +109,7 @@ def train(
         start = agreed(look)
         checkpoint = kept / str(start) if start else None
         with activity("restoring the checkpoint" if checkpoint else "initialising the model"):
-            state = first_state(experiment, abstract, program.layout, checkpoint, report)
+            state = first_state(chosen, abstract, program.layout, checkpoint, report)
         agreed(claim)
         preparing.close()
         run = experiment.run
@@ -186,7 +185,7 @@ def _steps(
                     saving |= stopping or best.is_best(row, metrics.rows, run.keep_best)
                 if saving:
                     metrics.flush()
-                    checkpoints.save(step, state, value)
+                    checkpoints.save(step, state.saved(), value)
                     minutes.restart()
                 log.resume(step)
             if stopping:
@@ -207,33 +206,6 @@ def _reached(run: Run, metrics: Metrics) -> bool:
     return run.target is not None and bool(
         agreed(lambda: int(target.reached(metrics.rows, run.target) is not None))
     )
-
-
-def load_start_weights(experiment: Experiment, report: Callable[[str], None]) -> Any:
-    """The model with `start.weights` in it, and a report of the arrays taken; None without start weights."""
-    if experiment.start.weights is None:
-        return None
-    model = xla.jit(partial(initial_model, experiment.model, experiment.run.seed))()
-    model, found = weights.start(model, experiment.start.weights)
-    report(str(found))
-    return model
-
-
-def first_state(
-    experiment: Experiment,
-    abstract: State,
-    layout: State,
-    checkpoint: Path | None,
-    report: Callable[[str], None],
-) -> State:
-    """The state of `checkpoint`, or else of `start.weights`, or else as the seed draws it; on the devices.
-
-    In that order: a run that has lost all its checkpoints starts over, as it did at first.
-    """
-    if checkpoint is not None:
-        return restore(checkpoint, abstract, layout)
-    model = load_start_weights(experiment, report)
-    return xla.jit(partial(initial_state, experiment), out_shardings=layout)(model)
 
 
 def _due(step: int, every: int, last: int) -> bool:

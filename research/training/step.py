@@ -12,6 +12,7 @@ from jax import Array, lax
 from research.config import Experiment
 from research.errors import UsageError
 from research.models.axes import data_shards, over_shards
+from research.models.ops.dropout import rate_is
 from research.models.platform import platform
 from research.objectives import training_loss, weights_in
 from research.objectives.objective import Batch, Sums
@@ -19,31 +20,49 @@ from research.optimizers.optimizer import evaluates_loss, optimizer
 from research.optimizers.spike_guard import should_apply
 from research.runs.former_names import in_former_order
 from research.runs.state import State, initial_model
+from research.runs.traced_numbers import fill
 
 Kept = tuple[Any, Any, Any]  # parameters, moments, average
 
 
 def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
-    """The experiment's `train_step`: (state, batch) → (state, sums).
+    """The experiment's `train_step`: (state, batch) → (state, sums). The state has the numbers it lacks."""
+    if experiment.run.hyperparameters == "constants":
+        return partial(train_step, **_settings(experiment))
 
-    Raises UsageError for an optimizer that estimates curvature under pmap, whose devices do not add it up.
-    """
-    update = optimizer(experiment.optimizer, experiment.run.steps, experiment.model)
+    def step(state: State, batch: Batch, **named: Any) -> tuple[State, Sums]:
+        settings, values = _settings(fill(experiment, state.hyperparameters)), state.hyperparameters or {}
+
+        def loss(*arguments: Any) -> Sums:
+            with rate_is(values.get("model.dropout")):
+                return settings["loss"](*arguments)
+
+        return train_step(state, batch, **settings | {"loss": loss}, **named)
+
+    return step
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    return {
+        "loss": training_loss(experiment.objective),
+        "optimizer": optimizer(experiment.optimizer, experiment.run.steps, experiment.model),
+        "accumulate": experiment.parallel.parts,
+        "by_shard": experiment.model.dropout == 0,
+        "limit": experiment.run.skip_spikes,
+        "ema": experiment.optimizer.ema,
+    }
+
+
+def check_curvature(experiment: Experiment) -> None:
+    """Raises UsageError for an optimizer that estimates it under pmap, whose devices do not add it up."""
+    if experiment.parallel.compile != "pmap":
+        return
     shapes = jax.eval_shape(partial(initial_model, experiment.model, experiment.run.seed))
-    if experiment.parallel.compile == "pmap" and evaluates_loss(update, shapes):
+    if evaluates_loss(optimizer(experiment.optimizer, experiment.run.steps, experiment.model), shapes):
         raise UsageError(
             f"optimizer.name={experiment.optimizer.name}: its curvature is not added up under pmap; "
             "expected parallel.compile=sharded"
         )
-    return partial(
-        train_step,
-        loss=training_loss(experiment.objective),
-        optimizer=update,
-        accumulate=experiment.parallel.parts,
-        by_shard=experiment.model.dropout == 0,
-        limit=experiment.run.skip_spikes,
-        ema=experiment.optimizer.ema,
-    )
 
 
 def train_step(
@@ -92,7 +111,7 @@ def train_step(
         return model, opt_state, ema_params
 
     model, opt_state, ema_params = if_sound(sound, update, (state.model, state.opt_state, state.ema_params))
-    state = State(state.step + 1, model, opt_state, ema_params, guard, state.key)
+    state = State(state.step + 1, model, opt_state, ema_params, guard, state.key, state.hyperparameters)
     return state, sums | {"gradient_norm": norm, "skipped": guard.skipped}
 
 

@@ -61,7 +61,7 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
             batches, sums = split(experiment.data.at_step(int(state.step) - 1))
             with closing(stream(batches, 0, len(batches))) as read:
                 counted = count(map(program.feed, shared(read, sums)), len(batches), show)
-                means, outputs = evaluate(model, counted, program.evaluate)
+                means, outputs = evaluate(model, counted, _evaluation(state, program))
         row = {"step": int(state.step), "split": "validation", **means}
         if objective.predict is not None and outputs is not None:
             outputs = outputs[: len(corpus.validation.labels)]  # without the rows that fill the last batch
@@ -78,6 +78,13 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
         return row
 
     return validate
+
+
+def _evaluation(state: State, program: Compiled) -> Callable:
+    """(model, batch) → sums, with the numbers that the state holds."""
+    if state.hyperparameters is None:
+        return program.evaluate
+    return lambda model, batch: program.evaluate(model, batch, state.hyperparameters)
 
 
 def processes() -> dict[str, int]:

@@ -1,17 +1,22 @@
 """What becomes of trials whose numbers break, and of those whose surroundings fail."""
 
+from dataclasses import replace
+
 import pytest
 from optuna.trial import TrialState
 
-from research.config import Sweep
+from research.config import Sweep, space
 from research.config.settings import override
 from research.config.space import grid
 from research.errors import EnvironmentFault, UsageError
+from research.runs import record
 from research.sweeping.claim import ATTEMPTS, attempts
 from research.sweeping.declare import check_metric
+from research.sweeping.directory import log_path
 from research.sweeping.record import open_sweep
 from research.sweeping.status import sweep_status
 from research.sweeping.worker import FAILURES
+from research.training.shared_program import NeedsConstants
 from tests.sweeping.pretended import Killed, declared, run, steps, training, trials
 from tests.training.tiny import quickstart
 
@@ -116,3 +121,27 @@ def test_a_trial_that_kills_its_workers_is_given_up(tmp_path):
     assert trial.state == TrialState.FAIL and "workers died of it after step 2" in trial.user_attrs["reason"]
     # The first began at step 0; from step 2 on, as many died as are allowed to.
     assert len(attempts(trial)) == 1 + ATTEMPTS + 1
+
+
+def test_a_trial_whose_parts_need_constants_has_them(tmp_path):
+    """Also when it goes on after its worker was killed: a trial is one run."""
+    sweep = declared(tmp_path, space.grid("optimizer.rate.peak", 0.1, 0.01))
+    base = override(sweep.base, {"run.hyperparameters": "inputs"})
+    open_sweep(tmp_path / "sweep", replace(sweep, base=base), None)
+    settings, inner = [], training()
+
+    def choosy(experiment, directory, report, should_stop):
+        settings.append(experiment.run.hyperparameters)
+        if experiment.run.hyperparameters == "inputs":
+            raise NeedsConstants("run.hyperparameters=inputs: expected constants")
+        directory.mkdir(parents=True, exist_ok=True)
+        if not (directory / record.FILE).exists():
+            record.claim(directory, experiment, {})
+            raise Killed
+        return inner(experiment, directory, report, should_stop)
+
+    while not run(tmp_path / "sweep", choosy):
+        pass
+    assert settings == ["inputs", "constants", "constants"] * 2
+    assert [trial.state for trial in trials(tmp_path / "sweep")] == [TrialState.COMPLETE] * 2
+    assert "so has this trial" in log_path(tmp_path / "sweep", 0).read_text()

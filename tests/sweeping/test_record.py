@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from research.config.settings import override
 from research.errors import UsageError
 from research.sweeping.record import base_of, open_sweep, read
 from tests.sweeping.pretended import declared, run, training
@@ -56,3 +57,14 @@ def test_a_moved_project_is_read_from_where_it_is(tmp_path, here, relative):
     assert base_of(read(tmp_path / "moved/sweep")).data.source == "files:corpus.txt"
     open_sweep(tmp_path / "moved/sweep", relative, None)
     assert read(tmp_path / "moved/sweep").paths["data.source"] == f"files:{tmp_path}/moved/corpus.txt"
+
+
+def test_a_sweep_begun_with_constants_keeps_them(tmp_path):
+    """Those of older versions, which had no other choice; one begun with inputs is another sweep."""
+    constants = declared(tmp_path, trials=3)
+    inputs = replace(constants, base=override(constants.base, {"run.hyperparameters": "inputs"}))
+    open_sweep(tmp_path / "old", constants, None)
+    assert open_sweep(tmp_path / "old", inputs, None).sweep == constants
+    open_sweep(tmp_path / "new", inputs, None)
+    with pytest.raises(UsageError, match=r"run\.hyperparameters was inputs, now constants"):
+        open_sweep(tmp_path / "new", constants, None)

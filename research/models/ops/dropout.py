@@ -4,14 +4,20 @@ JAX's threefry takes about 80 integer operations a number, and its masks are kep
 hash takes ten, so that both passes make the mask inside the kernels that use it, and none is stored.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from research.config.hyperparameters import INPUT, Input
 from research.models.platform import platform
+
+_rate: ContextVar[Any] = ContextVar("dropout rate")
 
 
 class Seed(NamedTuple):
@@ -24,7 +30,17 @@ class Seed(NamedTuple):
 Mask = Array | Seed  # factors of an array: 0, or 1 / (1 - rate)
 
 
-def dropout(x: Array, rate: float, key: Array | None, generator: str = "threefry") -> Array:
+@contextmanager
+def rate_is(rate: Any) -> Iterator[None]:
+    """Traces models whose rate is `INPUT`, a constant of their modules, with the traced `rate`."""
+    token = _rate.set(rate)
+    try:
+        yield
+    finally:
+        _rate.reset(token)
+
+
+def dropout(x: Array, rate: float | Input, key: Array | None, generator: str = "threefry") -> Array:
     """Zero a share `rate` of `x` and scale the rest by 1 / (1 - rate). Without a key or a rate, `x`."""
     mask = dropout_mask(x.shape, rate, key, x.dtype, generator)
     if mask is None:
@@ -33,7 +49,11 @@ def dropout(x: Array, rate: float, key: Array | None, generator: str = "threefry
 
 
 def dropout_mask(
-    shape: tuple[int, ...], rate: float, key: Array | None, dtype: DTypeLike, generator: str = "threefry"
+    shape: tuple[int, ...],
+    rate: float | Input,
+    key: Array | None,
+    dtype: DTypeLike,
+    generator: str = "threefry",
 ) -> Mask | None:
     """The factors of `dropout`, which `factors` gives as an array. None without a key or a rate.
 
@@ -41,6 +61,7 @@ def dropout_mask(
     """
     if key is None or rate == 0:
         return None
+    rate = _rate.get() if rate is INPUT else rate
     if chosen_generator(generator) == "hash":
         return Seed(jax.random.bits(key, (2,)), jnp.float32(rate))
     return jax.random.bernoulli(key, 1 - rate, shape).astype(dtype) * jnp.asarray(1 / (1 - rate), dtype)

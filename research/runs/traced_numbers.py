@@ -1,0 +1,50 @@
+"""Traced numbers in the sections of a declaration, inside a program that has them as inputs."""
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from jax.tree_util import register_pytree_node
+
+from research.config import Experiment
+from research.config.hyperparameters import SHARES, replaced
+
+
+def fill(experiment: Experiment, values: Mapping[str, Any] | None) -> Experiment:
+    """`experiment` with the traced `values` that `split` took from it; None: as it is.
+
+    Its model keeps `INPUT`, which modules hold as a constant: see `research.models.ops.dropout.rate_is`.
+    """
+    numbers = {name: Beta(*value) if name in SHARES else value for name, value in (values or {}).items()}
+    return replaced(experiment, {k: v for k, v in numbers.items() if not k.startswith("model.")})
+
+
+class Beta:
+    """A traced share of the old in a running mean, near 1: float32 keeps too few digits of 1 minus it."""
+
+    def __init__(self, value: Any, rest: Any):
+        self._value, self._rest = value, rest
+
+    def __jax_array__(self) -> Any:
+        return self._value
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._rest if isinstance(other, int | float) and other == 1 else other - self._value
+
+    def __pow__(self, power: Any) -> Any:
+        return self._value**power
+
+
+def _forwarded(function: Any) -> Any:
+    return lambda beta, *others: function(beta._value, *others)
+
+
+def _reflected(function: Any) -> Any:
+    return lambda beta, other: function(other, beta._value)
+
+
+for _name in ("add", "sub", "mul", "truediv", "lt", "le", "gt", "ge", "neg"):
+    setattr(Beta, f"__{_name}__", _forwarded(getattr(operator, _name)))
+for _name in ("add", "mul", "truediv", "pow"):
+    setattr(Beta, f"__r{_name}__", _reflected(getattr(operator, _name)))
+register_pytree_node(Beta, lambda beta: ((beta._value, beta._rest), None), lambda _, parts: Beta(*parts))

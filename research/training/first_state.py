@@ -1,0 +1,58 @@
+"""The state that a run starts or goes on with, on its devices."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from research import weights
+from research.config import Experiment
+from research.config.hyperparameters import SEED, split
+from research.devices import xla
+from research.runs.checkpoints import restore
+from research.runs.state import State, initial_model, initial_state
+from research.training.shared_program import shared_program
+
+
+def first_state(
+    experiment: Experiment,
+    abstract: State,
+    layout: State,
+    checkpoint: Path | None,
+    report: Callable[[str], None],
+) -> State:
+    """The state of `checkpoint`, or else of `start.weights`, or else as the seed draws it; on the devices.
+
+    In that order: a run that has lost all its checkpoints starts over, as it did at first.
+    """
+    if checkpoint is not None:
+        return restored(experiment, abstract, layout, checkpoint)
+    return drawn(experiment, layout, load_start_weights(experiment, report))
+
+
+def restored(experiment: Experiment, abstract: State, layout: State, checkpoint: Path) -> State:
+    """The state of `checkpoint`, with the numbers that the experiment declares now."""
+    state = restore(checkpoint, abstract.saved(), layout.saved())
+    if experiment.run.hyperparameters == "constants":
+        return state
+    return state.replace(hyperparameters=shared_program(experiment).place(split(experiment)[1]))
+
+
+def drawn(experiment: Experiment, layout: State, model: Any = None) -> State:
+    """The state before the first step, of `model` or of one that the seed draws."""
+    if experiment.run.hyperparameters == "inputs":
+        return shared_program(experiment).initialize(model, split(experiment)[1])
+    return xla.jit(partial(initial_state, experiment), out_shardings=layout)(model)
+
+
+def load_start_weights(experiment: Experiment, report: Callable[[str], None]) -> Any:
+    """The model with `start.weights` in it, and a report of the arrays taken; None without start weights."""
+    if experiment.start.weights is None:
+        return None
+    if experiment.run.hyperparameters == "inputs":
+        model = shared_program(experiment).draw(split(experiment)[1][SEED])
+    else:
+        model = xla.jit(partial(initial_model, experiment.model, experiment.run.seed))()
+    model, found = weights.start(model, experiment.start.weights)
+    report(str(found))
+    return model

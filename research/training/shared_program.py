@@ -1,0 +1,85 @@
+"""One program for all runs that differ in their hyperparameters alone: run.hyperparameters=inputs.
+
+It is compiled for the declaration without these numbers, which every state carries. A process keeps the last
+few such programs with what they compiled, so that a sweep's trials compile once.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+
+from research.config import Experiment
+from research.config.hyperparameters import Values, examples, split
+from research.devices import xla
+from research.devices.compilers import Compiled, compiled
+from research.errors import UsageError
+from research.objectives import evaluation_loss, objective_of
+from research.objectives.objective import Sums
+from research.runs.state import State, evaluation_params, initial_model, initial_state
+from research.runs.traced_numbers import fill
+from research.training.multi_step import multi_step
+from research.training.step import step_of
+
+KEPT = 4  # programs of a process: an executable takes tens of megabytes
+
+
+class NeedsConstants(UsageError):
+    """A part of another package that takes its numbers in Python alone."""
+
+
+class SharedProgram(NamedTuple):
+    abstract: State
+    program: Compiled  # its evaluation takes (model, batch, hyperparameters)
+    draw: Callable[[Any], Any]  # seed → model
+    initialize: Callable[[Any, Values], State]  # (model or None, hyperparameters) → state
+    place: Callable[[Values], Values]  # puts hyperparameters on the devices
+
+
+def shared_program(experiment: Experiment, devices: Sequence[Any] | None = None) -> SharedProgram:
+    """The program of `experiment` and of all that differ from it in hyperparameters; for all devices here.
+
+    Raises NeedsConstants where an optimizer, a schedule or an objective asks in Python what a number is.
+    """
+    shape, values = split(experiment)
+    return _shared(shape, tuple(devices or jax.devices()), tuple(values))
+
+
+@lru_cache(maxsize=KEPT)
+def _shared(experiment: Experiment, devices: tuple[Any, ...], names: tuple[str, ...]) -> SharedProgram:
+    def evaluate(model: Any, batch: Any, values: Values | None = None) -> Sums:
+        return evaluation_loss(fill(experiment, values).objective)(model, batch)
+
+    step, initialize = multi_step(step_of(experiment), experiment.run), partial(initial_state, experiment)
+    abstract = _traced(experiment, step, initialize, evaluate, names)
+    program = compiled(experiment.parallel, step, evaluate, abstract, devices)
+    return SharedProgram(
+        abstract=abstract,
+        program=program,
+        draw=xla.jit(partial(initial_model, experiment.model)),
+        initialize=xla.jit(initialize, out_shardings=program.layout),
+        place=jax.jit(lambda values: values, out_shardings=program.layout.hyperparameters),
+    )
+
+
+def _traced(
+    experiment: Experiment, step: Callable, initialize: Callable, evaluate: Callable, names: tuple[str, ...]
+) -> State:
+    """The shapes of a state, after all that takes its numbers has been traced."""
+    shapes = objective_of(experiment.objective).batch_shapes(experiment.at_step(0))
+    batch = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
+    count = experiment.run.steps_per_call
+    try:
+        abstract = jax.eval_shape(initialize, None, examples(names))
+        jax.eval_shape(step, abstract, batch if count == 1 else [batch] * count)
+        jax.eval_shape(evaluate, evaluation_params(abstract), batch, abstract.hyperparameters)
+    except (jax.errors.JAXTypeError, TypeError) as error:
+        parts = experiment.optimizer.name, experiment.optimizer.rate.name, experiment.objective.name
+        reason = " ".join(str(error).split("\n")[0].split())
+        raise NeedsConstants(
+            f"run.hyperparameters=inputs: optimizer.name={parts[0]}, optimizer.rate.name={parts[1]} or "
+            f"objective.name={parts[2]} asks in Python what a number is; expected "
+            f"run.hyperparameters=constants: {reason}"
+        ) from error
+    return abstract

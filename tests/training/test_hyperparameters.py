@@ -1,0 +1,220 @@
+"""run.hyperparameters=inputs: one program for all numbers, each of which is really its input."""
+
+import logging
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from research.config.hyperparameters import INPUT, NUMBERS, SHARES, split
+from research.config.names import OPTIMIZERS, SCHEDULES
+from research.config.settings import flatten, override
+from research.models.parameters import by_path
+from research.optimizers.schedules import schedule
+from research.runs.traced_numbers import Beta, fill
+from research.training import shared_program
+from research.training.first_state import drawn
+from research.training.loop import train
+from research.training.placement import compile_for
+from research.training.shared_program import NeedsConstants
+from tests.mostly_slow import mostly_slow
+from tests.training.test_loop import assert_same_run
+from tests.training.test_multi_step import batch_of
+from tests.training.tiny import quickstart, timeless
+
+ONE = {
+    "optimizer.rate.name": "warmup_stable_decay",
+    "optimizer.rate.final": 0.1,
+    "optimizer.decay": 0.1,
+    "optimizer.clip": 0.5,
+    "optimizer.ema": 0.9999,
+    "objective.z_loss": 1e-3,
+    "objective.auxiliary": 0.5,  # of fine-tuning: no input of this step
+    "run.skip_spikes": 3.0,
+    "run.hyperparameters": "inputs",
+}
+OTHER = {
+    "optimizer.rate.peak": 2e-3,
+    "optimizer.rate.warmup": 1,
+    "optimizer.rate.final": 0.3,
+    "optimizer.rate.cooldown": 0.9,
+    "optimizer.b1": 0.8,
+    "optimizer.b2": 0.9999,
+    "optimizer.epsilon": 1e-3,
+    "optimizer.decay": 0.3,
+    "optimizer.clip": 0.1,
+    "optimizer.ema": 0.9,
+    "model.dropout": 0.4,
+    "objective.z_loss": 1e-1,
+    "run.steps": 5,
+    "run.seed": 2**40 + 3,
+}
+
+
+def declared(folder, **changes):
+    return override(quickstart(folder / "c.txt"), ONE | changes)
+
+
+def after_steps(experiment, steps=4):
+    program = compile_for(experiment)[1]
+    state = drawn(experiment, program.layout)
+    for step in range(steps):
+        state, _ = program.step(state, program.feed(batch_of(step)))
+    state = state.saved().replace(key=jax.random.key_data(state.key))
+    return by_path(jax.device_get(state))
+
+
+def assert_close(one, other):
+    assert one.keys() == other.keys()
+    for name, expected in other.items():
+        if "qkv/bias" not in name:  # the keys' has no gradient but rounding
+            np.testing.assert_allclose(one[name], expected, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_numbers_are_taken_out_and_put_back(tmp_path):
+    experiment = declared(tmp_path)
+    shape, values = split(experiment)
+    before, without = flatten(experiment), flatten(shape)
+    assert {name for name in before if without[name] is INPUT} == values.keys()
+    assert {*NUMBERS, "run.seed"} - values.keys() == set()
+    assert all(before[name] == value for name, value in without.items() if value is not INPUT)
+    again = flatten(fill(shape, values))
+    for name in values.keys() - set(SHARES) - {"model.dropout"}:
+        assert again[name] == before[name], name
+    assert split(override(experiment, {"run.seed": 5, "optimizer.rate.peak": 1.0}))[0] == shape
+    with pytest.raises(TypeError):
+        _ = shape.optimizer.rate.peak * 2
+
+
+def test_what_is_none_or_zero_is_another_program(tmp_path):
+    zero = {"optimizer.clip": None, "optimizer.ema": None, "model.dropout": 0.0, "objective.z_loss": 0.0}
+    shape, values = split(declared(tmp_path, **zero))
+    assert not zero.keys() & values.keys()
+    assert {name: flatten(shape)[name] for name in zero} == zero
+    assert split(declared(tmp_path, **{"run.steps": 2**40}))[0].run.steps == 2**40  # no int32 holds it
+
+
+def test_a_share_keeps_the_digits_of_its_distance_from_one():
+    for share in (0.9999, 0.999999, 0.9):
+        traced = jax.jit(lambda b, rest: 1 - Beta(b, rest))(share, 1 - share)
+        assert float(traced) == np.float32(1 - share)
+    new, old = jnp.float32(3.0), jnp.float32(2.0)
+    traced = jax.jit(lambda b, rest: optax.tree.update_moment(new, old, Beta(b, rest), 1))(0.9999, 1 - 0.9999)
+    assert float(traced) == float(optax.tree.update_moment(new, old, 0.9999, 1))
+    traced = jax.jit(lambda b, rest: 1 - Beta(b, rest) ** 7)(0.99, 0.01)
+    assert float(traced) == pytest.approx(1 - 0.99**7, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", list(SCHEDULES))
+def test_a_schedule_of_traced_numbers_is_that_of_constants(name, tmp_path):
+    steps = jnp.arange(0, 12)
+    for warmup, final in ((4, 0.3), (0, 0.0)):
+        changes = {
+            "optimizer.rate.name": name,
+            "optimizer.rate.warmup": warmup,
+            "optimizer.rate.final": final,
+        }
+        experiment = declared(tmp_path, **changes)
+        shape, values = split(experiment)
+
+        def rates(values, shape=shape):
+            filled = fill(shape, values)
+            return schedule(filled.optimizer.rate, filled.run.steps)(steps)
+
+        expected = schedule(experiment.optimizer.rate, experiment.run.steps)(steps)
+        np.testing.assert_allclose(jax.jit(rates)(values), expected, rtol=2e-6, atol=1e-9)
+
+
+def test_warm_ups_that_float32_does_not_count(tmp_path):
+    experiment = declared(
+        tmp_path, **{"run.steps": 2**30, "optimizer.rate.warmup": 2**24 + 1, "optimizer.rate.name": "linear"}
+    )
+    shape, values = split(experiment)
+    step = 2**29
+
+    def rate(values):
+        filled = fill(shape, values)
+        return schedule(filled.optimizer.rate, filled.run.steps)(step)
+
+    expected = schedule(experiment.optimizer.rate, experiment.run.steps)(step)
+    assert float(jax.jit(rate)(values)) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.slow
+def test_every_number_is_an_input_of_one_program(tmp_path):
+    """With another value, the program that was compiled for the first does as one with that constant."""
+    first = after_steps(declared(tmp_path))
+    for name, value in OTHER.items():
+        changed = declared(tmp_path, **{name: value})
+        assert compile_for(changed) is not None
+        assert shared_program.shared_program(changed) is shared_program.shared_program(declared(tmp_path))
+        found = after_steps(changed)
+        assert any((found[path] != first[path]).any() for path in first), f"{name} changes nothing"
+        assert_close(found, after_steps(override(changed, {"run.hyperparameters": "constants"})))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["jit", "sharded", "pmap"])
+def test_a_run_stopped_and_resumed_is_one_that_was_not(compiler, tmp_path):
+    """And two runs that share a program, one after the other, are those that have it alone."""
+    experiment = declared(tmp_path, **{"parallel.compile": compiler, "run.steps": 8})
+    other = override(experiment, {"optimizer.rate.peak": 5e-3, "run.seed": 3})
+    train(other, tmp_path / "shared-other", lambda line: None)
+    train(experiment, tmp_path / "shared", lambda line: None)
+    shared_program._shared.cache_clear()
+    jax.clear_caches()
+    stops = {"should_stop": lambda row: row["step"] == 6}
+    assert not train(experiment, tmp_path / "alone", lambda line: None, **stops).finished
+    train(experiment, tmp_path / "alone", lambda line: None)
+    assert_same_run(experiment, tmp_path / "shared", tmp_path / "alone")
+    constants = override(experiment, {"run.hyperparameters": "constants"})
+    train(constants, tmp_path / "constants", lambda line: None)
+    for one, two in zip(timeless(tmp_path / "shared"), timeless(tmp_path / "constants"), strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", mostly_slow(list(OPTIMIZERS)))
+def test_an_optimizer_takes_its_numbers_as_inputs(name, tmp_path):
+    changes = {"optimizer.name": name, "optimizer.b2": 0.9999}
+    found = after_steps(declared(tmp_path, **changes))
+    assert_close(found, after_steps(declared(tmp_path, **changes, **{"run.hyperparameters": "constants"})))
+
+
+def test_an_optimizer_that_asks_in_python_is_named(registries, tmp_path):
+    @OPTIMIZERS.register("choosy")
+    def choosy(config, rate):
+        return optax.sgd(rate, config.b1 if config.b1 > 0.5 else None)
+
+    experiment = declared(tmp_path, **{"optimizer.name": "choosy"})
+    with pytest.raises(
+        NeedsConstants, match=r"optimizer.name=choosy.*run.hyperparameters=constants"
+    ) as raised:
+        train(experiment, tmp_path / "run", lambda line: None)
+    assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
+    compile_for(replace(experiment, run=replace(experiment.run, hyperparameters="constants")))
+
+
+@pytest.mark.slow
+def test_rates_and_seeds_compile_once(tmp_path, caplog):
+    """Eight rates and two seeds: one step, one initialization, one evaluation."""
+    shared_program._shared.cache_clear()
+    jax.clear_caches()
+    caplog.set_level(logging.WARNING)
+    with jax.log_compiles():
+        for number in range(16):
+            changes = {
+                "optimizer.rate.peak": 1e-3 * (1 + number // 2),
+                "run.seed": number % 2,
+                "run.steps": 2,
+            }
+            train(declared(tmp_path, **changes), tmp_path / str(number), lambda line: None)
+    compiled = [
+        record.args[0] if record.args else record.getMessage()
+        for record in caplog.records
+        if "Finished XLA compilation" in record.msg
+    ]
+    for program in ("step", "initial_state", "evaluate"):
+        assert compiled.count(f"jit({program})") == 1, compiled
