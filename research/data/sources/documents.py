@@ -39,7 +39,7 @@ def documents(data: Data, split: Split | Literal["all"]) -> Iterator[str]:
 def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Iterator[Document]:
     """Every nonempty document of `splits`, once, in a fixed order.
 
-    With `data.split=tail` all documents belong to "train": the token store splits the tokens later.
+    With `data.split=tail` or `head` all belong to "train": the token store splits the tokens later.
     Raises UsageError for a source that cannot be read, and for a source without documents.
     """
     empty = True
@@ -66,8 +66,10 @@ def parts(data: Data) -> list[tuple[float, Data]]:
     matches = [WEIGHTED.fullmatch(term) for term in terms]
     if not all(match and float(match[1]) for match in matches):
         raise UsageError(f"data.source={data.source}: expected a mixture 0.7*SOURCE+0.3*SOURCE")
-    if data.split == "tail":
-        raise UsageError("data.split=tail: a mixture has no tail; use data.split=documents or published")
+    if data.split in ("tail", "head"):
+        raise UsageError(
+            f"data.split={data.split}: a mixture has no {data.split}; use data.split=documents or published"
+        )
     total = sum(float(match[1]) for match in matches)
     return [(float(match[1]) / total, replace(data, source=match[2])) for match in matches]
 
@@ -75,7 +77,7 @@ def parts(data: Data) -> list[tuple[float, Data]]:
 def fingerprint(data: Data) -> str:
     """A hash of everything that determines the documents: contents of the sources, and split settings."""
     identities = [_identity(source) for _, source in parts(data)]
-    holdout = None if data.split == "published" else data.holdout
+    holdout = {"published": None, "head": data.head}.get(data.split, data.holdout)
     standard = standardize.IN_CACHES[data.standardize]
     facts = [identities, data.field, data.split, holdout, data.documents, standard]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
