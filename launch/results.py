@@ -161,7 +161,12 @@ def _print_table(lines: list[dict[str, Any]], found: dict[str, Any]) -> None:
     for key, title in SHOWN.items():
         named = f"{title} {metric}" if key in ("best", "last") else title
         table.add_column(named, justify="left" if key == "state" else "right", no_wrap=True)
+    reached = any(line["reached"] for line in lines)
+    for title in ("steps to target", "tokens", "seconds") if reached else ():
+        table.add_column(title, justify="right", no_wrap=True)
     for line in lines:
+        met = [line["reached"] and line["reached"][name] for name in ("step", "tokens", "seconds")]
+        met = ["–" if number is None else f"{number:,}" for number in met] if reached else []
         steps = f"{line['step']:,}" + ("" if line["step"] == line["steps"] else f"/{line['steps']:,}")
         cells = [
             steps,
@@ -171,7 +176,7 @@ def _print_table(lines: list[dict[str, Any]], found: dict[str, Any]) -> None:
         settings = [format_value(line["settings"][entry["name"]]) for entry in found["differing"]]
         state = Text(line["state"], style=STYLES.get(line["state"], "yellow"))
         rank = "–" if line["rank"] is None else str(line["rank"])
-        table.add_row(*map(Text, (rank, line["name"], *settings, *cells)), state)
+        table.add_row(*map(Text, (rank, line["name"], *settings, *cells)), state, *map(Text, met))
     _console().print(table if lines else "no trial has started")
     if found["groups"]:
         print("\nover seeds")

@@ -165,6 +165,8 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool) -> int:
         _print_result(experiment, result.validation, result.baseline_loss)
         if result.reached:
             print(f"target            {format_reached(result.reached)}")
+        elif experiment.run.target:
+            print(f"target            {experiment.run.target} not reached")
         print(f"run               {directory}  ({time_.perf_counter() - began:.0f} s)")
         _print_next(experiment, directory)
     else:

@@ -65,10 +65,11 @@ class Data:
     # Where a record of the source has its text: a name, or a number that counts the columns of a .tsv
     # without header.
     field: str = "text"
-    # Where validation comes from: the source's own split, documents by hash, or the end of the text.
-    split: Literal["published", "documents", "tail"] = "documents"
+    # Where validation comes from: the source's own split, documents by hash, or the text's end or start.
+    split: Literal["published", "documents", "tail", "head"] = "documents"
     # Part held out for validation: of documents, or of the tail's tokens [share; from 0 to below 1]
     holdout: float = 0.01
+    head: int = 0  # length of the start that validates with data.split=head [tokens; from 0]
     order: Literal["shuffled", "random"] = "shuffled"  # windows once an epoch, or drawn anywhere
     validation: str | None = None  # source of the validation split; then source itself is not split
     documents: Literal["files", "paragraphs"] = "files"  # in .txt: a file, or text between blank lines
@@ -83,13 +84,16 @@ class Data:
         choices("data", self)
         positive("data", self, "batch", "length")
         fraction("data", self, "holdout")
-        if self.workers < 0:
-            raise UsageError(f"data.workers={self.workers}: expected 0 or more")
+        for name in ("workers", "head"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"data.{name}={getattr(self, name)}: expected 0 or more")
+        if self.split == "head" and self.head < 2:
+            raise UsageError(f"data.head={self.head}: expected 2 or more tokens with data.split=head")
 
     @property
     def splits_tokens(self) -> bool:
-        """Whether the end of the training text validates."""
-        return self.split == "tail" and self.validation is None
+        """Whether one end of the training text validates."""
+        return self.split in ("tail", "head") and self.validation is None
 
     def at_step(self, step: int) -> "Data":
         """This section as it applies at `step`: unchanged, or from `later.step` on with longer sequences."""

@@ -3,7 +3,7 @@
 import math
 import operator
 import re
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from research.errors import UsageError
 
@@ -13,7 +13,7 @@ FORM = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\S+)\s*")
 
 class Target(NamedTuple):
     metric: str  # of the validation rows
-    comparison: Literal["<", "<=", ">", ">="]
+    comparison: str  # of COMPARE
     number: float
 
     def met(self, value: object) -> bool:

@@ -38,7 +38,7 @@ def text_settings(data: Data, typed: Collection[str], *, in_pairs: bool) -> dict
         data = replace(data, **{name.removeprefix("data."): value for name, value in followed.items()})
         if data.split == "published" and all(_may_be_published(source) for source in parsed):
             return followed
-        if data.split == "tail" and len(sources) == 1:
+        if data.split in ("tail", "head") and len(sources) == 1:
             return followed
         return followed | _split(data, typed, parsed, in_pairs)
     except (UsageError, EnvironmentFault):

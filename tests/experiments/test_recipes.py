@@ -177,6 +177,23 @@ def test_gpt2_as_llm_c_trains_it(name):
     assert not different(name, GPT2_MODEL | GPT2_OPTIMIZER | sizes | rate | run | data)
 
 
+def test_the_speedrun():
+    """KellerJordan/modded-nanogpt at f411b3d: records/track_1_short/2024-10-13_llmc, train_gpt.py."""
+    expected = {
+        "data.split": "head",
+        "data.head": 10_485_760,  # val_tokens, of the shard that data/fineweb.py fills first
+        "data.source": "files:fineweb/sample/10BT/*.parquet",  # remote_name = "sample-10BT"
+        "data.batch": 512,
+        "optimizer.rate.peak": 6e-4,  # main.log: lr after step 700
+        "optimizer.rate.warmup": 700,
+        "optimizer.rate.final": 0.0,
+        "run.steps": 19_560,  # main.log's last step
+        "run.evaluate_every": 250,  # val_loss_every
+        "run.stop_at": "loss<=3.28",  # README.md, "Rules", 2
+    }
+    assert not different("gpt2_speedrun", GPT2_MODEL | GPT2_OPTIMIZER | expected)
+
+
 def test_gpt2_as_nanogpt_trains_it():
     assert not different("gpt2_small_openwebtext", GPT2_MODEL | GPT2_OPTIMIZER | NANOGPT)
 

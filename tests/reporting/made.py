@@ -37,10 +37,14 @@ def train(
     should_stop: Callable[[Row], bool] | None = None,
     text: str = "Once upon a time",
     until: int | None = None,
+    shift: float = 0.0,
 ) -> Result:
-    """A run whose loss falls towards a floor that its rate and width decide; 3e-3 and wide are best."""
+    """A run whose loss falls towards a floor that its rate and width decide; 3e-3 and wide are best.
+
+    `shift` moves the floor, as a seed does.
+    """
     peak, width = experiment.optimizer.rate.peak, experiment.model.width
-    floor = 3 + (math.log10(peak / 3e-3)) ** 2 + 16 / width
+    floor = 3 + (math.log10(peak / 3e-3)) ** 2 + 16 / width + shift
     record.claim(directory, experiment, {"data": ["0" * 64, "1" * 64]})
     row = None
     with Metrics(directory, 0) as metrics:

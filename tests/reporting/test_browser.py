@@ -216,3 +216,33 @@ def test_nothing_overflows(opened, three, width, scheme):
     widths = "figure => [figure.clientWidth, figure.querySelector('svg.main-svg').clientWidth]"
     plots = tab.evaluate(f"[...document.querySelectorAll('figure')].map({widths})")
     assert plots and all(0 < inner <= outer for outer, inner in plots)
+
+
+def test_seeds_have_a_table_bars_and_bands(opened, tmp_path):
+    for peak in (3e-3, 1e-3):
+        for seed in range(3):
+            made.train(
+                made.experiment(optimizer__rate__peak=peak, run__seed=seed, run__stop_at="loss<3.5"),
+                tmp_path / f"{peak}-{seed}",
+                shift=seed / 10,
+            )
+    made.train(made.experiment(optimizer__rate__peak=1e-1), tmp_path / "alone")
+    write_page(facts([tmp_path]), tmp_path / "report.html")
+    tab, found = opened(tmp_path / "report.html"), facts([tmp_path])["groups"]
+    rows = [line.split("\t") for line in tab.locator("#groups tbody tr").all_inner_texts()]
+    assert [row[1] for row in rows] == ["0.003", "0.001", "0.1"]
+    assert "±" in rows[0][2] and "±" not in rows[2][2] and rows[0][4:6] == ["", "best"]
+    assert rows[1][5] == "differs" and "one seed: no interval" in rows[2]
+    means = "document.getElementById('chart-means').data[1]"
+    assert tab.evaluate(f"{means}.error_x.array") == [line["error"] for line in found["lines"][:2]]
+    drawn = "[...document.querySelectorAll('#chart-means .errorbars .errorbar')].length"
+    assert (
+        found["lines"][2]["error"] is None and tab.evaluate(drawn) == 2
+    )  # one seed: no bar, also of length 0
+    lines = tab.evaluate("document.getElementById('chart-bands').data.map(one => [one.meta, one.y])")
+    assert [name for name, _ in lines] == ["band", "band", "mean"] * 2 + ["mean"]  # one seed has no band
+    curve = found["lines"][0]["curve"]
+    assert lines[2][1] == curve["mean"]
+    assert lines[1][1] == pytest.approx([m + e for m, e in zip(curve["mean"], curve["error"], strict=True)])
+    assert "Best mean validation loss" in tab.inner_text("#tiles")
+    assert tab.locator("[data-sort=to_target]").count() == 1

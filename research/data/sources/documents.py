@@ -39,8 +39,8 @@ def documents(data: Data, split: Split | Literal["all"]) -> Iterator[str]:
 def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Iterator[Document]:
     """Every nonempty document of `splits`, once, in a fixed order.
 
-    With `data.split=tail` all documents belong to "train": the token store splits the tokens later. With
-    `data.validation` they do too, and its documents belong to "validation".
+    With `data.split=tail` or `head` all documents belong to "train": the token store splits the tokens later.
+    With `data.validation` they do too, and its documents belong to "validation".
     Raises UsageError for a source that cannot be read, and for a source without documents.
     """
     empty = True
@@ -70,7 +70,9 @@ def parts(data: Data) -> list[tuple[float, Data]]:
     if not all(match and float(match[1]) for match in matches):
         raise UsageError(f"data.source={data.source}: expected a mixture 0.7*SOURCE+0.3*SOURCE")
     if data.splits_tokens:
-        raise UsageError("data.split=tail: a mixture has no tail; use data.split=documents or published")
+        raise UsageError(
+            f"data.split={data.split}: a mixture has no {data.split}; use data.split=documents or published"
+        )
     total = sum(float(match[1]) for match in matches)
     return [(float(match[1]) / total, replace(data, source=match[2])) for match in matches]
 
@@ -78,7 +80,7 @@ def parts(data: Data) -> list[tuple[float, Data]]:
 def fingerprint(data: Data) -> str:
     """A hash of everything that determines the documents: contents of the sources, and split settings."""
     identities = [_identity(source) for _, source in parts(data)]
-    holdout = None if data.split == "published" else data.holdout
+    holdout = {"published": None, "head": data.head}.get(data.split, data.holdout)
     standard = standardize.IN_CACHES[data.standardize]
     facts = [identities, data.field, data.split, holdout, data.documents, standard]
     if data.validation is not None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -20,6 +19,7 @@ from research.data.sources.documents import (
     note_maker,
     parts,
 )
+from research.data.store.splits import part_starts, split_head, split_tail
 from research.data.store.writing import SPLITS, write
 from research.data.tokenizers.spacy_words import difference, rules
 from research.data.tokenizers.tokenizer import SpecialTokens, end_of_text, entries, load, special_tokens
@@ -110,7 +110,8 @@ def open_store(folder: Path) -> TokenStore:
     if damage := find_damage(folder.parent):
         raise EnvironmentFault(f"{damage}; remove {folder.parent}, and it is made again")
     facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    tokens = mapped(folder / "tokens.bin", facts.pop("dtype"))
+    skipped = facts.pop("skipped", 0)  # tokens at the start, which are another split's
+    tokens = mapped(folder / "tokens.bin", facts.pop("dtype"))[skipped:]
     starts = mapped(folder / "starts.bin", "<i8")
     sentences = folder / "sentences.bin"
     facts["parts"] = tuple(facts["parts"])
@@ -162,52 +163,34 @@ def _make(
 
 
 def _finish(folder: Path, data: Data, tokenizer: Tokenizer, entries: int, dtype: np.dtype) -> None:
-    """Cuts off the tail where the declaration asks for it, and writes store.json of each split."""
+    """Splits off the tail or the head if the declaration asks for it, and writes store.json of each split."""
     progress_file = folder / "progress.json"
     done = json.loads(progress_file.read_text(encoding="utf-8"))
+    skipped = 0
     if data.splits_tokens:
         progress_file.unlink()  # the split cannot be repeated: after a kill, start from the beginning
-        after = _split_tail(folder / "train", folder / "validation", data.holdout, tokenizer, dtype)
-        done["bytes"] = {"train": done["bytes"]["train"] - after, "validation": after}
+        train, held_out = folder / "train", folder / "validation"
+        if data.split == "tail":
+            size = split_tail(train, held_out, data.holdout, tokenizer, dtype)
+        else:
+            size, skipped = split_head(train, held_out, data.head, tokenizer, dtype), data.head
+        done["bytes"] = {"train": done["bytes"]["train"] - size, "validation": size}
         done["parts"]["validation"] = [0]
     for split in SPLITS:
-        begins = _part_starts(done["parts"][split], done["counts"][split])
-        _measure(folder / split, done["bytes"][split], begins, entries, dtype)
+        begins = part_starts(done["parts"][split], done["counts"][split])
+        skip = skipped if split == "train" else 0
+        _measure(folder / split, done["bytes"][split], begins, entries, dtype, skip)
     progress_file.unlink(missing_ok=True)
 
 
-def _part_starts(firsts: list[int | None], end: int) -> list[int]:
-    """First token of each source of a mixture; a source without tokens starts where the next one does."""
-    starts = []
-    for first in reversed(firsts):
-        end = end if first is None else first
-        starts.append(end)
-    return starts[::-1]
-
-
-def _split_tail(whole: Path, tail: Path, share: float, tokenizer: Tokenizer, dtype: np.dtype) -> int:
-    """Move the last `share` of tokens from `whole` to `tail`; return the bytes of their text."""
-    tokens = np.memmap(whole / "tokens.bin", dtype, mode="r")
-    cut, after = int(len(tokens) * (1 - share)), None
-    for name in ("sentences.bin", "starts.bin"):
-        if (whole / name).exists():
-            begins = np.fromfile(whole / name, "<i8")
-            after = np.union1d(cut, begins[begins > cut])
-            (after - cut).tofile(tail / name)
-            begins[begins < cut].tofile(whole / name)
-    tokens[cut:].tofile(tail / "tokens.bin")
-    texts = (tokenizer.decode(part.tolist()) for part in np.split(tokens, after)[1:])
-    size = sum(len(text.encode()) for text in texts)
-    os.truncate(whole / "tokens.bin", cut * dtype.itemsize)
-    return size
-
-
-def _measure(folder: Path, size: int, parts: list[int], entries: int, dtype: np.dtype) -> None:
-    """Write store.json beside the tokens: type, sizes, unigram entropy and hash."""
+def _measure(
+    folder: Path, size: int, parts: list[int], entries: int, dtype: np.dtype, skipped: int = 0
+) -> None:
+    """Write store.json beside the tokens: type, sizes, unigram entropy and hash, without `skipped` ones."""
     file = folder / "tokens.bin"
     if file.stat().st_size < 2 * dtype.itemsize:
         raise UsageError(f"data.holdout: leaves {folder.name} fewer than two tokens, and none to predict")
-    tokens = np.memmap(file, dtype, mode="r")
+    tokens = np.memmap(file, dtype, mode="r")[skipped:]
     counts, digest = np.zeros(entries, np.int64), hashlib.sha256()
     for begin in range(0, len(tokens), CHUNK):
         chunk = tokens[begin : begin + CHUNK]
@@ -220,7 +203,7 @@ def _measure(folder: Path, size: int, parts: list[int], entries: int, dtype: np.
         "parts": parts,
         "unigram_entropy": float(-(shares * np.log(shares)).sum()),
         "sha256": digest.hexdigest(),
-    }
+    } | ({"skipped": skipped} if skipped else {})
     (folder / "store.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 

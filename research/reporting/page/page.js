@@ -5,6 +5,7 @@ controls();
 colouring();
 legend();
 outcomes();
+seeds();
 sweep();
 curves();
 samples();

@@ -8,13 +8,17 @@ function summary() {
   find("title").textContent = report.title;
   find("subtitle").textContent = report.subtitle;
   find("footer").textContent = `Made by Lineage ${report.lineage} on ${report.made}. This page needs no network; Plotly draws the curves.`;
-  const best = runs.find((run) => run.outcome.rank === 1);
+  const best = report.groups ? null : runs.find((run) => run.outcome.rank === 1);
   const scoreBy = report.metric.score_by;
   const metric = `validation ${words(report.metric.name).toLowerCase()}`;
   if (best) {
     const after = `after step ${large(scoreBy === "best" ? best.outcome.best_step : best.outcome.step)}`;
     tile(`Best ${metric}`, decimal(best.outcome[scoreBy]), runs.length > 1 ? `${report.sweep ? "trial " : ""}${best.name}, ${after}` : after);
     if (report.sweep && best.note) tile("Best settings", best.note, "of the finished trials");
+  }
+  const group = report.groups && report.groups.lines[0];
+  if (group && present(group.mean)) {
+    tile(`Best mean ${metric}`, plusMinus(group.mean, group.error), `${group.note ? `${group.note}, ` : ""}${group.n} seeds`);
   }
   const total = (key) => runs.reduce((sum, run) => sum + (run.outcome[key] || 0), 0);
   if (report.sweep) {

@@ -47,15 +47,18 @@ function outcomes() {
     { key: "last", title: `Last ${metric}`, number: true, descending: higher },
     { key: "tokens_per_second", title: "Tokens/s", number: true, descending: true },
     { key: "seconds", title: "Time", number: true },
+    ...(runs.some((run) => run.outcome.reached) ? [{ key: "to_target", title: "Steps to target", number: true }] : []),
     { key: "state", title: "State" },
   ];
   const rows = runs.map((run, index) => {
-    const values = { ...run.outcome };
+    const { reached } = run.outcome;
+    const values = { ...run.outcome, to_target: reached ? reached.step : null };
     for (const { name } of report.differing) values[`setting:${name}`] = report.settings.find((setting) => setting.name === name).values[index];
     const text = (key) => {
       if (key === "step") return values.step === values.steps ? large(values.step) : `${large(values.step)} / ${large(values.steps)}`;
       if (key === "best" || key === "last") return decimal(values[key]);
       if (key === "tokens_per_second") return large(values[key]);
+      if (key === "to_target") return reached ? element("span", { title: `${reached.target}: ${decimal(reached.value)} after ${large(reached.tokens)} tokens, ${duration(reached.seconds)}` }, large(reached.step)) : "–";
       if (key === "seconds") return duration(values[key]);
       if (key === "state") return element("span", { class: `state ${values.state}`, title: run.reason || null }, values.state);
       return key === "rank" && !present(values.rank) ? "–" : formatValue(values[key]);

@@ -2,6 +2,7 @@ import hashlib
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -88,6 +89,32 @@ def test_the_tail_of_several_documents(verses):
     assert whole.validation.starts.tolist() == [0, *(start - cut for start in starts if start > cut)]
     assert whole.train.bytes + whole.validation.bytes == sum(len(text.encode()) for text in texts)
     assert whole.validation.bytes == len(whole.tokenizer.decode(whole.validation.tokens.tolist()).encode())
+
+
+def test_the_head_of_several_documents(verses):
+    """The first tokens of all documents in order, whatever their number; the others train."""
+    ordered = quietly(Data(**vars(verses) | {"split": "tail", "holdout": 0.25}))
+    joined = np.concatenate([ordered.train.tokens, ordered.validation.tokens])
+    cut = 1_000
+    split = quietly(Data(**vars(verses) | {"split": "head", "head": cut}))
+    assert split.validation.tokens.tolist() == joined[:cut].tolist()
+    assert split.train.tokens.tolist() == joined[cut:].tolist()
+    assert split.train.sha256 == hashlib.sha256(joined[cut:].astype("<u2").tobytes()).hexdigest()
+    ends = np.flatnonzero(joined == end_of_text(split.tokenizer)) + 1
+    starts = [0, *ends[:-1].tolist()]
+    assert cut not in starts
+    assert split.validation.starts.tolist() == [start for start in starts if start < cut]
+    assert split.train.starts.tolist() == [0, *(start - cut for start in starts if start > cut)]
+    texts = list(documents(verses, "all"))
+    assert split.train.bytes + split.validation.bytes == sum(len(text.encode()) for text in texts)
+    assert pickle.loads(pickle.dumps(split.train)).tokens.tolist() == split.train.tokens.tolist()
+    assert quietly(Data(**vars(verses) | {"split": "head", "head": cut})).train.sha256 == split.train.sha256
+    other = quietly(Data(**vars(verses) | {"split": "head", "head": cut + 1}))
+    assert len(other.validation.tokens) == cut + 1
+    with pytest.raises(UsageError, match=r"data\.head=9999999: the source has"):
+        quietly(Data(**vars(verses) | {"split": "head", "head": 9_999_999}))
+    with pytest.raises(UsageError, match=r"data\.head=0: expected 2 or more"):
+        Data(**vars(verses) | {"split": "head"})
 
 
 def test_long_documents_are_tokenized_as_if_whole(shared_data, monkeypatch):
