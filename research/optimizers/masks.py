@@ -22,5 +22,10 @@ def hidden_matrices(model: Any) -> Any:
     return tree_map_with_path(axes, model)
 
 
+def are_hidden_matrices(model: Any) -> Any:
+    """True for the blocks' kernels, False for all else."""
+    return tree_map_with_path(lambda path, _: {"blocks", "kernel"} <= _names(path), model)
+
+
 def _names(path) -> set[str]:
     return {str(getattr(part, "name", getattr(part, "key", ""))) for part in path}
