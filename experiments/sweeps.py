@@ -1,6 +1,7 @@
 """Questions put to small models on the interpreter's own documentation, answered in minutes on two cores."""
 
 from dataclasses import replace
+from typing import Any
 
 from experiments.registry import get, sweep
 from research.config import Experiment, Sweep, space
@@ -36,9 +37,9 @@ def rate_by_width() -> Sweep:
 
 @sweep
 def optimizers() -> Sweep:
-    """AdamW, Muon, Lion or Sophia, each at its own best rate and with an equal number of tries and steps?"""
+    """Which optimizer, in steps and in seconds, each at its own best of four rates spaced alike?"""
 
-    def rates(name: str, *peaks: float, **fixed: float) -> space.Product:
+    def rates(name: str, *peaks: float, **fixed: Any) -> space.Product:
         given = [space.grid(f"optimizer.{setting}", value) for setting, value in fixed.items()]
         return space.product(
             space.grid("optimizer.name", name), space.grid("optimizer.rate.peak", *peaks), *given
@@ -48,9 +49,14 @@ def optimizers() -> Sweep:
         base=small(),
         space=space.chain(
             rates("adamw", 1e-3, 3e-3, 1e-2, 3e-2),
-            rates("muon", 3e-3, 1e-2, 3e-2, 1e-1, b1=0.95),
+            rates("adamw", 1e-3, 3e-3, 1e-2, 3e-2, cautious=True),
+            rates("schedule_free_adamw", 3e-3, 1e-2, 3e-2, 1e-1, **{"rate.name": "constant"}),
+            rates("adafactor", 1e-3, 3e-3, 1e-2, 3e-2),
             rates("lion", 3e-4, 1e-3, 3e-3, 1e-2, b2=0.99),
             rates("sophia", 1e-4, 3e-4, 1e-3, 3e-3, b1=0.965, b2=0.99),
+            rates("soap", 1e-3, 3e-3, 1e-2, 3e-2, b1=0.95, b2=0.95),
+            rates("muon", 3e-3, 1e-2, 3e-2, 1e-1, b1=0.95),
+            rates("normuon", 3e-3, 1e-2, 3e-2, 1e-1, b1=0.95, b2=0.95),
         ),
     )
 

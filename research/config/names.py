@@ -28,6 +28,8 @@ OPTIMIZERS: Registry = Registry(  # (Optimizer, rate) → optax.GradientTransfor
     "lamb",
     "adafactor",
     "muon",
+    "normuon",
+    "soap",
     "sophia",
     "schedule_free_adamw",
 )

@@ -7,6 +7,8 @@ from research.config.checks import choices, fraction, positive
 from research.config.names import OBJECTIVES, OPTIMIZERS, SCHEDULES
 from research.errors import UsageError
 
+DECAY_THEMSELVES = ("lamb", "sophia")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
@@ -57,6 +59,7 @@ class Optimizer:
     b2: float = 0.999  # share of the old in the running mean of squared gradients [share; from 0 to below 1]
     epsilon: float = 1e-8  # added to the root of that mean, which divides [gradient; any]
     decay: float = 0.0  # decoupled weight decay, times the rate; never on biases and norms [per rate; any]
+    cautious: bool = False  # decay a weight only where the update makes it smaller too; not lamb, sophia
     # Global norm to which a larger gradient is scaled down; none: no clipping [norm; above 0]
     clip: float | None = None
     # Share of the old in a running average of the parameters, which is evaluated; none: no average
@@ -70,3 +73,5 @@ class Optimizer:
             positive("optimizer", self, "clip")
         if self.ema is not None:
             fraction("optimizer", self, "ema")
+        if self.cautious and self.name in DECAY_THEMSELVES:
+            raise UsageError(f"optimizer.cautious=true: {self.name} mixes the decay into its own rule")

@@ -1,5 +1,8 @@
 """The built-in optimizers, each a function of its declaration and the learning rate's schedule."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -7,7 +10,9 @@ from optax import contrib
 
 from research.config import Optimizer
 from research.config.names import OPTIMIZERS
-from research.optimizers.masks import decays, hidden_matrices
+from research.optimizers.masks import are_hidden_matrices, decays, hidden_matrices
+from research.optimizers.normuon import normalize_neurons
+from research.optimizers.soap import scale_by_soap
 
 Rate = optax.Schedule  # updates made so far → learning rate of the next
 
@@ -88,16 +93,48 @@ def muon(config: Optimizer, rate: Rate):
 
     Updates are scaled to Adam's size (Liu et al., 2025), so that one rate serves both.
     """
-    return contrib.muon(
-        rate,
-        beta=config.b1,
-        weight_decay=config.decay,
-        adam_b1=config.b1,
-        adam_b2=config.b2,
-        eps=config.epsilon,
-        muon_weight_dimension_numbers=hidden_matrices,
-        consistent_rms=0.2,
+    settings: dict[str, Any] = {
+        "beta": config.b1,
+        "adam_b1": config.b1,
+        "adam_b2": config.b2,
+        "eps": config.epsilon,
+        "muon_weight_dimension_numbers": hidden_matrices,
+        "consistent_rms": 0.2,
+    }
+    if not config.cautious:
+        return contrib.muon(rate, weight_decay=config.decay, **settings)
+    return optax.chain(  # ascent at a rate of 1, without its own decay
+        contrib.muon(-1.0, weight_decay=0.0, **settings),
+        cautious_decay(config.decay, are_hidden_matrices),
+        _times(rate),
     )
+
+
+@OPTIMIZERS.register("normuon")
+def normuon(config: Optimizer, rate: Rate):
+    """Li et al. (2025): as `muon`, normalized for each neuron, with `b2` (0.95 there); the rest by Adam."""
+    orthogonal = contrib.scale_by_muon(
+        beta=config.b1, eps=config.epsilon, weight_dimension_numbers=hidden_matrices
+    )
+    hidden = optax.chain(orthogonal, normalize_neurons(config.b2, config.epsilon))
+    return optax.chain(_hidden_apart(hidden, config), _decay(config), _times(rate))
+
+
+@OPTIMIZERS.register("soap")
+def soap(config: Optimizer, rate: Rate):
+    """Vyas et al. (2024): hidden matrices by SOAP (there `b1` and `b2` are 0.95), the rest by Adam."""
+    hidden = scale_by_soap(config.b1, config.b2, config.epsilon)
+    return optax.chain(_hidden_apart(hidden, config), _decay(config), _times(rate))
+
+
+def _hidden_apart(hidden: optax.GradientTransformation, config: Optimizer) -> optax.GradientTransformation:
+    """`hidden` for the kernels of blocks, Adam for all else."""
+    adam = optax.scale_by_adam(config.b1, config.b2, config.epsilon)
+
+    def labels(params: Any) -> Any:
+        return jax.tree.map(lambda hidden: "hidden" if hidden else "rest", are_hidden_matrices(params))
+
+    return optax.partition({"hidden": hidden, "rest": adam}, labels)
 
 
 @OPTIMIZERS.register("sophia")
@@ -120,7 +157,21 @@ def schedule_free_adamw(config: Optimizer, rate: Rate):
 
 
 def _decay(config: Optimizer) -> optax.GradientTransformation:
+    if config.cautious:
+        return cautious_decay(config.decay, decays)
     return optax.add_decayed_weights(config.decay, mask=decays)
+
+
+def cautious_decay(decay: float, mask: Callable[[Any], Any]) -> optax.GradientTransformation:
+    """Decays a weight only where the update makes it smaller too (Chen et al., 2025, algorithm 1).
+
+    It stands between the update's direction, which is subtracted, and the rate.
+    """
+
+    def add(updates, params):
+        return jax.tree.map(lambda u, p: u + decay * jnp.where(u * p >= 0, p, 0), updates, params)
+
+    return optax.masked(optax.stateless(add), mask)
 
 
 def _times(rate: Rate) -> optax.GradientTransformation:

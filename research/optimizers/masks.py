@@ -29,5 +29,10 @@ def rate_multipliers(params: Any, optimizer: str, model: Model) -> Any:
     return tree_map_with_path(lambda path, _: scaling.rate_multiplier(_names(path), optimizer, model), params)
 
 
+def are_hidden_matrices(model: Any) -> Any:
+    """True for the blocks' kernels, False for all else."""
+    return tree_map_with_path(lambda path, _: {"blocks", "kernel"} <= _names(path), model)
+
+
 def _names(path) -> set[str]:
     return {str(getattr(part, "name", getattr(part, "key", ""))) for part in path}

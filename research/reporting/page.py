@@ -12,7 +12,19 @@ from research.errors import UsageError
 from research.io.files import as_utf8, write_atomic
 
 # In this order, because each uses those before it.
-PARTS = ("format", "view", "axes", "charts", "legend", "tables", "samples", "summary", "seeds", "sweep", "page")
+PARTS = (
+    "format",
+    "view",
+    "axes",
+    "charts",
+    "legend",
+    "tables",
+    "samples",
+    "summary",
+    "seeds",
+    "sweep",
+    "page",
+)
 MADE_HERE = '<meta name="generator" content="Lineage">'
 
 

@@ -40,7 +40,7 @@ MODERN = {  # every part that has parameters of its own
     "model.tied": False,
     "model.positions": "rotary",
 }
-OPTIMIZERS = ("muon", "adafactor", "sophia", "schedule_free_adamw", "lamb", "lion")
+OPTIMIZERS = ("muon", "normuon", "soap", "adafactor", "sophia", "schedule_free_adamw", "lamb", "lion")
 VARIANTS = [(name, {}) for name in experiments.names()]
 VARIANTS += [(name, MODERN) for name in ("gpt1", "gpt2_small", "bert_base")]
 VARIANTS += [("gpt2_small", {"optimizer.name": name}) for name in OPTIMIZERS]
