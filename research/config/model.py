@@ -39,6 +39,9 @@ class Model:
     # Type of activations; auto: float32 on CPUs, else bfloat16. With bfloat16_matmul only the operands of
     # matrix products are bfloat16.
     precision: Literal["auto", "float32", "bfloat16", "bfloat16_matmul"] = "auto"
+    # Type in which training keeps the logits of a vocabulary between its passes over them, of which sums are
+    # float32 in any case; auto: float32 on CPUs, else that of activations. Evaluation keeps float32.
+    logits: Literal["auto", "float32", "bfloat16"] = "auto"
     # Implementation of attention; auto: on a GPU cudnn if it can, else flash, our own kernel, which also does
     # dropout and documents; on a TPU splash; xla where these cannot
     attention: Literal["auto", "xla", "cudnn", "flash", "splash"] = "auto"

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from research.config import Model
 from research.models.platform import platform
 
 
@@ -15,3 +16,10 @@ def compute_dtype(precision: str) -> jnp.dtype:
 def matmul_dtype(precision: str) -> jnp.dtype:
     """The activations', or with `bfloat16_matmul` bfloat16: CPUs multiply it fast, and add up in float32."""
     return jnp.dtype(jnp.bfloat16) if precision == "bfloat16_matmul" else compute_dtype(precision)
+
+
+def logits_dtype(model: Model) -> jnp.dtype:
+    """The type in which training keeps logits: `auto` is the activations' on accelerators, else float32."""
+    if model.logits != "auto":
+        return jnp.dtype(model.logits)
+    return jnp.dtype(jnp.float32) if platform() == "cpu" else compute_dtype(model.precision)

@@ -12,7 +12,7 @@ from research.config import Experiment
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
 from research.errors import UsageError
-from research.models.precision import matmul_dtype
+from research.models.precision import logits_dtype, matmul_dtype
 from research.objectives.masked_token import MASKED_TOKEN
 from research.objectives.objective import (
     DEFAULTS,
@@ -30,7 +30,7 @@ from research.objectives.vocabulary_loss import vocabulary_loss
 def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
     """Cross-entropy (nats) of each token given those before it, by the head of masked tokens."""
     x_BLD = model.masked(model.features(batch["tokens"], batch["segments"], batch["lengths"], key))
-    dtype = matmul_dtype(model.config.precision)
+    types = matmul_dtype(model.config.precision), logits_dtype(model.config)
     total, correct = vocabulary_loss(
         x_BLD,
         model.output_table(),
@@ -38,7 +38,7 @@ def loss(model, batch: Batch, key: Array | None = None, settings: config.Objecti
         batch["targets"],
         batch["weights"],
         settings.z_loss,
-        dtype,
+        *types,
     )
     return {"loss": total, "accuracy": correct}
 

@@ -7,7 +7,7 @@ from research import config
 from research.config import Experiment
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
-from research.models.precision import matmul_dtype
+from research.models.precision import logits_dtype, matmul_dtype
 from research.models.table_dropout import drop_tables
 from research.objectives.objective import (
     DEFAULTS,
@@ -29,9 +29,9 @@ def loss(model, batch: Batch, key: Array | None = None, settings: config.Objecti
     """
     model = drop_tables(model, key)
     x_BLD, table_VD = model.features(batch["tokens"], key, batch.get("documents")), model.output_table()
-    dtype = matmul_dtype(model.config.precision)
+    types = matmul_dtype(model.config.precision), logits_dtype(model.config)
     total, correct = vocabulary_loss(
-        x_BLD, table_VD, None, batch["targets"], batch["weights"], settings.z_loss, dtype
+        x_BLD, table_VD, None, batch["targets"], batch["weights"], settings.z_loss, *types
     )
     return {"loss": total, "accuracy": correct}
 

@@ -14,6 +14,7 @@ from jax import Array
 from research import config
 from research.config.hyperparameters import is_zero
 from research.models.ops.dropout import dropout_mask, factors
+from research.models.precision import logits_dtype
 from research.models.table_dropout import drop_tables
 from research.objectives.objective import DEFAULTS, Batch, Loss, Outputs, Sums
 from research.objectives.vocabulary_loss import vocabulary_loss
@@ -116,4 +117,5 @@ def _next_token_loss(model, x_TLD: Array, batch: Batch, positions: bool) -> Arra
     table_VD = model.output_table()
     if positions:
         table_VD = jnp.concatenate([table_VD, model.multiplied(model.positions[...])])
-    return vocabulary_loss(x_TLD, table_VD, None, targets_TL, weights_TL)[0]
+    kept = logits_dtype(model.config)
+    return vocabulary_loss(x_TLD, table_VD, None, targets_TL, weights_TL, kept=kept)[0]

@@ -29,6 +29,7 @@ def _vocabulary_loss(
     weights_BL: Array,
     z_loss: ArrayLike | None,
     multiplied: DTypeLike | None,
+    kept: DTypeLike,
 ) -> tuple[Array, Array]:
     table, bias = _operands(x_BLD, table_VD, bias_V, multiplied)
 
@@ -41,7 +42,7 @@ def _vocabulary_loss(
     return sums
 
 
-_loss = jax.custom_vjp(_vocabulary_loss, nondiff_argnums=(6,))
+_loss = jax.custom_vjp(_vocabulary_loss, nondiff_argnums=(6, 7))
 
 
 def vocabulary_loss(
@@ -52,24 +53,26 @@ def vocabulary_loss(
     weights_BL: Array,
     z_loss: ArrayLike = 0.0,
     multiplied: DTypeLike | None = None,
+    kept: DTypeLike = jnp.float32,
 ) -> tuple[Array, Array]:
     """Weighted sums of the cross-entropy (nats) of `x @ table.T + bias` and of the hits of its argmax.
 
     `z_loss` times the squared log of the softmax's denominator is added to the loss, unless it is 0. States
-    and table, and their gradients' operands, are rounded to `multiplied`; none: the type of the states.
+    and table, and their gradients' operands, are rounded to `multiplied`; none: the type of the states. With
+    a gradient, logits are rounded to `kept`: a pass over them takes longer than its arithmetic.
     """
     added = None if is_zero(z_loss) else z_loss
-    return _loss(x_BLD, table_VD, bias_V, targets_BL, weights_BL, added, multiplied)
+    return _loss(x_BLD, table_VD, bias_V, targets_BL, weights_BL, added, multiplied, kept)
 
 
-def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied):
+def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied, kept):
     table, bias = _operands(x_BLD, table_VD, bias_V, multiplied)
     filled, width = table.shape
 
     def add(sums, piece):
         loss, correct, dtable, dbias = sums
         x, targets, weights = piece
-        losses, hits, dlogits, log_z = _losses(x, table, bias, targets, z_loss)
+        losses, hits, dlogits, log_z = _losses(x, table, bias, targets, z_loss, kept)
         if z_loss is not None:
             dlogits = dlogits * (1 + 2 * z_loss * log_z)
         dlogits = dlogits - jax.nn.one_hot(targets, filled)
@@ -88,7 +91,7 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied
     return (loss, correct), (dx, dtable[:entries], None if dbias is None else dbias[:entries])
 
 
-def _backward(multiplied, saved, above):
+def _backward(multiplied, kept, saved, above):
     dx, dtable, dbias = saved
     g = above[0]  # hits have no derivative
     return (
@@ -118,40 +121,49 @@ def _operands(x_BLD, table_VD, bias_V, multiplied):
     return table_VD, bias_V
 
 
-def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss):
+def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss, kept=jnp.float32):
     """Losses and hits (B, L), probabilities (B, L, V), log of the denominator (B, L, 1), all float32."""
     x_BLD = split_rows(x_BLD).astype(table_VD.dtype)
-    logits = jnp.einsum("BLD,VD->BLV", x_BLD, table_VD, preferred_element_type=jnp.float32)
+    logits = jnp.einsum("BLD,VD->BLV", x_BLD, table_VD, preferred_element_type=kept)
     if bias_V is not None:
-        logits = logits + bias_V
-    best, denominator = _largest_and_sum(logits)
-    shifted = logits - best
-    exponentials = jnp.exp(shifted)
+        logits = logits + bias_V.astype(kept)
+    best, denominator, first = _largest_and_sum(logits)
+    shifted = logits.astype(jnp.float32) - best
     log_sum = jnp.log(denominator)
     log_z = log_sum + best
-    chosen = jnp.take_along_axis(shifted, targets_BL[..., None], axis=-1)
+    if first is None:
+        chosen = jnp.take_along_axis(shifted, targets_BL[..., None], axis=-1)
+        hits = chosen == 0
+    else:  # of the logits, or the difference would be stored; rounded ones may be equally large
+        chosen = jnp.take_along_axis(logits, targets_BL[..., None], axis=-1).astype(jnp.float32) - best
+        hits = first == targets_BL[..., None]
     losses = (log_sum - chosen)[..., 0]
     if z_loss is not None:
         losses = losses + z_loss * jnp.square(log_z[..., 0])
-    return losses, (chosen[..., 0] == 0).astype(jnp.float32), exponentials / denominator, log_z
+    return losses, hits[..., 0].astype(jnp.float32), jnp.exp(shifted) / denominator, log_z
 
 
 def _largest_and_sum(logits_BLV):
-    """The largest logit and the sum of exp(logit - largest), (B, L, 1).
+    """The largest logit, the sum of exp(logit - largest), and the first place of the largest; (B, L, 1).
 
-    On accelerators in one pass over the logits, whose size makes a pass cost more than the arithmetic: two
-    partial results are joined by scaling both sums to the larger of their largest.
+    On CPUs the place is None. Accelerators take one pass over the logits, whose size makes a pass cost more
+    than the arithmetic: two partial results are joined by scaling both sums to the larger of their largest.
     """
     if platform() == "cpu":
         best = logits_BLV.max(-1, keepdims=True)
-        return best, jnp.exp(logits_BLV - best).sum(-1, keepdims=True)
+        return best, jnp.exp(logits_BLV - best).sum(-1, keepdims=True), None
 
     def join(one, other):
         best = jnp.maximum(one[0], other[0])
-        return best, one[1] * jnp.exp(one[0] - best) + other[1] * jnp.exp(other[0] - best)
+        total = one[1] * jnp.exp(one[0] - best) + other[1] * jnp.exp(other[0] - best)
+        earlier = jnp.minimum(one[2], other[2])
+        later = jnp.where(one[0] > other[0], one[2], other[2])
+        return best, total, jnp.where(one[0] == other[0], earlier, later)
 
-    nothing = jnp.float32(NEGATIVE), jnp.float32(0)
-    joined = lax.reduce((logits_BLV, jnp.ones_like(logits_BLV)), nothing, join, (2,))
+    logits_BLV = logits_BLV.astype(jnp.float32)
+    places_BLV = lax.broadcasted_iota(jnp.int32, logits_BLV.shape, 2)
+    nothing = jnp.float32(NEGATIVE), jnp.float32(0), jnp.int32(logits_BLV.shape[2])
+    joined = lax.reduce((logits_BLV, jnp.ones_like(logits_BLV), places_BLV), nothing, join, (2,))
     return tuple(x[..., None] for x in joined)
 
 

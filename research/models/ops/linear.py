@@ -55,6 +55,8 @@ def _linear_forward(x, kernel, bias, operand_dtype, keep_axes, activation):
 def _linear_backward(operand_dtype, keep_axes, activation, saved, dy):
     inputs, kernel, has_bias = saved
     x, pull_back = _activated(activation, inputs)
+    if activation is not None and platform() == "gpu":
+        _, pull_back = _activated(activation, jax.tree.map(_as_if_changed, inputs))
     x = x if operand_dtype is None else x.astype(operand_dtype)
     factor = _factor(kernel, keep_axes)
     dy = dy.reshape(*x.shape[:-1], *factor.shape[1:])
@@ -86,6 +88,15 @@ def _activated(activation, x):
         return jax.vjp(activation, *x)
     y, pull_back = jax.vjp(activation, x)
     return y, lambda dy: pull_back(dy)[0]
+
+
+def _as_if_changed(x):
+    """`x`, which a compiler takes for another array.
+
+    Otherwise it would store parts of an activation for their use in its derivative, which costs more than to
+    compute them again.
+    """
+    return x * lax.optimization_barrier(jnp.ones((), x.dtype))
 
 
 def _factor(kernel, keep_axes):

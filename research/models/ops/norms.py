@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from research.models.platform import platform
+
 
 def layer_norm(x: Array, scale_D: Array, bias_D: Array | None, epsilon: float) -> Array:
     """Layer normalization (Ba et al., 2016) of (…, D): computed in float32, returned in the type of `x`."""
@@ -35,18 +37,26 @@ def _layer_norm(x, scale_D, bias_D, epsilon):
 
 
 def _layer_norm_forward(x, scale_D, bias_D, epsilon):
-    x32 = x.astype(jnp.float32)
-    mean = x32.mean(-1, keepdims=True)
-    centred = x32 - mean
-    rstd = lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + epsilon)
-    y = centred * rstd * scale_D
+    mean, rstd = _statistics(x, epsilon)
+    y = (x.astype(jnp.float32) - mean) * rstd * scale_D
     if bias_D is not None:
         y = y + bias_D
     return y.astype(x.dtype), (x, mean, rstd, scale_D, bias_D is not None)
 
 
+def _statistics(x, epsilon):
+    """The mean and the inverse standard deviation of each row, (rows, 1)."""
+    x32 = x.astype(jnp.float32)
+    mean = x32.mean(-1, keepdims=True)
+    return mean, lax.rsqrt(jnp.square(x32 - mean).mean(-1, keepdims=True) + epsilon)
+
+
 def _layer_norm_backward(epsilon, saved, dy):
     x, mean, rstd, scale_D, has_bias = saved
+    if platform() == "gpu":
+        # No kernel adds up both features and rows: without statistics at hand, the sum over rows would be one
+        # of a stored float32 array. In the forward pass they would take a kernel of their own.
+        mean, rstd = lax.optimization_barrier(_statistics(lax.optimization_barrier(x), epsilon))
     dy32 = dy.astype(jnp.float32)
     normed = (x.astype(jnp.float32) - mean) * rstd
     dnormed = dy32 * scale_D
