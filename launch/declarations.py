@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import experiments
-from launch.options import Json, Name, Overrides
+from launch.options import Json, Name, Overrides, TrainFile, ValidationFile, with_files
 from launch.shell import completion, meanings
 from launch.shell.notes import note
 from launch.shell.parameter_tables import parameter_table
@@ -81,12 +81,15 @@ def show(
         ),
     ],
     overrides: Overrides = None,
+    train_file: TrainFile = None,
+    validation_file: ValidationFile = None,
     describe: Annotated[
         bool, typer.Option("--describe", help="Say what each setting means, and which values it takes.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Show every setting of an experiment or a sweep."""
+    overrides = with_files(overrides, source=train_file, validation=validation_file)
     if name in experiments.sweep_names():
         from research.sweeping.declare import declare_sweep
 

@@ -80,7 +80,9 @@ def train(
     )
     if resources is None:
         _join_processes(distributed, coordinator, processes, process)
-        return _train(experiment, dir, allow_change)
+        typed = [text for text in overrides if not text.startswith("run.seed=")]
+        again = ["lineage", "train", name, *typed, f"run.seed={experiment.run.seed + 1}", "--dir", f"{dir}-2"]
+        return _train(experiment, dir, allow_change, (again, "the same with another seed"))
     from launch.executors.slurm import run_script, submit
     from research.config.imports import options
     from research.runs.record import examine
@@ -122,7 +124,8 @@ def resume(
     if not distributed and not process:
         _announce(experiment, directory)
     _join_processes(distributed, coordinator, processes, process)
-    return _train(experiment, directory, allow_change)
+    longer = ["lineage", "resume", str(directory), f"run.steps={2 * experiment.run.steps}"]
+    return _train(experiment, directory, allow_change, (longer, "train for more steps"))
 
 
 def _announce(experiment: Experiment, directory: Path) -> None:
@@ -145,7 +148,8 @@ def _join_processes(
     join_processes(*by_hand)
 
 
-def _train(experiment: Experiment, directory: Path, allow_change: bool) -> int:
+def _train(experiment: Experiment, directory: Path, allow_change: bool, third: tuple[list[str], str]) -> int:
+    """`third` is the last of the commands to be shown at the end, with its purpose."""
     began = time_.perf_counter()
     with starting():
         import jax
@@ -168,7 +172,7 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool) -> int:
         elif experiment.run.target:
             print(f"target            {experiment.run.target} not reached")
         print(f"run               {directory}  ({time_.perf_counter() - began:.0f} s)")
-        _print_next(experiment, directory)
+        _print_next(experiment, directory, third)
     else:
         print(f"\nstopped at step {result.step} of {experiment.run.steps}; it is saved in {directory}")
         print(f"the same command continues it, and so does: lineage resume {directory}")
@@ -195,7 +199,7 @@ def _print_result(experiment: Experiment, row: dict[str, Any], baseline_loss: fl
         print(f"bits per byte     {row['bits_per_byte']:.4f}")
 
 
-def _print_next(experiment: Experiment, directory: Path) -> None:
+def _print_next(experiment: Experiment, directory: Path, third: tuple[list[str], str]) -> None:
     """Three commands that a finished run invites."""
     from research.objectives import objective_of
 
@@ -206,12 +210,8 @@ def _print_next(experiment: Experiment, directory: Path) -> None:
         first = f"lineage generate {where} --top-p 0.9", "sample from it"
     else:
         first = f'lineage generate {where} --prompt "The [MASK] is open."', "fill in masked words"
-    seed = experiment.run.seed + 1
-    others = (
-        (f"lineage report {where}", "see its curves on a page"),
-        (f"lineage train {experiment.name} run.seed={seed} --dir {where}-{seed}", "change a setting"),
-    )
-    width = max(len(command) for command, _ in (first, *others))
+    others = ((f"lineage report {where}", "see its curves on a page"), (shlex.join(third[0]), third[1]))
+    width = min(60, max(len(command) for command, _ in (first, *others)))
     print("\nnext")
     for command, purpose in (first, *others):
         print(f"  {command:<{width}}  {purpose}")

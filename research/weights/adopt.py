@@ -25,6 +25,9 @@ SOURCES = (SOURCE, "data.validation")
 VOCABULARY = "model.vocabulary"
 DECISIVE = (SOURCE, NAME)  # settings that decide others once they are typed
 
+COUNTED = ("run.steps", "data.batch", "optimizer.rate.warmup")
+EPOCHS, TOO_MANY = 3, 20  # of fine-tuning: as papers have them; times as many are reported
+
 LABELLED = {  # objectives whose examples decide columns and labels
     "classification": {"classes": True, "tags": False},
     "regression": {"classes": False, "tags": False},
@@ -51,12 +54,14 @@ def with_start(
     """
     changes = {name: typed(declared, name, value) for name, value in changes.items()}
     declared, changes = _with_revisions(declared, changes, kept)
-    followed = _from_data(declared, changes)
+    followed, examples = _from_data(declared, changes)
     if followed:
         before = flatten(override(declared, {n: v for n, v in changes.items() if n in followed}))
         decisive = " ".join(f"{name}={format_value(changes[name])}" for name in DECISIVE if name in changes)
         report(f"{decisive} decides {_listed(followed, before)}")
         changes |= followed
+    if examples:
+        _report_epochs(declared, changes, examples, report)
     path = changes.get(WEIGHTS, declared.start.weights)
     if path is None:
         return override(declared, changes)
@@ -97,22 +102,25 @@ def _with_revisions(
     return declared, changes
 
 
-def _from_data(declared: Experiment, changes: Settings) -> Settings:
-    """Settings that a typed source or tokenizer decides, where they differ from the declared ones."""
+def _from_data(declared: Experiment, changes: Settings) -> tuple[Settings, int]:
+    """Settings that a typed source or tokenizer decides, where they differ from the declared ones; and the
+    number of labelled examples in the source, 0 of others.
+    """
     if not any(name in changes for name in (*DECISIVE, "data.validation")):
-        return {}
+        return {}, 0
     needed = ("data.", "task.", "objective.")
     seen = override(
         declared, {n: v for n, v in changes.items() if n.startswith(needed) and n != "data.length"}
     )
     objective, data, source = objective_of(seen.objective), seen.data, SOURCE in changes
     followed: Settings = {}
+    examples = 0
     if not objective.supervised and data.validation is not None:
         _refuse_two_validations(changes, data)
     if source and not objective.supervised:
         followed = text_settings(data, changes, in_pairs=bidirectional(declared.model))
     elif source and seen.objective.name in LABELLED:
-        followed = label_settings(data, seen.task, changes, **LABELLED[seen.objective.name])
+        followed, examples = label_settings(data, seen.task, changes, **LABELLED[seen.objective.name])
     if "task.labels" in followed and "model.outputs" not in changes:
         followed["model.outputs"] = objective.outputs(override(seen, followed).task)
     if changes.get(WEIGHTS, declared.start.weights) is None:
@@ -123,7 +131,27 @@ def _from_data(declared: Experiment, changes: Settings) -> Settings:
         if VOCABULARY not in changes and other:
             followed[VOCABULARY] = vocabulary(data)
     before = flatten(seen)
-    return {n: v for n, v in followed.items() if v is not None and before[n] != v}
+    return {n: v for n, v in followed.items() if v is not None and before[n] != v}, examples
+
+
+def _report_epochs(
+    declared: Experiment, changes: Settings, examples: int, report: Callable[[str], None]
+) -> None:
+    """Says it where declared steps do not suit the number of examples, or a declared warm-up typed steps."""
+    experiment = override(declared, {n: v for n, v in changes.items() if n in COUNTED})
+    steps, batch, warmup = experiment.run.steps, experiment.data.batch, experiment.optimizer.rate.warmup
+    epochs = steps * batch / examples
+    few = max(1, round(EPOCHS * examples / batch))
+    if "run.steps" not in changes and epochs > TOO_MANY * EPOCHS:
+        report(
+            f"run.steps={steps} are {epochs:,.0f} epochs of {examples:,} examples; "
+            f"run.steps={few} optimizer.rate.warmup={few // 10} would be {EPOCHS}"
+        )
+    elif "optimizer.rate.warmup" not in changes and warmup >= steps:
+        report(
+            f"optimizer.rate.warmup={warmup}: the rate does not reach its peak in run.steps={steps}; "
+            f"optimizer.rate.warmup={steps // 10} would be a tenth of them"
+        )
 
 
 def _refuse_smaller_vocabulary(typed: int, data: Data) -> None:

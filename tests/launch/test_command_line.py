@@ -143,7 +143,9 @@ def test_prepare_train_batch_resume(lineage, tmp_path, monkeypatch):
         status == 0
         and again.partition("validation loss   ")[2].partition("run  ")[0] == results[0].partition("run  ")[0]
     )
-    assert again.endswith(next_)
+    first, _, last = again.partition("\nnext\n")[2].splitlines()
+    assert first.split() == next_.splitlines()[0].split() and "run.steps=8" in last
+    assert f"data.source=files:{tmp_path}/corpus.txt" in next_.splitlines()[-1]  # the same data once more
 
 
 def test_doctor_tells_the_devices(lineage):

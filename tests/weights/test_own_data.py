@@ -116,7 +116,7 @@ def reviews(path, header: str, rows: int = 60) -> str:
 
 def test_reviews_in_three_classes_need_the_file_alone(tmp_path):
     source = reviews(tmp_path / "reviews.csv", "Text,Label")
-    decided, (said,) = followed("bert_tiny_sst2", data__source=source)
+    decided, (said, epochs) = followed("bert_tiny_sst2", data__source=source)
     assert decided == {
         "data.source": f"rest:6:0:{source}",
         "data.validation": f"drawn:6:0:{source}",
@@ -127,18 +127,37 @@ def test_reviews_in_three_classes_need_the_file_alone(tmp_path):
         "model.outputs": 3,
     }
     assert "model.outputs=3 (declared 2)" in said and "\n" not in said
+    assert epochs == (
+        "run.steps=4210 are 2,245 epochs of 60 examples; run.steps=6 optimizer.rate.warmup=0 would be 3"
+    )
+    few = {"run.steps": 200, "data.source": source}
+    _, (_, warmup) = followed("bert_tiny_sst2", **few)
+    assert warmup.startswith("optimizer.rate.warmup=421: the rate does not reach its peak in run.steps=200")
+    assert len(followed("bert_tiny_sst2", **few, optimizer__rate__warmup=20)[1]) == 1
     typed = {"data__validation": source, "task__labels": ("positive", "neutral", "negative")}
     decided, _ = followed("bert_tiny_sst2", data__source=source, model__outputs=3, **typed)
     assert set(decided) == {"task.fields", "task.label"}
     assert resolve("bert_tiny_sst2", {"data.source": source}).model.outputs == 3  # it passes all checks
 
 
+def test_reviews_in_other_forms_of_a_table(tmp_path):
+    lines = [f"A {word} book {n};{label}" for n in range(9) for word, label in WORDS.items()]
+    (tmp_path / "semicolons.csv").write_text("\n".join(["Text;Sentiment", *lines]) + "\n")
+    decided, _ = followed("bert_tiny_sst2", data__source=f"files:{tmp_path}/semicolons.csv")
+    assert (decided["task.fields"], decided["task.label"]) == (("Text",), "Sentiment")
+    source = reviews(tmp_path / "two.csv", "review,mood")  # the text is known, so the other is the label
+    assert followed("bert_tiny_sst2", data__source=source)[0]["task.label"] == "mood"
+    source = reviews(tmp_path / "none.csv", '"Nice, good.",positive')  # no header
+    decided, _ = followed("bert_tiny_sst2", data__source=source, task__label="1")
+    assert decided["task.fields"] == ("0",) and decided["model.outputs"] == 3
+
+
 def test_unknown_columns_are_refused_with_those_there_are(tmp_path):
-    source = reviews(tmp_path / "own.csv", "opinion,stars")
-    expected = r"own\.csv: no column label \(task\.label\); it has opinion, stars; type task\.label=COLUMN"
+    source = reviews(tmp_path / "own.csv", "opinion,points")
+    expected = r"own\.csv: no column label \(task\.label\); it has opinion, points; type task\.label=COLUMN"
     with pytest.raises(UsageError, match=expected):
         followed("bert_tiny_sst2", data__source=source)
-    decided, _ = followed("bert_tiny_sst2", data__source=source, task__label="stars")
+    decided, _ = followed("bert_tiny_sst2", data__source=source, task__label="points")
     assert decided["task.fields"] == ("opinion",) and decided["model.outputs"] == 3
     scores = tmp_path / "scores.csv"
     scores.write_text("text,label\n" + "".join(f"Text {n}.,{n / 7:.3f}\n" for n in range(40)))
@@ -151,7 +170,7 @@ def test_a_file_with_the_declared_layout_decides_nothing_but_its_validation(tmp_
     path.write_text("sentence\tlabel\n" + "It is good.\t1\nIt is bad.\t0\n" * 10)
     decided, _ = followed("bert_tiny_sst2", data__source=f"files:{path}")
     assert set(decided) == {"data.source", "data.validation"}
-    assert followed("bert_tiny_sst2", data__source=f"files:{path}", data__validation="x") == ({}, [])
+    assert followed("bert_tiny_sst2", data__source=f"files:{path}", data__validation="x")[0] == {}
 
 
 def test_tags_of_ones_own_are_the_last_column(tmp_path):

@@ -16,7 +16,8 @@ from research.metrics.entities import TAG
 
 TEXTS = ("text", "sentence", "review", "content", "body", "comment", "tweet", "message", "title", "words")
 TEXTS += ("tokens",)
-LABELS = ("label", "labels", "class", "category", "sentiment", "target", "rating", "tags", "ner_tags", "tag")
+LABELS = ("label", "labels", "class", "category", "sentiment", "target", "rating", "stars")
+LABELS += ("tags", "ner_tags", "tag")
 CLASSES = 200  # labels, at most, that are taken for classes
 HIDDEN = -1  # hidden labels, as in test sets
 HELD_OUT = 0.1  # share of the examples that validates, where one file is all there is
@@ -24,8 +25,9 @@ HELD_OUT = 0.1  # share of the examples that validates, where one file is all th
 
 def label_settings(
     data: Data, task: Task, typed: Collection[str], *, classes: bool, tags: bool
-) -> dict[str, Any]:
-    """{setting: value} that follow from `data.source`, which was typed: columns, labels, validation.
+) -> tuple[dict[str, Any], int]:
+    """{setting: value} that follow from `data.source`, which was typed: columns, labels, validation; and how
+    many examples it has, 0 where it decides nothing.
 
     `classes` says whether labels are classes, else scores; `tags` whether each word has one, else each
     example. Declared columns and labels stay where the file has them, and settings that were `typed` do.
@@ -33,7 +35,7 @@ def label_settings(
     """
     sources = chain(data.source, "data.source")
     if any(SCHEMES[source.scheme].columns is None for source in sources):
-        return {}
+        return {}, 0
     followed = _columns(sources[0], task, typed, tags)
     task = replace(task, **{name.removeprefix("task."): value for name, value in followed.items()})
     names = {name for field in (*task.fields, task.label) for name in field.split("|")}
@@ -44,7 +46,7 @@ def label_settings(
         followed |= _labels(data.source, task, places, counts, typed, tags)
     if "data.validation" not in typed and len(sources) == 1 and examples > 1:
         followed |= _validation(data.source, sources[0], examples)
-    return followed
+    return followed, examples
 
 
 def _columns(source: Source, task: Task, typed: Collection[str], tags: bool) -> dict[str, Any]:
@@ -57,10 +59,14 @@ def _columns(source: Source, task: Task, typed: Collection[str], tags: bool) -> 
     known = set(columns)
     if not known & {name for name in declared if not name.isdecimal()}:
         known |= set(map(str, range(len(columns))))  # a table without a header
+        if "task.label" in typed and task.label.isdecimal():
+            columns = [str(column) for column in range(len(columns))]
     followed: dict[str, Any] = {}
     label = task.label
     if "task.label" not in typed and not _has(known, label):
         last = columns[-1:] if tags and columns[0] == "0" else []  # of CoNLL's columns, tags are the last
+        if len(columns) == 2 and (text := _one_of(TEXTS, columns)):
+            last = [name for name in columns if name != text]
         found = _one_of((*LABELS, *last), columns)
         if found is None:
             raise UsageError(_unknown(path, "task.label", label, columns))
@@ -157,4 +163,5 @@ def _one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
 
 def _unknown(path: str, setting: str, declared: str, columns: Sequence[str]) -> str:
     shown = ", ".join(column[:30] for column in columns)
-    return f"{path}: no column {declared} ({setting}); it has {shown}; type {setting}=COLUMN"
+    number = "" if path.endswith((".parquet", ".jsonl", ".jsonl.gz", ".json")) else ", or its number from 0"
+    return f"{path}: no column {declared} ({setting}); it has {shown}; type {setting}=COLUMN{number}"

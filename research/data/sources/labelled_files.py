@@ -85,7 +85,12 @@ def _tsv(path: Path) -> Iterator[Row]:
 
 def _csv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text.read_exact(path), newline=""))
+    whole = text.read_exact(path)
+    first = re.match(r"[^\r\n]*", whole)[0]
+    separator = (
+        ";" if ";" in first and "," not in first else ","
+    )  # as spreadsheets write it in some countries
+    reader = csv.reader(io.StringIO(whole, newline=""), delimiter=separator)
     try:
         for cells in reader:
             if cells:

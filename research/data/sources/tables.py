@@ -9,6 +9,8 @@ from typing import Any
 from research.errors import EnvironmentFault, UsageError, did_you_mean
 from research.io.text import lines, reading
 
+BUFFER = 1 << 20  # bytes of a .parquet file that are read at once
+
 
 def tsv(path: Path, field: str) -> Iterator[str]:
     """A column of a .tsv file. Only tabs and line ends separate cells, as in GLUE's files; quotes are text.
@@ -74,7 +76,12 @@ def _opened(path: Path) -> Iterator[Any]:
         raise EnvironmentFault(f"{path}: it needs pyarrow: pip install 'lineage-lm[parquet]'") from fault
     try:
         with reading(path):
-            yield pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)  # where there are sums
+            yield pyarrow.parquet.ParquetFile(
+                path,
+                buffer_size=BUFFER,
+                pre_buffer=False,  # which would hold a row group's column in memory
+                page_checksum_verification=True,  # where there are sums
+            )
     except (pyarrow.ArrowException, UnicodeDecodeError) as fault:
         reason = " ".join(str(fault).split())
         raise UsageError(f"{path}: no Parquet file that can be read: {reason}") from fault
