@@ -6,7 +6,8 @@ checkpoints, when it stops) is written once, and knows of no other.
 """
 
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from contextlib import redirect_stdout
+from typing import Any, NamedTuple, NoReturn, TextIO, TypeVar
 
 from research.config import Experiment
 from research.devices.compilers import Compiled, compile_ahead
@@ -45,6 +46,21 @@ def resumed(go_on: Callable[[], Any]) -> Any:
         return go_on()
     except StopIteration:
         return None
+
+
+def printing_to(log: TextIO, run: Running[R]) -> Running[R]:
+    """`run`, whose output goes to `log`, also where runs take turns."""
+    answer, error = None, None
+    while True:
+        with redirect_stdout(log):
+            try:
+                asked = run.send(answer) if error is None else run.throw(error)
+            except StopIteration as ended:
+                return ended.value
+        try:
+            answer, error = (yield asked), None
+        except BaseException as thrown:  # also at its end: the run has its own to do
+            answer, error = None, thrown
 
 
 def _steps(run: Running[Any], begun: Begun) -> NoReturn:

@@ -19,6 +19,8 @@ from research.io.activity import activity
 from research.training.driving import Begun, Running, resumed, stepped
 from research.training.shared_program import shared_program
 
+Waiting = tuple[Running[None], Begun] | None  # a run that has no lane yet
+
 
 class Lane(NamedTuple):
     run: Running[None]
@@ -44,7 +46,7 @@ def shares(begun: Begun) -> bool:
     return inputs and run.steps_per_call == 1 and not data.later.step and not run.profile
 
 
-def _next(begin: Callable[[], Running[None] | None]) -> tuple[Running[None], Begun] | None:
+def _next(begin: Callable[[], Running[None] | None]) -> Waiting:
     """The next run that needs steps, and what it asks for."""
     while (run := begin()) is not None:
         begun = resumed(partial(next, run))
@@ -62,8 +64,15 @@ class _Group:
         self._lanes: list[Lane | None] = [None] * lanes
         self._compiled = False
 
-    def train(self, waiting: tuple[Running[None], Begun] | None, begin: Callable) -> Any:
+    def train(self, waiting: Waiting, begin: Callable[[], Running[None] | None]) -> Waiting:
         """Trains runs until one of another shape is `waiting`, which is returned, or none is left."""
+        try:
+            return self._train(waiting, begin)
+        finally:  # after an error of one of them, which no other has to bear
+            for lane in filter(None, self._lanes):
+                lane.run.close()
+
+    def _train(self, waiting: Waiting, begin: Callable[[], Running[None] | None]) -> Waiting:
         while True:
             for lane, taken in enumerate(self._lanes):
                 while taken is None and self._lanes[lane] is None and waiting and self._fits(waiting[1]):
