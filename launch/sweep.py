@@ -76,6 +76,12 @@ def sweep(
             metavar="N", help="Seeds of each point: run.seed, run.seed + 1 … Each is a trial. Default: 1."
         ),
     ] = None,
+    together: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K", help="Trials that a worker trains in one program, if they differ in numbers alone."
+        ),
+    ] = None,
     hours: Annotated[
         float | None, typer.Option(metavar="H", help="Start no trial after H hours of training in total.")
     ] = None,
@@ -128,6 +134,7 @@ def sweep(
         "trials": trials,
         "seeds": seeds,
         "hours": hours,
+        "together": together,
         "sampler": sampler,
         "pruner": pruner,
         "metric": metric,
@@ -262,12 +269,12 @@ def _train_trials(directory: Path, devices: Sequence[str]) -> int | None:
         from research.devices.startup import use_compilation_cache
         from research.devices.xla import reuse_step_memory
         from research.sweeping.worker import work
-        from research.training.loop import train
+        from research.training.loop import running, train
 
     use_compilation_cache()
     reuse_step_memory()
     facts = {"devices": devices, "host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID")}
-    return work(directory, facts, lambda line: print(line, flush=True), train)
+    return work(directory, facts, lambda line: print(line, flush=True), train, running)
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

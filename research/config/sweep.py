@@ -31,10 +31,11 @@ class Sweep:
     )
     pruner: Literal["none", "median", "asha", "hyperband"] = "none"
     seed: int = 0  # of the sampler
+    together: int = 1  # trials that differ in numbers alone and are trained in one program by a worker
 
     def __post_init__(self):
         choices("sweep", self)
-        for name in ("trials", "seeds", "hours"):
+        for name in ("trials", "seeds", "hours", "together"):
             if getattr(self, name) is not None:
                 positive("sweep", self, name)
         if self.trials is None and self.chosen_sampler != "grid":

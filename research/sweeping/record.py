@@ -21,7 +21,7 @@ from research.sweeping.notation import format_space
 FORMAT = 1
 KINDS = {"points": space.Points, "range": space.Range}
 NODES = {"product": space.Product, "zip": space.Zip, "chain": space.Chain}
-MAY_GROW = ("trials", "hours", "seeds")  # a sweep with more of them is the same sweep
+MAY_GROW = ("trials", "hours", "seeds", "together")  # a sweep with more of them is the same sweep
 
 
 class Record(NamedTuple):

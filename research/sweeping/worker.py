@@ -14,25 +14,27 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import TrialState
 
-from research.config import Experiment, Run, Sweep
-from research.errors import Diverged, EnvironmentFault, LineageError, UsageError, did_you_mean
+from research.config import Experiment, Sweep
+from research.errors import Diverged, EnvironmentFault, LineageError
 from research.io.files import catch_write_errors
 from research.runs import record as runs
-from research.runs.metrics_log import Row
 from research.runs.status import newest_checkpoint
 from research.sweeping.claim import ATTEMPTS, Claim, claim_trial, end_attempt, kills_its_workers
 from research.sweeping.database import storage_faults
 from research.sweeping.notation import format_settings
-from research.sweeping.record import base_of, read, refuse_changed_imports
-from research.sweeping.seeds import is_left_out
-from research.sweeping.study import seed_of
+from research.sweeping.pruning import pruning, value_of
+from research.sweeping.record import Record, base_of, read, refuse_changed_imports
+from research.training.driving import Running, alone, printing_to
 from research.training.shared_program import NeedsConstants
 from research.training.stopping.interrupts import on_leave
+from research.training.stopping.signals import Stop, stop_on_signals
+from research.training.together import together
 from research.weights.adopt import with_start
 
 FAILURES = 5  # points whose trials failed one after the other, after which the sweep itself is blamed
 
 Train = Callable[..., Any]  # research.training.loop.train, or a test's substitute
+Begin = Callable[..., Running[Any]]  # as research.training.loop.running
 
 
 class Outcome(NamedTuple):
@@ -45,31 +47,50 @@ class Outcome(NamedTuple):
 
 
 def work(
-    directory: Path, facts: Mapping[str, Any], report: Callable[[str], None], train: Train
+    directory: Path,
+    facts: Mapping[str, Any],
+    report: Callable[[str], None],
+    train: Train,
+    running: Callable[..., Running[Any]] | None = None,
 ) -> int | None:
     """Trains trials of the sweep in `directory` until none is left; returns the signal that stopped it.
 
     A trial whose own settings break it (a value that does not fit, a loss that is not finite, too little
     memory) fails with its reason, and the next one begins. A fault of the environment (a full disk, no
-    storage, a changed import) is raised, and the trial stays to be resumed.
+    storage, a changed import) is raised, and the trial stays to be resumed. With `running`, as
+    `research.training.loop` has it, trials of one shape are trained together if the sweep says so.
     """
     with storage_faults(str(directory)):
-        return _work(directory, facts, report, train)
+        refuse_changed_imports(directory, read(directory))
+        lanes = read(directory).sweep.together
+        if running is not None and lanes > 1:
+            with stop_on_signals(0) as stop:
+                together(_trials(directory, facts, report, partial(running, stop=stop), stop), lanes)
+            return stop.signal
+        stop = Stop()
+        following = _trials(directory, facts, report, _at_once(train), stop)
+        while (trial := following()) is not None:
+            alone(trial)
+        return stop.signal
 
 
-def _work(directory: Path, facts: Mapping[str, Any], report: Callable[[str], None], train: Train):
-    refuse_changed_imports(directory, read(directory))
+def _trials(
+    directory: Path, facts: Mapping[str, Any], report: Callable[[str], None], begin: Begin, stop: Stop
+) -> Callable[[], Running[None] | None]:
+    """A function that returns the next trial as a run, or None where none is left or a signal has come."""
     failures: set[int] = set()  # points
-    while claimed := claim_trial(record := read(directory), directory, facts):
+
+    def trial(record: Record, claimed: Claim) -> Running[None]:
         report(f"trial {claimed.number}  {_describe_start(claimed)}")
         began = time.perf_counter()
         try:
-            outcome = attempt(replace(record.sweep, base=base_of(record)), claimed, train)
+            outcome = yield from attempt(replace(record.sweep, base=base_of(record)), claimed, begin)
             end_attempt(claimed.trial)
+            stop.signal = outcome.signal or stop.signal
             if outcome.state is None:
                 step = newest_checkpoint(claimed.directory)
                 report(f"trial {claimed.number}  stopped; saved at step {step}")
-                return outcome.signal
+                return
             if outcome.reason:
                 claimed.trial.set_user_attr("reason", outcome.reason)
             claimed.trial.study.tell(claimed.trial, outcome.value, outcome.state)
@@ -77,17 +98,35 @@ def _work(directory: Path, facts: Mapping[str, Any], report: Callable[[str], Non
             claimed.lock.release()
         seconds = time.perf_counter() - began
         report(f"trial {claimed.number}  {_describe_end(record.sweep, outcome)}  ({seconds:.0f} s)")
-        if outcome.signal:
-            return outcome.signal
-        failures = failures | {claimed.point_number} if outcome.state == TrialState.FAIL else set()
-        if len(failures) == FAILURES:  # of one point, all seeds may fail
+        if outcome.state != TrialState.FAIL:
+            failures.clear()
+            return
+        failures.add(claimed.point_number)
+        if len(failures) == FAILURES and not outcome.signal:  # of one point, all seeds may fail
             raise EnvironmentFault(
                 f"{directory}: {FAILURES} trials failed one after the other, the last: {outcome.reason}"
             )
-    return None
+
+    def following() -> Running[None] | None:
+        if stop.signal is not None:
+            return None
+        claimed = claim_trial(record := read(directory), directory, facts)
+        return None if claimed is None else trial(record, claimed)
+
+    return following
 
 
-def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
+def _at_once(train: Train) -> Begin:
+    """`train` as a run that asks for no step."""
+
+    def begin(*arguments: Any, **named: Any) -> Running[Any]:
+        return train(*arguments, **named)
+        yield
+
+    return begin
+
+
+def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
     """Starts, or continues, a trial's run."""
     trial, experiment = claimed.trial, None
     if kills_its_workers(trial):
@@ -98,32 +137,36 @@ def attempt(sweep: Sweep, claimed: Claim, train: Train) -> Outcome:
     with catch_write_errors(claimed.log):
         claimed.log.parent.mkdir(parents=True, exist_ok=True)
         log = claimed.log.open("a", buffering=1, encoding="utf-8", errors="replace")
-    with log, redirect_stdout(log), on_leave(partial(end_attempt, trial)):
+    with log, on_leave(partial(end_attempt, trial)):
         try:
-            experiment = declared(sweep.base, claimed)
-            stops = pruning(sweep, trial, experiment.run)
+            with redirect_stdout(log):
+                experiment = declared(sweep.base, claimed)
+            at, stops = (claimed.directory, print), pruning(sweep, trial, experiment.run)
             try:
-                result = train(experiment, claimed.directory, print, should_stop=stops)
+                result = yield from printing_to(log, begin(experiment, *at, should_stop=stops))
             except NeedsConstants as reason:
-                print(f"{reason}; so has this trial")
+                print(f"{reason}; so has this trial", file=log)
                 experiment = with_constants(experiment)
-                result = train(experiment, claimed.directory, print, should_stop=stops)
+                result = yield from printing_to(log, begin(experiment, *at, should_stop=stops))
         except Exception as error:
             log.write(traceback.format_exc())
             if isinstance(error, optuna.exceptions.StorageInternalError) or _is_environment_fault(error):
                 end_attempt(trial)
                 raise
             return _failed(_describe_error(error))
-        except KeyboardInterrupt:  # not a death that the trial is blamed for
+        except (KeyboardInterrupt, GeneratorExit):  # not a death that the trial is blamed for
             end_attempt(trial)
             raise
         finally:
-            _free_memory(kept=experiment is not None and experiment.run.hyperparameters == "inputs")
+            if experiment is not None and experiment.run.hyperparameters == "inputs":
+                gc.collect()  # its program is that of trials to come, of which `shared_program` keeps a few
+            else:
+                _free_memory()
     if result.signal and not result.finished:
         return Outcome(signal=result.signal)
     if "pruned" in trial.user_attrs:
         return Outcome(TrialState.PRUNED)
-    return Outcome(TrialState.COMPLETE, _value(sweep, result.validation), signal=result.signal)
+    return Outcome(TrialState.COMPLETE, value_of(sweep, result.validation), signal=result.signal)
 
 
 def declared(base: Experiment, claimed: Claim) -> Experiment:
@@ -137,45 +180,6 @@ def declared(base: Experiment, claimed: Claim) -> Experiment:
 
 def with_constants(experiment: Experiment) -> Experiment:
     return replace(experiment, run=replace(experiment.run, hyperparameters="constants"))
-
-
-def pruning(sweep: Sweep, trial: optuna.Trial, run: Run) -> Callable[[Row], bool]:
-    """A function that reports each evaluation to the study, once, and returns whether to prune the trial.
-
-    Not at the last evaluation, of the last step or of the one that reaches `run.stop_at`. Of several seeds
-    the first one is reported and pruned, and the others follow it: see research/sweeping/seeds.py.
-    """
-    known = trial.study.get_trials(deepcopy=False)[trial.number]
-    reported, first = set(known.intermediate_values), seed_of(known) == 0
-
-    def should_stop(row: Row) -> bool:
-        step, value = row["step"], _value(sweep, row)
-        if step == 0:  # before training, all trials are alike
-            return False
-        if first and step not in reported:
-            trial.report(value, step)
-        if "pruned" in trial.user_attrs:  # the worker was killed between the decision and the save
-            return step >= trial.user_attrs["pruned"]
-        ended = step == run.steps or (run.target is not None and run.target.met(row.get(run.target.metric)))
-        if ended or not (
-            trial.should_prune() if first else is_left_out(known, trial.study.get_trials(deepcopy=False))
-        ):
-            return False
-        trial.set_user_attr("pruned", step)
-        return True
-
-    return should_stop
-
-
-def _value(sweep: Sweep, row: Row) -> float:
-    if sweep.metric not in row:
-        known = [name for name, value in row.items() if isinstance(value, float)]
-        raise UsageError(
-            f"metric={sweep.metric}: not measured at an evaluation{did_you_mean(sweep.metric, known)}"
-        )
-    if not math.isfinite(row[sweep.metric]):
-        raise Diverged(f"step {row['step']}: the validation's {sweep.metric} is {row[sweep.metric]}")
-    return row[sweep.metric]
 
 
 def _is_environment_fault(error: Exception) -> bool:
@@ -195,16 +199,12 @@ def _describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:300]}"
 
 
-def _free_memory(kept: bool) -> None:
-    """Frees the trial's arrays, and its programs, unless they are `kept` as those of trials to come.
-
-    Of those `shared_program` keeps a few.
-    """
+def _free_memory() -> None:
+    """Frees the trial's arrays, and the programs compiled for its shapes."""
     import jax
 
     gc.collect()
-    if not kept:
-        jax.clear_caches()
+    jax.clear_caches()
 
 
 def _describe_start(claimed: Claim) -> str:

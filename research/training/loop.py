@@ -1,7 +1,7 @@
 """Training from declaration to result: the one file that imports from all rooms below."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +13,7 @@ from research.config.settings import flatten
 from research.data.batches import train_batches, train_stream
 from research.data.store.token_store import Corpus
 from research.data.tokenizers.for_task import check_vocabulary
-from research.devices.compilers import Compiled, check_rows, compile_ahead
-from research.devices.malloc import release_free_memory
+from research.devices.compilers import Compiled, check_rows
 from research.devices.memory import usable_memory
 from research.devices.processes import Minutes, agreed
 from research.io.activity import activity
@@ -26,6 +25,7 @@ from research.runs.checkpoints import Checkpoints, check_disk_space, compare
 from research.runs.integrity import latest_intact_step, move_damaged
 from research.runs.metrics_log import Metrics, Row
 from research.runs.state import State
+from research.training.driving import Begun, Running, alone
 from research.training.first_state import first_state, load_start_weights
 from research.training.logging import trackers
 from research.training.logging.log import Log
@@ -35,7 +35,7 @@ from research.training.multi_step import step_sums
 from research.training.placement import choices, compile_for, settled, within_memory
 from research.training.prefetch import prefetch_to_device
 from research.training.stopping.nan_check import NanCheck
-from research.training.stopping.signals import stop_on_signals
+from research.training.stopping.signals import Stop, stop_on_signals
 from research.training.stopping.watchdog import watchdog
 from research.training.validation import processes, validation, validation_numbers
 
@@ -58,12 +58,27 @@ def train(
     allow_change: bool = False,
     should_stop: Callable[[Row], bool] = lambda row: False,
 ) -> Result:
+    """Trains a run by itself: see `running`."""
+    return alone(running(experiment, directory, report, allow_change, should_stop))
+
+
+def running(
+    experiment: Experiment,
+    directory: Path,
+    report: Callable[[str], None],
+    allow_change: bool = False,
+    should_stop: Callable[[Row], bool] = lambda row: False,
+    stop: Stop | None = None,
+) -> Running[Result]:
     """Starts the run in `directory`, or continues it from its newest checkpoint that is whole.
 
     Everything that decides a number is a function of (experiment, step), so a run that was stopped goes on
     as if it had not been: same batches, same dropout, same bits. Of several processes, each reads its rows
     and writes its part of a checkpoint; the first one writes all else. `should_stop` is called with the
     validation row of every evaluated step. Raises UsageError for sections that do not fit the objective.
+
+    A run asks for its steps, and whoever drives it makes them, of one run or of several at once. With `stop`
+    the driver watches for signals and for hangs, otherwise the run.
     """
     check(experiment)
     trackers.check(experiment.run)
@@ -116,9 +131,10 @@ def train(
         with within_memory(chosen), Checkpoints(kept, run.keep, run.keep_every) as checkpoints:
             if start:
                 report(f"continuing from step {start} of {run.steps}")
-            return _steps(
-                experiment, directory, corpus, program, state, start, checkpoints, report, should_stop
-            )
+            current = yield Begun(chosen, program, state)
+            del state
+            from_here = corpus, program, current, start, checkpoints
+            return (yield from _steps(experiment, directory, *from_here, report, should_stop, stop))
 
 
 def _steps(
@@ -126,14 +142,15 @@ def _steps(
     directory: Path,
     corpus: Corpus,
     program: Compiled,
-    state: State,
+    current: Callable[[], State],
     start: int,
     checkpoints: Checkpoints,
     report: Callable[[str], None],
     should_stop: Callable[[Row], bool],
-) -> Result:
+    stop: Stop | None,
+) -> Running[Result]:
     """From `start` to the last step, the target or a signal; rows and checkpoints on the way."""
-    run, first, step = experiment.run, jax.process_index() == 0, start
+    run, first, step, own = experiment.run, jax.process_index() == 0, start, stop is None
     objective = objective_of(experiment.objective)
     examples = objective.examples(experiment)
     validate = validation(experiment, corpus, directory)
@@ -144,25 +161,19 @@ def _steps(
     with (
         Metrics(directory, start, first, following, report) as metrics,
         progress(run.steps, start, objective.columns, shown=first) as display,
-        stop_on_signals(start) as stop,
-        watchdog(directory, run.watchdog, run.watchdog_minutes) as watch,
+        stop_on_signals(start) if stop is None else nullcontext(stop) as stop,
+        watchdog(directory, run.watchdog if own else 0, run.watchdog_minutes) as watch,
     ):
         log = Log(schedule(experiment.optimizer.rate, run.steps), experiment.tokens, metrics, display)
         if (start == 0 and run.evaluate_every) or (start == run.steps and not metrics.validated(start)):
-            log.write(validate(state, program))
+            log.write(validate(current(), program))
         log.resume(start)
         read = partial(train_stream, examples, experiment.data, run.seed, corpus.train, start, run.steps)
         ended = _reached(run, metrics)
         for steps, batch in () if ended else prefetch_to_device(program, read(**processes()), run, start):
-            fresh = step == start
-            if fresh:
-                with activity("compiling the training step"):
-                    compile_ahead(program, state, batch)
-            step = steps[-1]
-            with profiled(directory, run.profile in steps, report, state) as done_with:
-                state, sums = done_with(program.step(state, batch))
-            if fresh:
-                release_free_memory()
+            step, traced = steps[-1], run.profile in steps
+            with profiled(directory, traced, report, current() if traced else None) as done_with:
+                sums = done_with((yield batch))
             watch.watch(sums["loss"])
             nan_check.hold(step, sums)
             display.advance(step)
@@ -179,13 +190,13 @@ def _steps(
                 nan_check.settle()
                 value = None
                 if evaluating:
-                    log.write(row := validate(state, program))
+                    log.write(row := validate(current(), program))
                     stopping |= should_stop(row) | _reached(run, metrics)
                     value = best.score(row, run.keep_best)
                     saving |= stopping or best.is_best(row, metrics.rows, run.keep_best)
                 if saving:
                     metrics.flush()
-                    checkpoints.save(step, state.saved(), value)
+                    checkpoints.save(step, current().saved(), value)
                     minutes.restart()
                 log.resume(step)
             if stopping:

@@ -34,6 +34,7 @@ class SharedProgram(NamedTuple):
     program: Compiled  # its evaluation takes (model, batch, hyperparameters)
     draw: Callable[[Any], Any]  # seed → model
     initialize: Callable[[Any, Values], State]  # (model or None, hyperparameters) → state
+    step: Callable[..., tuple[State, Sums]]  # (state, batch) → (state, sums), not compiled
     place: Callable[[Values], Values]  # puts hyperparameters on the devices
 
 
@@ -59,6 +60,7 @@ def _shared(experiment: Experiment, devices: tuple[Any, ...], names: tuple[str, 
         program=program,
         draw=xla.jit(partial(initial_model, experiment.model)),
         initialize=xla.jit(initialize, out_shardings=program.layout),
+        step=step,
         place=jax.jit(lambda values: values, out_shardings=program.layout.hyperparameters),
     )
 

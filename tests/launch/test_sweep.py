@@ -35,7 +35,7 @@ def test_the_status_tells_of_failed_trials(lineage, typed, tmp_path, monkeypatch
         return 0
 
     monkeypatch.setattr(local, "run_workers", run_workers)
-    monkeypatch.setattr(worker, "_free_memory", lambda kept: None)
+    monkeypatch.setattr(worker, "_free_memory", lambda: None)
     status, out, _ = lineage(*typed)
     assert status == expected
     assert sweep_status(tmp_path / "sweep").counts["failed"] == len(failing)

@@ -11,6 +11,7 @@ from research.config import Experiment, Sweep, space
 from research.sweeping.record import read
 from research.sweeping.study import load_study
 from research.sweeping.worker import work
+from research.training.driving import Running
 from research.training.loop import Result
 from tests.training.tiny import quickstart
 
@@ -42,12 +43,27 @@ def training(interfere: Callable[[Experiment, int], None] = lambda experiment, s
     Every step made is a line of `steps.txt`, every checkpoint a directory, so a test can count them.
     """
 
-    def train(experiment: Experiment, directory: Path, report, should_stop) -> Result:
+    def train(*arguments, **named) -> Result:
+        run = turns(interfere)(*arguments, **named)
+        while True:
+            try:
+                next(run)
+            except StopIteration as ended:
+                return ended.value
+
+    return train
+
+
+def turns(interfere: Callable[[Experiment, int], None] = lambda experiment, step: None) -> Callable:
+    """As `research.training.loop.running`: a run that asks for each of its steps."""
+
+    def running(experiment: Experiment, directory: Path, report, should_stop, stop=None) -> Running[Result]:
         checkpoints = directory / "checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
         start = max((int(path.name) for path in checkpoints.iterdir()), default=0)
         row = {"step": start, "split": "validation", "loss": loss(experiment, start)}
         for step in range(start + 1, experiment.run.steps + 1):
+            yield step
             interfere(experiment, step)
             with (directory / "steps.txt").open("a") as steps:
                 steps.write(json.dumps({"step": step, "rate": experiment.optimizer.rate.peak}) + "\n")
@@ -59,7 +75,7 @@ def training(interfere: Callable[[Experiment, int], None] = lambda experiment, s
                     return Result(step, step == experiment.run.steps, None, row, 1.0)
         return Result(experiment.run.steps, True, None, row, 1.0)
 
-    return train
+    return running
 
 
 def steps(directory: Path, number: int) -> list[int]:

@@ -1,0 +1,51 @@
+"""What a trial's evaluations are to its study: values, reported once, and the reason to stop it early."""
+
+import math
+from collections.abc import Callable
+
+import optuna
+
+from research.config import Run, Sweep
+from research.errors import Diverged, UsageError, did_you_mean
+from research.runs.metrics_log import Row
+from research.sweeping.seeds import is_left_out
+from research.sweeping.study import seed_of
+
+
+def pruning(sweep: Sweep, trial: optuna.Trial, run: Run) -> Callable[[Row], bool]:
+    """A function that reports each evaluation to the study, once, and returns whether to prune the trial.
+
+    Not at the last evaluation, of the last step or of the one that reaches `run.stop_at`. Of several seeds
+    the first one is reported and pruned, and the others follow it: see research/sweeping/seeds.py.
+    """
+    known = trial.study.get_trials(deepcopy=False)[trial.number]
+    reported, first = set(known.intermediate_values), seed_of(known) == 0
+
+    def should_stop(row: Row) -> bool:
+        step, value = row["step"], value_of(sweep, row)
+        if step == 0:  # before training, all trials are alike
+            return False
+        if first and step not in reported:
+            trial.report(value, step)
+        if "pruned" in trial.user_attrs:  # the worker was killed between the decision and the save
+            return step >= trial.user_attrs["pruned"]
+        ended = step == run.steps or (run.target is not None and run.target.met(row.get(run.target.metric)))
+        if ended or not (
+            trial.should_prune() if first else is_left_out(known, trial.study.get_trials(deepcopy=False))
+        ):
+            return False
+        trial.set_user_attr("pruned", step)
+        return True
+
+    return should_stop
+
+
+def value_of(sweep: Sweep, row: Row) -> float:
+    if sweep.metric not in row:
+        known = [name for name, value in row.items() if isinstance(value, float)]
+        raise UsageError(
+            f"metric={sweep.metric}: not measured at an evaluation{did_you_mean(sweep.metric, known)}"
+        )
+    if not math.isfinite(row[sweep.metric]):
+        raise Diverged(f"step {row['step']}: the validation's {sweep.metric} is {row[sweep.metric]}")
+    return row[sweep.metric]

@@ -1,0 +1,140 @@
+"""Runs of one shape in one program: each has a lane of its arrays, which `vmap` maps the step over.
+
+On an accelerator a small model's step costs nearly as much as many of them. Lanes know nothing of each other:
+each has its own data, its own step, and stops when it will; a place that becomes free is given to the next
+run. A run equals one that was trained alone to rounding. Runs of another shape wait until the lanes are free,
+and those that share no program, on one device with run.hyperparameters=inputs, are trained one by one.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from research.devices import xla
+from research.io.activity import activity
+from research.training.driving import Begun, Running, resumed, stepped
+from research.training.shared_program import shared_program
+
+Waiting = tuple[Running[None], Begun] | None  # a run that has no lane yet
+
+
+class Lane(NamedTuple):
+    run: Running[None]
+    batch: Any  # of the next step
+
+
+def together(begin: Callable[[], Running[None] | None], lanes: int) -> None:
+    """Trains the runs that `begin` gives, up to `lanes` at once, until it gives None and all have ended."""
+    waiting = _next(begin)
+    while waiting is not None:
+        run, begun = waiting
+        if lanes > 1 and shares(begun):
+            waiting = _Group(begun, lanes).train(waiting, begin)
+        else:
+            stepped(run, begun)
+            waiting = _next(begin)
+
+
+def shares(begun: Begun) -> bool:
+    """Whether runs like this one may have a program together."""
+    run, data = begun.experiment.run, begun.experiment.data
+    inputs = run.hyperparameters == "inputs" and begun.experiment.parallel.compile == "jit"
+    return inputs and run.steps_per_call == 1 and not data.later.step and not run.profile
+
+
+def _next(begin: Callable[[], Running[None] | None]) -> Waiting:
+    """The next run that needs steps, and what it asks for."""
+    while (run := begin()) is not None:
+        begun = resumed(partial(next, run))
+        if begun is not None:
+            return run, begun
+    return None
+
+
+class _Group:
+    """The lanes of one shape."""
+
+    def __init__(self, begun: Begun, lanes: int):
+        self._program, self._step = begun.program, _step_of(shared_program(begun.experiment).step)
+        self._states = _repeated(lanes)(begun.state)
+        self._lanes: list[Lane | None] = [None] * lanes
+        self._compiled = False
+
+    def train(self, waiting: Waiting, begin: Callable[[], Running[None] | None]) -> Waiting:
+        """Trains runs until one of another shape is `waiting`, which is returned, or none is left."""
+        try:
+            return self._train(waiting, begin)
+        finally:  # after an error of one of them, which no other has to bear
+            for lane in filter(None, self._lanes):
+                lane.run.close()
+
+    def _train(self, waiting: Waiting, begin: Callable[[], Running[None] | None]) -> Waiting:
+        while True:
+            for lane, taken in enumerate(self._lanes):
+                while taken is None and self._lanes[lane] is None and waiting and self._fits(waiting[1]):
+                    self._place(lane, *waiting)
+                    waiting = _next(begin)
+            running = [lane for lane in self._lanes if lane is not None]
+            if not running:
+                return waiting
+            batches = [running[0].batch if lane is None else lane.batch for lane in self._lanes]
+            try:
+                if not self._compiled:
+                    with activity("compiling the training step"):
+                        self._step.lower(self._states, batches).compile()
+                    self._compiled = True
+                self._states, sums = self._step(self._states, batches)
+            except Exception as error:  # the lanes' arrays are lost, of memory that was too little
+                for lane in running:
+                    resumed(partial(lane.run.throw, error))
+                return waiting
+            for number, lane in enumerate(self._lanes):
+                if lane is not None:
+                    self._go_on(number, lane.run, sums[number])
+
+    def _fits(self, begun: Begun) -> bool:
+        return begun.program is self._program and shares(begun)
+
+    def _place(self, number: int, run: Running[None], begun: Begun) -> None:
+        self._states, values = _put(self._states, begun.state, number), begun.state.hyperparameters
+        del begun
+        self._go_on(number, run, lambda: _take(self._states, number).replace(hyperparameters=values))
+
+    def _go_on(self, number: int, run: Running[None], answer: Any) -> None:
+        batch = resumed(partial(run.send, answer))
+        self._lanes[number] = None if batch is None else Lane(run, batch)
+
+
+def _step_of(step: Callable) -> Any:
+    """(states of all lanes, a batch for each) → (states, sums of each)."""
+
+    def steps(states: Any, batches: list[Any]) -> tuple[Any, list[Any]]:
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *batches)
+        states, sums = jax.vmap(step)(states, stacked)
+        return states, [jax.tree.map(lambda x, n=n: x[n], sums) for n in range(len(batches))]
+
+    return xla.jit(steps, donate_argnums=0)
+
+
+def _repeated(lanes: int) -> Callable[[Any], Any]:
+    """A state in every lane."""
+    return jax.jit(partial(jax.tree.map, lambda x: lax.broadcast(x, (lanes,))))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _put(states: Any, state: Any, number: Any) -> Any:
+    """A selection: an indexed update makes a number's type strong, and the step another program."""
+
+    def put(every: Any, x: Any) -> Any:
+        return jnp.where((jnp.arange(len(every)) == number).reshape(-1, *[1] * x.ndim), x, every)
+
+    return jax.tree.map(put, states, state)
+
+
+@jax.jit
+def _take(states: Any, number: Any) -> Any:
+    return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, number, keepdims=False), states)
