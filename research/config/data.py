@@ -88,6 +88,11 @@ class Data:
         if self.split == "head" and self.head < 2:
             raise UsageError(f"data.head={self.head}: expected 2 or more tokens with data.split=head")
 
+    @property
+    def splits_tokens(self) -> bool:
+        """Whether the end or the start of the training text validates."""
+        return self.split in ("tail", "head") and self.validation is None
+
     def at_step(self, step: int) -> "Data":
         """This section as it applies at `step`: unchanged, or from `later.step` on with longer sequences."""
         later = self.later

@@ -66,7 +66,7 @@ def parts(data: Data) -> list[tuple[float, Data]]:
     matches = [WEIGHTED.fullmatch(term) for term in terms]
     if not all(match and float(match[1]) for match in matches):
         raise UsageError(f"data.source={data.source}: expected a mixture 0.7*SOURCE+0.3*SOURCE")
-    if data.split in ("tail", "head"):
+    if data.splits_tokens:
         raise UsageError(
             f"data.split={data.split}: a mixture has no {data.split}; use data.split=documents or published"
         )

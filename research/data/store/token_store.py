@@ -167,7 +167,7 @@ def _finish(folder: Path, data: Data, tokenizer: Tokenizer, entries: int, dtype:
     progress_file = folder / "progress.json"
     done = json.loads(progress_file.read_text(encoding="utf-8"))
     skipped = 0
-    if data.split in ("tail", "head"):
+    if data.splits_tokens:
         progress_file.unlink()  # the split cannot be repeated: after a kill, start from the beginning
         train, held_out = folder / "train", folder / "validation"
         if data.split == "tail":

@@ -103,8 +103,8 @@ def _train(tokenizer: Tokenizer, trainer: trainers.Trainer, data: Data, size: in
 
 
 def _training_texts(data: Data) -> Iterator[str]:
-    """The training documents; of a tail or a head all documents, because the split is inside a document."""
-    return documents(data, "all" if data.split in ("tail", "head") else "train")
+    """The training documents; with data.split=tail all documents, because the split is inside a document."""
+    return documents(data, "all" if data.splits_tokens else "train")
 
 
 def _size(scheme: str, size: str) -> int:
