@@ -71,8 +71,10 @@ def turns(interfere: Callable[[Experiment, int], None] = lambda experiment, step
                 row = {"step": step, "split": "validation", "loss": loss(experiment, step)}
                 stop = should_stop(row)
                 (checkpoints / str(step)).mkdir()
-                if stop:
-                    return Result(step, step == experiment.run.steps, None, row, 1.0)
+                target = experiment.run.target
+                met = target is not None and target.met(row["loss"])
+                if stop or met:
+                    return Result(step, met or step == experiment.run.steps, None, row, 1.0)
         return Result(experiment.run.steps, True, None, row, 1.0)
 
     return running

@@ -5,11 +5,13 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from optuna.trial import TrialState
 
 from research.config import space
+from research.config.settings import override
 from research.errors import EnvironmentFault, UsageError
 from research.sweeping import claim as claims
 from research.sweeping.record import open_sweep, read
@@ -113,6 +115,21 @@ def test_a_decision_to_prune_outlives_its_worker(tmp_path, monkeypatch):
     (trial,) = trials(tmp_path / "sweep")
     assert trial.state == TrialState.PRUNED and trial.last_step == 4
     assert steps(tmp_path / "sweep", 0) == [1, 2, 3, 4, 3, 4]
+
+
+def test_a_trial_that_reaches_its_target_is_finished_and_not_pruned(tmp_path, monkeypatch):
+    """The pruner prunes all trials at step 6, where the better one meets its target."""
+    monkeypatch.setattr(
+        "optuna.trial.Trial.should_prune", lambda trial: trial._cached_frozen_trial.last_step > 5
+    )
+    rates = space.grid("optimizer.rate.peak", 0.1, 0.01)
+    sweep = declared(tmp_path, rates, pruner="median")
+    sweep = replace(sweep, base=override(sweep.base, {"run.stop_at": "loss<0.15"}))
+    open_sweep(tmp_path / "sweep", sweep, "journal")
+    assert run(tmp_path / "sweep", training())
+    reached, pruned = trials(tmp_path / "sweep")
+    assert (reached.state, reached.last_step) == (TrialState.COMPLETE, 6) and reached.value < 0.15
+    assert (pruned.state, pruned.last_step) == (TrialState.PRUNED, 6)
 
 
 def test_a_signal_in_the_last_step_stops_the_worker_after_the_trial(tmp_path):
