@@ -62,6 +62,8 @@ def law_lines(found: dict[str, Any]) -> list[str]:
         f"intervals: {percent} of {found['resamples']} fits to resampled {found['resampled']}; "
         f"a run's scatter is {100 * found['scatter']:.2g}%",
     ]
+    if len(found["over"]) == 2:
+        lines.append("the best N for C operations grows as C^(b/(a+b)), the best D as C^(a/(a+b))")
     for one in found["predictions"]:
         at = " ".join(f"{name} {one[name]:,.6g}" for name in found["over"])
         lines.append(

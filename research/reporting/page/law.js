@@ -76,7 +76,8 @@ function draw() {
 
 find("title").textContent = facts.title;
 find("subtitle").textContent =
-  facts.formula + ". Intervals hold " + percent + " of " + facts.resamples + " fits to resampled " + facts.resampled + ".";
+  facts.formula + ". Intervals hold " + percent + " of " + facts.resamples + " fits to resampled " + facts.resampled + "." +
+  (second ? " The best N for C operations grows as C^(b/(a+b))." : "");
 find("warnings").textContent = facts.warnings.join(". ");
 fill(find("parameters"), ["", "fitted", percent + " interval"],
   Object.entries(facts.parameters).map(([name, one]) => [name, number(one.value), between(one)]));
