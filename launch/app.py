@@ -18,6 +18,7 @@ GROUPS = {
         "table": results.table,
         "compare": results.compare,
         "report": results.report,
+        "fit": results.fit,
         "generate": generate.generate,
         "evaluate": evaluate.evaluate,
         "features": weights.features,

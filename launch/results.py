@@ -1,4 +1,4 @@
-"""`lineage report`, `lineage table` and `lineage compare`: results of runs and sweeps."""
+"""`lineage report`, `table`, `compare` and `fit`: results of runs and sweeps."""
 
 import json as json_
 from pathlib import Path
@@ -116,6 +116,38 @@ def _print_groups(found: dict[str, Any]) -> None:
         table.add_row(*map(Text, row))
     _console().print(table)
     print("\n".join(group_table.notes(found)))
+
+
+def fit(
+    directories: Directories,
+    law: Annotated[str, typer.Option(metavar="NAME", help="power or chinchilla.")] = "power",
+    over: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Of power: parameters (default), tokens, flops or width."),
+    ] = None,
+    predict: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X", help="Size to predict a loss for; of chinchilla N,D. Repeatable."),
+    ] = None,
+    metric: Annotated[str, typer.Option(metavar="NAME", help="Validation metric to fit.")] = "loss",
+    resamples: Annotated[int, typer.Option(metavar="N", help="Resamplings of the bootstrap.")] = 200,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Page to write. Default: law.html, in DIR if there is one DIR."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Fit a law of the loss to the sizes of finished runs."""
+    from research.reporting.laws.facts import law_lines, laws_of
+    from research.reporting.page import law_page, write_page
+
+    found = laws_of(directories, law, over, predict or [], metric, resamples)
+    path = out or (directories[0] if len(directories) == 1 else Path()) / "law.html"
+    write_page(found, path, law_page)
+    if json:
+        print(json_.dumps(found | {"page": str(path)}, indent=2))
+        return
+    print("\n".join([*law_lines(found), str(path)]))
 
 
 def _lines(found: dict[str, Any]) -> list[dict[str, Any]]:

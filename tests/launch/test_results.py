@@ -1,9 +1,10 @@
-"""`lineage report` and `lineage table`, as typed."""
+"""`lineage report`, `lineage table` and `lineage fit`, as typed."""
 
 import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.reporting import made
@@ -114,3 +115,31 @@ def test_what_reads_a_run_imports_no_jax(runs, command, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def widths(tmp_path_factory):
+    """Losses of 3.09 + 16 / width; one run is cut short."""
+    folder = tmp_path_factory.mktemp("widths")
+    for width in (16, 32, 64, 128):
+        made.train(made.experiment(model__width=width), folder / f"w{width}")
+    made.train(made.experiment(model__width=256), folder / "cut", until=30)
+    return folder
+
+
+def test_a_law_is_fitted_from_the_command_line(widths, lineage, tmp_path):
+    page = tmp_path / "law.html"
+    status, out, err = lineage(
+        "fit", widths, "--over", "width", "--predict", "512", "--resamples", "20", "--out", page
+    )
+    assert status == 0, err
+    lines = out.splitlines()
+    assert lines[0] == "L = E + A / w^a, 4 points of 4 runs of 5"
+    assert lines[2].split()[:2] == ["A", "16"] and lines[3].split()[:2] == ["a", "1"]
+    assert "warning: extrapolated: width 512 is 4 times beyond the largest measured, 128" in lines
+    text = page.read_text()
+    assert "Plotly.react" in text and "http-equiv" in text and "Content-Security-Policy" in text
+    status, out, _ = lineage("fit", widths, "--over", "width", "--resamples", "20", "--out", page, "--json")
+    facts = json.loads(out)
+    assert status == 0 and facts["warnings"] == [] and facts["page"] == str(page)
+    np.testing.assert_allclose(facts["parameters"]["E"]["value"], 3 + 5 * np.exp(-4), rtol=1e-3)

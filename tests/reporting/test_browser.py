@@ -6,7 +6,9 @@ import shutil
 import pytest
 
 from research.reporting.facts import facts
-from research.reporting.page import write_page
+from research.reporting.laws.facts import law_facts
+from research.reporting.laws.points import Point
+from research.reporting.page import law_page, write_page
 from tests.reporting import made
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -246,3 +248,19 @@ def test_seeds_have_a_table_bars_and_bands(opened, tmp_path):
     assert lines[1][1] == pytest.approx([m + e for m, e in zip(curve["mean"], curve["error"], strict=True)])
     assert "Best mean validation loss" in tab.inner_text("#tiles")
     assert tab.locator("[data-sort=to_target]").count() == 1
+
+
+def test_a_law_is_drawn_with_its_points_bands_and_predictions(opened, tmp_path):
+    sizes = [(N, D) for N in (1e6, 1e7, 1e8) for D in (1e8, 1e9, 1e10)]
+    measured = [Point((N, D), (1.7 + 400 / N**0.34 + 410 / D**0.28,), ("<b>r</b>",)) for N, D in sizes]
+    over = ["parameters", "tokens"]
+    found = law_facts("chinchilla", over, measured, [(1e9, 1e10)], 20) | {"title": "law", "metric": "loss"}
+    write_page(found, tmp_path / "law.html", law_page)
+    page = opened(tmp_path / "law.html")
+    assert page.evaluate(DRAWN, "plot") == 3 * 2 + 2  # a band and a curve of each D, points, predictions
+    assert page.locator("#parameters tbody tr").count() == 6 and page.locator("#points tbody tr").count() == 9
+    assert "is 10 times beyond the largest measured" in page.locator("#warnings").inner_text()
+    page.check("#logarithmic")
+    assert page.evaluate("() => document.getElementById('plot').layout.yaxis.type") == "log"
+    toolbar, legend = (page.locator(f"#plot {name}").bounding_box() for name in (".modebar", ".legend"))
+    assert legend["x"] + legend["width"] < toolbar["x"] or legend["y"] + legend["height"] < toolbar["y"]

@@ -1,0 +1,128 @@
+"""Runs to points, points to a law with warnings, and what is refused in one line."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from research.config import Model
+from research.errors import UsageError
+from research.models import build
+from research.models.parameters import by_path
+from research.reporting.laws.facts import law_facts, laws_of, sizes_of, target
+from research.reporting.laws.points import Point, points
+from research.reporting.laws.sizes import SIZES, parts
+from research.reporting.runs import Run, runs_in
+from tests.reporting import made
+
+TINY = {"vocabulary": 61, "context": 16, "width": 24, "depth": 3, "heads": 4}
+MODELS = [
+    {"family": "gpt2"},
+    {"family": "gpt1", "norm": "post", "bias": False, "tied": False},
+    {"family": "gpt2", "activation": "swiglu", "hidden": 50, "qk_norm": True, "normalization": "rms"},
+    {"family": "gpt2", "positions": "rotary", "head": "sequence", "outputs": 3, "head_bias": True},
+    {"family": "bert", "norm": "post"},
+    {"family": "bert", "tied": False, "bias": False, "activation": "swiglu"},
+    {"family": "bert", "head": "tokens", "outputs": 5, "normalization": "rms"},
+]
+
+
+@pytest.mark.parametrize("changes", MODELS)
+def test_parameters_are_counted_without_arrays(changes):
+    model = Model(**TINY | changes)
+    shapes = by_path(jax.eval_shape(partial(build, model), key=jax.random.key(0)))
+    found = {}
+    for path, shape in shapes.items():
+        first = path.split("/")[0]
+        found[first] = found.get(first, 0) + shape.size
+    assert {name: count for name, count in parts(model).items() if count} == found
+
+
+@pytest.mark.parametrize("name", ["quickstart", "bert_tiny_wikibooks"])
+def test_operations_are_those_of_bench(name, tmp_path):
+    import experiments
+    from research.bench.cost import flops_a_token
+    from research.config.settings import flatten
+
+    experiment = experiments.get(name)
+    run = Run("one", tmp_path, flatten(experiment), {}, [{"split": "train", "step": 3, "tokens": 1000}])
+    np.testing.assert_allclose(SIZES["flops"](run), 1000 * flops_a_token(experiment), rtol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Losses of 3.09 + 16 / width at the best rate; one run is cut short."""
+    folder = tmp_path_factory.mktemp("widths")
+    for width in (16, 32, 64, 128):
+        for peak in (3e-3, 1e-2):
+            changes = {"model__width": width, "optimizer__rate__peak": peak}
+            made.train(made.experiment(**changes), folder / f"w{width}_{peak}")
+    made.train(made.experiment(model__width=32, run__seed=1), folder / "seed")
+    made.train(made.experiment(model__width=256), folder / "cut", until=30)
+    return folder
+
+
+def test_the_best_settings_of_each_size_count_with_all_their_seeds(runs):
+    found = points(runs_in([runs]), "power", ["width"])
+    assert [point.runs for point in found] == [
+        ("w16_0.003",),
+        ("seed", "w32_0.003"),
+        ("w64_0.003",),
+        ("w128_0.003",),
+    ]
+
+
+def test_jax_is_not_imported():
+    import subprocess
+    import sys
+
+    code = "import sys, research.reporting.laws.facts; print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda runs: sizes_of("zipf", None), "--law zipf: no such law; expected one of power, chinchilla"),
+        (lambda runs: sizes_of("power", "depth"), "--over depth: no such size; expected one of parameters"),
+        (
+            lambda runs: sizes_of("chinchilla", "width"),
+            "--over width: --law chinchilla is over parameters and",
+        ),
+        (lambda runs: target("1e9", ("parameters", "tokens")), "--predict 1e9: expected PARAMETERS,TOKENS"),
+        (lambda runs: target("-3", ("width",)), "--predict -3: expected WIDTH"),
+        (lambda runs: laws_of([runs], "power", "tokens", [], "loss", 20), "--law power: 1 different tokens"),
+        (
+            lambda runs: laws_of([runs], "chinchilla", None, [], "loss", 20),
+            "4 different parameters and tokens",
+        ),
+        (lambda runs: laws_of([runs], "power", "width", [], "accuracy", 20), "0 different width among"),
+        (lambda runs: laws_of([runs], "power", "width", [], "loss", 3), "--resamples 3: expected 20 or more"),
+    ],
+)
+def test_what_cannot_be_fitted_is_one_line(runs, call, message):
+    with pytest.raises(UsageError) as refused:
+        call(runs)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_prediction_inside_the_measured_range_has_no_warning():
+    measured = [
+        Point((width,), (2 + 30 / width,), (str(width),)) for width in (16.0, 32.0, 64.0, 128.0, 256.0)
+    ]
+    inside, outside = law_facts("power", ["width"], measured, [(100.0,), (4.0,)], 20)["predictions"]
+    assert inside["warning"] == "" and inside["beyond"] == 1
+    assert "width 4 is 4 times beyond the smallest measured, 16" in outside["warning"]
+    np.testing.assert_allclose(inside["loss"], 2.3, rtol=1e-4)
+
+
+def test_chinchilla_gives_the_best_split_of_operations():
+    law = lambda N, D: 1.69 + 406.4 / N**0.34 + 410.7 / D**0.28  # noqa: E731
+    sizes = [(N, D) for N in (1e7, 1e8, 1e9) for D in (1e9, 1e10, 1e11)]
+    found = law_facts(
+        "chinchilla", ["parameters", "tokens"], [Point(s, (law(*s),), ("r",)) for s in sizes], [], 20
+    )
+    np.testing.assert_allclose(found["parameters"]["b/(a+b)"]["value"], 0.28 / 0.62, rtol=1e-2)
+    assert len(found["curves"]) == 3 and found["formula"] == "L = E + A / N^a + B / D^b"
