@@ -17,6 +17,7 @@ GROUPS = {
         "status": status.status,
         "table": results.table,
         "report": results.report,
+        "figure": results.figure,
         "generate": generate.generate,
         "evaluate": evaluate.evaluate,
         "features": weights.features,
