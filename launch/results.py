@@ -78,7 +78,7 @@ def figure(
     columns: Annotated[int, typer.Option(metavar="N", help="Width in columns of a page: 1 or 2.")] = 1,
     json: Json = False,
 ) -> None:
-    """Draw a figure for a paper: runs that differ only in the seed are a mean with its error."""
+    """Draw runs as a figure for a paper, means over seeds."""
     from research.reporting.figure import Options, write_figure
 
     found = write_figure(directories, out, Options(metric, split, over, log, smoothing, columns))
