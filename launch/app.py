@@ -19,6 +19,7 @@ GROUPS = {
         "compare": results.compare,
         "report": results.report,
         "fit": results.fit,
+        "figure": results.figure,
         "generate": generate.generate,
         "evaluate": evaluate.evaluate,
         "features": weights.features,

@@ -1,4 +1,4 @@
-"""`lineage report`, `table`, `compare` and `fit`: results of runs and sweeps."""
+"""`lineage report`, `table`, `compare`, `fit` and `figure`: results of runs and sweeps."""
 
 import json as json_
 from pathlib import Path
@@ -148,6 +148,30 @@ def fit(
         print(json_.dumps(found | {"page": str(path)}, indent=2))
         return
     print("\n".join([*law_lines(found), str(path)]))
+
+
+def figure(
+    directories: Directories,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Figure to write: .svg, .pdf or .png.")],
+    metric: Annotated[str, typer.Option(metavar="NAME", help="Metric to draw.")] = "loss",
+    split: Annotated[str, typer.Option(metavar="NAME", help="train, validation or both.")] = "validation",
+    over: Annotated[str, typer.Option(metavar="AXIS", help="steps, tokens or seconds.")] = "steps",
+    log: Annotated[str, typer.Option(metavar="AXES", help="Logarithmic axes: x, y or xy.")] = "",
+    smoothing: Annotated[
+        float, typer.Option(metavar="SHARE", help="Weight of the past in the average of training rows.")
+    ] = 0.0,
+    columns: Annotated[int, typer.Option(metavar="N", help="Width in columns of a page: 1 or 2.")] = 1,
+    json: Json = False,
+) -> None:
+    """Draw runs as a figure for a paper, means over seeds."""
+    from research.reporting.figure import Options, write_figure
+
+    found = write_figure(directories, out, Options(metric, split, over, log, smoothing, columns))
+    if json:
+        drawn = [{"label": curve.label, "split": curve.split, "runs": curve.runs} for curve in found]
+        print(json_.dumps({"figure": str(out), "curves": drawn}, indent=2))
+        return
+    print(f"{out}  ({len(found)} curves of {sum(curve.runs for curve in found)} runs)")
 
 
 def _lines(found: dict[str, Any]) -> list[dict[str, Any]]:

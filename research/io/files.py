@@ -10,12 +10,12 @@ from typing import Any
 from research.errors import EnvironmentFault, UsageError
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Writes, in UTF-8, under a temporary name and renames: a kill leaves the old file or the new one."""
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Writes under a temporary name, a text in UTF-8, and renames: a kill leaves the old file or the new."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with catch_write_errors(path):
         try:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -33,6 +33,7 @@ COMMANDS = {
     "status": ["status", "RUN"],
     "table": ["table", "RUN"],
     "report": ["report", "RUN", "--out", "OUT.html"],
+    "figure": ["figure", "RUN", "--out", "OUT.svg"],
     "batch": ["batch", "RUN", "--step", "1"],
     "generate": ["generate", "RUN", "--prompt", "a b", "--tokens", "2"],
     "fill": ["generate", "RUN", "--prompt", "a [MASK]", "--tokens", "2"],
@@ -45,7 +46,7 @@ COMMANDS = {
     "stop": ["stop", "RUN"],
     "resume": ["resume", "RUN"],
 }
-RUN = {"status", "table", "report", "batch", "validation", "average", "export", "stop", "resume"}
+RUN = {"status", "table", "report", "figure", "batch", "validation", "average", "export", "stop", "resume"}
 TEXT = {"generate", "fill", "likelihood"}  # a prompt for a GPT may have anything in it
 NO_CLASS = {"export", "average"}  # Transformers has no GPT-1 with these heads
 WORKS = {
@@ -58,10 +59,10 @@ WORKS = {
     "tags": RUN | {"answers"},
     "averaged": TEXT | {"export", "import"},
     "imported": TEXT | {"export", "import"},
-    "unfinished": {"status", "table", "report", "batch", "stop", "resume"},
+    "unfinished": {"status", "table", "report", "figure", "batch", "stop", "resume"},
     "one_checkpoint": (RUN | TEXT) - {"average"},
-    "sweep": {"status", "table", "report", "stop"},
-    "folder": {"status", "table", "report"},
+    "sweep": {"status", "table", "report", "figure", "stop"},
+    "folder": {"status", "table", "report", "figure"},
     "nothing": set(),
 }
 SAID = {  # in the line of a refusal

@@ -1,0 +1,152 @@
+"""A figure for a paper, drawn by Matplotlib: the same runs and options give the same bytes."""
+
+import io
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from research.errors import EnvironmentFault, UsageError
+from research.io.files import write_atomic
+from research.reporting.curves import Curve, curves
+from research.reporting.runs import runs_in
+
+WIDTHS = {1: 3.25, 2: 6.75}  # inches, of one and two columns of a page
+KINDS = {
+    ".svg": {"Date": None, "Creator": "Lineage"},
+    ".pdf": {"CreationDate": None, "Creator": "Lineage"},
+    ".png": {"Software": "Lineage"},
+}
+AXES = {"steps": "Steps", "tokens": "Tokens", "seconds": "Training time (s)"}
+LOOK = {
+    "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "lines.linewidth": 1.1,
+    "legend.frameon": False, "figure.dpi": 300, "pdf.fonttype": 42, "svg.fonttype": "path",
+    "svg.hashsalt": "lineage",
+}  # fmt: skip
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe & Ito's
+STYLES = ("-", "--", ":", "-.")
+
+
+class Options(NamedTuple):
+    metric: str = "loss"
+    split: str = "validation"  # train, validation or both
+    over: str = "steps"  # tokens, seconds
+    log: str = ""  # the axes that are logarithmic: x, y, xy
+    smoothing: float = 0.0  # weight of the past in the moving average of training rows
+    columns: int = 1
+
+
+def write_figure(directories: Sequence[Path], path: Path, options: Options) -> list[Curve]:
+    """Draws the runs in `directories` to `path`; returns the curves. Raises UsageError as `check` does."""
+    check(path, options)
+    splits = ("train", "validation") if options.split == "both" else (options.split,)
+    found = curves(runs_in(directories), options.metric, splits, options.over, options.smoothing)
+    write_atomic(path, _drawn(found, options, path.suffix))
+    return found
+
+
+def check(path: Path, options: Options) -> None:
+    """Raises UsageError for options that do not fit, and for a file at `path` that is not a figure."""
+    if path.suffix not in KINDS:
+        raise UsageError(f"--out {path}: expected a name that ends in {', '.join(KINDS)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: no such directory")
+    if path.is_dir() or (path.exists() and b"Lineage" not in path.read_bytes()):
+        raise UsageError(f"{path}: exists and is not a figure; choose another --out")
+    for name, known in (
+        ("split", ("train", "validation", "both")),
+        ("over", AXES),
+        ("log", ("", "x", "y", "xy")),
+        ("columns", WIDTHS),
+    ):
+        if (given := getattr(options, name)) not in known:
+            raise UsageError(f"--{name} {given}: expected one of {', '.join(map(str, filter(None, known)))}")
+    if not 0 <= options.smoothing < 1:
+        raise UsageError(f"--smoothing {options.smoothing}: expected a share from 0 to below 1")
+
+
+def _drawn(found: Sequence[Curve], options: Options, suffix: str) -> bytes:
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise EnvironmentFault("lineage figure needs Matplotlib: pip install 'lineage-lm[figure]'") from None
+    width = WIDTHS[options.columns]
+    with matplotlib.rc_context(matplotlib.rcParamsDefault | LOOK), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a font without a glyph of a setting's value
+        figure = Figure(
+            figsize=(width, 0.72 * WIDTHS[1] if options.columns == 1 else 0.42 * width), layout="constrained"
+        )
+        axes = figure.add_subplot()
+        _draw(axes, found, options)
+        file = io.BytesIO()
+        figure.savefig(file, format=suffix[1:], metadata=KINDS[suffix])
+    return file.getvalue()
+
+
+def _draw(axes: Any, found: Sequence[Curve], options: Options) -> None:
+    groups = list(dict.fromkeys(curve.label for curve in found))
+    both = len({curve.split for curve in found}) > 1
+    for curve in found:
+        at = groups.index(curve.label)
+        look = {"color": COLOURS[at % len(COLOURS)], "linestyle": STYLES[at // len(COLOURS) % len(STYLES)]}
+        if curve.split == "validation" and len(curve.x_P) <= 40:
+            look |= {"marker": "o", "markersize": 2.5}
+        if both and curve.split == "train":
+            look |= {"linewidth": 0.7, "alpha": 0.7}
+        name = None if both and curve.split == "train" else curve.label
+        axes.plot(curve.x_P, curve.mean_P, label=name, **look)
+        if curve.error_P is not None:
+            low, high = curve.mean_P - curve.error_P, curve.mean_P + curve.error_P
+            axes.fill_between(curve.x_P, low, high, color=look["color"], alpha=0.2, linewidth=0)
+    axes.set_xlabel(AXES[options.over])
+    axes.set_ylabel(_title(found, options.metric))
+    axes.set_title("\n".join(_notes(found, options.smoothing)), fontsize=7)
+    for letter in "xy":
+        _ticks(axes, letter, letter in options.log)
+    if len(groups) > 1:
+        axes.legend()
+
+
+def _title(found: Sequence[Curve], metric: str) -> str:
+    splits = {"train": "training", "validation": "validation"}
+    drawn = list(dict.fromkeys(splits[curve.split] for curve in found))
+    return f"{' (thin) and '.join(drawn)} {metric.replace('_', ' ')}".capitalize()
+
+
+def _notes(found: Sequence[Curve], smoothing: float) -> list[str]:
+    """What a curve and its band are, where they are not as measured."""
+    notes = []
+    if counts := sorted({curve.runs for curve in found if curve.error_P is not None}):
+        notes.append(f"mean ± standard error, {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} seeds")
+    if smoothing and any(curve.split == "train" for curve in found):
+        notes.append(f"training: exponential moving average, weight {smoothing:g}")
+    return notes
+
+
+def _ticks(axes: Any, letter: str, logarithmic: bool) -> None:
+    """Written out: of a logarithmic axis 1, 2, 5, 10, or a line's where it spans less than a decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    axis = getattr(axes, f"{letter}axis")
+    even = MaxNLocator(7, steps=[1, 2, 5, 10])
+    if logarithmic:
+        getattr(axes, f"set_{letter}scale")("log", nonpositive="mask")
+        low, high = getattr(axes, f"get_{letter}lim")()
+        decades = math.log10(high / low) if low > 0 else 1.0
+        subs = (1.0, 2.0, 5.0) if decades < 3.5 else (1.0,)
+        axis.set_major_locator(even if decades < 1 else LogLocator(subs=subs))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_locator(even)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _compact(value)))
+
+
+def _compact(value: float) -> str:
+    """3.25, 200, 10k, 1.5M"""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= max(size, 1e4):
+            return f"{value / size:.4g}{unit}"
+    return f"{value:.4g}"
