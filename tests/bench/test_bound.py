@@ -97,3 +97,80 @@ def test_products_of_float32_have_a_rate_of_their_own():
     single = PROGRAM.replace("bf16", "f32")
     assert bound_of(single, fast).products == pytest.approx(2 * 2 * 4 * 8 * 16 / 5e2)
     assert bound_of(PROGRAM, fast).products == pytest.approx(2 * 2 * 4 * 8 * 16 / 1e3)
+
+
+TPU = """HloModule step
+
+%body (state: (s32[], bf16[8,1024,64])) -> (s32[], bf16[8,1024,64]) {
+  %state = (s32[], bf16[8,1024,64]{2,1,0:T(8,128)}) parameter(0)
+  %turn = s32[]{:T(128)} get-tuple-element(%state), index=0
+  %x = bf16[8,12,1024,64]{3,2,1,0:T(8,128)(2,1)} get-tuple-element(%state), index=1
+  %y = bf16[8,12,1024,64]{3,2,1,0:T(8,128)(2,1)S(1)} get-tuple-element(%state), index=1
+  %scores = f32[8,12,1024,1024]{3,2,1,0:T(8,128)S(1)} convolution(%x, %y), \
+window={size=8x12 stride=7x11 lhs_dilate=8x12}, dim_labels=01bf_01oi->01bf
+  %kernel.1 = bf16[8,12,1024,64]{3,2,1,0:T(8,128)(2,1)S(1)} custom-call(%x, %x, %y), \
+custom_call_target="tpu_custom_call", frontend_attributes={kernel_metadata={
+"xprof_metadata":"{\\"block_q\\": 128}"
+}}, metadata={op_name="step/causal/splash_mha_dkv_no_residuals/pallas_call"}
+  %start = (bf16[8,12,1024,64]{3,2,1,0:T(8,128)}, bf16[8,12,1024,64]{3,2,1,0:T(8,128)S(1)}, u32[]{:S(2)}) \
+copy-start(%x)
+  %copied = bf16[8,12,1024,64]{3,2,1,0:T(8,128)S(1)} copy-done(%start)
+  %room = bf16[8,12,1024,64]{3,2,1,0:T(8,128)} custom-call(), custom_call_target="AllocateBuffer"
+  ROOT %next = (s32[], bf16[8,1024,64]) tuple(%turn, %kernel.1)
+}
+
+%condition (state: (s32[], bf16[8,1024,64])) -> pred[] {
+  %limit = s32[]{:T(128)} constant(12)
+  %state = (s32[], bf16[8,1024,64]) parameter(0)
+  %turn = s32[]{:T(128)} get-tuple-element(%state), index=0
+  ROOT %less = pred[]{:T(512)} compare(%turn, %limit), direction=LT
+}
+
+ENTRY %main (state: (s32[], bf16[8,1024,64])) -> (s32[], bf16[8,1024,64]) {
+  %state = (s32[], bf16[8,1024,64]) parameter(0)
+  ROOT %loop = (s32[], bf16[8,1024,64]) while(%state), condition=%condition, body=%body
+}
+"""
+HEADS, ARRAY = 8 * 12, 8 * 12 * 1024 * 64 * 2
+
+
+def test_a_tpus_loop_turns_until_its_counter_is_at_its_limit():
+    found = [(launch.operation.name, launch.times) for launch in launches(parse(TPU))]
+    assert found == [("scores", 12), ("kernel.1", 12), ("start", 12)]
+
+
+def test_a_tpus_program_is_read_as_it_is_meant():
+    """Zeros of dilated windows are no work; vector memory is no traffic; a causal kernel computes half."""
+    program = parse(TPU)
+    costs = {launch.operation.name: cost(program, launch) for launch in launches(program)}
+    product = 2 * HEADS * 1024 * 1024 * 64
+    assert costs["scores"][:4] == ("product", ARRAY, 0, product)
+    assert costs["kernel.1"][:4] == ("attention", 2 * ARRAY, 0, 4 * product / 2)
+    assert costs["start"][:3] == ("memory", ARRAY, 0)
+
+
+def test_copies_beside_other_launches_take_no_time_of_their_own():
+    fast = SLOW._replace(bandwidth=1e12, bfloat16=1e15, float32=1e15)
+    bound = bound_of(TPU, fast)
+    alone = bound_of(TPU.replace("copy-start(%x)", "nothing-done(%x)"), fast)
+    assert bound.seconds == pytest.approx(max(alone.seconds, 12 * 4 * ARRAY / 1e12))
+    assert alone.seconds < bound_of(TPU, fast._replace(bandwidth=1e11)).seconds
+
+
+FLASH = """ENTRY %main (qkv: bf16[64,512,3,12,64], g: bf16[64,512,12,64]) -> bf16[64,512,3,12,64] {
+  %qkv = bf16[64,512,3,12,64]{4,3,2,1,0} parameter(0)
+  %g = bf16[64,512,12,64]{3,2,1,0} parameter(1)
+  ROOT %back = bf16[64,512,3,12,64]{4,3,2,1,0} custom-call(%qkv, %g), \
+custom_call_target="__gpu$xla.gpu.triton", metadata={op_name="step/full/dropout/flash_backward/pallas_call"}
+}
+"""
+
+
+def test_our_attention_counts_its_products_and_its_random_numbers():
+    scores = 64 * 12 * 512 * 512
+    ((_, _, _, operations, single, integers),) = (
+        cost(program, *launches(program)) for program in (parse(FLASH),)
+    )
+    assert (operations, single, integers) == (2 * 7 * scores * 64, False, 2 * 10 * scores)
+    kept = parse(FLASH.replace("full/dropout", "causal/kept"))
+    assert cost(kept, *launches(kept))[3:] == (7 * scores * 64, False, 0)

@@ -23,6 +23,7 @@ from research.bench.synthetic import batches
 from research.config import Experiment
 from research.config.settings import override
 from research.models.attention import AttentionMask, attend_by, by_library
+from research.models.ops.dropout import Seed
 from research.models.parameters import name
 
 SMALL = {
@@ -67,7 +68,12 @@ def checks() -> Iterator[tuple[str, Callable[[], float], float]]:
                 bound,
             )
     for causal, label in ((True, "causal"), (False, "padded")):
-        yield f"attention, cuDNN against XLA, {label}", partial(attention, causal), BFLOAT16
+        yield f"attention, cuDNN against XLA, {label}", partial(attention, "cudnn", causal), BFLOAT16
+        yield (
+            f"attention with dropout, flash against XLA, {label}",
+            partial(attention, "flash", causal),
+            BFLOAT16,
+        )
     for compiler in ("sharded", "pmap"):
         yield f"three steps, {compiler} against jit", partial(compilers, compiler), COMPILERS
     yield "killed and continued, against undisturbed", killed, 0.0
@@ -99,8 +105,12 @@ def logits(family: str, precision: str) -> float:
     return difference(of(precision, jax.devices()[0]), of("float32", cpu))
 
 
-def attention(causal: bool) -> float:
-    """Output and gradients in bfloat16, of the library's kernel and of ours, where rows are padded."""
+def attention(kernels: str, causal: bool) -> float:
+    """Output and gradients in bfloat16, of fused kernels and of the plain form, where rows are padded.
+
+    With `flash` both drop the same probabilities.
+    """
+    seed = Seed(jnp.array([5, 6], jnp.uint32), jnp.float32(0.1)) if kernels == "flash" else None
     B, L, H, K = 3, 128, 4, 64
     visible = AttentionMask(causal=causal, lengths_B=None if causal else jnp.array([128, 70, 1]))
     qkvg = [jax.random.normal(jax.random.key(n), (B, L, H, K), jnp.bfloat16) for n in range(4)]
@@ -109,13 +119,16 @@ def attention(causal: bool) -> float:
 
     def outcome(attend):
         def weighted(q, k, v):
-            y = attend(q, k, v, None)
+            y = attend(q, k, v, seed)
             return (y * weights).astype(jnp.float32).sum(), y * real_BL[..., None, None]
 
         (_, y), grads = jax.jit(jax.value_and_grad(weighted, (0, 1, 2), has_aux=True))(*qkvg)
         return [np.asarray(x, np.float64) for x in (y, *grads)]
 
-    theirs = outcome(by_library(visible, "xla" if _on_cpu() else "cudnn"))
+    if kernels == "flash":
+        theirs = outcome(attend_by("flash", visible, L, L, interpret=_on_cpu()))
+    else:
+        theirs = outcome(by_library(visible, "xla" if _on_cpu() else "cudnn"))
     ours = outcome(attend_by("xla", visible, L, L))
     return max(map(difference, theirs, ours))
 

@@ -51,12 +51,28 @@ def _statistics(x, epsilon):
     return mean, lax.rsqrt(jnp.square(x32 - mean).mean(-1, keepdims=True) + epsilon)
 
 
+def _in_one_pass(x, epsilon):
+    """`_statistics`, of parts of a row that are joined as in Chan et al. (1979): x is read once."""
+
+    def join(one, other):
+        (count, mean, squares), (count2, mean2, squares2) = one, other
+        total = jnp.maximum(count + count2, 1.0)
+        apart, share = mean2 - mean, count2 / total
+        return count + count2, mean + apart * share, squares + squares2 + apart * apart * (count * share)
+
+    x = x.astype(jnp.float32)
+    zero = jnp.float32(0)
+    arrays = jnp.ones_like(x), x, jnp.zeros_like(x)
+    count, mean, squares = lax.reduce(arrays, (zero, zero, zero), join, (x.ndim - 1,))
+    return mean[..., None], lax.rsqrt((squares / count)[..., None] + epsilon)
+
+
 def _layer_norm_backward(epsilon, saved, dy):
     x, mean, rstd, scale_D, has_bias = saved
     if platform() == "gpu":
         # No kernel adds up both features and rows: without statistics at hand, the sum over rows would be one
         # of a stored float32 array. In the forward pass they would take a kernel of their own.
-        mean, rstd = lax.optimization_barrier(_statistics(lax.optimization_barrier(x), epsilon))
+        mean, rstd = lax.optimization_barrier(_in_one_pass(lax.optimization_barrier(x), epsilon))
     dy32 = dy.astype(jnp.float32)
     normed = (x.astype(jnp.float32) - mean) * rstd
     dnormed = dy32 * scale_D

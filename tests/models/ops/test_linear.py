@@ -27,6 +27,22 @@ def test_linear(has_bias, outputs, keep_axes):
     assert_same(lambda *a: linear(*a, None, keep_axes), plain, *given)
 
 
+@pytest.mark.parametrize("activation", [gelu_tanh, swiglu])
+def test_a_gpu_computes_activations_again(activation, monkeypatch):
+    """The same gradients, of another program."""
+    x, gate, kernel, bias = arrays((2, 5, 6), (2, 5, 6), (6, 3), (3,))
+    x = (x, gate) if activation is swiglu else x
+
+    def gradients():
+        loss = lambda *a: jnp.sin(linear(*a, None, False, activation)).sum()  # noqa: E731
+        return jax.tree.leaves(jax.grad(loss, (0, 1, 2))(x, kernel, bias))
+
+    expected = gradients()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for found, wanted in zip(gradients(), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16])
 def test_operands_are_saved_as_they_came(dtype):
     """In a loop over layers anything else would be one more array of all layers."""
