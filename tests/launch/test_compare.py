@@ -153,7 +153,7 @@ def test_steps_tokens_and_seconds_to_a_target(folder, tmp_path, lineage):
 
 
 def test_a_sweep_counts_its_failed_seeds(tmp_path, monkeypatch, lineage):
-    monkeypatch.setattr("research.sweeping.worker._free_memory", lambda kept: None)
+    monkeypatch.setattr("research.sweeping.worker._free_memory", lambda: None)
     rates = space.grid(PEAK, 3e-3, 1e-3, 1e-1)
     sweep = Sweep(name="made_up", base=made.experiment(), space=rates, seeds=3)
     open_sweep(tmp_path / "sweep", sweep, "journal")

@@ -125,7 +125,7 @@ def _slow_steps(experiment, step):
 
 
 def _train(directory: Path) -> None:
-    worker._free_memory = lambda kept: None
+    worker._free_memory = lambda: None
     here = FACTS | {"host": socket.gethostname()}  # a dead one elsewhere counts as alive for a while
     worker.work(directory, here, lambda line: None, training(_slow_steps))
 

@@ -114,7 +114,7 @@ def test_a_process_killed_while_it_enqueues_leaves_no_seed_out(tmp_path, monkeyp
     monkeypatch.setattr(optuna.Study, "enqueue_trial", dies)
     assert not run(tmp_path / "sweep", training())
     monkeypatch.undo()
-    monkeypatch.setattr("research.sweeping.worker._free_memory", lambda kept: None)
+    monkeypatch.setattr("research.sweeping.worker._free_memory", lambda: None)
     assert run(tmp_path / "sweep", training())
     found = {number: sorted(seeds) for number, seeds in by_point(trials(tmp_path / "sweep")).items()}
     assert found == {0: [0, 1, 2], 1: [0, 1, 2]} and len(points_of(tmp_path / "sweep")) == 2
