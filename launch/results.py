@@ -98,12 +98,13 @@ def compare(
     if json:
         print(json_.dumps(found, indent=2))
         return
-    _print_groups(found)
+    print_groups(found)
     if found["also"]:
         print(f"Groups also differ in {', '.join(found['also'])}.")
 
 
-def _print_groups(found: dict[str, Any]) -> None:
+def print_groups(found: dict[str, Any]) -> None:
+    """A table of a `research.reporting.groups.summary`, and what its numbers are."""
     from rich.table import Table
     from rich.text import Text
 
@@ -236,7 +237,7 @@ def _print_table(lines: list[dict[str, Any]], found: dict[str, Any]) -> None:
     _console().print(table if lines else "no trial has started")
     if found["groups"]:
         print("\nover seeds")
-        _print_groups(found["groups"])
+        print_groups(found["groups"])
 
 
 def _console():

@@ -9,6 +9,7 @@ import typer
 
 from launch.executors import slurm
 from launch.options import Json
+from launch.results import print_groups
 from research.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def status(
         from research.sweeping.status import sweep_status
 
         sweep = sweep_status(directory)
-        facts = _sweep_facts(sweep)
+        facts = _sweep_facts(sweep) | {"groups": _groups(directory, sweep)}
     else:
         run = _run_status(directory, jobs)
         facts = {"run": str(directory), "state": "queued"} if run is None else _run_facts(run)
@@ -52,6 +53,9 @@ def status(
     if is_sweep(directory):
         _print_trials(sweep)
         print_best(directory, sweep)
+        if facts["groups"]:
+            print("\nover seeds")
+            print_groups(facts["groups"])
     else:
         _print_run(directory, run)
     for job, state in jobs.items():
@@ -177,6 +181,15 @@ def _sweep_facts(sweep: "SweepStatus") -> dict:
         "best": sweep.best,
         "trials": [trial._asdict() for trial in sweep.trials],
     }
+
+
+def _groups(directory: Path, sweep: "SweepStatus") -> dict | None:
+    """Means over seeds, of a sweep with several."""
+    from research.reporting.groups import has_seeds, summary
+    from research.reporting.trials import metric_of, seeds_of_trials
+
+    groups = seeds_of_trials(directory, sweep)
+    return summary(groups, metric_of(sweep)) if has_seeds(groups) else None
 
 
 def _print_trials(sweep: "SweepStatus") -> None:

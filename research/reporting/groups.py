@@ -147,7 +147,7 @@ def verdict(apart: Difference | None, p: float | None) -> str:
 def _target(group: Group) -> dict[str, Any] | None:
     """Means of steps, tokens and seconds to run.stop_at over the runs that reached it; None without one."""
     reached = [entry.reached for entry in group.entries if entry.reached]
-    tried = [entry for entry in group.entries if entry.reached or entry.settings.get("run.stop_at")]
+    tried = [entry for entry in group.entries if entry.run and (entry.reached or _has_target(entry))]
     if not tried:
         return None
     means = {
@@ -169,6 +169,10 @@ def seeds_of_runs(runs: Sequence[Run], outcomes: Sequence[Outcome], metric: Metr
     ]
     by = [name for name in differing([run.settings for run in runs]) if not free(name)]
     return grouped(entries, by)
+
+
+def _has_target(entry: Entry) -> bool:
+    return entry.settings.get("run.stop_at") is not None
 
 
 def curve(group: Group, name: str) -> dict[str, list[float | None]] | None:

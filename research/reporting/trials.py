@@ -29,9 +29,12 @@ def trial_of(run: Run, status: SweepStatus, directory: Path) -> Trial | None:
 
 
 def seeds_of_trials(
-    directory: Path, status: SweepStatus, runs: Sequence[Run], outcomes: Sequence[Outcome]
+    directory: Path, status: SweepStatus, runs: Sequence[Run] = (), outcomes: Sequence[Outcome] = ()
 ) -> list[Group]:
-    """The groups of trials that differ in their seed alone, with those that failed before their first row."""
+    """The groups of trials that differ in their seed alone, with those that failed before their first row.
+
+    With the runs and their outcomes, groups also have curves and targets.
+    """
     base, space = status.record.sweep.base, names(status.record.sweep.space)
     common = {SEED: base.run.seed, "run.stop_at": base.run.stop_at}
     indices = {run.directory: index for index, run in enumerate(runs)}

@@ -182,6 +182,8 @@ def test_a_sweep_counts_its_failed_seeds(tmp_path, monkeypatch, lineage):
     assert band["error"] == pytest.approx([0.5 / 3**0.5] * 3)
     _, out, _ = lineage("status", tmp_path / "sweep")
     assert "best       loss 4.5000 ± 0.2887 of 3 seeds" in out
+    assert "+0.1100 [+0.0852, +0.1348]  differs" in out and "2 failed" in out.split("over seeds")[1]
+    assert json.loads(lineage("status", tmp_path / "sweep", "--json")[1])["groups"]["lines"][0]["n"] == 3
     assert compare([tmp_path / "sweep"], ["peak"])["lines"][2]["left_out"] == {"failed": 2}
 
 
