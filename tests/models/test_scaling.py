@@ -60,7 +60,7 @@ def moved(config: Model, steps: int) -> dict[str, float]:
     chosen = Optimizer(rate=Schedule(name="constant", peak=3e-3), epsilon=1e-12)
     update = optimizer(chosen, steps, config)
 
-    @partial(jax.jit, compiler_options={"xla_llvm_disable_expensive_passes": True})
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def run(key):
         def step(carry, _):
             model, state = carry
