@@ -10,7 +10,7 @@ from research.config import Data, Experiment, Model
 from research.config.settings import flatten, format_value, override, typed
 from research.data.finetuning.own_labels import label_settings
 from research.data.own_text import text_settings, vocabulary
-from research.data.sources.schemes import pinned
+from research.data.sources.revisions import pinned
 from research.data.tokenizers import published, trained
 from research.data.tokenizers.for_task import START, as_tokenizer, beside
 from research.errors import EnvironmentFault, UsageError
