@@ -28,6 +28,7 @@ from tests.training.tiny import quickstart, timeless
 ONE = {
     "optimizer.rate.name": "warmup_stable_decay",
     "optimizer.rate.final": 0.1,
+    "optimizer.rate.cooldown": 0.9,
     "optimizer.decay": 0.1,
     "optimizer.clip": 0.5,
     "optimizer.ema": 0.9999,
@@ -40,7 +41,7 @@ OTHER = {
     "optimizer.rate.peak": 2e-3,
     "optimizer.rate.warmup": 1,
     "optimizer.rate.final": 0.3,
-    "optimizer.rate.cooldown": 0.9,
+    "optimizer.rate.cooldown": 0.6,
     "optimizer.b1": 0.8,
     "optimizer.b2": 0.9999,
     "optimizer.epsilon": 1e-3,
