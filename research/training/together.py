@@ -65,7 +65,10 @@ class _Group:
         self._compiled = False
 
     def train(self, waiting: Waiting, begin: Callable[[], Running[None] | None]) -> Waiting:
-        """Trains runs until one of another shape is `waiting`, which is returned, or none is left."""
+        """Trains runs until one of another shape is `waiting`, which is returned, or none is left.
+
+        A run is begun when there is a lane for it, and not before.
+        """
         try:
             return self._train(waiting, begin)
         finally:  # after an error of one of them, which no other has to bear
@@ -73,11 +76,16 @@ class _Group:
                 lane.run.close()
 
     def _train(self, waiting: Waiting, begin: Callable[[], Running[None] | None]) -> Waiting:
+        ended = False
         while True:
-            for lane, taken in enumerate(self._lanes):
-                while taken is None and self._lanes[lane] is None and waiting and self._fits(waiting[1]):
-                    self._place(lane, *waiting)
-                    waiting = _next(begin)
+            for number in range(len(self._lanes)):
+                while self._lanes[number] is None and not ended:
+                    waiting = _next(begin) if waiting is None else waiting
+                    if waiting is None or not self._fits(waiting[1]):
+                        ended = True
+                    else:
+                        self._place(number, *waiting)
+                        waiting = None
             running = [lane for lane in self._lanes if lane is not None]
             if not running:
                 return waiting
