@@ -171,5 +171,5 @@ def test_the_state_of_soap_is_counted():
 
 @pytest.mark.parametrize("axis", ["fsdp", "tensor"])
 def test_soap_is_not_split_yet(axis):
-    with pytest.raises(UsageError, match="expected 1 and 1 with optimizer.name=soap"):
+    with pytest.raises(UsageError, match=r"expected 1 and 1 with optimizer\.name=soap"):
         override(experiments.get("gpt2_small"), {"optimizer.name": "soap", f"parallel.{axis}": 2})
