@@ -167,3 +167,9 @@ def test_the_state_of_soap_is_counted():
     d = declared.model.width
     squares = sum(i**2 + o**2 for i, o in ((d, 3 * d), (d, d), (d, 4 * d), (4 * d, d)))
     assert size(state.opt_state) == 2 * size(state.model) + 2 * 12 * squares + 3  # and three counts
+
+
+@pytest.mark.parametrize("axis", ["fsdp", "tensor"])
+def test_soap_is_not_split_yet(axis):
+    with pytest.raises(UsageError, match=r"expected 1 and 1 with optimizer\.name=soap"):
+        override(experiments.get("gpt2_small"), {"optimizer.name": "soap", f"parallel.{axis}": 2})

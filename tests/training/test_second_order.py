@@ -2,7 +2,6 @@
 
 import shutil
 
-import numpy as np
 import pytest
 
 from research.training.loop import train
@@ -28,11 +27,3 @@ def test_soap_resumes_to_the_bit(tmp_path):
 @pytest.mark.slow
 def test_normuon_agrees_when_split():
     assert_agree(ten_steps("gpt2_tiny", "normuon", **SPLIT), ten_steps("gpt2_tiny", "normuon"))
-
-
-@pytest.mark.slow
-def test_soap_agrees_when_split():
-    """Where a statistic has no full rank yet, rounding chooses its last eigenvectors: losses alone agree."""
-    split, whole = ten_steps("gpt2_tiny", "soap", **SPLIT), ten_steps("gpt2_tiny", "soap")
-    np.testing.assert_allclose(split["losses"], whole["losses"], rtol=2e-3)
-    assert whole["losses"][-1] != whole["losses"][1]
