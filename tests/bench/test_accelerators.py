@@ -115,10 +115,14 @@ def test_attention_is_as_expected(programs, case):
     "case", [case for case in CASES if case[2] in ("data", "pmap", "accumulate")], ids="-".join
 )
 def test_each_gradient_is_reduced_once(programs, case):
-    """The tied table's may be sent twice: for its rows that were looked up, and for its products."""
+    """The tied table's may be sent twice: for its rows that were looked up, and for its products.
+
+    A v5e's loop over blocks sends each block's own in its turn, and all of them once.
+    """
+    turns = {1} if case[0] == "h100" else {1, BLOCKS}
     gradients = programs[case]["need"]["state"] / STATE
     assert 0.99 * gradients < reduced(programs[case]) < 1.01 * (gradients + TABLE)
-    assert all(times == 1 for _, times, sizes in programs[case]["collectives"] if max(sizes) > 1_024)
+    assert all(times in turns for _, times, sizes in programs[case]["collectives"] if max(sizes) > 1_024)
 
 
 @pytest.mark.parametrize(

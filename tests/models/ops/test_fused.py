@@ -32,7 +32,7 @@ MESH = jax.make_mesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType
         [("flash", True, "padding"), ("splash", False, "documents")]
         + [("flash", True, "documents"), ("flash", False, "causal"), ("flash", False, "all")]
         + [("splash", False, seen) for seen in ("padding", "causal", "all")],
-        fast=2,
+        fast=0,
     ),
 )
 def test_kernels_equal_the_plain_form(kernels, drops, seen):
@@ -55,13 +55,14 @@ def on_the_mesh(function, *arrays):
 
 @pytest.mark.parametrize("kernels", mostly_slow(["flash", "splash"]))
 def test_devices_compute_rows_and_heads_of_their_own(kernels):
-    """With the masks that one device would draw, for rows split by data and fsdp and heads by tensor."""
+    """The plain form's, with the masks that one device would draw, for rows and heads that a mesh splits."""
     length, seed = (64, SEED) if kernels == "flash" else (L, None)
     mask = AttentionMask(True, jnp.array([40, 64, 50, 60]))
     attend = attend_by(kernels, mask, length, length, interpret=True)
     qkv = arrays(*[(4, length, H, K)] * 3)
     split = on_the_mesh(lambda *qkv: attend(*qkv, seed), *qkv)
-    np.testing.assert_allclose(split, attend(*qkv, seed), atol=1e-6)
+    plain = attend_by("xla", mask, length, length)(*qkv, seed)
+    np.testing.assert_allclose(split, plain, atol=2e-6)
 
 
 @pytest.mark.slow
