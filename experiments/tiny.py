@@ -9,16 +9,17 @@ from experiments.bert import bert_base
 from experiments.gpt1 import gpt1
 from experiments.quickstart import quickstart
 from experiments.registry import experiment
-from research.config import Experiment
+from research.config import Experiment, Optimizer, Schedule
 
 
 @experiment
 def gpt2_tiny() -> Experiment:
-    """GPT-2 with 4 blocks of width 128: quickstart's model and text, for a quarter of its steps."""
+    """GPT-2 with 4 blocks of width 128: quickstart's model and text, for a quarter of its steps, by AdamW."""
     quick = quickstart()
+    rate = Schedule(name="cosine", peak=3e-3, warmup=30, final=0.1)
     return replace(
         quick,
-        optimizer=replace(quick.optimizer, rate=replace(quick.optimizer.rate, warmup=30)),
+        optimizer=Optimizer(b2=0.95, decay=0.1, clip=1.0, rate=rate),
         run=replace(quick.run, steps=300, evaluate_every=100, checkpoint_every=100),
     )
 

@@ -36,12 +36,14 @@ TIMES = {"seconds", "tokens_per_second"}
 
 
 def quickstart(source: Path, **changes) -> Experiment:
-    """`quickstart` on a text file that is written at `source`, with names_joined__by = value."""
+    """`quickstart` by AdamW on a text file that is written at `source`, with names_joined__by = value."""
     lines = (f"{n} green bottles hanging on the wall, and {n * n} is their square.\n" for n in range(900))
     source.write_text("".join(lines))
     data = {"data.source": f"files:{source}", "data.split": "tail", "data.holdout": 0.02}
+    adamw = {"optimizer.name": "adamw", "optimizer.b1": 0.9, "optimizer.rate.name": "cosine"}
+    adamw |= {"optimizer.rate.peak": 3e-3, "optimizer.rate.final": 0.1}
     changes = {name.replace("__", "."): value for name, value in changes.items()}
-    return override(experiments.get("quickstart"), SMALL | data | changes)
+    return override(experiments.get("quickstart"), SMALL | data | adamw | changes)
 
 
 def shrunk(name: str, source: Path, **changes) -> Experiment:
