@@ -32,7 +32,7 @@ class Experiment:
             # Renewing split bases has deadlocked in XLA on several CPU devices.
             raise UsageError(
                 f"parallel.fsdp={self.parallel.fsdp}, parallel.tensor={self.parallel.tensor}: "
-                "expected 1 and 1 with optimizer.name=soap; parallel.data splits its batch"
+                "expected 1 and 1 with optimizer.name=soap"
             )
         if self.data.length > self.model.context:
             raise UsageError(
