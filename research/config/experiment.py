@@ -28,12 +28,6 @@ class Experiment:
     start: Start = field(default_factory=Start)
 
     def __post_init__(self):
-        if self.optimizer.name == "soap" and (self.parallel.fsdp, self.parallel.tensor) != (1, 1):
-            # Renewing split bases has deadlocked in XLA on several CPU devices.
-            raise UsageError(
-                f"parallel.fsdp={self.parallel.fsdp}, parallel.tensor={self.parallel.tensor}: "
-                "expected 1 and 1 with optimizer.name=soap"
-            )
         if self.data.length > self.model.context:
             raise UsageError(
                 f"data.length={self.data.length}: expected at most model.context={self.model.context}"

@@ -42,6 +42,7 @@ RATES: dict[str, Powers] = {
     "bert_adam": ENTRYWISE,
     "lion": ENTRYWISE,
     "muon": SPECTRAL,
+    "normuon": SPECTRAL,
     "sgd": GRADIENT,
 }
 

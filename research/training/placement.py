@@ -18,7 +18,7 @@ from research.objectives import evaluation_loss, objective_of
 from research.runs.state import State, initial_state
 from research.training.multi_step import multi_step
 from research.training.shared_program import shared_program
-from research.training.step import check_curvature, step_of
+from research.training.step import check_optimizer, step_of
 
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
@@ -102,7 +102,7 @@ def needed(experiment: Experiment, devices: Sequence[Any]) -> Need:
 
 def compile_for(experiment: Experiment, devices: Sequence[Any] | None = None) -> tuple[State, Compiled]:
     """The state's shapes, and the step and the evaluation, compiled when called; for all devices here."""
-    check_curvature(experiment)
+    check_optimizer(experiment)
     if experiment.run.hyperparameters == "inputs":
         return shared_program(experiment, devices)[:2]
     abstract = jax.eval_shape(partial(initial_state, experiment))

@@ -22,6 +22,7 @@ from research.runs.former_names import in_former_order
 from research.runs.state import State, initial_model
 from research.runs.traced_numbers import fill
 
+ON_ONE_DEVICE = {"soap"}
 Kept = tuple[Any, Any, Any]  # parameters, moments, average
 
 
@@ -53,14 +54,23 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def check_curvature(experiment: Experiment) -> None:
-    """Raises UsageError for an optimizer that estimates it under pmap, whose devices do not add it up."""
-    if experiment.parallel.compile != "pmap":
+def check_optimizer(experiment: Experiment) -> None:
+    """Raises UsageError for an optimizer that the experiment's compiler cannot run.
+
+    Under pmap, devices do not add up an estimate of the curvature; and on several CPU devices SOAP's
+    decompositions have waited for each other for ever.
+    """
+    compiler, name = experiment.parallel.compile, experiment.optimizer.name
+    if name in ON_ONE_DEVICE and compiler in ("sharded", "pmap"):
+        raise UsageError(
+            f"parallel.compile={compiler}: expected parallel.compile=jit with optimizer.name={name}"
+        )
+    if compiler != "pmap":
         return
     shapes = jax.eval_shape(partial(initial_model, experiment.model, experiment.run.seed))
     if evaluates_loss(optimizer(experiment.optimizer, experiment.run.steps, experiment.model), shapes):
         raise UsageError(
-            f"optimizer.name={experiment.optimizer.name}: its curvature is not added up under pmap; "
+            f"optimizer.name={name}: its curvature is not added up under pmap; "
             "expected parallel.compile=sharded"
         )
 

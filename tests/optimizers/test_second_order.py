@@ -14,6 +14,7 @@ from research.errors import UsageError
 from research.optimizers import soap
 from research.optimizers.optimizer import optimizer
 from research.runs.state import initial_state
+from research.training.step import check_optimizer
 
 RATE, STEPS = 0.05, 23
 
@@ -169,7 +170,9 @@ def test_the_state_of_soap_is_counted():
     assert size(state.opt_state) == 2 * size(state.model) + 2 * 12 * squares + 3  # and three counts
 
 
-@pytest.mark.parametrize("axis", ["fsdp", "tensor"])
-def test_soap_is_not_split_yet(axis):
-    with pytest.raises(UsageError, match=r"expected 1 and 1 with optimizer\.name=soap"):
-        override(experiments.get("gpt2_small"), {"optimizer.name": "soap", f"parallel.{axis}": 2})
+@pytest.mark.parametrize("compiler", ["sharded", "pmap"])
+def test_soap_is_for_one_device_yet(compiler):
+    declared = override(experiments.get("gpt2_small"), {"optimizer.name": "soap"})
+    check_optimizer(override(declared, {"parallel.compile": "jit"}))
+    with pytest.raises(UsageError, match=r"expected parallel\.compile=jit with optimizer\.name=soap"):
+        check_optimizer(override(declared, {"parallel.compile": compiler}))
