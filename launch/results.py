@@ -91,7 +91,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare groups of runs over their seeds, with intervals."""
-    from research.reporting import compare as comparing
+    from research.reporting.groups import compare as comparing
 
     over = average_over.split(",") if average_over else []
     found = comparing.compare(directories, by.split(","), over, metric, "best" if best else "last", target)
@@ -104,11 +104,11 @@ def compare(
 
 
 def print_groups(found: dict[str, Any]) -> None:
-    """A table of a `research.reporting.groups.summary`, and what its numbers are."""
+    """A table of a `research.reporting.groups.summary.summary`, and what its numbers are."""
     from rich.table import Table
     from rich.text import Text
 
-    from research.reporting import group_table
+    from research.reporting.groups import table as group_table
 
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for title in group_table.header(found):

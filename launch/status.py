@@ -185,7 +185,7 @@ def _sweep_facts(sweep: "SweepStatus") -> dict:
 
 def _groups(directory: Path, sweep: "SweepStatus") -> dict | None:
     """Means over seeds, of a sweep with several."""
-    from research.reporting.groups import has_seeds, summary
+    from research.reporting.groups.summary import has_seeds, summary
     from research.reporting.trials import metric_of, seeds_of_trials
 
     groups = seeds_of_trials(directory, sweep)
@@ -235,8 +235,8 @@ def _best_value(sweep: "SweepStatus", best: "Trial") -> str:
     """Of the best trial; of several seeds the mean of its point's finished ones, with its standard error."""
     if sweep.record.sweep.seeds == 1:
         return f"{best.value:.4f}"
-    from research.reporting.group_table import plus_minus
-    from research.reporting.statistics import mean
+    from research.reporting.groups.statistics import mean
+    from research.reporting.groups.table import plus_minus
 
     of_point = [trial for trial in sweep.trials if trial.point == best.point and trial.state == "finished"]
     middle = mean([trial.value for trial in of_point if trial.value is not None])

@@ -8,10 +8,10 @@ import numpy as np
 
 from research.models.parameters import by_path
 from research.objectives import masked_token, next_token, weights_in
-from research.weights import huggingface
-from research.weights.huggingface_config import DIALECTS
+from research.weights.formats import huggingface
+from research.weights.formats.huggingface_config import DIALECTS
+from research.weights.formats.names import HUGGING_FACE
 from research.weights.layout import to_ours
-from research.weights.names import HUGGING_FACE
 
 LOSSES = {"gpt1": next_token.loss, "gpt2": next_token.loss, "bert": masked_token.loss}
 # Largest differences: of logits and states over the largest magnitude, of losses, of gradients in norm.

@@ -1,11 +1,11 @@
 """The vocabulary of experiments: typed, frozen declarations. Standard library only."""
 
 from research.config import space
-from research.config.data import Data, Later, Masking, Task
 from research.config.experiment import Experiment
-from research.config.model import Model
-from research.config.optimizer import Objective, Optimizer, Schedule
-from research.config.run import Parallel, Run, Start
+from research.config.sections.data import Data, Later, Masking, Task
+from research.config.sections.model import Model
+from research.config.sections.optimizer import Objective, Optimizer, Schedule
+from research.config.sections.run import Parallel, Run, Start
 from research.config.sweep import Sweep
 
 __all__ = [

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field, replace
 
 from research.config import scaling
-from research.config.data import Data, Task
-from research.config.model import Model
-from research.config.optimizer import Objective, Optimizer
-from research.config.run import Parallel, Run, Start
+from research.config.sections.data import Data, Task
+from research.config.sections.model import Model
+from research.config.sections.optimizer import Objective, Optimizer
+from research.config.sections.run import Parallel, Run, Start
 from research.errors import UsageError
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Literal
 from research.errors import UsageError
 
 if TYPE_CHECKING:
-    from research.config.model import Model
+    from research.config.sections.model import Model
 
 Role = Literal["input", "hidden", "transform", "output", "vector"]
 Powers = Mapping[Role, float]  # of m, by which the rate of a role's parameters is multiplied

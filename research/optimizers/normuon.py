@@ -21,7 +21,7 @@ def normalize_neurons(b2: float, epsilon: float) -> optax.GradientTransformation
     def init(params) -> NeuronState:
         return NeuronState(jax.tree.map(lambda p: jnp.zeros_like(p[:, :1]), params))
 
-    def update(updates, state: NeuronState, params=None):
+    def update(updates, state: Any, params=None):
         nu = jax.tree.map(lambda u, v: b2 * v + (1 - b2) * (u**2).mean(1, keepdims=True), updates, state.nu)
         scaled = jax.tree.map(lambda u, v: u / (jnp.sqrt(v) + epsilon), updates, nu)
         return jax.tree.map(_to_rms, scaled), NeuronState(nu)

@@ -37,11 +37,11 @@ def scale_by_soap(b1: float, b2: float, epsilon: float) -> optax.GradientTransfo
         zeros = optax.tree.zeros_like(params)
         return SoapState(jnp.int32(0), zeros, zeros, squares(0), squares(1), squares(0), squares(1))
 
-    def update(updates, state: SoapState, params=None):
+    def update(updates, state: Any, params=None):
         trees = [jax.tree.flatten(tree) for tree in (updates, *state[1:])]
         treedefs = [treedef for _, treedef in trees]
         leaves = zip(*(leaves for leaves, _ in trees), strict=True)
-        results = [_update(state.count, *parts, b1, b2, epsilon) for parts in leaves]
+        results = [_update(state.count, parts, b1, b2, epsilon) for parts in leaves]
         columns = list(zip(*results, strict=True)) or [()] * len(trees)
         updates, *others = map(jax.tree.unflatten, treedefs, columns)
         return updates, SoapState(state.count + 1, *others)
@@ -49,7 +49,8 @@ def scale_by_soap(b1: float, b2: float, epsilon: float) -> optax.GradientTransfo
     return optax.GradientTransformation(init, update)
 
 
-def _update(count, grad, mu, nu, left, right, left_basis, right_basis, b1, b2, epsilon) -> list[Array]:
+def _update(count, arrays, b1, b2, epsilon) -> list[Array]:
+    grad, mu, nu, left, right, left_basis, right_basis = arrays
     shapes = [array.shape for array in (grad, mu, nu, left, right, left_basis, right_basis)]
     grad_NIO, mu_NIO, nu_NIO = (array.reshape(*grad.shape[:2], -1) for array in (grad, mu, nu))
     stats, bases = (

@@ -16,7 +16,7 @@ from research.reporting.comparison import (
     ranked,
     side_by_side,
 )
-from research.reporting.groups import has_seeds, seeds_of_runs, summary
+from research.reporting.groups.summary import has_seeds, seeds_of_runs, summary
 from research.reporting.runs import Run, runs_in
 from research.reporting.series import LEAST, POINTS, columns, samples
 from research.runs import record

@@ -6,13 +6,13 @@ from typing import Any
 
 from research.config.space import names
 from research.reporting.comparison import ABSENT, Metric, Outcome, format_labelled, labels
-from research.reporting.groups import SEED, Entry, Group, grouped
+from research.reporting.groups.summary import SEED, Entry, Group, grouped
 from research.reporting.importance import importance, logarithmic
 from research.reporting.runs import Run
 from research.sweeping.directory import run_directory
 from research.sweeping.notation import format_space
 from research.sweeping.status import SweepStatus, Trial
-from research.sweeping.study import load_study
+from research.sweeping.study.storage import load_study
 
 SPREAD = 10  # an axis is logarithmic if its largest value is at least so many times its smallest
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from research.config.target import Target
 from research.errors import UsageError
-from research.runs.integrity import steps
+from research.runs.checkpoints.integrity import steps
 from research.runs.lock import trainer
 from research.runs.metrics_log import Row, read
 from research.runs.target import Reached, reached

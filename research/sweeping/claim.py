@@ -12,11 +12,11 @@ from research.config.space import Point
 from research.io.files import catch_write_errors
 from research.io.locks import Lock, acquire, exclusive, holder
 from research.runs.status import newest_checkpoint
-from research.sweeping import seeds
 from research.sweeping.directory import log_path, run_directory, study_lock, trial_lock
 from research.sweeping.record import Record
-from research.sweeping.study import open_study, point_of, seed_of
-from research.sweeping.suggest import suggest
+from research.sweeping.study import seeds
+from research.sweeping.study.storage import open_study, point_of, seed_of
+from research.sweeping.study.suggest import suggest
 
 ATTEMPTS = 5  # deaths of workers without a step between them, after which their trial is blamed
 

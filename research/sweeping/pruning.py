@@ -8,15 +8,15 @@ import optuna
 from research.config import Run, Sweep
 from research.errors import Diverged, UsageError, did_you_mean
 from research.runs.metrics_log import Row
-from research.sweeping.seeds import is_left_out
-from research.sweeping.study import seed_of
+from research.sweeping.study.seeds import is_left_out
+from research.sweeping.study.storage import seed_of
 
 
 def pruning(sweep: Sweep, trial: optuna.Trial, run: Run) -> Callable[[Row], bool]:
     """A function that reports each evaluation to the study, once, and returns whether to prune the trial.
 
     Not at the last evaluation, of the last step or of the one that reaches `run.stop_at`. Of several seeds
-    the first one is reported and pruned, and the others follow it: see research/sweeping/seeds.py.
+    the first one is reported and pruned, and the others follow it: see research/sweeping/study/seeds.py.
     """
     known = trial.study.get_trials(deepcopy=False)[trial.number]
     reported, first = set(known.intermediate_values), seed_of(known) == 0

@@ -101,7 +101,7 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
         sweep = replace(sweep, base=override(sweep.base, {"run.hyperparameters": "constants"}))
     changed = sweep_differences(before, replace(sweep, base=_with_absolute(sweep.base)))
     if storage is not None and _absolute(storage) != record.storage:
-        from research.sweeping.database import hide_password  # imports Optuna
+        from research.sweeping.study.database import hide_password  # imports Optuna
 
         changed["storage"] = hide_password(record.storage), hide_password(_absolute(storage))
     fewer = {"seeds"} if sweep.seeds < before.seeds else set()

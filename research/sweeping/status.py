@@ -10,11 +10,11 @@ from optuna.trial import FrozenTrial, TrialState
 from research.config.settings import override
 from research.runs.status import progress
 from research.sweeping.claim import trial_worker
-from research.sweeping.database import storage_faults
 from research.sweeping.directory import log_path, run_directory
 from research.sweeping.record import Record, read
-from research.sweeping.seeds import best_point, by_point
-from research.sweeping.study import load_study, point_of
+from research.sweeping.study.database import storage_faults
+from research.sweeping.study.seeds import best_point, by_point
+from research.sweeping.study.storage import load_study, point_of
 
 STATES = ("finished", "pruned", "failed", "running", "stopped", "queued")  # stopped: to be resumed
 NAMES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}

@@ -20,10 +20,10 @@ from research.io.files import catch_write_errors
 from research.runs import record as runs
 from research.runs.status import newest_checkpoint
 from research.sweeping.claim import ATTEMPTS, Claim, claim_trial, end_attempt, kills_its_workers
-from research.sweeping.database import storage_faults
 from research.sweeping.notation import format_settings
 from research.sweeping.pruning import pruning, value_of
 from research.sweeping.record import Record, base_of, read, refuse_changed_imports
+from research.sweeping.study.database import storage_faults
 from research.training.driving import Running, alone, printing_to
 from research.training.shared_program import NeedsConstants
 from research.training.stopping.interrupts import on_leave

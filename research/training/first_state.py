@@ -9,7 +9,7 @@ from research import weights
 from research.config import Experiment
 from research.config.hyperparameters import SEED, split
 from research.devices import xla
-from research.runs.checkpoints import restore
+from research.runs.checkpoints.store import restore
 from research.runs.state import State, initial_model, initial_state
 from research.training.shared_program import shared_program
 

@@ -18,7 +18,7 @@ from research.objectives import training_loss, weights_in
 from research.objectives.objective import Batch, Sums
 from research.optimizers.optimizer import evaluates_loss, optimizer
 from research.optimizers.spike_guard import should_apply
-from research.runs.former_names import in_former_order
+from research.runs.checkpoints.former_names import in_former_order
 from research.runs.state import State, initial_model
 from research.runs.traced_numbers import fill
 

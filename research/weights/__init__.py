@@ -21,8 +21,9 @@ from research.io.hub import located
 from research.models.bert import BERT
 from research.models.gpt import GPT
 from research.runs.status import split_step
-from research.weights import architecture, huggingface, openai, run, tensorflow
+from research.weights import architecture, run
 from research.weights.fit import Report, compare, fill
+from research.weights.formats import huggingface, openai, tensorflow
 from research.weights.layout import Weights, shapes
 
 __all__ = [

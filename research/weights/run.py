@@ -14,8 +14,8 @@ from research.errors import UsageError
 from research.models.parameters import by_path, refill
 from research.objectives import objective_of
 from research.optimizers.optimizer import averages_iterates
-from research.runs.checkpoints import read_arrays
-from research.runs.integrity import find_corruption, steps
+from research.runs.checkpoints.integrity import find_corruption, steps
+from research.runs.checkpoints.store import read_arrays
 from research.runs.record import experiment_of
 from research.runs.state import State, evaluation_params, initial_state
 from research.runs.status import find_checkpoint

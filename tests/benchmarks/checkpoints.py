@@ -23,8 +23,8 @@ import experiments
 from research.bench.synthetic import batches
 from research.config import Experiment
 from research.config.settings import override
-from research.runs.checkpoints import Checkpoints
-from research.runs.integrity import latest_valid_step
+from research.runs.checkpoints.integrity import latest_valid_step
+from research.runs.checkpoints.store import Checkpoints
 from research.runs.state import initial_state
 from research.training.placement import compile_for
 

@@ -81,7 +81,7 @@ from pathlib import Path
 import jax
 from research.devices.malloc import release_free_memory
 from research.devices.xla import reuse_step_memory
-from research.runs.checkpoints import Checkpoints
+from research.runs.checkpoints.store import Checkpoints
 
 
 def resident():

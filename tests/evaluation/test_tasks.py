@@ -14,7 +14,7 @@ from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.evaluation.scoring import Pair, score_pairs
 from research.evaluation.tasks import BUILTIN, evaluate, tasks
 from research.models.parameters import by_path
-from research.weights import huggingface
+from research.weights.formats import huggingface
 from tests.drawn import drawn
 from tests.evaluation.test_scoring import byte_tokenizer
 

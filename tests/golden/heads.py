@@ -14,8 +14,8 @@ import transformers
 from safetensors.numpy import save_file
 
 from research.config import Model
+from research.weights.formats.names import HUGGING_FACE
 from research.weights.layout import to_ours
-from research.weights.names import HUGGING_FACE
 from tests.golden.reference import NO_DROPOUT
 
 FOLDER = Path(__file__).parent / "heads"

@@ -9,9 +9,9 @@ import pytest
 
 from research.config import Sweep, space
 from research.errors import Diverged, UsageError
-from research.reporting.compare import compare
 from research.reporting.facts import facts
-from research.reporting.group_table import cells, header, notes, plus_minus
+from research.reporting.groups.compare import compare
+from research.reporting.groups.table import cells, header, notes, plus_minus
 from research.runs import record
 from research.runs.metrics_log import Metrics, read
 from research.sweeping.record import open_sweep

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from research.config import Model, Objective
 from research.models.parameters import by_path, components, refill
 from research.objectives import objective_of
-from research.weights import huggingface
+from research.weights.formats import huggingface
 from research.weights.layout import TaskHead
 from tests.agreement import shared
 from tests.drawn import drawn

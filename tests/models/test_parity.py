@@ -15,7 +15,7 @@ from research.optimizers.optimizer import optimizer
 from research.optimizers.spike_guard import fresh
 from research.runs.state import State
 from research.training.step import step_of
-from research.weights import huggingface
+from research.weights.formats import huggingface
 from tests.agreement import assert_close, differences
 from tests.drawn import drawn
 from tests.mostly_slow import mostly_slow

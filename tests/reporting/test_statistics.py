@@ -5,7 +5,7 @@ import random
 import pytest
 from scipy import stats
 
-from research.reporting.statistics import Mean, difference, holm, mean
+from research.reporting.groups.statistics import Mean, difference, holm, mean
 
 # Student's own data (1908): hours of sleep that two drugs gave to ten patients.
 FIRST = dict(enumerate([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]))

@@ -8,7 +8,7 @@ import pytest
 from research.reporting.facts import facts
 from research.reporting.importance import importance
 from research.sweeping import record as sweeps
-from research.sweeping.study import load_study
+from research.sweeping.study.storage import load_study
 from tests.reporting import made
 
 

@@ -11,7 +11,7 @@ from research.config import Parallel
 from research.devices import compilers
 from research.errors import EnvironmentFault
 from research.models.parameters import by_path, refill
-from research.runs.checkpoints import Checkpoints, check_disk_space
+from research.runs.checkpoints.store import Checkpoints, check_disk_space
 from research.runs.state import initial_state
 from tests.mostly_slow import mostly_slow
 from tests.training.tiny import quickstart

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import pytest
 
 from research.errors import UsageError
-from research.runs import integrity
-from research.runs.checkpoints import Checkpoints
+from research.runs.checkpoints import integrity
+from research.runs.checkpoints.store import Checkpoints
 
 
 @pytest.fixture(scope="module")

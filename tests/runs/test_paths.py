@@ -19,12 +19,13 @@ from research.data.sources import files
 from research.devices import compilers
 from research.errors import EnvironmentFault, UsageError
 from research.io.plain_path import plain_path
-from research.runs import checkpoint_files, integrity
-from research.runs import checkpoints as checkpoint
-from research.runs.checkpoints import Checkpoints
+from research.runs.checkpoints import files as checkpoint_files
+from research.runs.checkpoints import integrity
+from research.runs.checkpoints import store as checkpoint
+from research.runs.checkpoints.store import Checkpoints
 from research.sweeping.record import open_sweep
 from research.sweeping.status import sweep_status
-from research.sweeping.study import storage_of
+from research.sweeping.study.storage import storage_of
 from research.training.loop import train
 from research.weights import run as runs
 from tests.mostly_slow import mostly_slow

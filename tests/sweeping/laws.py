@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import TrialState
 
 from research.sweeping.record import read
-from research.sweeping.study import load_study
+from research.sweeping.study.storage import load_study
 
 
 def check(directory: Path, trials: int) -> list[optuna.trial.FrozenTrial]:

@@ -9,7 +9,7 @@ import optuna
 
 from research.config import Experiment, Sweep, space
 from research.sweeping.record import read
-from research.sweeping.study import load_study
+from research.sweeping.study.storage import load_study
 from research.sweeping.worker import work
 from research.training.driving import Running
 from research.training.loop import Result

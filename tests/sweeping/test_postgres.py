@@ -14,10 +14,11 @@ import pytest
 from optuna.trial import TrialState
 
 from research.errors import EnvironmentFault, LineageWarning, UsageError
-from research.sweeping import database, worker
+from research.sweeping import worker
 from research.sweeping.record import open_sweep
 from research.sweeping.status import sweep_status
-from research.sweeping.study import open_study, storage_of
+from research.sweeping.study import database
+from research.sweeping.study.storage import open_study, storage_of
 from tests.mostly_slow import mostly_slow
 from tests.sweeping.laws import check
 from tests.sweeping.pretended import FACTS, declared, run, steps, training, trials

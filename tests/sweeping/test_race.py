@@ -10,7 +10,7 @@ from research.sweeping.record import read
 AT_ONCE = """
 import sys, time
 from pathlib import Path
-from research.sweeping.study import storage_of
+from research.sweeping.study.storage import storage_of
 print(flush=True)
 sys.stdin.readline()
 storage_of(sys.argv[2], Path(sys.argv[1])).get_all_studies()

@@ -11,9 +11,9 @@ from optuna.trial import TrialState
 from research.config import space
 from research.errors import EnvironmentFault, UsageError
 from research.sweeping.record import open_sweep, read, sweep_from_json, sweep_to_json
-from research.sweeping.seeds import by_point
 from research.sweeping.status import sweep_status
-from research.sweeping.study import storage_of
+from research.sweeping.study.seeds import by_point
+from research.sweeping.study.storage import storage_of
 from tests.mostly_slow import mostly_slow
 from tests.sweeping import pretended
 from tests.sweeping.pretended import Killed, declared, run, steps, training, trials

@@ -10,7 +10,7 @@ from research.errors import UsageError
 from research.sweeping.declare import validate_sweep
 from research.sweeping.notation import format_space, parse_axis, parse_space
 from research.sweeping.record import space_from_json, space_to_json, sweep_from_json, sweep_to_json
-from research.sweeping.suggest import grid_parameters, suggest
+from research.sweeping.study.suggest import grid_parameters, suggest
 
 A = space.grid("model.depth", 1, 2, 3)
 B = space.grid("optimizer.name", "adamw", "lion")

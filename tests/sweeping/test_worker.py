@@ -16,7 +16,7 @@ from research.errors import EnvironmentFault, UsageError
 from research.sweeping import claim as claims
 from research.sweeping.record import open_sweep, read
 from research.sweeping.status import sweep_status
-from research.sweeping.study import load_study, storage_of
+from research.sweeping.study.storage import load_study, storage_of
 from research.sweeping.worker import work
 from tests.mostly_slow import mostly_slow
 from tests.sweeping.pretended import FACTS, Killed, declared, run, steps, training, trials

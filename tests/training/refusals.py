@@ -12,7 +12,8 @@ import pytest
 from launch.__main__ import run
 from research.devices import startup
 from research.errors import EnvironmentFault
-from research.runs import integrity, lock, record
+from research.runs import lock, record
+from research.runs.checkpoints import integrity
 from research.sweeping.directory import LOCKS
 from research.training import loop
 from tests.training.tiny import assignments, quickstart

@@ -17,7 +17,7 @@ from research.training.logging.progress import Lines
 from research.training.loop import train
 from research.training.placement import compile_for
 from research.training.validation import validation_numbers
-from research.weights.huggingface_config import HEADS
+from research.weights.formats.huggingface_config import HEADS
 from tests.by_experiment import batch_shapes, corpus_of, train_batches
 from tests.data.finetuning.labelled import tuned
 from tests.mostly_slow import mostly_slow

@@ -6,7 +6,8 @@ from contextlib import nullcontext
 import pytest
 
 from launch.__main__ import run
-from research.runs import integrity, record
+from research.runs import record
+from research.runs.checkpoints import integrity
 from research.weights import run as run_weights
 from tests.mostly_slow import mostly_slow
 from tests.training.refusals import (

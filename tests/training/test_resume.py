@@ -17,7 +17,7 @@ from research.config.settings import override
 from research.devices import processes
 from research.errors import EnvironmentFault, UsageError
 from research.runs import record
-from research.runs.integrity import find_corruption, steps
+from research.runs.checkpoints.integrity import find_corruption, steps
 from research.training import loop
 from research.training.loop import train
 from tests.mostly_slow import mostly_slow
@@ -183,7 +183,7 @@ def test_from_eight_devices_to_four_to_one_to_eight(tmp_path, monkeypatch):
 DIE_IN_A_SAVE = """
 import os, signal, sys
 from launch.__main__ import run
-from research.runs import integrity
+from research.runs.checkpoints import integrity
 integrity.write_manifest = lambda checkpoint: os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(run(sys.argv[1:]))
 """

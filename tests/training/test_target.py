@@ -5,8 +5,8 @@ import pytest
 from research.config.settings import override
 from research.errors import UsageError
 from research.reporting.facts import facts
-from research.runs.checkpoints import Checkpoints
-from research.runs.integrity import latest_intact_step
+from research.runs.checkpoints.integrity import latest_intact_step
+from research.runs.checkpoints.store import Checkpoints
 from research.training.loop import train
 from tests.training.tiny import final_arrays, quickstart, timeless
 

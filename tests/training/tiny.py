@@ -12,7 +12,7 @@ from research.config import Experiment
 from research.config.settings import override
 from research.devices import compilers
 from research.models.parameters import by_path
-from research.runs.checkpoints import Checkpoints
+from research.runs.checkpoints.store import Checkpoints
 from research.runs.state import initial_state
 
 SMALL = {

@@ -12,7 +12,7 @@ from research import weights
 from research.config import Model
 from research.errors import EnvironmentFault, UsageError
 from research.models.parameters import by_path
-from research.weights import huggingface
+from research.weights.formats import huggingface
 from research.weights.layout import TaskHead
 from tests.drawn import drawn
 

@@ -14,7 +14,7 @@ from research.config.settings import override
 from research.errors import UsageError
 from research.models.parameters import by_path
 from research.runs import record
-from research.runs.checkpoints import Checkpoints
+from research.runs.checkpoints.store import Checkpoints
 from research.runs.state import evaluation_params, initial_state
 from tests.drawn import drawn
 from tests.weights.directory import GOLDEN

@@ -12,7 +12,7 @@ import pytest
 
 from research import weights
 from research.errors import EnvironmentFault, UsageError
-from research.weights import tensorflow
+from research.weights.formats import tensorflow
 
 V, C, D, N = 31, 9, 12, 2
 HPARAMS = {"n_vocab": V, "n_ctx": C, "n_embd": D, "n_head": 3, "n_layer": N}

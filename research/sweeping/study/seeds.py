@@ -19,8 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from research.config import Sweep
 from research.sweeping.record import Record
-from research.sweeping.study import open_points, point_of, seed_of
-from research.sweeping.suggest import Parameters, suggest
+from research.sweeping.study.storage import open_points, point_of, seed_of
+from research.sweeping.study.suggest import Parameters, suggest
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 

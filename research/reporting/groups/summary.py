@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from research.reporting.comparison import ABSENT, Metric, Outcome, differing, format_labelled, labels
+from research.reporting.groups.statistics import Difference, Mean, difference, holm, mean
 from research.reporting.runs import Run
 from research.reporting.series import finite
-from research.reporting.statistics import Difference, Mean, difference, holm, mean
 from research.runs import record
 
 SEED = "run.seed"

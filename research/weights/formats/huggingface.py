@@ -21,9 +21,9 @@ from research.errors import EnvironmentFault, UsageError
 from research.io.directories import new_directory, read_json
 from research.weights import tokenizer_files
 from research.weights.folding import folded
-from research.weights.huggingface_config import DIALECTS, head_config, to_config, to_model
+from research.weights.formats.huggingface_config import DIALECTS, head_config, to_config, to_model
+from research.weights.formats.names import HUGGING_FACE
 from research.weights.layout import Arrays, TaskHead, Weights, shapes, to_ours, to_theirs, unused_tensors
-from research.weights.names import HUGGING_FACE
 
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 # Masks and positions in older files, which a model computes itself.

@@ -8,7 +8,7 @@ from research.config.settings import override, to_json
 from research.config.target import parse
 from research.errors import UsageError, did_you_mean
 from research.reporting.comparison import ABSENT, Metric, format_value, outcome
-from research.reporting.groups import Entry, Group, free, grouped, summary
+from research.reporting.groups.summary import Entry, Group, free, grouped, summary
 from research.reporting.runs import Run, runs_in, settings_of
 from research.runs.best import LOW_IS_GOOD
 from research.runs.target import Reached, reached
@@ -26,7 +26,7 @@ def compare(
     score_by: Literal["last", "best"] = "last",
     target: str | None = None,
 ) -> dict[str, Any]:
-    """A `research.reporting.groups.summary` of the runs that `directories` are or hold, grouped by settings.
+    """A `summary` of the runs that `directories` are or hold, grouped by settings.
 
     `metric` is a number of the validation rows, or steps, tokens or seconds to `target` (by default to
     run.stop_at). Runs of a group may differ in their seed, and in `average_over`; pairs agree in both. The

@@ -16,7 +16,7 @@ from research.errors import UsageError
 from research.io.files import catch_write_errors, write_atomic
 
 FILE = "manifest.json"
-FORMAT = 2  # of the arrays' names and of this file; 1 had other names (runs/former_names.py)
+FORMAT = 2  # of the arrays' names and of this file; 1 had other names (former_names.py)
 NOT_LISTED = {FILE, "_CHECKPOINT_METADATA", "commit_success.txt"}  # which Orbax finishes after the manifest
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 

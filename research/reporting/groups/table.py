@@ -7,7 +7,7 @@ from research.reporting.comparison import ABSENT, format_value
 
 
 def header(found: Mapping[str, Any]) -> list[str]:
-    """Titles of the columns, for a `research.reporting.groups.summary`."""
+    """Titles of the columns, for a `research.reporting.groups.summary.summary`."""
     metric = found["metric"] if _is_target(found) else f"{found['score_by']} {found['metric']}"
     target = ["reached", "steps", "tokens", "seconds"] if _has_target(found) else []
     labels = [entry["label"] for entry in found["by"]]

@@ -16,8 +16,8 @@ from research.config import Model
 from research.errors import UsageError
 from research.io.directories import read_json
 from research.weights import tokenizer_files
+from research.weights.formats.names import OPENAI_BLOCK, OPENAI_GPT1
 from research.weights.layout import Weights, to_ours, unused_tensors
-from research.weights.names import OPENAI_BLOCK, OPENAI_GPT1
 
 SHAPES = "params_shapes.json"
 HEADS, CONTEXT, DROPOUT = 12, 512, 0.1  # arguments of train.py, which the parameters do not show

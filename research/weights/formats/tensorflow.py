@@ -12,9 +12,9 @@ from research.config import Model
 from research.errors import EnvironmentFault, UsageError
 from research.io.directories import read_json
 from research.weights import tokenizer_files
-from research.weights.huggingface_config import to_model
+from research.weights.formats.huggingface_config import to_model
+from research.weights.formats.names import GOOGLE_BERT, OPENAI_GPT2
 from research.weights.layout import Arrays, Table, Weights, to_ours, unused_tensors
-from research.weights.names import GOOGLE_BERT, OPENAI_GPT2
 
 # Variables of the optimizer.
 TRAINING = re.compile(r"(^|/)(adam_[mv]|Adam(_1)?|global_step|beta[12]_power|learning_rate)$")

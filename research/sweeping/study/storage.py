@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial
 from research.config import Sweep
 from research.errors import EnvironmentFault
 from research.io.locks import exclusive
-from research.sweeping.database import first_line, hide_password, open_database
 from research.sweeping.directory import storage_lock
 from research.sweeping.record import Record
-from research.sweeping.suggest import grid_parameters
+from research.sweeping.study.database import first_line, hide_password, open_database
+from research.sweeping.study.suggest import grid_parameters
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

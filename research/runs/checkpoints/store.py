@@ -20,8 +20,9 @@ from research.errors import EnvironmentFault, LineageError, UsageError
 from research.io.activity import activity
 from research.io.plain_path import plain_path
 from research.models.parameters import by_path, refill
-from research.runs import checkpoint_files, integrity
-from research.runs.former_names import former_names
+from research.runs.checkpoints import files as checkpoint_files
+from research.runs.checkpoints import integrity
+from research.runs.checkpoints.former_names import former_names
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs its progress, and errors twice
 

@@ -1,0 +1,1 @@
+"""Groups of runs over their seeds, compared."""

@@ -1,0 +1,1 @@
+"""Optuna's study of a sweep."""
