@@ -172,7 +172,8 @@ def figure(
         drawn = [{"label": curve.label, "split": curve.split, "runs": curve.runs} for curve in found]
         print(json_.dumps({"figure": str(out), "curves": drawn}, indent=2))
         return
-    print(f"{out}  ({len(found)} curves of {sum(curve.runs for curve in found)} runs)")
+    runs = sum({curve.label: curve.runs for curve in found}.values())  # training and validation are of one run
+    print(f"{out}  (curves: {len(found)}; runs: {runs})")
 
 
 def _lines(found: dict[str, Any]) -> list[dict[str, Any]]:
