@@ -19,7 +19,8 @@ TRIALS = 12  # of which one fails and some are pruned
 
 def experiment(**changes) -> Experiment:
     """`quickstart` for few steps, with names_joined__by = value."""
-    cadence = {"run.steps": STEPS, "run.log_every": 2, "run.evaluate_every": 20, "optimizer.rate.warmup": 5}
+    cadence = {"run.steps": STEPS, "run.log_every": 2, "run.evaluate_every": 20}
+    cadence |= {"optimizer.rate.warmup": 5, "optimizer.rate.peak": 3e-3}
     changes = {name.replace("__", "."): value for name, value in changes.items()}
     return override(experiments.get("quickstart"), cadence | changes)
 
