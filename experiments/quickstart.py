@@ -8,7 +8,7 @@ from research.config import Data, Experiment, Model, Optimizer, Run, Schedule
 def quickstart() -> Experiment:
     """A small GPT-2 on the interpreter's own documentation: no network, no accelerator, minutes.
 
-    1.3M parameters, 1.2M tokens, 2 to 3 minutes on 2 cores. Expected: 4.07 validation loss, 1.81 bits per byte.
+    1.3M parameters, 1.2M tokens, 3 minutes on 2 cores. Expected: 4.07 validation loss, 1.81 bits per byte.
     Muon and a rate that falls to zero: AdamW, tuned as in `gpt2_tiny`, reaches 4.55 in these steps.
     """
     return Experiment(

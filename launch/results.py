@@ -172,7 +172,7 @@ def figure(
         drawn = [{"label": curve.label, "split": curve.split, "runs": curve.runs} for curve in found]
         print(json_.dumps({"figure": str(out), "curves": drawn}, indent=2))
         return
-    runs = sum({curve.label: curve.runs for curve in found}.values())  # training and validation are of one run
+    runs = sum({curve.label: curve.runs for curve in found}.values())  # a run may have two curves
     print(f"{out}  (curves: {len(found)}; runs: {runs})")
 
 

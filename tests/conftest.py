@@ -11,12 +11,14 @@ from experiments import registry
 from research.config import imports, names
 from research.config.registry import Registry
 from research.devices import xla
+from research.devices.environment import prepare_jax
 
 pytest_plugins = ["tests.hub", "tests.slurm", "tests.postgres"]  # the fixtures of these names
 
 # Compilers for accelerators may be installed; processes that tests start are not to look for devices either.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["LINEAGE_QUIET"] = "1"  # how long something takes on a busy machine is not to be in its output
+prepare_jax()  # as every command does: XLA's flags are part of the names in the compilation cache
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update(

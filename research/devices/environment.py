@@ -12,11 +12,18 @@ DEVICE_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*", "/dev/nvidia*", "/dev/dxg", "
 # Share of a GPU's memory that JAX takes at its start, of which all arrays and workspaces are parts. Its own
 # default is 0.75.
 POOL = 0.92
+# XLA aborts a process one of whose CPU devices waits a minute for another, as on a busy machine: several of
+# them are simulated. Whether a run hangs is for `run.watchdog` to say.
+WAITS = "--xla_cpu_collective_call_terminate_timeout_seconds"
+DAY = 86_400
 
 
 def prepare_jax() -> None:
     """Gives JAX's settings their defaults here, where the user has not set them."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(POOL))
+    flags = os.environ.get("XLA_FLAGS", "")
+    if WAITS not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {WAITS}={DAY}".strip()
     hide_compilers()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from research.bench.synthetic import batches
 from research.devices import xla
+from research.devices.environment import DAY, WAITS, prepare_jax
 from research.runs.state import initial_state
 from research.training.multi_step import multi_step
 from research.training.step import step_of
@@ -19,7 +20,7 @@ from tests.training.tiny import assignments, quickstart, shrunk
 
 
 @pytest.mark.slow
-def test_a_run_is_compiled_with_less_optimization(tmp_path):
+def test_a_run_is_compiled_with_less_optimization_and_waits_for_its_devices(tmp_path):
     """By what XLA itself tells of the first state and the step."""
     experiment = quickstart(tmp_path / "corpus.txt", run__steps=2)
     programs = ["initial_state", "train_step"]
@@ -31,6 +32,17 @@ def test_a_run_is_compiled_with_less_optimization(tmp_path):
     files = list((tmp_path / "xla").glob("*.debug_options"))
     assert all(any(f"jit_{program}" in file.name for file in files) for program in programs)
     assert all("xla_backend_optimization_level: 2\n" in file.read_text() for file in files)
+    waits = f"{WAITS.removeprefix('--')}: {DAY}\n"
+    assert all(waits in file.read_text() for file in files)
+
+
+def test_flags_of_the_user_are_kept(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=somewhere")
+    prepare_jax()
+    assert os.environ["XLA_FLAGS"] == f"--xla_dump_to=somewhere {WAITS}={DAY}"
+    monkeypatch.setenv("XLA_FLAGS", own := f"{WAITS}=5")
+    prepare_jax()
+    assert os.environ["XLA_FLAGS"] == own
 
 
 @pytest.mark.parametrize("name", mostly_slow(["bert_tiny", "gpt2_tiny"], 0))
