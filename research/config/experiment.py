@@ -32,6 +32,11 @@ class Experiment:
             raise UsageError(
                 f"data.length={self.data.length}: expected at most model.context={self.model.context}"
             )
+        if self.run.deterministic and self.parallel.compile == "pmap":
+            raise UsageError(
+                "run.deterministic=true: JAX's pmap takes no option of a compiler; "
+                "expected parallel.compile=jit or sharded"
+            )
         scaling.check(self.model, self.optimizer.name)
         later = self.data.later
         if later.step and later.length > self.model.context:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from research.config import Experiment, Parallel
+from research.devices import xla
 from research.devices.compilers import Compiled, check_rows, compiled, mesh_of, with_compiler
 from research.devices.memory import Need, compile_step, fewest_parts
 from research.errors import UsageError
@@ -103,12 +104,13 @@ def needed(experiment: Experiment, devices: Sequence[Any]) -> Need:
 def compile_for(experiment: Experiment, devices: Sequence[Any] | None = None) -> tuple[State, Compiled]:
     """The state's shapes, and the step and the evaluation, compiled when called; for all devices here."""
     check_optimizer(experiment)
-    if experiment.run.hyperparameters == "inputs":
-        return shared_program(experiment, devices)[:2]
-    abstract = jax.eval_shape(partial(initial_state, experiment))
-    step = multi_step(step_of(experiment), experiment.run)
-    evaluate = evaluation_loss(experiment.objective)
-    return abstract, compiled(experiment.parallel, step, evaluate, abstract, devices)
+    with xla.deterministic(experiment.run.deterministic):
+        if experiment.run.hyperparameters == "inputs":
+            return shared_program(experiment, devices)[:2]
+        abstract = jax.eval_shape(partial(initial_state, experiment))
+        step = multi_step(step_of(experiment), experiment.run)
+        evaluate = evaluation_loss(experiment.objective)
+        return abstract, compiled(experiment.parallel, step, evaluate, abstract, devices)
 
 
 def split_by(parallel: Parallel, devices: Sequence[Any]) -> int:

@@ -43,7 +43,8 @@ def shares(begun: Begun) -> bool:
     """Whether runs like this one may have a program together."""
     run, data = begun.experiment.run, begun.experiment.data
     inputs = run.hyperparameters == "inputs" and begun.experiment.parallel.compile == "jit"
-    return inputs and run.steps_per_call == 1 and not data.later.step and not run.profile
+    plain = not (data.later.step or run.profile or run.deterministic)
+    return inputs and run.steps_per_call == 1 and plain
 
 
 def _next(begin: Callable[[], Running[None] | None]) -> Waiting:

@@ -173,7 +173,7 @@ def killed() -> float:
 
 def run(folder: Path) -> None:
     """Steps from the newest state in `folder` to the last, every state kept, whole or not at all."""
-    experiment = shrunk("gpt2_small", model__dropout=0.1)
+    experiment = shrunk("gpt2_small", model__dropout=0.1, run__deterministic=True)
     program, state = start(experiment)
     folder.mkdir(exist_ok=True)
     done = max((int(path.stem) for path in folder.glob("*.npz")), default=0)
@@ -196,10 +196,8 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _process(folder: Path) -> subprocess.Popen:
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
-    shared = {"XLA_FLAGS": flags, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     command = [sys.executable, "-m", "tests.benchmarks.gpu_numerics", "--run", str(folder)]
-    return subprocess.Popen(command, env=os.environ | shared)
+    return subprocess.Popen(command, env=os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
 
 
 def _refilled(kept, path, leaf):

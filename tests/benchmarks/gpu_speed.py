@@ -1,4 +1,4 @@
-"""A table of steps on a GPU: models, batches, remat, attention, beside PyTorch. Run by gpu.sh.
+"""A table of steps on a GPU: models, batches, remat, attention, beside PyTorch and the plan. Run by gpu.sh.
 
 Rows are in order of importance: what the time given does not suffice for is named as left out. Without a GPU
 all models are shrunk, so that the same code runs within minutes.
@@ -38,19 +38,20 @@ ROWS = [
     Row("small", peers=True),
     Row("xl"),
     Row("bert512", peers=True),
-    Row("medium"),
     Row("bert128", peers=True),
-    Row("gpt1"),
+    Row("gpt1", peers=True),
+    Row("gpt1", {"model.dropout": 0.1}),
+    Row("gpt1", {"model.dropout": 0.1, "model.attention": "xla"}),
+    Row("bert512", {"model.dropout": 0.1}),
+    Row("small", {"model.attention": "flash"}),
+    Row("small", {"model.unroll": 1}),
+    Row("small", {"model.logits": "float32"}),
+    Row("small", {"run.deterministic": True}),
+    Row("medium"),
     Row("small", {"data.batch": 64}),
-    Row("small", {"data.batch": 16}),
-    Row("small", {"model.attention": "xla"}),
     Row("small", {"model.remat": "dots"}),
     Row("small", {"model.remat": "block"}),
-    Row("small", {"model.unroll": 12}),
-    Row("xl", {"data.batch": 16, "model.remat": "dots"}),
     Row("xl", {"data.batch": 32, "model.remat": "block"}),
-    Row("bert128", {"data.batch": 512}),
-    Row("bert512", {"data.batch": 128}),
 ]
 
 
@@ -65,7 +66,8 @@ def main() -> None:
             "no GPU: models shrunk; on one this measures " + ", ".join(SIZES[row.size][2] for row in ROWS[:6])
         )
     began, found = time.monotonic(), []
-    print(f"{'':<52}{'ms':>9}{'tokens/s':>12}{'MFU':>7}{'of eager':>10}{'of compile':>11}{'GB':>7}")
+    columns = f"{'ms':>9}{'tokens/s':>12}{'MFU':>7}{'of eager':>10}{'of compile':>11}{'GB':>7}"
+    print(f"{'':<52}{columns}{'planned':>9}{'bound':>7}")
     rows = ROWS if not small else [ROWS[0]._replace(peers=True), ROWS[2]._replace(peers=False)]
     for row in rows:
         if time.monotonic() - began > arguments.seconds - 45 * (1 + row.peers):
@@ -117,10 +119,15 @@ def show(row: Row, measured: dict) -> None:
         for name, width in (("eager", 10), ("compile", 11))
     )
     mfu = "–" if measured["mfu"] is None else f"{measured['mfu']:.1%}"
-    peak = measured["facts"]["ours"]["device_peak"]
+    facts = measured["facts"]["ours"]
+    peak = facts["device_peak"]
+    planned = ""
+    if "bound" in facts:
+        planned = f"{facts['planned_peak'] / 1e9:>9.1f}{facts['bound'] / step['ours']:>7.0%}"
     print(
         f"{describe(row):<52}{step['ours'] * 1e3:>9.1f}{measured['tokens_a_second']:>12,.0f}{mfu:>7}{ratios}"
-        + ("" if peak is None else f"{peak / 1e9:>7.1f}"),
+        + ("" if peak is None else f"{peak / 1e9:>7.1f}")
+        + planned,
         flush=True,
     )
 

@@ -4,16 +4,19 @@ import argparse
 import json
 import sys
 import time
+from typing import Any
 
 import jax
 import optax
 
+from research.bench.bound import bound_of
 from research.bench.cost import flops_a_token
 from research.bench.measure import start
 from research.bench.synthetic import batches
-from research.devices.compilers import compile_ahead
+from research.devices.compilers import Compiled, compile_ahead
 from research.devices.malloc import release_free_memory
-from research.devices.targets import chip_of
+from research.devices.memory import compile_step
+from research.devices.targets import Chip, chip_of
 from research.devices.xla import reuse_step_memory
 from tests.benchmarks.sizes import declared
 from tests.benchmarks.turns import serve
@@ -54,8 +57,18 @@ def main() -> None:
         "peak_flops": None if chip is None else chip.bfloat16,
         "device_peak": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.model)),
-    }
+    } | _planned(program, state, batch, count, chip)
     serve(call, count, facts)
+
+
+def _planned(program: Compiled, state: Any, batch: Any, count: int, chip: Chip | None) -> dict[str, Any]:
+    """What `lineage plan` says of the step here, on an accelerator: its memory, and the least time."""
+    if jax.default_backend() == "cpu" or chip is None:
+        return {}
+    one = batch if count == 1 else batch[0]
+    shapes = {name: (x.shape, x.dtype) for name, x in one.items()}
+    text, need = compile_step(program, state, shapes, count)
+    return {"planned_peak": need.peak, "bound": bound_of(text, chip).seconds / count}
 
 
 def _allocator(kept: bool) -> str:

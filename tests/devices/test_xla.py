@@ -9,9 +9,12 @@ import jax
 import numpy as np
 import pytest
 
+import experiments
 from research.bench.synthetic import batches
+from research.config.settings import override
 from research.devices import xla
 from research.devices.environment import DAY, WAITS, prepare_jax
+from research.errors import UsageError
 from research.runs.state import initial_state
 from research.training.multi_step import multi_step
 from research.training.step import step_of
@@ -66,3 +69,15 @@ def arrays(tree) -> list[np.ndarray]:
         return np.asarray(jax.random.key_data(leaf) if key else leaf)
 
     return [comparable(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def test_a_deterministic_run_asks_a_gpu_s_compiler_for_it(monkeypatch):
+    monkeypatch.setattr(jax, "jit", lambda function, **settings: settings["compiler_options"])
+    monkeypatch.setattr(xla, "platform", lambda: "gpu")
+    with xla.deterministic(True):
+        assert xla.jit(len) == {"xla_gpu_deterministic_ops": True}
+        with xla.deterministic(False):
+            assert xla.jit(len) is None
+    assert xla.jit(len) is None
+    with pytest.raises(UsageError, match=r"^run\.deterministic=true: .*expected parallel\.compile=jit or"):
+        override(experiments.get("gpt2_tiny"), {"run.deterministic": True, "parallel.compile": "pmap"})

@@ -39,6 +39,10 @@ class Run:
     # Rates, decays, dropout, λs and the seed are compiled into the step, or are its inputs: then runs that
     # differ in them alone share a program. Results are equal to rounding.
     hyperparameters: Literal["constants", "inputs"] = "constants"
+    # On a GPU, only kernels whose results are the same every time: a run and its repetition, and one that
+    # was stopped, are then equal to the bit. Slower where gradients of tables are added up. CPUs are so
+    # anyway.
+    deterministic: bool = False
     stop_on_nan: bool = False  # end at the first step that is not finite, rather than skip its update
     wandb: bool = False  # also log to Weights & Biases; WANDB_MODE, WANDB_PROJECT … are heeded
 
