@@ -202,7 +202,7 @@ def test_the_first_page_runs(tmp_path, monkeypatch, capsys):
     assert {"train", "generate", "list", "explain", "resume", "status", "report"} <= set(names)
     for command, name in zip(typed, names, strict=True):
         arguments = shlex.split(command)[1:]
-        if name == "train":
+        if name in ("train", "sweep"):
             arguments += [*SHRUNK, "run.steps=4", "optimizer.rate.warmup=1"]
         elif name == "resume":
             arguments = [re.sub("run.steps=.*", "run.steps=6", argument) for argument in arguments]
