@@ -196,7 +196,7 @@ def test_commands_that_read_the_run_import_it_unasked(lab, trained):
     for typed in (["average", "trained"], ["export", "trained", "exported"]):  # the activation is known again
         assert "Transformers' gpt2 has only gelu_erf" in lab.lineage(*typed, status=2)[1]
     started = ["train", "quickstart", *AS_SMALL, "start.weights=trained", "run.steps=1", "--dir", "started"]
-    assert "start.weights=trained decides model.activation=softsign_gelu" in lab.lineage(*started)[1]
+    assert "start.weights=trained decides model.activation=softsign_gelu" in lab.lineage(*started)[0]
     assert "trained" in lab.lineage("status", "trained")[0]
 
 

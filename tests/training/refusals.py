@@ -15,7 +15,6 @@ from research.errors import EnvironmentFault
 from research.runs import lock, record
 from research.runs.checkpoints import integrity
 from research.sweeping.directory import LOCKS
-from research.training import loop
 from tests.training.tiny import assignments, quickstart
 
 
@@ -121,7 +120,7 @@ def no_memory(made, patch):
     def restore(*arguments):
         raise MemoryError("RESOURCE_EXHAUSTED")
 
-    patch.setattr(loop, "restore", restore)
+    patch.setattr("research.training.first_state.restore", restore)
 
 
 def no_room_for_the_record(made, patch):
