@@ -65,8 +65,8 @@ def of_a_later_version(made):
             (None, ["sweep", "quickstart", "--over", "run.sead=0,1", "--dir", "new"], "run.seed"),
             (
                 None,
-                ["sweep", "quickstart", "data.length=32", "start.weights=run:3", *SEEDS, "--dir", "new"],
-                "no such check",
+                ["sweep", "quickstart", "start.weights=run:3", *SEEDS, "--dir", "new"],
+                "model.context=32",
             ),
             (None, ["sweep", "quickstart", "--over", "model.width=15,16", "--dir", "new"], "a divisor"),
         ],
