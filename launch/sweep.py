@@ -5,8 +5,7 @@ import signal
 import socket
 import sys
 import threading
-import time as time_
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -31,11 +30,13 @@ from launch.options import (
 )
 from launch.shell import completion
 from launch.shell.notes import note
+from launch.shell.remaining import Remaining
 from launch.shell.starting import starting
-from launch.status import format_duration, print_best
+from launch.status import print_best
 from research.config import Experiment, Sweep
 from research.config.settings import convert, parse_assignments
 from research.io.activity import activity, say
+from research.sweeping.directory import is_sweep
 from research.training.stopping import interrupts
 
 
@@ -147,9 +148,11 @@ def sweep(
     decided: list[str] = []
     with activity("checking the sweep") as show:
         with starting():
-            from research.sweeping.declare import check_metric, declare_sweep
+            from research.sweeping.declare import check_metric, check_weights, declare_sweep
         declared = declare_sweep(declaration, over or [], changes, options, decided.append)
         show(f"0 of {declared.budget} trials")
+        if not is_sweep(dir):  # trials of one that goes on may no longer need them
+            check_weights(declared)
         with starting():
             import jax
         jax.config.update("jax_platforms", "cpu")  # the GPUs are the workers'
@@ -194,25 +197,6 @@ def _start_local(directory: Path, sweep: Sweep, storage: str | None, workers: in
     if not now.over:
         print(f"the same command continues it; lineage status {directory} shows its progress")
     return status
-
-
-class Remaining:
-    """Trials that ended, and the time that the others take at the speed since this command began."""
-
-    def __init__(self, directory: Path, show: Callable[[str], None]):
-        self._directory, self._show = directory, show
-        self._began, self._before = time_.monotonic(), None
-
-    def update(self) -> None:
-        from research.sweeping.status import sweep_status
-
-        now = sweep_status(self._directory)
-        done, budget = now.work, now.record.sweep.budget
-        if self._before is None:
-            self._before = done
-        speed = (done - self._before) / max(time_.monotonic() - self._began, 1e-9)
-        left = format_duration((budget - done) / speed if speed > 0 else None)
-        self._show(f"{now.ended} of {budget} trials, {now.counts['running']} running, {left} left")
 
 
 def _start_slurm(

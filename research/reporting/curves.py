@@ -8,11 +8,10 @@ import numpy as np
 
 from research.errors import UsageError, did_you_mean
 from research.reporting.comparison import differing, format_labelled, labels
+from research.reporting.groups.summary import free
 from research.reporting.runs import Run
 from research.reporting.series import columns
-from research.runs import record
 
-SEED = "run.seed"
 OVER = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}
 
 
@@ -62,7 +61,7 @@ def smooth(values_P: np.ndarray, weight: float) -> np.ndarray:
 
 def _groups(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
     """(label, indices of runs) of runs equal but for the seed and for settings that change no number."""
-    names = [name for name in differing([run.settings for run in runs]) if name not in record.FREE | {SEED}]
+    names = [name for name in differing([run.settings for run in runs]) if not free(name)]
     short, groups = labels(names), {}
     for at, run in enumerate(runs):
         groups.setdefault(tuple(str(run.settings.get(name)) for name in names), []).append(at)

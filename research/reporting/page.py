@@ -1,7 +1,7 @@
 """One HTML page with its data, styles, scripts and Plotly inside. It opens offline."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -29,31 +29,28 @@ MADE_HERE = '<meta name="generator" content="Lineage">'
 
 
 def page(facts: Mapping[str, Any]) -> str:
-    """The page as a text."""
-    from plotly.offline import get_plotlyjs
-
-    folder = files("research.reporting") / "page"
-    script = "\n".join((folder / f"{part}.js").read_text(encoding="utf-8") for part in PARTS)
-    return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
-        title=escape(as_utf8(f"{facts['title']} · Lineage")),
-        style=(folder / "page.css").read_text(encoding="utf-8"),
-        data=embedded(facts),
-        plotly=get_plotlyjs(),
-        script=script,
-    )
+    """The page of runs or of a sweep as a text."""
+    return _whole("page.html", PARTS, facts)
 
 
 def law_page(facts: Mapping[str, Any]) -> str:
     """The page of a fitted law as a text."""
+    return _whole("law.html", ("law",), facts)
+
+
+def _whole(body: str, parts: Sequence[str], facts: Mapping[str, Any]) -> str:
     from plotly.offline import get_plotlyjs
 
     folder = files("research.reporting") / "page"
-    return Template((folder / "law.html").read_text(encoding="utf-8")).substitute(
+    text = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir() if path.is_file()}
+    scripts = [(folder / "scripts" / f"{part}.js").read_text(encoding="utf-8") for part in parts]
+    return Template(text["shell.html"]).substitute(
         title=escape(as_utf8(f"{facts['title']} · Lineage")),
-        style=(folder / "page.css").read_text(encoding="utf-8"),
+        style=text["page.css"],
+        body=text[body],
         data=embedded(facts),
         plotly=get_plotlyjs(),
-        script=(folder / "law.js").read_text(encoding="utf-8"),
+        script="\n".join(scripts),
     )
 
 

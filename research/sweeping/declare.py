@@ -88,6 +88,18 @@ def _kept(base: Experiment, parts: Sequence[space.Space], overrides: Mapping[str
     ]
 
 
+def check_weights(sweep: Sweep) -> None:
+    """Raises UsageError for start weights, of the base or swept, that are not there."""
+    from research import weights
+    from research.weights.adopt import WEIGHTS
+
+    axes = [axis for axis in space.axes(sweep.space) if axis.name == WEIGHTS]
+    swept = [value for axis in axes if isinstance(axis, space.Points) for value in axis.values]
+    for path in swept if axes else [sweep.base.start.weights]:
+        if path is not None:
+            weights.check_present(path)
+
+
 def check_metric(sweep: Sweep) -> None:
     """Raises UsageError where evaluations will not measure the sweep's metric, run.keep_best or run.stop_at.
 

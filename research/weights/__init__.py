@@ -20,7 +20,7 @@ from research.io.directories import check_absent
 from research.io.hub import located
 from research.models.bert import BERT
 from research.models.gpt import GPT
-from research.runs.status import split_step
+from research.runs.status import find_checkpoint, split_step
 from research.weights import architecture, run
 from research.weights.fit import Report, compare, fill
 from research.weights.formats import huggingface, openai, tensorflow
@@ -31,6 +31,7 @@ __all__ = [
     "Loaded",
     "Report",
     "average",
+    "check_present",
     "export",
     "fill",
     "import_",
@@ -115,6 +116,13 @@ def model_of(path: Path | str) -> Model:
     """The configuration of the weights at `path`, which is read as `read` does, without their arrays."""
     format, path, _ = _found(located(path, (huggingface.CONFIG,)))
     return format.model(path)
+
+
+def check_present(path: Path | str) -> None:
+    """Raises UsageError where there are no weights to read at `path`. Reads no array."""
+    format, folder, step = _found(located(path, (huggingface.CONFIG,)))
+    if format is FORMATS["run"]:
+        find_checkpoint(folder, step)
 
 
 def _found(path: Path) -> tuple[Format, Path, int | None]:

@@ -17,6 +17,7 @@ def cut_newest(made):
 
 
 SEEDS = ("--over", "run.seed=0,1")
+SHORT = ("quickstart", "data.length=32")  # for the model of the run
 
 
 def of_a_later_version(made):
@@ -62,12 +63,9 @@ def of_a_later_version(made):
             (None, ["features", "run", "--data", "other.txt", "--layers", "9", "--out", "f.npz"], "9"),
             (None, ["sweep", "quickstart", "--over", "run.seed=0,1", "--dir", "run"], "is not a sweep"),
             (None, ["sweep", "quickstart", "--over", "run.seed=0,1", "--dir", "taken"], "is not a sweep"),
-            (None, ["sweep", "quickstart", "--over", "run.sead=0,1", "--dir", "new"], "run.seed"),
-            (
-                None,
-                ["sweep", "quickstart", "start.weights=run:3", *SEEDS, "--dir", "new"],
-                "model.context=32",
-            ),
+            (None, ["sweep", *SHORT, "start.weights=run:3", *SEEDS, "--dir", "new"], "no such check"),
+            (None, ["sweep", *SHORT, "start.weights=gone", *SEEDS, "--dir", "new"], "no such dir"),
+            (None, ["sweep", *SHORT, "--over", "start.weights=run,gone", "--dir", "new"], "no such dir"),
             (None, ["sweep", "quickstart", "--over", "model.width=15,16", "--dir", "new"], "a divisor"),
         ],
         1,

@@ -93,7 +93,7 @@ def find(name: str) -> Found:
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
     if chosen is None:
-        raise UsageError(f"{where}: several configs, and none is named; expected {FORM}{nearest('', names)}")
+        raise UsageError(f"{where}:CONFIG: none is named{nearest('', names)}")
     parquet = {split: [one for one in paths if one.endswith(".parquet")] for split, paths in splits.items()}
     if parquet and all(parquet.values()):
         return Found(repository, found.commit, chosen, parquet, found.files)
@@ -113,8 +113,7 @@ def _exported(found: Listing, repository: str, config: str | None) -> Found:
     configs = layout.exported(found.files)
     chosen = config or layout.default(configs, {})
     if chosen is None:
-        hint = nearest("", list(configs))
-        raise UsageError(f"hf:{repository}: several configs, and none is named; expected {FORM}{hint}")
+        raise UsageError(f"hf:{repository}:CONFIG: none is named{nearest('', list(configs))}")
     if chosen not in configs:
         raise UsageError(f"hf:{repository}: no config {chosen}{nearest(chosen, list(configs))}")
     return Found(repository, found.commit, chosen, configs[chosen], found.files)

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from research.errors import EnvironmentFault, LineageError, UsageError
+from research.errors import EnvironmentFault, LineageError, UsageError, did_you_mean
 from research.io.activity import activity
 from research.io.files import write_atomic
 from research.io.home import home, use
@@ -22,6 +22,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 CARD = "README.md"
 FORM = "hf:OWNER/NAME[@REVISION][:CONFIG[:SPLIT]]"
 TIMEOUT = 20.0  # seconds
+LISTED = 12  # options in a message
 
 
 class Listing(NamedTuple):
@@ -83,11 +84,11 @@ def fetched(name: str, commit: str, path: str) -> Path:
 
 
 def nearest(given: str, options: list[str]) -> str:
-    """'; did you mean x?' where an option resembles `given`, else the first of them."""
-    if matches := difflib.get_close_matches(given, options, n=2, cutoff=0.5):
-        return f"; did you mean {' or '.join(matches)}?"
-    more = f", … ({len(options):,})" if len(options) > 12 else ""
-    return f"; it has {', '.join(options[:12])}{more}" if options else ""
+    """`did_you_mean`, or the first of many options."""
+    hint = did_you_mean(given, options)
+    if len(options) <= LISTED or "did you mean" in hint:
+        return hint
+    return f"; expected one of {', '.join(options[:LISTED])}, … ({len(options):,})"
 
 
 def _ask(name: str, revision: str) -> Listing:

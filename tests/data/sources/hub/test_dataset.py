@@ -147,9 +147,12 @@ def test_without_a_network_what_was_listed_and_fetched_is_read(stories):
     [
         ("hf:lab/storys", r"hf:lab/storys: no such data set on the Hub, .*; did you mean lab/stories\?"),
         ("hf:lab/stories@mein", r"hf:lab/stories@mein: no such revision; did you mean main\?"),
-        ("hf:lab/stories:eng", r"hf:lab/stories: no config eng; it has default"),
+        ("hf:lab/stories:eng", r"hf:lab/stories: no config eng; expected one of default"),
         ("hf:lab/many:ed", r"hf:lab/many: no config ed; did you mean en or de"),
-        ("hf:lab/many", r"hf:lab/many: several configs, and none is named; expected hf:.*; it has en, de"),
+        (
+            "hf:lab/many",
+            r"hf:lab/many:CONFIG: none is named; expected one of de, en",
+        ),
         ("hf:lab/stories::valid", r"hf:lab/stories:default: no split valid; did you mean validation\?"),
         ("hf:a b", r"hf:a b: expected hf:OWNER/NAME\[@REVISION\]\[:CONFIG\[:SPLIT\]\]"),
         ("hf:lab/stories@", r"hf:lab/stories@: expected hf:OWNER"),
