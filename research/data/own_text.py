@@ -94,13 +94,13 @@ def _split(data: Data, typed: Collection[str], parsed: list[Source], in_pairs: b
     data = replace(data, split="documents")
     if not all(SCHEMES[source.scheme].columns for source in parsed):
         return split
-    if len(parsed) == 1 and parsed[0].scheme == "files" and _is_one(data, parsed[0].name):
-        if not in_pairs:
-            holdout = {} if "data.holdout" in typed else {"data.holdout": max(data.holdout, HOLDOUTS[0])}
-            return {"data.split": "tail"} | holdout
-        if "data.documents" not in typed:
-            split["data.documents"] = "paragraphs"
-            data = replace(data, documents="paragraphs")
+    one = len(parsed) == 1 and parsed[0].scheme == "files" and _is_one(data, parsed[0].name)
+    paragraphs = replace(data, documents="paragraphs")
+    if one and in_pairs and "data.documents" not in typed and _count(paragraphs, "all", 2) == 2:
+        split["data.documents"], data, one = "paragraphs", paragraphs, False
+    if one:
+        holdout = {} if "data.holdout" in typed else {"data.holdout": max(data.holdout, HOLDOUTS[0])}
+        return {"data.split": "tail"} | holdout
     if "data.holdout" in typed or _both_sides(data):
         return split
     for holdout in HOLDOUTS:

@@ -1,6 +1,6 @@
 """Runs of one shape in one program: each has a lane of its arrays, which `vmap` maps the step over.
 
-On an accelerator a small model's step costs nearly as much as many of them. Lanes know nothing of each other:
+It is for accelerators, of which a small model's step leaves most idle. Lanes know nothing of each other:
 each has its own data, its own step, and stops when it will; a place that becomes free is given to the next
 run. A run equals one that was trained alone to rounding. Runs of another shape wait until the lanes are free,
 and those that share no program, on one device with run.hyperparameters=inputs, are trained one by one.

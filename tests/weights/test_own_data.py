@@ -42,6 +42,13 @@ def test_one_text_is_split_by_its_tail_or_for_bert_by_its_paragraphs(novel):
     assert followed("quickstart", data__source=novel, data__split="tail") == ({}, [])
 
 
+def test_a_text_without_blank_lines_is_split_by_its_tail_for_bert_too(tmp_path):
+    path = tmp_path / "novel.txt"
+    path.write_text("\n".join(f"Call me number {n}." for n in range(400)))
+    decided, _ = followed("bert_tiny", data__source=f"files:{path}")
+    assert decided == {"data.split": "tail", "data.holdout": 0.1}
+
+
 def test_a_text_with_a_validation_corpus_of_its_own_is_not_split(novel):
     both = {"data__source": novel, "data__validation": novel}
     assert followed("quickstart", **both) == followed("bert_tiny", **both) == ({}, [])
