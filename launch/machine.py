@@ -34,13 +34,18 @@ def plan(
     devices: Annotated[
         int, typer.Option(metavar="N", help="Number of simulated devices, with --on here.")
     ] = 1,
+    together: Annotated[
+        int, typer.Option(metavar="K", help="Runs in one program, as a sweep's --together.")
+    ] = 1,
     fit: Annotated[
         bool, typer.Option("--fit", help="Search the overrides with which the step fits.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Compile a step for given devices; show its memory and least time."""
-    at_least_one(devices=devices)
+    at_least_one(devices=devices, together=together)
+    if together > 1 and not any(text.startswith("run.hyperparameters=") for text in overrides or []):
+        overrides = ["run.hyperparameters=inputs", *(overrides or [])]  # as a sweep does
     experiment = resolve(name, overrides)
     if devices > 1:  # simulated ones are planned for as if they were real
         experiment = override(experiment, {"parallel.compile": _several(experiment.parallel.compile)})
@@ -52,7 +57,7 @@ def plan(
 
     try:
         with activity(f"compiling the step for {on}"):
-            chosen, planned = plan_for(experiment, devices_, chip, fit)
+            chosen, planned = plan_for(experiment, devices_, chip, fit, together)
     except DoesNotFit as fault:
         raise UsageError(f"--on {on}: {name} does not fit: {fault}") from None
     changes = typed(experiment, chosen)
@@ -96,7 +101,8 @@ def _devices(on: str, count: int, compile: str) -> tuple[list, Any]:
 
 def _print_plan(name: str, on: str, planned, changes: list[str]) -> None:
     mesh = ", ".join(f"{axis} {size}" for axis, size in planned.mesh.items())
-    print(f"{name} on {on} by parallel.compile={planned.compile} ({mesh}),")
+    runs = f"{planned.together} runs of {name} together" if planned.together > 1 else name
+    print(f"{runs} on {on} by parallel.compile={planned.compile} ({mesh}),")
     parts = "1 part" if planned.accumulate == 1 else f"{planned.accumulate} parts one after the other"
     print(f"a batch in {parts}, {planned.rows} sequences at a time on each device\n")
     lines = [
@@ -126,6 +132,12 @@ def _print_plan(name: str, on: str, planned, changes: list[str]) -> None:
             ),
             ("MFU", f"at most {planned.mfu:.1%}, a bound and no estimate"),
         ]
+    if planned.together > 1:
+        each = [f"{_gb(planned.peak / planned.together)}"]
+        if planned.bound is not None:
+            each.append(f"at least {_seconds(planned.bound.seconds / planned.together)} a step")
+            each.append(f"{planned.bound.launches / planned.together:,.1f} launches")
+        lines.append(("of each run", ", ".join(each)))
     lines.append(("compiled in", f"{planned.compile_seconds:.1f} s"))
     for label, text in lines:
         print(f"{label:<24} {text}")

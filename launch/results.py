@@ -131,6 +131,9 @@ def fit(
         typer.Option(metavar="X", help="Size to predict a loss for; of chinchilla N,D. Repeatable."),
     ] = None,
     metric: Annotated[str, typer.Option(metavar="NAME", help="Validation metric to fit.")] = "loss",
+    hold_out: Annotated[
+        int, typer.Option(metavar="K", help="Largest sizes that are predicted, and not fitted.")
+    ] = 0,
     resamples: Annotated[int, typer.Option(metavar="N", help="Resamplings of the bootstrap.")] = 200,
     out: Annotated[
         Path | None,
@@ -139,10 +142,11 @@ def fit(
     json: Json = False,
 ) -> None:
     """Fit a law of the loss to the sizes of finished runs."""
-    from research.reporting.laws.facts import law_lines, laws_of
+    from research.reporting.laws.facts import laws_of
+    from research.reporting.laws.lines import law_lines
     from research.reporting.page import law_page, write_page
 
-    found = laws_of(directories, law, over, predict or [], metric, resamples)
+    found = laws_of(directories, law, over, predict or [], metric, resamples, hold_out)
     path = out or (directories[0] if len(directories) == 1 else Path()) / "law.html"
     write_page(found, path, law_page)
     if json:

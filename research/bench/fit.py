@@ -15,13 +15,17 @@ from research.training.placement import DoesNotFit, settled
 
 
 def plan_for(
-    experiment: Experiment, devices: Sequence[Any], chip: Chip | None, search: bool = False
+    experiment: Experiment,
+    devices: Sequence[Any],
+    chip: Chip | None,
+    search: bool = False,
+    together: int = 1,
 ) -> tuple[Experiment, Plan]:
-    """`experiment` settled for `devices` of the kind `chip`, and its plan.
+    """`experiment` settled for `devices` of the kind `chip`, and its plan; of so many runs in one program.
 
     Raises DoesNotFit, with the largest batch that does fit; with `search` only where no candidate fits.
     """
-    built, usable = cache(partial(build, devices=devices)), usable_of(chip)
+    built, usable = cache(partial(build, devices=devices, together=together)), usable_of(chip)
 
     def need(tried: Experiment) -> Need:
         return built(tried).need
@@ -32,7 +36,7 @@ def plan_for(
 
     try:
         chosen = settle(experiment)
-        planned = plan(chosen, devices, chip, built(chosen))
+        planned = plan(chosen, devices, chip, built(chosen), together)
         if usable is not None and planned.peak > usable:
             batch = largest_batch(chosen, need, planned.rows, usable)
             smaller = f"; data.batch={batch} fits" if batch else ""
@@ -44,7 +48,7 @@ def plan_for(
         if not search:
             raise
         chosen = fitting(experiment, settle, len(devices))
-        planned = plan(chosen, devices, chip, built(chosen))
+        planned = plan(chosen, devices, chip, built(chosen), together)
     return chosen, planned
 
 

@@ -21,6 +21,7 @@ from research.models.platform import tracing_for
 from research.objectives import objective_of
 from research.runs.state import State
 from research.training.placement import at_longest, compile_for, split_by
+from research.training.together import of_lanes
 
 LARGE = 2**20  # bytes
 
@@ -28,6 +29,7 @@ LARGE = 2**20  # bytes
 class Plan(NamedTuple):
     """Bytes are of one device."""
 
+    together: int  # runs in one program
     compile: str  # parallel.compile, settled
     accumulate: int  # parallel.accumulate, settled
     mesh: dict[str, int]
@@ -56,8 +58,8 @@ class Build(NamedTuple):
     seconds: float
 
 
-def build(experiment: Experiment, devices: Sequence[Any]) -> Build:
-    """Compiles the step for `devices`; of a run whose sequences change, at the longest.
+def build(experiment: Experiment, devices: Sequence[Any], together: int = 1) -> Build:
+    """Compiles the step, or that of so many runs together; of a run whose sequences change, at the longest.
 
     One step a call: several add up launches and time, and need hardly more memory.
     """
@@ -65,13 +67,17 @@ def build(experiment: Experiment, devices: Sequence[Any]) -> Build:
     with tracing_for(devices[0].platform):
         abstract, program = compile_for(experiment, devices)
         check_rows(experiment.data.batch, program.parts)
+        if together > 1:
+            abstract, program = of_lanes(experiment, devices, together)
         began = time.perf_counter()
         shapes = objective_of(experiment.objective).batch_shapes(experiment)
         text, need = compile_step(program, abstract, shapes)
         return Build(abstract, program, text, need, time.perf_counter() - began)
 
 
-def plan(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, built: Build) -> Plan:
+def plan(
+    experiment: Experiment, devices: Sequence[Any], chip: Chip | None, built: Build, together: int = 1
+) -> Plan:
     """The plan of a settled experiment that is `built`, on devices of the kind `chip`, if it is known."""
     experiment, (abstract, program, text, need, seconds) = at_longest(experiment), built
     with tracing_for(devices[0].platform):
@@ -85,8 +91,9 @@ def plan(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, buil
         if leaf.size * leaf.dtype.itemsize > LARGE
     ]
     bound = bound_of(text, chip) if chip is not None and chip.bandwidth and text else None
-    work = flops_a_token(experiment) * experiment.tokens(1) / mesh.size
+    work = flops_a_token(experiment) * experiment.tokens(1) * together / mesh.size
     return Plan(
+        together=together,
         compile=experiment.parallel.compile,
         accumulate=experiment.parallel.parts,
         mesh=dict(mesh.shape),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from research.sweeping.study.storage import open_study, point_of, seed_of
 from research.sweeping.study.suggest import suggest
 
 ATTEMPTS = 5  # deaths of workers without a step between them, after which their trial is blamed
+SUSPECT = 2  # … after which it trains by itself, so that no other is blamed with it
 
 
 class Claim(NamedTuple):
@@ -97,11 +99,11 @@ def end_attempt(trial: optuna.Trial) -> None:
     trial.set_user_attr("attempts", [*before, last | {"ended": time.time()}])
 
 
-def kills_its_workers(trial: optuna.Trial) -> bool:
-    """Whether the last `ATTEMPTS` workers all died of it, at one step."""
-    last = trial.user_attrs["attempts"][-ATTEMPTS - 1 :]
-    died = [attempt["ended"] is None for attempt in last[:-1]]
-    return len(died) == ATTEMPTS and all(died) and len({attempt["step"] for attempt in last}) == 1
+def deaths_in_a_row(trial: optuna.Trial) -> int:
+    """How many workers died of it, one after the other, at the step where it goes on now."""
+    *before, now = trial.user_attrs["attempts"]
+    died = (attempt["ended"] is None and attempt["step"] == now["step"] for attempt in reversed(before))
+    return sum(1 for _ in takewhile(bool, died))
 
 
 def training_seconds(directory: Path, trials: list[FrozenTrial]) -> float:

@@ -19,15 +19,16 @@ from research.errors import Diverged, EnvironmentFault, LineageError
 from research.io.files import catch_write_errors
 from research.runs import record as runs
 from research.runs.status import newest_checkpoint
-from research.sweeping.claim import ATTEMPTS, Claim, claim_trial, end_attempt, kills_its_workers
+from research.sweeping.claim import ATTEMPTS, SUSPECT, Claim, claim_trial, deaths_in_a_row, end_attempt
 from research.sweeping.notation import format_settings
 from research.sweeping.pruning import pruning, value_of
 from research.sweeping.record import Record, base_of, read, refuse_changed_imports
 from research.sweeping.study.database import storage_faults
-from research.training.driving import Running, alone, printing_to
+from research.training.driving import Outer, Running, alone, printing_to
 from research.training.shared_program import NeedsConstants
 from research.training.stopping.interrupts import on_leave
 from research.training.stopping.signals import Stop, stop_on_signals
+from research.training.stopping.watchdog import watchdog
 from research.training.together import together
 from research.weights.adopt import with_start
 
@@ -64,8 +65,11 @@ def work(
         refuse_changed_imports(directory, read(directory))
         lanes = read(directory).sweep.together
         if running is not None and lanes > 1:
-            with stop_on_signals(0) as stop:
-                together(_trials(directory, facts, report, partial(running, stop=stop), stop), lanes)
+            run = read(directory).sweep.base.run
+            limits = run.watchdog, run.watchdog_minutes, lanes
+            with stop_on_signals(0) as stop, watchdog(directory, *limits) as watch:
+                begin = partial(running, outer=Outer(stop, watch))
+                together(_trials(directory, facts, report, begin, stop), lanes, watch.rest)
             return stop.signal
         stop = Stop()
         following = _trials(directory, facts, report, _at_once(train), stop)
@@ -126,14 +130,22 @@ def _at_once(train: Train) -> Begin:
     return begin
 
 
+def _by_itself(begin: Begin, *arguments: Any, **named: Any) -> Any:
+    """The result of a trial that may end the worker, while others that the worker has begun wait."""
+    return alone(begin(*arguments, **named))
+
+
 def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
     """Starts, or continues, a trial's run."""
     trial, experiment = claimed.trial, None
-    if kills_its_workers(trial):
+    deaths = deaths_in_a_row(trial)
+    if deaths >= ATTEMPTS:
         step = newest_checkpoint(claimed.directory)
         return _failed(f"{ATTEMPTS} workers died of it after step {step} (out of memory?)")
     if newest_checkpoint(claimed.directory) == trial.user_attrs.get("pruned", math.inf):
         return Outcome(TrialState.PRUNED)  # the worker was killed between the save and its report
+    if deaths >= SUSPECT:
+        begin = _at_once(partial(_by_itself, begin))
     with catch_write_errors(claimed.log):
         claimed.log.parent.mkdir(parents=True, exist_ok=True)
         log = claimed.log.open("a", buffering=1, encoding="utf-8", errors="replace")

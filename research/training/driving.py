@@ -14,6 +14,8 @@ from research.devices.compilers import Compiled, compile_ahead
 from research.devices.malloc import release_free_memory
 from research.io.activity import activity
 from research.runs.state import State
+from research.training.stopping.signals import Stop
+from research.training.stopping.watchdog import Watchdog
 
 R = TypeVar("R")
 Running = Generator[Any, Any, R]
@@ -25,6 +27,13 @@ class Begun(NamedTuple):
     experiment: Experiment  # settled for the devices
     program: Compiled
     state: State  # the first
+
+
+class Outer(NamedTuple):
+    """What watches over all runs of a process, where one driver has several."""
+
+    stop: Stop
+    watch: Watchdog
 
 
 def alone(run: Running[R]) -> R:

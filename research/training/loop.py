@@ -25,7 +25,7 @@ from research.runs.checkpoints.integrity import latest_intact_step, move_damaged
 from research.runs.checkpoints.store import Checkpoints, check_disk_space, compare
 from research.runs.metrics_log import Metrics, Row
 from research.runs.state import State
-from research.training.driving import Begun, Running, alone
+from research.training.driving import Begun, Outer, Running, alone
 from research.training.first_state import first_state, load_start_weights
 from research.training.logging import trackers
 from research.training.logging.log import Log
@@ -35,7 +35,7 @@ from research.training.multi_step import step_sums
 from research.training.placement import choices, compile_for, settled, within_memory
 from research.training.prefetch import prefetch_to_device
 from research.training.stopping.nan_check import NanCheck
-from research.training.stopping.signals import Stop, stop_on_signals
+from research.training.stopping.signals import stop_on_signals
 from research.training.stopping.watchdog import watchdog
 from research.training.validation import processes, validation, validation_numbers
 
@@ -68,7 +68,7 @@ def running(
     report: Callable[[str], None],
     allow_change: bool = False,
     should_stop: Callable[[Row], bool] = lambda row: False,
-    stop: Stop | None = None,
+    outer: Outer | None = None,
 ) -> Running[Result]:
     """Starts the run in `directory`, or continues it from its newest checkpoint that is whole.
 
@@ -77,7 +77,7 @@ def running(
     and writes its part of a checkpoint; the first one writes all else. `should_stop` is called with the
     validation row of every evaluated step. Raises UsageError for sections that do not fit the objective.
 
-    A run asks for its steps, and whoever drives it makes them, of one run or of several at once. With `stop`
+    A run asks for its steps, and whoever drives it makes them, of one run or of several at once. With `outer`
     the driver watches for signals and for hangs, otherwise the run.
     """
     check(experiment)
@@ -134,7 +134,7 @@ def running(
             current = yield Begun(chosen, program, state)
             del state
             from_here = corpus, program, current, start, checkpoints
-            return (yield from _steps(experiment, directory, *from_here, report, should_stop, stop))
+            return (yield from _steps(experiment, directory, *from_here, report, should_stop, outer))
 
 
 def _steps(
@@ -147,10 +147,10 @@ def _steps(
     checkpoints: Checkpoints,
     report: Callable[[str], None],
     should_stop: Callable[[Row], bool],
-    stop: Stop | None,
+    outer: Outer | None,
 ) -> Running[Result]:
     """From `start` to the last step, the target or a signal; rows and checkpoints on the way."""
-    run, first, step, own = experiment.run, jax.process_index() == 0, start, stop is None
+    run, first, step = experiment.run, jax.process_index() == 0, start
     objective = objective_of(experiment.objective)
     examples = objective.examples(experiment)
     validate = validation(experiment, corpus, directory)
@@ -161,8 +161,10 @@ def _steps(
     with (
         Metrics(directory, start, first, following, report) as metrics,
         progress(run.steps, start, objective.columns, shown=first) as display,
-        stop_on_signals(start) if stop is None else nullcontext(stop) as stop,
-        watchdog(directory, run.watchdog if own else 0, run.watchdog_minutes) as watch,
+        stop_on_signals(start) if outer is None else nullcontext(outer.stop) as stop,
+        watchdog(directory, run.watchdog, run.watchdog_minutes)
+        if outer is None
+        else nullcontext(outer.watch) as watch,
     ):
         log = Log(schedule(experiment.optimizer.rate, run.steps), experiment.tokens, metrics, display)
         if (start == 0 and run.evaluate_every) or (start == run.steps and not metrics.validated(start)):

@@ -6,7 +6,7 @@ run. A run equals one that was trained alone to rounding. Runs of another shape 
 and those that share no program, on one device with run.hyperparameters=inputs, are trained one by one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,8 +14,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from research.config import Experiment
 from research.devices import xla
+from research.devices.compilers import Compiled
+from research.errors import UsageError
 from research.io.activity import activity
+from research.runs.state import State
 from research.training.driving import Begun, Running, resumed, stepped
 from research.training.shared_program import shared_program
 
@@ -27,22 +31,32 @@ class Lane(NamedTuple):
     batch: Any  # of the next step
 
 
-def together(begin: Callable[[], Running[None] | None], lanes: int) -> None:
-    """Trains the runs that `begin` gives, up to `lanes` at once, until it gives None and all have ended."""
-    waiting = _next(begin)
+def together(
+    begin: Callable[[], Running[None] | None], lanes: int, rest: Callable[[], None] = lambda: None
+) -> None:
+    """Trains the runs that `begin` gives, up to `lanes` at once, until it gives None and all have ended.
+
+    `rest` is called before each is prepared, for which no step may be due for long.
+    """
+
+    def rested() -> Running[None] | None:
+        rest()
+        return begin()
+
+    waiting = _next(rested)
     while waiting is not None:
         run, begun = waiting
-        if lanes > 1 and shares(begun):
-            waiting = _Group(begun, lanes).train(waiting, begin)
+        if lanes > 1 and shares(begun.experiment):
+            waiting = _Group(begun, lanes).train(waiting, rested)
         else:
             stepped(run, begun)
-            waiting = _next(begin)
+            waiting = _next(rested)
 
 
-def shares(begun: Begun) -> bool:
-    """Whether runs like this one may have a program together."""
-    run, data = begun.experiment.run, begun.experiment.data
-    inputs = run.hyperparameters == "inputs" and begun.experiment.parallel.compile == "jit"
+def shares(experiment: Experiment) -> bool:
+    """Whether runs of this settled experiment may have a program together."""
+    run, data = experiment.run, experiment.data
+    inputs = run.hyperparameters == "inputs" and experiment.parallel.compile == "jit"
     plain = not (data.later.step or run.profile or run.deterministic)
     return inputs and run.steps_per_call == 1 and plain
 
@@ -60,7 +74,7 @@ class _Group:
     """The lanes of one shape."""
 
     def __init__(self, begun: Begun, lanes: int):
-        self._program, self._step = begun.program, _step_of(shared_program(begun.experiment).step)
+        self._program, self._step = begun.program, step_of_lanes(shared_program(begun.experiment).step)
         self._states = _repeated(lanes)(begun.state)
         self._lanes: list[Lane | None] = [None] * lanes
         self._compiled = False
@@ -106,7 +120,7 @@ class _Group:
                     self._go_on(number, lane.run, sums[number])
 
     def _fits(self, begun: Begun) -> bool:
-        return begun.program is self._program and shares(begun)
+        return begun.program is self._program and shares(begun.experiment)
 
     def _place(self, number: int, run: Running[None], begun: Begun) -> None:
         self._states, values = _put(self._states, begun.state, number), begun.state.hyperparameters
@@ -118,7 +132,25 @@ class _Group:
         self._lanes[number] = None if batch is None else Lane(run, batch)
 
 
-def _step_of(step: Callable) -> Any:
+def of_lanes(experiment: Experiment, devices: Sequence[Any], lanes: int) -> tuple[State, Compiled]:
+    """The shapes of so many runs' states, and the program whose step takes a batch that all of them share.
+
+    Raises UsageError where they share none.
+    """
+    if not shares(experiment):
+        raise UsageError(
+            f"{lanes} runs together share a program by run.hyperparameters=inputs, parallel.compile=jit, "
+            "run.steps_per_call=1, without data.later, run.profile and run.deterministic alone"
+        )
+    shared = shared_program(experiment, devices)
+    step = step_of_lanes(shared.step)
+    states = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), shared.abstract)
+    return states, shared.program._replace(
+        step=step, lower=lambda states, batch: step.lower(states, [batch] * lanes)
+    )
+
+
+def step_of_lanes(step: Callable) -> Any:
     """(states of all lanes, a batch for each) → (states, sums of each)."""
 
     def steps(states: Any, batches: list[Any]) -> tuple[Any, list[Any]]:

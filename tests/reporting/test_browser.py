@@ -254,11 +254,14 @@ def test_a_law_is_drawn_with_its_points_bands_and_predictions(opened, tmp_path):
     sizes = [(N, D) for N in (1e6, 1e7, 1e8) for D in (1e8, 1e9, 1e10)]
     measured = [Point((N, D), (1.7 + 400 / N**0.34 + 410 / D**0.28,), ("<b>r</b>",)) for N, D in sizes]
     over = ["parameters", "tokens"]
-    found = law_facts("chinchilla", over, measured, [(1e9, 1e10)], 20) | {"title": "law", "metric": "loss"}
+    found = law_facts("chinchilla", over, measured[:-2], [(1e9, 1e10)], 20, measured[-2:])
+    found |= {"title": "law", "metric": "loss"}
     write_page(found, tmp_path / "law.html", law_page)
     page = opened(tmp_path / "law.html")
-    assert page.evaluate(DRAWN, "plot") == 3 * 2 + 2  # a band and a curve of each D, points, predictions
-    assert page.locator("#parameters tbody tr").count() == 6 and page.locator("#points tbody tr").count() == 9
+    assert page.evaluate(DRAWN, "plot") == 3 * 2 + 3  # of each D two; points, held out, predicted
+    assert page.locator("#parameters tbody tr").count() == 6 and page.locator("#points tbody tr").count() == 7
+    rows = page.locator("#predictions tbody tr").all_inner_texts()
+    assert [text.count(" of 1") for text in rows] == [0, 1, 1]
     assert "is 10 times beyond the largest measured" in page.locator("#warnings").inner_text()
     page.check("#logarithmic")
     assert page.evaluate("() => document.getElementById('plot').layout.yaxis.type") == "log"

@@ -2,7 +2,9 @@
 
 import json
 import math
+import random
 from collections.abc import Callable
+from inspect import GEN_CREATED, getgeneratorstate
 from pathlib import Path
 
 import optuna
@@ -44,20 +46,24 @@ def training(interfere: Callable[[Experiment, int], None] = lambda experiment, s
     """
 
     def train(*arguments, **named) -> Result:
-        run = turns(interfere)(*arguments, **named)
-        while True:
-            try:
-                next(run)
-            except StopIteration as ended:
-                return ended.value
+        return drained(turns(interfere)(*arguments, **named))
 
     return train
+
+
+def drained(run: Running[Result]) -> Result:
+    """Its result, once it has asked for all of its steps; for `research.training.driving.alone`."""
+    while True:
+        try:
+            next(run)
+        except StopIteration as ended:
+            return ended.value
 
 
 def turns(interfere: Callable[[Experiment, int], None] = lambda experiment, step: None) -> Callable:
     """As `research.training.loop.running`: a run that asks for each of its steps."""
 
-    def running(experiment: Experiment, directory: Path, report, should_stop, stop=None) -> Running[Result]:
+    def running(experiment: Experiment, directory: Path, report, should_stop, outer=None) -> Running[Result]:
         checkpoints = directory / "checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
         start = max((int(path.name) for path in checkpoints.iterdir()), default=0)
@@ -78,6 +84,32 @@ def turns(interfere: Callable[[Experiment, int], None] = lambda experiment, step
         return Result(experiment.run.steps, True, None, row, 1.0)
 
     return running
+
+
+def taking_turns(chance: random.Random) -> Callable:
+    """A driver of runs that begins each at once, then makes a step of one at a time, by chance."""
+
+    def together(begin: Callable, lanes: int, rest: Callable) -> None:
+        runs, more = [], True
+        try:
+            while True:
+                while more and len(runs) < lanes:
+                    run = begin()
+                    more = run is not None
+                    runs += [run] if more else []
+                if not runs:
+                    return
+                run = next((run for run in runs if getgeneratorstate(run) == GEN_CREATED), None)
+                run = run or chance.choice(runs)
+                try:
+                    next(run)
+                except StopIteration:
+                    runs.remove(run)
+        finally:
+            for run in runs:
+                run.close()
+
+    return together
 
 
 def steps(directory: Path, number: int) -> list[int]:

@@ -1,27 +1,19 @@
 """A sweep whose study is in a real PostgreSQL, which stops and comes back."""
 
-import itertools
-import multiprocessing
 import os
-import random
 import signal
-import socket
 import sys
-import time
-from pathlib import Path
 
 import pytest
-from optuna.trial import TrialState
 
 from research.errors import EnvironmentFault, LineageWarning, UsageError
-from research.sweeping import worker
 from research.sweeping.record import open_sweep
 from research.sweeping.status import sweep_status
 from research.sweeping.study import database
 from research.sweeping.study.storage import open_study, storage_of
 from tests.mostly_slow import mostly_slow
 from tests.sweeping.laws import check
-from tests.sweeping.pretended import FACTS, declared, run, steps, training, trials
+from tests.sweeping.pretended import declared, run, steps, training, trials
 from tests.sweeping.test_killed import small, start, steps_made, trainers, wait_for
 from tests.sweeping.test_race import AT_ONCE, at_once
 
@@ -119,51 +111,6 @@ def test_sweeps_that_begin_at_once_in_an_empty_database(postgres, tmp_path):
         postgres.database(),
         count=4,
     )
-
-
-def _slow_steps(experiment, step):
-    time.sleep(0.03)
-
-
-def _train(directory: Path) -> None:
-    worker._free_memory = lambda: None
-    here = FACTS | {"host": socket.gethostname()}  # a dead one elsewhere counts as alive for a while
-    worker.work(directory, here, lambda line: None, training(_slow_steps))
-
-
-@pytest.mark.slow
-def test_two_workers_killed_twenty_times_run_no_trial_twice_and_lose_no_row(postgres, tmp_path):
-    """The server goes down twice meanwhile, as in a power cut."""
-    directory, chance, count = tmp_path / "sweep", random.Random(0), 24
-    open_sweep(directory, declared(tmp_path, trials=count), postgres.database())
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    workers: list = []
-
-    def two_at_work() -> None:
-        workers[:] = [one for one in workers if one.is_alive()]
-        while len(workers) < 2:
-            workers.append(context.Process(target=_train, args=(directory,)))
-            workers[-1].start()
-
-    for kill in range(20):
-        two_at_work()
-        time.sleep(chance.uniform(0.2, 0.8))
-        chance.choice(workers).kill()
-        if kill in (7, 14):
-            postgres.stop(signal.SIGQUIT)
-            postgres.start()
-    while not sweep_status(directory).over:
-        two_at_work()
-        for one in workers:
-            one.join()
-    known = trials(directory)
-    assert [trial.state for trial in known] == [TrialState.COMPLETE] * count
-    for trial in known:
-        made = steps(directory, trial.number)
-        assert sorted(set(made)) == list(range(1, 10)) and list(trial.intermediate_values) == [2, 4, 6, 8, 9]
-        again = [step for before, step in itertools.pairwise(made) if step != before + 1]
-        assert len(again) < len(trial.user_attrs["attempts"]) and all(step % 2 for step in again)
 
 
 @pytest.mark.slow

@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import multiprocessing
+import os
 import random
+import socket
 from dataclasses import replace
-from inspect import GEN_CREATED, getgeneratorstate
 
 import pytest
 from optuna.trial import TrialState
@@ -13,40 +15,27 @@ from research.config import Sweep, space
 from research.config.settings import override
 from research.errors import UsageError
 from research.runs.record import experiment_of
+from research.sweeping import worker
 from research.sweeping.record import open_sweep, read
 from research.sweeping.worker import work
 from research.training.loop import running, train
-from tests.sweeping.pretended import EVERY, FACTS, Killed, declared, loss, steps, training, trials, turns
+from tests.sweeping.pretended import (
+    EVERY,
+    FACTS,
+    Killed,
+    declared,
+    drained,
+    loss,
+    steps,
+    taking_turns,
+    training,
+    trials,
+    turns,
+)
 from tests.training.test_hyperparameters import declared as experiment_of_many_numbers
 from tests.training.tiny import timeless
 
 RATES = (0.3, 0.1, 0.03, 0.01, 0.003)
-
-
-def taking_turns(chance):
-    """A driver of runs that begins each at once, then makes a step of one at a time, by chance."""
-
-    def together(begin, lanes):
-        runs, more = [], True
-        try:
-            while True:
-                while more and len(runs) < lanes:
-                    run = begin()
-                    more = run is not None
-                    runs += [run] if more else []
-                if not runs:
-                    return
-                run = next((run for run in runs if getgeneratorstate(run) == GEN_CREATED), None)
-                run = run or chance.choice(runs)
-                try:
-                    next(run)
-                except StopIteration:
-                    runs.remove(run)
-        finally:
-            for run in runs:
-                run.close()
-
-    return together
 
 
 @pytest.mark.usefixtures("nothing_to_free")
@@ -84,14 +73,43 @@ def test_killed_anywhere_no_trial_is_run_twice_and_none_is_lost(tmp_path, monkey
         assert trial.value == loss(base, trial.last_step)
 
 
+def _die_of_the_highest_rate(experiment, step):
+    if step == 3 and experiment.optimizer.rate.peak == max(RATES):
+        os._exit(9)
+
+
+def _work(directory):
+    worker._free_memory, worker.together = lambda: None, taking_turns(random.Random(1))
+    worker.alone = drained
+    here = FACTS | {"host": socket.gethostname()}
+    worker.work(directory, here, lambda line: None, training(), turns(_die_of_the_highest_rate))
+
+
+@pytest.mark.slow
+def test_of_trials_whose_worker_dies_only_the_one_that_killed_it_is_blamed(tmp_path):
+    sweep = declared(tmp_path, space.grid("optimizer.rate.peak", *reversed(RATES)), together=5)
+    open_sweep(tmp_path / "sweep", sweep, None)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    for _ in range(20):
+        process = context.Process(target=_work, args=(tmp_path / "sweep",))
+        process.start()
+        process.join()
+        if process.exitcode == 0:
+            break
+    *others, killer = trials(tmp_path / "sweep")
+    assert {trial.state for trial in others} == {TrialState.COMPLETE}
+    assert killer.state == TrialState.FAIL and "workers died of it" in killer.user_attrs["reason"]
+
+
 @pytest.mark.usefixtures("nothing_to_free")
 def test_an_interrupt_stops_all_and_begins_none(tmp_path, monkeypatch):
     monkeypatch.setattr("research.sweeping.worker.together", taking_turns(random.Random(0)))
     open_sweep(tmp_path / "sweep", declared(tmp_path, trials=8, together=2), None)
 
-    def stopped(experiment, directory, report, should_stop, stop):
+    def stopped(experiment, directory, report, should_stop, outer):
         result = yield from turns()(experiment, directory, report, should_stop)
-        stop.signal = 2
+        outer.stop.signal = 2
         return result._replace(signal=2)
 
     assert work(tmp_path / "sweep", FACTS, lambda line: None, training(), stopped) == 2

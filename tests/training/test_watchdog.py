@@ -7,6 +7,9 @@ import time
 
 import pytest
 
+from research.config import Sweep, space
+from research.config.settings import override
+from research.sweeping.record import open_sweep
 from research.training.stopping.watchdog import STATUS, Watchdog
 from tests.training.tiny import assignments, quickstart
 
@@ -45,6 +48,25 @@ def test_a_planted_hang(tmp_path):
     for text in (done.stderr, (tmp_path / "run/hang.log").read_text()):
         assert "no step finished in" in text and "wait_for_a_partner_that_is_dead" in text
     assert (tmp_path / "run/checkpoints/4").is_dir()
+
+
+@pytest.mark.slow
+def test_a_hang_of_one_of_several_runs_in_one_program_ends_their_worker(tmp_path):
+    experiment = quickstart(
+        tmp_path / "corpus.txt", run__watchdog=5.0, run__watchdog_minutes=0.1, run__evaluate_every=0
+    )
+    swept = space.grid("optimizer.rate.peak", 1e-3, 2e-3)
+    base = override(experiment, {"run.hyperparameters": "inputs"})
+    open_sweep(tmp_path / "sweep", Sweep(name="hangs", base=base, space=swept, together=2), None)
+    done = subprocess.run(
+        [sys.executable, "-c", HANG, "work", str(tmp_path / "sweep")],
+        env=os.environ | {"LINEAGE_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == STATUS, done.stderr
+    assert "wait_for_a_partner_that_is_dead" in (tmp_path / "sweep/hang.log").read_text()
 
 
 class Call:

@@ -1,4 +1,4 @@
-"""A fitted law as plain values: for a page, for JSON, and for the lines of a terminal."""
+"""A fitted law as plain values, for a page, for JSON and for the lines of a terminal."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ import numpy as np
 
 import research
 from research.errors import UsageError
-from research.reporting.comparison import format_value
 from research.reporting.laws.fitting import (
     COVERAGE,
     FLATTEST,
@@ -34,47 +33,22 @@ def laws_of(
     predict: Sequence[str],
     metric: str,
     resamples: int,
+    hold_out: int = 0,
 ) -> dict[str, Any]:
     """The facts of `lineage fit`, as typed. Raises UsageError before anything is fitted."""
     sizes = sizes_of(law, over)
     targets = [target(text, sizes) for text in predict]
     if resamples < 20:
         raise UsageError(f"--resamples {resamples}: expected 20 or more")
+    if hold_out < 0:
+        raise UsageError(f"--hold-out {hold_out}: expected 0 or more")
     runs = runs_in(directories)
-    found = points(runs, law, sizes, metric)
+    fitted, held_out = points(runs, law, sizes, metric, hold_out)
     where = ", ".join(path.resolve().name for path in directories)
     title = f"{metric} over {' and '.join(sizes)}: {where}"
     return {"title": title, "metric": metric, "given": len(runs)} | law_facts(
-        law, sizes, found, targets, resamples
+        law, sizes, fitted, targets, resamples, held_out
     )
-
-
-def law_lines(found: dict[str, Any]) -> list[str]:
-    """The lines of a terminal."""
-    used = sum(len(point["runs"]) for point in found["points"])
-    percent = f"{found['coverage']:.0%}"
-    lines = [
-        f"{found['formula']}, {len(found['points'])} points of {used} runs of {found['given']}",
-        *(
-            f"{name:8s} {format_value(one['value']):10s} {_between(one)}"
-            for name, one in found["parameters"].items()
-        ),
-        f"intervals: {percent} of {found['resamples']} fits to resampled {found['resampled']}; "
-        f"a run's scatter is {100 * found['scatter']:.2g}%",
-    ]
-    if len(found["over"]) == 2:
-        lines.append("the best N for C operations grows as C^(b/(a+b)), the best D as C^(a/(a+b))")
-    for one in found["predictions"]:
-        at = " ".join(f"{name} {one[name]:,.6g}" for name in found["over"])
-        lines.append(
-            f"{at}: {found['metric']} {one['loss']:.4f}, the law {one['low']:.4f} to {one['high']:.4f}, "
-            f"a run {one['run_low']:.4f} to {one['run_high']:.4f}"
-        )
-    return lines + [f"warning: {line}" for line in found["warnings"]]
-
-
-def _between(one: dict[str, float]) -> str:
-    return f"{format_value(one['low'])} to {format_value(one['high'])}"
 
 
 def sizes_of(law: str, over: str | None) -> tuple[str, ...]:
@@ -111,11 +85,14 @@ def law_facts(
     measured: Sequence[Point],
     targets: Sequence[tuple[float, ...]],
     resamples: int,
+    held_out: Sequence[Point] = (),
 ) -> dict[str, Any]:
-    """The law with intervals, its curves, and its predictions at `targets`."""
+    """The law with intervals, its curves, and its predictions at `targets` and of what was held out."""
     sizes_PK = np.array([point.sizes for point in measured])
     found = fit(sizes_PK, [point.losses for point in measured], resamples)
     predictions = [_prediction(found, over, sizes_PK, np.array(sizes)) for sizes in targets]
+    tests = [_test(_prediction(found, over, sizes_PK, np.array(point.sizes)), point) for point in held_out]
+    ends = [*targets, *(point.sizes for point in held_out)]
     return {
         "lineage": research.__version__,
         "made": datetime.now().strftime("%-d %B %Y, %H:%M"),
@@ -129,8 +106,9 @@ def law_facts(
         "resampled": found.resampled,
         "scatter": found.scatter,
         "points": [_point(point, found, over) for point in measured],
-        "curves": _curves(found, sizes_PK, targets),
+        "curves": _curves(found, sizes_PK, ends),
         "predictions": predictions,
+        "held_out": tests,
         "warnings": _warnings(found, over, measured)
         + [one["warning"] for one in predictions if one["warning"]],
     }
@@ -178,6 +156,19 @@ def _prediction(found: Fit, over: Sequence[str], sizes_PK: np.ndarray, sizes_K: 
         "run_high": run_high,
         "beyond": float(beyond),
         "warning": f"extrapolated: {'; '.join(parts)}" if parts else "",
+    }
+
+
+def _test(prediction: dict[str, Any], point: Point) -> dict[str, Any]:
+    """A prediction beside the losses that were measured there, of which the law knew nothing."""
+    measured = float(np.mean(point.losses))
+    low, high = prediction["run_low"], prediction["run_high"]
+    return prediction | {
+        "measured": measured,
+        "error": prediction["loss"] / measured - 1,
+        "losses": list(point.losses),
+        "within": sum(low <= loss <= high for loss in point.losses),
+        "runs": list(point.runs),
     }
 
 

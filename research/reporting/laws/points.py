@@ -22,10 +22,13 @@ class Point(NamedTuple):
     runs: tuple[str, ...]
 
 
-def points(runs: Sequence[Run], law: str, over: Sequence[str], metric: str = "loss") -> list[Point]:
-    """One for each size, of the settings whose mean over seeds is lowest there.
+def points(
+    runs: Sequence[Run], law: str, over: Sequence[str], metric: str = "loss", hold_out: int = 0
+) -> tuple[list[Point], list[Point]]:
+    """One for each size, of the settings whose mean over seeds is lowest there; the largest are held out.
 
-    Only a run that has finished counts, by its last evaluation. Raises UsageError where they are too few.
+    The largest is that of the largest product of sizes. Only a run that has finished counts, by its last
+    evaluation. Raises UsageError where those to fit are too few.
     """
     groups: dict[tuple, list[tuple[Run, float]]] = {}
     for run in runs:
@@ -39,9 +42,13 @@ def points(runs: Sequence[Run], law: str, over: Sequence[str], metric: str = "lo
         losses = tuple(loss for _, loss in members)
         if sizes not in best or np.mean(losses) < np.mean(best[sizes].losses):
             best[sizes] = Point(sizes, losses, tuple(run.name for run, _ in members))
-    found = [best[sizes] for sizes in sorted(best)]
-    _check(found, len(runs), law, over)
-    return found
+    ascending = sorted(best, key=lambda sizes: (np.prod(sizes), sizes))
+    kept = max(len(best) - hold_out, 0)
+    fitted, held_out = (
+        [best[sizes] for sizes in sorted(part)] for part in (ascending[:kept], ascending[kept:])
+    )
+    _check(fitted, len(runs), law, over, len(held_out))
+    return fitted, held_out
 
 
 def _tells_apart(name: str) -> bool:
@@ -49,11 +56,11 @@ def _tells_apart(name: str) -> bool:
     return name != "run.seed" and not may_change(name, 0, 0)
 
 
-def _check(found: Sequence[Point], runs: int, law: str, over: Sequence[str]) -> None:
-    what = " and ".join(over)
+def _check(found: Sequence[Point], runs: int, law: str, over: Sequence[str], held_out: int) -> None:
+    what, beside = " and ".join(over), f", beside {held_out} held out" if held_out else ""
     if len(found) < LEAST[law]:
         raise UsageError(
-            f"--law {law}: {len(found)} different {what} among the finished of {runs} runs; "
+            f"--law {law}: {len(found)} different {what} among the finished of {runs} runs{beside}; "
             f"expected at least {LEAST[law]}, for {1 + 2 * len(over)} unknowns"
         )
     for at, name in enumerate(over):

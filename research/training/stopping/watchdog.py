@@ -19,12 +19,14 @@ KEPT = 256  # pending calls that are watched; calls end in order, so older ones 
 class Watchdog:
     """Ends the process if no call finishes within `times` the mean time of a call, and at least `minutes`.
 
+    Where up to `runs` share each call, every one of them says that it has finished.
+
     Starts with the first finished call, so that compilation is not watched; pauses at `rest`, while the run
     evaluates or saves, which may take any time.
     """
 
-    def __init__(self, directory: Path, times: float, minutes: float):
-        self._log, self._times, self._least = directory / "hang.log", times, 60 * minutes
+    def __init__(self, directory: Path, times: float, minutes: float, runs: int = 1):
+        self._log, self._times, self._least = directory / "hang.log", times * runs, 60 * minutes
         self._pending: deque[Array] = deque(maxlen=KEPT)
         self._finished, self._seconds = 0, 0.0  # calls that finished, and their total time
         self._since: float | None = None  # the last call finished, or the run resumed; None at rest
@@ -101,9 +103,9 @@ class Watchdog:
 
 
 @contextmanager
-def watchdog(directory: Path, times: float, minutes: float) -> Iterator[Watchdog]:
+def watchdog(directory: Path, times: float, minutes: float, runs: int = 1) -> Iterator[Watchdog]:
     """A Watchdog with a thread that looks every second; without the thread if `times` is 0."""
-    dog = Watchdog(directory, times, minutes)
+    dog = Watchdog(directory, times, minutes, runs)
     thread = threading.Thread(target=dog.run, name="watchdog", daemon=True)
     if times:
         thread.start()

@@ -11,6 +11,7 @@ from research.errors import UsageError
 from research.models import build
 from research.models.parameters import by_path
 from research.reporting.laws.facts import law_facts, laws_of, sizes_of, target
+from research.reporting.laws.lines import law_lines
 from research.reporting.laws.points import Point, points
 from research.reporting.laws.sizes import SIZES, parts
 from research.reporting.runs import Run, runs_in
@@ -64,8 +65,8 @@ def runs(tmp_path_factory):
 
 
 def test_the_best_settings_of_each_size_count_with_all_their_seeds(runs):
-    found = points(runs_in([runs]), "power", ["width"])
-    assert [point.runs for point in found] == [
+    found, held_out = points(runs_in([runs]), "power", ["width"])
+    assert not held_out and [point.runs for point in found] == [
         ("w16_0.003",),
         ("seed", "w32_0.003"),
         ("w64_0.003",),
@@ -100,6 +101,11 @@ def test_jax_is_not_imported():
         ),
         (lambda runs: laws_of([runs], "power", "width", [], "accuracy", 20), "0 different width among"),
         (lambda runs: laws_of([runs], "power", "width", [], "loss", 3), "--resamples 3: expected 20 or more"),
+        (lambda runs: laws_of([runs], "power", "width", [], "loss", 20, -1), "--hold-out -1: expected 0 or"),
+        (
+            lambda runs: laws_of([runs], "power", "width", [], "loss", 20, 1),
+            "3 different width among the finished of 10 runs, beside 1 held out; expected at least 4",
+        ),
     ],
 )
 def test_what_cannot_be_fitted_is_one_line(runs, call, message):
@@ -126,3 +132,18 @@ def test_chinchilla_gives_the_best_split_of_operations():
     )
     np.testing.assert_allclose(found["parameters"]["b/(a+b)"]["value"], 0.28 / 0.62, rtol=1e-2)
     assert len(found["curves"]) == 3 and found["formula"] == "L = E + A / N^a + B / D^b"
+
+
+def test_sizes_that_are_held_out_are_predicted_and_compared():
+    law = lambda N, D: 1.69 + 406.4 / N**0.34 + 410.7 / D**0.28  # noqa: E731
+    sizes = [(N, D) for N in (1e7, 1e8, 1e9, 1e10) for D in (1e9, 1e10, 1e11)]
+    measured = [Point(s, (law(*s),), (f"{s}",)) for s in sorted(sizes, key=np.prod)]
+    fitted, held_out = measured[:8], [*measured[8:-1], measured[-1]._replace(losses=(3 * law(*sizes[-1]),))]
+    found = law_facts("chinchilla", ["parameters", "tokens"], fitted, [], 20, held_out)
+    *right, wrong = found["held_out"]
+    assert all(abs(one["error"]) < 1e-3 and one["measured"] in one["losses"] for one in right)
+    np.testing.assert_allclose(wrong["error"], 1 / 3 - 1, rtol=1e-3)
+    assert wrong["within"] == 0 and "beyond" in wrong["warning"]
+    lines = law_lines(found | {"metric": "loss", "given": 12})
+    assert "the law is 66.67% too low" in lines[-1 - len(found["warnings"]) - 1]
+    assert lines[-1 - len(found["warnings"])].startswith("held out: 4 points")

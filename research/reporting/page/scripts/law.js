@@ -2,6 +2,7 @@
 
 const facts = JSON.parse(document.getElementById("report").textContent);
 const [first, second] = facts.over;
+const predictions = [...facts.predictions, ...facts.held_out];
 const COLOURS = ["#2458d6", "#c2410c", "#17803d", "#9333ea", "#0e7490", "#b45309"];
 const find = (id) => document.getElementById(id);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -42,14 +43,24 @@ function traces() {
     name: "measured",
     marker: { size: 9, color: facts.points.map((point) => colourOf(point[second] ?? null)), line: { color: css("--card"), width: 1.5 } },
   });
-  if (facts.predictions.length) {
+  if (facts.held_out.length) {
     data.push({
-      x: facts.predictions.map((one) => one[first]),
-      y: facts.predictions.map((one) => one.loss),
+      x: facts.held_out.map((one) => one[first]),
+      y: facts.held_out.map((one) => one.measured),
+      text: facts.held_out.map((one) => one.runs.join(", ") + (second ? "<br>" + named(one[second]) : "")),
+      mode: "markers",
+      name: "measured, held out",
+      marker: { symbol: "circle-open", size: 10, color: facts.held_out.map((one) => colourOf(one[second] ?? null)), line: { width: 2 } },
+    });
+  }
+  if (predictions.length) {
+    data.push({
+      x: predictions.map((one) => one[first]),
+      y: predictions.map((one) => one.loss),
       error_y: {
         type: "data", symmetric: false, thickness: 1.5, width: 5,
-        array: facts.predictions.map((one) => one.run_high - one.loss),
-        arrayminus: facts.predictions.map((one) => one.loss - one.run_low),
+        array: predictions.map((one) => one.run_high - one.loss),
+        arrayminus: predictions.map((one) => one.loss - one.run_low),
       },
       mode: "markers",
       name: "predicted, " + percent + " of runs",
@@ -86,10 +97,15 @@ fill(find("points"), [...facts.over, "loss", "law", "error", "seeds", "runs"],
     ...facts.over.map((name) => number(point[name])), number(point.loss), number(point.fitted),
     (100 * (point.loss / point.fitted - 1)).toFixed(2) + "%", point.losses.length, point.runs.join(", "),
   ]));
-find("predicted").hidden = !facts.predictions.length;
-fill(find("predictions"), [...facts.over, "loss", "law, " + percent, "a run, " + percent, ""],
-  facts.predictions.map((one) => [
-    ...facts.over.map((name) => number(one[name])), number(one.loss), between(one), between(one, "run_low", "run_high"), one.warning,
+find("predicted").hidden = !predictions.length;
+const beside = facts.held_out.length ? ["measured", "error of the law", "runs within"] : [];
+const compared = (one) => one.runs
+  ? [number(one.measured), (100 * one.error).toFixed(2) + "%", one.within + " of " + one.runs.length]
+  : beside.map(() => "");
+fill(find("predictions"), [...facts.over, "loss", "law, " + percent, "a run, " + percent, ...beside, ""],
+  predictions.map((one) => [
+    ...facts.over.map((name) => number(one[name])), number(one.loss), between(one), between(one, "run_low", "run_high"),
+    ...compared(one), one.warning,
   ]));
 find("footer").textContent = "Made by Lineage " + facts.lineage + " on " + facts.made + ".";
 find("logarithmic").addEventListener("change", draw);
