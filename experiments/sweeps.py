@@ -92,6 +92,25 @@ def norm_by_depth() -> Sweep:
 
 
 @sweep
+def loss_by_size() -> Sweep:
+    """Does a law of the loss, fitted to the smaller half, predict the larger? Widths × steps, Muon."""
+    base, steps = small(), (150, 300, 600, 1_200)
+    muon = replace(base.optimizer, name="muon", b1=0.95, rate=replace(base.optimizer.rate, peak=1e-2))
+    return Sweep(
+        base=replace(base, optimizer=muon),
+        space=space.product(
+            space.grid("model.width", 16, 32, 48, 64, 96, 128),
+            space.zip(
+                space.grid("run.steps", *steps),
+                space.grid("run.evaluate_every", *(count // 2 for count in steps)),
+                space.grid("run.checkpoint_every", *steps),
+                space.grid("optimizer.rate.warmup", *(count // 10 for count in steps)),
+            ),
+        ),
+    )
+
+
+@sweep
 def tune_gpt2_tiny() -> Sweep:
     """Rate, optimizer, decay and warm-up of gpt2_tiny, searched by TPE and pruned by ASHA in 24 trials."""
     return Sweep(

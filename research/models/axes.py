@@ -61,10 +61,10 @@ def split_rows(x: Array) -> Array:
     return x if current_mesh() is None else lax.with_sharding_constraint(x, PartitionSpec(_row_axes.get()))
 
 
-def rows_on_each(rows: int) -> int:
-    """Number of a batch's rows on each device."""
+def rows_split_over(rows: int) -> tuple[str, ...]:
+    """The axes of the mesh that split so many rows; none where their devices do not divide them."""
     mesh = current_mesh()
-    return rows if mesh is None else -(-rows // math.prod(mesh.shape[axis] for axis in _row_axes.get()))
+    return () if mesh is None else _dividing(mesh, _row_axes.get(), rows)
 
 
 def over_shards(function: Callable, *arguments: Any) -> Any:
@@ -92,7 +92,7 @@ def on_each_device(function: Callable, heads: Any, rows: Any = None, whole: Any 
     mesh, (total_rows, *_, total_heads, _) = current_mesh(), first.shape
     if mesh is None:
         return function((0, 0, total_heads), heads, rows, *others)
-    by_rows = _dividing(mesh, _row_axes.get(), total_rows)
+    by_rows = rows_split_over(total_rows)
     by_heads = _dividing(mesh, ("tensor",), total_heads)
 
     def split(x: Array) -> PartitionSpec:

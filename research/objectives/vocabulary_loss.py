@@ -3,8 +3,11 @@
 The logits of a GPT-2 batch are far larger than anything else in it. They are made for a few tokens at a
 time. A gradient is computed in the same pass, because it is linear in the gradient of the loss.
 
-Shapes: B batch, L length, D width, V vocabulary, on GPUs filled up to a multiple of 128.
+Shapes: B batch, L length, D width, V vocabulary, filled up to a multiple of the devices that split it, and on
+GPUs of 128.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +15,10 @@ from jax import Array, lax
 from jax.typing import ArrayLike, DTypeLike
 
 from research.config.hyperparameters import is_zero
-from research.models.axes import rows_on_each, split_rows
 from research.models.ops.attention import NEGATIVE
 from research.models.ops.linear import rows_by_rows
 from research.models.platform import platform
+from research.objectives.vocabulary_shards import on_shards, word_shards
 
 LOGITS_AT_ONCE = 2**25  # on a CPU; of GPT-2's vocabulary 667 tokens', enough for its matrix products
 LOGITS_AT_ONCE_ELSEWHERE = 2**29  # each piece adds to all of the table's gradient, in float32
@@ -33,13 +36,15 @@ def _vocabulary_loss(
 ) -> tuple[Array, Array]:
     table, bias = _operands(x_BLD, table_VD, bias_V, multiplied)
 
-    def add(sums, piece):
-        x, targets, weights = piece
-        losses, hits, _, _ = _losses(x, table, bias, targets, z_loss)
-        return (sums[0] + (losses * weights).sum(), sums[1] + (hits * weights).sum()), None
+    def of_rows(words, rows, table, bias):
+        def add(sums, piece):
+            x, targets, weights = piece
+            losses, hits, _, _ = _losses(words, x, table, bias, targets, z_loss)
+            return (sums[0] + (losses * weights).sum(), sums[1] + (hits * weights).sum()), None
 
-    sums, _ = _over_pieces(add, (jnp.float32(0), jnp.float32(0)), (x_BLD, targets_BL, weights_BL), len(table))
-    return sums
+        return _over_pieces(add, (jnp.float32(0), jnp.float32(0)), rows, len(table))[0], None
+
+    return on_shards(of_rows, (x_BLD, targets_BL, weights_BL), table, bias, False)[0]
 
 
 _loss = jax.custom_vjp(_vocabulary_loss, nondiff_argnums=(6, 7))
@@ -67,28 +72,34 @@ def vocabulary_loss(
 
 def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied, kept):
     table, bias = _operands(x_BLD, table_VD, bias_V, multiplied)
-    filled, width = table.shape
 
-    def add(sums, piece):
-        loss, correct, dtable, dbias = sums
-        x, targets, weights = piece
-        losses, hits, dlogits, log_z = _losses(x, table, bias, targets, z_loss, kept)
-        if z_loss is not None:
-            dlogits = dlogits * (1 + 2 * z_loss * log_z)
-        dlogits = dlogits - jax.nn.one_hot(targets, filled)
-        dlogits = dlogits * weights[..., None]
-        if dbias is not None:
-            dbias = dbias + dlogits.sum((0, 1))
-        dlogits = dlogits.astype(table.dtype)
-        dx = jnp.einsum("BLV,VD->BLD", dlogits, table, preferred_element_type=x.dtype)
-        rows = dlogits.reshape(-1, filled), x.astype(table.dtype).reshape(-1, width)
-        dtable = dtable + rows_by_rows(*rows, jnp.float32)
-        return (loss + (losses * weights).sum(), correct + (hits * weights).sum(), dtable, dbias), dx
+    def of_rows(words, rows, table, bias):
+        filled, width = table.shape
 
-    zero, entries = jnp.float32(0), len(table_VD)
-    start = (zero, zero, jnp.zeros(table.shape), None if bias_V is None else jnp.zeros(filled))
-    (loss, correct, dtable, dbias), dx = _over_pieces(add, start, (x_BLD, targets_BL, weights_BL), filled)
-    return (loss, correct), (dx, dtable[:entries], None if dbias is None else dbias[:entries])
+        def add(sums, piece):
+            loss, correct, dtable, dbias = sums
+            x, targets, weights = piece
+            losses, hits, dlogits, log_z = _losses(words, x, table, bias, targets, z_loss, kept)
+            if z_loss is not None:
+                dlogits = dlogits * (1 + 2 * z_loss * log_z)
+            dlogits = dlogits - jax.nn.one_hot(targets - words.first, filled)
+            dlogits = dlogits * weights[..., None]
+            if dbias is not None:
+                dbias = dbias + dlogits.sum((0, 1))
+            dlogits = dlogits.astype(table.dtype)
+            dx = jnp.einsum("BLV,VD->BLD", dlogits, table, preferred_element_type=x.dtype)
+            products = dlogits.reshape(-1, filled), x.astype(table.dtype).reshape(-1, width)
+            dtable = dtable + rows_by_rows(*products, jnp.float32)
+            return (loss + (losses * weights).sum(), correct + (hits * weights).sum(), dtable, dbias), dx
+
+        zero = jnp.float32(0)
+        start = (zero, zero, jnp.zeros(table.shape), None if bias_V is None else jnp.zeros(filled))
+        (loss, correct, dtable, dbias), dx = _over_pieces(add, start, rows, filled)
+        return (loss, correct), (dx, dtable, dbias)
+
+    sums, (dx, dtable, dbias) = on_shards(of_rows, (x_BLD, targets_BL, weights_BL), table, bias, True)
+    entries = len(table_VD)
+    return sums, (dx, dtable[:entries], None if dbias is None else dbias[:entries])
 
 
 def _backward(multiplied, kept, saved, above):
@@ -113,7 +124,7 @@ def _operands(x_BLD, table_VD, bias_V, multiplied):
     A GPU's tensor cores want sizes that are multiples of 8, and its tiles of 128; 50,257 is odd.
     """
     table_VD = table_VD.astype(x_BLD.dtype if multiplied is None else multiplied)
-    missing = -len(table_VD) % (128 if platform() == "gpu" else 1)
+    missing = -len(table_VD) % math.lcm(word_shards(), 128 if platform() == "gpu" else 1)
     if missing:
         bias_V = jnp.zeros(len(table_VD)) if bias_V is None else bias_V
         bias_V = jnp.pad(bias_V, (0, missing), constant_values=NEGATIVE)
@@ -121,21 +132,21 @@ def _operands(x_BLD, table_VD, bias_V, multiplied):
     return table_VD, bias_V
 
 
-def _losses(x_BLD, table_VD, bias_V, targets_BL, z_loss, kept=jnp.float32):
+def _losses(words, x_BLD, table_VD, bias_V, targets_BL, z_loss, kept=jnp.float32):
     """Losses and hits (B, L), probabilities (B, L, V), log of the denominator (B, L, 1), all float32."""
-    x_BLD = split_rows(x_BLD).astype(table_VD.dtype)
+    x_BLD = x_BLD.astype(table_VD.dtype)
     logits = jnp.einsum("BLD,VD->BLV", x_BLD, table_VD, preferred_element_type=kept)
     if bias_V is not None:
         logits = logits + bias_V.astype(kept)
-    best, denominator, first = _largest_and_sum(logits)
+    best, denominator, first = words.joined(*_largest_and_sum(logits))
     shifted = logits.astype(jnp.float32) - best
     log_sum = jnp.log(denominator)
     log_z = log_sum + best
     if first is None:
-        chosen = jnp.take_along_axis(shifted, targets_BL[..., None], axis=-1)
+        chosen = words.at(shifted, targets_BL)
         hits = chosen == 0
     else:  # of the logits, or the difference would be stored; rounded ones may be equally large
-        chosen = jnp.take_along_axis(logits, targets_BL[..., None], axis=-1).astype(jnp.float32) - best
+        chosen = words.at(logits, targets_BL).astype(jnp.float32) - best
         hits = first == targets_BL[..., None]
     losses = (log_sum - chosen)[..., 0]
     if z_loss is not None:
@@ -168,10 +179,10 @@ def _largest_and_sum(logits_BLV):
 
 
 def _over_pieces(add, start, arrays, entries):
-    """Folds `add` over slices of the length, so that a batch split over devices stays where it is."""
+    """Folds `add` over slices of the length."""
     batch, length = arrays[1].shape
     at_best = LOGITS_AT_ONCE if platform() == "cpu" else LOGITS_AT_ONCE_ELSEWHERE
-    fits = max(at_best // entries // rows_on_each(batch), 1)
+    fits = max(at_best // entries // batch, 1)
     at_once = max(n for n in range(1, length + 1) if length % n == 0 and n <= fits)
     if at_once == length:
         return add(start, arrays)

@@ -16,9 +16,9 @@ def long_enough(source: Path) -> Experiment:
     """A run of two processes that can be caught in the middle."""
     return quickstart(
         source,
-        run__steps=400,
-        run__log_every=20,
-        run__evaluate_every=200,
+        run__steps=200,
+        run__log_every=10,
+        run__evaluate_every=100,
         run__checkpoint_every=0,
         parallel__compile="sharded",
     )
@@ -33,19 +33,20 @@ def await_step(directory, step: int, processes) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number, signalled", [(signal.SIGTERM, 1), (signal.SIGINT, 0)])
-def test_one_signal_stops_both_and_they_end_like_undisturbed_ones(tmp_path, number, signalled):
+def test_one_signal_stops_both_and_they_end_like_undisturbed_ones(tmp_path):
     experiment = long_enough(tmp_path / "corpus.txt")
     launch(experiment, tmp_path / "undisturbed", 2, devices=2)
-    processes = start(experiment, tmp_path / "run", 2, devices=2)
-    await_step(tmp_path / "run", 40, processes)
-    processes[signalled].send_signal(number)
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [128 + signal.SIGTERM] * 2, outputs
-    (saved,) = (tmp_path / "run/checkpoints").iterdir()
-    assert f"stopped at step {saved.name} of 400" in outputs[0] and 40 <= int(saved.name) < 400
-    launch(experiment, tmp_path / "run", 2, devices=2)
-    assert_same_run(experiment, tmp_path / "undisturbed", tmp_path / "run")
+    for number, signalled in ((signal.SIGTERM, 1), (signal.SIGINT, 0)):
+        run = tmp_path / number.name
+        processes = start(experiment, run, 2, devices=2)
+        await_step(run, 30, processes)
+        processes[signalled].send_signal(number)
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
+        assert [process.returncode for process in processes] == [128 + signal.SIGTERM] * 2, outputs
+        (saved,) = (run / "checkpoints").iterdir()
+        assert f"stopped at step {saved.name} of 200" in outputs[0] and 30 <= int(saved.name) < 200
+        launch(experiment, run, 2, devices=2)
+        assert_same_run(experiment, tmp_path / "undisturbed", run)
 
 
 @pytest.mark.slow
