@@ -93,13 +93,13 @@ def norm_by_depth() -> Sweep:
 
 @sweep
 def loss_by_size() -> Sweep:
-    """Does a law of the loss, fitted to the smaller half, predict the larger? Widths × steps, Muon."""
+    """Does a law of the loss, fitted to the smaller half, predict the larger? Widths × rates × steps."""
     base, steps = small(), (150, 300, 600, 1_200)
-    muon = replace(base.optimizer, name="muon", b1=0.95, rate=replace(base.optimizer.rate, peak=1e-2))
     return Sweep(
-        base=replace(base, optimizer=muon),
+        base=replace(base, optimizer=replace(base.optimizer, name="muon", b1=0.95)),
         space=space.product(
-            space.grid("model.width", 16, 32, 48, 64, 96, 128),
+            space.grid("model.width", 16, 32, 64, 96, 128),
+            space.grid("optimizer.rate.peak", 1e-2, 3e-2),
             space.zip(
                 space.grid("run.steps", *steps),
                 space.grid("run.evaluate_every", *(count // 2 for count in steps)),
