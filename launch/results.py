@@ -160,7 +160,9 @@ def figure(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Figure to write: .svg, .pdf or .png.")],
     metric: Annotated[str, typer.Option(metavar="NAME", help="Metric to draw.")] = "loss",
     split: Annotated[str, typer.Option(metavar="NAME", help="train, validation or both.")] = "validation",
-    over: Annotated[str, typer.Option(metavar="AXIS", help="steps, tokens or seconds.")] = "steps",
+    over: Annotated[
+        str, typer.Option(metavar="AXIS", help="steps, tokens, seconds, or a setting.")
+    ] = "steps",
     log: Annotated[str, typer.Option(metavar="AXES", help="Logarithmic axes: x, y or xy.")] = "",
     smoothing: Annotated[
         float, typer.Option(metavar="SHARE", help="Weight of the past in the average of training rows.")

@@ -21,7 +21,7 @@ from research.models.platform import tracing_for
 from research.objectives import objective_of
 from research.runs.state import State
 from research.training.placement import at_longest, compile_for, split_by
-from research.training.together import of_lanes
+from research.training.together import check_shares, of_lanes
 
 LARGE = 2**20  # bytes
 
@@ -63,6 +63,8 @@ def build(experiment: Experiment, devices: Sequence[Any], together: int = 1) -> 
 
     One step a call: several add up launches and time, and need hardly more memory.
     """
+    if together > 1:
+        check_shares(experiment)
     experiment = at_longest(replace(experiment, run=replace(experiment.run, steps_per_call=1)))
     with tracing_for(devices[0].platform):
         abstract, program = compile_for(experiment, devices)

@@ -4,6 +4,7 @@ Shapes: B batch, L queries, S keys, H heads, K head size.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -155,13 +156,18 @@ def _by_flash(attention_mask: AttentionMask, queries: int, keys: int, interpret:
 
     segments = attention_mask.segments(queries, keys)
 
-    def on_each(place, qkv, segments, seed=None):
-        row, head, heads = place
+    def on_each(rows, place, qkv, segments, seed=None):
+        row, head, heads = jnp.uint32(place[0]), jnp.uint32(place[1]), place[2]
+        if seed is not None and seed.shard is not None:
+            row = row + seed.shard * jnp.uint32(rows)
         options = Options(attention_mask.causal, heads, interpret)
-        return flash(qkv, segments, seed, (jnp.uint32(row), jnp.uint32(head)), options)
+        return flash(qkv, segments, seed, (row, head), options)
 
-    # The projection's result was split into q, k and v: the compiler sees that this joins them again.
-    return lambda q, k, v, seed: on_each_device(on_each, jnp.stack([q, k, v], axis=2), segments, seed)
+    def attend(q, k, v, seed):
+        # The projection's result was split into q, k and v: the compiler sees that this joins them again.
+        return on_each_device(partial(on_each, len(q)), jnp.stack([q, k, v], axis=2), segments, seed)
+
+    return attend
 
 
 def by_library(attention_mask: AttentionMask, implementation: str) -> Attend:

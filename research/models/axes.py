@@ -20,7 +20,7 @@ Axis = str | tuple[str, ...] | None  # mesh axes that split one axis of an array
 Axes = tuple[Axis, ...]
 
 ROWS = ("data", "fsdp")  # split a batch's rows
-BOTH = ("fsdp", "tensor")  # split an axis that is not contracted: a table's width, a vector
+BOTH = ("fsdp", "tensor")  # split an axis that is not contracted: a table's width
 
 _row_axes: ContextVar[tuple[str, ...]] = ContextVar("row_axes", default=ROWS)
 

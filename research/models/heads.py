@@ -7,7 +7,7 @@ from jax import Array
 
 from research.config import Model
 from research.config.names import ACTIVATIONS
-from research.models.axes import BOTH, parameter
+from research.models.axes import parameter
 from research.models.linear import Initializer, Linear
 from research.models.parts.activations import is_gated
 from research.models.parts.norms import norm
@@ -24,7 +24,7 @@ class MaskedHead(nnx.Module):
         key_gate = jax.random.fold_in(key, GATE) if gated else None
         self.gate = Linear(width, (width,), init, True, key=key_gate, precision=precision) if gated else None
         self.norm = norm(config, bias=True)
-        self.bias = parameter(jnp.zeros(config.vocabulary), BOTH)
+        self.bias = parameter(jnp.zeros(config.vocabulary), None)
         self.activation = config.activation
 
     def __call__(self, x_BPD: Array) -> Array:

@@ -1,7 +1,7 @@
-"""Curves of runs for a figure: runs that differ only in their seed are one curve with a band."""
+"""Curves of runs for a figure, over steps or a setting: runs that differ only in their seed are a mean."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +16,11 @@ OVER = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}
 
 
 class Curve(NamedTuple):
-    """Points P of a group of runs; the band is the standard error of the mean, None for one run."""
+    """Points P of a group of runs; the error is the standard error of the mean, None for one run."""
 
     label: str
     split: str
-    runs: int
+    runs: int  # at a point
     x_P: np.ndarray
     mean_P: np.ndarray
     error_P: np.ndarray | None
@@ -31,7 +31,8 @@ def curves(
 ) -> list[Curve]:
     """The curves of `metric`, smoothed in training rows; a split in which no run measures it is left out.
 
-    Raises UsageError for a metric that is nowhere measured.
+    `over` is one of OVER, or a setting: then a point is the end of finished runs that have its value. Raises
+    UsageError for a metric that is nowhere measured and for a setting in which runs do not differ.
     """
     measured = [columns(run, len(run.rows) + 1) for run in runs]
     found = [split for split in splits if any(metric in one[split] for one in measured)]
@@ -40,6 +41,11 @@ def curves(
         raise UsageError(
             f"--metric {metric}: not measured in {' or '.join(splits)}{did_you_mean(metric, known)}"
         )
+    if over not in OVER:
+        ended = [at for at, run in enumerate(runs) if run.state == "finished"]
+        kept, rows = [runs[at] for at in ended], [measured[at] for at in ended]
+        setting = setting_named(over, kept)
+        return [curve for split in found for curve in _across(kept, rows, metric, split, setting)]
     groups = _groups(runs)
     return [
         _curve(label, split, [measured[at][split] for at in members], metric, OVER[over], smoothing)
@@ -57,6 +63,54 @@ def smooth(values_P: np.ndarray, weight: float) -> np.ndarray:
             mean, total = weight * mean + (1 - weight) * value, weight * total + (1 - weight)
         smoothed.append(value if math.isnan(value) else mean / total)
     return np.array(smoothed)
+
+
+def setting_named(typed: str, runs: Sequence[Run]) -> str:
+    """The setting of numbers in which runs differ that `typed` names, whole or by its end."""
+    settings = [run.settings for run in runs]
+    known = [
+        name
+        for name in differing(settings)
+        if all(isinstance(one.get(name), int | float) and not isinstance(one[name], bool) for one in settings)
+    ]
+    matching = [name for name in known if name == typed or name.endswith(f".{typed}")]
+    if len(matching) != 1:
+        near = f"; expected {' or '.join(matching)}" if matching else did_you_mean(typed, [*OVER, *known])
+        raise UsageError(f"--over {typed}: expected {', '.join(OVER)} or a number in which runs differ{near}")
+    return matching[0]
+
+
+def _across(
+    runs: Sequence[Run], measured: Sequence[dict[str, Any]], metric: str, split: str, setting: str
+) -> list[Curve]:
+    """Of runs that are equal but for the setting, for what follows from it and for their seeds, one curve."""
+    settings = [run.settings for run in runs]
+    names = [
+        name
+        for name in differing(settings)
+        if not free(name) and name != setting and not _follows(settings, name, setting)
+    ]
+    short, groups = labels(names), {}
+    for one, rows in zip(settings, measured, strict=True):
+        values = [value for value in rows[split].get(metric, []) if value is not None]
+        if values:
+            by_value = groups.setdefault(format_labelled(one, short), {})
+            by_value.setdefault(one[setting], []).append(values[-1])
+    return [_points(label, split, dict(sorted(by_value.items()))) for label, by_value in groups.items()]
+
+
+def _follows(settings: Sequence[Mapping[str, Any]], name: str, setting: str) -> bool:
+    """Whether runs of one value of `setting` have one value of `name`."""
+    pairs = {(one[setting], str(one.get(name))) for one in settings}
+    return len(pairs) == len({value for value, _ in pairs})
+
+
+def _points(label: str, split: str, by_value: Mapping[float, Sequence[float]]) -> Curve:
+    counts = [len(values) for values in by_value.values()]
+    means, error_P = np.array([np.mean(values) for values in by_value.values()]), None
+    if min(counts) > 1:
+        error_P = np.array([np.std(values, ddof=1) for values in by_value.values()]) / np.sqrt(counts)
+    return Curve(label, split, min(counts), np.array(list(by_value), float), means, error_P)
 
 
 def _groups(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:

@@ -32,7 +32,7 @@ STYLES = ("-", "--", ":", "-.")
 class Options(NamedTuple):
     metric: str = "loss"
     split: str = "validation"  # train, validation or both
-    over: str = "steps"  # tokens, seconds
+    over: str = "steps"  # tokens, seconds, or a setting
     log: str = ""  # the axes that are logarithmic: x, y, xy
     smoothing: float = 0.0  # weight of the past in the moving average of training rows
     columns: int = 1
@@ -57,7 +57,6 @@ def check(path: Path, options: Options) -> None:
         raise UsageError(f"{path}: exists and is not a figure; choose another --out")
     for name, known in (
         ("split", ("train", "validation", "both")),
-        ("over", AXES),
         ("log", ("", "x", "y", "xy")),
         ("columns", WIDTHS),
     ):
@@ -89,6 +88,7 @@ def _drawn(found: Sequence[Curve], options: Options, suffix: str) -> bytes:
 def _draw(axes: Any, found: Sequence[Curve], options: Options) -> None:
     groups = list(dict.fromkeys(curve.label for curve in found))
     both = len({curve.split for curve in found}) > 1
+    by_setting = options.over not in AXES
     for curve in found:
         at = groups.index(curve.label)
         look = {"color": COLOURS[at % len(COLOURS)], "linestyle": STYLES[at // len(COLOURS) % len(STYLES)]}
@@ -98,10 +98,12 @@ def _draw(axes: Any, found: Sequence[Curve], options: Options) -> None:
             look |= {"linewidth": 0.7, "alpha": 0.7}
         name = None if both and curve.split == "train" else curve.label
         axes.plot(curve.x_P, curve.mean_P, label=name, **look)
-        if curve.error_P is not None:
+        if curve.error_P is not None and by_setting:
+            axes.errorbar(curve.x_P, curve.mean_P, curve.error_P, fmt="none", ecolor=look["color"], capsize=2)
+        elif curve.error_P is not None:
             low, high = curve.mean_P - curve.error_P, curve.mean_P + curve.error_P
             axes.fill_between(curve.x_P, low, high, color=look["color"], alpha=0.2, linewidth=0)
-    axes.set_xlabel(AXES[options.over])
+    axes.set_xlabel(AXES.get(options.over, options.over))
     axes.set_ylabel(_title(found, options.metric))
     axes.set_title("\n".join(_notes(found, options.smoothing)), fontsize=7)
     for letter in "xy":

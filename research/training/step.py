@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from research.config import Experiment
+from research.config import Experiment, Model
 from research.errors import UsageError
 from research.models.axes import data_shards, over_shards
-from research.models.ops.dropout import rate_is
+from research.models.ops.dropout import chosen_generator, rate_is, shard_is
 from research.models.platform import platform
 from research.objectives import training_loss, weights_in
 from research.objectives.objective import Batch, Sums
@@ -48,10 +48,19 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "loss": training_loss(experiment.objective),
         "optimizer": optimizer(experiment.optimizer, experiment.run.steps, experiment.model),
         "accumulate": experiment.parallel.parts,
-        "by_shard": experiment.model.dropout == 0,
+        "by_shard": drops_by_row(experiment.model),
         "limit": experiment.run.skip_spikes,
         "ema": experiment.optimizer.ema,
     }
+
+
+def drops_by_row(model: Model) -> bool:
+    """Whether shards that compute their rows apart draw the dropout that all rows together would have.
+
+    The hash numbers rows; JAX's generator, which heads of tasks use too, and dropout of tables do not.
+    """
+    numbered = chosen_generator(model.dropout_generator) == "hash" and model.head == "pretraining"
+    return model.dropout == 0 or (numbered and not model.table_dropout)
 
 
 def check_optimizer(experiment: Experiment) -> None:
@@ -155,24 +164,28 @@ def add_up(function: Callable, model: Any, parts: Batch, by_shard: bool = False)
     """The sum of function(model, part, index) over the parts, one after the other.
 
     With `by_shard`, where a mesh splits the rows, each of its data-parallel shards adds up its own parts, and
-    the shards are added up once: otherwise every part's gradients are sent. Shards draw dropout of their own,
-    so a model that has some keeps the masks that it has on any number of devices.
+    the shards are added up once: otherwise every part's gradients are sent. Of one part they are sent once in
+    any case, but for a table that is used twice; shards apart would cost a TPU more than that.
     """
     indices = jnp.arange(len(jax.tree.leaves(parts)[0]))
     if len(indices) == 1:
         return function(model, jax.tree.map(lambda x: x[0], parts), indices[0])
     shards = data_shards() if by_shard else 1
-    if shards > 1:
-        totals = _scanned(partial(_by_shard, function, shards), model, parts, indices)
-        return jax.tree.map(lambda x: x.sum(0), totals)
-    return _scanned(function, model, parts, indices)
+    if shards == 1:
+        return _scanned(function, model, parts, indices)
+    totals = _scanned(partial(_by_shard, function, shards), model, parts, indices)
+    return jax.tree.map(lambda x: x.sum(0), totals)
 
 
 def _by_shard(function: Callable, shards: int, model: Any, part: Batch, index: Array) -> Any:
     """The results of all shards, on an axis before the others."""
+
+    def of_shard(rows: Batch, shard: Array) -> Any:
+        with shard_is(shard):
+            return function(model, rows, index)
+
     dealt = jax.tree.map(lambda x: x.reshape(shards, -1, *x.shape[1:]), part)
-    indices = index * shards + jnp.arange(shards)
-    return over_shards(partial(function, model), dealt, indices)
+    return over_shards(of_shard, dealt, jnp.arange(shards))
 
 
 def _scanned(function: Callable, model: Any, parts: Batch, indices: Array) -> Any:

@@ -132,16 +132,17 @@ class _Group:
         self._lanes[number] = None if batch is None else Lane(run, batch)
 
 
-def of_lanes(experiment: Experiment, devices: Sequence[Any], lanes: int) -> tuple[State, Compiled]:
-    """The shapes of so many runs' states, and the program whose step takes a batch that all of them share.
-
-    Raises UsageError where they share none.
-    """
+def check_shares(experiment: Experiment) -> None:
+    """Raises UsageError where runs of this settled experiment have no program together."""
     if not shares(experiment):
         raise UsageError(
-            f"{lanes} runs together share a program by run.hyperparameters=inputs, parallel.compile=jit, "
-            "run.steps_per_call=1, without data.later, run.profile and run.deterministic alone"
+            "--together: runs share a program with run.hyperparameters=inputs on one device alone; expected "
+            "parallel.compile=jit, run.steps_per_call=1, and no data.later, run.profile or run.deterministic"
         )
+
+
+def of_lanes(experiment: Experiment, devices: Sequence[Any], lanes: int) -> tuple[State, Compiled]:
+    """The shapes of so many runs' states, and the program whose step takes a batch that all of them share."""
     shared = shared_program(experiment, devices)
     step = step_of_lanes(shared.step)
     states = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), shared.abstract)

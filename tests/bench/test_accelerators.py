@@ -25,7 +25,7 @@ LAYOUTS = {
 }
 GPU = [(name, layout) for name in FAMILIES for layout in ("jit", "data", "pmap")]
 GPU += [("gpt2_small", layout) for layout in ("accumulate", "fsdp", "tensor")]
-GPU += [("bert_base", "fsdp"), ("gpt1", "tensor")]
+GPU += [("bert_base", "fsdp"), ("gpt1", "tensor"), ("bert_base", "accumulate")]
 TPU = [("gpt2_small", "data"), ("gpt1", "jit"), ("bert_base", "jit")]
 TABLE, TOKENS = 2_048 * 128 * 4, 16 * 128  # bytes of the embeddings; positions of a batch
 BLOCKS = 2
@@ -132,6 +132,24 @@ def test_nothing_of_a_batch_is_gathered(programs, case):
     """States of the batch's tokens have 128 features of two bytes; a layer's parameters are smaller."""
     gathered = [max(sizes) for kind, _, sizes in programs[case]["collectives"] if kind == "all-gather"]
     assert max(gathered, default=0) < TOKENS * 128 * 2 + TABLE
+
+
+def test_under_fsdp_the_loss_gathers_its_table_once(programs):
+    collectives = programs["h100", "gpt2_small", "fsdp"]["collectives"]
+    assert all(times == 1 for _, times, sizes in collectives if max(sizes) > 1_024)
+
+
+def test_under_tensor_a_block_adds_up_its_states_four_times(programs):
+    """Twice in each direction, and the loss once; states are gathered where they are embedded alone."""
+    states = TOKENS // 2 * 128 * 2  # bytes: bfloat16, half of the rows; small arrays may be sent with them
+    large = [
+        (kind, max(sizes) < 1.1 * states)
+        for kind, times, sizes in programs["h100", "gpt2_small", "tensor"]["collectives"]
+        for _ in range(times)
+        if max(sizes) >= states
+    ]
+    assert large.count(("all-reduce", True)) == 4 * BLOCKS + 1
+    assert sum(kind in ("all-gather", "reduce-scatter") for kind, _ in large) <= 2
 
 
 def test_a_state_that_is_not_donated_is_found():

@@ -28,6 +28,28 @@ def test_two_devices_share_the_rows_and_the_parameters():
     )
 
 
+@pytest.mark.slow
+def test_runs_together_need_their_own_memory_and_share_the_launches():
+    one, four = planned(), planned("--together", "4")
+    assert four["together"] == 4 and four["overrides"] == one["overrides"]
+    assert four["parameters"] == 4 * one["parameters"] and four["opt_state"] == 4 * one["opt_state"]
+    assert 2 * one["peak"] < four["peak"] < 4.2 * one["peak"]
+
+
+@pytest.mark.parametrize(
+    "typed, message",
+    [
+        (["--together", "0"], "--together 0: expected 1 or more"),
+        (["--together", "2", "run.steps_per_call=5"], "--together: runs share a program with"),
+        (["--together", "2", "run.hyperparameters=constants"], "--together: runs share a program with"),
+        (["--together", "2", "parallel.compile=sharded"], "--together: runs share a program with"),
+    ],
+)
+def test_runs_that_share_no_program_are_refused(typed, message, capsys):
+    assert run(["plan", "bert_tiny_sst2", *typed]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "devices, message",
     [

@@ -1,5 +1,6 @@
 """A figure's curves are means over seeds; its file is the same each time, and has its fonts."""
 
+import itertools
 import re
 import sys
 
@@ -38,6 +39,24 @@ def test_runs_that_differ_only_in_the_seed_are_a_mean_with_its_error(seeds, over
     np.testing.assert_allclose(wide.x_P, measured["wide-0"][key], atol=1e-9)
     np.testing.assert_allclose(wide.mean_P, np.array(measured["wide-0"]["loss"]) + 0.1)
     np.testing.assert_allclose(wide.error_P, 0.1 / np.sqrt(3))  # 0, 0.1, 0.2: a deviation of 0.1
+
+
+def test_over_a_setting_a_point_is_the_mean_of_runs_that_end_there(tmp_path):
+    for width, peak, seed in itertools.product((16, 64), (3e-3, 1e-2), (0, 1)):
+        made.train(
+            made.experiment(model__width=width, optimizer__rate__peak=peak, run__seed=seed),
+            tmp_path / f"{width}-{peak}-{seed}",
+        )
+    made.train(made.experiment(model__width=64, optimizer__rate__peak=0.1), tmp_path / "cut", until=30)
+    ends = {run["name"]: run["validation"]["loss"][-1] for run in facts([tmp_path])["runs"]}
+    found = curves(runs_in([tmp_path]), "loss", ["validation"], "peak", 0.0)
+    assert [curve.label for curve in found] == ["width 16", "width 64"]
+    for width, curve in zip((16, 64), found, strict=True):
+        np.testing.assert_allclose(curve.x_P, [3e-3, 1e-2])  # what was cut short does not count
+        pairs = [[ends[f"{width}-{peak}-{seed}"] for seed in (0, 1)] for peak in (3e-3, 1e-2)]
+        np.testing.assert_allclose(curve.mean_P, np.mean(pairs, axis=1))
+        np.testing.assert_allclose(curve.error_P, np.std(pairs, axis=1, ddof=1) / np.sqrt(2))
+    write_figure([tmp_path], tmp_path / "rates.svg", Options(over="optimizer.rate.peak", log="x"))
 
 
 def test_smoothing_is_a_weighted_mean_of_what_came_before():
@@ -96,7 +115,8 @@ def test_a_figure_says_what_it_shows(seeds, tmp_path, monkeypatch):
         ("a.svg", Options(split="test"), "--split test: expected one of train, validation, both"),
         ("a.svg", Options(log="z"), "--log z: expected one of x, y, xy"),
         ("a.svg", Options(columns=3), "--columns 3: expected one of 1, 2"),
-        ("a.svg", Options(over="epochs"), "--over epochs: expected one of steps, tokens, seconds"),
+        ("a.svg", Options(over="epochs"), "--over epochs: expected steps, tokens, seconds or a number in"),
+        ("a.svg", Options(over="widt"), "a number in which runs differ; did you mean model.width"),
         ("a.svg", Options(smoothing=1.0), "--smoothing 1.0: expected a share"),
     ],
 )

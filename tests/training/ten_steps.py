@@ -26,9 +26,10 @@ B, L, P_, V = 32, 16, 4, 96  # rows, length, masked positions, vocabulary
 OVER_PROCESSES = ("pmap", "sharded")
 
 
-def declared(name: str, optimizer: str | None = None, **mesh) -> Experiment:
-    """The registered experiment, its optimizer (or another) and schedule, without dropout."""
-    size = {"model.width": 16, "model.heads": 8, "model.dropout": 0.0, "model.vocabulary": V}
+def declared(name: str, optimizer: str | None = None, dropout: float = 0.0, **mesh) -> Experiment:
+    """The registered experiment, its optimizer (or another) and schedule; dropout is the hash's."""
+    size = {"model.width": 16, "model.heads": 8, "model.vocabulary": V}
+    size |= {"model.dropout": dropout, "model.dropout_generator": "hash"}
     data = {"data.batch": B, "data.length": L, "data.masking.predictions": P_}
     mesh = {f"parallel.{axis}": value for axis, value in mesh.items()}
     mesh |= {"optimizer.name": optimizer} if optimizer else {}
@@ -57,9 +58,9 @@ def lopsided(name: str, step: int) -> dict[str, np.ndarray]:
     }
 
 
-def ten_steps(name: str, optimizer: str | None = None, **mesh) -> dict[str, np.ndarray]:
+def ten_steps(name: str, optimizer: str | None = None, dropout: float = 0.0, **mesh) -> dict[str, np.ndarray]:
     """The losses, and the parameters at the end by path."""
-    experiment = declared(name, optimizer, **mesh)
+    experiment = declared(name, optimizer, dropout, **mesh)
     abstract, program = compile_for(experiment)
     state = jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
     rows = B // jax.process_count()

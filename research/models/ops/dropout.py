@@ -18,6 +18,7 @@ from research.config.hyperparameters import INPUT, Input
 from research.models.platform import platform
 
 _rate: ContextVar[Any] = ContextVar("dropout rate")
+_shard: ContextVar[Array | None] = ContextVar("shard of the rows", default=None)
 
 
 class Seed(NamedTuple):
@@ -25,6 +26,7 @@ class Seed(NamedTuple):
 
     words: Array  # uint32 (2,)
     rate: Array  # float32
+    shard: Array | None = None  # uint32: of as many rows each, which the array is of; None: it is of all rows
 
 
 Mask = Array | Seed  # factors of an array: 0, or 1 / (1 - rate)
@@ -38,6 +40,16 @@ def rate_is(rate: Any) -> Iterator[None]:
         yield
     finally:
         _rate.reset(token)
+
+
+@contextmanager
+def shard_is(index: Array) -> Iterator[None]:
+    """Traces the part `index` of a batch's rows, all parts as large, with the hash's masks of the whole."""
+    token = _shard.set(index.astype(jnp.uint32))
+    try:
+        yield
+    finally:
+        _shard.reset(token)
 
 
 def dropout(x: Array, rate: float | Input, key: Array | None, generator: str = "threefry") -> Array:
@@ -63,7 +75,7 @@ def dropout_mask(
         return None
     rate = _rate.get() if rate is INPUT else rate
     if chosen_generator(generator) == "hash":
-        return Seed(jax.random.bits(key, (2,)), jnp.float32(rate))
+        return Seed(jax.random.bits(key, (2,)), jnp.float32(rate), _shard.get())
     return jax.random.bernoulli(key, 1 - rate, shape).astype(dtype) * jnp.asarray(1 / (1 - rate), dtype)
 
 
@@ -78,7 +90,8 @@ def factors(mask: Mask, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     if not isinstance(mask, Seed):
         return mask
     scale = (1 / (1 - mask.rate)).astype(dtype)
-    return jnp.where(hashed(mask.words, shape) >= limit_of(mask.rate), scale, jnp.zeros((), dtype))
+    drawn = hashed(mask.words, shape, mask.shard)
+    return jnp.where(drawn >= limit_of(mask.rate), scale, jnp.zeros((), dtype))
 
 
 def limit_of(rate: Array) -> Array:
@@ -93,13 +106,13 @@ def afresh(mask: Mask, after: Array) -> Mask:
     return lax.optimization_barrier((mask, after))[0]
 
 
-def hashed(words: Array, shape: tuple[int, ...]) -> Array:
-    """Random uint32 of `shape`, a function of two words and of an element's place.
+def hashed(words: Array, shape: tuple[int, ...], shard: Array | None = None) -> Array:
+    """Random uint32 of `shape`, a function of two words and of an element's place, counted from `shard` on.
 
     Each row, of the last axis, has a start and an odd step of its own, by which its places are numbered;
     the number is mixed as in MurmurHash3. Devices that share an array make their parts of it each.
     """
-    rows = jnp.zeros((), jnp.uint32)
+    rows = jnp.zeros((), jnp.uint32) if shard is None else shard
     for axis, size in enumerate(shape[:-1]):
         rows = rows * jnp.uint32(size) + lax.broadcasted_iota(jnp.uint32, (*shape[:-1], 1), axis)
     return hashed_at(words[0], words[1], rows, lax.broadcasted_iota(jnp.uint32, shape, len(shape) - 1))

@@ -11,7 +11,7 @@ from jax import Array
 
 from research.config import Model
 from research.config.names import NORMS
-from research.models.axes import BOTH, parameter
+from research.models.axes import parameter
 from research.models.ops.norms import layer_norm, rms_norm
 
 
@@ -20,8 +20,8 @@ class LayerNorm(nnx.Module):
     """Ba et al. (2016)."""
 
     def __init__(self, width: int, epsilon: float, bias: bool):
-        self.scale = parameter(jnp.ones(width), BOTH)
-        self.bias = parameter(jnp.zeros(width), BOTH) if bias else None
+        self.scale = parameter(jnp.ones(width), None)
+        self.bias = parameter(jnp.zeros(width), None) if bias else None
         self.epsilon = epsilon
 
     def __call__(self, x: Array) -> Array:
@@ -34,7 +34,7 @@ class RMSNorm(nnx.Module):
     """Zhang & Sennrich (2019): nothing is subtracted, and there is no bias."""
 
     def __init__(self, width: int, epsilon: float, bias: bool = False):
-        self.scale = parameter(jnp.ones(width), BOTH)
+        self.scale = parameter(jnp.ones(width), None)
         self.epsilon = epsilon
 
     def __call__(self, x: Array) -> Array:

@@ -67,9 +67,13 @@ def test_devices_compute_rows_and_heads_of_their_own(kernels):
 
 @pytest.mark.slow
 def test_shards_of_a_batch_are_computed_where_they_are():
-    """As `over_shards` has each of them computed, so that nothing of it is sent."""
+    """As `over_shards` has each computed, so that nothing of it is sent; with the masks of the whole."""
     attend = attend_by("flash", AttentionMask(True), 64, 64, interpret=True)
     qkv = arrays(*[(2, 4, 64, H, K)] * 3)
-    split = on_the_mesh(partial(over_shards, lambda *qkv: attend(*qkv, SEED)), *qkv)
-    for shard in range(2):
-        np.testing.assert_allclose(split[shard], attend(*(x[shard] for x in qkv), SEED), atol=1e-6)
+
+    def of_shard(shard, *qkv):
+        return attend(*qkv, SEED._replace(shard=shard))
+
+    split = on_the_mesh(partial(over_shards, of_shard), jnp.arange(2, dtype=jnp.uint32), *qkv)
+    whole = attend(*(x.reshape(8, 64, H, K) for x in qkv), SEED)
+    np.testing.assert_allclose(split.reshape(whole.shape), whole, atol=1e-6)
