@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from research.models.axes import Axes, current_mesh, parameter
+from research.models.axes import BOTH, Axes, current_mesh, parameter
 from research.models.ops.linear import linear
 from research.models.precision import matmul_dtype
 
@@ -43,8 +43,8 @@ class Linear(nnx.Module):
         multiplier: float = 1.0,
     ):
         self.kernel = parameter(init(key, (inputs, *outputs)), *axes)
-        # Split only where the product is: a state whose bias is split would be split along with it.
-        bias_axes = tuple(axis if axis == "tensor" else None for axis in axes[1:])
+        # Over `tensor` only where the product is split: states whose bias is split would be split with it.
+        bias_axes = (*[None] * (len(outputs) - 1), BOTH if axes[-1] == "tensor" else "fsdp")
         self.bias = parameter(jnp.zeros(outputs), *bias_axes) if bias else None
         self.precision = precision
         self.multiplier = multiplier

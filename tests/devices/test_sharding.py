@@ -29,7 +29,8 @@ EXPECTED = (  # the first pattern that a path ends in; vectors stay whole
     (r"blocks/attention/qkv/bias$", (None, None, BOTH)),
     (r"blocks/mlp/(expand|gate)/kernel$", (None, "fsdp", "tensor")),
     (r"blocks/(attention|mlp)/output/kernel$", (None, "tensor", "fsdp")),
-    (r"blocks/.*(bias|scale)$", (None, BOTH)),
+    (r"blocks/mlp/(expand|gate)/bias$", (None, BOTH)),
+    (r"blocks/.*(bias|scale)$", (None, "fsdp")),  # of states, which `tensor` does not split
     (r"kernel$", ("fsdp", "tensor")),
 )
 MESHES = [Parallel(compile="sharded", data=1, fsdp=f, tensor=t) for f, t in ((8, 1), (1, 8), (4, 2))]

@@ -20,8 +20,8 @@ class LayerNorm(nnx.Module):
     """Ba et al. (2016)."""
 
     def __init__(self, width: int, epsilon: float, bias: bool):
-        self.scale = parameter(jnp.ones(width), None)
-        self.bias = parameter(jnp.zeros(width), None) if bias else None
+        self.scale = parameter(jnp.ones(width), "fsdp")
+        self.bias = parameter(jnp.zeros(width), "fsdp") if bias else None
         self.epsilon = epsilon
 
     def __call__(self, x: Array) -> Array:
@@ -34,7 +34,7 @@ class RMSNorm(nnx.Module):
     """Zhang & Sennrich (2019): nothing is subtracted, and there is no bias."""
 
     def __init__(self, width: int, epsilon: float, bias: bool = False):
-        self.scale = parameter(jnp.ones(width), None)
+        self.scale = parameter(jnp.ones(width), "fsdp")
         self.epsilon = epsilon
 
     def __call__(self, x: Array) -> Array:
