@@ -43,6 +43,14 @@ def freed_memory_goes_back(monkeypatch):
     monkeypatch.setattr(xla, "reuse_step_memory", lambda: False)
 
 
+@pytest.fixture(scope="module")
+def compiled_in_haste():
+    """Compiles steps in two thirds of the time, for tests of what they compute and not of how fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(xla, "_options", lambda: {"xla_backend_optimization_level": 0})
+        yield
+
+
 @pytest.fixture(autouse=True)
 def registries(monkeypatch):
     """What a test imports and registers from outside the project does not outlive it."""

@@ -67,6 +67,11 @@ def rows_split_over(rows: int) -> tuple[str, ...]:
     return () if mesh is None else _dividing(mesh, _row_axes.get(), rows)
 
 
+def is_one_of_shards() -> bool:
+    """Whether `over_shards` computes what is being traced."""
+    return _row_axes.get() != ROWS
+
+
 def over_shards(function: Callable, *arguments: Any) -> Any:
     """`function` of each data-parallel shard's part of the arguments, whose first axis is that of the shards.
 

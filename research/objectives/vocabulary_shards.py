@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import PartitionSpec as P
 
-from research.models.axes import current_mesh, rows_split_over
+from research.models.axes import current_mesh, is_one_of_shards, rows_split_over
 
 NOWHERE = 2**31 - 1
 Gradients = tuple[Array, Array, Array | None]  # of states, table and bias
@@ -87,6 +87,24 @@ def on_shards(
         return sums, (Words(words).total(dx), dtable, dbias)
 
     gradients = (P(over), P(words, "fsdp" if scattered else None), P(words)) if differentiated else None
-    return jax.shard_map(
-        mine, in_specs=(P(over), P(words), P(words)), out_specs=(P(), gradients), check_vma=False
-    )(rows, table_VD, bias_V)
+    specs, out = (P(over), P(words), P(words)), (P(), gradients)
+    split = jax.shard_map(mine, in_specs=specs, out_specs=out, check_vma=False)
+    if not is_one_of_shards():
+        return split(rows, table_VD, bias_V)
+    apart = jax.custom_batching.custom_vmap(split)
+
+    @apart.def_vmap
+    def of_all(size, batched, rows, table, bias):
+        """Each shard where it is, without an axis of one shard, which makes compilers transpose logits."""
+
+        def one(rows, table, bias):
+            found = mine(jax.tree.map(lambda x: x[0], rows), table, bias)
+            return jax.tree.map(lambda x: x[None], found)
+
+        specs_of_all = P("data", *specs[0]), *specs[1:]
+        out_of_all = jax.tree.map(lambda spec: P("data", *spec), out)
+        over_all = jax.shard_map(one, in_specs=specs_of_all, out_specs=out_of_all, check_vma=False)
+        found = over_all(rows, table, bias)
+        return found, jax.tree.map(lambda _: True, found)
+
+    return apart(rows, table_VD, bias_V)

@@ -14,6 +14,8 @@ from research.io.locks import exclusive
 from tests.mostly_slow import mostly_slow
 from tests.training.ten_steps import FAMILIES, OVER_PROCESSES, assert_agree, ten_steps
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 DEVICES = 4  # of all processes together
 
 MESHES = [

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import optuna
+import pytest
 from optuna.trial import TrialState
 
 from research.sweeping.record import read
@@ -33,12 +34,16 @@ def check(directory: Path, trials: int) -> list[optuna.trial.FrozenTrial]:
         validated = {row["step"]: row["loss"] for row in rows if row["split"] == "validation"}
         last = record.sweep.base.run.steps if trial.state == TrialState.COMPLETE else trial.last_step
         assert steps == list(range(1, last + 1)), "a step is missing, or was logged twice"
-        assert trial.intermediate_values == {step: loss for step, loss in validated.items() if step}
+        reported = {step: loss for step, loss in validated.items() if step}
+        # Reported, and made again by lanes whose rounding may be another, where a worker died in between.
+        rounding = 1e-6 if record.sweep.together > 1 else 0
+        assert trial.intermediate_values == pytest.approx(reported, rel=rounding, abs=0)
         if trial.state == TrialState.COMPLETE:
             assert trial.value == validated[last]
             ends[trial.number] = trial.value
     assert study.best_trial.number == min(ends, key=ends.get)
-    apart(known)
+    if record.sweep.together == 1:  # else they share a worker's device
+        apart(known)
     return known
 
 

@@ -23,6 +23,8 @@ from tests.data.finetuning.labelled import tuned
 from tests.mostly_slow import mostly_slow
 from tests.training.tiny import final_arrays, timeless
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 RUN = {
     "run__steps": 4,
     "run__log_every": 1,

@@ -25,6 +25,8 @@ from tests.training.test_loop import assert_same_run
 from tests.training.test_multi_step import batch_of
 from tests.training.tiny import quickstart, timeless
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 ONE = {
     "optimizer.rate.name": "warmup_stable_decay",
     "optimizer.rate.final": 0.1,

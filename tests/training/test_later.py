@@ -15,6 +15,8 @@ from research.training.loop import train
 from tests.by_experiment import batch_shapes, train_batches, validation_batches
 from tests.training.tiny import final_arrays, shrunk, timeless
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 CHANGE = 3
 PHASES = {
     "data__length": 16,

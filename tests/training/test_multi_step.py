@@ -20,6 +20,8 @@ from tests.mostly_slow import mostly_slow
 from tests.training.test_loop import assert_same_run
 from tests.training.tiny import quickstart, timeless
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 EVERY = {"run__evaluate_every": 6, "run__checkpoint_every": 3}
 
 

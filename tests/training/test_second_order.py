@@ -9,6 +9,8 @@ from tests.training.ten_steps import assert_agree, ten_steps
 from tests.training.test_loop import assert_same_run
 from tests.training.tiny import quickstart
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 SPLIT = {"compile": "sharded", "data": 1, "fsdp": 4, "tensor": 2, "accumulate": 2}
 
 

@@ -12,6 +12,8 @@ from research.training.together import _put, _repeated, _take, together
 from tests.training.test_hyperparameters import declared
 from tests.training.tiny import final_arrays, timeless
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 VARIED = [
     {"optimizer.rate.peak": 1e-3},
     {"optimizer.rate.peak": 5e-3, "run.seed": 1, "model.dropout": 0.3},
