@@ -20,7 +20,8 @@ class Curve(NamedTuple):
 
     label: str
     split: str
-    runs: int  # at a point
+    runs: int
+    seeds: int  # the fewest of a point
     x_P: np.ndarray
     mean_P: np.ndarray
     error_P: np.ndarray | None
@@ -42,9 +43,9 @@ def curves(
             f"--metric {metric}: not measured in {' or '.join(splits)}{did_you_mean(metric, known)}"
         )
     if over not in OVER:
+        setting = setting_named(over, runs)
         ended = [at for at, run in enumerate(runs) if run.state == "finished"]
         kept, rows = [runs[at] for at in ended], [measured[at] for at in ended]
-        setting = setting_named(over, kept)
         return [curve for split in found for curve in _across(kept, rows, metric, split, setting)]
     groups = _groups(runs)
     return [
@@ -85,11 +86,8 @@ def _across(
 ) -> list[Curve]:
     """Of runs that are equal but for the setting, for what follows from it and for their seeds, one curve."""
     settings = [run.settings for run in runs]
-    names = [
-        name
-        for name in differing(settings)
-        if not free(name) and name != setting and not _follows(settings, name, setting)
-    ]
+    others = [name for name in differing(settings) if not free(name) and name != setting]
+    names = _telling(settings, [name for name in others if not _follows(settings, name, setting)])
     short, groups = labels(names), {}
     for one, rows in zip(settings, measured, strict=True):
         values = [value for value in rows[split].get(metric, []) if value is not None]
@@ -105,17 +103,31 @@ def _follows(settings: Sequence[Mapping[str, Any]], name: str, setting: str) -> 
     return len(pairs) == len({value for value, _ in pairs})
 
 
+def _telling(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """Those of `names` that are enough to tell settings apart: a legend has no room for more."""
+    kept: list[str] = []
+    for name in names:
+        if _different(settings, [*kept, name]) > _different(settings, kept):
+            kept.append(name)
+    return kept
+
+
+def _different(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
+    return len({tuple(str(one.get(name)) for name in names) for one in settings})
+
+
 def _points(label: str, split: str, by_value: Mapping[float, Sequence[float]]) -> Curve:
     counts = [len(values) for values in by_value.values()]
     means, error_P = np.array([np.mean(values) for values in by_value.values()]), None
     if min(counts) > 1:
         error_P = np.array([np.std(values, ddof=1) for values in by_value.values()]) / np.sqrt(counts)
-    return Curve(label, split, min(counts), np.array(list(by_value), float), means, error_P)
+    return Curve(label, split, sum(counts), min(counts), np.array(list(by_value), float), means, error_P)
 
 
 def _groups(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
     """(label, indices of runs) of runs equal but for the seed and for settings that change no number."""
-    names = [name for name in differing([run.settings for run in runs]) if not free(name)]
+    settings = [run.settings for run in runs]
+    names = _telling(settings, [name for name in differing(settings) if not free(name)])
     short, groups = labels(names), {}
     for at, run in enumerate(runs):
         groups.setdefault(tuple(str(run.settings.get(name)) for name in names), []).append(at)
@@ -137,4 +149,4 @@ def _curve(
     x_P, values = pairs[:, :, 0].mean(0), pairs[:, :, 1]
     count = len(values)
     error_P = values.std(0, ddof=1) / math.sqrt(count) if count > 1 else None
-    return Curve(label, split, count, x_P, values.mean(0), error_P)
+    return Curve(label, split, count, count, x_P, values.mean(0), error_P)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from research.errors import EnvironmentFault, UsageError
 from research.io.files import write_atomic
-from research.reporting.curves import Curve, curves
+from research.reporting.curves import Curve, curves, setting_named
 from research.reporting.runs import runs_in
 
 WIDTHS = {1: 3.25, 2: 6.75}  # inches, of one and two columns of a page
@@ -26,6 +26,7 @@ LOOK = {
     "svg.hashsalt": "lineage",
 }  # fmt: skip
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe & Ito's
+MOST_INSIDE = 5  # curves whose legend is within the axes
 STYLES = ("-", "--", ":", "-.")
 
 
@@ -42,7 +43,10 @@ def write_figure(directories: Sequence[Path], path: Path, options: Options) -> l
     """Draws the runs in `directories` to `path`; returns the curves. Raises UsageError as `check` does."""
     check(path, options)
     splits = ("train", "validation") if options.split == "both" else (options.split,)
-    found = curves(runs_in(directories), options.metric, splits, options.over, options.smoothing)
+    runs = runs_in(directories)
+    found = curves(runs, options.metric, splits, options.over, options.smoothing)
+    if options.over not in AXES:
+        options = options._replace(over=setting_named(options.over, runs))
     write_atomic(path, _drawn(found, options, path.suffix))
     return found
 
@@ -108,7 +112,9 @@ def _draw(axes: Any, found: Sequence[Curve], options: Options) -> None:
     axes.set_title("\n".join(_notes(found, options.smoothing)), fontsize=7)
     for letter in "xy":
         _ticks(axes, letter, letter in options.log)
-    if len(groups) > 1:
+    if len(groups) > MOST_INSIDE:
+        axes.figure.legend(loc="outside right upper")
+    elif len(groups) > 1:
         axes.legend()
 
 
@@ -121,7 +127,7 @@ def _title(found: Sequence[Curve], metric: str) -> str:
 def _notes(found: Sequence[Curve], smoothing: float) -> list[str]:
     """What a curve and its band are, where they are not as measured."""
     notes = []
-    if counts := sorted({curve.runs for curve in found if curve.error_P is not None}):
+    if counts := sorted({curve.seeds for curve in found if curve.error_P is not None}):
         notes.append(f"mean ± standard error, {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} seeds")
     if smoothing and any(curve.split == "train" for curve in found):
         notes.append(f"training: exponential moving average, weight {smoothing:g}")
@@ -138,7 +144,7 @@ def _ticks(axes: Any, letter: str, logarithmic: bool) -> None:
         getattr(axes, f"set_{letter}scale")("log", nonpositive="mask")
         low, high = getattr(axes, f"get_{letter}lim")()
         decades = math.log10(high / low) if low > 0 else 1.0
-        subs = (1.0, 2.0, 5.0) if decades < 3.5 else (1.0,)
+        subs = (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
         axis.set_major_locator(even if decades < 1 else LogLocator(subs=subs))
         axis.set_minor_locator(NullLocator())
     else:
