@@ -17,7 +17,6 @@ from jax.sharding import PartitionSpec as P
 from research.models.axes import current_mesh, is_one_of_shards, rows_split_over
 
 NOWHERE = 2**31 - 1
-Gradients = tuple[Array, Array, Array | None]  # of states, table and bias
 
 
 class Words(NamedTuple):
@@ -55,7 +54,7 @@ def word_shards() -> int:
 
 
 def on_shards(
-    function: Callable[..., tuple[Any, Gradients | None]],
+    function: Callable[..., tuple[Any, Any]],
     rows: tuple[Array, Array, Array],
     table_VD: Array,
     bias_V: Array | None,
