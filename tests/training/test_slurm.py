@@ -38,9 +38,9 @@ def test_a_stopped_job_is_requeued_and_ends_the_same(slurm, tmp_path):
     slurm.ask("scancel", "--signal=TERM", job)
     slurm.wait(job, "PENDING", timeout=300)
     (saved,) = (tmp_path / "run/checkpoints").iterdir()
-    assert 40 <= int(saved.name) < 400
+    assert 40 <= int(saved.name) < 200
     facts = slurm.wait(job, "COMPLETED", "FAILED", timeout=300)
     output = (tmp_path / "output.txt").read_text()
     assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "1"), output
-    assert f"continuing from step {saved.name} of 400" in output
+    assert f"continuing from step {saved.name} of 200" in output
     assert_same_run(experiment, tmp_path / "undisturbed", tmp_path / "run")
