@@ -76,8 +76,8 @@ def setting_named(typed: str, runs: Sequence[Run]) -> str:
     ]
     matching = [name for name in known if name == typed or name.endswith(f".{typed}")]
     if len(matching) != 1:
-        near = f"; expected {' or '.join(matching)}" if matching else did_you_mean(typed, [*OVER, *known])
-        raise UsageError(f"--over {typed}: expected {', '.join(OVER)} or a number in which runs differ{near}")
+        others = f"; expected {' or '.join(matching)}" if matching else did_you_mean(typed, [*OVER, *known])
+        raise UsageError(f"--over {typed}: expected {', '.join(OVER)} or a number in which runs differ{others}")
     return matching[0]
 
 
@@ -87,7 +87,7 @@ def _across(
     """Of runs that are equal but for the setting, for what follows from it and for their seeds, one curve."""
     settings = [run.settings for run in runs]
     others = [name for name in differing(settings) if not free(name) and name != setting]
-    names = _telling(settings, [name for name in others if not _follows(settings, name, setting)])
+    names = _enough(settings, [name for name in others if not _follows(settings, name, setting)])
     short, groups = labels(names), {}
     for one, rows in zip(settings, measured, strict=True):
         values = [value for value in rows[split].get(metric, []) if value is not None]
@@ -103,7 +103,7 @@ def _follows(settings: Sequence[Mapping[str, Any]], name: str, setting: str) -> 
     return len(pairs) == len({value for value, _ in pairs})
 
 
-def _telling(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+def _enough(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
     """Those of `names` that are enough to tell settings apart: a legend has no room for more."""
     kept: list[str] = []
     for name in names:
@@ -127,7 +127,7 @@ def _points(label: str, split: str, by_value: Mapping[float, Sequence[float]]) -
 def _groups(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
     """(label, indices of runs) of runs equal but for the seed and for settings that change no number."""
     settings = [run.settings for run in runs]
-    names = _telling(settings, [name for name in differing(settings) if not free(name)])
+    names = _enough(settings, [name for name in differing(settings) if not free(name)])
     short, groups = labels(names), {}
     for at, run in enumerate(runs):
         groups.setdefault(tuple(str(run.settings.get(name)) for name in names), []).append(at)
