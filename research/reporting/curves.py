@@ -76,8 +76,8 @@ def setting_named(typed: str, runs: Sequence[Run]) -> str:
     ]
     matching = [name for name in known if name == typed or name.endswith(f".{typed}")]
     if len(matching) != 1:
-        others = f"; expected {' or '.join(matching)}" if matching else did_you_mean(typed, [*OVER, *known])
-        raise UsageError(f"--over {typed}: expected {', '.join(OVER)} or a number in which runs differ{others}")
+        rest = f"; expected {' or '.join(matching)}" if matching else did_you_mean(typed, [*OVER, *known])
+        raise UsageError(f"--over {typed}: expected {', '.join(OVER)} or a number in which runs differ{rest}")
     return matching[0]
 
 
