@@ -6,8 +6,10 @@ import pytest
 
 from research.config.settings import override
 from research.errors import Diverged
+from research.training.driving import Outer
 from research.training.loop import running, train
 from research.training.stopping.signals import Stop
+from research.training.stopping.watchdog import Watchdog
 from research.training.together import _put, _repeated, _take, together
 from tests.training.test_hyperparameters import declared
 from tests.training.tiny import final_arrays, timeless
@@ -26,12 +28,13 @@ VARIED = [
 def trained(experiments, folder, lanes, numbers=None, **stops):
     """{number: result or error} of runs in folder/number."""
     results, numbers = {}, iter(numbers or range(len(experiments)))
+    outer = Outer(Stop(), Watchdog(folder, 0, 0))
 
     def one(number):
         try:
             stop = {"should_stop": stops[f"stop_{number}"]} if f"stop_{number}" in stops else {}
             results[number] = yield from running(
-                experiments[number], folder / str(number), lambda line: None, stop=Stop(), **stop
+                experiments[number], folder / str(number), lambda line: None, outer=outer, **stop
             )
         except Diverged as error:
             results[number] = error
