@@ -1,12 +1,15 @@
 """SOAP (Vyas et al., 2024): Adam in the eigenbasis of Shampoo's statistics, for stacks of matrices."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+
+from research.models.platform import platform
 
 EVERY = 10  # updates from one renewal of the bases to the next
 LARGEST = 10_000  # a longer side of a matrix has no basis, so that its Adam is one-sided
@@ -79,7 +82,7 @@ def _keep(mu, nu, left, right, *bases):
 
 def _first(mu, nu, left, right, *_):
     """The statistics' eigenvectors, of the largest eigenvalue first."""
-    return mu, nu, *(s if _is_whole(s) else jnp.linalg.eigh(s)[1][..., ::-1] for s in (left, right))
+    return mu, nu, *(s if _is_whole(s) else _of_each(_eigenvectors, s) for s in (left, right))
 
 
 def _renew(mu, nu, left, right, *bases):
@@ -90,9 +93,26 @@ def _renew(mu, nu, left, right, *bases):
             powers = jnp.einsum("nij,njk->nik", stats, basis, precision="highest")
             order = jnp.argsort((basis * powers).sum(1), axis=-1, descending=True)
             nu = jnp.take_along_axis(nu, order[:, :, None] if side == 0 else order[:, None], axis=1 + side)
-            basis = jnp.linalg.qr(jnp.take_along_axis(powers, order[:, None], axis=2))[0]
+            basis = _of_each(_orthogonal, jnp.take_along_axis(powers, order[:, None], axis=2))
         renewed.append(basis)
     return _rotate(mu, *renewed), nu, *renewed
+
+
+def _eigenvectors(square: Array) -> Array:
+    return jnp.linalg.eigh(square)[1][..., ::-1]
+
+
+def _orthogonal(square: Array) -> Array:
+    return jnp.linalg.qr(square)[0]
+
+
+def _of_each(decompose: Callable[[Array], Array], stack: Array) -> Array:
+    """`decompose` of a stack of matrices; on CPUs of one after the other.
+
+    A stack's decomposition waits for the threads that it shares its matrices among, and as many of them as
+    there are threads wait for each other for ever.
+    """
+    return jax.lax.map(decompose, stack) if platform() == "cpu" else decompose(stack)
 
 
 def _rotate(x_NIO: Array, left: Array, right: Array) -> Array:

@@ -22,7 +22,6 @@ from research.runs.checkpoints.former_names import in_former_order
 from research.runs.state import State, initial_model
 from research.runs.traced_numbers import fill
 
-ON_ONE_DEVICE = {"soap"}
 Kept = tuple[Any, Any, Any]  # parameters, moments, average
 
 
@@ -66,15 +65,10 @@ def drops_by_row(model: Model) -> bool:
 def check_optimizer(experiment: Experiment) -> None:
     """Raises UsageError for an optimizer that the experiment's compiler cannot run.
 
-    Under pmap, devices do not add up an estimate of the curvature; and on several CPU devices SOAP's
-    decompositions have waited for each other for ever.
+    Under pmap, devices do not add up an estimate of the curvature.
     """
-    compiler, name = experiment.parallel.compile, experiment.optimizer.name
-    if name in ON_ONE_DEVICE and compiler in ("sharded", "pmap"):
-        raise UsageError(
-            f"parallel.compile={compiler}: expected parallel.compile=jit with optimizer.name={name}"
-        )
-    if compiler != "pmap":
+    name = experiment.optimizer.name
+    if experiment.parallel.compile != "pmap":
         return
     shapes = jax.eval_shape(partial(initial_model, experiment.model, experiment.run.seed))
     if evaluates_loss(optimizer(experiment.optimizer, experiment.run.steps, experiment.model), shapes):
