@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-
-from research.models.platform import platform
 
 EVERY = 10  # updates from one renewal of the bases to the next
 LARGEST = 10_000  # a longer side of a matrix has no basis, so that its Adam is one-sided
@@ -112,7 +111,8 @@ def _of_each(decompose: Callable[[Array], Array], stack: Array) -> Array:
     A stack's decomposition waits for the threads that it shares its matrices among, and as many of them as
     there are threads wait for each other for ever.
     """
-    return jax.lax.map(decompose, stack) if platform() == "cpu" else decompose(stack)
+    one_by_one = partial(jax.lax.map, jax.custom_batching.sequential_vmap(decompose))
+    return jax.lax.platform_dependent(stack, cpu=one_by_one, default=decompose)
 
 
 def _rotate(x_NIO: Array, left: Array, right: Array) -> Array:

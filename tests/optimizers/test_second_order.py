@@ -176,10 +176,11 @@ ON_TWO_CORES = """
 import jax, jax.numpy as jnp
 from research.optimizers.soap import scale_by_soap
 
-kernels = [jax.random.normal(jax.random.key(n), (3, 64, 96)) for n in range(6)]
+kernels = [jax.random.normal(jax.random.key(n), (2, 64, 192)) for n in range(8)]
 soap = scale_by_soap(0.9, 0.95, 1e-8)
-update, state = jax.jit(soap.update), soap.init(kernels)
-for _ in range(12):  # the bases are chosen, and renewed once
+update = lambda *given: jax.lax.cond(given[1].count < 99, soap.update, lambda *same: same, *given)
+update, state = jax.jit(update), soap.init(kernels)
+for _ in range(52):  # the bases are chosen, and renewed five times
     updates, state = update(kernels, state)
 print(all(bool(jnp.isfinite(one).all()) for one in updates))
 """
@@ -187,7 +188,7 @@ print(all(bool(jnp.isfinite(one).all()) for one in updates))
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_decompositions_of_several_kernels_do_not_wait_for_each_other():
-    """Of stacks of matrices as many as there are cores have done so for ever."""
+    """Whole stacks at once have done so for ever, in most runs of these."""
     command = [sys.executable, "-c", ON_TWO_CORES]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "True\n"
