@@ -39,9 +39,11 @@ def resolve(
         experiment = override(named, changes)
     else:
         with starting():
-            from research.weights.adopt import with_start  # imports Orbax, which takes half a second
+            from research.training.resolving import (
+                resolve as with_decided,  # imports Orbax, which takes half a second
+            )
 
-        experiment = with_start(named, changes, decided.append, kept)
+        experiment = with_decided(named, changes, decided.append, kept)
     check(experiment)
     for line in decided:
         report(line)

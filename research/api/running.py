@@ -12,8 +12,7 @@ from research.config.imports import import_all, import_plugin
 from research.config.settings import parse_assignments
 from research.devices.startup import use_compilation_cache
 from research.objectives import check
-from research.training import loop
-from research.weights.adopt import with_start
+from research.training import loop, resolving
 
 
 def resolve(
@@ -31,8 +30,11 @@ def resolve(
     for plugin in imports:
         import_plugin(plugin, "imports:")
     changes = overrides if isinstance(overrides, Mapping) else parse_assignments(list(overrides))
-    experiment = with_start(experiments.get(name), changes, print)
+    decided: list[str] = []
+    experiment = resolving.resolve(experiments.get(name), changes, decided.append)
     check(experiment)
+    for line in decided:  # not of a refused one
+        print(line)
     return experiment
 
 

@@ -29,10 +29,10 @@ def declare_sweep(
     changes = {
         key: convert(value, hints[key], f"--{key}") for key, value in options.items() if value is not None
     }
-    from research.weights.adopt import with_start  # imports JAX, as `validate_sweep` does
+    from research.training.resolving import resolve  # imports JAX, as `validate_sweep` does
 
     base = declared.base if isinstance(declared, Sweep) else declared
-    base = with_start(base, {"run.hyperparameters": "inputs"} | dict(overrides), report)
+    base = resolve(base, {"run.hyperparameters": "inputs"} | dict(overrides), report)
     parts = [declared.space] if isinstance(declared, Sweep) else []
     if overs:
         parts.append(parse_space(base, list(overs)))
@@ -52,20 +52,20 @@ def validate_sweep(sweep: Sweep) -> Sweep:
     """
     # These import JAX, which a worker must not do before it is confined.
     from research.objectives import check
-    from research.weights.adopt import DECISIVE, with_start
+    from research.training.resolving import DECISIVE, resolve
 
     swept = _typed(sweep.space, sweep.base)
     sweep = Sweep(name=sweep.name, base=sweep.base, space=swept, **_settings(sweep))
     if sweep.chosen_sampler == "grid":
         for point in space.points(sweep.space):
-            check(with_start(sweep.base, point, lambda line: None))
+            check(resolve(sweep.base, point, lambda line: None))
         return sweep
     check(sweep.base)
     axes = [axis for axis in space.axes(sweep.space) if isinstance(axis, space.Points)]
     same = {axis.name: axis.values[0] for axis in axes if len(axis.values) == 1}
     for axis in axes:
         for value in axis.values if axis.name in DECISIVE else ():
-            with_start(sweep.base, same | {axis.name: value}, lambda line: None)
+            resolve(sweep.base, same | {axis.name: value}, lambda line: None)
     return sweep
 
 
@@ -74,7 +74,7 @@ def _kept(base: Experiment, parts: Sequence[space.Space], overrides: Mapping[str
 
     So each trial's experiment has them as typed, too.
     """
-    from research.weights.adopt import DECISIVE, SOURCES, WEIGHTS
+    from research.training.resolving import DECISIVE, SOURCES, WEIGHTS
 
     swept = {name for part in parts for name in space.names(part)}
     if not swept & {*DECISIVE, WEIGHTS}:
@@ -91,7 +91,7 @@ def _kept(base: Experiment, parts: Sequence[space.Space], overrides: Mapping[str
 def check_weights(sweep: Sweep) -> None:
     """Raises UsageError for start weights, of the base or swept, that are not there."""
     from research import weights
-    from research.weights.adopt import WEIGHTS
+    from research.training.resolving import WEIGHTS
 
     axes = [axis for axis in space.axes(sweep.space) if axis.name == WEIGHTS]
     swept = [value for axis in axes if isinstance(axis, space.Points) for value in axis.values]

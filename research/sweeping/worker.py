@@ -25,12 +25,12 @@ from research.sweeping.pruning import pruning, value_of
 from research.sweeping.record import Record, base_of, read, refuse_changed_imports
 from research.sweeping.study.database import storage_faults
 from research.training.driving import Outer, Running, alone, printing_to
+from research.training.resolving import resolve
 from research.training.shared_program import NeedsConstants
 from research.training.stopping.interrupts import on_leave
 from research.training.stopping.signals import Stop, stop_on_signals
 from research.training.stopping.watchdog import watchdog
 from research.training.together import together
-from research.weights.adopt import with_start
 
 FAILURES = 5  # points whose trials failed one after the other, after which the sweep itself is blamed
 
@@ -183,7 +183,7 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
 
 def declared(base: Experiment, claimed: Claim) -> Experiment:
     """The trial's declaration, with constants if its run began with them."""
-    experiment = with_start(base, {"run.stop_on_nan": True} | claimed.point, print)
+    experiment = resolve(base, {"run.stop_on_nan": True} | claimed.point, print)
     if (claimed.directory / runs.FILE).exists():
         begun = runs.experiment_of(claimed.directory, warn=False)
         return with_constants(experiment) if begun.run.hyperparameters == "constants" else experiment

@@ -15,7 +15,7 @@ from research.data.sources.hub.dataset import find
 from research.data.sources.hub.listing import listing
 from research.devices import startup
 from research.errors import EnvironmentFault, UsageError
-from research.weights.adopt import with_start
+from research.training.resolving import resolve
 from tests.hub import forget
 
 pa = pytest.importorskip("pyarrow")
@@ -102,12 +102,12 @@ def test_a_run_is_of_the_commit_at_which_it_began(stories, tmp_path):
     first = find("lab/stories").commit
     declared = experiments.get("quickstart")
     typed = {"data.source": "hf:lab/stories"}
-    begun = with_start(declared, typed, lambda line: None)
+    begun = resolve(declared, typed, lambda line: None)
     assert begun.data.source == f"hf:lab/stories@{first}" and begun.data.split == "published"
     stories.add("lab/stories", {"train.parquet": texts("another")}, tmp_path / "stories")
     forget()
-    assert with_start(declared, typed, lambda line: None, kept=begun).data.source == begun.data.source
-    assert with_start(declared, typed, lambda line: None).data.source != begun.data.source
+    assert resolve(declared, typed, lambda line: None, kept=begun).data.source == begun.data.source
+    assert resolve(declared, typed, lambda line: None).data.source != begun.data.source
 
 
 def test_a_published_validation_split_is_taken_and_else_documents_are_held_out(stories):
@@ -127,7 +127,7 @@ def test_where_there_is_no_parquet_the_hubs_own_is_read(hub, tmp_path):
     commit = hub.add("lab/lines", converted, tmp_path / "lines", "refs/convert/parquet")
     forget()
     assert read("hf:lab/lines") == ["one"] and read("hf:lab/lines:old:test") == ["two"]
-    pinned = with_start(experiments.get("quickstart"), {"data.source": "hf:lab/lines"}, lambda line: None)
+    pinned = resolve(experiments.get("quickstart"), {"data.source": "hf:lab/lines"}, lambda line: None)
     assert pinned.data.source == f"hf:lab/lines@{commit}" and read(pinned.data.source) == ["one"]
 
 
@@ -184,14 +184,14 @@ def test_labels_are_named_and_decide_the_task(hub, tmp_path):
     assert [record["label"] for _, record in records.read("hf:lab/hidden", (), "test")] == [None]
 
     declared, said = experiments.get("bert_tiny_sst2"), []
-    tuned = with_start(declared, {"data.source": "hf:lab/reviews"}, said.append)
+    tuned = resolve(declared, {"data.source": "hf:lab/reviews"}, said.append)
     assert tuned.task.fields == ("review",) and tuned.task.labels == ("bad", "fine", "great")
     commit = find("lab/reviews").commit
     assert tuned.data.validation == f"drawn:3:0:hf:lab/reviews@{commit}:default:train"
     assert len(list(records.read(tuned.data.source, (), "train"))) == 27
     splits = {"train.parquet": labelled, "valid.parquet": labelled}
     hub.add("lab/both", splits, tmp_path / "both")
-    tuned = with_start(declared, {"data.source": "hf:lab/both"}, said.append)
+    tuned = resolve(declared, {"data.source": "hf:lab/both"}, said.append)
     assert tuned.data.validation.endswith(":default:validation")
 
 

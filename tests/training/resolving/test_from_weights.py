@@ -18,7 +18,7 @@ from research.config.settings import override
 from research.data.tokenizers.published import SPECIAL
 from research.errors import UsageError
 from research.sweeping.declare import declare_sweep
-from research.weights.adopt import with_start
+from research.training.resolving import resolve
 from tests.drawn import drawn
 from tests.weights.directory import GOLDEN
 
@@ -46,9 +46,7 @@ def published(tmp_path):
 def started(name: str, path, kept: Experiment | None = None, **changes) -> tuple[Experiment, list[str]]:
     said = []
     changes = {key.replace("__", "."): value for key, value in changes.items()}
-    found = with_start(
-        experiments.get(name), {"start.weights": str(path)} | SHORT | changes, said.append, kept
-    )
+    found = resolve(experiments.get(name), {"start.weights": str(path)} | SHORT | changes, said.append, kept)
     return found, said
 
 
@@ -90,7 +88,7 @@ def test_weights_of_the_experiments_own_architecture_decide_nothing(published):
     path = published("bert")
     same, _ = started("bert_sst2", path)
     again, said = [], []
-    again = with_start(same, {"start.weights": str(path)}, said.append)
+    again = resolve(same, {"start.weights": str(path)}, said.append)
     assert again == same and not said
 
 

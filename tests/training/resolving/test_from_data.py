@@ -11,7 +11,7 @@ from research.config.settings import flatten
 from research.config.space import points
 from research.errors import UsageError
 from research.sweeping.declare import declare_sweep
-from research.weights.adopt import with_start
+from research.training import resolving
 
 WORDS = {"bad": "negative", "fine": "neutral", "great": "positive"}
 
@@ -20,7 +20,7 @@ def followed(name: str, **changes) -> tuple[dict, list[str]]:
     """Settings that are neither declared nor typed, and the lines that say so."""
     said = []
     changes = {key.replace("__", "."): value for key, value in changes.items()}
-    found = flatten(with_start(experiments.get(name), changes, said.append))
+    found = flatten(resolving.resolve(experiments.get(name), changes, said.append))
     before = flatten(experiments.get(name)) | changes
     return {key: value for key, value in found.items() if before[key] != value}, said
 
@@ -30,6 +30,15 @@ def novel(tmp_path):
     path = tmp_path / "novel.txt"
     path.write_text("\n\n".join(f"Call me number {n}." for n in range(400)))
     return f"files:{path}"
+
+
+def test_a_refused_experiment_has_decided_nothing(novel, capsys):
+    changes = {"data.source": novel, "data.length": 9999}
+    with pytest.raises(UsageError, match="data.length"):
+        resolve("quickstart", changes)
+    assert capsys.readouterr().out == ""
+    resolve("quickstart", changes | {"data.length": 32})
+    assert "decides data.split=tail" in capsys.readouterr().out
 
 
 def test_one_text_is_split_by_its_tail_or_for_bert_by_its_paragraphs(novel):
@@ -88,7 +97,9 @@ def test_a_typed_vocabulary_is_kept_or_refused_in_a_sweep_too(novel):
         typed = {"data.source": novel} | {name.replace("__", "."): value for name, value in changes.items()}
         options = {"trials": 2 if any(".." in over for over in overs) else None}
         sweep = declare_sweep(experiments.get("quickstart"), overs, typed, options, lambda line: None)
-        return sweep, [with_start(sweep.base, point, print).model.vocabulary for point in points(sweep.space)]
+        return sweep, [
+            resolving.resolve(sweep.base, point, print).model.vocabulary for point in points(sweep.space)
+        ]
 
     both = "data.tokenizer=bpe:280,bpe:300"
     assert space_of(both)[1] == [280, 300]  # it follows

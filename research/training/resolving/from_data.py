@@ -1,0 +1,101 @@
+"""What a typed source or tokenizer decides: columns, labels, split, the size of the vocabulary."""
+
+from collections.abc import Callable
+
+from research.config import Data, Experiment
+from research.config.settings import flatten, format_value, override
+from research.data.finetuning.own_labels import label_settings
+from research.data.own_text import text_settings, vocabulary
+from research.errors import UsageError
+from research.objectives import objective_of
+from research.objectives.objective import bidirectional
+from research.training.resolving.names import (
+    DECISIVE,
+    SOURCE,
+    TOKENIZER,
+    VALIDATION,
+    VOCABULARY,
+    WEIGHTS,
+    Settings,
+)
+
+COUNTED = ("run.steps", "data.batch", "optimizer.rate.warmup")
+EPOCHS, TOO_MANY = 3, 20  # of fine-tuning: as papers have them; times as many are reported
+
+LABELLED = {  # objectives whose examples decide columns and labels
+    "classification": {"classes": True, "tags": False},
+    "regression": {"classes": False, "tags": False},
+    "tags": {"classes": True, "tags": True},
+}
+
+
+def from_data(declared: Experiment, changes: Settings) -> tuple[Settings, int]:
+    """Settings that a typed source or tokenizer decides, where they differ from the declared ones; and the
+    number of labelled examples in the source, 0 of others.
+    """
+    if not any(name in changes for name in (*DECISIVE, VALIDATION)):
+        return {}, 0
+    needed = ("data.", "task.", "objective.")
+    seen = override(
+        declared, {n: v for n, v in changes.items() if n.startswith(needed) and n != "data.length"}
+    )
+    objective, data, source = objective_of(seen.objective), seen.data, SOURCE in changes
+    followed: Settings = {}
+    examples = 0
+    if not objective.supervised and data.validation is not None:
+        _refuse_two_validations(changes, data)
+    if source and not objective.supervised:
+        followed = text_settings(data, changes, in_pairs=bidirectional(declared.model))
+    elif source and seen.objective.name in LABELLED:
+        followed, examples = label_settings(data, seen.task, changes, **LABELLED[seen.objective.name])
+    if "task.labels" in followed and "model.outputs" not in changes:
+        followed["model.outputs"] = objective.outputs(override(seen, followed).task)
+    if changes.get(WEIGHTS, declared.start.weights) is None:
+        data = override(seen, {n: v for n, v in followed.items() if n.startswith("data.")}).data
+        if VOCABULARY in changes and TOKENIZER in changes:
+            _refuse_smaller_vocabulary(changes[VOCABULARY], data)
+        other = data.tokenizer != declared.data.tokenizer or data.tokenizer == "char"
+        if VOCABULARY not in changes and other:
+            followed[VOCABULARY] = vocabulary(data)
+    before = flatten(seen)
+    return {n: v for n, v in followed.items() if v is not None and before[n] != v}, examples
+
+
+def report_epochs(
+    declared: Experiment, changes: Settings, examples: int, report: Callable[[str], None]
+) -> None:
+    """Says it where declared steps do not suit the number of examples, or a declared warm-up typed steps."""
+    experiment = override(declared, {n: v for n, v in changes.items() if n in COUNTED})
+    steps, batch, warmup = experiment.run.steps, experiment.data.batch, experiment.optimizer.rate.warmup
+    epochs = steps * batch / examples
+    few = max(1, round(EPOCHS * examples / batch))
+    if "run.steps" not in changes and epochs > TOO_MANY * EPOCHS:
+        report(
+            f"run.steps={steps} are {epochs:,.0f} epochs of {examples:,} examples; "
+            f"run.steps={few} optimizer.rate.warmup={few // 10} would be {EPOCHS}"
+        )
+    elif "optimizer.rate.warmup" not in changes and warmup >= steps:
+        report(
+            f"optimizer.rate.warmup={warmup}: the rate does not reach its peak in run.steps={steps}; "
+            f"optimizer.rate.warmup={steps // 10} would be a tenth of them"
+        )
+
+
+def _refuse_smaller_vocabulary(typed: int, data: Data) -> None:
+    """Raises UsageError for a typed vocabulary that the typed tokenizer does not fit into."""
+    entries = vocabulary(data)
+    if entries is not None and entries > typed:
+        raise UsageError(
+            f"{VOCABULARY}={typed}: data.tokenizer={data.tokenizer} has {entries} entries; expected as many "
+            f"or more, or no {VOCABULARY}, which follows"
+        )
+
+
+def _refuse_two_validations(changes: Settings, data: Data) -> None:
+    """Raises UsageError for typed settings of a split where a corpus of its own validates."""
+    for name in ("data.split", "data.holdout"):
+        if name in changes:
+            raise UsageError(
+                f"{name}={format_value(changes[name])}: data.source is not split where "
+                f"data.validation={data.validation} validates; expected one of the two"
+            )

@@ -1,0 +1,64 @@
+"""What weights decide: the architecture that they were made with, and the tokenizer beside them."""
+
+from dataclasses import replace
+
+from research.config import Experiment, Model
+from research.config.settings import flatten, format_value
+from research.data.tokenizers import published, trained
+from research.data.tokenizers.for_task import START, as_tokenizer, beside
+from research.errors import EnvironmentFault, UsageError
+from research.io import hub
+from research.objectives import objective_of
+from research.training.resolving.names import TOKENIZER, Settings
+from research.weights.architecture import others
+
+
+def architecture(path: str, declared: Experiment, changes: Settings, theirs: Model) -> Settings:
+    """Their values of the settings that are not among `changes`. Raises UsageError for others there."""
+    try:
+        wrong = others(theirs, changes)
+        different = others(theirs, flatten(declared) | changes)
+    except UsageError as error:
+        raise UsageError(f"start.weights={path}: {error}") from None
+    if wrong:
+        given = " ".join(f"{name}={format_value(changes[name])}" for name in wrong)
+        expected = " ".join(f"{name}={format_value(value)}" for name, value in wrong.items())
+        raise UsageError(
+            f"{given}: not as start.weights={path} were made; expected {expected}, or none of it"
+        )
+    return different
+
+
+def tokenizer(path: str, declared: Experiment, changes: Settings, resized: bool) -> Settings:
+    """The setting that names the tokenizer beside the weights, where the declared one is another.
+
+    A tokenizer that is trained on the data is compared by its size alone: `resized` says that the weights
+    have another number of entries.
+    """
+    name = declared.data.tokenizer
+    if TOKENIZER in changes or name == START:
+        return {}
+    theirs = beside(hub.located(path, hub.TOKENIZER))
+    if theirs is None:
+        if resized:
+            raise UsageError(
+                f"start.weights={path}: of another vocabulary than data.tokenizer={name}, and no tokenizer "
+                "beside them; expected data.tokenizer=NAME|PATH, the one that they were trained with"
+            )
+        return {}
+    if not resized and (_is_trained(name) or _vocabulary(name) == theirs.get_vocab()):
+        return {}
+    objective = replace(declared.objective, name=changes.get("objective.name", declared.objective.name))
+    return {TOKENIZER: START if objective_of(objective).supervised else as_tokenizer(path)}
+
+
+def _is_trained(name: str) -> bool:
+    return name.partition(":")[0] in trained.SCHEMES
+
+
+def _vocabulary(name: str) -> dict[str, int] | None:
+    """That of a published tokenizer; None where it is not to be had, as without a network."""
+    try:
+        return published.load(name).get_vocab()
+    except (UsageError, EnvironmentFault):
+        return None

@@ -1,0 +1,10 @@
+"""The settings that decide others, by dotted name."""
+
+from typing import Any
+
+WEIGHTS, TOKENIZER, SOURCE, VALIDATION = "start.weights", "data.tokenizer", "data.source", "data.validation"
+SOURCES = (SOURCE, VALIDATION)
+VOCABULARY = "model.vocabulary"
+DECISIVE = (SOURCE, TOKENIZER)  # of the data's settings, once they are typed
+
+Settings = dict[str, Any]  # by dotted name

@@ -1,0 +1,119 @@
+"""An experiment with changed settings, and with what its data and its weights decide of the others."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from research import weights
+from research.config import Experiment
+from research.config.settings import flatten, format_value, override, typed
+from research.data.sources.revisions import pinned
+from research.data.tokenizers.for_task import START, as_tokenizer
+from research.errors import UsageError
+from research.io.hub import PREFIX
+from research.runs.status import split_step
+from research.training.resolving import from_weights
+from research.training.resolving.from_data import from_data, report_epochs
+from research.training.resolving.names import (
+    DECISIVE,
+    SOURCES,
+    TOKENIZER,
+    VOCABULARY,
+    WEIGHTS,
+    Settings,
+)
+
+
+def resolve(
+    declared: Experiment,
+    changes: Mapping[str, Any],
+    report: Callable[[str], None],
+    kept: Experiment | None = None,
+) -> Experiment:
+    """`declared` with `changes`, and with what `data.source` and `start.weights` decide, which is reported.
+
+    A typed source decides as `research.data.own_text` and `research.data.finetuning.own_labels` say; a typed
+    source or tokenizer also the size of the vocabulary. Weights decide the fields of
+    `research.weights.architecture` and the tokenizer. `kept` is the experiment of a run to be continued: it
+    knows what its weights decided, though they may be gone. Weights that do not exist decide nothing here,
+    and training refuses them. Raises UsageError for a change that the weights have otherwise.
+    """
+    changes = {name: typed(declared, name, value) for name, value in changes.items()}
+    declared, changes = _with_revisions(declared, changes, kept)
+    changes = _with_data(declared, changes, report)
+    path = changes.get(WEIGHTS, declared.start.weights)
+    if path is None:
+        return override(declared, changes)
+    return _with_weights(path, declared, changes, report, kept)
+
+
+def _with_data(declared: Experiment, changes: Settings, report: Callable[[str], None]) -> Settings:
+    """`changes`, and what typed data decide."""
+    followed, examples = from_data(declared, changes)
+    if followed:
+        before = flatten(override(declared, {n: v for n, v in changes.items() if n in followed}))
+        decisive = " ".join(f"{name}={format_value(changes[name])}" for name in DECISIVE if name in changes)
+        report(f"{decisive} decides {_listed(followed, before)}")
+        changes = changes | followed
+    if examples:
+        report_epochs(declared, changes, examples, report)
+    return changes
+
+
+def _with_weights(
+    path: str,
+    declared: Experiment,
+    changes: Settings,
+    report: Callable[[str], None],
+    kept: Experiment | None,
+) -> Experiment:
+    if kept is not None and _same(path, kept.start.weights):
+        taken = from_weights.architecture(path, declared, changes, kept.model)
+        if TOKENIZER not in changes and kept.data.tokenizer in (START, as_tokenizer(path)):
+            taken[TOKENIZER] = kept.data.tokenizer
+        return override(declared, taken | changes)
+    if not path.startswith(PREFIX) and not _folder(path).is_dir():
+        return override(declared, changes)
+    taken = from_weights.architecture(path, declared, changes, weights.model_of(path))
+    taken |= from_weights.tokenizer(path, declared, changes, resized=VOCABULARY in taken)
+    try:
+        experiment = override(declared, taken | changes)
+    except UsageError as error:
+        raise UsageError(f"{error}, with the model of start.weights={path}") from None
+    if taken:
+        report(f"start.weights={path} decides {_listed(taken, flatten(declared))}")
+    return experiment
+
+
+def _with_revisions(
+    declared: Experiment, changes: Settings, kept: Experiment | None
+) -> tuple[Experiment, Settings]:
+    """Both with the revision of each source that has one: that of the run to be continued, or today's."""
+    known = "" if kept is None else f"{kept.data.source} {kept.data.validation}"
+    for name in SOURCES:
+        text = flatten(override(declared, {n: v for n, v in changes.items() if n in SOURCES}))[name]
+        if text is None:
+            continue
+        found = pinned(text, name, known)
+        if name in changes:
+            changes = changes | {name: found}
+        elif found != text:
+            declared = override(declared, {name: found})
+    return declared, changes
+
+
+def _listed(taken: Settings, before: Settings) -> str:
+    return ", ".join(
+        f"{name}={format_value(value)} (declared {format_value(before[name])})"
+        for name, value in taken.items()
+    )
+
+
+def _folder(path: str) -> Path:
+    return split_step(str(Path(path).expanduser()))[0]
+
+
+def _same(path: str, kept: str | None) -> bool:
+    if kept is None or path.startswith(PREFIX):
+        return path == kept
+    return Path(path).expanduser().absolute() == Path(kept).expanduser().absolute()
