@@ -34,7 +34,7 @@ def novel(tmp_path):
 
 def test_a_refused_experiment_has_decided_nothing(novel, capsys):
     changes = {"data.source": novel, "data.length": 9999}
-    with pytest.raises(UsageError, match="data[.]length"):
+    with pytest.raises(UsageError, match=r"data\.length"):
         resolve("quickstart", changes)
     assert capsys.readouterr().out == ""
     resolve("quickstart", changes | {"data.length": 32})
