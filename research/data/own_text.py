@@ -45,6 +45,20 @@ def text_settings(data: Data, typed: Collection[str], *, in_pairs: bool) -> dict
         return followed
 
 
+def short_text_tokenizer(data: Data) -> str:
+    """`data.tokenizer`, or where the files' text is too short for its entries, one with those that it gives.
+
+    Sources that cannot be read decide nothing.
+    """
+    try:
+        sources = [parse(source.source, "data.source", "documents") for _, source in parts(data)]
+        if all(source.scheme == "files" for source in sources):
+            return trained.fitted(data)
+    except (UsageError, EnvironmentFault):
+        pass
+    return data.tokenizer
+
+
 def vocabulary(data: Data) -> int | None:
     """The entries of the tokenizer that `data` declare; None where it is not to be had yet."""
     scheme, _, size = data.tokenizer.partition(":")

@@ -3,6 +3,8 @@
 import string
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -38,6 +40,21 @@ def load(data: Data) -> Tokenizer:
 
     make_once(folder, build)
     return read(folder)
+
+
+def fitted(data: Data) -> str:
+    """`data.tokenizer`, or one of its scheme with as many entries as a short text gives, if these are fewer.
+
+    A text of `LONG` characters for each entry is taken to give all of them.
+    """
+    scheme, _, size = data.tokenizer.partition(":")
+    if scheme not in MIN_SIZE or not size.isdecimal() or _has(data, LONG * int(size)):
+        return data.tokenizer
+    try:
+        load(data)
+    except TooFewEntries as few:
+        return fitted(replace(data, tokenizer=few.tokenizer))
+    return data.tokenizer
 
 
 def characters(data: Data) -> Tokenizer:
@@ -89,22 +106,35 @@ def word_pieces(data: Data, size: int) -> Tokenizer:
 
 SCHEMES = {"char": characters, "bpe": byte_pairs, "wordpiece": word_pieces}
 MIN_SIZE = {"bpe": len(pre_tokenizers.ByteLevel.alphabet()) + 1, "wordpiece": 32}
+LONG = 64
+
+
+class TooFewEntries(UsageError):
+    """The source has no further pieces."""
+
+    def __init__(self, data: Data, most: int):
+        self.tokenizer = f"{data.tokenizer.partition(':')[0]}:{most}"
+        super().__init__(
+            f"data.tokenizer={data.tokenizer}: {data.source} gives {most} entries and no more; "
+            f"type data.tokenizer={self.tokenizer}"
+        )
 
 
 def _train(tokenizer: Tokenizer, trainer: trainers.Trainer, data: Data, size: int) -> Tokenizer:
     tokenizer.train_from_iterator(_training_texts(data), trainer)
     if (most := tokenizer.get_vocab_size()) != size:
-        scheme = data.tokenizer.partition(":")[0]
-        raise UsageError(
-            f"data.tokenizer={data.tokenizer}: {data.source} gives {most} entries and no more; "
-            f"type data.tokenizer={scheme}:{most}"
-        )
+        raise TooFewEntries(data, most)
     return tokenizer
 
 
 def _training_texts(data: Data) -> Iterator[str]:
     """The training documents; of a tail or a head all documents, because the split is inside a document."""
     return documents(data, "all" if data.splits_tokens else "train")
+
+
+def _has(data: Data, characters: int) -> bool:
+    """Whether as many characters train the tokenizer; reads no more."""
+    return any(total >= characters for total in accumulate(map(len, _training_texts(data))))
 
 
 def _size(scheme: str, size: str) -> int:

@@ -1,11 +1,12 @@
 """What a typed source or tokenizer decides: columns, labels, split, the size of the vocabulary."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from research.config import Data, Experiment
 from research.config.settings import flatten, format_value, override
 from research.data.finetuning.own_labels import label_settings
-from research.data.own_text import text_settings, vocabulary
+from research.data.own_text import short_text_tokenizer, text_settings, vocabulary
 from research.errors import UsageError
 from research.objectives import objective_of
 from research.objectives.objective import bidirectional
@@ -52,6 +53,9 @@ def from_data(declared: Experiment, changes: Settings) -> tuple[Settings, int]:
         followed["model.outputs"] = objective.outputs(override(seen, followed).task)
     if changes.get(WEIGHTS, declared.start.weights) is None:
         data = override(seen, {n: v for n, v in followed.items() if n.startswith("data.")}).data
+        if source and not objective.supervised and TOKENIZER not in changes:
+            followed[TOKENIZER] = short_text_tokenizer(data)
+            data = replace(data, tokenizer=followed[TOKENIZER])
         if VOCABULARY in changes and TOKENIZER in changes:
             _refuse_smaller_vocabulary(changes[VOCABULARY], data)
         other = data.tokenizer != declared.data.tokenizer or data.tokenizer == "char"

@@ -1,6 +1,7 @@
 """A typed source decides what follows from it; what was typed is kept; declared layouts decide nothing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from launch.__main__ import run
 from research import resolve
 from research.config.settings import flatten
 from research.config.space import points
+from research.data.tokenizers import trained
 from research.errors import UsageError
 from research.sweeping.declare import declare_sweep
 from research.training import resolving
@@ -23,6 +25,12 @@ def followed(name: str, **changes) -> tuple[dict, list[str]]:
     found = flatten(resolving.resolve(experiments.get(name), changes, said.append))
     before = flatten(experiments.get(name)) | changes
     return {key: value for key, value in found.items() if before[key] != value}, said
+
+
+def layout(name: str, **changes) -> dict:
+    """The settings that say how the source is read, without the tokenizer of a short text."""
+    found, _ = followed(name, **changes)
+    return {key: value for key, value in found.items() if key not in ("data.tokenizer", "model.vocabulary")}
 
 
 @pytest.fixture
@@ -42,25 +50,25 @@ def test_a_refused_experiment_has_decided_nothing(novel, capsys):
 
 
 def test_one_text_is_split_by_its_tail_or_for_bert_by_its_paragraphs(novel):
-    decided, (said,) = followed("quickstart", data__source=novel)
-    assert decided == {"data.split": "tail", "data.holdout": 0.1}
+    _, (said,) = followed("quickstart", data__source=novel)
+    assert layout("quickstart", data__source=novel) == {"data.split": "tail", "data.holdout": 0.1}
     assert said.startswith(f"data.source={novel} decides data.split=tail (declared published)")
-    assert followed("quickstart", data__source=novel, data__holdout=0.3)[0] == {"data.split": "tail"}
+    assert layout("quickstart", data__source=novel, data__holdout=0.3) == {"data.split": "tail"}
     pairs = {"data.split": "documents", "data.documents": "paragraphs"}
-    assert followed("bert_tiny", data__source=novel)[0] == pairs
-    assert followed("quickstart", data__source=novel, data__split="tail") == ({}, [])
+    assert layout("bert_tiny", data__source=novel) == pairs
+    assert layout("quickstart", data__source=novel, data__split="tail") == {}
 
 
 def test_a_text_without_blank_lines_is_split_by_its_tail_for_bert_too(tmp_path):
     path = tmp_path / "novel.txt"
     path.write_text("\n".join(f"Call me number {n}." for n in range(400)))
-    decided, _ = followed("bert_tiny", data__source=f"files:{path}")
+    decided = layout("bert_tiny", data__source=f"files:{path}")
     assert decided == {"data.split": "tail", "data.holdout": 0.1}
 
 
 def test_a_text_with_a_validation_corpus_of_its_own_is_not_split(novel):
     both = {"data__source": novel, "data__validation": novel}
-    assert followed("quickstart", **both) == followed("bert_tiny", **both) == ({}, [])
+    assert layout("quickstart", **both) == layout("bert_tiny", **both) == {}
     assert resolve("quickstart", {"data.source": novel, "data.validation": novel}).data.validation == novel
     with pytest.raises(
         UsageError, match=r"data\.holdout=0\.3: data\.source is not split where data\.validation"
@@ -71,15 +79,44 @@ def test_a_text_with_a_validation_corpus_of_its_own_is_not_split(novel):
 def test_few_documents_hold_enough_out_that_one_validates(tmp_path):
     for number in range(12):
         (tmp_path / f"{number}.txt").write_text(f"Chapter {number}.")
-    decided, _ = followed("quickstart", data__source=f"files:{tmp_path}/*.txt")
+    decided = layout("quickstart", data__source=f"files:{tmp_path}/*.txt")
     assert decided["data.split"] == "documents" and decided["data.holdout"] in (0.1, 0.2, 0.5)
 
 
 def test_the_field_with_the_text_is_found_by_its_name(tmp_path):
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps({"id": n, "body": f"Text {n}."}) + "\n" for n in range(900)))
-    decided, _ = followed("quickstart", data__source=f"files:{path}")
+    decided = layout("quickstart", data__source=f"files:{path}")
     assert decided == {"data.split": "documents", "data.field": "body"}
+
+
+def test_a_short_text_gets_as_many_entries_as_it_gives(novel):
+    decided, (said,) = followed("quickstart", data__source=novel)
+    assert decided["model.vocabulary"] == 668 and decided["data.tokenizer"] == "bpe:668"
+    assert "data.tokenizer=bpe:668 (declared bpe:4096), model.vocabulary=668 (declared 4096)" in said
+    given = {key.replace(".", "__"): value for key, value in decided.items()}
+    assert followed("quickstart", data__source=novel, **given) == ({}, [])  # as a record types it
+    pieces, _ = followed("bert_tiny", data__source=novel)
+    size = pieces["model.vocabulary"]
+    assert pieces["data.tokenizer"] == f"wordpiece:{size}"
+    data = resolve("bert_tiny", {"data.source": novel}).data
+    assert trained.load(data).get_vocab_size() == size
+    assert "data.tokenizer" not in followed("quickstart", data__source=novel, data__tokenizer="bpe:4096")[0]
+
+
+def test_of_a_long_text_no_more_is_read_than_tells_that_it_is_long(monkeypatch):
+    read = []
+
+    def texts(data, split):
+        for number in range(20_000):
+            read.append(number)
+            yield f"A paragraph of some length, and number {number}."
+
+    monkeypatch.setattr(trained, "documents", texts)
+    monkeypatch.setattr(trained, "load", lambda data: pytest.fail("it is trained before it is needed"))
+    data = replace(experiments.get("quickstart").data, tokenizer="bpe:300", split="documents")
+    assert trained.fitted(data) == "bpe:300"
+    assert 300 * trained.LONG <= len(read) * 45 < 2 * 300 * trained.LONG
 
 
 def test_the_vocabulary_is_the_tokenizers_unless_it_was_typed(novel):
