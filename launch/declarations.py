@@ -39,11 +39,9 @@ def resolve(
         experiment = override(named, changes)
     else:
         with starting():
-            from research.training.resolving import (
-                resolve as with_decided,  # imports Orbax, which takes half a second
-            )
+            from research.training import resolving  # imports Orbax, which takes half a second
 
-        experiment = with_decided(named, changes, decided.append, kept)
+        experiment = resolving.resolve(named, changes, decided.append, kept)
     check(experiment)
     for line in decided:
         report(line)

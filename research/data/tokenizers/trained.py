@@ -106,7 +106,7 @@ def word_pieces(data: Data, size: int) -> Tokenizer:
 
 SCHEMES = {"char": characters, "bpe": byte_pairs, "wordpiece": word_pieces}
 MIN_SIZE = {"bpe": len(pre_tokenizers.ByteLevel.alphabet()) + 1, "wordpiece": 32}
-LONG = 64
+LONG = 64  # characters of text for each entry; of Python's documentation 32 give all of bpe:4096
 
 
 class TooFewEntries(UsageError):
