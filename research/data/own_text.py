@@ -18,12 +18,15 @@ SPLITS = ("train", "validation")
 HOLDOUTS = (0.1, 0.2, 0.5)  # for few documents, the first that holds one out
 
 
-def text_settings(data: Data, typed: Collection[str], *, in_pairs: bool) -> dict[str, Any]:
+def text_settings(
+    data: Data, typed: Collection[str], *, in_pairs: bool, required: bool = False
+) -> dict[str, Any]:
     """{setting: value} that follow from `data.source`, which was typed, as dotted names.
 
     A source without published splits is split by documents, or by its tail if it is one text; `in_pairs`, as
     BERT reads a text, by its paragraphs; with `data.validation` not at all. Settings that were `typed` are
-    kept. Sources that cannot be read decide nothing here: preparing them says what is wrong.
+    kept. Sources that cannot be read decide nothing here, and preparing them says what is wrong; where they
+    are `required`, it is raised.
     """
     followed: dict[str, Any] = {}
     try:
@@ -42,6 +45,8 @@ def text_settings(data: Data, typed: Collection[str], *, in_pairs: bool) -> dict
             return followed
         return followed | _split(data, typed, parsed, in_pairs)
     except (UsageError, EnvironmentFault):
+        if required:
+            raise
         return followed
 
 

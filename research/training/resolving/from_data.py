@@ -30,9 +30,10 @@ LABELLED = {  # objectives whose examples decide columns and labels
 }
 
 
-def from_data(declared: Experiment, changes: Settings) -> tuple[Settings, int]:
+def from_data(declared: Experiment, changes: Settings, required: bool) -> tuple[Settings, int]:
     """Settings that a typed source or tokenizer decides, where they differ from the declared ones; and the
-    number of labelled examples in the source, 0 of others.
+    number of labelled examples in the source, 0 of others. A text that cannot be read decides nothing, unless
+    it is `required`.
     """
     if not any(name in changes for name in (*DECISIVE, VALIDATION)):
         return {}, 0
@@ -46,7 +47,8 @@ def from_data(declared: Experiment, changes: Settings) -> tuple[Settings, int]:
     if not objective.supervised and data.validation is not None:
         _refuse_two_validations(changes, data)
     if source and not objective.supervised:
-        followed = text_settings(data, changes, in_pairs=bidirectional(declared.model))
+        pairs = bidirectional(declared.model)
+        followed = text_settings(data, changes, in_pairs=pairs, required=required)
     elif source and seen.objective.name in LABELLED:
         followed, examples = label_settings(data, seen.task, changes, **LABELLED[seen.objective.name])
     if "task.labels" in followed and "model.outputs" not in changes:

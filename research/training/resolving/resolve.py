@@ -36,20 +36,23 @@ def resolve(
     source or tokenizer also the size of the vocabulary. Weights decide the fields of
     `research.weights.architecture` and the tokenizer. `kept` is the experiment of a run to be continued: it
     knows what its weights decided, though they may be gone. Weights that do not exist decide nothing here,
-    and training refuses them. Raises UsageError for a change that the weights have otherwise.
+    and training refuses them. Raises UsageError for a change that the weights have otherwise, and for a
+    text of that run that is gone.
     """
     changes = {name: typed(declared, name, value) for name, value in changes.items()}
     declared, changes = _with_revisions(declared, changes, kept)
-    changes = _with_data(declared, changes, report)
+    changes = _with_data(declared, changes, report, required=kept is not None)
     path = changes.get(WEIGHTS, declared.start.weights)
     if path is None:
         return override(declared, changes)
     return _with_weights(path, declared, changes, report, kept)
 
 
-def _with_data(declared: Experiment, changes: Settings, report: Callable[[str], None]) -> Settings:
+def _with_data(
+    declared: Experiment, changes: Settings, report: Callable[[str], None], required: bool
+) -> Settings:
     """`changes`, and what typed data decide."""
-    followed, examples = from_data(declared, changes)
+    followed, examples = from_data(declared, changes, required)
     if followed:
         before = flatten(override(declared, {n: v for n, v in changes.items() if n in followed}))
         decisive = " ".join(f"{name}={format_value(changes[name])}" for name in DECISIVE if name in changes)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -235,3 +236,14 @@ def test_tags_of_ones_own_are_the_last_column(tmp_path):
     decided, _ = followed("bert_ner", data__source=source)
     assert decided["task.label"] == "2" and decided["task.labels"] == ("O", "B-DRUG", "B-GENE")
     assert decided["model.outputs"] == 3 and "task.metrics" not in decided
+
+
+def test_a_run_goes_on_only_with_its_text(novel):
+    declared = experiments.get("quickstart")
+    changes = {"data.source": novel}
+    first = resolving.resolve(declared, changes, print)
+    assert resolving.resolve(declared, changes, print, first) == first
+    Path(novel.removeprefix("files:")).unlink()
+    with pytest.raises(UsageError, match=r"novel\.txt: no such file"):
+        resolving.resolve(declared, changes, print, first)
+    assert resolving.resolve(declared, changes, print).data.source == novel  # a plan needs no text
