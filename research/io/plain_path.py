@@ -2,7 +2,7 @@
 
 Orbax finds its own files by glob patterns that begin with the directory's name: `[x]` matches the directory
 x, and a checkpoint is left without its arrays. TensorStore reads a backslash as a slash and writes to another
-place. Orbax reads `gs:/` as a bucket.
+place, and refuses `..`. Orbax reads `gs:/` as a bucket.
 """
 
 import fcntl
@@ -26,6 +26,8 @@ def plain_path(directory: Path) -> Iterator[Path]:
     The link belongs to this process: other processes, also on other machines, make links of their own.
     """
     path = directory.absolute()
+    if ".." in path.parts:
+        path = path.resolve()
     if PLAIN.fullmatch(str(path)):
         yield path
         return

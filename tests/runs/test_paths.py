@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +74,19 @@ def test_checkpoints_are_saved_deleted_and_restored(odd):
     for name, array in restored(odd / "checkpoints", 3).items():
         assert np.array_equal(array, expected[name]), name
     assert [path.name for path in odd.parent.iterdir()] == [odd.name]  # nothing went astray
+
+
+@pytest.mark.parametrize("typed", ["../run", "./run", "link/../run", "../here/./run/../run"])
+def test_a_typed_path_may_lead_up(typed, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "elsewhere" / "there").mkdir(parents=True)
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "elsewhere" / "there")
+    monkeypatch.chdir(tmp_path / "here")
+    with Checkpoints(Path(typed), 2) as checkpoints:
+        checkpoints.save(1, state(1))
+    assert np.array_equal(restored(Path(typed), 1)["weights"], state(1)["weights"])
+    holder = {"../run": "run", "link/../run": "elsewhere/run"}.get(typed, "here/run")
+    assert (tmp_path / holder / "1").is_dir()
 
 
 def test_a_plain_name_lasts_as_long_as_it_is_needed(odd, tmp_path):
