@@ -86,6 +86,8 @@ def batch(
         int, typer.Option(metavar="N", help="Step, from 0: the batch of the update from step N to N + 1.")
     ],
     overrides: Overrides = None,
+    train_file: TrainFile = None,
+    validation_file: ValidationFile = None,
     json: Json = False,
 ) -> None:
     """Decode the exact batch of any step, past or future."""
@@ -93,6 +95,7 @@ def batch(
         from research.data.batches import train_batches
         from research.objectives import objective_of
 
+    overrides = with_files(overrides, source=train_file, validation=validation_file)
     experiment = _resolve_run_or_name(name, overrides)
     if not 0 <= step < experiment.run.steps:
         raise UsageError(f"--step {step}: expected from 0 to run.steps - 1 = {experiment.run.steps - 1}")

@@ -155,7 +155,7 @@ def bench(
     steps: Annotated[int, typer.Option(metavar="N", help="Number of steps to time.")] = 20,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Tokens: .npy, or raw uint16. Default: random tokens."),
+        typer.Option(metavar="FILE", help="Tokens, as .npy or .bin. Default: random tokens."),
     ] = None,
     json: Json = False,
 ) -> None:

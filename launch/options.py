@@ -35,7 +35,8 @@ Tokenizer = Annotated[
     typer.Option(metavar="NAME|PATH", help="Tokenizer to use if there is none beside the weights."),
 ]
 TrainFile = Annotated[
-    str | None, typer.Option(metavar="FILE", help="File or pattern to train on: data.source=files:FILE.")
+    str | None,
+    typer.Option(metavar="FILE", help="File or pattern to train on: data.source=files:FILE."),
 ]
 ValidationFile = Annotated[
     str | None,
@@ -86,6 +87,8 @@ def with_files(overrides: list[str] | None, **files: str | None) -> list[str]:
 
     Raises UsageError where that setting is typed too.
     """
+    from research.data.sources.files import as_source
+
     options = {"source": "--train-file", "validation": "--validation-file"}
     found = list(overrides or [])
     for name, file in files.items():
@@ -94,7 +97,7 @@ def with_files(overrides: list[str] | None, **files: str | None) -> list[str]:
         typed = [text for text in found if text.partition("=")[0].strip() == f"data.{name}"]
         if typed:
             raise UsageError(f"{options[name]} {file}: {typed[0]} is typed too; expected one of them")
-        found.append(f"data.{name}=files:{file}")
+        found.append(f"data.{name}={as_source(file)}")
     return found
 
 

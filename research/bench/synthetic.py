@@ -11,6 +11,7 @@ import numpy as np
 
 from research.config import Experiment
 from research.data.examples import Batch
+from research.data.sources import token_files
 from research.errors import UsageError
 from research.objectives import objective_of
 
@@ -25,19 +26,13 @@ def batches(experiment: Experiment, tokens: np.ndarray | None = None) -> Iterato
 
 
 def read_tokens(path: Path, length: int, vocabulary: int) -> np.ndarray:
-    """Mapped from .npy, or from raw little-endian uint16 as nanoGPT's and llm.c's .bin.
+    """Those of a file, as `tokens:` reads it.
 
     Raises UsageError where there is no such file, too little in it, or a token out of the vocabulary.
     """
-    try:
-        tokens = np.load(path, mmap_mode="r") if path.suffix == ".npy" else np.memmap(path, "<u2", mode="r")
-    except Exception as error:  # NumPy parses the header of a .npy file as Python
-        raise UsageError(f"{path}: expected tokens as .npy or as raw uint16: {error}") from None
-    need = length + 1
-    if tokens.ndim != 1 or tokens.dtype.kind not in "ui" or len(tokens) < need:
-        raise UsageError(
-            f"{path}: holds {tokens.dtype} {tokens.shape}; expected one row of at least {need} integers"
-        )
+    tokens = token_files.read(path)
+    if len(tokens) <= length:
+        raise UsageError(f"{path}: holds {len(tokens)} tokens; expected {length + 1} or more")
     if (largest := int(tokens.max())) >= vocabulary:
         raise UsageError(f"{path}: holds token {largest}; expected all below model.vocabulary={vocabulary}")
     return tokens

@@ -45,7 +45,7 @@ SCHEDULES: Registry = Registry(  # (step, Schedule, steps) → share of the peak
     "gpt1_linear",
 )
 SCHEMES: Registry = Registry(  # see research.data.sources.schemes
-    "data.source", "rest", "drawn", "hf", "files", "tfds"
+    "data.source", "rest", "drawn", "tokens", "hf", "files", "tfds"
 )
 TASKS: Registry = Registry(  # see research.evaluation.tasks
     "--task",

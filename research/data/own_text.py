@@ -25,10 +25,11 @@ def text_settings(
 
     A source without published splits is split by documents, or by its tail if it is one text; `in_pairs`, as
     BERT reads a text, by its paragraphs; with `data.validation` not at all. Settings that were `typed` are
-    kept. Sources that cannot be read decide nothing here, and preparing them says what is wrong; where they
-    are `required`, it is raised.
+    kept. What is wrong with sources that cannot be read, preparing them says; where they are `required`, it
+    is raised.
     """
     followed: dict[str, Any] = {}
+    parsed: list[Source] = []
     try:
         sources = [source for _, source in parts(replace(data, split="documents"))]
         parsed = [parse(source.source, "data.source", "documents") for source in sources]
@@ -36,6 +37,8 @@ def text_settings(
             followed |= _field(data.field, parsed[0])
         if "data.split" in typed or data.validation is not None:
             return followed
+        if len(parsed) == 1 and SCHEMES[parsed[0].scheme].tokens:
+            return followed if data.split in ("tail", "head") else {"data.split": "tail"}
         if _are_published(parsed):
             return followed | {"data.split": "published"}
         data = replace(data, **{name.removeprefix("data."): value for name, value in followed.items()})
@@ -47,7 +50,10 @@ def text_settings(
     except (UsageError, EnvironmentFault):
         if required:
             raise
-        return followed
+        # Files have no published split, so that preparing them would stop there.
+        own = "data.split" in typed or data.validation is not None or data.split != "published"
+        unread = [source for source in parsed if not SCHEMES[source.scheme].splits]
+        return followed if own or not unread else followed | {"data.split": "documents"}
 
 
 def short_text_tokenizer(data: Data) -> str:

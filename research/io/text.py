@@ -1,21 +1,23 @@
-"""Text files of other people: UTF-8 in any locale, with or without a byte-order mark, plain or in gzip.
+"""Text files of other people: UTF-8 in any locale, with or without a byte-order mark, plain or compressed.
 
 Lines end at \\n, \\r\\n or \\r, and nowhere else: texts contain U+2028, U+0085 and form feeds, at which
 str.splitlines would split.
 """
 
 import gzip
+import io
 import json
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from research.errors import UsageError
+from research.errors import EnvironmentFault, UsageError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 LINE_END = re.compile(r"\r\n|\n|\r")
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 
@@ -23,12 +25,13 @@ LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, text without its end) of each line.
 
-    Raises UsageError, with file and line, for a file that cannot be read, is damaged, or is not UTF-8.
+    Raises UsageError, with file and line, for a file that cannot be read, is damaged, or is not UTF-8;
+    EnvironmentFault for a .zst file without pyarrow.
     """
-    number = 0
-    with reading(path), gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+    number, packed = 0, COMPRESSED.get(path.suffix)
+    with reading(path), _opened(path) as file:
         try:
-            if path.suffix == ".gz" and not path.stat().st_size:
+            if packed and not path.stat().st_size:
                 raise EOFError("it is empty")
             for piece in file:  # up to \n
                 if number == 0:
@@ -36,8 +39,10 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                 for line in piece.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
                     number += 1
                     yield number, _decoded(line, f"{path}:{number}")
-        except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
-            raise UsageError(f"{path}:{number + 1}: damaged gzip file: {fault}") from fault
+        except (EOFError, zlib.error, OSError) as fault:
+            if packed is None:
+                raise
+            raise UsageError(f"{path}:{number + 1}: damaged {packed} file: {fault}") from fault
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -88,6 +93,19 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as fault:  # some libraries' messages have several lines
         reason = " ".join(str(fault.strerror or fault).split())
         raise UsageError(f"{path}: cannot be read: {reason}") from fault
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """The bytes of a file, decompressed."""
+    if path.suffix == ".gz":
+        return gzip.open(path)
+    if path.suffix != ".zst":
+        return open(path, "rb")
+    try:
+        from pyarrow import input_stream
+    except ImportError as fault:
+        raise EnvironmentFault(f"{path}: it needs pyarrow: pip install 'lineage-lm[parquet]'") from fault
+    return io.BufferedReader(input_stream(path, compression="zstd"))
 
 
 def _decoded(line: bytes, where: str) -> str:

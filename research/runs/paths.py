@@ -14,7 +14,7 @@ from research.data.tokenizers import published, trained
 from research.data.tokenizers.spacy_words import split_name
 
 # Of a source, perhaps with a weight, or in another.
-TERM = re.compile(r"((?:\d*\.?\d+\*|(?:drawn|rest):\d+:\d+:)?files:)(.+)", re.DOTALL)
+TERM = re.compile(r"((?:\d*\.?\d+\*|(?:drawn|rest):\d+:\d+:)?(?:files|tokens):)(.+)", re.DOTALL)
 STEP = re.compile(r":\d+$")  # of a run's checkpoint, DIR:STEP
 
 

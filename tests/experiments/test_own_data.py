@@ -6,18 +6,23 @@ import shlex
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+from tokenizers import models
+from tokenizers.pre_tokenizers import ByteLevel
 
 from launch.__main__ import run
+from research.data.tokenizers.published import byte_level
 from research.devices import startup
 from research.io.text import read_text
 from research.runs import record
+from tests.data.sources.test_token_files import llm_c
 from tests.test_readme_commands import printed
 
 PAGE = Path(__file__).parents[2] / "experiments" / "README.md"
 # Fewer steps of a smaller model. Models that start from weights have the size of the weights.
 FEW = ("run.steps=2", "run.evaluate_every=2", "run.checkpoint_every=2", "optimizer.rate.warmup=1")
-SMALL = ("model.width=16", "model.depth=1", "model.heads=2", "data.batch=4", "run.sample=0")
+SMALL = ("data.length=64", "model.width=16", "model.depth=1", "model.heads=2", "data.batch=4", "run.sample=0")
 
 
 def of_the_section(title: str) -> list[list[str]]:
@@ -33,7 +38,7 @@ def of_the_section(title: str) -> list[list[str]]:
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """A novel and its sequel, reviews in three classes, tagged words; the working directory is theirs."""
+    """Novels, tokens, reviews in three classes, tagged words; the working directory is theirs."""
     draw = random.Random(0)
     words = ["".join(draw.choices("aeioubcdfglmnprst", k=draw.randint(2, 9))) for _ in range(9_000)]
 
@@ -42,6 +47,14 @@ def files(tmp_path, monkeypatch):
 
     for name, paragraphs in (("novel", 700), ("sequel", 30)):
         (tmp_path / f"{name}.txt").write_text("\n\n".join(paragraph() for _ in range(paragraphs)) + "\n")
+    (tmp_path / "home" / "tokenizers" / "gpt2").mkdir(parents=True)
+    tokenizer = byte_level(models.BPE({char: n for n, char in enumerate(ByteLevel.alphabet())}, []))
+    tokenizer.save(str(tmp_path / "home" / "tokenizers" / "gpt2" / "tokenizer.json"))
+    for name in ("openwebtext/train", "fineweb10B/fineweb_train_000001", "fineweb10B/fineweb_val_000000"):
+        (path := tmp_path / f"{name}.bin").parent.mkdir(exist_ok=True)
+        tokens = np.array(draw.choices(range(256), k=9_000))
+        path.write_bytes(llm_c(tokens) if "fineweb" in name else tokens.astype("<u2").tobytes())
+    (tmp_path / "openwebtext" / "val.bin").write_bytes(bytes(9_000))
     kinds = {"poor": "bad", "usual": "middling", "splendid": "good"}
     rows = [f'"A {word} book, number {n}.",{kind}\n' for n in range(20) for word, kind in kinds.items()]
     (tmp_path / "reviews.csv").write_text("text,label\n" + "".join(rows))
@@ -72,7 +85,7 @@ def test_every_command_of_the_worked_examples_runs(files, capsys):
             assert status == 0, (words, err)
             assert not err.count("\n") or "warn" not in err, err
             outputs[" ".join(words[:2])] = out
-    assert [words[0] for words in typed].count("train") == 5
+    assert [words[0] for words in typed].count("train") == 7
     reviews = record.experiment_of(files / "runs/reviews")
     assert (reviews.model.width, reviews.model.outputs) == (16, 3)  # of the weights, and of the file
     assert reviews.task.labels == ("bad", "good", "middling")

@@ -1,10 +1,12 @@
 """Text as other people's programs write it."""
 
 import gzip
+import sys
 
+import pyarrow
 import pytest
 
-from research.errors import UsageError
+from research.errors import EnvironmentFault, UsageError
 from research.io.text import lines, read_exact, read_text, split_lines
 
 INSIDE = "one\u2028still\x85one\x0c\x1c\x0b"  # str.splitlines ends a line at each of these
@@ -12,8 +14,17 @@ TEXT = f"{INSIDE}\ntwo\r\nthree\rfour\r\n\r\n\nlast"
 LINES = [INSIDE, "two", "three", "four", "", "", "last"]
 
 
+def zstd(content: bytes) -> bytes:
+    """In two frames, as some programs write a file in parts."""
+    half = len(content) // 2
+    pack = pyarrow.Codec("zstd").compress
+    return pack(content[:half]).to_pybytes() + pack(content[half:]).to_pybytes()
+
+
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-@pytest.mark.parametrize("name, pack", [("a.txt", bytes), ("a.jsonl.gz", gzip.compress)])
+@pytest.mark.parametrize(
+    "name, pack", [("a.txt", bytes), ("a.jsonl.gz", gzip.compress), ("a.jsonl.zst", zstd)]
+)
 def test_lines_end_at_three_ends_alone(tmp_path, name, pack, mark):
     (tmp_path / name).write_bytes(pack(mark + TEXT.encode()))
     assert list(lines(tmp_path / name)) == list(enumerate(LINES, 1))
@@ -38,8 +49,17 @@ def test_faults_name_file_and_line(tmp_path, read):
         read(tmp_path / "b.txt")
 
 
-def test_a_cut_archive_is_damaged(tmp_path):
-    whole = gzip.compress("".join(f"line {n}\n" for n in range(9_999)).encode())
-    (tmp_path / "a.gz").write_bytes(whole[:-9])
-    with pytest.raises(UsageError, match=r"a\.gz:\d+: damaged gzip file: "):
-        list(lines(tmp_path / "a.gz"))
+@pytest.mark.parametrize("name, kind, pack", [("a.gz", "gzip", gzip.compress), ("a.zst", "zstd", zstd)])
+def test_a_cut_archive_is_damaged(name, kind, pack, tmp_path):
+    whole = pack("".join(f"line {n}\n" for n in range(9_999)).encode())
+    for cut in (0, len(whole) - 9):
+        (tmp_path / name).write_bytes(whole[:cut])
+        with pytest.raises(UsageError, match=rf"{name}:\d+: damaged {kind} file: "):
+            list(lines(tmp_path / name))
+
+
+def test_without_pyarrow_one_line_says_how_to_get_it(tmp_path, monkeypatch):
+    (tmp_path / "a.jsonl.zst").write_bytes(zstd(b"{}"))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(EnvironmentFault, match=r"a\.jsonl\.zst: it needs pyarrow: pip install .*parquet"):
+        list(lines(tmp_path / "a.jsonl.zst"))

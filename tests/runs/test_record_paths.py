@@ -43,6 +43,7 @@ def absolute_of(experiment: Experiment) -> dict[str, str]:
         ("source", "files:~/a.txt", "files:/home/me/a.txt"),
         ("source", "files:../*/[ab].txt", "files:{}/../*/[ab].txt"),
         ("source", "files:a+b.txt", "files:{}/a+b.txt"),
+        ("source", "0.5*tokens:a.bin+0.5*tokens:/b.npy", "0.5*tokens:{}/a.bin+0.5*tokens:/b.npy"),
         ("source", "0.5*files:a.txt + .5*tfds:x:a+b", "0.5*files:{}/a.txt+.5*tfds:x:a+b"),
         ("source", "tfds:x:a+b", None),
         ("validation", "tfds:x:a+files:a.tsv+files:b.tsv", "tfds:x:a+files:{}/a.tsv+files:{}/b.tsv"),

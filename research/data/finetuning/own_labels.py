@@ -163,5 +163,6 @@ def _one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
 
 def _unknown(path: str, setting: str, declared: str, columns: Sequence[str]) -> str:
     shown = ", ".join(column[:30] for column in columns)
-    number = "" if path.endswith((".parquet", ".jsonl", ".jsonl.gz", ".json")) else ", or its number from 0"
+    named = path.endswith((".parquet", ".json", *files.JSON_LINES))
+    number = "" if named else ", or its number from 0"
     return f"{path}: no column {declared} ({setting}); it has {shown}; type {setting}=COLUMN{number}"

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from research.config import Data
 from research.config.names import SCHEMES
 from research.data.sources import standardize
@@ -72,10 +74,30 @@ def parts(data: Data) -> list[tuple[float, Data]]:
         raise UsageError(f"data.source={data.source}: expected a mixture 0.7*SOURCE+0.3*SOURCE")
     if data.splits_tokens:
         raise UsageError(
-            f"data.split={data.split}: a mixture has no {data.split}; use data.split=documents or published"
+            f"data.split={data.split}: a mixture has no {data.split}; "
+            "use data.split=documents or published, or data.validation=SOURCE"
         )
     total = sum(float(match[1]) for match in matches)
     return [(float(match[1]) / total, replace(data, source=match[2])) for match in matches]
+
+
+def holds_tokens(data: Data) -> bool:
+    """Whether the sources hold tokens instead of texts. Raises UsageError where some do and others do not."""
+    found = [one for _, one in parts(data)] + _validation(data)
+    kinds = {bool(SCHEMES[_source(one).scheme].tokens): one.source for one in found}
+    if len(kinds) == 2:
+        raise UsageError(f"{kinds[True]} holds tokens and {kinds[False]} text; expected one of both in all")
+    return True in kinds
+
+
+def token_files(data: Data, split: Split) -> Iterator[Iterator[tuple[Path, np.ndarray]]]:
+    """For each source of a split, the path and tokens of its files.
+
+    With `data.split=tail` or `head` all of them belong to "train".
+    """
+    found = _validation(data) if split == "validation" else [one for _, one in parts(data)]
+    for source in map(_source, found):
+        yield SCHEMES[source.scheme].tokens(source)
 
 
 def fingerprint(data: Data) -> str:
@@ -96,7 +118,7 @@ def folder_name(data: Data, key: str) -> str:
     another path are the same corpus.
     """
     words = f"{unpinned(data.source)}-{data.tokenizer}"
-    if any(source.source.startswith("files:") for _, source in parts(data)):
+    if any(source.source.startswith(("files:", "tokens:")) for _, source in parts(data)):
         words = "files" if published.is_path(data.tokenizer) else f"files-{data.tokenizer}"
     readable = re.sub(r"\W+", "-", words)[-60:].strip("-")
     return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -166,6 +188,11 @@ def _source(data: Data) -> Source:
     source = parse(data.source, setting, "documents")
     if data.validation is not None:
         return source
+    if SCHEMES[source.scheme].tokens and not data.splits_tokens:
+        raise UsageError(
+            f"data.split={data.split}: {data.source} is not read as documents; "
+            "use data.split=tail or head, or data.validation=SOURCE"
+        )
     if data.split == "published" and (source.split or not SCHEMES[source.scheme].splits):
         hint = (
             f"drop :{source.split} from the source"

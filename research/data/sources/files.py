@@ -13,7 +13,9 @@ from research.data.sources import tables
 from research.errors import UsageError, did_you_mean
 from research.io import content, text
 
-SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".tsv", ".parquet")
+JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
+SUFFIXES = (".txt", *JSON_LINES, ".tsv", ".parquet")
+TOKENS = (".bin", ".npy")  # of the scheme tokens
 BLANK_LINE = re.compile(r"(?:\r\n|\n|\r(?!\n))\s*(?:\n|\r(?!\n))")
 
 
@@ -27,10 +29,16 @@ def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     paths = [path for path in matches if path.is_file()]
     for path in paths:
         if not path.name.endswith(suffixes):
-            raise UsageError(f"{path}: expected a file that ends in {', '.join(suffixes)}")
+            hint = f"; did you mean {as_source(pattern)}?" if path.name.endswith(TOKENS) else ""
+            raise UsageError(f"{path}: expected a file that ends in {', '.join(suffixes)}{hint}")
     if not paths:
         raise UsageError(f"files:{pattern}: {_explain_no_match(Path(pattern), matches, suffixes)}")
     return paths
+
+
+def as_source(path: str) -> str:
+    """What `data.source` calls a file: one of tokens by its suffix, or else of text or examples."""
+    return f"{'tokens' if path.endswith(TOKENS) else 'files'}:{path}"
 
 
 def expand(pattern: str) -> list[Path]:

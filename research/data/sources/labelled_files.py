@@ -23,7 +23,7 @@ Records = Iterator[tuple[str, Record]]  # with the file and line of each
 Row = tuple[int, list[str]]  # the line where it ends, its cells
 
 COLUMN_ENDS = re.compile(r"[ \t]+")  # other spaces may stand within a word
-SUFFIXES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", ".json", ".txt", ".conll", ".parquet")
+SUFFIXES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".txt", ".conll", ".parquet")
 
 
 def read(pattern: str, names: Collection[str], every_row: bool = False) -> Iterator[tuple[str, Record]]:

@@ -12,11 +12,14 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from research.config import Data
 from research.config.names import SCHEMES
-from research.data.sources import files, labelled_files
+from research.data.sources import files, labelled_files, token_files
 from research.errors import UsageError, did_you_mean
 
 TEST = "test"  # the split whose labels need not be known
@@ -35,7 +38,8 @@ class Source(NamedTuple):
 class Scheme(NamedTuple):
     """The functions of a data scheme; None where it does not support one.
 
-    A scheme gives documents (texts to tokenize), records (labelled examples), or both.
+    A scheme gives documents (texts to tokenize), records (labelled examples), or both; or tokens, and its
+    `documents` then raises UsageError.
     """
 
     form: str  # the syntax, for error messages
@@ -43,6 +47,7 @@ class Scheme(NamedTuple):
     documents: Callable[[Source, Data, str], Iterator[str]] | None = None  # (source, data, split) → texts
     # (source, names of fields, split) → (location, record)
     records: Callable[[Source, Collection[str], str], Iterator[tuple[str, Record]]] | None = None
+    tokens: Callable[[Source], Iterator[tuple[Path, np.ndarray]]] | None = None  # (tokens,) of each file
     splits: bool = False  # whether it has published splits, which a source names after a second colon
     configs: bool = False  # whether the name of a config comes before that of the split
     # Of schemes whose sources decide settings: (source) → names of its columns; and its published splits, as
@@ -56,9 +61,8 @@ class Scheme(NamedTuple):
 
 
 def parse(text: str, setting: str, content: str) -> Source:
-    """Parse a source. `content`, "documents" or "records", is required of its scheme.
-
-    Raises UsageError for an unknown scheme, and for a scheme without this content.
+    """Parse a source. Raises UsageError for a scheme that is unknown, or without `content`: "documents" or
+    "records".
     """
     scheme, colon, name = text.partition(":")
     if not colon or scheme not in SCHEMES or not name:
@@ -90,12 +94,8 @@ def _forms(content: str) -> str:
 
 def _hint(text: str, scheme: str) -> str:
     if os.path.exists(text):
-        return f"; did you mean files:{text}?"
+        return f"; did you mean {files.as_source(text)}?"
     return did_you_mean(scheme, SCHEMES.names()) if scheme and scheme not in SCHEMES else ""
-
-
-def _files_identity(source: Source) -> Any:
-    return files.identity(files.match(source.name))
 
 
 def _files_documents(source: Source, data: Data, split: str) -> Iterator[str]:
@@ -108,6 +108,17 @@ def _files_records(source: Source, names: Collection[str], split: str) -> Iterat
 
 def _files_columns(source: Source) -> list[str]:
     return labelled_files.columns(files.match(source.name, labelled_files.SUFFIXES)[0])
+
+
+def _tokens_documents(source: Source, data: Data, split: str) -> Iterator[str]:
+    raise UsageError(
+        f"data.tokenizer={data.tokenizer}: needs text, and tokens:{source.name} holds none; expected the "
+        "tokenizer that its tokens were made with, such as data.tokenizer=gpt2"
+    )
+
+
+def _tokens(source: Source) -> Iterator[tuple[Path, np.ndarray]]:
+    return ((path, token_files.read(path)) for path in files.match(source.name, files.TOKENS))
 
 
 # These functions import TFDS and the Hub's library themselves: the import of TFDS takes seconds, and a source
@@ -182,9 +193,8 @@ def _drawn_records(
     of = parse(inner, f"{source.scheme}:{count}:{seed}", "records")
     records = list(SCHEMES[of.scheme].records(of, names, split))
     if not 0 < int(count) < len(records):
-        raise UsageError(
-            f"{source.scheme}:{source.name}: expected fewer than all {len(records)} records, from 1"
-        )
+        given = f"{source.scheme}:{source.name}"
+        raise UsageError(f"{given}: expected fewer than all {len(records)} records, from 1")
     others, chosen = train_test_split(records, test_size=int(count), random_state=int(seed))
     yield from chosen if drawn else others
 
@@ -200,10 +210,18 @@ for name, drawn in (("drawn", True), ("rest", False)):
 SCHEMES.register("files")(
     Scheme(
         "files:GLOB",
-        _files_identity,
+        identity=lambda source: files.identity(files.match(source.name)),
         documents=_files_documents,
         records=_files_records,
         columns=_files_columns,
+    )
+)
+SCHEMES.register("tokens")(
+    Scheme(
+        "tokens:GLOB",
+        identity=lambda source: files.identity(files.match(source.name, files.TOKENS)),
+        documents=_tokens_documents,
+        tokens=_tokens,
     )
 )
 SCHEMES.register("hf")(

@@ -21,7 +21,7 @@ def read(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
         raise UsageError(f"{path}: no such file")
     if path.suffix in tables.READERS:
         yield from zip(*(tables.READERS[path.suffix](path, field) for field in fields), strict=True)
-    elif path.name.endswith((".jsonl", ".jsonl.gz")):
+    elif path.name.endswith(files.JSON_LINES):
         for where, record in text.json_lines(path):
             yield tuple(files.field_text(record, field, where, "--field") for field in fields)
     elif path.suffix == ".txt":

@@ -3,7 +3,10 @@
 import importlib.util
 import io
 import logging
-from collections.abc import Iterator, Sequence
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -11,7 +14,6 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
-from research.data.sources.network import resolve
 from research.data.sources.python_docs import PythonDocs
 from research.errors import EnvironmentFault, UsageError, did_you_mean
 from research.io.activity import activity
@@ -160,7 +162,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
             reason += f", and may need {BY_HAND}: {_line(builder.MANUAL_DOWNLOAD_INSTRUCTIONS)}"
         raise EnvironmentFault(f"tfds:{name}: cannot prepare it here: {reason}; {_elsewhere(name)}")
     try:
-        resolve(builder.url_infos or ())
+        _resolve(builder.url_infos or ())
         builder.download_and_prepare(file_format="array_record")
     except Exception as fault:
         reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
@@ -215,3 +217,14 @@ def has_tensorflow() -> bool:
 
 def _has(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
+
+
+def _resolve(urls: Iterable[str]) -> None:
+    """Raises OSError, at once, for a URL whose host has no address. Behind a proxy, the proxy asks for it."""
+    if urllib.request.getproxies():
+        return
+    for host in {urllib.parse.urlsplit(url).hostname for url in urls}:
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError as fault:
+            raise OSError(f"{host} is out of reach") from fault

@@ -1,6 +1,7 @@
 """A store's tokens, split inside a document: the tail or the head validates."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ def part_starts(firsts: list[int | None], end: int) -> list[int]:
     return starts[::-1]
 
 
-def split_tail(whole: Path, tail: Path, share: float, tokenizer: Tokenizer, dtype: np.dtype) -> int:
+Measure = Callable[[list[np.ndarray]], int]  # documents' tokens → bytes of their text
+
+
+def split_tail(whole: Path, tail: Path, share: float, measure: Measure, dtype: np.dtype) -> int:
     """Move the last `share` of tokens from `whole` to `tail`; return the bytes of their text."""
     tokens = np.memmap(whole / "tokens.bin", dtype, mode="r")
     cut, after = int(len(tokens) * (1 - share)), None
@@ -29,12 +33,12 @@ def split_tail(whole: Path, tail: Path, share: float, tokenizer: Tokenizer, dtyp
             (after - cut).tofile(tail / name)
             begins[begins < cut].tofile(whole / name)
     tokens[cut:].tofile(tail / "tokens.bin")
-    size = _text_size(tokenizer, np.split(tokens, after)[1:])
+    size = measure(np.split(tokens, after)[1:])
     os.truncate(whole / "tokens.bin", cut * dtype.itemsize)
     return size
 
 
-def split_head(whole: Path, head: Path, cut: int, tokenizer: Tokenizer, dtype: np.dtype) -> int:
+def split_head(whole: Path, head: Path, cut: int, measure: Measure, dtype: np.dtype) -> int:
     """Copy the first `cut` tokens from `whole` to `head`; return the bytes of their text.
 
     Their place in `whole` is skipped rather than cut out, which would write all of its tokens again.
@@ -51,9 +55,9 @@ def split_head(whole: Path, head: Path, cut: int, tokenizer: Tokenizer, dtype: n
             (np.union1d(cut, begins[begins > cut]) - cut).tofile(whole / name)
     tokens[:cut].tofile(head / "tokens.bin")
     begins = np.fromfile(head / "starts.bin", "<i8")
-    return _text_size(tokenizer, np.split(tokens[:cut], begins[1:]))
+    return measure(np.split(tokens[:cut], begins[1:]))
 
 
-def _text_size(tokenizer: Tokenizer, parts: list[np.ndarray]) -> int:
+def text_size(tokenizer: Tokenizer, parts: list[np.ndarray]) -> int:
     """Bytes of the text of tokens."""
     return sum(len(tokenizer.decode(part.tolist()).encode()) for part in parts)

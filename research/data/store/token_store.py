@@ -12,15 +12,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from research.config import Data
-from research.data.sources.documents import (
-    check_unchanged,
-    fingerprint,
-    folder_name,
-    note_maker,
-    parts,
-)
-from research.data.store.splits import part_starts, split_head, split_tail
-from research.data.store.writing import SPLITS, write
+from research.data.sources.documents import fingerprint, folder_name, holds_tokens, parts
+from research.data.store.building import build
+from research.data.store.writing import SPLITS
 from research.data.tokenizers.spacy_words import difference, rules
 from research.data.tokenizers.tokenizer import SpecialTokens, end_of_text, entries, load, special_tokens
 from research.errors import EnvironmentFault, UsageError
@@ -30,7 +24,6 @@ from research.io.make_once import SIZES, find_damage, make_once, record_sizes
 from research.io.memory_map import mapped
 
 FORMAT = 3  # version of the folder's format; each version has its own folders
-CHUNK = 1 << 24  # tokens counted and hashed at once
 
 
 class TokenStore(NamedTuple):
@@ -71,29 +64,34 @@ class Corpus(NamedTuple):
 
 
 def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpus:
-    """The tokens that `data` declares, tokenized where they are not in the cache under $LINEAGE_HOME.
+    """The tokens that `data` declares, tokenized or copied where the cache under $LINEAGE_HOME lacks them.
 
     A killed preparation continues where it stopped. `report` gets a line from time to time, and one at the
     end. Raises UsageError for a source that cannot be read, a split without tokens, or a tokenizer with more
     entries than `vocabulary`; EnvironmentFault for a full disk.
     """
     tokenizer = load(data)
-    size, special = entries(tokenizer), special_tokens(tokenizer)
+    size, special, copies = entries(tokenizer), special_tokens(tokenizer), holds_tokens(data)
     if size > vocabulary:
         raise UsageError(f"model.vocabulary={vocabulary}: the tokenizer {data.tokenizer} has {size} entries")
     if unlike := difference(tokenizer, data.tokenizer):
         report(unlike)
+    if special and copies:
+        raise UsageError(
+            f"data.source={data.source}: tokens show no ends of sentences, which BERT's pairs are made of; "
+            "expected text"
+        )
     sentence_rule = data.sentences if special else None
     source_hash = fingerprint(data)
     key = f"{FORMAT} {source_hash} {sentence_rule} {tokenizer.to_str()}{rules(tokenizer)}"
     folder = home() / "stores" / folder_name(data, key)
     make = partial(
-        _make,
+        build,
         data=data,
         source_hash=source_hash,
         tokenizer=tokenizer,
-        entries=size,
         sentence_rule=sentence_rule,
+        copies=copies,
         report=report,
     )
     _check_earlier_version(folder)
@@ -101,7 +99,7 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
     shares = tuple(share for share, _ in parts(data))
     ended = end_of_text(tokenizer) is not None
     corpus = Corpus(tokenizer, *(open_split(folder / split, shares, special, ended) for split in SPLITS))
-    report(_summary(folder, corpus, speed))
+    report(_summary(folder, corpus, "copied" if copies else "tokenized", speed))
     return corpus
 
 
@@ -144,70 +142,7 @@ def open_split(
     return open_store(folder)._replace(shares=shares, special_tokens=special_tokens, ended=ended)
 
 
-def _make(
-    folder: Path,
-    data: Data,
-    source_hash: str,
-    tokenizer: Tokenizer,
-    entries: int,
-    sentence_rule: str | None,
-    report: Callable[[str], None],
-) -> float:
-    dtype = np.dtype("<u2" if entries <= 1 << 16 else "<u4")
-    speed = write(folder, data, tokenizer, sentence_rule, dtype, report)
-    check_unchanged(data, source_hash)
-    note_maker(folder, data)
-    with activity("counting tokens"):
-        _finish(folder, data, tokenizer, entries, dtype)
-    return speed
-
-
-def _finish(folder: Path, data: Data, tokenizer: Tokenizer, entries: int, dtype: np.dtype) -> None:
-    """Splits off the tail or the head if the declaration asks for it, and writes store.json of each split."""
-    progress_file = folder / "progress.json"
-    done = json.loads(progress_file.read_text(encoding="utf-8"))
-    skipped = 0
-    if data.splits_tokens:
-        progress_file.unlink()  # the split cannot be repeated: after a kill, start from the beginning
-        train, held_out = folder / "train", folder / "validation"
-        if data.split == "tail":
-            size = split_tail(train, held_out, data.holdout, tokenizer, dtype)
-        else:
-            size, skipped = split_head(train, held_out, data.head, tokenizer, dtype), data.head
-        done["bytes"] = {"train": done["bytes"]["train"] - size, "validation": size}
-        done["parts"]["validation"] = [0]
-    for split in SPLITS:
-        begins = part_starts(done["parts"][split], done["counts"][split])
-        skip = skipped if split == "train" else 0
-        _measure(folder / split, done["bytes"][split], begins, entries, dtype, skip)
-    progress_file.unlink(missing_ok=True)
-
-
-def _measure(
-    folder: Path, size: int, parts: list[int], entries: int, dtype: np.dtype, skipped: int = 0
-) -> None:
-    """Write store.json beside the tokens: type, sizes, unigram entropy and hash, without `skipped` ones."""
-    file = folder / "tokens.bin"
-    if file.stat().st_size < 2 * dtype.itemsize:
-        raise UsageError(f"data.holdout: leaves {folder.name} fewer than two tokens, and none to predict")
-    tokens = np.memmap(file, dtype, mode="r")[skipped:]
-    counts, digest = np.zeros(entries, np.int64), hashlib.sha256()
-    for begin in range(0, len(tokens), CHUNK):
-        chunk = tokens[begin : begin + CHUNK]
-        counts += np.bincount(chunk, minlength=entries)
-        digest.update(chunk)
-    shares = counts[counts > 0] / len(tokens)
-    facts = {
-        "dtype": dtype.str,
-        "bytes": size,
-        "parts": parts,
-        "unigram_entropy": float(-(shares * np.log(shares)).sum()),
-        "sha256": digest.hexdigest(),
-    } | ({"skipped": skipped} if skipped else {})
-    (folder / "store.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-
-
-def _summary(folder: Path, corpus: Corpus, speed: float | None) -> str:
+def _summary(folder: Path, corpus: Corpus, made: str, speed: float | None) -> str:
     splits = corpus.train, corpus.validation
     tokens, size = sum(len(split.tokens) for split in splits), sum(split.bytes for split in splits)
     return ", ".join(
@@ -215,6 +150,6 @@ def _summary(folder: Path, corpus: Corpus, speed: float | None) -> str:
             f"{folder.name}: {' + '.join(f'{split.documents:,}' for split in splits)} documents",
             f"{' + '.join(f'{len(split.tokens):,}' for split in splits)} tokens",
             f"{size / tokens:.2f} bytes a token",
-            "found in the cache" if speed is None else f"tokenized at {speed:.1f} MB/s",
+            "found in the cache" if speed is None else f"{made} at {speed:.1f} MB/s",
         ]
     )

@@ -22,6 +22,7 @@ from research.data.store.progress import show_progress
 SAVE_EVERY = 5.0  # seconds; a kill loses at most this much work
 
 SPLITS = ("train", "validation")
+PROGRESS = "progress.json"
 
 
 def write(
@@ -38,7 +39,7 @@ def write(
     `sentence_rule`, sentences.bin (first token of each sentence). `progress.json` in FOLDER has the bytes of
     text and the first token of each source of a mixture, by split.
     """
-    progress_file = folder / "progress.json"
+    progress_file = folder / PROGRESS
     if progress_file.exists():
         done = json.loads(progress_file.read_text(encoding="utf-8"))
     else:

@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, decoders
 
 from research.config import Data
 from research.data.tokenizers import published, spacy_words, trained
@@ -80,6 +80,20 @@ def end_of_text(tokenizer: Tokenizer) -> int | None:
 def entries(tokenizer: Tokenizer) -> int:
     """Number of embedding rows that the tokenizer needs: its largest id plus one."""
     return 1 + max(tokenizer.get_vocab().values())
+
+
+def entry_bytes(tokenizer: Tokenizer) -> np.ndarray:
+    """int64 (entries,): bytes of text that each entry stands for inside a text; 0 of special entries."""
+    sizes = np.zeros(entries(tokenizer), np.int64)
+    special = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    bytewise = isinstance(tokenizer.decoder, decoders.ByteLevel)  # a character of an entry is a byte
+    other = next(index for index in tokenizer.get_vocab().values() if index not in special)
+    without = len(tokenizer.decode([other, other]).encode())
+    for entry, index in tokenizer.get_vocab().items():
+        if index not in special:
+            inside = [other, index, other]
+            sizes[index] = len(entry) if bytewise else len(tokenizer.decode(inside).encode()) - without
+    return sizes
 
 
 def special_tokens(tokenizer: Tokenizer) -> SpecialTokens | None:

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from research import weights
-from research.bench.synthetic import read_tokens
-from research.data.sources import files, labelled_files
+from research.data.sources import files, labelled_files, token_files
 from research.errors import UsageError
 from research.metrics import squad, squad2
 from research.runs.record import experiment_of
 from tests.data.finetuning.labelled import vocabulary
+from tests.data.sources.test_token_files import llm_c
+from tests.io.test_text import zstd
 from tests.weights.directory import Directory
 from tests.weights.test_openai import publish
 
@@ -61,6 +62,7 @@ def huggingface(path: Path) -> None:
 
 WHOLE = {  # readers that notice each cut: (file, writer, reader)
     "documents .jsonl.gz": ("a.jsonl.gz", lambda p: p.write_bytes(gzip.compress(json_lines())), documents),
+    "documents .json.zst": ("a.json.zst", lambda p: p.write_bytes(zstd(json_lines())), documents),
     "documents .parquet": ("a.parquet", parquet, documents),
     "documents .parquet, zstd, sums": (
         "a.parquet",
@@ -78,11 +80,7 @@ WHOLE = {  # readers that notice each cut: (file, writer, reader)
         lambda p: publish(p.parent),
         lambda p: weights.read(p.parent),
     ),
-    "bench's tokens .npy": (
-        "tokens.npy",
-        lambda p: np.save(p, np.arange(1, 3000, dtype=np.uint16) % 250),
-        lambda p: read_tokens(p, 64, 4_096),
-    ),
+    "tokens .npy": ("a.npy", lambda p: np.save(p, np.arange(1, 3000, dtype=np.uint16)), token_files.read),
     "squad's answers": ("dev.json", squad_file, squad.read_answers),
     "squad's predictions": (
         "given.json",
@@ -93,6 +91,7 @@ WHOLE = {  # readers that notice each cut: (file, writer, reader)
     "a run's record": ("experiment.json", run_record, lambda p: experiment_of(p.parent)),
 }
 PARTS = {  # readers to which a part is a file like any other
+    "tokens .bin": ("a.bin", lambda p: p.write_bytes(llm_c(np.arange(1, 3000))), token_files.read),
     "documents .txt": ("a.txt", lambda p: p.write_text("\n\n".join(TEXTS)), documents),
     "documents .jsonl": ("a.jsonl", lambda p: p.write_bytes(json_lines()), documents),
     "documents .tsv": ("a.tsv", lambda p: p.write_text("\n".join(["text", *TEXTS])), documents),

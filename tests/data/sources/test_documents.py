@@ -220,7 +220,7 @@ def test_a_set_that_needs_beam_or_files_fetched_by_hand_says_so(name, missing, n
     """In one line, and Beam before anything is downloaded."""
     monkeypatch.setattr("tensorflow_datasets.core.utils.file_utils.constants.DATA_DIR", str(tmp_path))
     monkeypatch.setattr(
-        tfds_source, "resolve", lambda urls: pytest.fail("asked for urls") if missing else None
+        tfds_source, "_resolve", lambda urls: pytest.fail("asked for urls") if missing else None
     )
     with pytest.raises(EnvironmentFault, match=needed) as e:
         list(documents(data(f"tfds:{name}"), "train"))

@@ -185,7 +185,7 @@ def child(declared, before=""):
         [
             "import os, resource, signal",
             "from research.config import Data, Later, Masking",
-            "from research.data.store import token_store",
+            "from research.data.store import building, token_store",
             before,
             f"print(token_store.prepare({declared!r}, 300, lambda line: None).train.sha256)",
         ]
@@ -195,7 +195,7 @@ def child(declared, before=""):
 
 
 def test_a_killed_process_leaves_nothing_that_confuses(verses, home):
-    kill = "token_store._measure = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
+    kill = "building._measure = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
     victim = child(verses, kill)
     victim.communicate(timeout=60)
     assert victim.returncode == -signal.SIGKILL

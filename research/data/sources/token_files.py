@@ -1,0 +1,55 @@
+"""Tokens that were made elsewhere: nanoGPT's and llm.c's .bin files, and NumPy's .npy."""
+
+from pathlib import Path
+
+import numpy as np
+
+from research.errors import UsageError
+from research.io.text import reading
+
+HEADER = 256  # int32 at the start of llm.c's files: magic number, version, number of tokens, zeros
+TYPES = {(20_240_520, 1): np.dtype("<u2"), (20_240_801, 7): np.dtype("<u4")}  # GPT-2's and Llama 3's tokens
+RAW = np.dtype("<u2")  # nanoGPT's files have no header
+
+
+def read(path: Path) -> np.ndarray:
+    """The tokens of a file: unsigned or signed integers (tokens,), mapped into memory.
+
+    Raises UsageError for a file that cannot be read, is cut, or holds anything else.
+    """
+    with reading(path):
+        tokens = _array(path) if path.suffix == ".npy" else _binary(path)
+    if tokens.ndim != 1 or tokens.dtype.kind not in "ui":
+        raise UsageError(f"{path}: holds {tokens.dtype} {tokens.shape}; expected one row of integers")
+    if not len(tokens):
+        raise UsageError(f"{path}: no token is in it")
+    return tokens
+
+
+def _array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r")
+    except OSError:
+        raise
+    except Exception as fault:  # NumPy parses the header of a .npy file as Python
+        raise UsageError(f"{path}: no NumPy file that can be read: {fault}") from None
+
+
+def _binary(path: Path) -> np.ndarray:
+    size = path.stat().st_size
+    header = np.fromfile(path, "<i4", HEADER)
+    magic, version, count = (*header[:3].tolist(), 0, 0, 0)[:3]
+    begin, dtype = 0, RAW
+    if magic in {known for known, _ in TYPES}:
+        if len(header) < HEADER:
+            raise UsageError(f"{path}: {size:,} bytes; expected {4 * HEADER:,} of llm.c's header alone")
+        if (magic, version) not in TYPES:
+            raise UsageError(f"{path}: version {version} of llm.c's tokens is not known")
+        begin, dtype = header.nbytes, TYPES[magic, version]
+        if size != begin + count * dtype.itemsize:
+            raise UsageError(
+                f"{path}: {size:,} bytes; expected {begin + count * dtype.itemsize:,}, by its header"
+            )
+    elif size % dtype.itemsize:
+        raise UsageError(f"{path}: {size:,} bytes; expected two for each token, or llm.c's header")
+    return np.memmap(path, dtype, "r", begin) if size > begin else np.empty(0, dtype)
