@@ -1,6 +1,8 @@
 """TensorBoard files of a run: its rows, and its settings for the HPARAMS tab."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ class TensorBoard:
     """
 
     def __init__(self, settings: Mapping[str, Any], directory: Path, step: int, steps: int):
-        from tensorboardX import SummaryWriter
-        from tensorboardX.summary import hparams
+        with _hidden("torch"):  # for one type, which we have no use for, tensorboardX would load all of it
+            from tensorboardX import SummaryWriter
+            from tensorboardX.summary import hparams
 
         with catch_write_errors(directory):
             self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
@@ -55,3 +58,16 @@ def _shown(value: Any) -> bool | float | str:
     if isinstance(value, bool | int | float):
         return value
     return "none" if value is None else as_utf8(str(value))
+
+
+@contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Inside, a module that has not been imported yet cannot be."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
