@@ -23,7 +23,7 @@ def join_processes(coordinator: str | None, count: int | None, index: int | None
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs in `$LINEAGE_HOME`, so that a second start of a run need not compile."""
+    """Keeps compiled programs in `$LINEAGE_HOME`, also small ones, so that a second start compiles none."""
     folder = str(home() / "compiled")
     jax.config.update("jax_compilation_cache_dir", folder)
     if folder != as_utf8(folder):  # XLA, unlike JAX, takes no other

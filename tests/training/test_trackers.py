@@ -2,6 +2,7 @@
 
 import json
 import struct
+import subprocess
 import sys
 import time
 
@@ -163,3 +164,16 @@ def test_wandb_goes_on_in_the_same_run(tmp_path, offline):
     assert before[2]["validation/loss"] == 1.0
     assert {step: values["train/loss"] for step, values in after.items()} == {3: 1.5, 4: 2.0}
     assert settings["model.width"] == 16 and settings["data.batch"] == 8
+
+
+def test_event_files_need_no_pytorch(tmp_path):
+    """It would take a second of every start, and the memory of a small model."""
+    pytest.importorskip("torch")
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from research.training.logging.tensorboard import TensorBoard\n"
+        f"TensorBoard({{}}, Path({str(tmp_path)!r}), 0, 1).close(failed=False)\n"
+        "assert 'torch' not in sys.modules; import torch"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert any((tmp_path / "tensorboard").iterdir())
