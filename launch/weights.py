@@ -22,8 +22,8 @@ def import_(
         str,
         typer.Argument(
             metavar="FORMAT",
-            help="huggingface, openai (GPT-1) or tensorflow (GPT-2, BERT).",
-            autocompletion=completion.one_of("huggingface", "openai", "tensorflow"),
+            help="huggingface, openai (GPT-1), nanogpt or tensorflow (GPT-2, BERT).",
+            autocompletion=completion.one_of("huggingface", "openai", "nanogpt", "tensorflow"),
         ),
     ],
     source: Annotated[

@@ -7,14 +7,19 @@ from research.errors import EnvironmentFault, UsageError
 
 PREFIX = "hub:"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt")
+OLDER = "pytorch_model.bin"  # fetched only where there are no safetensors: a repository may have both
 WEIGHTS = ("config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 
 
 def located(path: Path | str, files: tuple[str, ...] = (*WEIGHTS, *TOKENIZER)) -> Path:
     """The folder of hub:OWNER/NAME[@REVISION], whose `files` are downloaded, or a path as it is."""
-    if str(path).startswith(PREFIX):
-        return snapshot(str(path), files, "a directory serves too")
-    return Path(path).expanduser()
+    if not str(path).startswith(PREFIX):
+        return Path(path).expanduser()
+    folder = snapshot(str(path), files, "a directory serves too")
+    if "model.safetensors" in files and not any(folder.glob("*.safetensors*")):
+        same = f"{str(path).partition('@')[0]}@{folder.name}"
+        folder = snapshot(same, (*files, OLDER), "a directory serves too")
+    return folder
 
 
 @cache  # so that a process reads all files of a name from one commit

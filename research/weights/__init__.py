@@ -23,7 +23,7 @@ from research.models.gpt import GPT
 from research.runs.status import find_checkpoint, split_step
 from research.weights import architecture, run
 from research.weights.fit import Report, compare, fill
-from research.weights.formats import huggingface, openai, tensorflow
+from research.weights.formats import huggingface, nanogpt, openai, tensorflow
 from research.weights.layout import Weights, shapes
 
 __all__ = [
@@ -52,6 +52,7 @@ FORMATS = {
     "run": Format(("experiment.json",), run.read, run.model),
     "huggingface": Format(("config.json",), huggingface.read, huggingface.model),
     "openai": Format((openai.SHAPES,), openai.read, openai.model),
+    "nanogpt": Format((nanogpt.FILE,), nanogpt.read, nanogpt.model),
     "tensorflow": Format(tuple(tensorflow.RELEASES), tensorflow.read, tensorflow.model),
 }
 
@@ -131,6 +132,7 @@ def _found(path: Path) -> tuple[Format, Path, int | None]:
     if step is not None and path.is_dir():
         return FORMATS["run"], path, step
     if not path.is_dir():
+        _refuse_file(path)
         raise UsageError(f"{path}: no such directory")
     for format in FORMATS.values():
         if any((path / name).exists() for name in format.files):
@@ -139,11 +141,17 @@ def _found(path: Path) -> tuple[Format, Path, int | None]:
     raise UsageError(f"{path}: holds no weights that are known here ({known})")
 
 
+def _refuse_file(path: Path) -> None:
+    if path.is_file():
+        raise UsageError(f"{path}: a file; expected the directory that it is in: {path.parent}")
+
+
 def import_(format: str, source: Path | str, directory: Path | str) -> Report:
     """Convert weights of a named format to a Hugging Face directory; raises as `load` and `export` do."""
     if format not in FORMATS:
         raise UsageError(f"{format}: no such format{did_you_mean(format, FORMATS)}")
     source = located(source)
+    _refuse_file(source)
     if not any((source / name).exists() for name in FORMATS[format].files):
         raise UsageError(f"{source}: not {format}: has no {' or '.join(FORMATS[format].files)}")
     return export(source, directory)

@@ -37,6 +37,7 @@ THIRDS = Layout(
     lambda x: x[0].reshape(*x[0].shape[:-1], 3, -1), lambda x: [x.reshape(*x.shape[:-2], 3 * x.shape[-1])]
 )
 CONVOLUTION_THIRDS = Layout(lambda x: THIRDS.ours([x[0][0]]), lambda x: [THIRDS.theirs(x)[0][None]])
+TRANSPOSED_THIRDS = Layout(lambda x: THIRDS.ours([x[0].T]), lambda x: [THIRDS.theirs(x)[0].T])
 APART = Layout(lambda x: np.stack(x, axis=-2), lambda x: [x[..., i, :] for i in range(3)])
 APART_TRANSPOSED = Layout(lambda x: APART.ours([y.T for y in x]), lambda x: [y.T for y in APART.theirs(x)])
 
@@ -99,6 +100,15 @@ def to_ours(table: Table, tensors: Arrays, config: Model, source: Path) -> Array
         if beyond in tensors:
             raise UsageError(f"{source}: holds {beyond}, but its configuration has {depth} blocks")
     return arrays
+
+
+def merge_tied(tensors: Arrays, tied: Mapping[str, str], source: Path) -> None:
+    """Drop the second names of tied parameters, {second: first}. Raises UsageError where they differ."""
+    for second, first in tied.items():
+        if second in tensors:
+            tensor = tensors.pop(second)
+            if not np.array_equal(tensors.setdefault(first, tensor), tensor):
+                raise UsageError(f"{source}: {second} differs from {first}; only tied ones are built here")
 
 
 def to_theirs(table: Table, arrays: Mapping[str, NDArray]) -> Arrays:

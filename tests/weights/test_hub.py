@@ -62,10 +62,9 @@ def test_the_tokenizer_beside_them_is_taken(hub, tmp_path):
     assert weights.load("hub:lineage/gpt1").tokenizer.get_vocab() == {"good": 0, "film": 1}
 
 
-def test_a_repository_without_safetensors_is_refused(hub, tmp_path):
+def test_a_repository_without_weights_is_refused(hub, tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "config.json").write_bytes((GOLDEN / "gpt2" / "config.json").read_bytes())
-    (tmp_path / "old" / "pytorch_model.bin").write_bytes(b"")
     hub.repositories["lineage/old"] = tmp_path / "old"
     with pytest.raises(UsageError, match=r"has no model\.safetensors"):
         weights.read("hub:lineage/old")

@@ -79,12 +79,10 @@ def test_unsupported_configurations(name, change, message, directory):
     assert message in refused(d.write())
 
 
-def test_pickles_are_refused(directory):
+def test_without_weights(directory):
     d = directory("bert")
-    (d.path / "model.safetensors").rename(d.path / "pytorch_model.bin")
-    assert "pytorch_model.bin, which runs code when it is read; expected model.safetensors" in refused(d.path)
-    (d.path / "pytorch_model.bin").unlink()
-    assert "has no model.safetensors" in refused(d.path)
+    (d.path / "model.safetensors").unlink()
+    assert "has no model.safetensors, no model.safetensors.index.json and no pytorch_model" in refused(d.path)
 
 
 def test_not_a_directory_of_weights(tmp_path):

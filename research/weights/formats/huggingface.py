@@ -1,5 +1,7 @@
 """Hugging Face directories: config.json, model.safetensors (whole or in shards), tokenizer.json.
 
+Older ones have pytorch_model.bin instead.
+
 Weights outside of runs are kept in this form only.
 """
 
@@ -21,11 +23,22 @@ from research.errors import EnvironmentFault, UsageError
 from research.io.directories import new_directory, read_json
 from research.weights import tokenizer_files
 from research.weights.folding import folded
+from research.weights.formats import torch_pickle
 from research.weights.formats.huggingface_config import DIALECTS, head_config, to_config, to_model
 from research.weights.formats.names import HUGGING_FACE
-from research.weights.layout import Arrays, TaskHead, Weights, shapes, to_ours, to_theirs, unused_tensors
+from research.weights.layout import (
+    Arrays,
+    TaskHead,
+    Weights,
+    merge_tied,
+    shapes,
+    to_ours,
+    to_theirs,
+    unused_tensors,
+)
 
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+PICKLED = "pytorch_model.bin"
 # Masks and positions in older files, which a model computes itself.
 BUFFERS = re.compile(r"(^|\.)(attn\.(bias|masked_bias)|position_ids)$")
 OUTSIDE = ("cls.", "lm_head.")  # parameters that are not the inner model's
@@ -50,11 +63,8 @@ def read(directory: Path) -> Weights:
         for name, tensor in _tensors(directory).items()
         if not BUFFERS.search(name)
     }
-    for second, first in TIED[config.family].items() if config.tied else ():
-        if second in tensors:
-            tensor = tensors.pop(second)
-            if not np.array_equal(tensors.setdefault(first, tensor), tensor):
-                raise UsageError(f"{directory}: {second} differs from {first}; only tied ones are built here")
+    if config.tied:
+        merge_tied(tensors, TIED[config.family], directory)
     arrays = to_ours(HUGGING_FACE[config.family], tensors, config, directory)
     return Weights(config, arrays, unused_tensors(tensors), tokenizer_files.read(directory))
 
@@ -140,12 +150,9 @@ def _tensors(directory: Path) -> Arrays:
             if name not in tensors:
                 raise UsageError(f"{directory / shard}: has no {name}, which {INDEX} says it has")
         return tensors
-    if any(directory.glob("pytorch_model*.bin")):
-        raise UsageError(
-            f"{directory}: holds pytorch_model.bin, which runs code when it is read; expected {WHOLE}, "
-            "which Transformers' save_pretrained writes"
-        )
-    raise UsageError(f"{directory}: has no {WHOLE} and no {INDEX}")
+    if (path := directory / PICKLED).exists():
+        return torch_pickle.arrays(path, torch_pickle.load(path))
+    raise UsageError(f"{directory}: has no {WHOLE}, no {INDEX} and no {PICKLED}")
 
 
 def _load(path: Path) -> Arrays:

@@ -1,4 +1,4 @@
-"""The four tables of names: Hugging Face's GPTs and BERT, OpenAI's GPTs, Google's BERT.
+"""The tables of names: Hugging Face's GPTs and BERT, OpenAI's GPTs, Google's BERT, nanoGPT's GPT-2.
 
 Names are without the prefix of the model around them (`transformer.`, `bert.`, `model/`, `bert/`).
 """
@@ -13,6 +13,7 @@ from research.weights.layout import (
     SAME,
     THIRDS,
     TRANSPOSED,
+    TRANSPOSED_THIRDS,
     Layout,
     Row,
     Table,
@@ -80,6 +81,15 @@ TORCH_GPT = Style(
         "norm": (("scale", "weight", SAME), ("bias", "bias", SAME)),
     },
 )
+TORCH_LINEAR_GPT = Style(
+    "h.{n}",
+    ".",
+    {
+        "linear": (("kernel", "weight", TRANSPOSED), ("bias", "bias", SAME)),
+        "qkv": (("kernel", "weight", TRANSPOSED_THIRDS), ("bias", "bias", THIRDS)),
+        "norm": (("scale", "weight", SAME), ("bias", "bias", SAME)),
+    },
+)
 TORCH_BERT = Style(
     "encoder.layer.{n}",
     ".",
@@ -118,6 +128,12 @@ OPENAI_GPT2: Table = (
     *_arrays(("tokens", "wte"), ("positions", "wpe")),
     *OPENAI_BLOCK,
     *_modules(OPENAI, GPT2_NORM),
+)
+
+NANOGPT: Table = (
+    *_arrays(("tokens", "wte.weight"), ("positions", "wpe.weight")),
+    *_blocks(TORCH_LINEAR_GPT, GPT_BLOCK),
+    *_modules(TORCH_LINEAR_GPT, GPT2_NORM),
 )
 
 GOOGLE_BERT: Table = (
