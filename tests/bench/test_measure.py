@@ -50,4 +50,4 @@ def test_what_cannot_be_measured_is_refused(capsys):
     assert run(["bench", "gpt2_tiny", "--steps", "0"]) == 2
     assert "--steps 0: expected 1 or more" in capsys.readouterr().err
     assert run(["bench", "gpt2_tiny", "--data", "nowhere.npy"]) == 2
-    assert "nowhere.npy: expected tokens" in capsys.readouterr().err
+    assert "nowhere.npy: cannot be read: No such file" in capsys.readouterr().err

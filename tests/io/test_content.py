@@ -13,7 +13,7 @@ import pytest
 from research.config import Data
 from research.data.sources import documents
 from research.data.sources.documents import fingerprint
-from research.data.store import token_store
+from research.data.store import building
 from research.data.store.token_store import prepare
 from research.data.tokenizers.tokenizer import load
 from research.errors import UsageError
@@ -188,13 +188,13 @@ def test_a_file_that_changes_while_it_is_tokenized_is_kept_under_no_name(tmp_pat
     path = written(tmp_path / "a.txt", "one two six ten")
     declared = data(f"files:{path}", "bpe:260")
     load(declared)
-    write = token_store.write
+    write = building.write
 
     def writing(*arguments):
         written(path, "111 222 666 100")
         return write(*arguments)
 
-    monkeypatch.setattr(token_store, "write", writing)
+    monkeypatch.setattr(building, "write", writing)
     with pytest.raises(UsageError, match=r"data\.source=files:.*a\.txt: changed while it was read; begin"):
         prepare(declared, 1 << 20, lambda line: None)
     assert not [path for path in home.glob("stores/*") if not path.name.endswith(".lock")]
