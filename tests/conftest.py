@@ -28,6 +28,12 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+def pytest_configure(config) -> None:
+    """The plain set compiles in four fifths of the time; with the slow tests all is compiled as for users."""
+    if config.option.markexpr == "not slow":
+        jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture(autouse=True)
 def lineage_home(tmp_path_factory, monkeypatch) -> Path:
     """A cache directory shared by a session's tests and workers, apart from the user's."""

@@ -65,6 +65,7 @@ def test_every_room_is_in_the_table():
     assert rooms <= set(re.findall(r"^\| `(\w+)/` \|", table, re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_parts_of_ones_own_register_and_compute(registries):
     from research import models
     from research.config.settings import override

@@ -1,5 +1,9 @@
 """The cluster of the fixture is a real one."""
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_runs_two_tasks_and_reports_their_status(slurm):
     assert slurm.ask("srun", "-n2", "--immediate=60", "printenv", "SLURM_PROCID").split() in (

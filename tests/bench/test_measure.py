@@ -6,7 +6,6 @@ import jax
 import pytest
 
 from launch.__main__ import run
-from tests.mostly_slow import mostly_slow
 
 TINY = (
     "model.depth=1",
@@ -18,17 +17,16 @@ TINY = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, more",
-    mostly_slow(
-        [
-            ("gpt2_tiny", ()),
-            ("bert_tiny", ("data.masking.predictions=4", "parallel.compile=pmap")),
-            ("gpt1_tiny", ("run.steps_per_call=2", "parallel.compile=sharded")),
-            ("bert_tiny_sst2", ()),
-            ("gpt1_tiny_stsb", ("data.batch=4",)),  # every pair in both orders
-        ]
-    ),
+    [
+        ("gpt2_tiny", ()),
+        ("bert_tiny", ("data.masking.predictions=4", "parallel.compile=pmap")),
+        ("gpt1_tiny", ("run.steps_per_call=2", "parallel.compile=sharded")),
+        ("bert_tiny_sst2", ()),
+        ("gpt1_tiny_stsb", ("data.batch=4",)),  # every pair in both orders
+    ],
 )
 @jax.numpy_dtype_promotion("standard")  # Optax's Adam raises a float to an integer
 def test_what_is_measured_hangs_together(name, more, capsys):

@@ -16,7 +16,6 @@ import pytest
 from research.data.store.token_store import prepare
 from research.errors import EnvironmentFault
 from tests.by_experiment import train_batches, train_stream
-from tests.mostly_slow import mostly_slow
 from tests.training.tiny import quickstart, shrunk
 
 
@@ -119,7 +118,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("number", mostly_slow([signal.SIGKILL, signal.SIGINT]))
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_no_worker_outlives_its_process(tmp_path, number):
     """An interrupt goes to the whole group, as a terminal sends it; a kill to the one process."""
     (tmp_path / "program.py").write_text(PROGRAM)

@@ -118,6 +118,7 @@ metric_list:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_the_harness_gives_the_same_numbers(eval_model, tmp_path, monkeypatch):
     harness = pytest.importorskip("research.evaluation.harness", reason="needs the extra harness")

@@ -23,6 +23,7 @@ def test_an_unknown_metric_is_refused_before_anything_is_written(lineage, typed,
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing, expected", [({1}, 1), ({0, 1, 2}, 1), (set(), 0)])
 def test_the_status_tells_of_failed_trials(lineage, typed, tmp_path, monkeypatch, failing, expected):
     def interfere(experiment, step):

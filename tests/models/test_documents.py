@@ -28,6 +28,7 @@ def tokens():
     return jax.random.randint(jax.random.key(1), (2, 12), 0, 40)
 
 
+@pytest.mark.slow
 def test_no_gradient_crosses_a_boundary(model, tokens):
     one_hot = jax.nn.one_hot(tokens, 40)
 

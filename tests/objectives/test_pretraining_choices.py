@@ -42,6 +42,7 @@ def gradients(loss, model, batch, settings):
     return jax.jit(jax.grad(sums, has_aux=True))(model)
 
 
+@pytest.mark.slow
 def test_the_next_sentence_counts_as_its_weight_says():
     """The loss and every gradient are linear in it; at 0 the pooler and its head do not move."""
     model = drawn(SIZES)

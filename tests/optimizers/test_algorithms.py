@@ -10,7 +10,6 @@ from research.config import Optimizer, Schedule
 from research.config.names import OPTIMIZERS
 from research.models import build
 from research.optimizers.optimizer import evaluation_params, optimizer
-from tests.mostly_slow import mostly_slow
 
 
 class Layer(nnx.Module):
@@ -101,7 +100,8 @@ def test_equals_the_published_rule(rule, shape):
         np.testing.assert_allclose(ours[n], theirs[n], rtol=2e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(sorted(OPTIMIZERS, key=lambda kind: kind != "adamw")))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(OPTIMIZERS, key=lambda kind: kind != "adamw"))
 def test_learns_a_small_language(kind):
     """A GPT-2 of two layers learns that each token is followed by its successor."""
     from research.config import Model

@@ -186,6 +186,7 @@ print(all(bool(jnp.isfinite(one).all()) for one in updates))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_decompositions_of_several_kernels_do_not_wait_for_each_other():
     """Whole stacks at once have done so for ever, in most runs of these."""

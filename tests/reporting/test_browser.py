@@ -14,6 +14,8 @@ from tests.reporting import made
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
+pytestmark = pytest.mark.slow
+
 DRAWN = "id => document.getElementById(id).querySelectorAll('.scatterlayer .trace').length"
 SHOWN = "id => document.getElementById(id).data.filter(t => t.visible !== false).map(t => t.name)"
 

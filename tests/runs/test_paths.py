@@ -29,7 +29,6 @@ from research.sweeping.status import sweep_status
 from research.sweeping.study.storage import storage_of
 from research.training.loop import train
 from research.weights import run as runs
-from tests.mostly_slow import mostly_slow
 from tests.sweeping.pretended import declared, run, training, trials
 from tests.training.test_processes import launch
 from tests.training.tiny import assignments, final_arrays, quickstart
@@ -186,7 +185,8 @@ def test_a_run_trains_resumes_and_is_read_and_averaged(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {NASTY}
 
 
-@pytest.mark.parametrize("storage", mostly_slow(["sqlite", "journal"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
 def test_a_sweep_keeps_its_study_in_its_directory(odd, storage):
     open_sweep(odd / "sweep", declared(odd, trials=2), storage)
     storage_of.cache_clear()

@@ -28,6 +28,7 @@ def relative(tmp_path):
     return replace(sweep, base=replace(sweep.base, data=replace(sweep.base.data, source="files:corpus.txt")))
 
 
+@pytest.mark.slow
 def test_a_worker_in_another_folder_reads_the_files_of_the_first(tmp_path, here, relative):
     here("first")
     open_sweep(tmp_path / "sweep", relative, None)

@@ -13,6 +13,7 @@ def silent(line: str) -> None:
     pass
 
 
+@pytest.mark.slow
 def test_the_same_row_comes_again(tmp_path):
     experiment = quickstart(tmp_path / "text.txt")
     train(experiment, tmp_path / "run", silent)

@@ -20,7 +20,6 @@ from research.training.first_state import drawn
 from research.training.loop import train
 from research.training.placement import compile_for
 from research.training.shared_program import NeedsConstants
-from tests.mostly_slow import mostly_slow
 from tests.training.test_loop import assert_same_run
 from tests.training.test_multi_step import batch_of
 from tests.training.tiny import quickstart, timeless
@@ -179,7 +178,8 @@ def test_a_run_stopped_and_resumed_is_one_that_was_not(compiler, tmp_path):
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(OPTIMIZERS)))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
 def test_an_optimizer_takes_its_numbers_as_inputs(name, tmp_path):
     changes = {"optimizer.name": name, "optimizer.b2": 0.9999}
     found = after_steps(declared(tmp_path, **changes))

@@ -72,6 +72,7 @@ def test_code_that_swallows_the_interrupt_ends_too():
     assert status == 130 and seconds < 2 and err == "lineage: interrupted\n"
 
 
+@pytest.mark.slow
 def test_what_saves_by_itself_is_left_alone_once():
     code = """
         signal.signal(signal.SIGINT, lambda *_: None)

@@ -113,6 +113,7 @@ def test_another_experiment_does_not_enter(straight, monkeypatch):
     assert timeless(directory) == before
 
 
+@pytest.mark.slow
 def test_starts_from_the_weights_of_another_run(straight, tmp_path, monkeypatch, capsys):
     """Directly, and as exported: the first evaluation is the last one of the run they come from."""
     experiment, directory, result = straight

@@ -64,7 +64,8 @@ def test_one_call_of_three_steps_is_three_calls(compiler, tmp_path):
         assert difference <= 1e-5 * max(np.linalg.norm(expected), 1e-3), name
 
 
-@pytest.mark.parametrize("compiler", mostly_slow(["jit", "sharded", "pmap"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["jit", "sharded", "pmap"])
 def test_the_state_that_a_step_returns_is_one_it_is_compiled_for(compiler, tmp_path, caplog):
     experiment = quickstart(tmp_path / "c.txt", parallel__compile=compiler)
     _, program = compile_for(experiment)

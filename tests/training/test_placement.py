@@ -95,6 +95,7 @@ def test_a_device_without_memory_says_which_overrides_to_try(tmp_path, monkeypat
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_record_keeps_the_choice(tmp_path):
     import json
 

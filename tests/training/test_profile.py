@@ -52,6 +52,7 @@ def test_the_summary_of_a_trace(tmp_path):
     assert "80.0%  matrix products" in shown and "80.0%  dot" in shown and "perfetto" in shown
 
 
+@pytest.mark.slow
 def test_a_profiled_run_has_a_trace_and_the_same_numbers(tmp_path):
     lines = []
     plain = quickstart(tmp_path / "c.txt", run__steps=4, run__evaluate_every=0)

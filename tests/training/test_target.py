@@ -59,6 +59,7 @@ def test_without_the_target_it_goes_on_to_the_same_bits(runs, tmp_path):
         assert array.tobytes() == expected[name].tobytes(), name
 
 
+@pytest.mark.slow
 def test_killed_between_the_evaluation_and_the_save_it_ends_at_the_same_step(runs, tmp_path, monkeypatch):
     folder, _, stopping, _ = runs
 

@@ -250,6 +250,7 @@ def wikipedia(shared_data, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_distribution_on_wikipedia(wikipedia, shared_data):
     config = declared(
         f"files:{wikipedia}",

@@ -43,6 +43,7 @@ def test_two_megabytes_of_english_without_repetition():
     assert len(set(paragraphs)) > 0.99 * len(paragraphs)
 
 
+@pytest.mark.slow
 def test_prepared_as_array_record_in_silence(capfd):
     builder = tfds_source.prepared("python_docs")
     printed = capfd.readouterr()

@@ -223,6 +223,7 @@ def test_no_network_is_one_line(hub, lineage_home):
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.slow
 def test_wordpiece_training_is_deterministic():
     declared = Data(
         source="tfds:python_docs", split="published", tokenizer="wordpiece:2000", batch=2, length=8

@@ -8,7 +8,6 @@ import pytest
 from research.models.ops.attention import attention
 from research.models.ops.dropout import dropout_mask
 from tests.models.derivatives import KEY, arrays, assert_same
-from tests.mostly_slow import mostly_slow
 
 
 def plain_attention(mask, dropped):
@@ -34,8 +33,9 @@ def test_attention(masked, drops):
     assert_same(lambda q, k, v: attention(q, k, v, mask, dropped), plain_attention(mask, dropped), q, k, v)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drops", [False, True])
-@pytest.mark.parametrize("length", mostly_slow([262, 256]))  # the last piece of 262 is short
+@pytest.mark.parametrize("length", [262, 256])  # the last piece of 262 is short
 def test_attention_that_leaves_out_later_keys(length, drops):
     q, k, v = arrays(*[(2, length, 2, 4)] * 3)
     causal = jnp.tri(length, dtype=bool)[None, None]
