@@ -8,6 +8,7 @@ from research.bench.synthetic import batches, read_tokens
 from research.config.settings import override
 from research.errors import UsageError
 from tests.by_experiment import batch_shapes
+from tests.data.sources.test_token_files import llm_c
 
 
 @pytest.mark.parametrize(
@@ -53,10 +54,10 @@ def test_masked_positions_are_distinct_and_their_targets_are_there():
         assert (tokens[positions] == targets).all()
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".bin"])
-def test_tokens_of_a_file_come_in_a_row(suffix, tmp_path):
-    path, tokens = tmp_path / f"tokens{suffix}", np.arange(3_000, dtype=np.uint16)
-    np.save(path, tokens) if suffix == ".npy" else tokens.tofile(path)
+@pytest.mark.parametrize("write", [np.save, lambda path, tokens: path.write_bytes(llm_c(tokens))])
+def test_tokens_of_a_file_come_in_a_row(write, tmp_path):
+    path = tmp_path / ("tokens.npy" if write is np.save else "tokens.bin")
+    write(path, np.arange(3_000, dtype=np.uint16))
     experiment = experiments.get("gpt2_tiny")
     batch = next(batches(experiment, read_tokens(path, experiment.data.length, experiment.model.vocabulary)))
     assert (np.diff(batch["tokens"]) == 1).all() and (batch["targets"] == batch["tokens"] + 1).all()

@@ -32,7 +32,9 @@ def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
             hint = f"; did you mean {as_source(pattern)}?" if path.name.endswith(TOKENS) else ""
             raise UsageError(f"{path}: expected a file that ends in {', '.join(suffixes)}{hint}")
     if not paths:
-        raise UsageError(f"files:{pattern}: {_explain_no_match(Path(pattern), matches, suffixes)}")
+        scheme = "tokens" if suffixes == TOKENS else "files"
+        reason = _explain_no_match(Path(pattern), matches, scheme, suffixes)
+        raise UsageError(f"{scheme}:{pattern}: {reason}")
     return paths
 
 
@@ -78,9 +80,10 @@ def identity(paths: list[Path]) -> list:
     return [(path.suffix, digest) for path, digest in zip(paths, content.hashes(paths), strict=True)]
 
 
-def _explain_no_match(pattern: Path, folders: list[Path], suffixes: tuple[str, ...]) -> str:
+def _explain_no_match(pattern: Path, folders: list[Path], scheme: str, suffixes: tuple[str, ...]) -> str:
     if folders:
-        return f"a folder; expected files, such as files:{folders[0]}/*.txt"
+        example = ".txt" if ".txt" in suffixes else suffixes[0]
+        return f"a folder; expected files, such as {scheme}:{folders[0]}/*{example}"
     parent = pattern.parent
     if not parent.is_dir():
         return "no such file" if glob.has_magic(str(parent)) else f"there is no folder {parent}"

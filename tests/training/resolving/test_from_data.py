@@ -1,6 +1,7 @@
 """A typed source decides what follows from it; what was typed is kept; declared layouts decide nothing."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -247,3 +248,25 @@ def test_a_run_goes_on_only_with_its_text(novel):
     with pytest.raises(UsageError, match=r"novel\.txt: no such file"):
         resolving.resolve(declared, changes, print, first)
     assert resolving.resolve(declared, changes, print).data.source == novel  # a plan needs no text
+
+
+@pytest.mark.parametrize("name", ["quickstart", "bert_tiny"])
+@pytest.mark.parametrize(
+    "typed, message",
+    [
+        ("nope.txt", r"files:nope\.txt: no such file; did you mean note\.txt\?"),
+        ("a.pdf", r"a\.pdf: expected a file that ends in \.txt"),
+        ("folder", r"files:folder: a folder; expected files"),
+        ("none.bin", r"tokens:none\.bin: no such file; did you mean nine\.bin\?"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_rather_than_its_split(
+    name, typed, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for there in ("note.txt", "a.pdf", "nine.bin"):
+        (tmp_path / there).write_text("a")
+    assert run(["prepare", name, "--train-file", typed]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(message, last), last
