@@ -100,8 +100,7 @@ def gpt2_speedrun() -> Experiment:
     Validation is the speedrun's: the first 10,485,760 tokens of FineWeb's 10BT sample, fetched as for
     gpt2_small, in the order of its files. What differs: all other tokens train, also the next 89.5 million
     that are set aside there and never evaluated, and they are shuffled. The very first token is no target,
-    as no <|endoftext|> stands before it. On its own shards of tokens nothing differs but the order:
-    --train-file 'fineweb_train_*.bin' --validation-file 'fineweb_val_*.bin'.
+    as no <|endoftext|> stands before it. Its own shards of tokens serve too: experiments/README.md.
     Seconds contain the first step's compilation, and no evaluation.
     A record is a mean of at most 3.28 (p < 0.01): lineage sweep gpt2_speedrun run.stop_at=none --seeds N …
     """
