@@ -1,5 +1,7 @@
 """Settings of JAX at the start of a process: joining other processes, the compilation cache."""
 
+import warnings
+
 import jax
 
 from research.errors import UsageError
@@ -29,3 +31,5 @@ def use_compilation_cache() -> None:
     if folder != as_utf8(folder):  # XLA, unlike JAX, takes no other
         jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # JAX writes an entry in place: a process that starts meanwhile may meet half of it, and compiles it then.
+    warnings.filterwarnings("ignore", "Error reading persistent compilation cache")
