@@ -35,8 +35,7 @@ Tokenizer = Annotated[
     typer.Option(metavar="NAME|PATH", help="Tokenizer to use if there is none beside the weights."),
 ]
 TrainFile = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="File or pattern to train on: data.source=files:FILE."),
+    str | None, typer.Option(metavar="FILE", help="File or pattern to train on: data.source=files:FILE.")
 ]
 ValidationFile = Annotated[
     str | None,

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from launch.__main__ import run
 from research.config.settings import to_json
 from research.data.store import progress
 from tests.training.tiny import assignments, shrunk
@@ -65,3 +66,10 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch):
             show(7, 10_000_000 + int(2e6 * (now[0] - 100)))
     sizes = [16, 48, 80]  # after 3, 19 and 35 seconds
     assert lines == [f"tokenizing, 7 documents, {size} MB at 2.0 MB/s" for size in sizes]
+
+
+def test_a_batch_is_of_the_file_that_train_is_given(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("".join(f"{n} bottles hang on the wall.\n" for n in range(400)))
+    small = ["data.batch=2", "data.length=16", "--train-file", str(tmp_path / "a.txt")]
+    assert run(["batch", "quickstart", "--step", "0", *small]) == 0
+    assert "bottles hang" in capsys.readouterr().out

@@ -81,14 +81,12 @@ TORCH_GPT = Style(
         "norm": (("scale", "weight", SAME), ("bias", "bias", SAME)),
     },
 )
-TORCH_LINEAR_GPT = Style(
-    "h.{n}",
-    ".",
-    {
+TORCH_LINEAR_GPT = TORCH_GPT._replace(
+    leaves=TORCH_GPT.leaves
+    | {
         "linear": (("kernel", "weight", TRANSPOSED), ("bias", "bias", SAME)),
         "qkv": (("kernel", "weight", TRANSPOSED_THIRDS), ("bias", "bias", THIRDS)),
-        "norm": (("scale", "weight", SAME), ("bias", "bias", SAME)),
-    },
+    }
 )
 TORCH_BERT = Style(
     "encoder.layer.{n}",

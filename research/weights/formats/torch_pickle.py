@@ -90,16 +90,20 @@ def load(path: Path) -> Any:
         except OSError:
             raise
         except Exception as fault:  # a damaged pickle raises what it likes
-            reason = " ".join(str(fault).split())[:120]
-            raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {reason}") from None
+            raise _damaged(path, fault) from None
 
 
 def arrays(path: Path, tensors: dict[Any, Any]) -> dict[str, NDArray]:
     """The arrays of a state dict's tensors. Raises UsageError where it is none, or the file is damaged."""
     try:
         return {name: tensor.array() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
-    except (ValueError, KeyError, AttributeError, zipfile.BadZipFile) as fault:
-        raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {fault}") from None
+    except Exception as fault:  # of zipfile, zlib and NumPy
+        raise _damaged(path, fault) from None
+
+
+def _damaged(path: Path, fault: Exception) -> UsageError:
+    reason = " ".join(str(fault).split())[:120]
+    return UsageError(f"{path}: cannot be read, it may be cut off or damaged: {reason}")
 
 
 class _Unpickler(pickle.Unpickler):

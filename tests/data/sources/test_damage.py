@@ -31,6 +31,14 @@ def records(path):
     return list(labelled_files.read(str(path), {"text", "label"}))
 
 
+def pickled(path: Path, archive: bool = True) -> None:
+    torch = pytest.importorskip("torch", reason="needs the extra parity")
+    directory = Directory("gpt2", path.parent.parent)
+    (path.parent / "model.safetensors").unlink()
+    state = {name: torch.tensor(array) for name, array in directory.tensors.items()}
+    torch.save(state, path, _use_new_zipfile_serialization=archive)
+
+
 def json_lines(field: str = "text") -> bytes:
     return "".join(json.dumps({field: text, "label": 1}) + "\n" for text in TEXTS).encode()
 
@@ -74,6 +82,12 @@ WHOLE = {  # readers that notice each cut: (file, writer, reader)
     "weights .safetensors": ("gpt2/model.safetensors", huggingface, lambda p: weights.read(p.parent)),
     "weights config.json": ("gpt2/config.json", huggingface, lambda p: weights.read(p.parent)),
     "weights tokenizer.json": ("gpt2/tokenizer.json", huggingface, lambda p: weights.read(p.parent)),
+    "weights pytorch_model.bin": ("gpt2/pytorch_model.bin", pickled, lambda p: weights.read(p.parent)),
+    "weights pytorch_model.bin, older": (
+        "gpt2/pytorch_model.bin",
+        lambda p: pickled(p, archive=False),
+        lambda p: weights.read(p.parent),
+    ),
     "weights .npy": ("gpt1/params_3.npy", lambda p: publish(p.parent), lambda p: weights.read(p.parent)),
     "weights params_shapes.json": (
         "gpt1/params_shapes.json",
