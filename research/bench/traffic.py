@@ -38,6 +38,8 @@ ATTENTION = {
     "splash_mha_fwd": 2,
     "splash_mha_dq": 3,
     "splash_mha_dkv": 4,
+    "tpu_flash_forward": 2,
+    "tpu_flash_backward": 5,
     "flash_forward": 2,
     "flash_backward": 7,
 }
@@ -137,8 +139,8 @@ def _fused(operation: Operation) -> str | None:
 def _attention(operation: Operation, inside: Computation, name: str) -> tuple[float, bool, float]:
     """Operations of products, whether they are of float32, and operations on integers. Causal: half of them.
 
-    Queries and keys are the first operands of four axes, (B, L, H, K) to cuDNN and (B, H, L, K) to splash;
-    flash takes queries, keys and values in one of five, (B, L, 3, H, K).
+    Queries and keys are the first operands of four axes, (B, L, H, K) to cuDNN and (B, H, L, K) on a TPU;
+    flash takes queries, keys and values in one of five on a GPU, (B, L, 3, H, K).
     """
     sizes = [inside[each].results[0].sizes for each in operation.operands]
     if name.startswith("flash"):
@@ -147,7 +149,7 @@ def _attention(operation: Operation, inside: Computation, name: str) -> tuple[fl
     else:
         queries, keys = [each for each in sizes if len(each) == 4][:2]
         size = queries[-1]
-        scores = math.prod(queries[:-1]) * keys[2 if name.startswith("splash") else 1]
+        scores = math.prod(queries[:-1]) * keys[1 if name.startswith("__cudnn") else 2]
     if re.search(r'mask_type": ?"CAUSAL|[/"]causal/', operation.attributes):
         scores /= 2
     hashes = (

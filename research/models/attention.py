@@ -14,7 +14,7 @@ from jax import Array
 from research.config import Model
 from research.errors import UsageError
 from research.models.axes import on_each_device
-from research.models.ops.attention import FLASH_BLOCK, FLASH_SIZES, SPLASH_BLOCK, Segments, attention
+from research.models.ops.attention import BLOCKS, FLASH_SIZES, TPU_LENGTH, Segments, attention
 from research.models.ops.dropout import Mask, chosen_generator
 from research.models.platform import platform
 from research.models.precision import compute_dtype
@@ -73,7 +73,7 @@ class Choice(NamedTuple):
     why: str
 
 
-FUSED = {"gpu": ("cudnn", "flash"), "tpu": ("splash",)}  # that auto tries in turn
+FUSED = {"gpu": ("cudnn", "flash"), "tpu": ("splash", "flash")}  # that auto tries in turn
 
 
 def choose(config: Model, trains: bool, documents: bool = False, length: int | None = None) -> Choice:
@@ -111,11 +111,13 @@ def _obstacle(implementation: str, config: Model, trains: bool, documents: bool,
             return f"dropout is {config.dropout_generator}'s, not hash's"
         if size not in FLASH_SIZES:
             return f"heads are of {size}, not of {', '.join(map(str, FLASH_SIZES))}"
-        return f"sequences are of {length}, no multiple of {FLASH_BLOCK}" if length % FLASH_BLOCK else None
-    if drops:
+        if platform() == "tpu" and length > TPU_LENGTH:
+            return f"sequences are of {length}, more than {TPU_LENGTH:,}"
+    elif drops:
         return "attention probabilities are dropped out"
-    if implementation == "splash":
-        return f"sequences are of {length}, no multiple of {SPLASH_BLOCK}" if length % SPLASH_BLOCK else None
+    if implementation != "cudnn":
+        block = BLOCKS[platform()]
+        return f"sequences are of {length}, no multiple of {block}" if length % block else None
     if size % 8 or size > 128:
         return f"heads are of {size}, no multiple of 8 up to 128"
     return "attention stays within documents" if documents else None
@@ -152,9 +154,11 @@ def _by_splash(attention_mask: AttentionMask, queries: int, keys: int, interpret
 
 
 def _by_flash(attention_mask: AttentionMask, queries: int, keys: int, interpret: bool) -> Attend:
-    from research.models.ops.flash import Options, flash
+    from research.models.ops.flash import gpu, tpu
+    from research.models.ops.flash.pair import Options
 
     segments = attention_mask.segments(queries, keys)
+    flash = tpu.flash if platform() == "tpu" else gpu.flash
 
     def on_each(rows, place, qkv, segments, seed=None):
         row, head, heads = jnp.uint32(place[0]), jnp.uint32(place[1]), place[2]

@@ -174,3 +174,10 @@ def test_our_attention_counts_its_products_and_its_random_numbers():
     assert (operations, single, integers) == (2 * 7 * scores * 64, False, 2 * 10 * scores)
     kept = parse(FLASH.replace("full/dropout", "causal/kept"))
     assert cost(kept, *launches(kept))[3:] == (7 * scores * 64, False, 0)
+
+
+def test_on_a_tpu_it_computes_each_pair_of_blocks_once():
+    named = "step/full/dropout/tpu_flash_backward"
+    program = parse(TPU.replace("step/causal/splash_mha_dkv_no_residuals", named))
+    costs = {launch.operation.name: cost(program, launch) for launch in launches(program)}
+    assert costs["kernel.1"].operations == 5 * 2 * HEADS * 1024 * 1024 * 64

@@ -42,8 +42,8 @@ class Model:
     # Type in which training keeps the logits of a vocabulary between its passes over them, of which sums are
     # float32 in any case; auto: float32 on CPUs, else that of activations. Evaluation keeps float32.
     logits: Literal["auto", "float32", "bfloat16"] = "auto"
-    # Implementation of attention; auto: on a GPU cudnn if it can, else flash, our own kernel, which also does
-    # dropout and documents; on a TPU splash; xla where these cannot
+    # Implementation of attention; auto: on a GPU cudnn, on a TPU splash, where they can; else flash, our own
+    # kernels, which also do dropout and, on a GPU, documents; xla where none can
     attention: Literal["auto", "xla", "cudnn", "flash", "splash"] = "auto"
     # Head on top: the original's pre-training heads, or one for a whole sequence or for every token,
     # which fine-tuning initialises at random.

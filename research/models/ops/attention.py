@@ -16,9 +16,10 @@ from research.models.ops.dropout import Mask, afresh, factors
 from research.models.platform import platform
 
 NEGATIVE = -1e30  # a masked score; finite, so that a row with nothing to attend to is not NaN
-# What the fused kernels of `flash` and `splash` take: lengths are multiples of a block.
-FLASH_BLOCK, SPLASH_BLOCK = 64, 128
+# What the fused kernels of `flash` and `splash` take.
+BLOCKS = {"gpu": 64, "tpu": 128}  # that lengths are multiples of
 FLASH_SIZES = (16, 32, 64, 128)  # of a head
+TPU_LENGTH = 8_192  # the longest of which flash finds a head in a TPU's vector memory
 Segments = tuple[Array, Array]  # numbers of queries (B, L) and of keys (B, S): where equal, one attends
 MIN_LENGTH_TO_SPLIT = 256  # positions: below this, pieces cost more than they save
 

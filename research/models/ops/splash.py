@@ -11,9 +11,8 @@ import jax
 from jax import Array
 from jax.experimental.pallas.ops.tpu import splash_attention as library
 
-from research.models.ops.attention import SPLASH_BLOCK, Segments
-
-BLOCK = 512  # most queries, and most keys, that a kernel works on at once
+from research.models.ops.attention import Segments
+from research.models.ops.flash.tpu import block_of
 
 
 def splash(
@@ -23,7 +22,7 @@ def splash(
 
     `interpret` runs the kernels on any device, slowly.
     """
-    block_q, block_kv = _block(queries), _block(keys)
+    block_q, block_kv = block_of(queries), block_of(keys)
     sizes = library.BlockSizes(
         block_q=block_q,
         block_kv=block_kv,
@@ -46,7 +45,3 @@ def splash(
         return y.swapaxes(1, 2)
 
     return attend
-
-
-def _block(length: int) -> int:
-    return max(size for size in range(SPLASH_BLOCK, BLOCK + 1, SPLASH_BLOCK) if length % size == 0)

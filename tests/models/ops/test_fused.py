@@ -11,39 +11,51 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from research.models.attention import AttentionMask, attend_by
 from research.models.axes import over_shards
 from research.models.ops.dropout import Seed
+from research.models.platform import platform, tracing_for
 from tests.models.derivatives import arrays, assert_same
 from tests.mostly_slow import mostly_slow
 
 B, L, H, K = 2, 128, 2, 16
-SEED = Seed(jnp.array([5, 6], jnp.uint32), jnp.float32(0.3))
-HALVES = (jnp.arange(L) >= jnp.array([[50], [100]])).astype(jnp.int32)
-MASKS = {
-    "padding": AttentionMask(False, jnp.array([60, L])),
-    "documents": AttentionMask(True, jnp.array([90, L]), documents_BL=HALVES),
-    "causal": AttentionMask(True),
-    "all": AttentionMask(False),
-}
 MESH = jax.make_mesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
+SEED = Seed(jnp.array([5, 6], jnp.uint32), jnp.float32(0.3))
+
+
+def mask_of(seen, length):
+    halves = (jnp.arange(length) >= jnp.array([[50], [100]])).astype(jnp.int32)
+    return {
+        "padding": AttentionMask(False, jnp.array([60, length])),
+        "documents": AttentionMask(True, jnp.array([90, length]), documents_BL=halves),
+        "causal": AttentionMask(True),
+        "all": AttentionMask(False),
+    }[seen]
+
+
+def fused(kernels, mask, length):
+    """Attention by `flash` of a GPU or a TPU, or by `splash`."""
+    name, _, device = kernels.partition(" ")
+    with tracing_for(device or platform()):
+        return attend_by(name, mask, length, length, interpret=True)
 
 
 @pytest.mark.parametrize(
-    ("kernels", "drops", "seen"),
+    ("kernels", "drops", "seen", "length"),
     mostly_slow(
-        [("flash", True, "padding"), ("splash", False, "documents")]
-        + [("flash", True, "documents"), ("flash", False, "causal"), ("flash", False, "all")]
-        + [("splash", False, seen) for seen in ("padding", "causal", "all")],
+        [("flash gpu", True, seen, L) for seen in ("padding", "documents")]
+        + [("flash gpu", False, seen, L) for seen in ("causal", "all")]
+        + [("flash tpu", True, "padding", L), ("flash tpu", True, "documents", 384)]
+        + [("flash tpu", True, "causal", 1_024), ("flash tpu", True, "all", 640)]
+        + [("flash tpu", False, seen, L) for seen in ("documents", "causal")]
+        + [("splash", False, seen, L) for seen in ("padding", "documents", "causal", "all")],
         fast=0,
     ),
 )
-def test_kernels_equal_the_plain_form(kernels, drops, seen):
+def test_kernels_equal_the_plain_form(kernels, drops, seen, length):
     """Output and gradients; flash draws the dropout mask that the plain form is given by its seed."""
-    fused, plain = (
-        lambda q, k, v, name=name: attend_by(name, MASKS[seen], L, L, interpret=True)(
-            q, k, v, SEED if drops else None
-        )
-        for name in (kernels, "xla")
+    mask, seed = mask_of(seen, length), SEED if drops else None
+    attend, plain = fused(kernels, mask, length), attend_by("xla", mask, length, length)
+    assert_same(
+        lambda *qkv: attend(*qkv, seed), lambda *qkv: plain(*qkv, seed), *arrays(*[(B, length, H, K)] * 3)
     )
-    assert_same(fused, plain, *arrays(*[(B, L, H, K)] * 3))
 
 
 def on_the_mesh(function, *arrays):
@@ -53,12 +65,12 @@ def on_the_mesh(function, *arrays):
         return jax.jit(function)(*jax.device_put(arrays, everywhere))
 
 
-@pytest.mark.parametrize("kernels", mostly_slow(["flash", "splash"]))
+@pytest.mark.parametrize("kernels", mostly_slow(["flash gpu", "flash tpu", "splash"]))
 def test_devices_compute_rows_and_heads_of_their_own(kernels):
     """The plain form's, with the masks that one device would draw, for rows and heads that a mesh splits."""
-    length, seed = (64, SEED) if kernels == "flash" else (L, None)
+    length, seed = 64 if kernels == "flash gpu" else L, None if kernels == "splash" else SEED
     mask = AttentionMask(True, jnp.array([40, 64, 50, 60]))
-    attend = attend_by(kernels, mask, length, length, interpret=True)
+    attend = fused(kernels, mask, length)
     qkv = arrays(*[(4, length, H, K)] * 3)
     split = on_the_mesh(lambda *qkv: attend(*qkv, seed), *qkv)
     plain = attend_by("xla", mask, length, length)(*qkv, seed)

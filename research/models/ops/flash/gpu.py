@@ -9,7 +9,6 @@ Shapes: B batch, L length, H heads, K head size; qkv (B, L, 3, H, K) are queries
 
 import math
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,44 +16,28 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from research.models.ops.attention import FLASH_BLOCK as BLOCK
-from research.models.ops.attention import NEGATIVE, Segments
-from research.models.ops.dropout import Seed, hashed_at, limit_of
+from research.models.ops.attention import BLOCKS, NEGATIVE, Segments
+from research.models.ops.dropout import Seed
+from research.models.ops.flash.pair import Drops, First, Options, Pair, drops_of, dropped, scope
 
+BLOCK = BLOCKS["gpu"]
 BASE_2 = math.log2(math.e)  # GPUs have an instruction for powers of 2
 
 
-class Options(NamedTuple):
-    causal: bool
-    heads: int  # on all devices together
-    interpret: bool  # runs the kernels on any device, slowly
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
-def flash(
-    qkv: Array, segments: Segments | None, seed: Seed | None, first: tuple[Array, Array], options: Options
-) -> Array:
-    """Scaled dot-product attention to (B, L, H, K), softmax and sums in float32.
-
-    `first` are the numbers of this device's first row and first head, for the dropout mask.
-    """
+def flash(qkv: Array, segments: Segments | None, seed: Seed | None, first: First, options: Options) -> Array:
+    """Scaled dot-product attention to (B, L, H, K), softmax and sums in float32."""
     return _flash_forward(qkv, segments, seed, first, options)[0]
-
-
-def _scope(seed, options):
-    """Names a launch, so that whoever reads a program knows how much it computes."""
-    causal, dropped = "causal" if options.causal else "full", "kept" if seed is None else "dropout"
-    return jax.named_scope(f"{causal}/{dropped}")
 
 
 def _flash_forward(qkv, segments, seed, first, options):
     B, L, _, H, K = qkv.shape
     block = 2 * BLOCK if L % (2 * BLOCK) == 0 else BLOCK
-    numbers = _numbers(seed, first)
+    drops = drops_of(seed, first)
     forward = pl.pallas_call(
         partial(_forward_kernel, options),
         grid=(L // block, H, B),
-        in_specs=_specs(qkv, segments, numbers),
+        in_specs=_specs(qkv, segments, drops),
         out_specs=(
             pl.BlockSpec((None, block, None, K), lambda i, h, b: (b, i, h, 0)),
             pl.BlockSpec((None, None, block), lambda i, h, b: (b, h, i)),
@@ -67,8 +50,8 @@ def _flash_forward(qkv, segments, seed, first, options):
         interpret=options.interpret,
         name="flash_forward",
     )
-    with _scope(seed, options):
-        y, log_sums = forward(qkv, segments, numbers)
+    with scope(seed, options):
+        y, log_sums = forward(qkv, segments, drops)
     return y, (qkv, segments, seed, first, y, log_sums)
 
 
@@ -77,70 +60,51 @@ def _flash_backward(options, saved, dy):
     B, L, _, H, K = qkv.shape
     # What the softmax's derivative subtracts is also the product of the output and its gradient.
     shared = jnp.sum(y.astype(jnp.float32) * dy.astype(jnp.float32), -1).swapaxes(1, 2)
-    numbers = _numbers(seed, first)
+    drops = drops_of(seed, first)
     logs = pl.BlockSpec((None, None, L), lambda i, h, b: (b, h, 0))
     whole = pl.BlockSpec((None, L, None, K), lambda i, h, b: (b, 0, h, 0))
     backward = pl.pallas_call(
         partial(_backward_kernel, options),
         grid=(L // BLOCK, H, B),
-        in_specs=(*_specs(qkv, segments, numbers), whole, logs, logs),
+        in_specs=(*_specs(qkv, segments, drops), whole, logs, logs),
         out_specs=pl.BlockSpec((None, L, 3, None, K), lambda i, h, b: (b, 0, 0, h, 0)),
         out_shape=jax.ShapeDtypeStruct(qkv.shape, qkv.dtype),
         compiler_params=triton.CompilerParams(num_warps=4 if K <= 64 else 8, num_stages=2),
         interpret=options.interpret,
         name="flash_backward",
     )
-    with _scope(seed, options):
-        dqkv = backward(qkv, segments, numbers, dy, log_sums, shared)
+    with scope(seed, options):
+        dqkv = backward(qkv, segments, drops, dy, log_sums, shared)
     return dqkv, None, None, None
 
 
 flash.defvjp(_flash_forward, _flash_backward)
 
 
-class _Numbers(NamedTuple):
-    """What a dropout mask is made from, for the kernels."""
-
-    words: Array  # uint32 (4,): the seed's two, the limit, and nothing
-    first: Array  # uint32 (2,): row and head
-    scale: Array  # float32 (1,)
-
-
-def _numbers(seed: Seed | None, first: tuple[Array, Array]) -> _Numbers | None:
-    if seed is None:
-        return None
-    words = jnp.stack([seed.words[0], seed.words[1], limit_of(seed.rate), jnp.uint32(0)])
-    return _Numbers(
-        words, jnp.stack([jnp.asarray(n).astype(jnp.uint32) for n in first]), 1 / (1 - seed.rate)[None]
-    )
-
-
-def _specs(qkv: Array, segments: Segments | None, numbers: _Numbers | None) -> tuple:
+def _specs(qkv: Array, segments: Segments | None, drops: Drops | None) -> tuple:
     """Each program finds a whole row and head in memory, and loads blocks of it."""
     _, L, _, _, K = qkv.shape
     row = pl.BlockSpec((None, L), lambda i, h, b: (b, 0))
     return (
         pl.BlockSpec((None, L, 3, None, K), lambda i, h, b: (b, 0, 0, h, 0)),
         None if segments is None else (row, row),
-        None
-        if numbers is None
-        else jax.tree.map(lambda x: pl.BlockSpec(x.shape, lambda i, h, b: (0,)), numbers),
+        None if drops is None else jax.tree.map(lambda x: pl.BlockSpec(x.shape, lambda i, h, b: (0,)), drops),
     )
 
 
-def _forward_kernel(options, qkv_ref, segments, numbers, y_ref, log_sums_ref):
+def _forward_kernel(options, qkv_ref, segments, drops, y_ref, log_sums_ref):
     """A block of queries and all keys that any of them attends to."""
     (block, size), length = y_ref.shape, qkv_ref.shape[0]
-    start, numbers = pl.program_id(0) * block, _own_rows(options, length, numbers)
+    start, pair = pl.program_id(0) * block, _pairs(options, segments, drops, length)
     q = qkv_ref[pl.ds(start, block), 0]
 
     def add(j, sums):
         y, best, total = sums
         keys = pl.ds(j * BLOCK, BLOCK)
-        scores, kept = _pair(options, segments, numbers, q, qkv_ref[keys, 1], start, j * BLOCK)
+        scores, kept = pair(q, qkv_ref[keys, 1], start, j * BLOCK)
         larger = jnp.maximum(best, scores.max(1))
         weights, shrunk = jnp.exp2(scores - larger[:, None]), jnp.exp2(best - larger)
-        added = _product(_dropped(weights, kept, numbers).astype(q.dtype), qkv_ref[keys, 2])
+        added = _product(dropped(weights, kept, drops).astype(q.dtype), qkv_ref[keys, 2])
         return y * shrunk[:, None] + added, larger, total * shrunk + weights.sum(1)
 
     blocks = (start + block) // BLOCK if options.causal else length // BLOCK
@@ -154,19 +118,19 @@ def _forward_kernel(options, qkv_ref, segments, numbers, y_ref, log_sums_ref):
     log_sums_ref[...] = best + jnp.log2(total)
 
 
-def _backward_kernel(options, qkv_ref, segments, numbers, dy_ref, log_sums_ref, shared_ref, dqkv_ref):
+def _backward_kernel(options, qkv_ref, segments, drops, dy_ref, log_sums_ref, shared_ref, dqkv_ref):
     """The gradients of a block of keys and values, from all queries, and of the queries at its places."""
     length, _, size = qkv_ref.shape
-    i, numbers = pl.program_id(0), _own_rows(options, length, numbers)
+    i, pair = pl.program_id(0), _pairs(options, segments, drops, length)
 
     def gradients(q, k, v, dy, q_block, k_block):
         """The probabilities after dropout, and the scores' gradient."""
         queries = pl.ds(q_block * BLOCK, BLOCK)
-        scores, kept = _pair(options, segments, numbers, q, k, q_block * BLOCK, k_block * BLOCK)
+        scores, kept = pair(q, k, q_block * BLOCK, k_block * BLOCK)
         p = jnp.exp2(scores - log_sums_ref[queries][:, None])
-        dp = _dropped(_product(dy, v.T), kept, numbers)
+        dp = dropped(_product(dy, v.T), kept, drops)
         dscores = p * (dp - shared_ref[queries][:, None]) / math.sqrt(size)
-        return _dropped(p, kept, numbers).astype(q.dtype), dscores.astype(q.dtype)
+        return dropped(p, kept, drops).astype(q.dtype), dscores.astype(q.dtype)
 
     mine = pl.ds(i * BLOCK, BLOCK)
     q, k, v, dy = qkv_ref[mine, 0], qkv_ref[mine, 1], qkv_ref[mine, 2], dy_ref[mine]
@@ -189,32 +153,21 @@ def _backward_kernel(options, qkv_ref, segments, numbers, dy_ref, log_sums_ref, 
     dqkv_ref[mine, 0] = dq.astype(dqkv_ref.dtype)
 
 
-def _pair(options, segments, numbers, q, k, q_start, k_start):
-    """Scores of a block of queries and one of keys, to base 2, and which of them dropout keeps."""
-    scores = _product(q, k.T) * (BASE_2 / math.sqrt(q.shape[1]))
-    q_at, k_at = q_start + jnp.arange(len(q)), k_start + jnp.arange(len(k))
-    if options.causal:
-        scores = jnp.where(q_at[:, None] >= k_at[None], scores, NEGATIVE)
-    if segments is not None:
-        of_q, of_k = segments[0][pl.ds(q_start, len(q))], segments[1][pl.ds(k_start, len(k))]
-        scores = jnp.where(of_q[:, None] == of_k[None], scores, NEGATIVE)
-    if numbers is None:
-        return scores, None
-    rows, places = numbers.first + q_at.astype(jnp.uint32)[:, None], k_at.astype(jnp.uint32)[None]
-    drawn = hashed_at(numbers.words[0], numbers.words[1], rows, places)
-    return scores, drawn >= numbers.words[2]
+def _pairs(options, segments, drops, length):
+    """Of a block of queries and one of keys: scores to base 2, and which of them dropout keeps."""
+    row, head = pl.program_id(2), pl.program_id(1)
 
+    def scores_and_kept(q, k, q_start, k_start):
+        of_both = None
+        if segments is not None:
+            of_queries, of_keys = segments[0][pl.ds(q_start, len(q))], segments[1][pl.ds(k_start, len(k))]
+            of_both = of_queries[:, None], of_keys[None]
+        pair = Pair((q_start + jnp.arange(len(q)))[:, None], (k_start + jnp.arange(len(k)))[None], of_both)
+        scores = _product(q, k.T) * (BASE_2 / math.sqrt(q.shape[1]))
+        kept = pair.kept(drops, row, head, options.heads, length)
+        return pair.hidden(scores, options.causal), kept
 
-def _own_rows(options, length, numbers):
-    """`numbers` with the number of this row and head's first query in place of the device's; None of None."""
-    if numbers is None:
-        return None
-    row, head = (numbers.first[n] + pl.program_id(2 - n).astype(jnp.uint32) for n in (0, 1))
-    return numbers._replace(first=(row * jnp.uint32(options.heads) + head) * jnp.uint32(length))
-
-
-def _dropped(x, kept, numbers):
-    return x if kept is None else jnp.where(kept, x * numbers.scale[0], 0.0)
+    return scores_and_kept
 
 
 def _product(a, b):
