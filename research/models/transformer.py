@@ -7,7 +7,7 @@ Shapes: B batch, L length, S source length, H heads, K head size, D width, N dep
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from research.models.parts.norms import RMSNorm, norm
 from research.models.parts.positions import Rotate
 from research.models.platform import platform
 
-MOST_UNROLLED = 24  # blocks: more take minutes to compile
+MOST_UNROLLED = 48  # blocks: more take minutes to compile
 GATE = 2  # folded into an MLP's key for its gate, so that the other kernels are drawn as without one
 
 
@@ -172,7 +172,7 @@ def run_blocks(
         x, _ = block(split_rows(x), attend, rotate, key)
         return split_rows(x), x
 
-    step = rematerialized(step, config.remat)
+    step = rematerialized(step, config)
     x_BLD, states_NBLD = lax.scan(step, x_BLD, (blocks, keys), unroll=blocks_in_a_turn(config))
     return x_BLD, states_NBLD, None
 
@@ -184,12 +184,34 @@ def blocks_in_a_turn(config: Model) -> int:
     return config.depth if platform() == "gpu" and config.depth <= MOST_UNROLLED else 1
 
 
-def rematerialized(step: Callable, policy: str) -> Callable:
-    """`step` that saves for its backward pass all arrays (`none`), matrix products (`dots`) or its input."""
-    if policy == "none":
+def rematerialized(step: Callable, config: Model) -> Callable:
+    """`step` that saves for its backward pass all arrays (`none`), matrix products (`dots`) or its input.
+
+    A loop computes one block after the other. Without it, a compiler that nothing keeps from it joins the
+    second computation with the first, or puts off all parameters' gradients and keeps what they need.
+    """
+    if config.remat == "none":
         return step
     policies = {
         "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # the scores are computed again
         "block": jax.checkpoint_policies.nothing_saveable,
     }
-    return jax.checkpoint(step, policy=policies[policy], prevent_cse=False)
+    unrolled = blocks_in_a_turn(config) > 1
+
+    def ordered(x, layer):
+        block, key = layer
+        x, block = _gradients_together((x, block)) if unrolled else (x, block)
+        return step(x, (block, key))
+
+    return jax.checkpoint(ordered, policy=policies[config.remat], prevent_cse=unrolled)
+
+
+@jax.custom_vjp
+def _gradients_together(arrays: Any) -> Any:
+    """`arrays`, of which no gradient is used before all are computed."""
+    return arrays
+
+
+_gradients_together.defvjp(
+    lambda arrays: (arrays, None), lambda _, gradients: (lax.optimization_barrier(gradients),)
+)

@@ -32,8 +32,8 @@ BLOCKS = 2
 STATE = 3  # parameters and two moments
 
 
-def compiled(target: str, cases: list, plant: str = "sound") -> dict:
-    """Facts of the programs by case, of one process for all of them."""
+def compiled(target: str, cases: list, plant: str = "sound", more: dict | None = None) -> dict:
+    """Facts of the programs by case, of one process for all of them; `more` is declared of each."""
     platform = "gpu" if target.startswith("h100") else "tpu"
     module, extra = PLUGINS[platform]
     if importlib.util.find_spec(module.partition(".")[0]) is None or importlib.util.find_spec(module) is None:
@@ -41,7 +41,7 @@ def compiled(target: str, cases: list, plant: str = "sound") -> dict:
     outside = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT[platform]}
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.compiled_for", target, plant],
-        input=json.dumps([[name, LAYOUTS[layout]] for name, layout in cases]),
+        input=json.dumps([[name, LAYOUTS[layout] | (more or {})] for name, layout in cases]),
         capture_output=True,
         text=True,
         env=outside,
@@ -150,6 +150,17 @@ def test_under_tensor_a_block_adds_up_its_states_four_times(programs):
     ]
     assert large.count(("all-reduce", True)) == 4 * BLOCKS + 1
     assert sum(kind in ("all-gather", "reduce-scatter") for kind, _ in large) <= 2
+
+
+def test_blocks_that_are_computed_again_keep_little():
+    """Unrolled too, on one device and several: neither joined with the first pass, nor put off to the end."""
+    cases = [("gpt2_small", layout) for layout in ("jit", "data", "pmap")]
+    needed = {}
+    for remat in ("none", "block", "dots"):
+        facts = compiled("h100:4", cases, more={"model.depth": 8, "data.batch": 256, "model.remat": remat})
+        needed[remat] = [facts[case]["need"]["temporaries"] for case in cases]
+    for none, block, dots in zip(*needed.values(), strict=True):
+        assert block < 0.4 * none and dots < 0.7 * none, needed
 
 
 def test_a_state_that_is_not_donated_is_found():

@@ -108,7 +108,12 @@ def test_segments_and_unpadded_rows():
 
 
 @BOTH
-@pytest.mark.parametrize("changes", mostly_slow([{"remat": "block"}, {"unroll": 3}, {"remat": "dots"}], 0))
+@pytest.mark.parametrize(
+    "changes",
+    mostly_slow(
+        [{"remat": "block"}, {"unroll": 3}, {"remat": "dots"}, {"remat": "block", "unroll": 3}], fast=0
+    ),
+)
 def test_how_it_is_compiled_changes_nothing(config, changes):
     @jax.jit
     def loss_and_gradient(model):

@@ -139,7 +139,12 @@ def test_causality():
     assert (size[np.tril_indices(L)] > 0).all()
 
 
-@pytest.mark.parametrize("changes", mostly_slow([{"remat": "block"}, {"unroll": 3}, {"remat": "dots"}], 0))
+@pytest.mark.parametrize(
+    "changes",
+    mostly_slow(
+        [{"remat": "block"}, {"unroll": 3}, {"remat": "dots"}, {"remat": "block", "unroll": 3}], fast=0
+    ),
+)
 def test_how_it_is_compiled_changes_nothing(changes):
     def loss_and_gradient(model):
         return jax.value_and_grad(lambda m: jax.nn.logsumexp(m(TOKENS, KEY)))(model)

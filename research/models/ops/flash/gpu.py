@@ -18,7 +18,7 @@ from jax.experimental.pallas import triton
 
 from research.models.ops.attention import BLOCKS, NEGATIVE, Segments
 from research.models.ops.dropout import Seed
-from research.models.ops.flash.pair import Drops, First, Options, Pair, drops_of, dropped, scope
+from research.models.ops.flash.pair import Drops, First, Options, Pair, dropped, drops_of, scope
 
 BLOCK = BLOCKS["gpu"]
 BASE_2 = math.log2(math.e)  # GPUs have an instruction for powers of 2

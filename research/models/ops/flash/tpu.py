@@ -19,7 +19,7 @@ from jax.experimental.pallas import tpu
 
 from research.models.ops.attention import BLOCKS, NEGATIVE, Segments
 from research.models.ops.dropout import Seed
-from research.models.ops.flash.pair import First, Options, Pair, drops_of, dropped, scope
+from research.models.ops.flash.pair import First, Options, Pair, dropped, drops_of, scope
 
 BLOCK = 512  # most queries, and most keys, that are worked on at once
 PLACES = 1_024  # most of a program that takes several heads: a short one costs more to start than to run
