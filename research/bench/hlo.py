@@ -132,9 +132,8 @@ def _launches(program: Program, name: str, times: int) -> Iterator[Launch]:
     for operation in computation.values():
         attributes = operation.attributes
         if operation.kind == "while":
-            body = re.search(r"body=%([\w.\-]+)", attributes)
-            assert body is not None
-            yield from _launches(program, body[1], times * _turns(program, attributes))
+            turns, body = _turns(program, attributes), _part(attributes, "body")
+            yield from _launches(program, body, times * turns)
         elif operation.kind == "conditional":
             branches = re.findall(r"(?:true|false)_computation=%([\w.\-]+)", attributes)
             if listed := re.search(r"branch_computations=\{([^}]*)\}", attributes):
@@ -153,11 +152,27 @@ def _turns(program: Program, attributes: str) -> int:
     """How often a loop turns. A GPU's compiler writes it down; a TPU's compares a counter with a constant."""
     if (count := re.search(r'known_trip_count":\{"n":"(\d+)"', attributes)) is not None:
         return int(count[1])
-    condition = re.search(r"condition=%([\w.\-]+)", attributes)
-    assert condition is not None
-    operations = program.computations[condition[1]]
-    root = next(each for each in operations.values() if each.root)
+    condition, body = (program.computations[_part(attributes, name)] for name in ("condition", "body"))
+    root = _root(condition)
     if root.kind != "compare" or "direction=LT" not in root.attributes:
         return 1
-    limit = operations[root.operands[1]]
-    return int(limit.arguments) if limit.kind == "constant" else 1
+    counter, limit = (condition[name] for name in root.operands)
+    if limit.kind != "constant":
+        return 1
+    place = re.search(r"index=(\d+)", counter.attributes)
+    # A loop that multiplies one piece of a gathered array while the next is sent counts several a turn.
+    counted = body[_root(body).operands[int(place[1])]] if place else None
+    added = [body[name] for name in counted.operands] if counted is not None and counted.kind == "add" else []
+    step = next((int(each.arguments) for each in added if each.kind == "constant"), 1)
+    return math.ceil(int(limit.arguments) / step)
+
+
+def _part(attributes: str, name: str) -> str:
+    """The computation that an operation calls its `name`."""
+    match = re.search(rf"{name}=%([\w.\-]+)", attributes)
+    assert match is not None
+    return match[1]
+
+
+def _root(computation: Computation) -> Operation:
+    return next(each for each in computation.values() if each.root)

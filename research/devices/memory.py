@@ -47,10 +47,10 @@ def compile_step(
     try:
         done = program.lower(placed, batch if steps == 1 else [batch] * steps).compile()
     except jax.errors.JaxRuntimeError as error:
-        needed = _refused(str(error))
-        if needed is None:
+        temporaries = _refused(str(error), state)
+        if temporaries is None:
             raise
-        return "", Need(state, needed - state, needed, state)
+        return "", Need(state, temporaries, state + temporaries, state)
     used = done.memory_analysis()
     assert used is not None  # as of every compiler that JAX ships
     outside = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
@@ -92,7 +92,12 @@ def _is_here(device: Any) -> bool:
     return device.process_index == jax.process_index()
 
 
-def _refused(message: str) -> int | None:
-    """Bytes that a program needs, of a compiler's message that they are not there."""
-    match = re.search(r"Used ([\d.]+)([KMG]) of [\d.]+[KMG] hbm", message)
-    return match and int(float(match[1]) * {"K": 2**10, "M": 2**20, "G": 2**30}[match[2]])
+def _refused(message: str, state: int) -> int | None:
+    """Bytes of temporaries, of a TPU compiler's message that a program's memory is not there."""
+    for form, beside in (
+        (r"Used ([\d.]+)([KMG]) of \S+ hbm", state),
+        (r"HLO temporaries \(([\d.]+)([KMG])\)", 0),
+    ):
+        if match := re.search(form, message):
+            return int(float(match[1]) * {"K": 2**10, "M": 2**20, "G": 2**30}[match[2]]) - beside
+    return None

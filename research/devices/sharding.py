@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jax.tree_util import tree_map_with_path
 
 from research.errors import UsageError
-from research.models.axes import Axes, Axis, declared_axes
+from research.models.axes import Axes, Axis, declared_axes, declared_heads
 from research.models.parameters import name
 
 LARGE = 2**16  # elements: an array of as many may not be copied to every device by oversight
@@ -23,15 +23,17 @@ LARGE = 2**16  # elements: an array of as many may not be copied to every device
 def shardings(tree: Any, mesh: Mesh) -> Any:
     """A tree like `tree` of shardings.
 
-    An axis that the devices do not divide stays whole. So does a vector: splitting it saves nothing and costs
-    a message; a stack of them, one for each block, is split. Raises UsageError for a large array without a
-    declaration, unless the mesh splits no parameters at all.
+    An axis that the devices do not divide, or whose heads they do not, stays whole. So does a vector:
+    splitting it saves nothing and costs a message; a stack of them, one for each block, is split. Raises
+    UsageError for a large array without a declaration, unless the mesh splits no parameters at all.
     """
 
     def of(path, node) -> Any:
         if not isinstance(node, nnx.Variable):
             return _sharding(mesh, name(path), node.shape, None)
         axes = declared_axes(node)
+        if axes is not None and (declared_heads(node) or 0) % mesh.shape["tensor"]:
+            axes = tuple(tuple(part for part in _parts(axis) if part != "tensor") or None for axis in axes)
         # An optimizer's copy may hold no array, several, or one of fewer axes.
         return jax.tree.map(lambda leaf: _sharding(mesh, name(path), leaf.shape, axes), node)
 

@@ -25,21 +25,26 @@ BOTH = ("fsdp", "tensor")  # split an axis that is not contracted: a table's wid
 _row_axes: ContextVar[tuple[str, ...]] = ContextVar("row_axes", default=ROWS)
 
 
-def parameter(value: Array, *axes: Axis) -> nnx.Param:
+def parameter(value: Array, *axes: Axis, heads: int | None = None) -> nnx.Param:
     """A parameter that declares which mesh axes may split each of its axes.
 
     The declaration is metadata of the `nnx.Param`, so gradients, moments and averages carry it along. An axis
-    whose size the devices do not divide stays whole. Raises ValueError for another number of axes.
+    whose size the devices do not divide stays whole; so does, over `tensor`, one of so many `heads` that they
+    do not divide. Raises ValueError for another number of axes.
     """
     if len(axes) != value.ndim:
         raise ValueError(
             f"a parameter of shape {value.shape} with axes {axes}: expected {value.ndim} of them"
         )
-    return nnx.Param(value, axes=axes)
+    return nnx.Param(value, axes=axes, heads=heads)
 
 
 def declared_axes(variable: nnx.Variable) -> Axes | None:
     return variable.get_metadata("axes", None)
+
+
+def declared_heads(variable: nnx.Variable) -> int | None:
+    return variable.get_metadata("heads", None)
 
 
 def with_depth(blocks: Any) -> Any:

@@ -27,7 +27,7 @@ class Linear(nnx.Module):
     """A kernel (inputs, *outputs) and a bias (*outputs).
 
     With a `precision`, operands of the product are rounded to its type; without one, to the input's type.
-    `axes` declare how the kernel is split over devices. `multiplier` is a constant factor of the kernel.
+    `axes` and `heads` declare how parameters are split over devices. `multiplier` is a factor of the kernel.
     """
 
     def __init__(
@@ -40,12 +40,13 @@ class Linear(nnx.Module):
         key: Array,
         precision: str | None = None,
         axes: Axes = ("fsdp", "tensor"),
+        heads: int | None = None,
         multiplier: float = 1.0,
     ):
-        self.kernel = parameter(init(key, (inputs, *outputs)), *axes)
+        self.kernel = parameter(init(key, (inputs, *outputs)), *axes, heads=heads)
         # Over `tensor` only where the product is split: states whose bias is split would be split with it.
         bias_axes = (*[None] * (len(outputs) - 1), BOTH if axes[-1] == "tensor" else "fsdp")
-        self.bias = parameter(jnp.zeros(outputs), *bias_axes) if bias else None
+        self.bias = parameter(jnp.zeros(outputs), *bias_axes, heads=heads) if bias else None
         self.precision = precision
         self.multiplier = multiplier
 

@@ -40,7 +40,8 @@ class BlockCache(NamedTuple):
 class Attention(nnx.Module):
     def __init__(self, config: Model, init: Initializer, init_output: Initializer, *, key: Array):
         key_qkv, key_output = jax.random.split(key)
-        width, linear = config.width, partial(Linear, bias=config.bias, precision=config.precision)
+        width = config.width
+        linear = partial(Linear, bias=config.bias, precision=config.precision, heads=config.heads)
         self.qkv = linear(width, (3, width), init, key=key_qkv, axes=("fsdp", None, "tensor"))
         self.output = linear(width, (width,), init_output, key=key_output, axes=("tensor", "fsdp"))
         size, epsilon = width // config.heads, config.norm_epsilon

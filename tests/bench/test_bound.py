@@ -137,6 +137,10 @@ HEADS, ARRAY = 8 * 12, 8 * 12 * 1024 * 64 * 2
 def test_a_tpus_loop_turns_until_its_counter_is_at_its_limit():
     found = [(launch.operation.name, launch.times) for launch in launches(parse(TPU))]
     assert found == [("scores", 12), ("kernel.1", 12), ("start", 12)]
+    by_two = TPU.replace("tuple(%turn,", "tuple(%later,").replace(
+        "  ROOT %next", "  %two = s32[]{:T(128)} constant(2)\n  %later = s32[] add(%turn, %two)\n  ROOT %next"
+    )
+    assert [launch.times for launch in launches(parse(by_two))] == [6] * 4
 
 
 def test_a_tpus_program_is_read_as_it_is_meant():

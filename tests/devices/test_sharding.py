@@ -50,8 +50,10 @@ VARIANTS += [("gpt2_small", {"optimizer.name": name}) for name in OPTIMIZERS]
 @pytest.mark.parametrize("name, changes", VARIANTS, ids=lambda x: x if isinstance(x, str) else "-".join(x))
 def test_every_array_is_split_as_it_says(name, changes):
     """Averages and moments as the parameters that their paths end in; factored moments not at all."""
-    abstract = jax.eval_shape(partial(initial_state, override(experiments.get(name), changes)))
+    experiment = override(experiments.get(name), changes)
+    abstract = jax.eval_shape(partial(initial_state, experiment))
     for mesh in map(mesh_of, MESHES):
+        cut = experiment.model.heads % mesh.shape["tensor"] != 0
         specs = by_path(shardings(abstract, mesh))
         for path, leaf in by_path(abstract).items():
             axes = next((axes for pattern, axes in EXPECTED if re.search(pattern, path)), ())
@@ -61,6 +63,7 @@ def test_every_array_is_split_as_it_says(name, changes):
                 continue
             for n, (axis, size) in enumerate(zip(axes, leaf.shape, strict=True)):
                 names = (axis,) if isinstance(axis, str) else axis or ()
+                names = [part for part in names if part != "tensor" or "attention" not in path or not cut]
                 parts = math.prod(mesh.shape[part] for part in names)
                 share = size // parts if size % parts == 0 else size
                 assert specs[path].shard_shape(leaf.shape)[n] == share, path
@@ -110,6 +113,17 @@ def test_heads_are_split_and_not_cut():
     specs = by_path(shardings(abstract.model, mesh))
     assert specs["blocks/attention/qkv/kernel"].shard_shape((24, 1024, 3, 1024)) == (24, 1024, 3, 128)
     assert specs["blocks/attention/output/kernel"].shard_shape((24, 1024, 1024)) == (24, 128, 1024)
+    mesh = mesh_of(Parallel(compile="sharded", data=1, fsdp=4, tensor=2))
+    abstract = jax.eval_shape(partial(initial_state, experiments.get("gpt2_xl")))  # of 25 heads
+    specs = by_path(shardings(abstract, mesh))
+    for prefix in ("model", "opt_state/1/0/mu"):
+        assert specs[f"{prefix}/blocks/attention/qkv/kernel"].shard_shape((48, 1600, 3, 1600))[1:] == (
+            400,
+            3,
+            1600,
+        )
+        assert specs[f"{prefix}/blocks/attention/qkv/bias"].shard_shape((48, 3, 1600)) == (48, 3, 400)
+        assert specs[f"{prefix}/blocks/mlp/expand/kernel"].shard_shape((48, 1600, 6400)) == (48, 400, 3200)
 
 
 def test_what_does_not_divide_stays_whole():
