@@ -10,7 +10,7 @@ from research.config import Experiment
 from research.config.settings import differences, format_value, override
 from research.devices.memory import Need
 from research.devices.targets import Chip
-from research.models.platform import tracing_for
+from research.models.platform import tracing_for_device
 from research.training.placement import DoesNotFit, settled
 
 
@@ -31,7 +31,7 @@ def plan_for(
         return built(tried).need
 
     def settle(tried: Experiment) -> Experiment:
-        with tracing_for(devices[0].platform):
+        with tracing_for_device(devices[0]):
             return settled(tried, devices, usable, need)
 
     try:

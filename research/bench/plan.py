@@ -17,7 +17,7 @@ from research.devices.memory import USABLE, Need, compile_step
 from research.devices.sharding import bytes_on_each
 from research.devices.targets import Chip
 from research.models.attention import Choice, choose
-from research.models.platform import tracing_for
+from research.models.platform import tracing_for_device
 from research.objectives import objective_of
 from research.runs.state import State
 from research.training.placement import at_longest, compile_for, split_by
@@ -66,7 +66,7 @@ def build(experiment: Experiment, devices: Sequence[Any], together: int = 1) -> 
     if together > 1:
         check_shares(experiment)
     experiment = at_longest(replace(experiment, run=replace(experiment.run, steps_per_call=1)))
-    with tracing_for(devices[0].platform):
+    with tracing_for_device(devices[0]):
         abstract, program = compile_for(experiment, devices)
         check_rows(experiment.data.batch, program.parts)
         if together > 1:
@@ -82,7 +82,7 @@ def plan(
 ) -> Plan:
     """The plan of a settled experiment that is `built`, on devices of the kind `chip`, if it is known."""
     experiment, (abstract, program, text, need, seconds) = at_longest(experiment), built
-    with tracing_for(devices[0].platform):
+    with tracing_for_device(devices[0]):
         attention = choose(
             experiment.model, True, experiment.data.attend == "document", experiment.data.length
         )

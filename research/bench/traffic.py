@@ -28,6 +28,7 @@ ELEMENTWISE = {
     "reshape",
 }
 INTEGER = ("add", "multiply", "xor", "and", "or", "shift-left", "shift-right-logical")
+FLOATS = ("bf16", "f16", "f32")
 CHAIN = 8  # steps that are followed
 INTEGERS_A_FACTOR = 10  # operations of `models/ops/dropout.py: hashed` on an element
 # Products in a launch of fused attention, each of 2·L·S·K operations a head, by a part of its name. Kernels
@@ -75,7 +76,7 @@ def products(
     program: Program, operation: Operation, inside: Computation
 ) -> list[tuple[Operation, Computation]]:
     """The matrix products in an operation, and in the fusions that it contains."""
-    if operation.kind in ("dot", "convolution"):
+    if operation.kind in ("dot", "convolution") or _by_library(operation):
         return [(operation, inside)]
     if operation.kind != "fusion" or operation.called is None:
         return []
@@ -85,12 +86,17 @@ def products(
 
 def _product(dot: Operation, inside: Computation) -> float:
     left, right = (inside[name].results[0] for name in dot.operands[:2])
-    elements = dot.results[0].elements
-    if dot.kind == "dot":
-        axes = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", dot.attributes)
-        assert axes is not None
-        return 2 * elements * math.prod(left.sizes[int(axis)] for axis in axes[1].split(",") if axis)
-    return _convolution(dot, left.sizes, right.sizes)
+    if dot.kind == "convolution":
+        return _convolution(dot, left.sizes, right.sizes)
+    axes = re.search(r'lhs_contracting_dim(?:ension)?s"?[=:][{\[]([\d,"]*)[}\]]', dot.attributes)
+    assert axes is not None
+    shared = math.prod(left.sizes[int(axis)] for axis in re.findall(r"\d+", axes[1]))
+    return 2 * dot.results[0].elements * shared
+
+
+def _by_library(operation: Operation) -> bool:
+    """Whether it is a product of cuBLAS, whose second result is a workspace."""
+    return operation.kind == "custom-call" and "__cublas" in operation.attributes
 
 
 def _convolution(operation: Operation, left: tuple[int, ...], right: tuple[int, ...]) -> float:
@@ -139,17 +145,18 @@ def _fused(operation: Operation) -> str | None:
 def _attention(operation: Operation, inside: Computation, name: str) -> tuple[float, bool, float]:
     """Operations of products, whether they are of float32, and operations on integers. Causal: half of them.
 
-    Queries and keys are the first operands of four axes, (B, L, H, K) to cuDNN and (B, H, L, K) on a TPU;
-    flash takes queries, keys and values in one of five on a GPU, (B, L, 3, H, K).
+    Queries and keys are the first large operands, (B, L, H, K) to cuDNN and (B, H, L, K) on a TPU; on a GPU
+    flash takes queries, keys and values in one, (B, L, 3, H, K). Of one row there may be no axis B.
     """
-    sizes = [inside[each].results[0].sizes for each in operation.operands]
+    shapes = [inside[each].results[0] for each in operation.operands]
+    sizes = [shape.sizes for shape in shapes if shape.dtype in FLOATS and len(shape.sizes) > 2]
     if name.startswith("flash"):
-        rows, length, _, heads, size = next(each for each in sizes if len(each) == 5)
-        scores = rows * heads * length**2
+        *rows, length, _, heads, size = sizes[0]
+        scores = math.prod(rows) * heads * length**2
     else:
-        queries, keys = [each for each in sizes if len(each) == 4][:2]
+        queries, keys = sizes[:2]
         size = queries[-1]
-        scores = math.prod(queries[:-1]) * keys[1 if name.startswith("__cudnn") else 2]
+        scores = math.prod(queries[:-1]) * keys[-3 if name.startswith("__cudnn") else -2]
     if re.search(r'mask_type": ?"CAUSAL|[/"]causal/', operation.attributes):
         scores /= 2
     hashes = (
@@ -168,6 +175,8 @@ def _traffic(program: Program, operation: Operation, inside: Computation) -> tup
         return (update := _bytes(operands[1])), update
     if operation.kind in SLICES:
         return _bytes(operation), _bytes(operation)
+    if _by_library(operation):
+        return sum(map(_bytes, operands)), operation.results[0].bytes
     if operation.kind != "fusion" or operation.called is None:
         return sum(map(_bytes, operands)), _bytes(operation)
     body = program.computations[operation.called]

@@ -56,6 +56,8 @@ class Target(NamedTuple):
 HOPPER = Cores((9, 0), 132, 128, 1.98, 52_428_800, 233_472, 232_448, 2_048)
 AMPERE = Cores((8, 0), 108, 64, 1.41, 41_943_040, 167_936, 166_912, 2_048)
 BLACKWELL = Cores((10, 0), 148, 128, 1.965, 132_644_864, 233_472, 232_448, 2_048)
+TURING = Cores((7, 5), 40, 64, 1.59, 4_194_304, 65_536, 65_536, 1_024)
+AMPERE_GRAPHICS = Cores((8, 6), 82, 128, 1.695, 6_291_456, 102_400, 101_376, 1_536)
 ADA = Cores((8, 9), 142, 128, 2.52, 100_663_296, 102_400, 101_376, 1_536)
 
 SQUARES = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
@@ -70,6 +72,42 @@ CHIPS = {
     "a100-80": Chip("gpu", ("A100-SXM4-80GB",), 312e12, 156e12, 85_100_068_864, 2.039e12, 300e9, AMPERE),
     "b200": Chip("gpu", ("B200",), 2_250e12, 1_100e12, 191_514_411_008, 7.672e12, 900e9, BLACKWELL),
     "l40s": Chip("gpu", ("L40S",), 362e12, 183e12, 47_810_936_832, 0.864e12, 32e9, ADA),
+    "l4": Chip(
+        "gpu",
+        ("L4",),
+        121e12,
+        60e12,
+        23_612_293_120,
+        0.3e12,
+        32e9,
+        ADA._replace(count=58, clock=2.04, cache=50_331_648),
+    ),
+    "a10": Chip(
+        "gpu", ("A10",), 125e12, 62e12, 23_609_475_072, 0.6e12, 32e9, AMPERE_GRAPHICS._replace(count=72)
+    ),
+    "a10g": Chip(
+        "gpu",
+        ("A10G",),
+        70e12,
+        35e12,
+        23_684_186_112,
+        0.6e12,
+        32e9,
+        AMPERE_GRAPHICS._replace(count=80, clock=1.71),
+    ),
+    "rtx-4090": Chip(
+        "gpu",
+        ("RTX 4090",),
+        165e12,
+        82e12,
+        25_393_692_672,
+        1.008e12,
+        32e9,
+        ADA._replace(count=128, cache=75_497_472),
+    ),
+    "rtx-3090": Chip("gpu", ("RTX 3090",), 71e12, 35e12, 25_286_672_384, 0.936e12, 32e9, AMPERE_GRAPHICS),
+    # Without bfloat16: products of it are float32's.
+    "t4": Chip("gpu", ("T4",), 8.1e12, 8.1e12, 15_843_721_216, 0.32e12, 16e9, TURING),
     "v5e": Chip(
         "tpu", ("TPU v5 lite", "TPU v5e"), 197e12, 197e12, 16 * 2**30, 0.819e12, 200e9, None, SQUARES
     ),
@@ -78,11 +116,6 @@ CHIPS = {
     # Known by their speed alone.
     "h100-pcie": Chip("gpu", ("H100 PCIe",), 756e12, 378e12),
     "h100-nvl": Chip("gpu", ("H100 NVL",), 835e12, 418e12),
-    "a10g": Chip("gpu", ("A10G",), 70e12, 35e12),
-    "a10": Chip("gpu", ("A10",), 125e12, 62e12),
-    "l4": Chip("gpu", ("L4",), 121e12, 60e12),
-    "rtx-4090": Chip("gpu", ("RTX 4090",), 165e12, 82e12),
-    "rtx-3090": Chip("gpu", ("RTX 3090",), 71e12, 35e12),
     "v4": Chip("tpu", ("TPU v4",), 275e12, 275e12),
 }
 

@@ -16,7 +16,7 @@ from research.errors import UsageError
 from research.models.axes import on_each_device
 from research.models.ops.attention import BLOCKS, FLASH_SIZES, TPU_LENGTH, Segments, attention
 from research.models.ops.dropout import Mask, chosen_generator
-from research.models.platform import platform
+from research.models.platform import AMPERE, capability, is_differentiated_again, platform
 from research.models.precision import compute_dtype
 
 HIDDEN = -1  # number of a key that no query attends to
@@ -85,10 +85,14 @@ def choose(config: Model, trains: bool, documents: bool = False, length: int | N
     length = config.context if length is None else length
     if config.attention == "xla":
         return Choice("xla", "asked for")
+    if is_differentiated_again():
+        return Choice("xla", "the gradient is differentiated")
     if config.attention != "auto":
         if why := _obstacle(config.attention, config, trains, documents, length):
             raise UsageError(f"model.attention={config.attention}: {why}; expected auto or xla")
         return Choice(config.attention, "asked for")
+    if platform() == "gpu" and (why := _old_gpu()):
+        return Choice("xla", why)
     obstacles = []
     for implementation in FUSED.get(platform(), ()):
         why = _obstacle(implementation, config, trains, documents, length)
@@ -103,6 +107,8 @@ def _obstacle(implementation: str, config: Model, trains: bool, documents: bool,
     dtype, size = compute_dtype(config.precision), config.width // config.heads
     if implementation not in FUSED.get(platform(), ()):
         return f"the device is a {platform()}"
+    if platform() == "gpu" and (why := _old_gpu()):
+        return why
     if dtype != jnp.bfloat16:
         return f"activations are {dtype}"
     drops = trains and config.dropout != 0
@@ -121,6 +127,13 @@ def _obstacle(implementation: str, config: Model, trains: bool, documents: bool,
     if size % 8 or size > 128:
         return f"heads are of {size}, no multiple of 8 up to 128"
     return "attention stays within documents" if documents else None
+
+
+def _old_gpu() -> str | None:
+    found = capability()
+    if found is None:
+        return "the GPU is not NVIDIA's"
+    return None if found >= AMPERE else f"the GPU's compute capability is {found[0]}.{found[1]}, below 8.0"
 
 
 def attend_by(

@@ -1,27 +1,53 @@
-"""The platform that a program is traced for, which decides between formulations of the same function.
+"""The device that a program is traced for, which decides between formulations of the same function.
 
 A program may be compiled for devices that this machine does not have, so nothing asks JAX for its own.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import jax
 
-_traced_for: ContextVar[str | None] = ContextVar("platform", default=None)
+AMPERE = (8, 0)  # NVIDIA's first GPUs with bfloat16; what libraries' fused kernels need
+Capability = tuple[int, int]
+
+
+class Traced(NamedTuple):
+    platform: str
+    capability: Capability | None
+
+
+_differentiated_again: ContextVar[bool] = ContextVar("differentiated again", default=False)
+_traced_for: ContextVar[Traced | None] = ContextVar("device", default=None)
 
 
 def platform() -> str:
     """`cpu`, `gpu` or `tpu`: by default that of JAX's own devices."""
-    return _traced_for.get() or jax.default_backend()
+    traced = _traced_for.get()
+    return jax.default_backend() if traced is None else traced.platform
+
+
+def capability() -> Capability | None:
+    """The compute capability of an NVIDIA GPU, such as (9, 0) of an H100; None of another device."""
+    traced = _traced_for.get()
+    return capability_of(jax.devices()[0]) if traced is None else traced.capability
+
+
+def capability_of(device: Any) -> Capability | None:
+    """As `capability`. AMD's GPUs report a name instead."""
+    match = re.fullmatch(r"(\d+)\.(\d+)", getattr(device, "compute_capability", ""))
+    return None if match is None else (int(match[1]), int(match[2]))
 
 
 @contextmanager
-def tracing_for(name: str) -> Iterator[None]:
-    """Traces for the platform `name`. JAX keeps traces by function, so those for another one are dropped."""
-    changes = name != platform()
-    token = _traced_for.set(name)
+def tracing_for(platform_: str, capability_: Capability | None = None) -> Iterator[None]:
+    """Traces for a device. JAX keeps traces by function, so those for another platform are dropped."""
+    traced = Traced(platform_, capability_)
+    changes = traced.platform != platform()
+    token = _traced_for.set(traced)
     if changes:
         jax.clear_caches()
     try:
@@ -30,3 +56,22 @@ def tracing_for(name: str) -> Iterator[None]:
         _traced_for.reset(token)
         if changes:
             jax.clear_caches()
+
+
+def tracing_for_device(device: Any):
+    """`tracing_for` a device, which need not be here."""
+    return tracing_for(device.platform, capability_of(device))
+
+
+def is_differentiated_again() -> bool:
+    return _differentiated_again.get()
+
+
+@contextmanager
+def differentiated_again() -> Iterator[None]:
+    """Traces a model whose gradient is differentiated too: by formulations for which JAX can do it."""
+    token = _differentiated_again.set(True)
+    try:
+        yield
+    finally:
+        _differentiated_again.reset(token)

@@ -3,13 +3,14 @@
 import jax.numpy as jnp
 
 from research.config import Model
-from research.models.platform import platform
+from research.models.platform import AMPERE, capability, platform
 
 
 def compute_dtype(precision: str) -> jnp.dtype:
     """`auto` is bfloat16 where it is native; norms, softmax and losses are float32 in any case."""
     if precision == "auto":
-        precision = "float32" if platform() == "cpu" else "bfloat16"
+        before = platform() == "gpu" and (capability() or AMPERE) < AMPERE
+        precision = "float32" if platform() == "cpu" or before else "bfloat16"
     return jnp.dtype("float32" if precision == "bfloat16_matmul" else precision)
 
 

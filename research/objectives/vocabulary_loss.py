@@ -17,7 +17,7 @@ from jax.typing import ArrayLike, DTypeLike
 from research.config.hyperparameters import is_zero
 from research.models.ops.attention import NEGATIVE
 from research.models.ops.linear import rows_by_rows
-from research.models.platform import platform
+from research.models.platform import is_differentiated_again, platform
 from research.objectives.vocabulary_shards import on_shards, word_shards
 
 LOGITS_AT_ONCE = 2**25  # on a CPU; of GPT-2's vocabulary 667 tokens', enough for its matrix products
@@ -157,10 +157,11 @@ def _losses(words, x_BLD, table_VD, bias_V, targets_BL, z_loss, kept=jnp.float32
 def _largest_and_sum(logits_BLV):
     """The largest logit, the sum of exp(logit - largest), and the first place of the largest; (B, L, 1).
 
-    On CPUs the place is None. Accelerators take one pass over the logits, whose size makes a pass cost more
-    than the arithmetic: two partial results are joined by scaling both sums to the larger of their largest.
+    On CPUs, and where the gradient is differentiated, the place is None. Accelerators take one pass over the
+    logits, whose size makes a pass cost more than the arithmetic: two partial results are joined by scaling
+    both sums to the larger of their largest.
     """
-    if platform() == "cpu":
+    if platform() == "cpu" or is_differentiated_again():
         best = logits_BLV.max(-1, keepdims=True)
         return best, jnp.exp(logits_BLV - best).sum(-1, keepdims=True), None
 

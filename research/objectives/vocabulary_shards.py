@@ -32,7 +32,7 @@ class Words(NamedTuple):
         """Of all words: the largest logit, the sum of exp(logit - largest), and the place of the largest."""
         if self.axis is None:
             return best, denominator, place
-        largest = lax.pmax(best, self.axis)
+        largest = lax.pmax(lax.stop_gradient(best), self.axis)  # a shift, on which no result depends
         denominator = lax.psum(denominator * jnp.exp(best - largest), self.axis)
         if place is not None:
             place = lax.pmin(jnp.where(best == largest, place + self.first, NOWHERE), self.axis)

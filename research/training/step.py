@@ -13,7 +13,7 @@ from research.config import Experiment, Model
 from research.errors import UsageError
 from research.models.axes import data_shards, over_shards
 from research.models.ops.dropout import chosen_generator, rate_is, shard_is
-from research.models.platform import platform
+from research.models.platform import differentiated_again, platform
 from research.objectives import training_loss, weights_in
 from research.objectives.objective import Batch, Sums
 from research.optimizers.optimizer import evaluates_loss, optimizer
@@ -112,13 +112,14 @@ def train_step(
     sound, guard = should_apply(state.guard, state.step, sums["loss"], norm, limit)
 
     def update() -> Kept:
-        updates, opt_state = optimizer.update(
-            grads,
-            state.opt_state,
-            state.model,
-            norm=norm,
-            obj_fn=lambda model: add_up(sums_of, model, parts, by_shard)[0],
-        )
+        with differentiated_again():
+            updates, opt_state = optimizer.update(
+                grads,
+                state.opt_state,
+                state.model,
+                norm=norm,
+                obj_fn=of_parts(sums_of, parts),
+            )
         model = optax.apply_updates(state.model, updates)
         ema_params = None if ema is None else optax.tree.update_moment(model, state.ema_params, ema, 1)
         return model, opt_state, ema_params
@@ -126,6 +127,21 @@ def train_step(
     model, opt_state, ema_params = if_sound(sound, update, (state.model, state.opt_state, state.ema_params))
     state = State(state.step + 1, model, opt_state, ema_params, guard, state.key, state.hyperparameters)
     return state, sums | {"gradient_norm": norm, "skipped": guard.skipped}
+
+
+def of_parts(loss: Callable, parts: Batch) -> Callable[[Any], Array]:
+    """The loss of a model on all parts, whose gradient is differentiated part by part too."""
+
+    @jax.custom_vjp
+    def total(model: Any) -> Array:
+        return add_up(loss, model, parts)[0]
+
+    def forward(model: Any) -> tuple[Array, Any]:
+        grads, sums = add_up(jax.grad(loss, has_aux=True), model, parts)
+        return sums["loss"], grads
+
+    total.defvjp(forward, lambda grads, g: (jax.tree.map(lambda x: g * x, grads),))
+    return total
 
 
 def if_sound(sound: Array, update: Callable[[], Kept], kept: Kept) -> Kept:

@@ -185,3 +185,24 @@ def test_on_a_tpu_it_computes_each_pair_of_blocks_once():
     program = parse(TPU.replace("step/causal/splash_mha_dkv_no_residuals", named))
     costs = {launch.operation.name: cost(program, launch) for launch in launches(program)}
     assert costs["kernel.1"].operations == 5 * 2 * HEADS * 1024 * 1024 * 64
+
+
+CUBLAS = """ENTRY %main (x: f32[32,128,64], y: f32[32,128,64]) -> (f32[32,128,128], s8[4194304]) {
+  %x = f32[32,128,64]{2,1,0} parameter(0)
+  %y = f32[32,128,64]{2,1,0} parameter(1)
+  ROOT %product = (f32[32,128,128]{2,1,0}, s8[4194304]{0}) custom-call(%x, %y), \
+custom_call_target="__cublas$lt$matmul", backend_config={"gemm_backend_config":{"dot_dimension_numbers":\
+{"lhs_contracting_dimensions":["2"],"rhs_contracting_dimensions":["2"],"lhs_batch_dimensions":["0"]}}}
+}
+"""
+
+
+def test_a_product_of_a_library_is_a_product_and_its_workspace_no_traffic():
+    program = parse(CUBLAS)
+    assert cost(program, *launches(program))[:5] == (
+        "product",
+        2 * 32 * 128 * 64 * 4,
+        32 * 128 * 128 * 4,
+        2 * 32 * 128 * 128 * 64,
+        True,
+    )

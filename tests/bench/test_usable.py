@@ -10,5 +10,5 @@ def test_a_gpus_pool_and_a_tpus_whole():
 
 
 def test_what_is_not_known_limits_nothing():
-    assert usable_of(CHIPS["rtx-4090"]) is None
+    assert usable_of(CHIPS["h100-nvl"]) is None
     assert usable_of(None) is None

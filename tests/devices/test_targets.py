@@ -18,6 +18,8 @@ from research.errors import EnvironmentFault, UsageError
         ("NVIDIA A100-SXM4-40GB", "a100-40"),
         ("NVIDIA A100-SXM4-80GB", "a100-80"),
         ("NVIDIA A10G", "a10g"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
         ("NVIDIA A10", "a10"),
         ("NVIDIA L40S", "l40s"),
         ("NVIDIA L4", "l4"),
@@ -54,7 +56,7 @@ def test_a_target_is_a_kind_and_a_number(typed, chip, devices):
     [
         ("h10", r"--on h10: h10 is not known; did you mean h100"),
         ("", r"--on :  is not known"),
-        ("rtx-4090", "rtx-4090 is not known"),  # a speed alone is known of it
+        ("h100-nvl", "h100-nvl is not known"),  # a speed alone is known of it
         ("h100:0", "expected h100:N, N being a number of devices"),
         ("h100:x", "expected h100:N"),
         ("v5e-3", "expected v5e:N, N being 1, 4, 8, 16"),

@@ -8,7 +8,10 @@ import pytest
 from research.config import Model
 from research.errors import UsageError
 from research.models.attention import AttentionMask, attend_by, by_library, choose
+from research.models.platform import differentiated_again, tracing_for
+from research.models.precision import compute_dtype
 
+HOPPER = 9, 0
 LENGTHS = jnp.array([3, 7], jnp.int32)
 
 
@@ -70,17 +73,41 @@ def test_masks():
         ("tpu", {"context": 256, "precision": "float32"}, True, "xla", "activations are float32"),
     ],
 )
-def test_choice(monkeypatch, backend, changes, trains, used, why):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    choice = choose(model(**changes), trains)
+def test_choice(backend, changes, trains, used, why):
+    with tracing_for(backend, HOPPER if backend == "gpu" else None):
+        choice = choose(model(**changes), trains)
     assert choice.used == used and why in choice.why
 
 
-def test_documents_are_for_flash_and_splash(monkeypatch):
+def test_documents_are_for_flash_and_splash():
     for backend, used in (("gpu", "flash"), ("tpu", "splash")):
-        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        assert choose(model(context=256), trains=True, documents=True).used == used
-        assert choose(model(context=256), trains=True, documents=True, length=200).used == "xla"
+        with tracing_for(backend, HOPPER):
+            assert choose(model(context=256), trains=True, documents=True).used == used
+            assert choose(model(context=256), trains=True, documents=True, length=200).used == "xla"
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "why"),
+    [
+        ((7, 5), "float32", "the GPU's compute capability is 7.5, below 8.0"),  # a T4
+        ((8, 0), "bfloat16", "nothing"),
+        (None, "bfloat16", "the GPU is not NVIDIA's"),
+    ],
+)
+def test_a_gpu_without_bfloat16_or_kernels_does_without(capability, dtype, why):
+    with tracing_for("gpu", capability):
+        assert compute_dtype("auto") == dtype
+        assert why in choose(model(context=256), trains=True).why
+        rounded = model(context=256, precision="bfloat16")
+        assert choose(rounded, trains=True).used == ("cudnn" if why == "nothing" else "xla")
+        if why != "nothing":
+            with pytest.raises(UsageError, match=f"model.attention=flash: {why}"):
+                choose(model(context=256, attention="flash"), trains=True)
+
+
+def test_a_gradient_that_is_differentiated_takes_no_kernel():
+    with tracing_for("gpu", HOPPER), differentiated_again():
+        assert choose(model(context=256), trains=True) == ("xla", "the gradient is differentiated")
 
 
 def test_segments_are_equal_where_the_mask_is():

@@ -10,6 +10,7 @@ from research.config import Model
 from research.errors import UsageError
 from research.models import build
 from research.models.attention import AttentionMask, choose
+from research.models.platform import AMPERE, tracing_for
 from research.objectives.next_token import loss
 from tests.mostly_slow import mostly_slow
 
@@ -73,10 +74,10 @@ def test_the_objective_takes_them_from_the_batch(model, tokens):
     assert apart[0] == apart[1] and abs(joined[0] - joined[1]) > 1e-4
 
 
-def test_cudnn_does_not_serve(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+def test_cudnn_does_not_serve():
     config = {"family": "gpt2", "vocabulary": 8, "context": 8, "width": 64, "depth": 1, "heads": 2}
-    choice = choose(Model(**config), trains=True, documents=True)
+    with tracing_for("gpu", AMPERE):
+        choice = choose(Model(**config), trains=True, documents=True)
+        with pytest.raises(UsageError, match=r"model\.attention=cudnn: attention stays within documents"):
+            choose(Model(**config, attention="cudnn"), trains=True, documents=True)
     assert choice.used == "xla" and choice.why.startswith("cudnn: attention stays within documents; flash: ")
-    with pytest.raises(UsageError, match=r"model\.attention=cudnn: attention stays within documents"):
-        choose(Model(**config, attention="cudnn"), trains=True, documents=True)

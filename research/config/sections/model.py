@@ -36,8 +36,8 @@ class Model:
     scaling: Literal["standard", "mup"] = "standard"
     base_width: int | None = None  # width at which model.scaling=mup is the standard [features; above 0]
     base_heads: int | None = None  # heads at that width; none: model.heads [heads; above 0]
-    # Type of activations; auto: float32 on CPUs, else bfloat16. With bfloat16_matmul only the operands of
-    # matrix products are bfloat16.
+    # Type of activations; auto: bfloat16 on TPUs and on GPUs that have it, else float32. With
+    # bfloat16_matmul only the operands of matrix products are bfloat16.
     precision: Literal["auto", "float32", "bfloat16", "bfloat16_matmul"] = "auto"
     # Type in which training keeps the logits of a vocabulary between its passes over them, of which sums are
     # float32 in any case; auto: float32 on CPUs, else that of activations. Evaluation keeps float32.

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from research.models.platform import platform
+from research.models.platform import is_differentiated_again, platform
 
 
 def layer_norm(x: Array, scale_D: Array, bias_D: Array | None, epsilon: float) -> Array:
@@ -69,7 +69,7 @@ def _in_one_pass(x, epsilon):
 
 def _layer_norm_backward(epsilon, saved, dy):
     x, mean, rstd, scale_D, has_bias = saved
-    if platform() == "gpu":
+    if platform() == "gpu" and not is_differentiated_again():
         # No kernel adds up both features and rows: without statistics at hand, the sum over rows would be one
         # of a stored float32 array. In the forward pass they would take a kernel of their own.
         mean, rstd = lax.optimization_barrier(_in_one_pass(lax.optimization_barrier(x), epsilon))
