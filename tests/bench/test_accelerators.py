@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from research.devices.ahead import ENVIRONMENT, PLUGINS
+from research.devices.targets import parse_target
 from research.io.locks import exclusive
 
 pytestmark = pytest.mark.slow
@@ -34,7 +35,7 @@ STATE = 3  # parameters and two moments
 
 def compiled(target: str, cases: list, plant: str = "sound", more: dict | None = None) -> dict:
     """Facts of the programs by case, of one process for all of them; `more` is declared of each."""
-    platform = "gpu" if target.startswith("h100") else "tpu"
+    platform = parse_target(target).chip.platform
     module, extra = PLUGINS[platform]
     if importlib.util.find_spec(module.partition(".")[0]) is None or importlib.util.find_spec(module) is None:
         pytest.skip(f"the extra {extra} is not installed")
@@ -161,6 +162,15 @@ def test_blocks_that_are_computed_again_keep_little():
         needed[remat] = [facts[case]["need"]["temporaries"] for case in cases]
     for none, block, dots in zip(*needed.values(), strict=True):
         assert block < 0.4 * none and dots < 0.7 * none, needed
+
+
+@pytest.mark.parametrize("target, launched", [("rtx-3090", 2 * BLOCKS), ("t4", 0)])
+def test_smaller_gpus_compile_what_fits_them(target, launched):
+    """Heads of 128 in kernels with 99 KB of shared memory; without bfloat16 none of ours, and all float32."""
+    (facts,) = compiled(target, [("gpt1", "jit")], more={"model.width": 256}).values()
+    assert facts["attention"] == launched
+    assert undonated(facts) == 0
+    assert bool(single_products(facts)) == (target == "t4")
 
 
 def test_a_state_that_is_not_donated_is_found():

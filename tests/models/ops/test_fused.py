@@ -58,6 +58,16 @@ def test_kernels_equal_the_plain_form(kernels, drops, seen, length):
     )
 
 
+@pytest.mark.slow
+def test_large_heads_take_smaller_blocks():
+    """As on a GPU with little shared memory, which is what a CPU counts as."""
+    attend, plain = (
+        lambda q, k, v, name=name: attend_by(name, AttentionMask(True), L, L, interpret=True)(q, k, v, SEED)
+        for name in ("flash", "xla")
+    )
+    assert_same(attend, plain, *arrays(*[(1, L, 1, 128)] * 3))
+
+
 def on_the_mesh(function, *arrays):
     """Compiled for all devices, as `sharded` does."""
     everywhere = NamedSharding(MESH, PartitionSpec())

@@ -19,8 +19,10 @@ from jax.experimental.pallas import triton
 from research.models.ops.attention import BLOCKS, NEGATIVE, Segments
 from research.models.ops.dropout import Seed
 from research.models.ops.flash.pair import Drops, First, Options, Pair, dropped, drops_of, scope
+from research.models.platform import capability
 
 BLOCK = BLOCKS["gpu"]
+ROOMY = ((8, 0), (9, 0), (10, 0))  # A100, H100, B200: others have 99 KB of shared memory a block
 BASE_2 = math.log2(math.e)  # GPUs have an instruction for powers of 2
 
 
@@ -28,6 +30,11 @@ BASE_2 = math.log2(math.e)  # GPUs have an instruction for powers of 2
 def flash(qkv: Array, segments: Segments | None, seed: Seed | None, first: First, options: Options) -> Array:
     """Scaled dot-product attention to (B, L, H, K), softmax and sums in float32."""
     return _flash_forward(qkv, segments, seed, first, options)[0]
+
+
+def _has_room(size: int) -> bool:
+    """Whether shared memory holds as many blocks of heads of `size` as the kernels are best with."""
+    return size <= 64 or capability() in ROOMY
 
 
 def _flash_forward(qkv, segments, seed, first, options):
@@ -46,7 +53,7 @@ def _flash_forward(qkv, segments, seed, first, options):
             jax.ShapeDtypeStruct((B, L, H, K), qkv.dtype),
             jax.ShapeDtypeStruct((B, H, L), jnp.float32),
         ),
-        compiler_params=triton.CompilerParams(num_warps=8, num_stages=2),
+        compiler_params=triton.CompilerParams(num_warps=8, num_stages=2 if _has_room(K) else 1),
         interpret=options.interpret,
         name="flash_forward",
     )
@@ -61,11 +68,12 @@ def _flash_backward(options, saved, dy):
     # What the softmax's derivative subtracts is also the product of the output and its gradient.
     shared = jnp.sum(y.astype(jnp.float32) * dy.astype(jnp.float32), -1).swapaxes(1, 2)
     drops = drops_of(seed, first)
+    block = BLOCK if _has_room(K) else BLOCK // 2
     logs = pl.BlockSpec((None, None, L), lambda i, h, b: (b, h, 0))
     whole = pl.BlockSpec((None, L, None, K), lambda i, h, b: (b, 0, h, 0))
     backward = pl.pallas_call(
-        partial(_backward_kernel, options),
-        grid=(L // BLOCK, H, B),
+        partial(_backward_kernel, options, block),
+        grid=(L // block, H, B),
         in_specs=(*_specs(qkv, segments, drops), whole, logs, logs),
         out_specs=pl.BlockSpec((None, L, 3, None, K), lambda i, h, b: (b, 0, 0, h, 0)),
         out_shape=jax.ShapeDtypeStruct(qkv.shape, qkv.dtype),
@@ -118,35 +126,35 @@ def _forward_kernel(options, qkv_ref, segments, drops, y_ref, log_sums_ref):
     log_sums_ref[...] = best + jnp.log2(total)
 
 
-def _backward_kernel(options, qkv_ref, segments, drops, dy_ref, log_sums_ref, shared_ref, dqkv_ref):
+def _backward_kernel(options, block, qkv_ref, segments, drops, dy_ref, log_sums_ref, shared_ref, dqkv_ref):
     """The gradients of a block of keys and values, from all queries, and of the queries at its places."""
     length, _, size = qkv_ref.shape
     i, pair = pl.program_id(0), _pairs(options, segments, drops, length)
 
     def gradients(q, k, v, dy, q_block, k_block):
         """The probabilities after dropout, and the scores' gradient."""
-        queries = pl.ds(q_block * BLOCK, BLOCK)
-        scores, kept = pair(q, k, q_block * BLOCK, k_block * BLOCK)
+        queries = pl.ds(q_block * block, block)
+        scores, kept = pair(q, k, q_block * block, k_block * block)
         p = jnp.exp2(scores - log_sums_ref[queries][:, None])
         dp = dropped(_product(dy, v.T), kept, drops)
         dscores = p * (dp - shared_ref[queries][:, None]) / math.sqrt(size)
         return dropped(p, kept, drops).astype(q.dtype), dscores.astype(q.dtype)
 
-    mine = pl.ds(i * BLOCK, BLOCK)
+    mine = pl.ds(i * block, block)
     q, k, v, dy = qkv_ref[mine, 0], qkv_ref[mine, 1], qkv_ref[mine, 2], dy_ref[mine]
 
     def add_queries(j, sums):
-        theirs = pl.ds(j * BLOCK, BLOCK)
+        theirs = pl.ds(j * block, block)
         their_q, their_dy = qkv_ref[theirs, 0], dy_ref[theirs]
         p, dscores = gradients(their_q, k, v, their_dy, j, i)
         return sums[0] + _product(dscores.T, their_q), sums[1] + _product(p.T, their_dy)
 
     def add_keys(j, dq):
-        theirs = pl.ds(j * BLOCK, BLOCK)
+        theirs = pl.ds(j * block, block)
         their_k = qkv_ref[theirs, 1]
         return dq + _product(gradients(q, their_k, qkv_ref[theirs, 2], dy, i, j)[1], their_k)
 
-    blocks, zero = length // BLOCK, jnp.zeros((BLOCK, size), jnp.float32)
+    blocks, zero = length // block, jnp.zeros((block, size), jnp.float32)
     dk, dv = lax.fori_loop(i if options.causal else 0, blocks, add_queries, (zero, zero))
     dqkv_ref[mine, 1], dqkv_ref[mine, 2] = dk.astype(dqkv_ref.dtype), dv.astype(dqkv_ref.dtype)
     dq = lax.fori_loop(0, i + 1 if options.causal else blocks, add_keys, zero)
