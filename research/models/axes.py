@@ -66,6 +66,16 @@ def split_rows(x: Array) -> Array:
     return x if current_mesh() is None else lax.with_sharding_constraint(x, PartitionSpec(_row_axes.get()))
 
 
+def split_features(x: Array) -> Array:
+    """`x` (B, …, D) split as a table's rows are that were looked up in it, so that it is sent in its type."""
+    mesh = current_mesh()
+    if mesh is None:
+        return x
+    features = _dividing(mesh, ("tensor",), x.shape[-1])
+    spec = PartitionSpec(_row_axes.get(), *[None] * (x.ndim - 2), features)
+    return lax.with_sharding_constraint(x, spec)
+
+
 def rows_split_over(rows: int) -> tuple[str, ...]:
     """The axes of the mesh that split so many rows; none where their devices do not divide them."""
     mesh = current_mesh()

@@ -13,7 +13,7 @@ from jax import Array
 from research.config import Model, scaling
 from research.config.names import FAMILIES
 from research.models.attention import AttentionMask
-from research.models.axes import BOTH, parameter
+from research.models.axes import BOTH, parameter, split_features
 from research.models.linear import Linear, normal
 from research.models.ops.dropout import dropout
 from research.models.parts.norms import norm
@@ -103,7 +103,7 @@ class GPT(nnx.Module):
         key_embed, key_blocks = (None, None) if key is None else jax.random.split(key)
         x_BLD = scheme.embed(self.positions, self.table()[tokens_BL], places_BL)
         rate = 0.0 if config.table_dropout else config.dropout  # the table's: `table_dropout`
-        x_BLD = x_BLD.astype(compute_dtype(config.precision))
+        x_BLD = split_features(x_BLD.astype(compute_dtype(config.precision)))
         x_BLD = dropout(x_BLD, rate, key_embed, config.dropout_generator)
         rotate = scheme.rotation(self.positions, places_BL, tokens_BL.shape[1])
         y_BLD, states, caches = run_blocks(
