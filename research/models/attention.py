@@ -91,7 +91,7 @@ def choose(config: Model, trains: bool, documents: bool = False, length: int | N
         if why := _obstacle(config.attention, config, trains, documents, length):
             raise UsageError(f"model.attention={config.attention}: {why}; expected auto or xla")
         return Choice(config.attention, "asked for")
-    if platform() == "gpu" and (why := _old_gpu()):
+    if why := _old_gpu():
         return Choice("xla", why)
     obstacles = []
     for implementation in FUSED.get(platform(), ()):
@@ -107,7 +107,7 @@ def _obstacle(implementation: str, config: Model, trains: bool, documents: bool,
     dtype, size = compute_dtype(config.precision), config.width // config.heads
     if implementation not in FUSED.get(platform(), ()):
         return f"the device is a {platform()}"
-    if platform() == "gpu" and (why := _old_gpu()):
+    if why := _old_gpu():
         return why
     if dtype != jnp.bfloat16:
         return f"activations are {dtype}"
@@ -130,6 +130,9 @@ def _obstacle(implementation: str, config: Model, trains: bool, documents: bool,
 
 
 def _old_gpu() -> str | None:
+    """Why a GPU, if it is one, runs no fused kernel at all."""
+    if platform() != "gpu":
+        return None
     found = capability()
     if found is None:
         return "the GPU is not NVIDIA's"

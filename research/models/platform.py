@@ -44,9 +44,9 @@ def capability_of(device: Any) -> Capability | None:
 
 @contextmanager
 def tracing_for(platform_: str, capability_: Capability | None = None) -> Iterator[None]:
-    """Traces for a device. JAX keeps traces by function, so those for another platform are dropped."""
+    """Traces for a device. JAX keeps traces by function, so those for another one are dropped."""
     traced = Traced(platform_, capability_)
-    changes = traced.platform != platform()
+    changes = traced != (platform(), capability())
     token = _traced_for.set(traced)
     if changes:
         jax.clear_caches()
