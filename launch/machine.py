@@ -16,9 +16,19 @@ from research.config.settings import override
 from research.errors import UsageError
 from research.io.activity import activity
 
-EXTRAS = {
+EXTRAS = {  # name: (a module of it, what it is for)
+    "cuda": ("jax_cuda13_plugin", "NVIDIA GPUs"),
+    "tpu": ("libtpu", "Cloud TPUs"),
+    "plan-gpu": ("jax_cuda13_plugin", "lineage plan --on h100, without a GPU"),
+    "plan-tpu": ("libtpu", "lineage plan --on v5e, without a TPU"),
+    "parquet": ("pyarrow", "Parquet files"),
     "gpt1": ("spacy", "GPT-1's words as published"),
-    "tf": ("tensorflow", "data sets whose builders need TensorFlow"),
+    "tf": ("tensorflow", "TensorFlow checkpoints, and data sets whose builders need TensorFlow"),
+    "evaluation": ("rouge_score", "summaries and translation: ROUGE, BLEU"),
+    "harness": ("lm_eval", "tasks of EleutherAI's evaluation harness"),
+    "wandb": ("wandb", "logging to Weights & Biases"),
+    "figure": ("matplotlib", "lineage figure"),
+    "postgres": ("psycopg", "sweeps in PostgreSQL"),
     "parity": ("transformers", "the tests against PyTorch"),
     "test": ("pytest", "the tests"),
 }
@@ -38,7 +48,7 @@ def plan(
         int, typer.Option(metavar="K", help="Runs in one program, as a sweep's --together.")
     ] = 1,
     fit: Annotated[
-        bool, typer.Option("--fit", help="Search the overrides with which the step fits.")
+        bool, typer.Option("--fit", help="Search the overrides with which the step fits and takes least.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -52,23 +62,39 @@ def plan(
     with activity(f"finding the devices of {on}"):
         devices_, chip = _devices(on, devices, experiment.parallel.compile)
     with starting():
-        from research.bench.fit import plan_for, typed
+        from research.bench.fit import plan_for, plans_that_fit, typed
         from research.training.placement import DoesNotFit
 
     try:
         with activity(f"compiling the step for {on}"):
-            chosen, planned = plan_for(experiment, devices_, chip, fit, together)
+            asked = experiment, devices_, chip, together
+            found = plans_that_fit(*asked) if fit else [plan_for(*asked)]
     except DoesNotFit as fault:
         raise UsageError(f"--on {on}: {name} does not fit: {fault}") from None
-    changes = typed(experiment, chosen)
+    changes = [typed(experiment, chosen) for chosen, _ in found]
+    planned = found[0][1]
     if json:
         facts = planned._asdict() | {"attention": planned.attention._asdict()}
         if planned.bound is not None:
             largest = [kernel._asdict() for kernel in planned.bound.largest]
             facts["bound"] = planned.bound._asdict() | {"largest": largest}
-        print(json_.dumps({"experiment": name, "on": on, "overrides": changes} | facts, indent=2))
+        facts |= {"experiment": name, "on": on, "overrides": changes[0]}
+        if fit:
+            facts["fitting"] = [
+                {"overrides": typed_, "peak": each.peak, "seconds": each.bound and each.bound.seconds}
+                for typed_, (_, each) in zip(changes, found, strict=True)
+            ]
+        print(json_.dumps(facts, indent=2))
         return
-    _print_plan(name, f"{len(devices_)} × {devices_[0].device_kind}", planned, changes)
+    _print_plan(name, f"{len(devices_)} × {devices_[0].device_kind}", planned)
+    if len(found) > 1:
+        print("\nleast time   peak        with")
+        for typed_, (_, each) in zip(changes, found, strict=True):
+            print(
+                f"{_seconds(each.bound.seconds):<12} {_gb(each.peak):<11} {' '.join(typed_) or 'as declared'}"
+            )
+    if changes[0]:
+        print(f"\nto fix this choice: {' '.join(changes[0])}")
 
 
 def _several(compile: str) -> str:
@@ -99,12 +125,13 @@ def _devices(on: str, count: int, compile: str) -> tuple[list, Any]:
     return found, chip_of(found[0].device_kind)
 
 
-def _print_plan(name: str, on: str, planned, changes: list[str]) -> None:
+def _print_plan(name: str, on: str, planned) -> None:
     mesh = ", ".join(f"{axis} {size}" for axis, size in planned.mesh.items())
     runs = f"{planned.together} runs of {name} together" if planned.together > 1 else name
     print(f"{runs} on {on} by parallel.compile={planned.compile} ({mesh}),")
     parts = "1 part" if planned.accumulate == 1 else f"{planned.accumulate} parts one after the other"
-    print(f"a batch in {parts}, {planned.rows} sequences at a time on each device\n")
+    rows = "1 sequence" if planned.rows == 1 else f"{planned.rows} sequences"
+    print(f"a batch in {parts}, {rows} at a time on each device\n")
     lines = [
         ("parameters", _gb(planned.parameters)),
         ("optimizer state", _gb(planned.opt_state)),
@@ -141,8 +168,6 @@ def _print_plan(name: str, on: str, planned, changes: list[str]) -> None:
     lines.append(("compiled in", f"{planned.compile_seconds:.1f} s"))
     for label, text in lines:
         print(f"{label:<24} {text}")
-    if changes:
-        print(f"\nto fix this choice: {' '.join(changes)}")
 
 
 def _gb(size: float) -> str:

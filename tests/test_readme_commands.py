@@ -10,6 +10,7 @@ import pytest
 import typer
 
 import experiments
+from launch import machine
 from launch.app import COMMANDS, app
 from research.config import Experiment, Sweep
 from research.config.settings import flatten, override, parse_assignments
@@ -155,6 +156,7 @@ def test_extras_that_messages_name_exist():
     for path in [*(ROOT / "research").rglob("*.py"), *(ROOT / "launch").rglob("*.py")]:
         named |= set(re.findall(r"lineage-lm\[([\w-]+)\]", path.read_text(encoding="utf-8")))
     assert named <= set(extras) and len(named) >= 7
+    assert set(machine.EXTRAS) == set(extras)  # which `lineage doctor` lists
 
 
 def test_the_mistakes_on_the_first_page(capsys):

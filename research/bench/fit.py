@@ -1,11 +1,12 @@
 """A plan that fits into a device's memory, as declared or with settings that are found by compiling."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-from research.bench.plan import Plan, build, plan, usable_of
+from research.bench.plan import Build, Plan, build, plan, usable_of
 from research.config import Experiment
 from research.config.settings import differences, format_value, override
 from research.devices.memory import Need
@@ -13,65 +14,86 @@ from research.devices.targets import Chip
 from research.models.platform import tracing_for_device
 from research.training.placement import DoesNotFit, settled
 
+Planned = tuple[Experiment, Plan]  # a settled experiment and its plan
+REMAT = ("none", "dots", "block")  # the more, the less memory and the more products
 
-def plan_for(
-    experiment: Experiment,
-    devices: Sequence[Any],
-    chip: Chip | None,
-    search: bool = False,
-    together: int = 1,
-) -> tuple[Experiment, Plan]:
+
+def plan_for(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, together: int = 1) -> Planned:
     """`experiment` settled for `devices` of the kind `chip`, and its plan; of so many runs in one program.
 
-    Raises DoesNotFit, with the largest batch that does fit; with `search` only where no candidate fits.
+    Raises DoesNotFit, with the largest batch that does fit.
     """
     built, usable = cache(partial(build, devices=devices, together=together)), usable_of(chip)
-
-    def need(tried: Experiment) -> Need:
-        return built(tried).need
-
-    def settle(tried: Experiment) -> Experiment:
-        with tracing_for_device(devices[0]):
-            return settled(tried, devices, usable, need)
-
-    try:
-        chosen = settle(experiment)
-        planned = plan(chosen, devices, chip, built(chosen), together)
-        if usable is not None and planned.peak > usable:
-            batch = largest_batch(chosen, need, planned.rows, usable)
-            smaller = f"; data.batch={batch} fits" if batch else ""
-            raise DoesNotFit(
-                f"{(planned.peak - usable) / 1e9:.2f} GB too much{smaller}; "
-                "--fit searches the overrides with which it does"
-            )
-    except DoesNotFit:
-        if not search:
-            raise
-        chosen = fitting(experiment, settle, len(devices))
-        planned = plan(chosen, devices, chip, built(chosen), together)
+    chosen, planned = _settled_plan(experiment, devices, chip, together, built)
+    if usable is not None and planned.peak > usable:
+        batch = largest_batch(chosen, lambda tried: built(tried).need, planned.rows, usable)
+        smaller = f"; data.batch={batch} fits" if batch else ""
+        raise DoesNotFit(
+            f"{(planned.peak - usable) / 1e9:.2f} GB too much{smaller}; "
+            "--fit searches the overrides with which it does"
+        )
     return chosen, planned
 
 
-def fitting(experiment: Experiment, settle: Callable[[Experiment], Experiment], devices: int) -> Experiment:
-    """The first of `candidates` that fits, settled. Raises DoesNotFit where none does."""
-    for candidate in candidates(experiment, devices):
-        try:
-            return settle(candidate)
-        except DoesNotFit:
-            continue
-    raise DoesNotFit(
-        "no parallel.accumulate, model.remat or parallel.fsdp makes it fit; expected more devices"
+def plans_that_fit(
+    experiment: Experiment, devices: Sequence[Any], chip: Chip | None, together: int = 1
+) -> list[Planned]:
+    """`experiment` with the settings that `search` finds, the least bound first."""
+    built = cache(partial(build, devices=devices, together=together))
+    return search(
+        experiment, len(devices), lambda tried: _settled_plan(tried, devices, chip, together, built)
     )
 
 
-def candidates(experiment: Experiment, devices: int) -> Iterator[Experiment]:
-    """`experiment`, then with what costs more and more time: blocks computed again, the state split."""
-    layouts = [{}]
-    if experiment.parallel.compile in ("auto", "sharded") and devices > experiment.parallel.tensor:
-        layouts.append({"parallel.data": 1, "parallel.fsdp": devices // experiment.parallel.tensor})
-    for layout in layouts:
-        for remat in dict.fromkeys((experiment.model.remat, "block")):
-            yield override(experiment, layout | {"model.remat": remat, "parallel.accumulate": "auto"})
+def _settled_plan(
+    experiment: Experiment,
+    devices: Sequence[Any],
+    chip: Chip | None,
+    together: int,
+    built: Callable[[Experiment], Build],
+) -> Planned:
+    with tracing_for_device(devices[0]):
+        chosen = settled(experiment, devices, usable_of(chip), lambda tried: built(tried).need)
+    return chosen, plan(chosen, devices, chip, built(chosen), together)
+
+
+def search(
+    experiment: Experiment, devices: int, planned_for: Callable[[Experiment], Planned]
+) -> list[Planned]:
+    """Plans of all `candidates` that fit, that with the least bound first; the first alone without bounds.
+
+    Nothing is tried that takes more time to save memory which is not needed: no blocks computed again where
+    the batch fits whole without that, and no other layout where it does in the declared one.
+    Raises DoesNotFit where nothing fits.
+    """
+    found: list[Planned] = []
+    for layout in layouts(experiment, devices):
+        for remat in REMAT[REMAT.index(experiment.model.remat) :]:
+            changes = layout | {"model.remat": remat, "parallel.accumulate": "auto"}
+            try:
+                found.append(planned_for(override(experiment, changes)))
+            except DoesNotFit:
+                continue
+            latest = found[-1][1]
+            if latest.bound is None:
+                return found[-1:]
+            if latest.accumulate == 1:
+                if remat == experiment.model.remat and not layout:
+                    return found[-1:]
+                break
+    if not found:
+        raise DoesNotFit(
+            "no parallel.accumulate, model.remat or parallel.fsdp makes it fit; expected more devices"
+        )
+    return sorted(found, key=lambda each: each[1].bound.seconds if each[1].bound else math.inf)
+
+
+def layouts(experiment: Experiment, devices: int) -> list[dict[str, Any]]:
+    """Overrides: the layout as declared, and the state split over all devices."""
+    parallel = experiment.parallel
+    if parallel.compile not in ("auto", "sharded") or devices <= parallel.tensor:
+        return [{}]
+    return [{}, {"parallel.data": 1, "parallel.fsdp": devices // parallel.tensor}]
 
 
 def largest_batch(experiment: Experiment, need: Callable[[Experiment], Need], rows: int, usable: int) -> int:

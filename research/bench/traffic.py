@@ -59,10 +59,10 @@ class Cost(NamedTuple):
 
 def cost(program: Program, launch: Launch) -> Cost:
     operation, inside = launch.operation, launch.inside
-    read, written = _traffic(program, operation, inside)
     kind = operation.kind.removesuffix("-start")
     if kind in COLLECTIVES:
-        return Cost(kind, read, written, 0)
+        return Cost(kind, *_sent(operation, inside), 0)
+    read, written = _traffic(program, operation, inside)
     if operation.kind == "custom-call" and (name := _fused(operation)):
         return Cost("attention", read, written, *_attention(operation, inside, name))
     found = products(program, operation, inside)
@@ -165,6 +165,14 @@ def _attention(operation: Operation, inside: Computation, name: str) -> tuple[fl
     return 2 * ATTENTION[name] * scores * size, False, INTEGERS_A_FACTOR * hashes * scores
 
 
+def _sent(operation: Operation, inside: Computation) -> tuple[int, int]:
+    """Bytes that a collective takes and gives, in whatever memory. One that only starts may also return what
+    it takes."""
+    taken = sum(shape.bytes for name in operation.operands for shape in inside[name].results)
+    given = sum(shape.bytes for shape in operation.results)
+    return taken, given - taken if operation.kind.endswith("-start") and given > taken else given
+
+
 def _traffic(program: Program, operation: Operation, inside: Computation) -> tuple[float, float]:
     """Bytes read and written."""
     operands = [inside[name] for name in operation.operands if name in inside]
@@ -220,9 +228,6 @@ def _written(operation: Operation, body: Computation) -> float:
         return _written(body[operation.operands[0]], body)
     if operation.kind == "tuple":
         return sum(_written(body[name], body) for name in operation.operands)
-    if operation.kind in COPIES:
-        source, copied = operation.results[:2]
-        return copied.bytes * (not source.in_vmem), copied.bytes * (not copied.in_vmem)
     if operation.kind == "dynamic-update-slice":
         return _bytes(body[operation.operands[1]])
     if operation.kind == "scatter" and len(operation.operands) > 2:

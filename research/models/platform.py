@@ -58,9 +58,11 @@ def tracing_for(platform_: str, capability_: Capability | None = None) -> Iterat
             jax.clear_caches()
 
 
-def tracing_for_device(device: Any):
-    """`tracing_for` a device, which need not be here."""
-    return tracing_for(device.platform, capability_of(device))
+@contextmanager
+def tracing_for_device(device: Any) -> Iterator[None]:
+    """`tracing_for` a device, which need not be here. Pallas compiles kernels for JAX's default device."""
+    with tracing_for(device.platform, capability_of(device)), jax.default_device(device):
+        yield
 
 
 def is_differentiated_again() -> bool:

@@ -57,7 +57,9 @@ def facts_of(experiment, devices) -> dict:
         kind = operation.kind.removesuffix("-start")
         attention += launch.times * (cost(program, launch).kind == "attention")
         if kind in COLLECTIVES:
-            collectives.append((kind, launch.times, [shape.bytes for shape in operation.results]))
+            taken = [shape for name in operation.operands for shape in launch.inside[name].results]
+            arrays = operation.results if kind == "all-gather" else taken
+            collectives.append((kind, launch.times, [array.bytes for array in arrays]))
         for dot, inside in products(program, operation, launch.inside):
             operands = [inside[name].results[0] for name in dot.operands[:2]]
             found.append(([shape.dtype for shape in operands], [shape.sizes for shape in operands]))

@@ -92,6 +92,25 @@ def test_the_bound_is_the_longer_of_arithmetic_and_memory_for_each_launch():
     assert bound.largest[0].where == "step/read"
 
 
+@pytest.mark.parametrize(
+    ("result", "kind", "sent"),
+    [
+        (
+            "f32[100,16]{1,0:T(8,128)S(1)}",
+            "all-reduce",
+            TABLE,
+        ),  # VMEM does not shorten links
+        ("f32[100,16]{1,0}", "all-reduce-start", TABLE),  # as jax 0.10 writes it, and as 0.11 does
+        ("((f32[100,16]{1,0}), f32[100,16]{1,0})", "all-reduce-start", TABLE),
+        ("(f32[100,16]{1,0}, f32[200,16]{1,0})", "all-gather-start", 2 * TABLE),
+        ("f32[50,16]{1,0}", "reduce-scatter", TABLE),
+    ],
+)
+def test_a_collectives_bytes_are_those_that_leave_or_enter_a_device(result, kind, sent):
+    text = PROGRAM.replace("f32[100,16]{1,0} all-reduce(", f"{result} {kind}(")
+    assert bound_of(text, SLOW).collectives == {kind.removesuffix("-start"): (1, sent)}
+
+
 def test_products_of_float32_have_a_rate_of_their_own():
     fast = SLOW._replace(bandwidth=1e9)
     single = PROGRAM.replace("bf16", "f32")

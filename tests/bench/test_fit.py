@@ -1,5 +1,7 @@
 """The search for settings that fit, with compilers that are made up."""
 
+from types import SimpleNamespace
+
 import pytest
 
 import experiments
@@ -40,26 +42,50 @@ def test_a_wrong_line_is_put_right_by_compiling():
     assert steeper(declared(data__batch=found)).peak <= 399
 
 
-def test_blocks_are_computed_again_before_the_state_is_split():
-    tried = [(e.model.remat, e.parallel.fsdp, e.parallel.accumulate) for e in fit.candidates(declared(), 8)]
-    assert tried == [("none", 1, "auto"), ("block", 1, "auto"), ("none", 8, "auto"), ("block", 8, "auto")]
-    one = [(e.model.remat, e.parallel.fsdp) for e in fit.candidates(declared(), 1)]
-    assert one == [("none", 1), ("block", 1)]
+def searched(memory: int, devices: int = 8, bounds: bool = True, **changes) -> list[tuple]:
+    """(remat, fsdp, parts) of what fits, fastest first.
+
+    Blocks computed again take a quarter longer, each part a second, and a split state two.
+    """
+
+    def planned_for(experiment):
+        experiment = override(experiment, {"data.batch": 16})
+        for parts in (1, 2, 4, 8, 16):
+            settled = override(experiment, {"parallel.accumulate": parts})
+            if needs(settled).peak <= memory:
+                again = {"none": 1.0, "dots": 1.1, "block": 1.25}[experiment.model.remat]
+                seconds = 40 * again + parts + 2 * (experiment.parallel.fsdp > 1)
+                bound = SimpleNamespace(seconds=seconds) if bounds else None
+                return settled, SimpleNamespace(accumulate=parts, bound=bound)
+        raise DoesNotFit("too large")
+
+    found = fit.search(declared(**changes), devices, planned_for)
+    return [(e.model.remat, e.parallel.fsdp, e.parallel.accumulate) for e, _ in found]
 
 
-def test_the_first_that_fits_is_taken_and_none_is_refused():
-    def settle(limit):
-        def settled(experiment):
-            if needs(override(experiment, {"data.batch": 1})).peak > limit:
-                raise DoesNotFit("too large")
-            return experiment
+def test_of_all_that_fits_the_fastest_is_first():
+    """110 bytes: one sequence at a time, or five with blocks computed again; 12 of the state split."""
+    assert searched(110) == [
+        ("none", 8, 2), ("dots", 8, 2), ("block", 8, 1), ("block", 1, 4), ("none", 1, 16), ("dots", 1, 16),
+    ]  # fmt: skip
 
-        return settled
 
-    assert fit.fitting(declared(), settle(105), 8).model.remat == "block"
-    assert fit.fitting(declared(), settle(30), 8).parallel.fsdp == 8
-    with pytest.raises(DoesNotFit, match="expected more devices"):
-        fit.fitting(declared(), settle(5), 8)
+def test_what_saves_memory_that_is_not_needed_is_not_tried():
+    assert searched(1_000) == [("none", 1, 1)]
+    assert searched(140, model__remat="block") == [("block", 1, 1)]
+    assert ("block", 8, 1) not in searched(175)
+
+
+def test_without_bounds_the_first_that_fits_is_taken():
+    assert searched(110, bounds=False) == [("none", 1, 16)]
+    assert searched(105, bounds=False) == [("block", 1, 8)]
+
+
+def test_the_state_is_split_where_devices_are_left_for_it():
+    assert searched(60)[0][1] == 8
+    for devices, changes in ((1, {}), (8, {"parallel__compile": "pmap"}), (2, {"parallel__tensor": 2})):
+        with pytest.raises(DoesNotFit, match="expected more devices"):
+            searched(60, devices, **changes)
 
 
 def test_overrides_are_those_to_type():
