@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 
 import pytest
 
@@ -52,15 +54,21 @@ def compiled(target: str, cases: list, plant: str = "sound", more: dict | None =
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory) -> dict:
-    """Compiled by one of the test workers, for all of them."""
+def programs(tmp_path_factory) -> Callable[[str, str, str], dict]:
+    """Facts of a case's program. All of a target are compiled by one of the test workers, for all of them."""
     base = tmp_path_factory.getbasetemp()
-    target = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "accelerators.json"
-    with exclusive(target.with_suffix(".lock")):
-        if not target.exists():
-            found = [*compiled("h100:4", GPU).values(), *compiled("v5e-4", TPU).values()]
-            target.write_text(json.dumps(found))
-    return dict(zip(CASES, json.loads(target.read_text()), strict=True))
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    @cache
+    def of_target(target: str) -> dict:
+        devices, cases = {"h100": ("h100:4", GPU), "v5e": ("v5e-4", TPU)}[target]
+        kept = folder / f"accelerators-{target}.json"
+        with exclusive(kept.with_suffix(".lock")):
+            if not kept.exists():
+                kept.write_text(json.dumps(list(compiled(devices, cases).values())))
+        return dict(zip(cases, json.loads(kept.read_text()), strict=True))
+
+    return lambda target, name, layout: of_target(target)[name, layout]
 
 
 def undonated(facts: dict) -> int:
@@ -92,13 +100,13 @@ def of_layouts(*layouts: str):
 
 @every
 def test_the_state_is_donated_whole(programs, case):
-    assert undonated(programs[case]) == 0
+    assert undonated(programs(*case)) == 0
 
 
 @every
 def test_products_are_of_bfloat16(programs, case):
-    assert programs[case]["products"]
-    assert not single_products(programs[case])
+    assert programs(*case)["products"]
+    assert not single_products(programs(*case))
 
 
 @every
@@ -109,7 +117,7 @@ def test_attention_is_as_expected(programs, case):
     """
     target, name, layout = case
     a_block = 3 if (target, name) == ("v5e", "gpt2_small") else 2
-    assert programs[case]["attention"] == BLOCKS * a_block * (2 if layout == "accumulate" else 1)
+    assert programs(*case)["attention"] == BLOCKS * a_block * (2 if layout == "accumulate" else 1)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +129,9 @@ def test_each_gradient_is_reduced_once(programs, case):
     A v5e's loop over blocks sends each block's own in its turn, and all of them once.
     """
     turns = {1} if case[0] == "h100" else {1, BLOCKS}
-    gradients = programs[case]["need"]["state"] / STATE
-    assert 0.99 * gradients < reduced(programs[case]) < 1.01 * (gradients + TABLE)
-    assert all(times in turns for _, times, sizes in programs[case]["collectives"] if max(sizes) > 1_024)
+    gradients = programs(*case)["need"]["state"] / STATE
+    assert 0.99 * gradients < reduced(programs(*case)) < 1.01 * (gradients + TABLE)
+    assert all(times in turns for _, times, sizes in programs(*case)["collectives"] if max(sizes) > 1_024)
 
 
 @pytest.mark.parametrize(
@@ -131,12 +139,12 @@ def test_each_gradient_is_reduced_once(programs, case):
 )
 def test_nothing_of_a_batch_is_gathered(programs, case):
     """States of the batch's tokens have 128 features of two bytes; a layer's parameters are smaller."""
-    gathered = [max(sizes) for kind, _, sizes in programs[case]["collectives"] if kind == "all-gather"]
+    gathered = [max(sizes) for kind, _, sizes in programs(*case)["collectives"] if kind == "all-gather"]
     assert max(gathered, default=0) < TOKENS * 128 * 2 + TABLE
 
 
 def test_under_fsdp_the_loss_gathers_its_table_once(programs):
-    collectives = programs["h100", "gpt2_small", "fsdp"]["collectives"]
+    collectives = programs("h100", "gpt2_small", "fsdp")["collectives"]
     assert all(times == 1 for _, times, sizes in collectives if max(sizes) > 1_024)
 
 
@@ -145,7 +153,7 @@ def test_under_tensor_a_block_adds_up_its_states_four_times(programs):
     states = TOKENS // 2 * 128 * 2  # bytes: bfloat16, half of the rows; small arrays may be sent with them
     large = [
         (kind, max(sizes) < 1.1 * states)
-        for kind, times, sizes in programs["h100", "gpt2_small", "tensor"]["collectives"]
+        for kind, times, sizes in programs("h100", "gpt2_small", "tensor")["collectives"]
         for _ in range(times)
         if max(sizes) >= states
     ]

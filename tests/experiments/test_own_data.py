@@ -1,5 +1,6 @@
 """The worked examples of own data in experiments/README.md, as printed and in their order, on small files."""
 
+import pickle
 import random
 import re
 import shlex
@@ -21,7 +22,13 @@ from tests.test_readme_commands import printed
 
 PAGE = Path(__file__).parents[2] / "experiments" / "README.md"
 # Fewer steps of a smaller model. Models that start from weights have the size of the weights.
-FEW = ("run.steps=2", "run.evaluate_every=2", "run.checkpoint_every=2", "optimizer.rate.warmup=1")
+FEW = (
+    "run.steps=2",
+    "run.steps_per_call=1",
+    "run.evaluate_every=2",
+    "run.checkpoint_every=2",
+    "optimizer.rate.warmup=1",
+)
 SMALL = ("data.length=64", "model.width=16", "model.depth=1", "model.heads=2", "data.batch=4", "run.sample=0")
 
 
@@ -55,6 +62,12 @@ def files(tmp_path, monkeypatch):
         tokens = np.array(draw.choices(range(256), k=9_000))
         path.write_bytes(llm_c(tokens) if "fineweb" in name else tokens.astype("<u2").tobytes())
     (tmp_path / "openwebtext" / "val.bin").write_bytes(bytes(9_000))
+    (tmp_path / "shakespeare_char").mkdir()
+    characters = {chr(33 + n): n for n in range(65)}
+    (tmp_path / "shakespeare_char" / "meta.pkl").write_bytes(pickle.dumps({"stoi": characters}))
+    for name in ("train", "val"):
+        tokens = np.array(draw.choices(range(65), k=4_000), "<u2")
+        (tmp_path / "shakespeare_char" / f"{name}.bin").write_bytes(tokens.tobytes())
     kinds = {"poor": "bad", "usual": "middling", "splendid": "good"}
     rows = [f'"A {word} book, number {n}.",{kind}\n' for n in range(20) for word, kind in kinds.items()]
     (tmp_path / "reviews.csv").write_text("text,label\n" + "".join(rows))

@@ -113,7 +113,8 @@ def _files_columns(source: Source) -> list[str]:
 def _tokens_documents(source: Source, data: Data, split: str) -> Iterator[str]:
     raise UsageError(
         f"data.tokenizer={data.tokenizer}: needs text, and tokens:{source.name} holds none; expected the "
-        "tokenizer that its tokens were made with, such as data.tokenizer=gpt2"
+        "tokenizer that its tokens were made with, such as data.tokenizer=gpt2, or nanoGPT's meta.pkl beside "
+        "them for data.tokenizer=char"
     )
 
 

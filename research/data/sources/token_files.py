@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from research.data.sources.files import TOKENS, match
 from research.errors import UsageError
 from research.io.text import reading
 
@@ -24,6 +25,13 @@ def read(path: Path) -> np.ndarray:
     if not len(tokens):
         raise UsageError(f"{path}: no token is in it")
     return tokens
+
+
+def characters_beside(source: str) -> Path | None:
+    """nanoGPT's table of characters, meta.pkl, in the folder of `tokens:GLOB`; None where there is none."""
+    scheme, _, name = source.partition(":")
+    table = match(name, TOKENS)[0].with_name("meta.pkl") if scheme == "tokens" else None
+    return table if table is not None and table.exists() else None
 
 
 def _array(path: Path) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""Published tokenizers: the original files of GPT-1, GPT-2 and BERT, and Hugging Face's tokenizer.json."""
+"""Published tokenizers: those of GPT-1, GPT-2 and BERT, tokenizer.json, and nanoGPT's meta.pkl."""
 
 import json
+import pickle
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from research.data.tokenizers import spacy_words
 from research.errors import UsageError, did_you_mean
@@ -15,7 +16,7 @@ LONGEST = 200  # characters of a word that is split, as in Google's code; the li
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FILES = (
     "tokenizer.json", "vocab.json and merges.txt", "encoder.json and vocab.bpe",
-    "encoder_bpe_40000.json and vocab_40000.bpe", "vocab.txt",
+    "encoder_bpe_40000.json and vocab_40000.bpe", "vocab.txt", "meta.pkl",
 )  # fmt: skip
 ON_HUB = {  # name → repository
     "gpt1": "openai-community/openai-gpt",
@@ -59,19 +60,19 @@ def load(name: str) -> Tokenizer:
 
 
 def is_path(name: str) -> bool:
-    """Whether `load` treats the name as a file or folder: it has a slash, or ends in .json or .txt."""
+    """Whether `load` treats the name as a file or folder: it has a slash, or ends in .json, .txt or .pkl."""
     _, name = spacy_words.split_name(name)
-    return not name.startswith(PREFIX) and ("/" in name or name.endswith((".json", ".txt")))
+    return not name.startswith(PREFIX) and ("/" in name or name.endswith(tuple(READERS)))
 
 
 def read(path: Path) -> Tokenizer:
-    """Read a tokenizer.json, a vocab.txt, or a folder with one of FILES.
+    """Read a tokenizer.json, a vocab.txt, a meta.pkl, or a folder with one of FILES.
 
     Raises UsageError for files that are missing or not a tokenizer.
     """
     try:
         if path.is_file():
-            return _bert(path) if path.suffix == ".txt" else _json(path)
+            return READERS.get(path.suffix, _json)(path)
         if (path / "tokenizer.json").exists():
             return _json(path / "tokenizer.json")
         for vocabulary, merges, build in (
@@ -83,6 +84,8 @@ def read(path: Path) -> Tokenizer:
                 return build(path / vocabulary, path / merges)
         if (path / "vocab.txt").exists():
             return _bert(path / "vocab.txt")
+        if (path / "meta.pkl").exists():
+            return _nanogpt(path / "meta.pkl")
     except Exception as fault:  # the library raises plain Exception
         raise UsageError(f"{path}: no tokenizer that can be read: {fault}") from fault
     raise UsageError(f"{path}: expected {', or '.join(FILES)} in it")
@@ -117,6 +120,14 @@ def word_level(
             pair="[CLS] $A [SEP] $B:1 [SEP]:1",
             special_tokens=[(name, ids[name]) for name in ("[CLS]", "[SEP]")],
         )
+    return tokenizer
+
+
+def character_level(vocabulary: dict[str, int]) -> Tokenizer:
+    """A token for each character, spaces too. Lossless."""
+    tokenizer = Tokenizer(models.WordLevel(vocabulary))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
     return tokenizer
 
 
@@ -184,3 +195,25 @@ def _bert(path: Path) -> Tokenizer:
         strip_accents=settings.get("strip_accents"),
         split_chinese=settings.get("tokenize_chinese_chars", True),
     )
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads containers, texts and numbers, and runs nothing: a pickle may name any function to call."""
+
+    def find_class(self, module_name: str, global_name: str):
+        raise ValueError(f"it names {module_name}.{global_name}")
+
+
+def _nanogpt(path: Path) -> Tokenizer:
+    """The characters of nanoGPT's prepare.py, by their ids."""
+    with path.open("rb") as file:
+        meta = _PlainUnpickler(file).load()
+    ids = meta.get("stoi") if isinstance(meta, dict) else None
+    if not isinstance(ids, dict) or not all(
+        isinstance(key, str) and len(key) == 1 and isinstance(index, int) for key, index in ids.items()
+    ):
+        raise ValueError("no ids of characters (stoi) in it")
+    return character_level(ids)
+
+
+READERS = {".json": _json, ".txt": _bert, ".pkl": _nanogpt}

@@ -7,6 +7,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer, decoders
 
 from research.config import Data
+from research.data.sources import token_files
 from research.data.tokenizers import published, spacy_words, trained
 from research.data.tokenizers.published import END_OF_TEXT
 from research.errors import UsageError
@@ -27,13 +28,17 @@ class SpecialTokens(NamedTuple):
 def load(data: Data) -> Tokenizer:
     """The tokenizer that `data.tokenizer` names, without truncation or padding.
 
-    `char`, `bpe:SIZE` and `wordpiece:SIZE` are trained on the source once and cached. Other values are a
-    path, a name under $LINEAGE_HOME, or a repository on the Hub, perhaps with spacy: before it. Raises
-    UsageError for an unknown name, for files that are not a tokenizer, and for a SIZE that the source cannot
-    fill; EnvironmentFault where the Hub cannot be reached, or spaCy is needed and missing.
+    `char`, `bpe:SIZE` and `wordpiece:SIZE` are trained on the source once and cached; `char` of nanoGPT's
+    tokens is the table beside them. Other values are a path, a name under $LINEAGE_HOME, or a repository on
+    the Hub, perhaps with spacy: before it. Raises UsageError for an unknown name, for files that are not a
+    tokenizer, and for a SIZE that the source cannot fill; EnvironmentFault where the Hub cannot be reached,
+    or spaCy is needed and missing.
     """
     scheme = data.tokenizer.partition(":")[0]
-    tokenizer = trained.load(data) if scheme in trained.SCHEMES else published.load(data.tokenizer)
+    if scheme == "char" and (table := token_files.characters_beside(data.source)) is not None:
+        tokenizer = published.read(table)
+    else:
+        tokenizer = trained.load(data) if scheme in trained.SCHEMES else published.load(data.tokenizer)
     # A published tokenizer.json may truncate or pad to the length of its own model.
     tokenizer.no_truncation()
     tokenizer.no_padding()

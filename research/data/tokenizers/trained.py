@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from research.config import Data
 from research.data.sources.documents import (
@@ -17,7 +17,14 @@ from research.data.sources.documents import (
     folder_name,
     note_maker,
 )
-from research.data.tokenizers.published import END_OF_TEXT, SPECIAL, byte_level, read, word_level
+from research.data.tokenizers.published import (
+    END_OF_TEXT,
+    SPECIAL,
+    byte_level,
+    character_level,
+    read,
+    word_level,
+)
 from research.errors import UsageError
 from research.io.activity import activity
 from research.io.home import home
@@ -58,15 +65,11 @@ def fitted(data: Data) -> str:
 
 
 def characters(data: Data) -> Tokenizer:
-    """One token per character, ordered by code point, as in nanoGPT's Shakespeare example. Lossless."""
+    """The source's characters, ordered by code point as in nanoGPT's Shakespeare example."""
     alphabet = set()
     for text in documents(data, "all"):
         alphabet.update(text)
-    vocabulary = {character: index for index, character in enumerate(sorted(alphabet))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    return tokenizer
+    return character_level({character: index for index, character in enumerate(sorted(alphabet))})
 
 
 def byte_pairs(data: Data, size: int) -> Tokenizer:

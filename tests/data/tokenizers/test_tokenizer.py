@@ -1,5 +1,6 @@
 import hashlib
 import json
+import pickle
 import subprocess
 import sys
 
@@ -148,3 +149,50 @@ def test_mistakes_are_one_line(poem, tmp_path, name, message, lineage_home):
     assert "\n" not in str(raised.value)
     trained = lineage_home / "tokenizers-trained"
     assert not [path for path in trained.glob(".*") if "partial" in path.name]
+
+
+CHARACTERS = {"\n": 0, " ": 1, "a": 2, "é": 3, "Z": 4}  # not by code point
+
+
+@pytest.fixture
+def nanogpt(tmp_path):
+    """What its data/shakespeare_char/prepare.py writes."""
+    meta = {"vocab_size": 5, "stoi": CHARACTERS, "itos": {index: key for key, index in CHARACTERS.items()}}
+    (tmp_path / "meta.pkl").write_bytes(pickle.dumps(meta))
+    (tmp_path / "train.bin").write_bytes(bytes([2, 0] * 500))
+    return tmp_path
+
+
+def test_characters_of_nanogpts_tokens_are_those_of_the_table_beside_them(nanogpt):
+    for found in (
+        load(data(f"tokens:{nanogpt}/train.bin", "char")),
+        load(data("files:of-no-importance.txt", f"{nanogpt}/meta.pkl")),
+        load(data("files:of-no-importance.txt", f"{nanogpt}/")),
+    ):
+        assert found.get_vocab() == CHARACTERS
+        assert found.encode("Zaé a\n").ids == [4, 2, 3, 1, 2, 0]
+        assert found.decode([4, 2, 3, 1, 2, 0]) == "Zaé a\n"
+
+
+def test_a_pickle_runs_nothing(nanogpt):
+    class Harmful:
+        def __reduce__(self):
+            return open, (str(nanogpt / "written"), "w")
+
+    for content, message in (
+        (pickle.dumps({"stoi": CHARACTERS, "more": Harmful()}), "it names .*open"),
+        (pickle.dumps({"vocab_size": 50304}), "no ids of characters"),
+        (pickle.dumps({"stoi": {"ab": 0}}), "no ids of characters"),
+        (pickle.dumps([1]), "no ids of characters"),
+        (b"nothing", "no tokenizer that can be read"),
+    ):
+        (nanogpt / "meta.pkl").write_bytes(content)
+        with pytest.raises(UsageError, match=rf"meta\.pkl: .*{message}|{message}"):
+            load(data("files:of-no-importance.txt", f"{nanogpt}/meta.pkl"))
+    assert not (nanogpt / "written").exists()
+
+
+def test_characters_of_tokens_need_their_table(nanogpt):
+    (nanogpt / "meta.pkl").unlink()
+    with pytest.raises(UsageError, match=r"nanoGPT's meta\.pkl beside them"):
+        load(data(f"tokens:{nanogpt}/train.bin", "char", split="tail"))
