@@ -7,7 +7,9 @@ stays: without clipping, dropout or a z-loss a program is another one. Standard 
 
 import copy
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum
 from typing import Any
 
@@ -37,13 +39,36 @@ LARGEST = 2**31  # of integers that a program takes
 Values = dict[str, Any]  # by name: a number, or of a share the pair of it and its distance from 1
 
 
+_comparing: ContextVar[bool] = ContextVar("whether inputs may be compared", default=True)
+
+
 class Input(Enum):
-    """Stands where a number was. Arithmetic with it is an error, so that none is compiled by oversight."""
+    """Stands where a number other than 0 was. Arithmetic with it is an error, so that no answer is compiled.
+
+    So are comparisons inside `without_comparisons`; elsewhere they are what makes declarations differ.
+    """
 
     INPUT = "input"
 
     def __repr__(self) -> str:
         return "INPUT"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, int | float) and other != 0 and not _comparing.get():
+            raise TypeError(f"an input of the program is compared with {other!r}")
+        return self is other
+
+    __hash__ = Enum.__hash__
+
+
+@contextmanager
+def without_comparisons() -> Iterator[None]:
+    """Traces a program of which numbers are inputs, where Python cannot know what they are."""
+    token = _comparing.set(False)
+    try:
+        yield
+    finally:
+        _comparing.reset(token)
 
 
 INPUT = Input.INPUT

@@ -31,6 +31,14 @@ class Beta:
     def __rsub__(self, other: Any) -> Any:
         return self._rest if isinstance(other, int | float) and other == 1 else other - self._value
 
+    def __eq__(self, other: object) -> bool:
+        """Refused but for 0, which makes another program: Python would compare identities."""
+        if isinstance(other, int | float) and other == 0:
+            return False
+        raise TypeError(f"a traced number is compared with {other!r}")
+
+    __hash__ = object.__hash__
+
     def __pow__(self, power: Any) -> Any:
         return self._value**power
 

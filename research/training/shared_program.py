@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from research.config import Experiment
-from research.config.hyperparameters import Values, examples, split
+from research.config.hyperparameters import Values, examples, split, without_comparisons
 from research.devices import xla
 from research.devices.compilers import Compiled, compiled
 from research.errors import UsageError
@@ -73,15 +73,17 @@ def _traced(
     batch = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
     count = experiment.run.steps_per_call
     try:
-        abstract = jax.eval_shape(initialize, None, examples(names))
-        jax.eval_shape(step, abstract, batch if count == 1 else [batch] * count)
-        jax.eval_shape(evaluate, evaluation_params(abstract), batch, abstract.hyperparameters)
+        with without_comparisons():
+            abstract = jax.eval_shape(initialize, None, examples(names))
+            jax.eval_shape(step, abstract, batch if count == 1 else [batch] * count)
+            jax.eval_shape(evaluate, evaluation_params(abstract), batch, abstract.hyperparameters)
     except (jax.errors.JAXTypeError, TypeError) as error:
-        parts = experiment.optimizer.name, experiment.optimizer.rate.name, experiment.objective.name
         reason = " ".join(str(error).split("\n")[0].split())
+        optimizer = experiment.optimizer
         raise NeedsConstants(
-            f"run.hyperparameters=inputs: optimizer.name={parts[0]}, optimizer.rate.name={parts[1]} or "
-            f"objective.name={parts[2]} asks in Python what a number is; expected "
-            f"run.hyperparameters=constants: {reason}"
+            "run.hyperparameters=inputs: expected run.hyperparameters=constants where "
+            f"optimizer.name={optimizer.name}, optimizer.rate.name={optimizer.rate.name}, "
+            f"objective.name={experiment.objective.name} or a part of the model asks in Python what a number "
+            f"is: {reason}"
         ) from error
     return abstract
