@@ -52,6 +52,10 @@ class Registry(Generic[T]):
         """Built-in names first, then those of other packages, each in the order of declaration."""
         return tuple(dict.fromkeys((*self._builtin, *self._entries)))
 
+    def is_builtin(self, name: str) -> bool:
+        """Whether this project implements it, rather than another package."""
+        return name in self._builtin
+
     def check(self, name: Any, setting: str | None = None) -> None:
         """Raise UnknownName with the nearest names for one that nobody registered."""
         if name not in self.names():

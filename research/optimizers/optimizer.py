@@ -21,8 +21,8 @@ def optimizer(
 ) -> optax.GradientTransformationExtraArgs:
     """The clipped optimizer of `config`, for a run of `steps`, with the rates that `model.scaling` asks for.
 
-    `update` takes the gradients' global `norm`, where it is known already, and the loss as a function of the
-    parameters, `obj_fn`, which optimizers that estimate curvature ask for.
+    `update` takes the gradients' global `norm`, where it is known already; the loss, `value`; and the loss as
+    a function of the parameters, `obj_fn`, which optimizers that estimate curvature ask for.
     """
     chosen = OPTIMIZERS[config.name](config, schedule(config.rate, steps))
     if model is not None and relative_width(model) != 1:
@@ -52,7 +52,8 @@ def evaluates_loss(update: optax.GradientTransformationExtraArgs, model: Any) ->
         return jnp.float32(0)
 
     def trace(model: Any) -> Any:
-        return update.update(model, update.init(model), model, norm=jnp.float32(1), obj_fn=loss)
+        one = jnp.float32(1)
+        return update.update(model, update.init(model), model, norm=one, value=one, obj_fn=loss)
 
     jax.eval_shape(trace, model)
     return bool(calls)

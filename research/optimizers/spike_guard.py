@@ -48,5 +48,14 @@ def should_apply(guard: Guard, step: Array, loss: Array, norm: Array, limit: flo
     return sound, after
 
 
+def also_finite(sound: Array, guard: Guard, step: Array, update_norm: Array) -> tuple[Array, Guard]:
+    """As `should_apply` found, but for an update that is not finite although its gradient is."""
+    broken = sound & ~jnp.isfinite(update_norm)
+    after = guard.replace(
+        skipped=guard.skipped + broken.astype(jnp.int32), broken=jnp.where(broken, step, guard.broken)
+    )
+    return sound & ~broken, after
+
+
 def _z(value: Array, window_W: Array) -> Array:
     return (value - window_W.mean()) / jnp.maximum(window_W.std(), 1e-9)

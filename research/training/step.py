@@ -10,6 +10,7 @@ import optax
 from jax import Array, lax
 
 from research.config import Experiment, Model
+from research.config.names import OPTIMIZERS, SCHEDULES
 from research.errors import UsageError
 from research.models.axes import data_shards, over_shards
 from research.models.ops.dropout import chosen_generator, rate_is, shard_is
@@ -17,7 +18,7 @@ from research.models.platform import differentiated_again, platform
 from research.objectives import training_loss, weights_in
 from research.objectives.objective import Batch, Sums
 from research.optimizers.optimizer import evaluates_loss, optimizer
-from research.optimizers.spike_guard import should_apply
+from research.optimizers.spike_guard import also_finite, should_apply
 from research.runs.checkpoints.former_names import in_former_order
 from research.runs.state import State, initial_model
 from research.runs.traced_numbers import fill
@@ -50,6 +51,10 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "by_shard": drops_by_row(experiment.model),
         "limit": experiment.run.skip_spikes,
         "ema": experiment.optimizer.ema,
+        "measure_update": not (
+            OPTIMIZERS.is_builtin(experiment.optimizer.name)
+            and SCHEDULES.is_builtin(experiment.optimizer.rate.name)
+        ),
     }
 
 
@@ -88,9 +93,13 @@ def train_step(
     by_shard: bool = False,
     limit: float = 0.0,
     ema: float | None = None,
+    measure_update: bool = False,
     axis: str | None = None,
 ) -> tuple[State, Sums]:
     """The next state; and of this one the objective's sums, the gradient norm and the updates skipped so far.
+
+    With `measure_update` also the update's norm, and an update that is not finite is skipped: a finite
+    gradient gives a finite update by the built-in optimizers, and other people's need not.
 
     Weights are divided by their sum over all devices before the loss, not after: a mean of the devices'
     means would weigh a target by how many others its device was dealt. Over microbatches, and over a pmapped
@@ -118,15 +127,22 @@ def train_step(
                 state.opt_state,
                 state.model,
                 norm=norm,
+                value=sums["loss"],
                 obj_fn=of_parts(sums_of, parts),
             )
         model = optax.apply_updates(state.model, updates)
         ema_params = None if ema is None else optax.tree.update_moment(model, state.ema_params, ema, 1)
         return model, opt_state, ema_params
 
+    sums |= {"gradient_norm": norm}
+    if measure_update:
+        made = update()
+        sums["update_norm"] = optax.tree.norm(optax.tree.sub(made[0], state.model))
+        sound, guard = also_finite(sound, guard, state.step, sums["update_norm"])
+        update = lambda: made  # noqa: E731
     model, opt_state, ema_params = if_sound(sound, update, (state.model, state.opt_state, state.ema_params))
     state = State(state.step + 1, model, opt_state, ema_params, guard, state.key, state.hyperparameters)
-    return state, sums | {"gradient_norm": norm, "skipped": guard.skipped}
+    return state, sums | {"skipped": guard.skipped}
 
 
 def of_parts(loss: Callable, parts: Batch) -> Callable[[Any], Array]:
