@@ -34,7 +34,7 @@ class Worker:
                 "--attached",
                 *slice.options(),
             ],
-            # As the worker sets it itself, but before an imported module can start jax's devices.
+            # As the worker sets it itself, but before an imported module can start JAX's devices.
             env=os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(slice.gpus)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

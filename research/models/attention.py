@@ -84,26 +84,26 @@ def choose(config: Model, trains: bool, documents: bool = False, length: int | N
     """
     length = config.context if length is None else length
     if config.attention == "xla":
-        return Choice("xla", "asked for")
+        return Choice("xla", "as set")
     if is_differentiated_again():
         return Choice("xla", "the gradient is differentiated")
     if config.attention != "auto":
         if why := _obstacle(config.attention, config, trains, documents, length):
             raise UsageError(f"model.attention={config.attention}: {why}; expected auto or xla")
-        return Choice(config.attention, "asked for")
+        return Choice(config.attention, "as set")
     if why := _old_gpu():
         return Choice("xla", why)
     obstacles = []
     for implementation in FUSED.get(platform(), ()):
         why = _obstacle(implementation, config, trains, documents, length)
         if why is None:
-            return Choice(implementation, "; ".join(obstacles) or "nothing stands against it")
+            return Choice(implementation, "; ".join(obstacles) or "the preferred implementation here")
         obstacles.append(f"{implementation}: {why}")
     return Choice("xla", "; ".join(obstacles) or f"the device is a {platform()}")
 
 
 def _obstacle(implementation: str, config: Model, trains: bool, documents: bool, length: int) -> str | None:
-    """What stands against a fused attention, if anything does."""
+    """Why a fused attention does not support the model; None if it does."""
     dtype, size = compute_dtype(config.precision), config.width // config.heads
     if implementation not in FUSED.get(platform(), ()):
         return f"the device is a {platform()}"
@@ -114,19 +114,19 @@ def _obstacle(implementation: str, config: Model, trains: bool, documents: bool,
     drops = trains and config.dropout != 0
     if implementation == "flash":
         if drops and chosen_generator(config.dropout_generator) != "hash":
-            return f"dropout is {config.dropout_generator}'s, not hash's"
+            return f"it needs model.dropout_generator=hash, not {config.dropout_generator}"
         if size not in FLASH_SIZES:
-            return f"heads are of {size}, not of {', '.join(map(str, FLASH_SIZES))}"
+            return f"head size {size} is not one of {', '.join(map(str, FLASH_SIZES))}"
         if platform() == "tpu" and length > TPU_LENGTH:
-            return f"sequences are of {length}, more than {TPU_LENGTH:,}"
+            return f"sequence length {length} exceeds {TPU_LENGTH:,}"
     elif drops:
-        return "attention probabilities are dropped out"
+        return "it has no dropout of attention probabilities"
     if implementation != "cudnn":
         block = BLOCKS[platform()]
-        return f"sequences are of {length}, no multiple of {block}" if length % block else None
+        return f"sequence length {length} is not a multiple of {block}" if length % block else None
     if size % 8 or size > 128:
-        return f"heads are of {size}, no multiple of 8 up to 128"
-    return "attention stays within documents" if documents else None
+        return f"head size {size} is not a multiple of 8 up to 128"
+    return "it cannot restrict attention to documents" if documents else None
 
 
 def _old_gpu() -> str | None:
@@ -135,7 +135,7 @@ def _old_gpu() -> str | None:
         return None
     found = capability()
     if found is None:
-        return "the GPU is not NVIDIA's"
+        return "the GPU is not made by NVIDIA"
     return None if found >= AMPERE else f"the GPU's compute capability is {found[0]}.{found[1]}, below 8.0"
 
 
