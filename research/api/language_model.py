@@ -85,7 +85,7 @@ class LanguageModel:
         BERT, which gives no likelihood of a text, and where no row has two tokens.
         """
         if self.module.bidirectional:
-            raise UsageError("loss: a BERT gives no likelihood of a text; expected a GPT, or use fill_mask")
+            raise UsageError("loss: a BERT gives no likelihood of a text; load a GPT, or use fill_mask")
         rows, context = self.encode(text_or_ids).rows, self.config.context
         parts = [window for row in rows for window in windows(row, context, max(context // 2, 1))]
         if not parts:

@@ -34,7 +34,7 @@ class Experiment:
             )
         if self.run.deterministic and self.parallel.compile == "pmap":
             raise UsageError(
-                "run.deterministic=true: JAX's pmap takes no option of a compiler; "
+                "run.deterministic=true: JAX's pmap takes no compiler options; "
                 "expected parallel.compile=jit or sharded"
             )
         scaling.check(self.model, self.optimizer.name)
@@ -46,7 +46,7 @@ class Experiment:
         if later.step % self.run.steps_per_call:
             raise UsageError(
                 f"data.later.step={later.step}: expected a multiple of "
-                f"run.steps_per_call={self.run.steps_per_call}, whose steps have one shape"
+                f"run.steps_per_call={self.run.steps_per_call}, as all steps of a call share a shape"
             )
 
     def at_step(self, step: int) -> "Experiment":

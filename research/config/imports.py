@@ -100,8 +100,8 @@ def where_names_come_from(record: Mapping[str, Any]) -> str:
     """Advice for a record with a name that nobody registers now."""
     lost = [f"{name} ({now})" for name, (_, now) in import_recorded(record).items()]
     if lost:
-        return f"it was made with {', '.join(lost)}; {OPTION} names where that is now"
-    return f"{OPTION} names the module or file that registers it"
+        return f"it was made with {', '.join(lost)}; pass its new location with {OPTION}"
+    return f"pass the module or file that registers it with {OPTION}"
 
 
 def options() -> list[str]:

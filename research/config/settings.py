@@ -80,7 +80,7 @@ def convert(value: Any, hint: Any, name: str) -> Any:
     if get_origin(hint) is tuple:  # (x, …): typed with commas between
         items = [item for item in value.split(",") if item] if isinstance(value, str) else value
         if not isinstance(items, list | tuple):
-            raise UsageError(f"{name}={value}: expected texts with commas between them")
+            raise UsageError(f"{name}={value}: expected comma-separated texts")
         return tuple(convert(item, get_args(hint)[0], name) for item in items)
     if get_origin(hint) in (Literal, Annotated):
         choice(value, hint, name)

@@ -26,9 +26,7 @@ class Points:
 
     def __post_init__(self):
         if not self.values or len(set(self.values)) < len(self.values):
-            raise UsageError(
-                f"{self.name}: {listed(self.values)}: expected one value or more, none of them twice"
-            )
+            raise UsageError(f"{self.name}: {listed(self.values)}: expected one or more distinct values")
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,11 @@ class Range:
     def __post_init__(self):
         given = f"{self.name}: {self.low}..{self.high}"
         if not self.low < self.high:
-            raise UsageError(f"{given}: expected a low end below the high one")
+            raise UsageError(f"{given}: expected LOW below HIGH")
         if self.log and self.low <= 0:
-            raise UsageError(f"{given}: expected ends above 0 on a logarithmic scale")
+            raise UsageError(f"{given}: expected LOW and HIGH above 0 on a logarithmic scale")
         if self.step is not None and (self.step < 1 or (self.high - self.low) % self.step):
-            raise UsageError(
-                f"{given}:{self.step}: expected a step that leads from the low end to the high one"
-            )
+            raise UsageError(f"{given}:{self.step}: expected a step that leads from LOW to HIGH")
         if self.step is not None and self.log and self.step != 1:
             raise UsageError(f"{given}:{self.step}: expected a step of 1 on a logarithmic scale")
 
@@ -71,7 +67,7 @@ class Zip:
         _apart("zip", self.parts)
         lengths = [len(points(part)) for part in self.parts]
         if len(set(lengths)) != 1:
-            raise UsageError(f"zip: expected spaces of equally many points, not {listed(lengths)}")
+            raise UsageError(f"zip: expected spaces of equal size, not {listed(lengths)}")
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,7 @@ class Sweep:
             if getattr(self, name) is not None:
                 positive("sweep", self, name)
         if self.trials is None and self.chosen_sampler != "grid":
-            raise UsageError(
-                f"trials: expected how many: the sampler {self.chosen_sampler} does not come to an end"
-            )
+            raise UsageError(f"trials: expected a number: the sampler {self.chosen_sampler} never ends")
         if (
             self.chosen_sampler == "grid"
             and self.trials is not None

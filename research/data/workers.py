@@ -45,7 +45,7 @@ def read_ahead(opened: Opened, start: int, stop: int, *, workers: int) -> Iterat
             yield batch
     except BrokenProcessPool as fault:
         raise EnvironmentFault(
-            f"data.workers={workers}: a worker died before its batch was made; is there memory for so many?"
+            f"data.workers={workers}: a worker died before its batch was made; fewer workers need less memory"
         ) from fault
     finally:
         pool.shutdown(cancel_futures=True)

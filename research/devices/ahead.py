@@ -71,7 +71,7 @@ def devices_of(target: Target) -> list[Any]:
 def describe_gpu(chip: Chip) -> str:
     """A GPU as XLA's compiler reads it: a GpuTargetConfigProto in text form."""
     if chip.cores is None:
-        raise UsageError(f"{chip.kinds[0]}: nothing compiles for it")
+        raise UsageError(f"{chip.kinds[0]}: no compiler supports it")
     cores, (major, minor) = chip.cores, chip.cores.capability
     facts = {
         "threads_per_block_limit": 1_024,

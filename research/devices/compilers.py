@@ -59,7 +59,7 @@ def jit(
 ) -> Compiled:
     """One device."""
     if jax.process_count() > 1:
-        raise UsageError("parallel.compile=jit: one process, one device; expected sharded or pmap")
+        raise UsageError("parallel.compile=jit: runs in one process on one device; expected sharded or pmap")
     device = SingleDeviceSharding(_of_one_process(devices)[0])
     step = xla.jit(step, donate_argnums=0)
     return Compiled(
@@ -179,7 +179,7 @@ def _of_one_process(devices: Sequence[Any]) -> list[Any]:
 def check_rows(rows: int, parts: int) -> None:
     """Raises UsageError where a batch of so many rows cannot be split."""
     if rows % parts:
-        raise UsageError(f"data.batch={rows}: expected a multiple of {parts}, devices times parts")
+        raise UsageError(f"data.batch={rows}: expected a multiple of {parts}, devices × parts")
 
 
 def everywhere(sharding: Sharding, tree: Any) -> Any:

@@ -19,7 +19,7 @@ def join_processes(coordinator: str | None, count: int | None, index: int | None
         jax.distributed.initialize(coordinator, count, index)
     except (ValueError, RuntimeError) as error:
         raise UsageError(
-            f"this process finds no others ({' '.join(str(error).split())}); "
+            f"this process cannot join the others ({' '.join(str(error).split())}); "
             "expected a cluster's environment, or --coordinator, --processes and --process"
         ) from error
 

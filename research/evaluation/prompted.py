@@ -88,7 +88,7 @@ def questions(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     """
     rows = _objects(text, ("question", "answers"), None)
     if len(rows) <= SHOTS:
-        raise UsageError(f"expected more than {SHOTS} questions, of which the first {SHOTS} are the prompt's")
+        raise UsageError(f"expected more than {SHOTS} questions; the first {SHOTS} form the prompt")
     head = "".join(f"Q: {row['question']}\nA: {row['answers'][0]}\n\n" for row in rows[:SHOTS])
     tests = rows[SHOTS:][: settings.limit]
     prompts = [("", f"{head}Q: {row['question']}\nA:") for row in tests]
@@ -157,7 +157,7 @@ def _objects(text: str, fields: tuple[str, ...], limit: int | None) -> list[dict
                 expected = ", ".join(map(repr, fields))
                 raise UsageError(f"line {number}: expected a JSON object with {expected}") from None
     if not rows:
-        raise UsageError("no examples; expected a JSON object a line")
+        raise UsageError("no examples; expected a JSON object per line")
     return rows
 
 

@@ -33,7 +33,7 @@ def new_directory(directory: Path) -> Iterator[Path]:
 def check_absent(directory: Path) -> None:
     """Raises UsageError where writing `directory` would replace something."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UsageError(f"{directory}: exists; nothing is written over, choose another")
+        raise UsageError(f"{directory}: exists and is not overwritten; choose another")
 
 
 def read_json(path: Path, kind: type) -> Any:

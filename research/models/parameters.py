@@ -70,8 +70,8 @@ LETTERS = {
     "MLM transform norm": "K",
 }
 ACCOUNT = (
-    "A to K are the letters of the usual account of BERT-base, which leaves out the lines C and J, and calls "
-    "the activation between F and G a ReLU; it is a GELU in BERT."
+    "A to K are the letters of the usual derivation for BERT-base, which omits lines C and J and calls "
+    "the activation between F and G a ReLU; BERT's is a GELU."
 )
 
 

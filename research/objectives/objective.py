@@ -120,13 +120,13 @@ def refuse_gpts_settings(model: config.Model) -> None:
     """Raises UsageError for settings of a GPT's tables and head in a model of another family."""
     for name in ("table_dropout", "head_bias"):
         if getattr(model, name) and bidirectional(model):
-            raise UsageError(f"model.{name}=true: of a GPT; expected false with model.family={model.family}")
+            raise UsageError(f"model.{name}=true: for GPTs; expected false with model.family={model.family}")
 
 
 def refuse_attention_in_documents(experiment: Experiment) -> None:
     """Raises UsageError for data.attend=document, of which the objective's batches say nothing."""
     if experiment.data.attend == "document":
-        raise UsageError("data.attend=document: for objective.name=next_token; expected window")
+        raise UsageError("data.attend=document: only for objective.name=next_token; expected window")
 
 
 def halves(rows: int, length: int) -> np.ndarray:

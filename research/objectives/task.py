@@ -43,7 +43,7 @@ def check_task(
     if labels and len(task.labels) < 2:
         raise UsageError(f"task.labels={','.join(task.labels)}: expected two or more")
     if options != bool(task.options):
-        raise UsageError(f"task.options={task.options}: expected a field with objective.name=choice alone")
+        raise UsageError(f"task.options={task.options}: expected a field only with objective.name=choice")
     if fields and len(task.fields) not in fields:
         expected = " or ".join(COUNTS[count] for count in fields)
         raise UsageError(f"task.fields={','.join(task.fields)}: expected {expected}")
@@ -52,7 +52,7 @@ def check_task(
     for metric in task.metrics:
         if metric not in objective.metrics:
             known = ", ".join(objective.metrics)
-            raise UsageError(f"task.metrics={metric}: not of {name}; expected some of {known}")
+            raise UsageError(f"task.metrics={metric}: not for {name}; expected some of {known}")
     if not task.metrics:
         raise UsageError("task.metrics: expected one or more")
     outputs = objective.outputs(task)
@@ -62,15 +62,15 @@ def check_task(
             f"{len(task.labels)} task.labels needs {objective.head}, {outputs}"
         )
     if objective.head == "tokens" and not bidirectional(model):
-        raise UsageError(f"objective.name={name}: needs model.family=bert, which sees both ways")
+        raise UsageError(f"objective.name={name}: needs model.family=bert, which reads in both directions")
     if experiment.objective.auxiliary and bidirectional(model):
-        raise UsageError("objective.auxiliary: a next-token loss, which a bert has none of; expected 0")
+        raise UsageError("objective.auxiliary: a bert has no next-token loss; expected 0")
     if experiment.objective.auxiliary_positions and model.positions != "learned":
         raise UsageError(f"objective.auxiliary_positions=true: model.positions={model.positions} has no rows")
     if experiment.data.validation is None:
         raise UsageError("data.validation: expected a source, as data.source is one")
     if experiment.data.later.step:
-        raise UsageError("data.later.step: of pre-training; expected 0")
+        raise UsageError("data.later.step: only for pre-training; expected 0")
 
 
 def task_shapes(

@@ -21,7 +21,7 @@ def locked(directory: Path, report: Callable[[str], None]) -> Iterator[None]:
         created = _create(directory)
         lock = acquire(directory / FILE, watch=True)
     if lock is None:
-        raise UsageError(f"{directory}: {describe_holder(trainer(directory))}, is training in it")
+        raise UsageError(f"{directory}: {describe_holder(trainer(directory))}, trains in it")
     if not lock.enforced:
         report(f"{directory}: this file system has no locks; make sure that no other process trains in it")
     try:

@@ -118,7 +118,7 @@ def check(
     known = examine(directory, experiment, facts, allow_change)
     _attention(experiment.model, experiment.data)
     if known and step > experiment.run.steps:
-        raise UsageError(f"run.steps={experiment.run.steps}: the run is at step {step} already")
+        raise UsageError(f"run.steps={experiment.run.steps}: the run is already at step {step}")
     return known
 
 
@@ -237,7 +237,7 @@ def _schedule(name: str, steps: int, changed: Mapping[str, tuple]) -> str:
     """That a rate which falls until the last step now falls until another."""
     if "run.steps" not in changed or name in ("constant", "inverse_sqrt"):
         return ""
-    return f"; from here on the learning rate is that of the {name} schedule over {steps} steps"
+    return f"; the learning rate now follows the {name} schedule over {steps} steps"
 
 
 def _attention(model: Model, data: Data) -> "Choice":

@@ -81,7 +81,7 @@ def find_checkpoint(run: Path, step: int | None = None) -> int:
     """`step`, or the step of the newest checkpoint. Raises UsageError where there is no such checkpoint."""
     kept = steps(run / "checkpoints")
     if not kept:
-        raise UsageError(f"{run}: a run without a checkpoint; train it first")
+        raise UsageError(f"{run}: has no checkpoint yet; train it first")
     if step is not None and step not in kept:
         raise UsageError(f"{run}:{step}: no such checkpoint; there are {', '.join(map(str, kept))}")
     return kept[-1] if step is None else step

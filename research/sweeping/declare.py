@@ -37,7 +37,7 @@ def declare_sweep(
     if overs:
         parts.append(parse_space(base, list(overs)))
     if not parts:
-        raise UsageError(f"{declared.name}: an experiment, and nothing to vary; expected --over KEY=SPEC")
+        raise UsageError(f"{declared.name}: an experiment needs settings to vary; expected --over KEY=SPEC")
     parts += _kept(base, parts, overrides)
     swept = parts[0] if len(parts) == 1 else space.product(*parts)
     kept = _settings(declared) if isinstance(declared, Sweep) else {}

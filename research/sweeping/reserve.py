@@ -27,7 +27,7 @@ def supervise(directory: Path) -> Iterator[None]:
         lock = acquire(path)
     if lock is None:
         pid = (holder(path) or {"pid": "unknown"})["pid"]
-        raise UsageError(f"{directory}: process {pid} is at work on it; lineage stop {directory} ends that")
+        raise UsageError(f"{directory}: process {pid} works on it; to stop it: lineage stop {directory}")
     try:
         yield
     finally:
@@ -67,7 +67,7 @@ def _lock_free_cores(count: int, directory: Path, locks: ExitStack) -> list[int]
             locks.callback(lock.release)
             free.append(core)
     if len(free) < count:
-        raise UsageError(f"{count} cores were allotted, and of those here only {len(free)} are free")
+        raise UsageError(f"{count} cores were allotted, but only {len(free)} of them are free here")
     return free
 
 

@@ -108,7 +108,7 @@ def _trials(
         failures.add(claimed.point_number)
         if len(failures) == FAILURES and not outcome.signal:  # of one point, all seeds may fail
             raise EnvironmentFault(
-                f"{directory}: {FAILURES} trials failed one after the other, the last: {outcome.reason}"
+                f"{directory}: {FAILURES} trials in a row failed, the last: {outcome.reason}"
             )
 
     def following() -> Running[None] | None:
@@ -141,7 +141,7 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
     deaths = deaths_in_a_row(trial)
     if deaths >= ATTEMPTS:
         step = newest_checkpoint(claimed.directory)
-        return _failed(f"{ATTEMPTS} workers died of it after step {step} (out of memory?)")
+        return _failed(f"{ATTEMPTS} workers died while training it after step {step} (out of memory?)")
     if newest_checkpoint(claimed.directory) == trial.user_attrs.get("pruned", math.inf):
         return Outcome(TrialState.PRUNED)  # the worker was killed between the save and its report
     if deaths >= SUSPECT:

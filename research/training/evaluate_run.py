@@ -31,7 +31,7 @@ def evaluate_run(directory: Path, step: int | None, report: Callable[[str], None
     corpus = objective_of(experiment.objective).examples(experiment).prepare(report)
     now, then = [corpus.train.sha256, corpus.validation.sha256], record.read(directory).get("data")
     if now != then:
-        raise UsageError(f"{directory}: the data of {experiment.data.source} are not those of the run")
+        raise UsageError(f"{directory}: {experiment.data.source} now gives other data than the run's")
     with tempfile.TemporaryDirectory() as folder:  # for predictions, which the run has already
         return _row(directory, step, experiment, corpus, Path(folder))
 
@@ -51,7 +51,7 @@ def predict(
     experiment = replace(experiment, data=data, start=Start())
     prepare = objective_of(experiment.objective).examples(experiment).prepare_test
     if prepare is None:
-        raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it answers no task")
+        raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it has no task")
     corpus = prepare(source, report)
     with tempfile.TemporaryDirectory() as folder:
         row = _row(directory, step, experiment, corpus, Path(folder))

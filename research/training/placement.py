@@ -52,7 +52,7 @@ def settled(
     if parts is None:
         least = need(in_parts(experiment, parallel, rows)).peak
         raise DoesNotFit(
-            f"one sequence at a time needs {least / 1e9:.2f} GB of a device, {(least - usable) / 1e9:.2f} GB "
+            f"a single sequence needs {least / 1e9:.2f} GB on a device, {(least - usable) / 1e9:.2f} GB "
             "more than it has; lineage plan --fit searches model.remat and parallel.fsdp"
         )
     return in_parts(experiment, parallel, parts)
@@ -84,7 +84,7 @@ def within_memory(experiment: Experiment) -> Iterator[None]:
         remat = "" if experiment.model.remat == "block" else "model.remat=block, or "
         message = " ".join(str(error).split())
         raise DoesNotFit(
-            f"a device ran out of memory; expected {fewer}{remat}more devices, among which parallel.fsdp "
+            f"a device ran out of memory; expected {fewer}{remat}more devices, over which parallel.fsdp "
             f"splits the state; the device said: {message[:200]}"
         ) from error
 

@@ -81,9 +81,9 @@ def _traced(
         reason = " ".join(str(error).split("\n")[0].split())
         optimizer = experiment.optimizer
         raise NeedsConstants(
-            "run.hyperparameters=inputs: expected run.hyperparameters=constants where "
+            "run.hyperparameters=inputs: expected run.hyperparameters=constants, since "
             f"optimizer.name={optimizer.name}, optimizer.rate.name={optimizer.rate.name}, "
-            f"objective.name={experiment.objective.name} or a part of the model asks in Python what a number "
-            f"is: {reason}"
+            f"objective.name={experiment.objective.name} or a part of the model needs a number in Python: "
+            f"{reason}"
         ) from error
     return abstract

@@ -136,7 +136,7 @@ def check_shares(experiment: Experiment) -> None:
     """Raises UsageError where runs of this settled experiment have no program together."""
     if not shares(experiment):
         raise UsageError(
-            "--together: runs share a program with run.hyperparameters=inputs on one device alone; expected "
+            "--together: runs share a program only with run.hyperparameters=inputs on one device; expected "
             "parallel.compile=jit, run.steps_per_call=1, and no data.later, run.profile or run.deterministic"
         )
 

@@ -138,12 +138,12 @@ def _found(path: Path) -> tuple[Format, Path, int | None]:
         if any((path / name).exists() for name in format.files):
             return format, path, None
     known = "; ".join(f"{name}: {' or '.join(format.files)}" for name, format in FORMATS.items())
-    raise UsageError(f"{path}: holds no weights that are known here ({known})")
+    raise UsageError(f"{path}: holds no weights in a known format ({known})")
 
 
 def _refuse_file(path: Path) -> None:
     if path.is_file():
-        raise UsageError(f"{path}: a file; expected the directory that it is in: {path.parent}")
+        raise UsageError(f"{path}: a file; expected its directory, {path.parent}")
 
 
 def import_(format: str, source: Path | str, directory: Path | str) -> Report:

@@ -108,7 +108,7 @@ def merge_tied(tensors: Arrays, tied: Mapping[str, str], source: Path) -> None:
         if second in tensors:
             tensor = tensors.pop(second)
             if not np.array_equal(tensors.setdefault(first, tensor), tensor):
-                raise UsageError(f"{source}: {second} differs from {first}; only tied ones are built here")
+                raise UsageError(f"{source}: {second} differs from {first}; only tied ones are supported")
 
 
 def to_theirs(table: Table, arrays: Mapping[str, NDArray]) -> Arrays:

@@ -53,7 +53,7 @@ def write(directory: Path, tokenizer: Tokenizer, context: int, inputs: Sequence[
     if reads_words(tokenizer):
         tokenizer = without_spacy(tokenizer)
         warnings.warn(
-            "Transformers has no words of spaCy: the exported tokenizer splits words by BERT's rules, which "
+            "Transformers has no spaCy tokenizer: the exported one splits words by BERT's rules, which "
             "gives 97% of the same ids",
             LineageWarning,
             stacklevel=2,

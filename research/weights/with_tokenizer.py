@@ -20,7 +20,7 @@ def load_with_tokenizer(target: str, tokenizer: str | None = None, required: boo
     if found is None and not required:
         return loaded
     if found is None:
-        raise UsageError(f"{target}: no tokenizer beside the weights; name one: --tokenizer NAME|PATH")
+        raise UsageError(f"{target}: no tokenizer beside the weights; pass --tokenizer NAME|PATH")
     if entries(found) > loaded.config.vocabulary:
         raise UsageError(
             f"{target}: has {loaded.config.vocabulary} tokens, the tokenizer {entries(found)}: not its own"

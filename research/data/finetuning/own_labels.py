@@ -89,7 +89,7 @@ def _labels(
     if len(counts) > CLASSES or len(counts) == places > 2:
         raise UsageError(
             f"{source}: column {task.label} has {len(counts):,} labels in {places:,} places; "
-            "expected classes (task.labels); type task.label=COLUMN of another column, or, of scores, "
+            "expected classes (task.labels); choose another with task.label=COLUMN, or, for scores, "
             "objective.name=regression model.outputs=1 task.metrics=pearson"
         )
     labels = tuple(sorted(counts, key=lambda name: (name != "O", _number(name), name)))

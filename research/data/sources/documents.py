@@ -86,7 +86,7 @@ def holds_tokens(data: Data) -> bool:
     found = [one for _, one in parts(data)] + _validation(data)
     kinds = {bool(SCHEMES[_source(one).scheme].tokens): one.source for one in found}
     if len(kinds) == 2:
-        raise UsageError(f"{kinds[True]} holds tokens and {kinds[False]} text; expected one of both in all")
+        raise UsageError(f"{kinds[True]} holds tokens and {kinds[False]} text; expected only one kind")
     return True in kinds
 
 
@@ -135,7 +135,7 @@ def note_maker(folder: Path, data: Data) -> None:
 def check_unchanged(data: Data, before: str) -> None:
     """Raise UsageError where the fingerprint, part of a cache's name, is no longer `before`."""
     if fingerprint(data) != before:
-        raise UsageError(f"data.source={data.source}: changed while it was read; begin again")
+        raise UsageError(f"data.source={data.source}: changed while it was read; run the command again")
 
 
 def _identity(data: Data) -> list:

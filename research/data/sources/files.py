@@ -101,5 +101,5 @@ def field_text(record: dict[str, Any], field: str, where: str, setting: str = "d
     try:
         value.encode()
     except UnicodeEncodeError as fault:  # JSON can escape half a character
-        raise UsageError(f"{where}: \\u{ord(value[fault.start]):04x} is half a character") from fault
+        raise UsageError(f"{where}: \\u{ord(value[fault.start]):04x} is an unpaired surrogate") from fault
     return value

@@ -56,7 +56,7 @@ def columns(path: Path) -> list[str]:
     else:
         found = next((list(record) for _, record in READERS.get(path.suffix, text.json_lines)(path)), [])
     if not found:
-        raise UsageError(f"{path}: nothing is in it")
+        raise UsageError(f"{path}: the file is empty")
     return found
 
 
@@ -113,7 +113,7 @@ def _json(path: Path) -> Records:
                         }
                     yield f"{path}: question {question['id']}", found
     except (KeyError, TypeError, ValueError) as fault:
-        raise UsageError(f"{path}: not a file of SQuAD's: {type(fault).__name__} {fault}") from fault
+        raise UsageError(f"{path}: not in SQuAD's format: {type(fault).__name__} {fault}") from fault
 
 
 def _columns(path: Path) -> Records:

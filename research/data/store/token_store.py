@@ -78,7 +78,7 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
         report(unlike)
     if special and copies:
         raise UsageError(
-            f"data.source={data.source}: tokens show no ends of sentences, which BERT's pairs are made of; "
+            f"data.source={data.source}: BERT's pairs need sentence ends, which tokens do not have; "
             "expected text"
         )
     sentence_rule = data.sentences if special else None
@@ -106,7 +106,7 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
 def open_store(folder: Path) -> TokenStore:
     """Open a split that `prepare` has written. Raises EnvironmentFault where a file has been cut since."""
     if damage := find_damage(folder.parent):
-        raise EnvironmentFault(f"{damage}; remove {folder.parent}, and it is made again")
+        raise EnvironmentFault(f"{damage}; remove {folder.parent} to make it again")
     facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     skipped = facts.pop("skipped", 0)  # tokens at the start, which are another split's
     tokens = mapped(folder / "tokens.bin", facts.pop("dtype"))[skipped:]
@@ -130,7 +130,7 @@ def _check_earlier_version(folder: Path) -> None:
         recorded = json.loads((folder / split / "store.json").read_text(encoding="utf-8"))["sha256"]
         with activity("checking tokens"), (folder / split / "tokens.bin").open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != recorded:
-                raise EnvironmentFault(f"{file.name}: damaged; remove {folder}, and it is made again")
+                raise EnvironmentFault(f"{file.name}: damaged; remove {folder} to make it again")
     with suppress(OSError):  # a home that cannot be written
         record_sizes(folder)
 
@@ -149,7 +149,7 @@ def _summary(folder: Path, corpus: Corpus, made: str, speed: float | None) -> st
         [
             f"{folder.name}: {' + '.join(f'{split.documents:,}' for split in splits)} documents",
             f"{' + '.join(f'{len(split.tokens):,}' for split in splits)} tokens",
-            f"{size / tokens:.2f} bytes a token",
+            f"{size / tokens:.2f} bytes per token",
             "found in the cache" if speed is None else f"{made} at {speed:.1f} MB/s",
         ]
     )

@@ -23,12 +23,12 @@ def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
     if name == START:
         if weights is None:
             raise UsageError(
-                f"data.tokenizer={data.tokenizer}: it is the one beside start.weights, of which there are "
-                "none; set them, or another tokenizer"
+                f"data.tokenizer={data.tokenizer}: means the one beside start.weights, which is "
+                "none; set start.weights, or another tokenizer"
             )
         tokenizer = beside(located(weights))
         if tokenizer is None:
-            raise UsageError(f"start.weights={weights}: no tokenizer beside them; set data.tokenizer")
+            raise UsageError(f"start.weights={weights}: has no tokenizer; set data.tokenizer")
         tokenizer = spacy_words.with_spacy(tokenizer, name) if words else tokenizer
     else:
         tokenizer = load(data)

@@ -118,8 +118,8 @@ class TooFewEntries(UsageError):
     def __init__(self, data: Data, most: int):
         self.tokenizer = f"{data.tokenizer.partition(':')[0]}:{most}"
         super().__init__(
-            f"data.tokenizer={data.tokenizer}: {data.source} gives {most} entries and no more; "
-            f"type data.tokenizer={self.tokenizer}"
+            f"data.tokenizer={data.tokenizer}: {data.source} gives at most {most} entries; "
+            f"set data.tokenizer={self.tokenizer}"
         )
 
 

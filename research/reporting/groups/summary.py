@@ -141,7 +141,7 @@ def verdict(apart: Difference | None, p: float | None) -> str:
         return "one seed: no interval"
     if apart.holds_zero:
         return "cannot be told apart"
-    return "differs" if p < LEVEL else f"differs alone, not among all (Holm's p {p:.2f})"
+    return "differs" if p < LEVEL else f"differs alone, not with all (Holm's p {p:.2f})"
 
 
 def _target(group: Group) -> dict[str, Any] | None:

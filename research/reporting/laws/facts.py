@@ -178,7 +178,7 @@ def _warnings(found: Fit, over: Sequence[str], points: Sequence[Point]) -> list[
     for at, (_, a, name) in enumerate(_terms(over), start=1 + len(over)):
         if not 1.01 * FLATTEST < found.vector[at] < 0.99 * STEEPEST:
             lines.append(
-                f"{a}={found.vector[at]:.3g} is where the search ends: {name} decide no exponent here"
+                f"{a}={found.vector[at]:.3g} is a limit of the search: the {name} determine no exponent"
             )
     if found.vector[0] < 0.01 * min(point.losses[0] for point in points):
         lines.append("E is about 0: the points do not show where the loss levels off")

@@ -96,7 +96,7 @@ def move_damaged(checkpoints: Path, intact: int, report: Callable[[str], None]) 
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(exist_ok=True)
             (checkpoints / str(step)).rename(aside)
-        report(f"checkpoint {step} is damaged: {wrong}; moved to {aside}, the one before it is used")
+        report(f"checkpoint {step} is damaged: {wrong}; moved to {aside}; the previous one is used")
 
 
 def steps(checkpoints: Path) -> list[int]:

@@ -58,7 +58,7 @@ def summary(folder: Path) -> str:
         kinds[kind(name)] += seconds
     lines = [f"{total:.3f} s of operations in the traced call, over all threads or streams"]
     lines += [f"  {share / total:6.1%}  {name}" for name, share in _largest(kinds)]
-    lines += ["of single operations"]
+    lines += ["by operation"]
     lines += [f"  {share / total:6.1%}  {name}" for name, share in _largest(spent)[:SHOWN]]
     return "\n".join([*lines, opened])
 

@@ -77,7 +77,7 @@ def report_epochs(
     few = max(1, round(EPOCHS * examples / batch))
     if "run.steps" not in changes and epochs > TOO_MANY * EPOCHS:
         report(
-            f"run.steps={steps} are {epochs:,.0f} epochs of {examples:,} examples; "
+            f"run.steps={steps} makes {epochs:,.0f} epochs of {examples:,} examples; "
             f"run.steps={few} optimizer.rate.warmup={few // 10} would be {EPOCHS}"
         )
     elif "optimizer.rate.warmup" not in changes and warmup >= steps:
@@ -92,8 +92,8 @@ def _refuse_smaller_vocabulary(typed: int, data: Data) -> None:
     entries = vocabulary(data)
     if entries is not None and entries > typed:
         raise UsageError(
-            f"{VOCABULARY}={typed}: data.tokenizer={data.tokenizer} has {entries} entries; expected as many "
-            f"or more, or no {VOCABULARY}, which follows"
+            f"{VOCABULARY}={typed}: data.tokenizer={data.tokenizer} has {entries} entries; expected at least "
+            f"that, or no {VOCABULARY}, which then follows the tokenizer"
         )
 
 
@@ -102,6 +102,6 @@ def _refuse_two_validations(changes: Settings, data: Data) -> None:
     for name in ("data.split", "data.holdout"):
         if name in changes:
             raise UsageError(
-                f"{name}={format_value(changes[name])}: data.source is not split where "
+                f"{name}={format_value(changes[name])}: data.source is not split when "
                 f"data.validation={data.validation} validates; expected one of the two"
             )

@@ -24,7 +24,7 @@ def architecture(path: str, declared: Experiment, changes: Settings, theirs: Mod
         given = " ".join(f"{name}={format_value(changes[name])}" for name in wrong)
         expected = " ".join(f"{name}={format_value(value)}" for name, value in wrong.items())
         raise UsageError(
-            f"{given}: not as start.weights={path} were made; expected {expected}, or none of it"
+            f"{given}: start.weights={path} differ; expected {expected}, or leave these settings out"
         )
     return different
 
@@ -42,8 +42,8 @@ def tokenizer(path: str, declared: Experiment, changes: Settings, resized: bool)
     if theirs is None:
         if resized:
             raise UsageError(
-                f"start.weights={path}: of another vocabulary than data.tokenizer={name}, and no tokenizer "
-                "beside them; expected data.tokenizer=NAME|PATH, the one that they were trained with"
+                f"start.weights={path}: has another vocabulary than data.tokenizer={name}, and no tokenizer "
+                "of its own; expected data.tokenizer=NAME|PATH, the one that it was trained with"
             )
         return {}
     if not resized and (_is_trained(name) or _vocabulary(name) == theirs.get_vocab()):

@@ -10,7 +10,7 @@ from jax.experimental import multihost_utils
 
 from research.training.stopping.interrupts import graceful
 
-MESSAGE = "stopping: finishes what it computes and saves; a second interrupt ends it at once"
+MESSAGE = "stopping: finishes the current computation and saves; a second interrupt ends it at once"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -89,7 +89,7 @@ def write(
     """
     if config.family not in DIALECTS:
         known = ", ".join(DIALECTS)
-        raise UsageError(f"model.family={config.family}: Transformers has only {known} of those known here")
+        raise UsageError(f"model.family={config.family}: Transformers has only {known} of the families here")
     dialect = DIALECTS[config.family]
     config, arrays = folded(config, arrays)
     needs_head = task_head is not None or config.head != "pretraining"
@@ -148,7 +148,7 @@ def _tensors(directory: Path) -> Arrays:
             tensors |= _load(directory / shard)
         for name, shard in where.items():
             if name not in tensors:
-                raise UsageError(f"{directory / shard}: has no {name}, which {INDEX} says it has")
+                raise UsageError(f"{directory / shard}: has no {name}, which {INDEX} lists")
         return tensors
     if (path := directory / PICKLED).exists():
         return torch_pickle.arrays(path, torch_pickle.load(path))

@@ -145,7 +145,7 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
     config = dialect.defaults | config
     for key, value in dialect.fixed.items():
         if key in config and config[key] != value:
-            raise UsageError(f"{source}: {key}={config[key]}: only {value} is built here")
+            raise UsageError(f"{source}: {key}={config[key]}: only {value} is supported")
     hints, values = get_type_hints(Model), {}
     for field, key in dialect.fields.items():
         if key not in config:

@@ -82,7 +82,7 @@ def _arrays(directory: Path) -> list[NDArray]:
     sizes = [math.prod(shape) for shape in shapes]
     if numbers.size != sum(sizes):
         raise UsageError(
-            f"{directory}: params_*.npy hold {numbers.size:,} numbers, {SHAPES} asks for {sum(sizes):,}"
+            f"{directory}: params_*.npy hold {numbers.size:,} numbers, {SHAPES} needs {sum(sizes):,}"
         )
     flat = np.split(numbers, np.cumsum(sizes)[:-1])
     arrays = [array.reshape(shape) for array, shape in zip(flat, shapes, strict=True)]

@@ -55,7 +55,7 @@ class Tensor(NamedTuple):
             return np.empty(self.shape, self.dtype)
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
         if min(self.offset, *self.strides, 0) < 0 or last >= len(numbers):
-            raise ValueError(f"a tensor of {self.shape} is beyond its {len(numbers)} numbers")
+            raise ValueError(f"a tensor of shape {self.shape} exceeds its {len(numbers)} numbers")
         steps = [step * self.dtype.itemsize for step in self.strides]
         return np.lib.stride_tricks.as_strided(numbers[self.offset :], self.shape, steps)
 
@@ -141,7 +141,7 @@ def _archived(path: Path) -> Any:
     (name,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     folder = name.removesuffix("data.pkl")
     if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
-        raise ValueError("its numbers begin with their highest byte")
+        raise ValueError("its numbers are big-endian")
     pickled = io.BytesIO(archive.read(name))
     return _Unpickler(pickled, lambda key: archive.read(f"{folder}data/{key}"), {}).load()
 

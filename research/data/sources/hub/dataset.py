@@ -106,7 +106,7 @@ def find(name: str) -> Found:
         raise UsageError(f"{where}: no config {chosen}{nearest(chosen, names)}")
     kinds = sorted({Path(path).suffix for paths in splits.values() for path in paths})
     has = f"; its files end in {', '.join(kinds)}" if kinds else ""
-    raise UsageError(f"{where}: no Parquet files of config {chosen}{has}; files:GLOB reads what is here")
+    raise UsageError(f"{where}: no Parquet files of config {chosen}{has}; files:GLOB reads local files")
 
 
 def _exported(found: Listing, repository: str, config: str | None) -> Found:

@@ -135,7 +135,7 @@ def _faults(name: str, revision: str) -> Iterator[None]:
         reason = str(fault).strip().partition("\n")[0][:120]
         raise EnvironmentFault(
             f"hf:{name}: cannot be fetched from the Hub ({type(fault).__name__}: {reason}); files:GLOB reads "
-            "Parquet files that are here"
+            "local Parquet files"
         ) from fault
 
 
