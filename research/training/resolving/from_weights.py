@@ -1,4 +1,4 @@
-"""What weights decide: the architecture that they were made with, and the tokenizer beside them."""
+"""Settings that weights decide: their architecture and the tokenizer beside them."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from research.weights.architecture import others
 
 
 def architecture(path: str, declared: Experiment, changes: Settings, theirs: Model) -> Settings:
-    """Their values of the settings that are not among `changes`. Raises UsageError for others there."""
+    """The weights' values of settings not in `changes`. Raises UsageError for a conflict with `changes`."""
     try:
         wrong = others(theirs, changes)
         different = others(theirs, flatten(declared) | changes)
@@ -30,10 +30,10 @@ def architecture(path: str, declared: Experiment, changes: Settings, theirs: Mod
 
 
 def tokenizer(path: str, declared: Experiment, changes: Settings, resized: bool) -> Settings:
-    """The setting that names the tokenizer beside the weights, where the declared one is another.
+    """The setting that names the tokenizer beside the weights, if it differs from the declared one.
 
-    A tokenizer that is trained on the data is compared by its size alone: `resized` says that the weights
-    have another number of entries.
+    A tokenizer trained on the data is compared only by its size: `resized` says that the weights have another
+    number of entries.
     """
     name = declared.data.tokenizer
     if TOKENIZER in changes or name == START:
@@ -57,7 +57,7 @@ def _is_trained(name: str) -> bool:
 
 
 def _vocabulary(name: str) -> dict[str, int] | None:
-    """That of a published tokenizer; None where it is not to be had, as without a network."""
+    """The vocabulary of a published tokenizer; None if it is unavailable, for example without a network."""
     try:
         return published.load(name).get_vocab()
     except (UsageError, EnvironmentFault):
