@@ -67,7 +67,7 @@ class BERT(nnx.Module):
         lengths_B: Array | None = None,
         key: Array | None = None,
     ) -> tuple[Array, Array]:
-        """Logits of every position's token (B, L, V) and of the next sentence (B, 2): class 0 if it follows."""
+        """Logits of every position's token (B, L, V) and of the next sentence (B, 2): 0 if it follows."""
         x_BLD = self.features(tokens_BL, segments_BL, lengths_B, key)
         y_BLD = self.masked(x_BLD)
         table_VD = self.output_table().astype(y_BLD.dtype)
