@@ -16,7 +16,7 @@ FORMULA = "6N + 12·depth·length·width per token; N: parameters without embedd
 
 
 class Peak(NamedTuple):
-    flops: float | None  # a second, of all devices used; None where it is not known
+    flops: float | None  # per second, of all devices used; None if unknown
     source: str
 
 
@@ -29,8 +29,8 @@ def flops_a_token(experiment: Experiment) -> float:
 def multiplied(experiment: Experiment) -> float:
     """Parameters applied to a token on average; embedding look-ups do not count.
 
-    The output table counts where tokens are predicted: at all positions of a GPT, at a few of a BERT, and in
-    fine-tuning only for an auxiliary loss.
+    The output table counts at predicted positions: all of a GPT, a few of a BERT, and in fine-tuning only for
+    an auxiliary loss.
     """
     once = 1 / experiment.data.length  # of a sequence
     predicted = objective_of(experiment.objective).predicted(experiment)
@@ -48,7 +48,7 @@ def multiplied(experiment: Experiment) -> float:
 
 
 def peak(precision: str, devices: int) -> Peak:
-    """Peak FLOP/s of `devices` like the first; a CPU's is measured in the type of the model's matrices."""
+    """Peak FLOP/s of `devices` like the first; measured on a CPU, in the type of the model's matrices."""
     device = jax.devices()[0]
     if device.platform == "cpu":
         dtype = matmul_dtype(precision)
@@ -61,7 +61,7 @@ def peak(precision: str, devices: int) -> Peak:
 
 
 def measured(dtype: jnp.dtype, size: int = 2_048, repeats: int = 5) -> float:
-    """FLOP/s of the best of a few products."""
+    """FLOP/s of the fastest of a few products."""
     a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
     multiply = jax.jit(lambda a: jnp.dot(a, a, preferred_element_type=jnp.float32))
     multiply(a).block_until_ready()

@@ -1,4 +1,4 @@
-"""What JAX reads from the environment when it starts; to be set before it is imported."""
+"""Environment variables that JAX reads at its start. Set them before importing JAX."""
 
 import ctypes
 import importlib.util
@@ -19,7 +19,7 @@ DAY = 86_400
 
 
 def prepare_jax() -> None:
-    """Gives JAX's settings their defaults here, where the user has not set them."""
+    """Sets our defaults for JAX's settings, unless the user has set them."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(POOL))
     flags = os.environ.get("XLA_FLAGS", "")
     if WAITS not in flags:
@@ -28,9 +28,9 @@ def prepare_jax() -> None:
 
 
 def hide_compilers() -> None:
-    """Keeps JAX from looking for devices where only their compilers are installed: it complains at length.
+    """Keeps JAX from searching for devices if only their compilers are installed, to avoid long warnings.
 
-    Where there is a driver or a device file, or JAX_PLATFORMS is set, nothing is changed.
+    It changes nothing if there is a driver or a device file, or if JAX_PLATFORMS is set.
     """
     installed = any(importlib.util.find_spec(module.partition(".")[0]) for module, _ in PLUGINS.values())
     if not installed or sys.platform != "linux" or "JAX_PLATFORMS" in os.environ:
