@@ -15,7 +15,7 @@ SWEEPS: Registry[Callable[[], Sweep]] = Registry("sweep")
 def experiment(declare: Callable[[], Experiment]) -> Callable[[], Experiment]:
     """Register a function that returns an experiment, under the function's name.
 
-    Raises UsageError where an experiment or a sweep has that name already.
+    Raises UsageError if an experiment or a sweep has that name already.
     """
     _refuse_name_of(SWEEPS, declare)
     return EXPERIMENTS.register(declare.__name__)(declare)

@@ -28,7 +28,7 @@ def resolve(
     """The experiment `name` with `a.b=v` texts applied, and what its data and `start.weights` decide.
 
     What they decide is reported, once all is known to fit. `kept` is the experiment of a run that it is to
-    continue. Raises UsageError where its sections do not fit.
+    continue. Raises UsageError if its sections do not fit.
     """
     named, changes = experiments.get(name), parse_assignments(overrides or [])
     with starting():

@@ -106,7 +106,7 @@ def _several(compile: str) -> str:
 
 
 def _devices(on: str, count: int, compile: str) -> tuple[list, Any]:
-    """The devices to compile for and their kind, which is None where it is not known."""
+    """The devices to compile for and their kind, which is None if it is not known."""
     from research.devices.ahead import devices_of, prepare
     from research.devices.targets import chip_of, parse_target
 

@@ -84,7 +84,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan or the j
 def with_files(overrides: list[str] | None, **files: str | None) -> list[str]:
     """`overrides` and, for each of `files` (`source`, `validation`), the setting that it stands for.
 
-    Raises UsageError where that setting is typed too.
+    Raises UsageError if that setting is typed too.
     """
     from research.data.sources.files import as_source
 

@@ -12,9 +12,9 @@ from research.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """All settings that decide a run's numbers. Two equal experiments train to equal bits.
+    """All settings that determine a run's results. Equal experiments train to equal bits.
 
-    Rules between sections that follow from the objective are `research.objectives.check`'s.
+    `research.objectives.check` has the rules between sections that depend on the objective.
     """
 
     name: str = ""  # as registered

@@ -142,7 +142,7 @@ def differences(old: Experiment, new: Experiment) -> dict[str, tuple[Any, Any]]:
 
 
 def _hint(cls: type, name: str) -> Any:
-    """The type of a dotted name; suggests the nearest among all names where there is none."""
+    """The type of a dotted name; suggests the nearest among all names if there is none."""
     hint: Any = cls
     for part in name.split("."):
         hints = get_type_hints(hint, include_extras=True) if _is_section(hint) else {}

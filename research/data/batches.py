@@ -18,7 +18,7 @@ def train_batches(
     """The batch of a step, `[step]`: process p's slice of rows of the one global batch.
 
     From `data.later.step` on, an order of the longer examples from its start.
-    Raises UsageError where the store does not hold a single example.
+    Raises UsageError if the store does not hold a single example.
     """
     process = {"process_index": process_index, "process_count": process_count}
     change = data.later.step

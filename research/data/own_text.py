@@ -71,7 +71,7 @@ def short_text_tokenizer(data: Data) -> str:
 
 
 def vocabulary(data: Data) -> int | None:
-    """The entries of the tokenizer that `data` declare; None where it is not to be had yet."""
+    """The entries of the tokenizer that `data` declare; None if it is not to be had yet."""
     scheme, _, size = data.tokenizer.partition(":")
     if scheme in trained.SCHEMES and size.isdecimal():
         return int(size)

@@ -30,7 +30,7 @@ NOT_OURS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 def read_ahead(opened: Opened, start: int, stop: int, *, workers: int) -> Iterator[Batch]:
     """The batches of steps start to stop - 1, two of each worker's ahead; `close()` ends the workers.
 
-    Raises EnvironmentFault where a worker dies, as one does that memory is short for.
+    Raises EnvironmentFault if a worker dies, as one does that memory is short for.
     """
     sent = list(imported()), pickle.dumps(opened)
     # Spawned: a fork of a process in which JAX has threads may find their locks held for ever.

@@ -77,7 +77,7 @@ def size(config: Model) -> Size | None:
 def published(task: str, config: Model, result: Result, settings: Settings) -> dict[str, float]:
     """Metric → the paper's number for the model's size.
 
-    Empty where the paper has none, and where the result is not of the paper's data, complete and detokenized.
+    Empty if the paper has none, and where the result is not of the paper's data, complete and detokenized.
     """
     own_size = size(config)
     if own_size is None or not _comparable(task, result, settings):

@@ -58,7 +58,7 @@ def _full(eval_model: EvalModel, sentences: Sequence[str]) -> list[Pair]:
 
 
 def common_ending(one: str, other: str) -> str:
-    """The longest common ending that does not begin within a word. Raises UsageError where there is none."""
+    """The longest common ending that does not begin within a word. Raises UsageError if there is none."""
     longest = min(len(one), len(other))
     size = next((n for n in range(longest) if one[-1 - n] != other[-1 - n]), longest)
     begin = re.search(r"\W", one[len(one) - size :])

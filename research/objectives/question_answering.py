@@ -46,7 +46,7 @@ def check(experiment: Experiment) -> None:
 
 
 def batch_shapes(experiment: Experiment) -> Shapes:
-    """`labels` are the positions of an answer's first and last token, 0 where the window has no answer."""
+    """`labels` are the positions of an answer's first and last token, 0 if the window has no answer."""
     return task_shapes(experiment, labels=(experiment.data.batch, 2))
 
 

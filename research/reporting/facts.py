@@ -24,7 +24,7 @@ from research.sweeping.directory import is_sweep
 
 
 def facts(directories: Sequence[Path]) -> dict[str, Any]:
-    """Facts about the runs that `directories` are or hold. Raises UsageError where there is none."""
+    """Facts about the runs that `directories` are or hold. Raises UsageError if there is none."""
     sweep = _the_sweep(directories)
     status, metric = None, Metric()
     if sweep:

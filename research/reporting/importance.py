@@ -51,7 +51,7 @@ def logarithmic(study: optuna.Study) -> Mapping[str, bool]:
 
 
 def _shares(study: optuna.Study, evaluator: BaseImportanceEvaluator) -> Shares | None:
-    """None where the evaluator needs a missing package: fANOVA needs scikit-learn."""
+    """None if the evaluator needs a missing package: fANOVA needs scikit-learn."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

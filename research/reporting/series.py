@@ -15,7 +15,7 @@ Columns = dict[str, list[Any]]  # {"step": […], "tokens": […], "seconds": [�
 
 
 def columns(run: Run, points: int) -> dict[str, Columns]:
-    """{"train": columns of about `points` rows, "validation": columns}; None where a value is not finite."""
+    """{"train": columns of about `points` rows, "validation": columns}; None if a value is not finite."""
     train, validation = run.split("train"), run.split("validation")
     clock = {name: _clock(train, name) for name in ("tokens", "seconds")}
     timed = [row | {name: at(row["step"]) for name, at in clock.items()} for row in validation]

@@ -43,7 +43,7 @@ class Claim(NamedTuple):
 
 
 def claim_trial(record: Record, directory: Path, facts: Mapping[str, Any]) -> Claim | None:
-    """The next trial, or None where no trial is left to begin.
+    """The next trial, or None if no trial is left to begin.
 
     A trial of a dead worker keeps its number, its parameters and its run's directory. So a sweep has as many
     trials as it declares and none twice, whichever worker died when. `facts` say where this worker works.

@@ -22,7 +22,7 @@ def declare_sweep(
 
     `overrides` change settings of the experiment; `report` gets those that its `start.weights` decide. Unless
     they say otherwise, run.hyperparameters is `inputs`: trials that differ in numbers compile once.
-    `options` are the sweep's own (`trials`, `sampler`, …), None where they stay as declared. Raises
+    `options` are the sweep's own (`trials`, `sampler`, …), None if they stay as declared. Raises
     UsageError as `validate_sweep` does.
     """
     hints = get_type_hints(Sweep)
@@ -101,7 +101,7 @@ def check_weights(sweep: Sweep) -> None:
 
 
 def check_metric(sweep: Sweep) -> None:
-    """Raises UsageError where evaluations will not measure the sweep's metric, run.keep_best or run.stop_at.
+    """Raises UsageError if evaluations will not measure the sweep's metric, run.keep_best or run.stop_at.
 
     Traces the model's evaluation, so it starts JAX's devices: the caller restricts JAX to the CPU before.
     """

@@ -28,7 +28,7 @@ class DeviceSlice(NamedTuple):
 def device_slices(workers: int) -> list[DeviceSlice]:
     """Divides this machine's GPUs, or else the cores that this process may use, among `workers`.
 
-    Raises UsageError where there are fewer devices than workers: two trials never share a device.
+    Raises UsageError if there are fewer devices than workers: two trials never share a device.
     """
     gpus, cores = visible_gpus(), usable_cores()
     kind, devices = ("GPUs", gpus) if gpus else ("cores", cores)

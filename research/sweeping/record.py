@@ -37,7 +37,7 @@ class Record(NamedTuple):
 def read(directory: Path) -> Record:
     """The record in `directory`; imports again the modules and files that the sweep imported.
 
-    Raises UsageError where there is none, or one that this version cannot read.
+    Raises UsageError if there is none, or one that this version cannot read.
     """
     kept = read_record(directory, SWEEP, "sweep")
     if kept.get("format") != FORMAT:
@@ -58,7 +58,7 @@ def base_of(record: Record) -> Experiment:
 
 
 def refuse_changed_imports(directory: Path, record: Record) -> None:
-    """Raises UsageError where the next trial would run other code than the trials before it."""
+    """Raises UsageError if the next trial would run other code than the trials before it."""
     changed = changed_imports({"imports": record.imports})
     if changed:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
@@ -69,7 +69,7 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
     """Makes `directory` that of `sweep`, or checks that it is; `trials` and `hours` may differ, `seeds` grow.
 
     `storage` None stands for the recorded one, or for `default` in a new sweep. Of several processes that
-    begin one sweep at once, one writes its record. Raises UsageError where the directory holds another sweep
+    begin one sweep at once, one writes its record. Raises UsageError if the directory holds another sweep
     or something else.
     """
     if not is_sweep(directory) and directory.exists() and not _may_become_sweep(directory):

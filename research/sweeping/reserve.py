@@ -39,7 +39,7 @@ def reserve_devices(wanted: DeviceSlice, directory: Path) -> Iterator[DeviceSlic
     """Reserves `wanted` for this worker of the sweep in `directory`.
 
     Where nothing is named and Slurm allots cores without confining the job to them, reserves as many cores
-    as it allots. Raises UsageError where a device belongs to another worker.
+    as it allots. Raises UsageError if a device belongs to another worker.
     """
     with ExitStack() as locks:
         if wanted.names or not (count := unconfined_cores()):

@@ -68,7 +68,7 @@ def load(path: Path | str) -> Loaded:
     """Load a model, its configuration and its tokenizer from a directory in any of FORMATS.
 
     The heads of an encoder that is published without them get initial values; `report` lists them as missing.
-    Raises UsageError for weights that are missing, damaged or not supported; EnvironmentFault where a package
+    Raises UsageError for weights that are missing, damaged or not supported; EnvironmentFault if a package
     is missing.
     """
     weights = read(path)
@@ -120,7 +120,7 @@ def model_of(path: Path | str) -> Model:
 
 
 def check_present(path: Path | str) -> None:
-    """Raises UsageError where there are no weights to read at `path`. Reads no array."""
+    """Raises UsageError if there are no weights to read at `path`. Reads no array."""
     format, folder, step = _found(located(path, (huggingface.CONFIG,)))
     if format is FORMATS["run"]:
         find_checkpoint(folder, step)
@@ -169,7 +169,7 @@ def average(directory: Path | str, target: Path | str, last: int | None = None) 
 def export(source: Path | str, directory: Path | str) -> Report:
     """Write the newest weights of a run, or any other weights, as a Hugging Face directory, atomically.
 
-    Raises UsageError where `directory` exists, and for a model that Transformers has no class for.
+    Raises UsageError if `directory` exists, and for a model that Transformers has no class for.
     """
     directory = Path(directory).expanduser()
     check_absent(directory)

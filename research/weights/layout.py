@@ -80,7 +80,7 @@ def shapes(config: Model) -> dict[str, tuple[int, ...]]:
 def to_ours(table: Table, tensors: Arrays, config: Model, source: Path) -> Arrays:
     """Take our parameters out of `tensors`, where those without a place in the table remain.
 
-    Heads may be missing. Raises UsageError where another parameter is missing, has another shape, is of no
+    Heads may be missing. Raises UsageError if another parameter is missing, has another shape, is of no
     floating type or holds values that are not finite.
     """
     arrays = {}
@@ -103,7 +103,7 @@ def to_ours(table: Table, tensors: Arrays, config: Model, source: Path) -> Array
 
 
 def merge_tied(tensors: Arrays, tied: Mapping[str, str], source: Path) -> None:
-    """Drop the second names of tied parameters, {second: first}. Raises UsageError where they differ."""
+    """Drop the second names of tied parameters, {second: first}. Raises UsageError if they differ."""
     for second, first in tied.items():
         if second in tensors:
             tensor = tensors.pop(second)

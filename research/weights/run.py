@@ -26,7 +26,7 @@ from research.weights.layout import TaskHead, Weights
 def read(directory: Path, step: int | None = None) -> Weights:
     """The evaluation parameters at `step`, or at the newest checkpoint.
 
-    Raises UsageError where there is no such checkpoint, and for a corrupt one.
+    Raises UsageError if there is no such checkpoint, and for a corrupt one.
     """
     experiment = experiment_of(directory)
     shapes = jax.eval_shape(partial(initial_state, experiment))

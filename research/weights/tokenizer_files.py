@@ -23,7 +23,7 @@ ROLES = {
 
 
 def read(directory: Path) -> Tokenizer | None:
-    """The tokenizer, without truncation or padding; None where there is none.
+    """The tokenizer, without truncation or padding; None if there is none.
 
     Raises UsageError for one that cannot be read.
     """

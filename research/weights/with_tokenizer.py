@@ -10,7 +10,7 @@ from research.weights import Loaded
 def load_with_tokenizer(target: str, tokenizer: str | None = None, required: bool = True) -> Loaded:
     """A run (DIR or DIR:STEP) or weights, with the tokenizer beside them or the one that is named.
 
-    The tokenizer neither truncates nor pads. Raises UsageError where parameters of a GPT are missing, where
+    The tokenizer neither truncates nor pads. Raises UsageError if parameters of a GPT are missing, where
     there is no tokenizer although it is `required`, or where it has more entries than the model.
     """
     loaded = weights.load(target)

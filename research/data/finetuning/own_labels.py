@@ -27,11 +27,11 @@ def label_settings(
     data: Data, task: Task, typed: Collection[str], *, classes: bool, tags: bool
 ) -> tuple[dict[str, Any], int]:
     """{setting: value} that follow from `data.source`, which was typed: columns, labels, validation; and how
-    many examples it has, 0 where it decides nothing.
+    many examples it has, 0 if it decides nothing.
 
     `classes` says whether labels are classes, else scores; `tags` whether each word has one, else each
     example. Declared columns and labels stay where the file has them, and settings that were `typed` do.
-    Raises UsageError, with the columns that there are, where none has a known name.
+    Raises UsageError, with the columns that there are, if none has a known name.
     """
     sources = chain(data.source, "data.source")
     if any(SCHEMES[source.scheme].columns is None for source in sources):

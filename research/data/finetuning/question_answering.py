@@ -159,7 +159,7 @@ def _words(text: str) -> list[int]:
 
 
 def _span(paragraph: Paragraph, answer: str, begin: int, wanted: np.ndarray) -> tuple[int, int] | None:
-    """The tokens, first and last, of an answer; None where the text is another at that place.
+    """The tokens, first and last, of an answer; None if the text is another at that place.
 
     The whole words that it touches, or within them the tokens `wanted` that are the answer's own.
     """

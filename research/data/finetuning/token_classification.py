@@ -85,7 +85,7 @@ def read(task: Task, source: str, split: str, tokenizer: Tokenizer) -> tuple[Spl
 
 
 def _tags(record: records.Record, task: Task, where: str, split: str) -> list | None:
-    """The tags of a sentence's words; None where a record of the split `TEST` has none."""
+    """The tags of a sentence's words; None if a record of the split `TEST` has none."""
     if split == TEST and not any(name in record for name in task.label.split("|")):
         return None
     tags = records.value(record, task.label, where, "task.label")

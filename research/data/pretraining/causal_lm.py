@@ -34,7 +34,7 @@ def train_batches(
 ) -> grain.MapDataset[Batch]:
     """Shuffled: windows side by side. Random: windows that begin anywhere.
 
-    Raises UsageError where a source is shorter than a window.
+    Raises UsageError if a source is shorter than a window.
     """
     length = data.length
     edges = [*store.parts, len(store.tokens)]
@@ -59,7 +59,7 @@ def validation_batches(
 ) -> grain.MapDataset[Batch]:
     """Every token but the first is a target of weight 1 exactly once.
 
-    Weights are 0 where the last window or batch is filled up.
+    Padding of the last window or batch has weight 0.
     """
     rows, length = rows_of(data.batch, process_count), data.length
     windows = -(-(len(store.tokens) - 1) // length)

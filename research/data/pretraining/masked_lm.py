@@ -50,7 +50,7 @@ def train_batches(
 ) -> grain.MapDataset[Batch]:
     """Static masks are those of the pair, as published; dynamic ones are new at each visit.
 
-    Raises UsageError where a source gives no pair.
+    Raises UsageError if a source gives no pair.
     """
     rows = rows_of(data.batch, process_count)
     pairs, parts = open_pairs(store, data)

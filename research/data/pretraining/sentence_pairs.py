@@ -110,7 +110,7 @@ def pairs(
 
     As published: sentences are collected until they fill the target length, which is a random shorter one for
     a share `short` of documents. A is a random number of these sentences. B is the rest; or, with probability
-    `p_random` and always where there is no rest, text from a random sentence of another document on. After a
+    `p_random` and always if there is no rest, text from a random sentence of another document on. After a
     random B the next pair begins with the rest.
     """
     max_tokens = length - SPECIAL

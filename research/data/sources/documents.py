@@ -82,7 +82,7 @@ def parts(data: Data) -> list[tuple[float, Data]]:
 
 
 def holds_tokens(data: Data) -> bool:
-    """Whether the sources hold tokens instead of texts. Raises UsageError where some do and others do not."""
+    """Whether the sources hold tokens instead of texts. Raises UsageError if some do and others do not."""
     found = [one for _, one in parts(data)] + _validation(data)
     kinds = {bool(SCHEMES[_source(one).scheme].tokens): one.source for one in found}
     if len(kinds) == 2:
@@ -133,7 +133,7 @@ def note_maker(folder: Path, data: Data) -> None:
 
 
 def check_unchanged(data: Data, before: str) -> None:
-    """Raise UsageError where the fingerprint, part of a cache's name, is no longer `before`."""
+    """Raise UsageError if the fingerprint, part of a cache's name, is no longer `before`."""
     if fingerprint(data) != before:
         raise UsageError(f"data.source={data.source}: changed while it was read; run the command again")
 
@@ -183,7 +183,7 @@ def _read(data: Data, split: str = "") -> Iterator[str]:
 
 
 def _source(data: Data) -> Source:
-    """Parse the source. Raises UsageError where `data.split` does not fit it."""
+    """Parse the source. Raises UsageError if `data.split` does not fit it."""
     setting = "data.validation" if data.source == data.validation else "data.source"
     source = parse(data.source, setting, "documents")
     if data.validation is not None:

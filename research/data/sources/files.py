@@ -20,7 +20,7 @@ BLANK_LINE = re.compile(r"(?:\r\n|\n|\r(?!\n))\s*(?:\n|\r(?!\n))")
 
 
 def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
-    """The files that match a glob, sorted by name; ~ and ** expand. Raises UsageError where there are none.
+    """The files that match a glob, sorted by name; ~ and ** expand. Raises UsageError if there are none.
 
     A pattern that matches nothing is read literally where it names something that exists.
     """
@@ -92,7 +92,7 @@ def _explain_no_match(pattern: Path, folders: list[Path], scheme: str, suffixes:
 
 
 def field_text(record: dict[str, Any], field: str, where: str, setting: str = "data.field") -> str:
-    """A field's text. Raises UsageError, with the `setting` that names it, where there is none."""
+    """A field's text. Raises UsageError, with the `setting` that names it, if there is none."""
     if field not in record:
         raise UsageError(f"{where}: no field {field!r} ({setting}); it has {', '.join(record) or 'none'}")
     value = record[field]

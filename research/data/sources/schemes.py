@@ -36,7 +36,7 @@ class Source(NamedTuple):
 
 
 class Scheme(NamedTuple):
-    """The functions of a data scheme; None where it does not support one.
+    """The functions of a data scheme; None if it does not support one.
 
     A scheme gives documents (texts to tokenize), records (labelled examples), or both; or tokens, and its
     `documents` then raises UsageError.

@@ -32,7 +32,7 @@ def build(
 ) -> float:
     """Writes both splits into `folder`: tokenized or, where the source holds tokens, copied; returns MB/s.
 
-    Raises UsageError where the source changes meanwhile, and for a split without tokens to predict.
+    Raises UsageError if the source changes meanwhile, and for a split without tokens to predict.
     """
     dtype = np.dtype("<u2" if entries(tokenizer) <= 1 << 16 else "<u4")
     if copies:

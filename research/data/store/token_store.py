@@ -104,7 +104,7 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
 
 
 def open_store(folder: Path) -> TokenStore:
-    """Open a split that `prepare` has written. Raises EnvironmentFault where a file has been cut since."""
+    """Open a split that `prepare` has written. Raises EnvironmentFault if a file has been cut since."""
     if damage := find_damage(folder.parent):
         raise EnvironmentFault(f"{damage}; remove {folder.parent} to make it again")
     facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ START = "start"  # data.tokenizer: the one beside start.weights
 def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
     """The one that `data.tokenizer` names, which is the one that `start.weights` were trained with.
 
-    Raises UsageError where it is not, or has more entries than `limit`, the model's vocabulary.
+    Raises UsageError if it is not, or has more entries than `limit`, the model's vocabulary.
     """
     weights = start.weights
     words, name = spacy_words.split_name(data.tokenizer)
@@ -42,7 +42,7 @@ def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
 
 
 def check_vocabulary(data: Data, start: Start, tokenizer: Tokenizer, expected: str | None = None) -> None:
-    """Raises UsageError where start.weights have a tokenizer beside them with another vocabulary."""
+    """Raises UsageError if start.weights have a tokenizer beside them with another vocabulary."""
     weights = start.weights
     theirs = None if weights is None else beside(located(weights))
     if theirs is not None and theirs.get_vocab() != tokenizer.get_vocab():

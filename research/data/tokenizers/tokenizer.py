@@ -28,10 +28,10 @@ class SpecialTokens(NamedTuple):
 def load(data: Data) -> Tokenizer:
     """The tokenizer that `data.tokenizer` names, without truncation or padding.
 
-    `char`, `bpe:SIZE` and `wordpiece:SIZE` are trained on the source once and cached; `char` of nanoGPT's
-    tokens is the table beside them. Other values are a path, a name under $LINEAGE_HOME, or a repository on
+    `char`, `bpe:SIZE` and `wordpiece:SIZE` are trained on the source once and cached; `char` with nanoGPT's
+    tokens reads the table beside them. Other values are a path, a name under $LINEAGE_HOME, or a repository on
     the Hub, perhaps with spacy: before it. Raises UsageError for an unknown name, for files that are not a
-    tokenizer, and for a SIZE that the source cannot fill; EnvironmentFault where the Hub cannot be reached,
+    tokenizer, and for a SIZE that the source cannot fill; EnvironmentFault if the Hub cannot be reached,
     or spaCy is needed and missing.
     """
     scheme = data.tokenizer.partition(":")[0]
@@ -78,7 +78,7 @@ def document_start(tokenizer: Tokenizer) -> list[int]:
 
 
 def end_of_text(tokenizer: Tokenizer) -> int | None:
-    """The id of <|endoftext|>; None where the tokenizer does not have it."""
+    """The id of <|endoftext|>; None if the tokenizer does not have it."""
     return tokenizer.token_to_id(END_OF_TEXT)
 
 

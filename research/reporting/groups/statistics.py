@@ -15,7 +15,7 @@ class Mean(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A mean difference and its interval at `LEVEL`; None where there are too few values for one."""
+    """A mean difference and its interval at `LEVEL`; None if there are too few values for one."""
 
     mean: float
     low: float | None

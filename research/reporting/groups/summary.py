@@ -134,7 +134,7 @@ def _line(
 
 
 def verdict(apart: Difference | None, p: float | None) -> str:
-    """What a difference to the best says; empty where there is none."""
+    """What a difference to the best says; empty if there is none."""
     if apart is None:
         return ""
     if apart.holds_zero is None or p is None:

@@ -28,7 +28,7 @@ def points(
     """One for each size, of the settings whose mean over seeds is lowest there; the largest are held out.
 
     The largest is that of the largest product of sizes. Only a run that has finished counts, by its last
-    evaluation. Raises UsageError where those to fit are too few.
+    evaluation. Raises UsageError if those to fit are too few.
     """
     groups: dict[tuple, list[tuple[Run, float]]] = {}
     for run in runs:

@@ -82,7 +82,7 @@ def load_study(record: Record, directory: Path) -> optuna.Study:
 
 @lru_cache(maxsize=8)
 def storage_of(name: str, directory: Path) -> BaseStorage:
-    """Opens a storage, once per process. Raises EnvironmentFault where it cannot be reached."""
+    """Opens a storage, once per process. Raises EnvironmentFault if it cannot be reached."""
     kind, _, path = name.partition(":")
     try:
         if kind == "journal":

@@ -85,7 +85,7 @@ def write(
 
     Multipliers of `model.scaling=mup` become part of the parameters. Biases that the model does not have are
     written as zeros, since Transformers' models have them all; heads that `arrays` does not hold are left
-    out. Raises UsageError where the directory exists, and for a model that no class of Transformers computes.
+    out. Raises UsageError if the directory exists, and for a model that no class of Transformers computes.
     """
     if config.family not in DIALECTS:
         known = ", ".join(DIALECTS)

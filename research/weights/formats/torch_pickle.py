@@ -94,7 +94,7 @@ def load(path: Path) -> Any:
 
 
 def arrays(path: Path, tensors: dict[Any, Any]) -> dict[str, NDArray]:
-    """The arrays of a state dict's tensors. Raises UsageError where it is none, or the file is damaged."""
+    """The arrays of a state dict's tensors. Raises UsageError if it is none, or the file is damaged."""
     try:
         return {name: tensor.array() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
     except Exception as fault:  # of zipfile, zlib and NumPy

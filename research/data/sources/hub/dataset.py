@@ -34,7 +34,7 @@ def identity(name: str, split: str) -> dict[str, list[str]]:
 def read(name: str, split: str, field: str) -> Iterator[str]:
     """The column `field` of a split, one file after the other; rows without a text are left out.
 
-    Raises UsageError for a data set, config, split or column that does not exist; EnvironmentFault where a
+    Raises UsageError for a data set, config, split or column that does not exist; EnvironmentFault if a
     file cannot be fetched.
     """
     for path in _paths(find(name), split):

@@ -33,7 +33,7 @@ NO_DATA |= {"dataset_dict.json"}
 
 
 def declared(card: str) -> Configs:
-    """The configs of a README.md, {} where it has none. Raises UsageError where they cannot be read."""
+    """The configs of a README.md, {} where it has none. Raises UsageError if they cannot be read."""
     from huggingface_hub import DatasetCard
 
     try:

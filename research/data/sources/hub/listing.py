@@ -164,7 +164,7 @@ def _index(name: str, revision: str) -> Path:
 
 
 def _read(index: Path) -> Listing | None:
-    """None where there is none, or it is damaged: then the Hub is asked again."""
+    """None if there is none, or it is damaged: then the Hub is asked again."""
     try:
         kept = json.loads(index.read_text(encoding="utf-8"))
         return Listing(str(kept["commit"]), dict(kept["files"]), str(kept["card"]))
