@@ -1,7 +1,7 @@
 """Model weights: `load` reads any of FORMATS; `import_` and `export` write Hugging Face directories.
 
-A Hugging Face directory has config.json, model.safetensors and tokenizer.json. Other software can read the
-weights that we write, and weights published in this form need no import.
+A Hugging Face directory has config.json, model.safetensors and tokenizer.json. Other software can read
+exported weights, and weights published in this form need no import.
 """
 
 from collections.abc import Callable
@@ -67,9 +67,8 @@ class Loaded(NamedTuple):
 def load(path: Path | str) -> Loaded:
     """Load a model, its configuration and its tokenizer from a directory in any of FORMATS.
 
-    The heads of an encoder that is published without them get initial values; `report` lists them as missing.
-    Raises UsageError for weights that are missing, damaged or not supported; EnvironmentFault if a package
-    is missing.
+    Heads that the weights lack get initial values; `report` lists them as missing. Raises UsageError for
+    weights that are missing, damaged or unsupported; EnvironmentFault if a package is missing.
     """
     weights = read(path)
 
@@ -85,7 +84,7 @@ def load(path: Path | str) -> Loaded:
 def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
     """Fill `model` with the weights at `path`, for `start.weights` of an experiment.
 
-    The head of another task is left out. Raises UsageError for weights of another architecture.
+    A head of another task is skipped. Raises UsageError for weights of another architecture.
     """
     weights = read(path)
     try:
@@ -114,7 +113,7 @@ def read(path: Path | str) -> Weights:
 
 
 def model_of(path: Path | str) -> Model:
-    """The configuration of the weights at `path`, which is read as `read` does, without their arrays."""
+    """The configuration of the weights at `path` (as in `read`), without reading arrays."""
     format, path, _ = _found(located(path, (huggingface.CONFIG,)))
     return format.model(path)
 
@@ -127,7 +126,7 @@ def check_present(path: Path | str) -> None:
 
 
 def _found(path: Path) -> tuple[Format, Path, int | None]:
-    """The format of a directory, the directory, and the step where one was named."""
+    """The format of a directory, the directory, and the step if given."""
     path, step = split_step(str(path))
     if step is not None and path.is_dir():
         return FORMATS["run"], path, step
@@ -169,7 +168,7 @@ def average(directory: Path | str, target: Path | str, last: int | None = None) 
 def export(source: Path | str, directory: Path | str) -> Report:
     """Write the newest weights of a run, or any other weights, as a Hugging Face directory, atomically.
 
-    Raises UsageError if `directory` exists, and for a model that Transformers has no class for.
+    Raises UsageError if `directory` exists, and for a model that no class of Transformers supports.
     """
     directory = Path(directory).expanduser()
     check_absent(directory)
