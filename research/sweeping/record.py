@@ -66,7 +66,7 @@ def refuse_changed_imports(directory: Path, record: Record) -> None:
 
 
 def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str = "sqlite") -> Record:
-    """Creates the sweep in `directory`, or checks the one there; `trials` and `hours` may differ, `seeds` grow.
+    """Creates the sweep in `directory` or checks the one there; `trials`, `hours` may differ, `seeds` grow.
 
     `storage` None means the recorded one, or `default` for a new sweep. If several processes begin a sweep at
     once, one writes its record. Raises UsageError if the directory holds another sweep or something else.

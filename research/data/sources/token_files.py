@@ -1,4 +1,4 @@
-"""Tokens that were made elsewhere: nanoGPT's and llm.c's .bin files, and NumPy's .npy."""
+"""Existing token files: .bin of nanoGPT and llm.c, and NumPy's .npy."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ RAW = np.dtype("<u2")  # nanoGPT's files have no header
 def read(path: Path) -> np.ndarray:
     """The tokens of a file: unsigned or signed integers (tokens,), mapped into memory.
 
-    Raises UsageError for a file that cannot be read, is cut, or holds anything else.
+    Raises UsageError for a file that cannot be read, is truncated, or holds anything else.
     """
     with reading(path):
         tokens = _array(path) if path.suffix == ".npy" else _binary(path)

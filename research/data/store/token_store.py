@@ -32,7 +32,7 @@ class TokenStore(NamedTuple):
     tokens: np.ndarray  # uint16 or uint32 (tokens,), memory-mapped
     starts: np.ndarray  # int64 (documents,), memory-mapped: first token of each document
     bytes: int  # size of the text in UTF-8
-    unigram_entropy: float  # nats per token: the loss of a model that knows only the tokens' frequencies
+    unigram_entropy: float  # nats per token: the loss of a model that knows only token frequencies
     sha256: str  # hash of the tokens, little-endian
     parts: tuple[int, ...] = (0,)  # first token of each source of a mixture
     shares: tuple[float, ...] = (1.0,)  # share of examples from each source of the mixture
@@ -64,11 +64,11 @@ class Corpus(NamedTuple):
 
 
 def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpus:
-    """The tokens that `data` declares, tokenized or copied where the cache under $LINEAGE_HOME lacks them.
+    """The tokens that `data` declares, tokenized or copied unless the cache under $LINEAGE_HOME has them.
 
-    A killed preparation continues where it stopped. `report` gets a line from time to time, and one at the
-    end. Raises UsageError for a source that cannot be read, a split without tokens, or a tokenizer with more
-    entries than `vocabulary`; EnvironmentFault for a full disk.
+    A killed preparation continues where it stopped. `report` gets progress lines and a final one. Raises
+    UsageError for a source that cannot be read, a split without tokens, or a tokenizer with more entries than
+    `vocabulary`; EnvironmentFault for a full disk.
     """
     tokenizer = load(data)
     size, special, copies = entries(tokenizer), special_tokens(tokenizer), holds_tokens(data)
@@ -104,11 +104,11 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
 
 
 def open_store(folder: Path) -> TokenStore:
-    """Open a split that `prepare` has written. Raises EnvironmentFault if a file has been cut since."""
+    """Open a split written by `prepare`. Raises EnvironmentFault if a file has been truncated since."""
     if damage := find_damage(folder.parent):
         raise EnvironmentFault(f"{damage}; remove {folder.parent} to make it again")
     facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    skipped = facts.pop("skipped", 0)  # tokens at the start, which are another split's
+    skipped = facts.pop("skipped", 0)  # tokens at the start that belong to another split
     tokens = mapped(folder / "tokens.bin", facts.pop("dtype"))[skipped:]
     starts = mapped(folder / "starts.bin", "<i8")
     sentences = folder / "sentences.bin"
@@ -138,7 +138,7 @@ def _check_earlier_version(folder: Path) -> None:
 def open_split(
     folder: Path, shares: tuple[float, ...], special_tokens: SpecialTokens | None, ended: bool
 ) -> TokenStore:
-    """Open a split, with the facts that its files do not hold."""
+    """Open a split; `facts` are those that its files do not hold."""
     return open_store(folder)._replace(shares=shares, special_tokens=special_tokens, ended=ended)
 
 

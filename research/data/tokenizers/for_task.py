@@ -1,4 +1,4 @@
-"""The tokenizer of the weights which a run starts from."""
+"""The tokenizer of the weights from which a run starts."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ START = "start"  # data.tokenizer: the one beside start.weights
 
 
 def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
-    """The one that `data.tokenizer` names, which is the one that `start.weights` were trained with.
+    """The tokenizer `data.tokenizer`, which must be the one that `start.weights` were trained with.
 
-    Raises UsageError if it is not, or has more entries than `limit`, the model's vocabulary.
+    Raises UsageError if it is not, or if it has more entries than `limit`, the model's vocabulary.
     """
     weights = start.weights
     words, name = spacy_words.split_name(data.tokenizer)
@@ -34,10 +34,10 @@ def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
         tokenizer = load(data)
         check_vocabulary(data, start, tokenizer, expected=START)
     size = entries(tokenizer)
-    if size > limit and name != START:  # the weights' own sizes tell all that is to be changed
+    if size > limit and name != START:  # with start, the check of the weights reports all changes
         raise UsageError(f"model.vocabulary={limit}: the tokenizer {data.tokenizer} has {size} entries")
     tokenizer = Tokenizer.from_str(tokenizer.to_str())
-    tokenizer.encode_special_tokens = True  # in a text, the spelling of a special token is but text
+    tokenizer.encode_special_tokens = True  # special tokens spelled out in a text are plain text
     return tokenizer
 
 
@@ -53,7 +53,7 @@ def check_vocabulary(data: Data, start: Start, tokenizer: Tokenizer, expected: s
 
 
 def as_tokenizer(weights: str) -> str:
-    """The weights' folder as `data.tokenizer` takes it: with a slash, and without a checkpoint's number."""
+    """The weights' folder as `data.tokenizer`: with a slash, without a checkpoint number."""
     if weights.startswith(PREFIX):
         return weights
     folder = str(_folder(Path(weights).expanduser()))
@@ -61,14 +61,14 @@ def as_tokenizer(weights: str) -> str:
 
 
 def _folder(weights: Path) -> Path:
-    """The folder of DIR, or of DIR:STEP where that is none."""
+    """The folder DIR of DIR or DIR:STEP."""
     if not weights.is_dir() and weights.name.rpartition(":")[2].isdecimal():
         return weights.with_name(weights.name.rpartition(":")[0])
     return weights
 
 
 def beside(weights: Path) -> Tokenizer | None:
-    """The tokenizer in the folder of weights, which may be a run's with the number of a step, DIR:STEP."""
+    """The tokenizer in a folder of weights, or of a run as DIR:STEP."""
     weights = _folder(weights)
     if not weights.is_dir():
         raise UsageError(f"start.weights={weights}: no such directory")

@@ -48,8 +48,8 @@ def load(data: Data) -> Tokenizer:
 def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool = False) -> Encoding:
     """`text` as tokens.
 
-    Raises UsageError for a text that is not UTF-8, and for characters that a vocabulary of characters lacks;
-    EnvironmentFault for a tokenizer of spaCy's words where spaCy is missing.
+    Raises UsageError for a text that is not UTF-8, and for characters missing in a character vocabulary;
+    EnvironmentFault if a tokenizer needs spaCy and it is missing.
     """
     try:
         text.encode()
@@ -66,12 +66,12 @@ def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool = False) ->
 
 
 def document_start(tokenizer: Tokenizer) -> list[int]:
-    """Tokens that stand before a document: the end of the one before, or a line end, or the first entry."""
+    """The tokens before a document: the end of the previous one, a line end, or the first entry."""
     if (end := end_of_text(tokenizer)) is not None:
         return [end]
     if spacy_words.reads_words(tokenizer):
         return tokenizer.encode("\n", add_special_tokens=False).ids
-    with suppress(UsageError):  # characters of a text that is one line
+    with suppress(UsageError):  # a character vocabulary without line ends
         if ids := encode(tokenizer, "\n").ids:
             return ids
     return [0]
@@ -91,7 +91,7 @@ def entry_bytes(tokenizer: Tokenizer) -> np.ndarray:
     """int64 (entries,): bytes of text that each entry stands for inside a text; 0 of special entries."""
     sizes = np.zeros(entries(tokenizer), np.int64)
     special = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    bytewise = isinstance(tokenizer.decoder, decoders.ByteLevel)  # a character of an entry is a byte
+    bytewise = isinstance(tokenizer.decoder, decoders.ByteLevel)  # each character of an entry is a byte
     other = next(index for index in tokenizer.get_vocab().values() if index not in special)
     without = len(tokenizer.decode([other, other]).encode())
     for entry, index in tokenizer.get_vocab().items():
