@@ -142,7 +142,7 @@ def _method(
 
 @contextmanager
 def generating(listen: Listen | None) -> Iterator[Listen]:
-    """Yields `listen`, with an activity until the first text comes: compiling takes seconds."""
+    """Yields `listen`, with an activity until the first text arrives, because compiling takes seconds."""
     with ExitStack() as waiting:
         waiting.enter_context(activity("generating"))
 
