@@ -94,7 +94,7 @@ def questions(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     prompts = [("", f"{head}Q: {row['question']}\nA:") for row in tests]
     outputs = _generate(eval_model, prompts, 32, settings, GREEDY, stops=("\n",))
     pairs = list(zip(outputs, (row["answers"] for row in tests), strict=True))
-    # Each the best over the references of an answer, in percent.
+    # Each is the best over the references of an answer, in percent.
     exact = sum(max(exact_match(output, answer) for answer in answers) for output, answers in pairs)
     f1 = sum(max(word_f1(output, answer) for answer in answers) for output, answers in pairs)
     metrics = {"exact_match": 100 * exact / len(pairs), "f1": 100 * f1 / len(pairs)}
