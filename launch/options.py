@@ -82,7 +82,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan or the j
 
 
 def with_files(overrides: list[str] | None, **files: str | None) -> list[str]:
-    """`overrides` and, for each of `files` (`source`, `validation`), the setting that it stands for.
+    """`overrides`, plus the setting for each of `files` (`source`, `validation`).
 
     Raises UsageError if that setting is typed too.
     """

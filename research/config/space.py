@@ -1,8 +1,9 @@
 """Spaces of settings, as an algebra over dotted names. Standard library only.
 
-Axes are points (`grid`, `choice`) or ranges (`uniform`, `log_uniform`, `integer`). A `product` takes one of
-each of its spaces, a `zip` the first of all, or the second of all, …, and a `chain` one of its spaces, whole.
-Import the module rather than its names, some of which are Python's too: space.zip(space.grid(…), …).
+Axes are points (`grid`, `choice`) or ranges (`uniform`, `log_uniform`, `integer`). A `product` combines its
+spaces, a `zip` takes their first points together, then their second points, …, and a `chain` takes one space
+after another. Import the module instead of its names, since some are also Python's: space.zip(space.grid(…),
+…).
 """
 
 import builtins
@@ -18,7 +19,7 @@ Point = dict[str, Value]  # {"optimizer.rate.peak": 1e-3, …}
 
 @dataclass(frozen=True)
 class Points:
-    """Single values; `every` one of them is to be visited, or some."""
+    """Single values; `every`: all of them are visited, else some."""
 
     name: str
     values: tuple[Value, ...]
@@ -31,7 +32,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Range:
-    """`low` to `high`, both included; by `step`s where these are integers."""
+    """`low` to `high`, both included; for integers, by `step`."""
 
     name: str
     low: float
@@ -89,7 +90,7 @@ def grid(name: str, *values: Value) -> Points:
 
 
 def choice(name: str, *values: Value) -> Points:
-    """One of `values`, as the sampler likes."""
+    """One of `values`, chosen by the sampler."""
     return Points(name, values)
 
 
@@ -150,7 +151,7 @@ def points(space: Space) -> list[Point]:
 
 
 def exhaustive(space: Space) -> bool:
-    """Whether all that is declared is to be visited."""
+    """Whether every declared point is visited."""
     return all(isinstance(axis, Points) and (axis.every or len(axis.values) == 1) for axis in axes(space))
 
 

@@ -9,11 +9,11 @@ from glob import glob
 from research.devices.ahead import PLUGINS
 
 DEVICE_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*", "/dev/nvidia*", "/dev/dxg", "/dev/kfd")  # TPUs, GPUs
-# Share of a GPU's memory that JAX takes at its start, of which all arrays and workspaces are parts. Its own
-# default is 0.75.
+# Share of a GPU's memory that JAX reserves at its start, for all arrays and workspaces; JAX's default is
+# 0.75.
 POOL = 0.92
-# XLA aborts a process one of whose CPU devices waits a minute for another, as on a busy machine: several of
-# them are simulated. Whether a run hangs is for `run.watchdog` to say.
+# XLA aborts a process if one of its simulated CPU devices waits a minute for another, which happens on a busy
+# machine. `run.watchdog` detects hangs instead.
 WAITS = "--xla_cpu_collective_call_terminate_timeout_seconds"
 DAY = 86_400
 

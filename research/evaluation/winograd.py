@@ -87,7 +87,7 @@ def _collection(text: str) -> Iterator[Schema]:
         candidates = [" ".join(answer.text.split()) for answer in schema.find("answers")]
         letter = schema.findtext("correctAnswer").strip()[:1]
         if len(candidates) != 2 or letter not in ("A", "B"):
-            raise ValueError(f"schema {number + 1} has not two answers, of which A or B is correct")
+            raise ValueError(f"schema {number + 1}: expected two answers, A or B correct")
         space = " " if after[:1].isalnum() or after[:1] in "\"'(" else ""
         first, second = (f"{before} {_in_place(one, pronoun)}{space}{after}".strip() for one in candidates)
         yield Schema(str(number), (first, second), "AB".index(letter))

@@ -15,10 +15,10 @@ def located(path: Path | str, files: tuple[str, ...] = (*WEIGHTS, *TOKENIZER)) -
     """Downloads `files` of hub:OWNER/NAME[@REVISION] and returns their folder; other paths are unchanged."""
     if not str(path).startswith(PREFIX):
         return Path(path).expanduser()
-    folder = snapshot(str(path), files, "a directory serves too")
+    folder = snapshot(str(path), files, "a directory works too")
     if "model.safetensors" in files and not any(folder.glob("*.safetensors*")):
         same = f"{str(path).partition('@')[0]}@{folder.name}"
-        folder = snapshot(same, (*files, OLDER), "a directory serves too")
+        folder = snapshot(same, (*files, OLDER), "a directory works too")
     return folder
 
 

@@ -38,7 +38,7 @@ def load(name: str) -> Tokenizer:
         return spacy_words.with_spacy(load(name), name)
     folder = home() / "tokenizers"
     if name.startswith(PREFIX):
-        return read(snapshot(name, TOKENIZER, "a directory serves too"))
+        return read(snapshot(name, TOKENIZER, "a directory works too"))
     if is_path(name):
         path = Path(name).expanduser()
         if not path.exists():

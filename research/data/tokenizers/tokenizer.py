@@ -88,7 +88,7 @@ def entries(tokenizer: Tokenizer) -> int:
 
 
 def entry_bytes(tokenizer: Tokenizer) -> np.ndarray:
-    """int64 (entries,): bytes of text that each entry stands for inside a text; 0 of special entries."""
+    """int64 (entries,): bytes of text per entry inside a text; 0 for special entries."""
     sizes = np.zeros(entries(tokenizer), np.int64)
     special = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     bytewise = isinstance(tokenizer.decoder, decoders.ByteLevel)  # each character of an entry is a byte
