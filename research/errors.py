@@ -31,7 +31,7 @@ class Diverged(LineageError):
 
 
 def did_you_mean(given: str, options: Iterable[str]) -> str:
-    """'; did you mean x?' if an option resembles `given`, else the options if they are few."""
+    """'; did you mean x?' if an option resembles `given`, else all options."""
     options = sorted(options)
     matches = difflib.get_close_matches(given, options, n=2, cutoff=0.5)
     if matches:
