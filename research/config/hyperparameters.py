@@ -43,7 +43,7 @@ _comparing: ContextVar[bool] = ContextVar("whether inputs may be compared", defa
 
 
 class Input(Enum):
-    """Placeholder for a nonzero number. Arithmetic with it is an error, so it cannot be compiled by oversight.
+    """Placeholder for a nonzero number. Arithmetic with it is an error, so that no result is compiled in.
 
     So are comparisons inside `without_comparisons`; elsewhere they distinguish declarations.
     """
