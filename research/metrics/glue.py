@@ -8,11 +8,11 @@ import numpy as np
 from research.errors import UsageError, did_you_mean
 from research.metrics.entities import f1 as of_entities
 
-Metric = Callable[[Sequence, Sequence], float]  # (labels, predictions), one item an example
+Metric = Callable[[Sequence, Sequence], float]  # (labels, predictions), one item per example
 
 
 def scores(metrics: Sequence[str], labels: Sequence, predictions: Sequence) -> dict[str, float]:
-    """{"accuracy": …}: of class numbers, of scores, of lists of tags; raises UsageError for a name."""
+    """{"accuracy": …} of class numbers, scores or lists of tags; raises UsageError for an unknown metric."""
     for metric in metrics:
         if metric not in METRICS:
             raise UsageError(f"{metric}: no such metric{did_you_mean(metric, METRICS)}")
@@ -28,7 +28,7 @@ def accuracy(labels: Sequence, predictions: Sequence) -> float:
 
 
 def f1(labels: Sequence, predictions: Sequence) -> float:
-    """Of class 1 among two, as for MRPC and QQP; of classes, their mean; of lists of tags, of entities."""
+    """F1 of class 1 of two, as for MRPC and QQP; the mean over more classes; of entities for tags."""
     if len(labels) and isinstance(labels[0], list):
         return of_entities(labels, predictions)
     from sklearn.metrics import f1_score
@@ -38,7 +38,7 @@ def f1(labels: Sequence, predictions: Sequence) -> float:
 
 
 def matthews(labels: Sequence, predictions: Sequence) -> float:
-    """Matthews's correlation, CoLA's; 0 where all are predicted alike."""
+    """Matthews's correlation, as for CoLA; 0 if all predictions are equal."""
     from sklearn.metrics import matthews_corrcoef
 
     return matthews_corrcoef(labels, predictions)
@@ -66,7 +66,7 @@ METRICS: dict[str, Metric] = {
 
 
 def _correlation(of: Callable, labels: Sequence, predictions: Sequence) -> float:
-    """0 where one of them is constant, which correlates with nothing."""
+    """A correlation; 0 if one side is constant."""
     if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
         return 0.0
     return of(np.asarray(labels, np.float64), np.asarray(predictions, np.float64)).statistic

@@ -6,7 +6,7 @@ from jax import Array
 
 from research.config.hyperparameters import is_zero
 
-WINDOW = 128  # finite steps with which a new one is compared
+WINDOW = 128  # finite steps to compare a new step with
 
 
 @struct.dataclass
@@ -16,7 +16,7 @@ class Guard:
     losses_W: Array
     norms_W: Array
     seen: Array  # finite steps so far
-    skipped: Array  # updates not made so far
+    skipped: Array  # updates skipped so far
     broken: Array  # the last step whose loss or gradient was not finite; -1 for none
 
 
@@ -25,7 +25,7 @@ def fresh() -> Guard:
 
 
 def should_apply(guard: Guard, step: Array, loss: Array, norm: Array, limit: float) -> tuple[Array, Guard]:
-    """Whether to make the update of `step`, and the guard after it.
+    """Whether to apply the update of `step`, and the next guard.
 
     An update is skipped if its loss or norm is not finite. With a `limit` above 0 it is also skipped if
     either is more than `limit` standard deviations above the mean of a full window, as in llm.c's outlier

@@ -1,7 +1,7 @@
-"""One program for all runs that differ in their hyperparameters alone: run.hyperparameters=inputs.
+"""One program for all runs that differ only in their hyperparameters: run.hyperparameters=inputs.
 
-It is compiled for the declaration without these numbers, which every state carries. A process keeps the last
-few such programs with what they compiled, so that a sweep's trials compile once.
+It is compiled for the declaration without these numbers, which are part of each state. A process keeps its
+last few programs, so that the trials of a sweep compile once.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ KEPT = 4  # programs of a process: an executable takes tens of megabytes
 
 
 class NeedsConstants(UsageError):
-    """A part of another package that takes its numbers in Python alone."""
+    """A part of another package that needs its hyperparameters as Python numbers."""
 
 
 class SharedProgram(NamedTuple):
@@ -39,9 +39,9 @@ class SharedProgram(NamedTuple):
 
 
 def shared_program(experiment: Experiment, devices: Sequence[Any] | None = None) -> SharedProgram:
-    """The program of `experiment` and of all that differ from it in hyperparameters; for all devices here.
+    """The program for `experiment` and all that differ from it only in hyperparameters; default: all devices.
 
-    Raises NeedsConstants where an optimizer, a schedule or an objective asks in Python what a number is.
+    Raises NeedsConstants if an optimizer, schedule or objective needs a hyperparameter's value in Python.
     """
     shape, values = split(experiment)
     return _shared(shape, tuple(devices or jax.devices()), tuple(values))
@@ -68,7 +68,7 @@ def _shared(experiment: Experiment, devices: tuple[Any, ...], names: tuple[str, 
 def _traced(
     experiment: Experiment, step: Callable, initialize: Callable, evaluate: Callable, names: tuple[str, ...]
 ) -> State:
-    """The shapes of a state, after all that takes its numbers has been traced."""
+    """The shapes of a state, after tracing everything that uses its hyperparameters."""
     shapes = objective_of(experiment.objective).batch_shapes(experiment.at_step(0))
     batch = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
     count = experiment.run.steps_per_call
@@ -81,9 +81,9 @@ def _traced(
         reason = " ".join(str(error).split("\n")[0].split())
         optimizer = experiment.optimizer
         raise NeedsConstants(
-            "run.hyperparameters=inputs: expected run.hyperparameters=constants where "
+            "run.hyperparameters=inputs: expected run.hyperparameters=constants, since "
             f"optimizer.name={optimizer.name}, optimizer.rate.name={optimizer.rate.name}, "
-            f"objective.name={experiment.objective.name} or a part of the model asks in Python what a number "
-            f"is: {reason}"
+            f"objective.name={experiment.objective.name} or a part of the model needs a number in Python: "
+            f"{reason}"
         ) from error
     return abstract

@@ -1,4 +1,4 @@
-"""One update, written once: `research.devices.compilers` makes it a jitted, a sharded or a pmapped one."""
+"""The training step, a pure function; `research.devices.compilers` jits, shards or pmaps it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +27,7 @@ Kept = tuple[Any, Any, Any]  # parameters, moments, average
 
 
 def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
-    """The experiment's `train_step`: (state, batch) → (state, sums). The state has the numbers it lacks."""
+    """The experiment's `train_step`: (state, batch) → (state, sums). Hyperparameters may be in the state."""
     if experiment.run.hyperparameters == "constants":
         return partial(train_step, **_settings(experiment))
 
@@ -59,9 +59,9 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
 
 
 def drops_by_row(model: Model) -> bool:
-    """Whether shards that compute their rows apart draw the dropout that all rows together would have.
+    """Whether shards that compute their rows separately draw the same dropout as all rows together.
 
-    The hash numbers rows; JAX's generator, which heads of tasks use too, and dropout of tables do not.
+    The hash numbers rows; JAX's generator, which task heads also use, and dropout of tables do not.
     """
     numbered = chosen_generator(model.dropout_generator) == "hash" and model.head == "pretraining"
     return model.dropout == 0 or (numbered and not model.table_dropout)
@@ -70,7 +70,7 @@ def drops_by_row(model: Model) -> bool:
 def check_optimizer(experiment: Experiment) -> None:
     """Raises UsageError for an optimizer that the experiment's compiler cannot run.
 
-    Under pmap, devices do not add up an estimate of the curvature.
+    Under pmap, devices do not sum their estimates of the curvature.
     """
     name = experiment.optimizer.name
     if experiment.parallel.compile != "pmap":
@@ -96,14 +96,14 @@ def train_step(
     measure_update: bool = False,
     axis: str | None = None,
 ) -> tuple[State, Sums]:
-    """The next state; and of this one the objective's sums, the gradient norm and the updates skipped so far.
+    """One update: the next state, and the objective's sums, gradient norm and number of skipped updates.
 
-    With `measure_update` also the update's norm, and an update that is not finite is skipped: a finite
-    gradient gives a finite update by the built-in optimizers, and other people's need not.
+    With `measure_update`, the step also returns the update's norm and skips an update that is not finite. The
+    built-in optimizers turn a finite gradient into a finite update; others may not.
 
-    Weights are divided by their sum over all devices before the loss, not after: a mean of the devices'
-    means would weigh a target by how many others its device was dealt. Over microbatches, and over a pmapped
-    `axis`, gradients then add up; `by_shard` as in `add_up`.
+    Weights are divided by their sum over all devices before the loss: a mean of per-device means would weigh
+    a target by how many others its device has. Gradients then add up over microbatches and over a pmapped
+    `axis`; `by_shard` is as in `add_up`.
     """
     key = jax.random.fold_in(state.key, state.step)
     if axis is not None:
@@ -146,7 +146,7 @@ def train_step(
 
 
 def of_parts(loss: Callable, parts: Batch) -> Callable[[Any], Array]:
-    """The loss of a model on all parts, whose gradient is differentiated part by part too."""
+    """The loss of a model on all parts; its gradient, too, is differentiated part by part."""
 
     @jax.custom_vjp
     def total(model: Any) -> Array:
@@ -163,8 +163,8 @@ def of_parts(loss: Callable, parts: Batch) -> Callable[[Any], Array]:
 def if_sound(sound: Array, update: Callable[[], Kept], kept: Kept) -> Kept:
     """The result of `update` if the step is `sound`, otherwise `kept`.
 
-    On a CPU this is a branch: a selection would copy every moment before it is overwritten, which takes
-    longer than the update. Elsewhere it is a selection, which adds one operand to the update's own loops.
+    On a CPU this is a branch: a selection would copy every moment before overwriting it, which takes longer
+    than the update. Elsewhere it is a selection, which adds one operand to the update's loops.
     """
     if platform() == "cpu":
         return lax.cond(sound, update, lambda: kept)
@@ -172,26 +172,26 @@ def if_sound(sound: Array, update: Callable[[], Kept], kept: Kept) -> Kept:
 
 
 def normalized(batch: Batch, axis: str | None) -> Batch:
-    """`batch` with each array of weights divided by its sum over the whole batch, on all devices."""
+    """Divides each array of weights by its sum over the whole batch, on all devices."""
 
     def share(weights: Array) -> Array:
         total = weights.sum() if axis is None else lax.psum(weights.sum(), axis)
-        return weights / jnp.maximum(total, 1e-9)  # a batch without targets moves nothing
+        return weights / jnp.maximum(total, 1e-9)  # a batch without targets has no gradient
 
     return batch | {name: share(batch[name]) for name in weights_in(batch)}
 
 
 def split(batch: Batch, parts: int) -> Batch:
-    """Rows (B, …) to (parts, B / parts, …), every part with rows of every device."""
+    """Reshapes rows (B, …) to (parts, B / parts, …); every part has rows of every device."""
     return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
 
 def add_up(function: Callable, model: Any, parts: Batch, by_shard: bool = False) -> Any:
-    """The sum of function(model, part, index) over the parts, one after the other.
+    """Sums function(model, part, index) over the parts, sequentially.
 
-    With `by_shard`, where a mesh splits the rows, each of its data-parallel shards adds up its own parts, and
-    the shards are added up once: otherwise every part's gradients are sent. Of one part they are sent once in
-    any case, but for a table that is used twice; shards apart would cost a TPU more than that.
+    With `by_shard`, if a mesh splits the rows, each data-parallel shard sums its own parts and the shards are
+    summed once; otherwise the gradients of every part are sent. A single part is sent once in any case,
+    except for a table used twice; separate shards would cost a TPU more than that.
     """
     indices = jnp.arange(len(jax.tree.leaves(parts)[0]))
     if len(indices) == 1:
@@ -204,7 +204,7 @@ def add_up(function: Callable, model: Any, parts: Batch, by_shard: bool = False)
 
 
 def _by_shard(function: Callable, shards: int, model: Any, part: Batch, index: Array) -> Any:
-    """The results of all shards, on an axis before the others."""
+    """The results of all shards, on a leading axis."""
 
     def of_shard(rows: Batch, shard: Array) -> Any:
         with shard_is(shard):

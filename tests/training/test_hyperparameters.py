@@ -205,7 +205,7 @@ def test_an_optimizer_that_asks_in_python_is_named(asks, registries, tmp_path):
 
     experiment = declared(tmp_path, **{"optimizer.name": "choosy"})
     with pytest.raises(
-        NeedsConstants, match=r"run\.hyperparameters=constants where optimizer\.name=choosy"
+        NeedsConstants, match=r"run\.hyperparameters=constants, since optimizer\.name=choosy"
     ) as raised:
         train(experiment, tmp_path / "run", lambda line: None)
     assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
@@ -221,7 +221,7 @@ def test_a_part_of_the_model_that_asks_in_python_is_refused(registries, tmp_path
             return x * (2 if self.model.dropout == 0.1 else 3)
 
     experiment = declared(tmp_path, **{"model.positions": "choosy", "model.dropout": 0.1})
-    with pytest.raises(NeedsConstants, match="a part of the model asks in Python"):
+    with pytest.raises(NeedsConstants, match="a part of the model needs a number in Python"):
         train(experiment, tmp_path / "run", lambda line: None)
 
 

@@ -1,4 +1,4 @@
-"""Labels of examples as numbers: classes, scores, and the loss of predicting a constant."""
+"""Labels of examples as numbers: classes, scores, and the loss of a constant predictor."""
 
 import math
 from collections import Counter
@@ -10,25 +10,25 @@ import numpy as np
 from research.config import Task
 from research.errors import UsageError, did_you_mean
 
-NO_LABEL = (None, "-", "")  # a record's label where it has none, as SNLI's without agreement
+NO_LABEL = (None, "-", "")  # labels that mean none, such as SNLI's without agreement
 
 
 class Labels(NamedTuple):
-    """A kind of label, one an example."""
+    """A kind of label, one per example."""
 
     parse: Callable[[Any, Task, str], int | float]  # (a record's label, task, where it stands) → number
-    unknown: int | float  # stands for the label of an example without one
+    unknown: int | float  # label of an unlabelled example
     dtype: type
     baseline_loss: Callable[[np.ndarray], float]
     text: Callable[[Any, Task], str]
 
     def is_missing(self, label: Any) -> bool:
-        """Whether a record's label says that it has none; -1 stands for a hidden class."""
+        """Whether a record's label means that there is none; -1 is a hidden class."""
         return label in NO_LABEL or label == self.unknown
 
 
 def class_of(label: Any, task: Task, where: str) -> int:
-    """A label by its name, or by its number from 0 (1 or 1.0, not true) where no name is a number."""
+    """A class by its name, or by its number from 0 (1 or 1.0, not true) if no name is a number."""
     if str(label) in task.labels:
         return task.labels.index(str(label))
     numbered = not any(name.isdecimal() for name in task.labels)
@@ -52,7 +52,7 @@ def soft_score_of(label: Any, task: Task, where: str) -> float:
 
 
 def _number(label: Any) -> float | None:
-    """The finite number that a label is or spells; None for another label, and for true and false."""
+    """The finite number of a label, also as text; None for other labels, and for true and false."""
     if isinstance(label, bool):
         return None
     try:

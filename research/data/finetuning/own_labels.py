@@ -18,20 +18,20 @@ TEXTS = ("text", "sentence", "review", "content", "body", "comment", "tweet", "m
 TEXTS += ("tokens",)
 LABELS = ("label", "labels", "class", "category", "sentiment", "target", "rating", "stars")
 LABELS += ("tags", "ner_tags", "tag")
-CLASSES = 200  # labels, at most, that are taken for classes
-HIDDEN = -1  # hidden labels, as in test sets
-HELD_OUT = 0.1  # share of the examples that validates, where one file is all there is
+CLASSES = 200  # maximum number of labels to treat as classes
+HIDDEN = -1  # label of test sets with hidden labels
+HELD_OUT = 0.1  # share of the examples held out if there is only one file
 
 
 def label_settings(
     data: Data, task: Task, typed: Collection[str], *, classes: bool, tags: bool
 ) -> tuple[dict[str, Any], int]:
-    """{setting: value} that follow from `data.source`, which was typed: columns, labels, validation; and how
-    many examples it has, 0 where it decides nothing.
+    """{setting: value} that follow from a typed `data.source` (columns, labels, validation); and its number
+    of examples, 0 if it decides nothing.
 
-    `classes` says whether labels are classes, else scores; `tags` whether each word has one, else each
-    example. Declared columns and labels stay where the file has them, and settings that were `typed` do.
-    Raises UsageError, with the columns that there are, where none has a known name.
+    `classes`: labels are classes, else scores; `tags`: one label per word, else per example. Declared columns
+    and labels are kept if the file has them, and `typed` settings always. Raises UsageError, listing the
+    columns, if none has a known name.
     """
     sources = chain(data.source, "data.source")
     if any(SCHEMES[source.scheme].columns is None for source in sources):
@@ -40,7 +40,7 @@ def label_settings(
     task = replace(task, **{name.removeprefix("task."): value for name, value in followed.items()})
     names = {name for field in (*task.fields, task.label) for name in field.split("|")}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LineageWarning)  # training reads them again, and says it
+        warnings.simplefilter("ignore", LineageWarning)  # training reads them again and warns
         examples, places, counts = _counted(records.read(data.source, names, "train"), task.label, tags)
     if classes and "task.labels" not in typed:
         followed |= _labels(data.source, task, places, counts, typed, tags)
@@ -50,7 +50,7 @@ def label_settings(
 
 
 def _columns(source: Source, task: Task, typed: Collection[str], tags: bool) -> dict[str, Any]:
-    """The columns of texts and of the label, where those that are declared are not there."""
+    """The columns of texts and of the label, if the file lacks the declared ones."""
     columns = SCHEMES[source.scheme].columns(source)
     path = f"{source.scheme}:{source.name}"
     if source.scheme == "files":
@@ -64,7 +64,7 @@ def _columns(source: Source, task: Task, typed: Collection[str], tags: bool) -> 
     followed: dict[str, Any] = {}
     label = task.label
     if "task.label" not in typed and not _has(known, label):
-        last = columns[-1:] if tags and columns[0] == "0" else []  # of CoNLL's columns, tags are the last
+        last = columns[-1:] if tags and columns[0] == "0" else []  # tags are the last of CoNLL's columns
         if len(columns) == 2 and (text := _one_of(TEXTS, columns)):
             last = [name for name in columns if name != text]
         found = _one_of((*LABELS, *last), columns)
@@ -83,13 +83,13 @@ def _columns(source: Source, task: Task, typed: Collection[str], tags: bool) -> 
 def _labels(
     source: str, task: Task, places: int, counts: Counter[str], typed: Collection[str], tags: bool
 ) -> dict[str, Any]:
-    """The labels of the examples, where they are not the declared ones."""
+    """The labels of the examples, if they differ from the declared ones."""
     if not counts or all(_fits(name, task) for name in counts):
         return {}
     if len(counts) > CLASSES or len(counts) == places > 2:
         raise UsageError(
             f"{source}: column {task.label} has {len(counts):,} labels in {places:,} places; "
-            "expected classes (task.labels); type task.label=COLUMN of another column, or, of scores, "
+            "expected classes (task.labels); choose another with task.label=COLUMN, or, for scores, "
             "objective.name=regression model.outputs=1 task.metrics=pearson"
         )
     labels = tuple(sorted(counts, key=lambda name: (name != "O", _number(name), name)))
@@ -120,7 +120,7 @@ def _values(record: records.Record, field: str, tags: bool) -> list[Any]:
 
 
 def _validation(text: str, source: Source, examples: int) -> dict[str, str]:
-    """The published split, or a tenth of the examples, drawn at random, and the others to train on."""
+    """The published split, or a random tenth of the examples, and the rest to train on."""
     published = (SCHEMES[source.scheme].published or _none)(source)
     if source.split in ("", "train") and "validation" in published:
         return {"data.validation": published["validation"]}
@@ -156,7 +156,7 @@ def _has(columns: Collection[str], field: str) -> bool:
 
 
 def _one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
-    """The column of the first of these names that there is, in any case."""
+    """The column of the first of these names that exists, ignoring case."""
     spelled = {column.lower(): column for column in reversed(columns)}
     return next((spelled[name.lower()] for name in names if name.lower() in spelled), None)
 

@@ -29,10 +29,10 @@ SUFFIXES = (".tsv", ".csv", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".txt"
 def read(pattern: str, names: Collection[str], every_row: bool = False) -> Iterator[tuple[str, Record]]:
     """(file and line, record) for all files that match a glob, in order.
 
-    A table's first row is a header where it contains one of `names`. Rows of a .tsv file that end before a
-    column of `names`, as those of QQP that a line end has broken, are left out, and a LineageWarning gives
-    their number. They are an error with `every_row`, since answers would shift, and in a .csv file: there an
-    open quote has taken in the rows after it.
+    A table's first row is a header if it contains one of `names`. Rows of a .tsv file that end before a
+    column of `names`, such as QQP's rows broken by a line end, are skipped, and a LineageWarning gives their
+    number. They are an error with `every_row`, since answers would shift, and in a .csv file, where an open
+    quote has swallowed the following rows.
 
     Raises UsageError for a file that cannot be read.
     """
@@ -45,7 +45,7 @@ def read(pattern: str, names: Collection[str], every_row: bool = False) -> Itera
 
 
 def columns(path: Path) -> list[str]:
-    """Names of the fields of the first record; of a table, the cells of its first row, which may be a header.
+    """Names of the first record's fields; for a table, the cells of its first row, which may be a header.
 
     Raises UsageError for a file that cannot be read, and for one without a record.
     """
@@ -56,12 +56,12 @@ def columns(path: Path) -> list[str]:
     else:
         found = next((list(record) for _, record in READERS.get(path.suffix, text.json_lines)(path)), [])
     if not found:
-        raise UsageError(f"{path}: nothing is in it")
+        raise UsageError(f"{path}: the file is empty")
     return found
 
 
 def _table(path: Path, names: Collection[str], rows: Iterator[Row], strict: bool) -> Records:
-    """Rows as records. The first row is a header where it has one of `names` that is not a number."""
+    """Rows as records. The first row is a header if it has one of `names` that is not a number."""
     header, named, broken = None, -1, []
     for row, (line, cells) in enumerate(rows):
         if row == 0 and (found := {name for name in names if not name.isdecimal()} & set(cells)):
@@ -87,9 +87,7 @@ def _csv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)
     whole = text.read_exact(path)
     first = re.match(r"[^\r\n]*", whole)[0]
-    separator = (
-        ";" if ";" in first and "," not in first else ","
-    )  # as spreadsheets write it in some countries
+    separator = ";" if ";" in first and "," not in first else ","  # as spreadsheets write it in some locales
     reader = csv.reader(io.StringIO(whole, newline=""), delimiter=separator)
     try:
         for cells in reader:
@@ -113,7 +111,7 @@ def _json(path: Path) -> Records:
                         }
                     yield f"{path}: question {question['id']}", found
     except (KeyError, TypeError, ValueError) as fault:
-        raise UsageError(f"{path}: not a file of SQuAD's: {type(fault).__name__} {fault}") from fault
+        raise UsageError(f"{path}: not in SQuAD's format: {type(fault).__name__} {fault}") from fault
 
 
 def _columns(path: Path) -> Records:

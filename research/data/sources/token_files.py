@@ -1,4 +1,4 @@
-"""Tokens that were made elsewhere: nanoGPT's and llm.c's .bin files, and NumPy's .npy."""
+"""Existing token files: .bin of nanoGPT and llm.c, and NumPy's .npy."""
 
 from pathlib import Path
 
@@ -16,14 +16,14 @@ RAW = np.dtype("<u2")  # nanoGPT's files have no header
 def read(path: Path) -> np.ndarray:
     """The tokens of a file: unsigned or signed integers (tokens,), mapped into memory.
 
-    Raises UsageError for a file that cannot be read, is cut, or holds anything else.
+    Raises UsageError for a file that cannot be read, is truncated, or holds anything else.
     """
     with reading(path):
         tokens = _array(path) if path.suffix == ".npy" else _binary(path)
     if tokens.ndim != 1 or tokens.dtype.kind not in "ui":
         raise UsageError(f"{path}: holds {tokens.dtype} {tokens.shape}; expected one row of integers")
     if not len(tokens):
-        raise UsageError(f"{path}: no token is in it")
+        raise UsageError(f"{path}: has no tokens")
     return tokens
 
 
@@ -50,7 +50,7 @@ def _binary(path: Path) -> np.ndarray:
     begin, dtype = 0, RAW
     if magic in {known for known, _ in TYPES}:
         if len(header) < HEADER:
-            raise UsageError(f"{path}: {size:,} bytes; expected {4 * HEADER:,} of llm.c's header alone")
+            raise UsageError(f"{path}: {size:,} bytes; expected {4 * HEADER:,} or more, llm.c's header")
         if (magic, version) not in TYPES:
             raise UsageError(f"{path}: version {version} of llm.c's tokens is not known")
         begin, dtype = header.nbytes, TYPES[magic, version]

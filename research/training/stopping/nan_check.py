@@ -25,13 +25,13 @@ class NanCheck:
         self._held: tuple[int, dict[str, Array]] | None = None
 
     def hold(self, step: int, sums: Mapping[str, Array]) -> None:
-        """Checks the call held before, and holds this one, whose last step is `step`. Raises Diverged."""
+        """Checks the held call, then holds this one, whose last step is `step`. Raises Diverged."""
         self.settle()
         if self._enabled:
             self._held = step, {name: sums[name] for name in CHECKED if name in sums}
 
     def settle(self) -> None:
-        """Checks the held call; called before its state is evaluated or saved. Raises Diverged."""
+        """Checks the held call. Call it before its state is evaluated or saved. Raises Diverged."""
         if self._held is None:
             return
         (step, numbers), self._held = self._held, None
