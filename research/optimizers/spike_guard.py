@@ -1,5 +1,7 @@
 """A guard against divergence: skips updates whose loss or gradient is not finite or is an outlier."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
@@ -51,8 +53,8 @@ def should_apply(guard: Guard, step: Array, loss: Array, norm: Array, limit: flo
 def also_finite(sound: Array, guard: Guard, step: Array, update_norm: Array) -> tuple[Array, Guard]:
     """As `should_apply` found, but for an update that is not finite although its gradient is."""
     broken = sound & ~jnp.isfinite(update_norm)
-    after = guard.replace(
-        skipped=guard.skipped + broken.astype(jnp.int32), broken=jnp.where(broken, step, guard.broken)
+    after = replace(
+        guard, skipped=guard.skipped + broken.astype(jnp.int32), broken=jnp.where(broken, step, guard.broken)
     )
     return sound & ~broken, after
 
