@@ -36,12 +36,13 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def difference(ours: Mapping[Hashable, float], others: Mapping[Hashable, float]) -> Difference:
-    """`ours` less `others`, paired by their keys where two or more of these match, else by Welch's test.
+    """`ours` less `others`, paired by their keys where all of one side have a partner, else by Welch's test.
 
-    Pairs leave out what has no partner. Welch's degrees of freedom are Satterthwaite's.
+    Of the larger side pairs leave out what has no partner. If both sides had values without one, pairs would
+    waste these. Welch's degrees of freedom are Satterthwaite's.
     """
     keys = [key for key in ours if key in others]
-    if len(keys) > 1:
+    if len(keys) > 1 and len(keys) == min(len(ours), len(others)):
         pairs = mean([ours[key] - others[key] for key in keys])
         assert pairs.error is not None
         return _with_interval(pairs.mean, pairs.error, pairs.n - 1, pairs.n, paired=True)

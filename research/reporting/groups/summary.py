@@ -5,27 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from research.reporting.comparison import ABSENT, Metric, Outcome, differing, format_labelled, labels
+from research.reporting.groups.entries import Entry
+from research.reporting.groups.same_settings import SEED, free
 from research.reporting.groups.statistics import Difference, Mean, difference, holm, mean
 from research.reporting.runs import Run
 from research.reporting.series import finite
-from research.runs import record
 
-SEED = "run.seed"
 LEVEL = 0.05  # of all comparisons together
 
 Values = dict[tuple, float]  # {(seed, …): a run's result}
-
-
-class Entry(NamedTuple):
-    """A run, or a trial that failed before it became one."""
-
-    name: str
-    settings: Mapping[str, Any]
-    state: str  # as of research.reporting.comparison.Outcome
-    value: float | None  # of the metric
-    reached: Mapping[str, Any] | None = None  # of research.runs.target.Reached
-    run: Run | None = None
-    index: int | None = None  # of the run in a page
 
 
 class Group(NamedTuple):
@@ -33,11 +21,6 @@ class Group(NamedTuple):
     entries: list[Entry]
     values: Values  # of the finished runs
     left_out: dict[str, int]  # {"failed": 1, …}: runs without a part in the mean
-
-
-def free(name: str) -> bool:
-    """Whether a setting tells no groups apart: it changes no result, or rounding only."""
-    return name in record.FREE or name in ("name", SEED) or name.startswith("parallel.")
 
 
 def grouped(entries: Iterable[Entry], by: Sequence[str], paired_by: Sequence[str] = ()) -> list[Group]:
@@ -55,8 +38,8 @@ def _group(settings: dict[str, Any], entries: list[Entry], paired_by: Sequence[s
         key = tuple(entry.settings.get(name, ABSENT) for name in paired_by)
         if entry.state != "finished":
             left_out[entry.state] += 1
-        elif not finite(entry.value):
-            left_out["diverged"] += 1
+        elif entry.value is None:
+            left_out["not measured"] += 1
         elif key in values:  # a second run of the same seed is no second sample
             left_out["repeated"] += 1
         else:
