@@ -76,6 +76,8 @@ def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> di
                 "run": indices.get(run_directory(directory, trial.number).resolve()),
                 "state": trial.state,
                 "value": trial.value,
+                "settings": trial.settings,
+                "steps": trial.steps,
                 "note": format_labelled(trial.settings, short),
                 "reason": trial.reason,
             }
