@@ -9,7 +9,7 @@ import typer
 
 from launch.executors import slurm
 from launch.options import Json
-from launch.results import print_groups
+from launch.shell.tables import print_groups
 from research.errors import UsageError
 
 if TYPE_CHECKING:
