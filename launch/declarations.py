@@ -164,7 +164,7 @@ def print_sweep(sweep: Sweep) -> None:
     print(f"{sweep.name}: {sweep.budget} trials of {sweep.base.run.steps} steps of {sweep.base.name}{seeds}")
     print(f"space      {format_space(sweep.space)}")
     print(f"sampler    {sweep.chosen_sampler}, pruner {sweep.pruner}")
-    print(f"metric     {sweep.metric}, {sweep.direction}d")
+    print(f"metric     {sweep.metric}, {sweep.chosen_direction}d")
 
 
 def _print_settings(experiment: Experiment, declared: Experiment, describe: bool) -> None:

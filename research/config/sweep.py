@@ -7,6 +7,7 @@ from typing import Literal
 from research.config.checks import choices, positive
 from research.config.experiment import Experiment
 from research.config.space import Space, exhaustive, names, points
+from research.config.target import Direction, direction_of
 from research.errors import UsageError
 
 
@@ -22,7 +23,7 @@ class Sweep:
     base: Experiment
     space: Space
     metric: str = "loss"  # of the validation rows; a trial's value is that of its last row
-    direction: Literal["minimize", "maximize"] = "minimize"
+    direction: Literal["auto", "minimize", "maximize"] = "auto"  # auto: as the metric's name says
     trials: int | None = None  # points to try; None: every one, of a space that has only points
     seeds: int = 1  # trials of each point, with the base's run.seed, the next number …
     hours: float | None = None  # of all trials together, after which no other begins
@@ -64,6 +65,15 @@ class Sweep:
         if self.sampler != "auto":
             return self.sampler
         return "grid" if exhaustive(self.space) else "tpe"
+
+    @property
+    def chosen_direction(self) -> Direction:
+        """Raises UsageError for `auto` and a metric of which nothing is known."""
+        if self.direction != "auto":
+            return self.direction
+        if (known := direction_of(self.metric)) is None:
+            raise UsageError(f"--metric {self.metric}: expected --direction minimize or maximize beside it")
+        return known
 
     @property
     def points(self) -> int:

@@ -19,7 +19,7 @@ SPREAD = 10  # an axis is logarithmic if its largest value is at least so many t
 
 def metric_of(status: SweepStatus) -> Metric:
     sweep = status.record.sweep
-    return Metric(sweep.metric, sweep.direction, score_by="last")  # as in the study
+    return Metric(sweep.metric, sweep.chosen_direction, score_by="last")  # as in the study
 
 
 def trial_of(run: Run, status: SweepStatus, directory: Path) -> Trial | None:

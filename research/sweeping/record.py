@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,8 @@ from research.config.imports import changed_imports, import_recorded, imported, 
 from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, override, to_json
 from research.config.sweep import SETTINGS
-from research.errors import UsageError
+from research.config.target import direction_of
+from research.errors import LineageWarning, UsageError
 from research.io.files import catch_write_errors, read_record, write_atomic
 from research.io.locks import exclusive
 from research.runs import paths
@@ -74,6 +76,8 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
     """
     if not is_sweep(directory) and directory.exists() and not _may_become_sweep(directory):
         raise UsageError(f"{directory}: exists and is not a sweep; choose another --dir")
+    if not is_sweep(directory):  # what is recorded stays, whatever later versions know of the metric
+        sweep = replace(sweep, direction=sweep.chosen_direction)
     with catch_write_errors(directory), exclusive(study_lock(directory)):
         if is_sweep(directory):
             return _continue(directory, sweep, storage)
@@ -99,6 +103,7 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
     before = replace(record.sweep, base=_with_absolute(base_of(record)))
     if before.base.run.hyperparameters == "constants":  # begun by a version that had no inputs
         sweep = replace(sweep, base=override(sweep.base, {"run.hyperparameters": "constants"}))
+    sweep = _same_direction(before, sweep)
     changed = sweep_differences(before, replace(sweep, base=_with_absolute(sweep.base)))
     if storage is not None and _absolute(storage) != record.storage:
         from research.sweeping.study.database import hide_password  # imports Optuna
@@ -115,6 +120,25 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
     if now != record:
         _write(directory, now)
     return now
+
+
+def _same_direction(before: Sweep, sweep: Sweep) -> Sweep:
+    """`sweep` with the direction of the study that exists.
+
+    Older versions minimized every metric unless a direction was typed, and recorded that.
+    """
+    if sweep.metric != before.metric:
+        return sweep
+    known = direction_of(sweep.metric)
+    if sweep.direction == "auto" and known not in (None, before.chosen_direction):
+        warnings.warn(
+            f"--metric {sweep.metric}: this sweep was begun to {before.chosen_direction} it, and goes on so; "
+            f"expected another --dir to {known} it",
+            LineageWarning,
+            stacklevel=3,
+        )
+    same = sweep.direction == "auto" or sweep.direction == before.chosen_direction
+    return replace(sweep, direction=before.direction) if same else sweep
 
 
 def sweep_differences(old: Sweep, new: Sweep) -> dict[str, tuple[Any, Any]]:

@@ -35,7 +35,7 @@ def open_study(record: Record, directory: Path) -> optuna.Study:
     """
     sweep, storage = record.sweep, storage_of(record.storage, directory)
     study = optuna.create_study(
-        study_name=record.study, storage=storage, direction=sweep.direction, load_if_exists=True
+        study_name=record.study, storage=storage, direction=sweep.chosen_direction, load_if_exists=True
     )
     trials = study.get_trials(deepcopy=False)
     study.sampler, study.pruner = sampler(sweep, len(trials)), pruner(sweep)
@@ -69,7 +69,7 @@ def open_points(record: Record, directory: Path, known: int) -> optuna.Study:
     return optuna.create_study(
         study_name=f"{record.study}-points",
         storage=storage_of(record.storage, directory),
-        direction=record.sweep.direction,
+        direction=record.sweep.chosen_direction,
         sampler=sampler(record.sweep, known),
         load_if_exists=True,
     )
