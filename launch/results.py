@@ -1,12 +1,12 @@
 """`lineage report`, `table`, `compare`, `fit` and `figure`: results of runs and sweeps."""
 
-import json as json_
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from launch.options import Json
+from launch.shell.as_json import print_json
 from launch.shell.tables import lines_of, ordered, print_groups, print_table
 
 Directories = Annotated[
@@ -31,7 +31,7 @@ def report(
     write_page(found, path)
     names = [run["name"] for run in found["runs"]]
     if json:
-        print(json_.dumps({"page": str(path), "runs": names}, indent=2))
+        print_json({"page": str(path), "runs": names})
         return
     plural = "" if len(names) == 1 else "s"
     print(f"{path}  ({len(names)} run{plural}, {path.stat().st_size / 1e6:.1f} MB)")
@@ -51,7 +51,7 @@ def table(
     found = facts(directories)
     lines = ordered(lines_of(found), sort or "rank", found["metric"])
     if json:
-        print(json_.dumps(lines, indent=2))
+        print_json(lines)
     else:
         print_table(lines, found)
 
@@ -94,7 +94,7 @@ def compare(
     score_by = "best" if best else "last"
     found = comparing.compare(directories, by.split(","), over, metric, score_by, target, direction)
     if json:
-        print(json_.dumps(found, indent=2))
+        print_json(found)
         return
     print_groups(found)
     if found["also"]:
@@ -132,7 +132,7 @@ def fit(
     path = out or (directories[0] if len(directories) == 1 else Path()) / "law.html"
     write_page(found, path, law_page)
     if json:
-        print(json_.dumps(found | {"page": str(path)}, indent=2))
+        print_json(found | {"page": str(path)})
         return
     print("\n".join([*law_lines(found), str(path)]))
 
@@ -159,7 +159,7 @@ def figure(
     found, left_out = write_figure(directories, out, Options(metric, split, over, log, smoothing, columns))
     if json:
         drawn = [{"label": curve.label, "split": curve.split, "runs": curve.runs} for curve in found]
-        print(json_.dumps({"figure": str(out), "curves": drawn, "left_out": left_out}, indent=2))
+        print_json({"figure": str(out), "curves": drawn, "left_out": left_out})
         return
     runs = sum({curve.label: curve.runs for curve in found}.values())  # a run may have two curves
     rest = f"; not drawn: {listed(left_out)}" if left_out else ""
