@@ -77,7 +77,12 @@ def _may_begin(record: Record, directory: Path, trials: list[FrozenTrial]) -> bo
     begun = [known for known in trials if known.state != TrialState.WAITING]
     if len(begun) >= sweep.budget or (sweep.chosen_sampler == "grid" and len(begun) == len(trials)):
         return False
-    return sweep.hours is None or training_seconds(directory, begun) < 3_600 * sweep.hours
+    return not hours_used_up(record, directory, begun)
+
+
+def hours_used_up(record: Record, directory: Path, trials: list[FrozenTrial]) -> bool:
+    hours = record.sweep.hours
+    return hours is not None and training_seconds(directory, trials) >= 3_600 * hours
 
 
 def _queued(study: optuna.Study) -> bool:

@@ -99,3 +99,19 @@ def test_a_sweep_and_plain_runs_are_compared_and_a_seed_counts_once(failing, tmp
     assert again[0]["n"] == 2 and again[0]["left_out"] == lines[0]["left_out"]
     sources = {run.settings["data.source"] for run in runs_in(directories)}
     assert sources == {"files:text.txt"}
+
+
+def test_hours_that_are_used_up_are_said_to_be(lineage, typed, tmp_path, monkeypatch):
+    def run_workers(directory, slices, report, tick):
+        worker.work(directory, {"devices": (), "host": "here", "job": None}, report, training())
+        return 0
+
+    monkeypatch.setattr(local, "run_workers", run_workers)
+    monkeypatch.setattr(worker, "_free_memory", lambda: None)
+    status, out, _ = lineage(*typed, "--hours", "1e-9")
+    assert status == 0 and "1 finished, 2 queued of 3" in out
+    assert "hours      1e-09 are used up; more of them, by --hours," in out and "same command" not in out
+    assert "are used up" in lineage("status", tmp_path / "sweep")[1]
+    assert "same command" not in lineage(*typed, "--hours", "1e-9")[1]
+    assert "3 finished of 3" in lineage(*typed, "--hours", "1")[1]
+    assert "3 finished of 3" in lineage(*typed, "--trials", "2")[1]
