@@ -14,7 +14,7 @@ from research.io.files import catch_write_errors
 from research.io.locks import Lock, acquire, exclusive, holder
 from research.runs.status import newest_checkpoint
 from research.sweeping.directory import log_path, run_directory, study_lock, trial_lock
-from research.sweeping.record import Record
+from research.sweeping.record import Record, read
 from research.sweeping.study import seeds
 from research.sweeping.study.storage import open_study, point_of, seed_of
 from research.sweeping.study.suggest import suggest
@@ -49,6 +49,8 @@ def claim_trial(record: Record, directory: Path, facts: Mapping[str, Any]) -> Cl
     trials as it declares and none twice, whichever worker died when. `facts` say where this worker works.
     """
     with catch_write_errors(directory), exclusive(study_lock(directory)):
+        now = read(directory)
+        record = now if now.study != record.study else record  # values were added since it was read
         study = open_study(record, directory)
         trials = study.get_trials(deepcopy=False)
         for known in trials:

@@ -15,9 +15,9 @@ from research.config.sweep import SETTINGS
 from research.config.target import direction_of
 from research.errors import LineageWarning, UsageError
 from research.io.files import catch_write_errors, read_record, write_atomic
-from research.io.locks import exclusive
+from research.io.locks import describe_holder, exclusive, holder
 from research.runs import paths
-from research.sweeping.directory import LOCKS, SWEEP, is_sweep, study_lock
+from research.sweeping.directory import LOCKS, SWEEP, is_sweep, study_lock, trial_locks
 from research.sweeping.notation import format_space
 
 FORMAT = 1
@@ -34,6 +34,7 @@ class Record(NamedTuple):
     study: str  # its name there
     imports: dict[str, dict[str, str]]  # as research.config.imports.imported gave them
     paths: dict[str, str]  # of the base: as research.runs.paths.absolute gave them
+    studies: tuple[str, ...] = ()  # names before values were added to the grid
 
 
 def read(directory: Path) -> Record:
@@ -51,7 +52,8 @@ def read(directory: Path) -> Record:
         sweep = sweep_from_json(kept["sweep"])
     except UnknownName as error:
         raise UsageError(f"{directory}: {error}; {where_names_come_from(kept)}") from None
-    return Record(sweep, kept["storage"], kept["study"], kept.get("imports", {}), kept.get("paths", {}))
+    more = kept.get("imports", {}), kept.get("paths", {}), tuple(kept.get("studies", ()))
+    return Record(sweep, kept["storage"], kept["study"], *more)
 
 
 def base_of(record: Record) -> Experiment:
@@ -70,6 +72,9 @@ def refuse_changed_imports(directory: Path, record: Record) -> None:
 def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str = "sqlite") -> Record:
     """Makes `directory` that of `sweep`, or checks that it is; `trials` and `hours` may differ, `seeds` grow.
 
+    A grid may get more values while no trial runs. A new study then takes over the trials.
+
+
     `storage` None stands for the recorded one, or for `default` in a new sweep. Of several processes that
     begin one sweep at once, one writes its record. Raises UsageError where the directory holds another sweep
     or something else.
@@ -81,11 +86,10 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
     with catch_write_errors(directory), exclusive(study_lock(directory)):
         if is_sweep(directory):
             return _continue(directory, sweep, storage)
-        study = f"{sweep.name or 'sweep'}-{secrets.token_hex(4)}"
         record = Record(
             sweep,
             _absolute(storage or default),
-            study,
+            _new_name(sweep),
             imported(),
             paths.absolute(sweep.base.data, sweep.base.start),
         )
@@ -109,17 +113,36 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
         from research.sweeping.study.database import hide_password  # imports Optuna
 
         changed["storage"] = hide_password(record.storage), hide_password(_absolute(storage))
+    grows = "space" in changed and _may_grow(before, sweep)
     fewer = {"seeds"} if sweep.seeds < before.seeds else set()
-    if refused := {name: values for name, values in changed.items() if name not in MAY_GROW or name in fewer}:
+    allowed = {*MAY_GROW, "space"} if grows else set(MAY_GROW)
+    if refused := {name: values for name, values in changed.items() if name not in allowed - fewer}:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in refused.items())
         raise UsageError(f"{directory}: holds another sweep: {pairs}; choose another --dir")
     refuse_changed_imports(directory, record)
+    if grows:
+        if who := next(filter(None, map(holder, trial_locks(directory))), None):
+            raise UsageError(
+                f"{directory}: {describe_holder(who)} trains a trial; expected lineage stop {directory} "
+                "before values are added"
+            )
+        record = record._replace(study=_new_name(sweep), studies=(*record.studies, record.study))
     now = record._replace(
         sweep=sweep, imports=imported(), paths=paths.absolute(sweep.base.data, sweep.base.start)
     )
-    if now != record:
+    if grows or now != record:
         _write(directory, now)
     return now
+
+
+def _new_name(sweep: Sweep) -> str:
+    return f"{sweep.name or 'sweep'}-{secrets.token_hex(4)}"
+
+
+def _may_grow(before: Sweep, sweep: Sweep) -> bool:
+    """Whether every point of the one is a point of the other, and all are to be visited."""
+    both = before.chosen_sampler == sweep.chosen_sampler == "grid"
+    return both and space.extends(sweep.space, before.space)
 
 
 def _same_direction(before: Sweep, sweep: Sweep) -> Sweep:
@@ -197,6 +220,8 @@ def _absolute(storage: str) -> str:
 
 def _write(directory: Path, record: Record) -> None:
     kept = {"format": FORMAT, "storage": record.storage, "study": record.study, "paths": record.paths}
+    if record.studies:
+        kept["studies"] = list(record.studies)
     if record.imports:
         kept["imports"] = record.imports
     write_atomic(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from research.reporting.comparison import ABSENT, Metric, Outcome, differing, format_labelled, labels
 from research.reporting.groups.entries import Entry
-from research.reporting.groups.same_settings import SEED, free
+from research.reporting.groups.same_settings import SEED, distinct, free
 from research.reporting.groups.statistics import Difference, Mean, difference, holm, mean
 from research.reporting.runs import Run
 from research.reporting.series import finite
@@ -129,8 +129,10 @@ def verdict(apart: Difference | None, p: float | None) -> str:
 
 def _target(group: Group) -> dict[str, Any] | None:
     """Means of steps, tokens and seconds to run.stop_at over the runs that reached it; None without one."""
-    reached = [entry.reached for entry in group.entries if entry.reached]
-    tried = [entry for entry in group.entries if entry.run and (entry.reached or _has_target(entry))]
+    once = {id(run) for run in distinct([entry.run for entry in group.entries if entry.run])}
+    entries = [entry for entry in group.entries if id(entry.run) in once]
+    reached = [entry.reached for entry in entries if entry.reached]
+    tried = [entry for entry in entries if entry.reached or _has_target(entry)]
     if not tried:
         return None
     means = {
@@ -162,7 +164,8 @@ def curve(group: Group, name: str) -> dict[str, list[float | None]] | None:
     """Mean and standard error of a validation number at the steps that all runs of the mean evaluated."""
     runs = [entry.run for entry in group.entries if entry.run is not None and entry.state == "finished"]
     measured = [
-        {row["step"]: row[name] for row in run.split("validation") if finite(row.get(name))} for run in runs
+        {row["step"]: row[name] for row in run.split("validation") if finite(row.get(name))}
+        for run in distinct(runs)
     ]
     if not measured:
         return None
