@@ -1,6 +1,5 @@
 """`lineage prepare`, `batch` and `cache`: prepared data, the batch of a step, caches on disk."""
 
-import json as json_
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import experiments
 from launch.declarations import resolve
 from launch.options import Json, Name, Overrides, TrainFile, ValidationFile, with_files
 from launch.shell import completion
+from launch.shell.as_json import print_json
 from launch.shell.starting import starting
 from research.config import Experiment
 from research.config.settings import override, parse_assignments
@@ -48,7 +48,7 @@ def prepare(
     describe = _describe_labelled if objective.supervised else _describe_text
     facts = {"train": describe(corpus.train), "validation": describe(corpus.validation)}
     if json:
-        print(json_.dumps(facts, indent=2))
+        print_json(facts)
     elif not objective.supervised:
         for split, fact in facts.items():
             print(
@@ -104,7 +104,7 @@ def batch(
         corpus = examples.prepare(_ignore)
     batch = train_batches(examples, experiment.data, experiment.run.seed, corpus.train)[step]
     if json:
-        print(json_.dumps({"step": step} | {name: array.tolist() for name, array in batch.items()}))
+        print_json({"step": step} | {name: array.tolist() for name, array in batch.items()}, indent=None)
         return
     for row, (title, text) in enumerate(examples.describe(batch, corpus)):
         print(f"── step {step}, sequence {row}, {title}\n{text}")
@@ -167,7 +167,7 @@ def cache(
     if clear:
         return _clear(found, dry_run, json)
     if json:
-        print(json_.dumps([entry._asdict() for entry in found], indent=2, ensure_ascii=False))
+        print_json([entry._asdict() for entry in found], ensure_ascii=False)
         return 0
     _print_kept(found)
     return 0
@@ -185,7 +185,7 @@ def _clear(found: list[kept.Entry], dry_run: bool, json: bool) -> int:
             "in_use": [f"{entry.kind}/{entry.name}" for entry in used],
             "bytes": size,
         }
-        print(json_.dumps(names, indent=2, ensure_ascii=False))
+        print_json(names, ensure_ascii=False)
         return int(bool(used))
     for entry in removed:
         if entry.kind not in LISTED_TOGETHER:

@@ -1,6 +1,5 @@
 """`lineage list`, `show`, `explain` and `params`: experiments, their settings and parameters."""
 
-import json as json_
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ import typer
 import experiments
 from launch.options import Json, Name, Overrides, TrainFile, ValidationFile, with_files
 from launch.shell import completion, meanings
+from launch.shell.as_json import print_json
 from launch.shell.notes import note
 from launch.shell.parameter_tables import parameter_table
 from launch.shell.starting import starting
@@ -64,7 +64,7 @@ def list_(json: Json = False) -> None:
     listed = experiments.names() + experiments.sweep_names()
     lines = {name: experiments.describe(name).partition("\n")[0] for name in listed}
     if json:
-        print(json_.dumps(lines, indent=2))
+        print_json(lines)
         return
     width = max(map(len, lines))
     for name, line in lines.items():
@@ -99,7 +99,7 @@ def show(
         return
     experiment = resolve(name, overrides)
     if json:
-        print(json_.dumps(to_json(experiment), indent=2))
+        print_json(to_json(experiment))
         return
     print(experiments.describe(name) + "\n")
     _print_settings(experiment, experiments.get(name), describe)
@@ -119,7 +119,7 @@ def explain(
     """Explain a setting: meaning, unit, allowed values and default."""
     found = list(meanings.meanings().values()) if setting is None else meanings.explain(setting)
     if json:
-        print(json_.dumps([meaning._asdict() for meaning in found], indent=2, ensure_ascii=False))
+        print_json([meaning._asdict() for meaning in found], ensure_ascii=False)
         return
     if setting is None:
         width = max(len(meaning.name) for meaning in found)
@@ -148,7 +148,7 @@ def _show_sweep(name: str, sweep: Sweep, describe: bool, json: bool) -> None:
     if json:
         from research.sweeping.record import sweep_to_json
 
-        print(json_.dumps(sweep_to_json(sweep), indent=2))
+        print_json(sweep_to_json(sweep))
         return
     print(experiments.describe(name) + "\n")
     print_sweep(sweep)
@@ -164,7 +164,7 @@ def print_sweep(sweep: Sweep) -> None:
     print(f"{sweep.name}: {sweep.budget} trials of {sweep.base.run.steps} steps of {sweep.base.name}{seeds}")
     print(f"space      {format_space(sweep.space)}")
     print(f"sampler    {sweep.chosen_sampler}, pruner {sweep.pruner}")
-    print(f"metric     {sweep.metric}, {sweep.direction}d")
+    print(f"metric     {sweep.metric}, {sweep.chosen_direction}d")
 
 
 def _print_settings(experiment: Experiment, declared: Experiment, describe: bool) -> None:
@@ -183,7 +183,7 @@ def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:
     asks = _asks_files(experiments.get(name), parse_assignments(overrides or []))
     counted = count() if asks else parameter_table(declared(name, overrides), count)
     if json:
-        print(json_.dumps({"total": counted["total"], "components": counted["components"]}, indent=2))
+        print_json({"total": counted["total"], "components": counted["components"]})
         return
     rows = [
         (title, ", ".join("×".join(map(str, shape)) for shape in shapes), formula, letter)

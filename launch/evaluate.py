@@ -1,6 +1,5 @@
 """`lineage evaluate`: tasks of the papers, a run's validation split, predictions of a fine-tuned run."""
 
-import json as json_
 import math
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import typer
 
 from launch.options import MODEL, Json, Tokenizer, at_least_one
 from launch.shell import completion
+from launch.shell.as_json import print_json
 from launch.shell.starting import starting
 from research.config.names import SCHEMES
 from research.errors import EnvironmentFault, UsageError
@@ -76,7 +76,7 @@ def evaluate(
                 facts[name] = found
         finally:  # a task that fails does not take the others' results with it
             if json and facts:
-                print(json_.dumps(facts, indent=2, ensure_ascii=False))
+                print_json(facts, ensure_ascii=False)
             elif facts:
                 _print_table(str(target), facts)
 
@@ -103,7 +103,7 @@ def _list_tasks(json: bool) -> None:
         "harness:NAME": "any task of EleutherAI's lm-evaluation-harness (extra harness)",
     }
     if json:
-        print(json_.dumps(lines, indent=2, ensure_ascii=False))
+        print_json(lines, ensure_ascii=False)
         return
     width = max(map(len, lines))
     for name, line in lines.items():
@@ -163,7 +163,7 @@ def _score_predictions(
         )
     facts = {"squad": result | {"examples": len(answers), "missing": missing}}
     if json:
-        print(json_.dumps(facts, indent=2))
+        print_json(facts)
         return
     width = max(map(len, result))
     for metric, value in result.items():
@@ -185,7 +185,7 @@ def _predict(names: list[str], target: str | None, data: Path | None, json: bool
     with activity(f"loading {target}"):
         predictions, metrics = predict(directory, step, source, lambda line: None)
     if json:
-        print(json_.dumps({"answers": predictions, "metrics": metrics}, indent=2, ensure_ascii=False))
+        print_json({"answers": predictions, "metrics": metrics}, ensure_ascii=False)
         return
     for line in answer_lines(experiment_of(directory, warn=False).task, predictions):
         print(line)

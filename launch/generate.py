@@ -1,6 +1,5 @@
 """`lineage generate`: text on the terminal while it is generated, or JSON at the end."""
 
-import json as json_
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ import typer
 
 from launch.options import MODEL, Json, Tokenizer, at_least_one
 from launch.shell import completion
+from launch.shell.as_json import print_json
 from launch.shell.starting import starting
 from research.errors import UsageError
 from research.io.activity import activity
@@ -107,7 +107,7 @@ def generate(
             loaded.model, loaded.tokenizer, prompts, tokens, method, seed, stop or (), batch, shown
         )
     if printer is None:
-        print(json_.dumps([one._asdict() for one in done], indent=2, ensure_ascii=False))
+        print_json([one._asdict() for one in done], ensure_ascii=False)
     else:
         printer.finish(done)
 
@@ -194,7 +194,7 @@ def _fill_masks(loaded: "Loaded", prompts: list[str], top: int, json: bool) -> N
             }
             for one in found
         ]
-        print(json_.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts, ensure_ascii=False)
         return
     for one in found:
         print(one.text)

@@ -1,7 +1,6 @@
 """`lineage plan`, `bench` and `doctor`: a step's memory on any devices, its speed here, the installation."""
 
 import importlib.util
-import json as json_
 import math
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 
 from launch.declarations import resolve
 from launch.options import Json, Name, Overrides, at_least_one
+from launch.shell.as_json import print_json
 from launch.shell.starting import starting
 from research.config.settings import override
 from research.errors import UsageError
@@ -86,7 +86,7 @@ def plan(
                 {"overrides": typed_, "peak": each.peak, "seconds": each.bound and each.bound.seconds}
                 for typed_, (_, each) in zip(changes, found, strict=True)
             ]
-        print(json_.dumps(facts, indent=2))
+        print_json(facts)
         return
     _print_plan(name, f"{len(devices_)} × {devices_[0].device_kind}", planned)
     if len(found) > 1:
@@ -204,7 +204,7 @@ def bench(
         None if data is None else read_tokens(data, experiment.data.length, experiment.model.vocabulary),
     )
     if json:
-        print(json_.dumps({"experiment": name} | found._asdict() | {"formula": FORMULA}, indent=2))
+        print_json({"experiment": name} | found._asdict() | {"formula": FORMULA})
         return
     first, third = found.step_spread
     mfu = "unknown" if found.mfu is None else f"{found.mfu:.1%} of {found.peak_flops / 1e12:.2f} TFLOP/s"
@@ -244,7 +244,7 @@ def doctor(json: Json = False) -> None:
         extra: importlib.util.find_spec(module) is not None for extra, (module, _) in EXTRAS.items()
     }
     if json:
-        print(json_.dumps(facts, indent=2))
+        print_json(facts)
         return
     print(f"lineage   {facts['lineage']}, commit {facts['commit'] or 'unknown'}")
     print(f"devices   {', '.join(facts['devices'])}")

@@ -1,6 +1,5 @@
 """`lineage status` and `lineage stop`, of a run or a sweep."""
 
-import json as json_
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,8 @@ import typer
 
 from launch.executors import slurm
 from launch.options import Json
-from launch.results import print_groups
+from launch.shell.as_json import print_json
+from launch.shell.tables import print_groups
 from research.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def status(
         run = _run_status(directory, jobs)
         facts = {"run": str(directory), "state": "queued"} if run is None else _run_facts(run)
     if json:
-        print(json_.dumps(facts | {"jobs": jobs}, indent=2))
+        print_json(facts | {"jobs": jobs})
         return
     if is_sweep(directory):
         _print_trials(sweep)
@@ -126,7 +126,7 @@ def _show_folder(folder: Path, json: bool) -> None:
             facts.append({"directory": str(directory), "error": str(error)})
             lines.append(f"unreadable  {error}")
     if json:
-        print(json_.dumps(facts, indent=2))
+        print_json(facts)
         return
     width = max(len(str(directory)) for directory in directories)
     for directory, line in zip(directories, lines, strict=True):
@@ -229,6 +229,8 @@ def print_best(directory: Path, sweep: "SweepStatus") -> None:
         settings = format_settings(best.settings)
         print(f"best       {declared.metric} {_best_value(sweep, best)}, trial {best.number}: {settings}")
         print(f"its run    {run_directory(directory, best.number)}")
+    if sweep.hours_used_up and sweep.counts["queued"]:
+        print(f"hours      {declared.hours:g} are used up; more of them, by --hours, begin further trials")
 
 
 def _best_value(sweep: "SweepStatus", best: "Trial") -> str:
@@ -246,7 +248,7 @@ def _best_value(sweep: "SweepStatus", best: "Trial") -> str:
 def _counts(sweep: "SweepStatus") -> str:
     """3 finished, 1 running, 6 queued of 10"""
     counts = ", ".join(f"{count} {state}" for state, count in sweep.counts.items() if count)
-    return f"{counts} of {sweep.record.sweep.budget}"
+    return f"{counts} of {sweep.total}"
 
 
 def format_duration(seconds: float | None) -> str:

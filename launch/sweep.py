@@ -109,7 +109,7 @@ def sweep(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="minimize or maximize.",
+            help="minimize or maximize. Default: as the metric's name says.",
             autocompletion=completion.of_sweep("direction"),
         ),
     ] = None,
@@ -157,6 +157,8 @@ def sweep(
             import jax
         jax.config.update("jax_platforms", "cpu")  # the GPUs are the workers'
         check_metric(declared)
+    if not is_sweep(dir):
+        _ = declared.chosen_direction  # raises for a metric that does not say which way it is better
     for line in decided:
         (note if dry_run else say)(line)
     if resources is None:

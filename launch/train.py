@@ -172,7 +172,10 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool, third: t
         elif experiment.run.target:
             print(f"target            {experiment.run.target} not reached")
         print(f"run               {directory}  ({time_.perf_counter() - began:.0f} s)")
-        _print_next(experiment, directory, third)
+        command, purpose = third
+        if result.reached and command[1] == "resume":  # which would reach it again at once
+            command = [*command, "run.stop_at=none"]
+        _print_next(experiment, directory, (command, purpose))
     else:
         print(f"\nstopped at step {result.step} of {experiment.run.steps}; saved in {directory}")
         print(f"to continue, repeat the command or run: lineage resume {directory}")

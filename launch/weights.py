@@ -1,6 +1,5 @@
 """`lineage import`, `export`, `average` and `features`: weights in and out, and hidden states."""
 
-import json as json_
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 
 from launch.options import MODEL, Json, RunDirectory, Tokenizer, at_least_one
 from launch.shell import completion
+from launch.shell.as_json import print_json
 from launch.shell.starting import starting
 from research.config.settings import convert
 from research.errors import UsageError, did_you_mean
@@ -74,7 +74,7 @@ def average(
     with activity(f"averaging the checkpoints of {directory}"):
         steps = average(directory, out, last)
     if json:
-        print(json_.dumps({"weights": str(out), "steps": steps}))
+        print_json({"weights": str(out), "steps": steps}, indent=None)
         return
     print(f"mean of   steps {', '.join(map(str, steps))}")
     print(f"weights   {out}")

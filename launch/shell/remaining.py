@@ -18,7 +18,7 @@ class Remaining:
         from research.sweeping.status import sweep_status
 
         now = sweep_status(self._directory)
-        done, budget = now.work, now.record.sweep.budget
+        done, budget = now.work, now.total
         if self._before is None:
             self._before = done
         speed = (done - self._before) / max(time.monotonic() - self._began, 1e-9)

@@ -155,6 +155,24 @@ def exhaustive(space: Space) -> bool:
     return all(isinstance(axis, Points) and (axis.every or len(axis.values) == 1) for axis in axes(space))
 
 
+def extends(space: Space, other: Space) -> bool:
+    """Whether `space` is the grid `other` with more values of some settings."""
+    more, fewer = _values(space), _values(other)
+    return (
+        more is not None
+        and fewer is not None
+        and more.keys() == fewer.keys()
+        and all(set(fewer[name]) <= set(values) for name, values in more.items())
+    )
+
+
+def _values(space: Space) -> dict[str, tuple[Value, ...]] | None:
+    """The values of each setting of a plain grid; None of other spaces."""
+    parts = space.parts if isinstance(space, Product) else (space,)
+    values = {part.name: part.values for part in parts if isinstance(part, Points)}
+    return values if len(values) == len(parts) else None
+
+
 def _merged(taken: tuple[Point, ...]) -> Point:
     return {name: value for point in taken for name, value in point.items()}
 

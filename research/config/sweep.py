@@ -7,6 +7,7 @@ from typing import Literal
 from research.config.checks import choices, positive
 from research.config.experiment import Experiment
 from research.config.space import Space, exhaustive, names, points
+from research.config.target import Direction, direction_of
 from research.errors import UsageError
 
 
@@ -22,7 +23,7 @@ class Sweep:
     base: Experiment
     space: Space
     metric: str = "loss"  # validation metric; a trial's value is that of its last row
-    direction: Literal["minimize", "maximize"] = "minimize"
+    direction: Literal["auto", "minimize", "maximize"] = "auto"  # auto: by the metric's name
     trials: int | None = None  # points to try; None: all, if the space has only points
     seeds: int = 1  # trials per point, with run.seed, run.seed + 1, …
     hours: float | None = None  # total of all trials, after which no other begins
@@ -62,6 +63,15 @@ class Sweep:
         if self.sampler != "auto":
             return self.sampler
         return "grid" if exhaustive(self.space) else "tpe"
+
+    @property
+    def chosen_direction(self) -> Direction:
+        """Raises UsageError for `auto` and a metric of which nothing is known."""
+        if self.direction != "auto":
+            return self.direction
+        if (known := direction_of(self.metric)) is None:
+            raise UsageError(f"--metric {self.metric}: expected --direction minimize or maximize beside it")
+        return known
 
     @property
     def points(self) -> int:

@@ -1,14 +1,25 @@
-"""A target: a validation metric that ends a run, such as loss<3.28."""
+"""Validation metrics: the direction of each, and targets that end a run, such as loss<3.28."""
 
 import math
 import operator
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from research.errors import UsageError
 
+Direction = Literal["minimize", "maximize"]
+
+LOW_IS_GOOD = ("loss", "bits_per_byte", "perplexity")  # ends of names
+HIGH_IS_GOOD = ("accuracy", "f1", "exact_match", "matthews", "pearson", "spearman")
 COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 FORM = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\S+)\s*")
+
+
+def direction_of(metric: str) -> Direction | None:
+    """Which way is better; None of a metric that is not known: of another package's, or of a threshold."""
+    if metric.endswith(LOW_IS_GOOD):
+        return "minimize"
+    return "maximize" if metric.endswith(HIGH_IS_GOOD) else None
 
 
 class Target(NamedTuple):

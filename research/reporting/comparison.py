@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
+from research.config.target import Direction
+from research.reporting.evaluations import ending, scores
 from research.reporting.runs import Run
 from research.reporting.series import finite
 
@@ -14,7 +16,7 @@ class Metric(NamedTuple):
     """The validation metric by which runs are ranked."""
 
     name: str = "loss"
-    direction: Literal["minimize", "maximize"] = "minimize"
+    direction: Direction = "minimize"
     score_by: Literal["best", "last", "target"] = "best"  # evaluation of a run
 
     def best(self, values: Sequence[float]) -> float:
@@ -25,12 +27,12 @@ class Outcome(NamedTuple):
     """A run's results: one line of a table."""
 
     name: str
-    state: str  # finished, running or stopped; a trial may also be pruned, failed or queued
+    state: str  # finished, diverged, running or stopped; a trial may also be pruned, failed or queued
     step: int
     steps: int
-    best: float | None  # of the metric, on the validation split
+    best: float | None  # of the metric, on the validation split; of step 0 only without later evaluations
     best_step: int | None
-    last: float | None
+    last: float | None  # None of a run that diverged
     tokens_per_second: float | None  # median of the training rows, because the first includes compilation
     seconds: float | None  # of training, without evaluations and saves
     reached: dict[str, Any] | None = None  # of research.runs.target.Reached: where the run met run.stop_at
@@ -38,20 +40,18 @@ class Outcome(NamedTuple):
 
 
 def outcome(run: Run, metric: Metric, state: str) -> Outcome:
-    measured = [
-        (row[metric.name], row["step"]) for row in run.split("validation") if finite(row.get(metric.name))
-    ]
+    end, measured = ending(run, metric.name), scores(run, metric.name)
     best = metric.best([value for value, _ in measured]) if measured else None
     train = run.split("train")
     speeds = [row["tokens_per_second"] for row in train if finite(row.get("tokens_per_second"))]
     return Outcome(
         name=run.name,
-        state=state,
+        state="diverged" if end.diverged and state == "finished" else state,
         step=run.step,
         steps=run.steps,
         best=best,
         best_step=next((step for value, step in measured if value == best), None),
-        last=measured[-1][0] if measured else None,
+        last=end.value,
         tokens_per_second=median(speeds) if speeds else None,
         seconds=train[-1].get("seconds") if train else None,
         reached=run.reached._asdict() if run.reached else None,
@@ -59,20 +59,16 @@ def outcome(run: Run, metric: Metric, state: str) -> Outcome:
 
 
 def ranked(outcomes: Sequence[Outcome], metric: Metric, finished_only: bool) -> list[Outcome]:
-    """`outcomes` with ranks; equal results share a rank."""
-    scores = [getattr(outcome, metric.score_by) for outcome in outcomes]
-    ranking = [
-        value
-        for value, outcome in zip(scores, outcomes, strict=True)
-        if value is not None and (outcome.state == "finished" or not finished_only)
-    ]
-    order = sorted(ranking, reverse=metric.direction == "maximize")
-    return [
-        outcome._replace(rank=order.index(value) + 1)
-        if value is not None and (outcome.state == "finished" or not finished_only)
-        else outcome
-        for value, outcome in zip(scores, outcomes, strict=True)
-    ]
+    """`outcomes` with ranks; equal results share a rank, and a run that diverged has none."""
+
+    def score(one: Outcome) -> float | None:
+        out = one.state == "diverged" or (finished_only and one.state != "finished")
+        return None if out else getattr(one, metric.score_by)
+
+    values = [value for one in outcomes if (value := score(one)) is not None]
+    order = sorted(values, reverse=metric.direction == "maximize")
+    scored = [(one, score(one)) for one in outcomes]
+    return [one if at is None else one._replace(rank=order.index(at) + 1) for one, at in scored]
 
 
 def side_by_side(tables: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

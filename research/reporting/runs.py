@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.config import target
+from research.config.imports import OPTION
 from research.config.settings import flatten, from_json
 from research.errors import UsageError
 from research.runs import record
 from research.runs.metrics_log import Row, read
+from research.runs.record import may_change
 from research.runs.status import last_step, run_state
 from research.runs.target import Reached, reached
+from research.runs.wording import Named, alike
 from research.sweeping.directory import is_sweep
 
 DECLARED = ("format", "experiment")  # all other keys of a record describe the environment
+CHANGED = "changed"  # what a run has beside its settings if some of them changed midway
+SCHEDULES_WITHOUT_END = ("constant", "inverse_sqrt")  # which more steps leave as they were
 
 
 class Run(NamedTuple):
@@ -23,6 +28,7 @@ class Run(NamedTuple):
     settings: dict[str, Any]  # {"model.width": 128, …}
     environment: dict[str, Any]  # {"versions.jax": "0.10.2", …}
     rows: list[Row]
+    files: Named = Named({}, {}, ())
 
     @property
     def steps(self) -> int:
@@ -66,7 +72,9 @@ def runs_in(directories: Sequence[Path]) -> list[Run]:
             raise UsageError(f"{directory}: {fault}; expected one with {record.FILE}, or one that holds such")
         found |= dict.fromkeys(path.resolve() for path in inside)
     names = _names(list(found))
-    return [_run(path, name) for path, name in zip(found, names, strict=True)]
+    runs = [_run(path, name) for path, name in zip(found, names, strict=True)]
+    worded = alike([run.files for run in runs])
+    return [run._replace(settings=settings) for run, settings in zip(runs, worded, strict=True)]
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -95,7 +103,29 @@ def _run(directory: Path, name: str) -> Run:
         settings["run.steps"] = int(settings["run.steps"])
     except (KeyError, AttributeError, TypeError, ValueError):
         raise UsageError(f"{directory / record.FILE}: not a run's record") from None
-    return Run(name, directory, settings, environment, read(directory))
+    if text := _changed(written.get("changes", []), settings):
+        settings[CHANGED] = text
+    named = Named(settings, written.get("paths", {}), tuple(map(str, written.get("data") or ())))
+    return Run(name, directory, settings, environment, read(directory), named)
+
+
+def _changed(changes: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
+    """The changes after step 0 that a run's numbers depend on: "step 20: run.steps 20 → 40"."""
+    counted = []
+    for change in changes:
+        names = [name for name in change["to"] if _counts(name, settings)]
+        if change["step"] and names:
+            kept = {side: {name: change[side].get(name) for name in names} for side in ("from", "to")}
+            counted.append(_change({"step": change["step"]} | kept))
+    return "; ".join(counted)
+
+
+def _counts(name: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a change of `name`, a setting or a fact, makes another run."""
+    if name == "run.steps":
+        return settings.get("optimizer.rate.name") not in SCHEDULES_WITHOUT_END
+    known = name in settings or name == "data" or name.startswith(OPTION)
+    return known and not may_change(name, 0, 0) and name not in ("name", "run.hyperparameters")
 
 
 def settings_of(declared: dict[str, Any]) -> dict[str, Any]:
@@ -127,5 +157,9 @@ def _text(values: list[Any]) -> str:
 
 def _change(change: Mapping[str, Any]) -> str:
     """A change on continuing a run: "step 40: run.steps 60 → 80"."""
-    pairs = ((name, change["from"].get(name), new) for name, new in change["to"].items())
-    return f"step {change['step']}: " + ", ".join(f"{name} {old} → {new}" for name, old, new in pairs)
+    names = change["to"]
+    old, new = (
+        {name: _text(value) if isinstance(value := change[side].get(name), list) else value for name in names}
+        for side in ("from", "to")
+    )
+    return f"step {change['step']}: " + ", ".join(f"{name} {old[name]} → {new[name]}" for name in names)

@@ -45,8 +45,12 @@ def thinned(rows: list[Row], points: int) -> list[Row]:
     return [rows[index] for index in sorted(kept)]
 
 
+def number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return number(value) and math.isfinite(value)
 
 
 def _clock(train: list[Row], name: str):

@@ -19,7 +19,7 @@ SPREAD = 10  # an axis is logarithmic if its largest value is at least this many
 
 def metric_of(status: SweepStatus) -> Metric:
     sweep = status.record.sweep
-    return Metric(sweep.metric, sweep.direction, score_by="last")  # as in the study
+    return Metric(sweep.metric, sweep.chosen_direction, score_by="last")  # as in the study
 
 
 def trial_of(run: Run, status: SweepStatus, directory: Path) -> Trial | None:
@@ -76,6 +76,8 @@ def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> di
                 "run": indices.get(run_directory(directory, trial.number).resolve()),
                 "state": trial.state,
                 "value": trial.value,
+                "settings": trial.settings,
+                "steps": trial.steps,
                 "note": format_labelled(trial.settings, short),
                 "reason": trial.reason,
             }

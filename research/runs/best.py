@@ -2,10 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
+from research.config.target import LOW_IS_GOOD
 from research.errors import UsageError, did_you_mean
 from research.runs.metrics_log import Row
-
-LOW_IS_GOOD = ("loss", "bits_per_byte", "perplexity")
 
 
 def score(row: Row, name: str | None) -> float | None:

@@ -14,7 +14,7 @@ from research.io.files import catch_write_errors
 from research.io.locks import Lock, acquire, exclusive, holder
 from research.runs.status import newest_checkpoint
 from research.sweeping.directory import log_path, run_directory, study_lock, trial_lock
-from research.sweeping.record import Record
+from research.sweeping.record import Record, read
 from research.sweeping.study import seeds
 from research.sweeping.study.storage import open_study, point_of, seed_of
 from research.sweeping.study.suggest import suggest
@@ -49,6 +49,8 @@ def claim_trial(record: Record, directory: Path, facts: Mapping[str, Any]) -> Cl
     declared number of trials, none twice. `facts` describe where this worker runs.
     """
     with catch_write_errors(directory), exclusive(study_lock(directory)):
+        now = read(directory)
+        record = now if now.study != record.study else record  # values were added since it was read
         study = open_study(record, directory)
         trials = study.get_trials(deepcopy=False)
         for known in trials:
@@ -77,7 +79,12 @@ def _may_begin(record: Record, directory: Path, trials: list[FrozenTrial]) -> bo
     begun = [known for known in trials if known.state != TrialState.WAITING]
     if len(begun) >= sweep.budget or (sweep.chosen_sampler == "grid" and len(begun) == len(trials)):
         return False
-    return sweep.hours is None or training_seconds(directory, begun) < 3_600 * sweep.hours
+    return not hours_used_up(record, directory, begun)
+
+
+def hours_used_up(record: Record, directory: Path, trials: list[FrozenTrial]) -> bool:
+    hours = record.sweep.hours
+    return hours is not None and training_seconds(directory, trials) >= 3_600 * hours
 
 
 def _queued(study: optuna.Study) -> bool:

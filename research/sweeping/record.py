@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +12,12 @@ from research.config.imports import changed_imports, import_recorded, imported, 
 from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, override, to_json
 from research.config.sweep import SETTINGS
-from research.errors import UsageError
+from research.config.target import direction_of
+from research.errors import LineageWarning, UsageError
 from research.io.files import catch_write_errors, read_record, write_atomic
-from research.io.locks import exclusive
+from research.io.locks import describe_holder, exclusive, holder
 from research.runs import paths
-from research.sweeping.directory import LOCKS, SWEEP, is_sweep, study_lock
+from research.sweeping.directory import LOCKS, SWEEP, is_sweep, study_lock, trial_locks
 from research.sweeping.notation import format_space
 
 FORMAT = 1
@@ -32,6 +34,7 @@ class Record(NamedTuple):
     study: str  # its name there
     imports: dict[str, dict[str, str]]  # from research.config.imports.imported
     paths: dict[str, str]  # of the base, from research.runs.paths.absolute
+    studies: tuple[str, ...] = ()  # names before values were added to the grid
 
 
 def read(directory: Path) -> Record:
@@ -49,7 +52,8 @@ def read(directory: Path) -> Record:
         sweep = sweep_from_json(kept["sweep"])
     except UnknownName as error:
         raise UsageError(f"{directory}: {error}; {where_names_come_from(kept)}") from None
-    return Record(sweep, kept["storage"], kept["study"], kept.get("imports", {}), kept.get("paths", {}))
+    more = kept.get("imports", {}), kept.get("paths", {}), tuple(kept.get("studies", ()))
+    return Record(sweep, kept["storage"], kept["study"], *more)
 
 
 def base_of(record: Record) -> Experiment:
@@ -68,19 +72,22 @@ def refuse_changed_imports(directory: Path, record: Record) -> None:
 def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str = "sqlite") -> Record:
     """Creates the sweep in `directory` or checks the one there; `trials`, `hours` may differ, `seeds` grow.
 
+    A grid may get more values while no trial runs; a new study then takes over the trials.
+
     `storage` None means the recorded one, or `default` for a new sweep. If several processes begin a sweep at
     once, one writes its record. Raises UsageError if the directory holds another sweep or something else.
     """
     if not is_sweep(directory) and directory.exists() and not _may_become_sweep(directory):
         raise UsageError(f"{directory}: exists and is not a sweep; choose another --dir")
+    if not is_sweep(directory):  # what is recorded stays, whatever later versions know of the metric
+        sweep = replace(sweep, direction=sweep.chosen_direction)
     with catch_write_errors(directory), exclusive(study_lock(directory)):
         if is_sweep(directory):
             return _continue(directory, sweep, storage)
-        study = f"{sweep.name or 'sweep'}-{secrets.token_hex(4)}"
         record = Record(
             sweep,
             _absolute(storage or default),
-            study,
+            _new_name(sweep),
             imported(),
             paths.absolute(sweep.base.data, sweep.base.start),
         )
@@ -98,22 +105,61 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
     before = replace(record.sweep, base=_with_absolute(base_of(record)))
     if before.base.run.hyperparameters == "constants":  # begun by a version without inputs
         sweep = replace(sweep, base=override(sweep.base, {"run.hyperparameters": "constants"}))
+    sweep = _same_direction(before, sweep)
     changed = sweep_differences(before, replace(sweep, base=_with_absolute(sweep.base)))
     if storage is not None and _absolute(storage) != record.storage:
         from research.sweeping.study.database import hide_password  # imports Optuna
 
         changed["storage"] = hide_password(record.storage), hide_password(_absolute(storage))
+    grows = "space" in changed and _may_grow(before, sweep)
     fewer = {"seeds"} if sweep.seeds < before.seeds else set()
-    if refused := {name: values for name, values in changed.items() if name not in MAY_GROW or name in fewer}:
+    allowed = {*MAY_GROW, "space"} if grows else set(MAY_GROW)
+    if refused := {name: values for name, values in changed.items() if name not in allowed - fewer}:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in refused.items())
         raise UsageError(f"{directory}: holds another sweep: {pairs}; choose another --dir")
     refuse_changed_imports(directory, record)
+    if grows:
+        if who := next(filter(None, map(holder, trial_locks(directory))), None):
+            raise UsageError(
+                f"{directory}: {describe_holder(who)} trains a trial; expected lineage stop {directory} "
+                "before values are added"
+            )
+        record = record._replace(study=_new_name(sweep), studies=(*record.studies, record.study))
     now = record._replace(
         sweep=sweep, imports=imported(), paths=paths.absolute(sweep.base.data, sweep.base.start)
     )
-    if now != record:
+    if grows or now != record:
         _write(directory, now)
     return now
+
+
+def _new_name(sweep: Sweep) -> str:
+    return f"{sweep.name or 'sweep'}-{secrets.token_hex(4)}"
+
+
+def _may_grow(before: Sweep, sweep: Sweep) -> bool:
+    """Whether every point of the one is a point of the other, and all are to be visited."""
+    both = before.chosen_sampler == sweep.chosen_sampler == "grid"
+    return both and space.extends(sweep.space, before.space)
+
+
+def _same_direction(before: Sweep, sweep: Sweep) -> Sweep:
+    """`sweep` with the direction of the study that exists.
+
+    Older versions minimized every metric unless a direction was typed, and recorded that.
+    """
+    if sweep.metric != before.metric:
+        return sweep
+    known = direction_of(sweep.metric)
+    if sweep.direction == "auto" and known not in (None, before.chosen_direction):
+        warnings.warn(
+            f"--metric {sweep.metric}: this sweep was begun to {before.chosen_direction} it, and goes on so; "
+            f"expected another --dir to {known} it",
+            LineageWarning,
+            stacklevel=3,
+        )
+    same = sweep.direction == "auto" or sweep.direction == before.chosen_direction
+    return replace(sweep, direction=before.direction) if same else sweep
 
 
 def sweep_differences(old: Sweep, new: Sweep) -> dict[str, tuple[Any, Any]]:
@@ -172,6 +218,8 @@ def _absolute(storage: str) -> str:
 
 def _write(directory: Path, record: Record) -> None:
     kept = {"format": FORMAT, "storage": record.storage, "study": record.study, "paths": record.paths}
+    if record.studies:
+        kept["studies"] = list(record.studies)
     if record.imports:
         kept["imports"] = record.imports
     write_atomic(

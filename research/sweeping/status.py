@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from research.config.settings import override
 from research.runs.status import progress
-from research.sweeping.claim import trial_worker
+from research.sweeping.claim import hours_used_up, trial_worker
 from research.sweeping.directory import log_path, run_directory
 from research.sweeping.record import Record, read
 from research.sweeping.study.database import storage_faults
@@ -42,13 +42,19 @@ class SweepStatus(NamedTuple):
     record: Record
     trials: list[Trial]
     best: int | None  # number of the study's best trial; with several seeds, the first trial of the best mean
+    hours_used_up: bool = False  # so that no other trial begins
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials in each state; those that have not begun are queued."""
-        counted = Counter(trial.state for trial in self.trials)
-        counted["queued"] += max(0, self.record.sweep.budget - len(self.trials))
+        """Trials in each state; those that have not begun, and that the budget has, are queued."""
+        counted = Counter(trial.state for trial in self.trials if trial.state != "queued")
+        counted["queued"] = max(0, self.record.sweep.budget - counted.total())
         return {state: counted[state] for state in STATES}
+
+    @property
+    def total(self) -> int:
+        """The budget, or the trials that have begun where the budget was lowered below their number."""
+        return sum(self.counts.values())
 
     @property
     def ended(self) -> int:
@@ -63,7 +69,9 @@ class SweepStatus(NamedTuple):
 
     @property
     def over(self) -> bool:
-        return not any(self.counts[state] for state in ("running", "stopped", "queued"))
+        """Whether no trial is left to begin or to resume, be it that the sweep's hours are used up."""
+        resumed = self.counts["running"] or self.counts["stopped"]
+        return not resumed and (self.hours_used_up or not self.counts["queued"])
 
 
 def sweep_status(directory: Path) -> SweepStatus:
@@ -73,8 +81,9 @@ def sweep_status(directory: Path) -> SweepStatus:
             study = load_study(record, directory)
         except KeyError:  # no worker has begun
             return SweepStatus(record, [], None)
-        trials = [_trial(record, directory, trial) for trial in study.get_trials(deepcopy=False)]
-        return SweepStatus(record, trials, _best(record, study))
+        known = study.get_trials(deepcopy=False)
+        trials = [_trial(record, directory, trial) for trial in known]
+        return SweepStatus(record, trials, _best(record, study), hours_used_up(record, directory, known))
 
 
 def _best(record: Record, study: optuna.Study) -> int | None:

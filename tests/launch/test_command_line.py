@@ -146,6 +146,8 @@ def test_prepare_train_batch_resume(lineage, tmp_path, monkeypatch):
     first, _, last = again.partition("\nnext\n")[2].splitlines()
     assert first.split() == next_.splitlines()[0].split() and "run.steps=8" in last
     assert f"data.source=files:{tmp_path}/corpus.txt" in next_.splitlines()[-1]  # the same data once more
+    _, reached, _ = lineage("resume", tmp_path / "run", "run.stop_at=loss<99")
+    assert "run.steps=8 run.stop_at=none" in reached.splitlines()[-1]  # or it would be reached at once
 
 
 def test_doctor_tells_the_devices(lineage):

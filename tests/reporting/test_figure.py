@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from research.errors import EnvironmentFault, UsageError
-from research.reporting.curves import curves, smooth
 from research.reporting.facts import facts
-from research.reporting.figure import Options, write_figure
+from research.reporting.figures.curves import curves, smooth
+from research.reporting.figures.figure import Options, write_figure
 from research.reporting.runs import runs_in
 from tests.reporting import made
 
@@ -57,6 +57,38 @@ def test_over_a_setting_a_point_is_the_mean_of_runs_that_end_there(tmp_path):
         np.testing.assert_allclose(curve.mean_P, np.mean(pairs, axis=1))
         np.testing.assert_allclose(curve.error_P, np.std(pairs, axis=1, ddof=1) / np.sqrt(2))
     write_figure([tmp_path], tmp_path / "rates.svg", Options(over="optimizer.rate.peak", log="x"))
+
+
+def test_settings_that_were_drawn_at_random_are_not_joined_to_a_line(tmp_path):
+    """Each rate occurs once, so by the numbers alone optimizer and decay would follow from the rate."""
+    drawn = [(1e-3, "adamw", 0.1), (2e-3, "lion", 0.3), (3e-3, "adamw", 0.01), (4e-3, "lion", 0.2)]
+    for number, (peak, name, decay) in enumerate(drawn):
+        changes = {"optimizer__rate__peak": peak, "optimizer__name": name, "optimizer__decay": decay}
+        for seed in (0, 1):  # which support nothing
+            made.train(made.experiment(**changes, run__seed=seed), tmp_path / f"{number}-{seed}")
+    found = curves(runs_in([tmp_path]), "loss", ["validation"], "peak", 0.0)
+    assert [curve.label for curve in found] == ["optimizer adamw", "optimizer lion"]
+    assert all(not curve.joined and curve.also == ("decay",) and len(curve.x_P) == 2 for curve in found)
+    write_figure([tmp_path], tmp_path / "points.svg", Options(over="peak"))
+
+
+def test_a_setting_that_follows_from_another_needs_no_label(tmp_path):
+    """Heads are two for each 16 of width, with either optimizer: these repeat the widths."""
+    for width, name in itertools.product((16, 32, 64), ("adamw", "lion")):
+        changes = {"model__width": width, "model__heads": width // 8, "optimizer__name": name}
+        made.train(made.experiment(**changes), tmp_path / f"{width}-{name}")
+    found = curves(runs_in([tmp_path]), "loss", ["validation"], "width", 0.0)
+    assert [(curve.label, curve.joined, len(curve.x_P)) for curve in found] == [
+        ("optimizer adamw", True, 3),
+        ("optimizer lion", True, 3),
+    ]
+
+
+def test_what_a_sweep_samples_is_drawn_as_points(swept):
+    found = curves(runs_in([swept]), "loss", ["validation"], "peak", 0.0)
+    assert not any(curve.joined for curve in found)
+    labels = {curve.label for curve in found}
+    assert all("width" in label and "optimizer" in label for label in labels)
 
 
 def test_smoothing_is_a_weighted_mean_of_what_came_before():

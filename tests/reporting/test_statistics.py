@@ -50,9 +50,11 @@ def test_as_scipy_computes_it(paired):
         )
 
 
-def test_unpaired_seeds_are_left_out_and_one_seed_has_no_interval():
-    found = difference({0: 3.0, 1: 4.0, 2: 100.0}, {0: 1.0, 1: 1.0, 5: 7.0})
+def test_pairs_leave_out_values_of_one_side_only_and_one_seed_has_no_interval():
+    found = difference({0: 3.0, 1: 4.0, 2: 100.0}, {0: 1.0, 1: 1.0})
     assert (found.mean, found.n, found.paired) == (2.5, 2, True)
+    found = difference({0: 3.0, 1: 4.0, 2: 5.0, 3: 4.0}, {2: 1.0, 3: 1.0, 4: 2.0, 5: 2.0})  # few match
+    assert (found.mean, found.n, found.paired) == (2.5, 8, False)
     alone = difference({0: 3.0}, {0: 1.0, 1: 2.0})
     assert alone == (1.5, None, None, None, 3, False) and alone.holds_zero is None
 

@@ -57,7 +57,7 @@ def test_a_loss_that_is_not_finite_fails_the_trial(tmp_path, monkeypatch):
 
 
 def test_an_unknown_metric_names_those_there_are(tmp_path):
-    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=1, metric="los"), None)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=1, metric="los", direction="minimize"), None)
     assert run(tmp_path / "sweep", training())
     assert "did you mean loss" in sweep_status(tmp_path / "sweep").trials[0].reason
 

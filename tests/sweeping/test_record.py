@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from research.config.settings import override
-from research.errors import UsageError
+from research.errors import LineageWarning, UsageError
 from research.sweeping.record import base_of, open_sweep, read
 from tests.sweeping.pretended import declared, run, training
 
@@ -65,7 +65,25 @@ def test_a_sweep_begun_with_constants_keeps_them(tmp_path):
     constants = declared(tmp_path, trials=3)
     inputs = replace(constants, base=override(constants.base, {"run.hyperparameters": "inputs"}))
     open_sweep(tmp_path / "old", constants, None)
-    assert open_sweep(tmp_path / "old", inputs, None).sweep == constants
+    assert open_sweep(tmp_path / "old", inputs, None).sweep.base == constants.base
     open_sweep(tmp_path / "new", inputs, None)
     with pytest.raises(UsageError, match=r"run\.hyperparameters was inputs, now constants"):
         open_sweep(tmp_path / "new", constants, None)
+
+
+def test_a_metric_says_which_way_it_is_better(tmp_path):
+    """A known one by its name; the record keeps the way, and what an older version recorded stays."""
+    sweep = replace(declared(tmp_path, trials=3), metric="accuracy")
+    assert (sweep.direction, sweep.chosen_direction) == ("auto", "maximize")
+    assert replace(sweep, metric="loss").chosen_direction == "minimize"
+    assert open_sweep(tmp_path / "new", sweep, None).sweep.direction == "maximize"
+    with pytest.raises(UsageError, match="--metric charm: expected --direction minimize or maximize"):
+        open_sweep(tmp_path / "unknown", replace(sweep, metric="charm"), None)
+    assert not (tmp_path / "unknown").exists()
+    open_sweep(tmp_path / "old", replace(sweep, direction="minimize"), None)
+    with pytest.warns(LineageWarning, match="begun to minimize it"):
+        assert open_sweep(tmp_path / "old", sweep, None).sweep.direction == "minimize"
+    with pytest.raises(UsageError, match="direction was minimize, now maximize"):
+        open_sweep(tmp_path / "old", replace(sweep, direction="maximize"), None)
+    open_sweep(tmp_path / "charm", replace(sweep, metric="charm", direction="maximize"), None)
+    assert open_sweep(tmp_path / "charm", replace(sweep, metric="charm"), None).sweep.direction == "maximize"

@@ -151,6 +151,19 @@ def test_the_first_of_a_budget_of_hours_ends_it(tmp_path):
     assert run(tmp_path / "sweep", training())
     stands = sweep_status(tmp_path / "sweep")
     assert stands.counts["finished"] == 1 and stands.counts["queued"] == 7
+    assert stands.hours_used_up and stands.over  # the same command would begin nothing
+    open_sweep(tmp_path / "sweep", declared(tmp_path, hours=1), None)
+    stands = sweep_status(tmp_path / "sweep")
+    assert not stands.hours_used_up and not stands.over
+
+
+def test_a_budget_below_what_has_begun_is_met(tmp_path):
+    rates = space.grid("optimizer.rate.peak", 0.3, 0.1, 0.01)
+    open_sweep(tmp_path / "sweep", declared(tmp_path, rates, seeds=3), None)
+    assert run(tmp_path / "sweep", training())
+    open_sweep(tmp_path / "sweep", declared(tmp_path, rates, seeds=3, trials=2), None)
+    stands = sweep_status(tmp_path / "sweep")
+    assert stands.over and stands.total == 9 and sum(stands.counts.values()) == 9
 
 
 @pytest.mark.slow

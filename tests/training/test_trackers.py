@@ -1,6 +1,7 @@
 """Those who follow a run: TensorBoard's files and Weights & Biases' hold what metrics.jsonl holds."""
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from research.config.settings import flatten
 from research.errors import EnvironmentFault
 from research.runs.metrics_log import Metrics
 from research.training.logging import trackers
+from research.training.logging.weights_and_biases import _identity, names_of
 from tests.training.tiny import quickstart
 
 
@@ -164,6 +166,29 @@ def test_wandb_goes_on_in_the_same_run(tmp_path, offline):
     assert before[2]["validation/loss"] == 1.0
     assert {step: values["train/loss"] for step, values in after.items()} == {3: 1.5, 4: 2.0}
     assert settings["model.width"] == 16 and settings["data.batch"] == 8
+
+
+def test_a_copy_of_a_run_is_another_run_of_wandb(tmp_path):
+    """A run that was moved stays the one that it was."""
+    (tmp_path / "run").mkdir()
+    first = _identity(tmp_path / "run")
+    assert _identity(tmp_path / "run") == first
+    shutil.copytree(tmp_path / "run", tmp_path / "branch")
+    second = _identity(tmp_path / "branch")
+    assert second != first and _identity(tmp_path / "branch") == second
+    assert _identity(tmp_path / "run") == first
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert _identity(tmp_path / "moved") == first
+    (tmp_path / "moved" / "wandb" / "directory").unlink()  # as older versions left it
+    assert _identity(tmp_path / "moved") == first
+
+
+def test_trials_have_the_sweep_s_name_in_wandb(tmp_path):
+    trial = tmp_path / "rates" / "trials" / "0003"
+    trial.mkdir(parents=True)
+    assert names_of(trial) == ("0003", None)
+    (tmp_path / "rates" / "sweep.json").write_text("{}")
+    assert names_of(trial) == ("rates/0003", "rates") and names_of(tmp_path) == (tmp_path.name, None)
 
 
 def test_event_files_need_no_pytorch(tmp_path):

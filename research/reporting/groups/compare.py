@@ -1,20 +1,16 @@
 """Groups any runs by settings, for `lineage compare`. Imports no JAX."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from research.config.settings import override, to_json
-from research.config.target import parse
+from research.config.target import Direction, direction_of
 from research.errors import UsageError, did_you_mean
-from research.reporting.comparison import ABSENT, Metric, format_value, outcome
-from research.reporting.groups.summary import Entry, Group, free, grouped, summary
-from research.reporting.runs import Run, runs_in, settings_of
-from research.runs.best import LOW_IS_GOOD
-from research.runs.target import Reached, reached
-from research.sweeping.directory import is_sweep
+from research.reporting.comparison import ABSENT, Metric, format_value
+from research.reporting.groups.entries import TO_TARGET, Entry, entries_of
+from research.reporting.groups.same_settings import SEED, free
+from research.reporting.groups.summary import Group, grouped, summary
 
-TO_TARGET = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}  # metrics, by fields of Reached
 LISTED = 3  # settings in a refusal
 
 
@@ -25,6 +21,7 @@ def compare(
     metric: str = "loss",
     score_by: Literal["last", "best"] = "last",
     target: str | None = None,
+    direction: str | None = None,
 ) -> dict[str, Any]:
     """A `summary` of the runs in `directories`, grouped by settings.
 
@@ -33,69 +30,35 @@ def compare(
     result also has "also": other settings that differ between groups. Raises UsageError for other
     differences inside a group, for repeated runs with different results, and for unknown names.
     """
-    entries = [entry for directory in directories for entry in _entries(directory, metric, score_by, target)]
+    measured = metric in TO_TARGET
+    way = _direction(metric, direction)
+    shown = Metric(metric, way or "minimize", "target" if measured else score_by)
+    entries = entries_of(directories, shown, target)
     known = {name for entry in entries for name in entry.settings}
     by, average_over = ([_full(name, known) for name in names] for names in (by, average_over))
-    measured = metric in TO_TARGET
-    low = measured or metric.endswith(LOW_IS_GOOD)
     _check_metric(entries, metric)
-    groups = grouped(entries, by, average_over)
+    if way is None:
+        raise UsageError(f"--metric {metric}: expected --direction minimize or maximize beside it")
     # A run that stops at a target has another last step.
-    others = [n for n in sorted(known) if (n == "run.stop_at" and not measured) or not free(n)]
-    others = [name for name in others if name not in by]
+    counting = [n for n in sorted(known) if (n == "run.stop_at" and not measured) or not free(n)]
+    paired_by = [name for name in average_over if name in counting]
+    groups = grouped(entries, by, paired_by)
+    others = [name for name in counting if name not in by]
     for group in groups:
         _check_inside(group, [name for name in others if name not in average_over])
-        _check_repeated(group, average_over)
-    shown = Metric(metric, "minimize" if low else "maximize", "target" if measured else score_by)
+        _check_repeated(group, paired_by)
     first = [group.entries[0].settings for group in groups]
     also = [name for name in others if len({str(one.get(name, ABSENT)) for one in first}) > 1]
     return summary(groups, shown) | {"also": [name for name in also if name not in average_over]}
 
 
-def _entries(directory: Path, metric: str, score_by: str, target: str | None) -> list[Entry]:
-    if not is_sweep(directory):
-        return [_entry(run, run.state, metric, score_by, target) for run in runs_in([directory])]
-    from research.sweeping.directory import run_directory
-    from research.sweeping.status import sweep_status  # Optuna is slow to import
-
-    status = sweep_status(directory)
-    runs = {run.directory: run for run in _begun(directory)}
-    found = []
-    for trial in status.trials:
-        run = runs.get(run_directory(directory, trial.number).resolve())
-        if run is not None:
-            found.append(_entry(run, trial.state, metric, score_by, target))
-        elif trial.state != "queued":  # failed before its first row
-            settings = settings_of(to_json(override(status.record.sweep.base, trial.settings)))
-            found.append(Entry(f"{trial.number:04d}", settings, trial.state, None))
-    return [entry._replace(name=f"{directory.name}/{entry.name}") for entry in found]
-
-
-def _begun(sweep: Path) -> list[Run]:
-    try:
-        return runs_in([sweep])
-    except UsageError:  # no trial has begun
-        return []
-
-
-def _entry(run: Run, state: str, metric: str, score_by: str, target: str | None) -> Entry:
-    goal = run.target if target is None else parse(target, "--target")
-    met = reached(run.rows, goal)
-    settings = run.settings | {"run.stop_at": None if goal is None else str(goal)} if target else run.settings
-    if metric in TO_TARGET:
-        if goal is None:
-            raise UsageError(
-                f"--metric {metric}: {run.name} has no run.stop_at; expected --target 'loss<3.28'"
-            )
-        ended = "finished" if met else "not reached" if state == "finished" else state
-        return _made(run, settings, ended, getattr(met, TO_TARGET[metric]) if met else None, met)
-    return _made(run, settings, state, getattr(outcome(run, Metric(metric), state), score_by), met)
-
-
-def _made(
-    run: Run, settings: Mapping[str, Any], state: str, value: float | None, met: Reached | None
-) -> Entry:
-    return Entry(run.name, settings, state, value, met and met._asdict(), run)
+def _direction(metric: str, typed: str | None) -> Direction | None:
+    match typed:
+        case "minimize" | "maximize":
+            return typed
+        case None:
+            return "minimize" if metric in TO_TARGET else direction_of(metric)
+    raise UsageError(f"--direction {typed}: expected minimize or maximize")
 
 
 def _full(name: str, known: set[str]) -> str:
@@ -132,19 +95,30 @@ def _check_inside(group: Group, names: Sequence[str]) -> None:
         )
 
 
-def _check_repeated(group: Group, average_over: Sequence[str]) -> None:
-    """Raises UsageError if equal runs have different results, which settings cannot explain."""
+def _check_repeated(group: Group, paired_by: Sequence[str]) -> None:
+    """Raises UsageError if equal runs have different results, which settings cannot explain.
+
+    Settings that change only rounding, such as those of devices, explain a difference; then the first counts.
+    """
     seen: dict[tuple, Entry] = {}
     for entry in group.entries:
         if entry.state != "finished":
             continue
-        key = tuple(entry.settings.get(name, ABSENT) for name in ("run.seed", *average_over))
+        key = tuple(entry.settings.get(name, ABSENT) for name in (SEED, *paired_by))
         first = seen.setdefault(key, entry)
-        if first.value != entry.value:
+        rounding = [name for name in {**first.settings, **entry.settings} if _rounds(name)]
+        alike = all(first.settings.get(name) == entry.settings.get(name) for name in rounding)
+        if first.value != entry.value and alike:
             raise UsageError(
                 f"{_called(group)}: {first.name} and {entry.name} have equal settings, run.seed={key[0]} "
                 f"too, and {first.value:.6g} and {entry.value:.6g}; expected one of them"
             )
+
+
+def _rounds(name: str) -> bool:
+    """Whether a setting changes the rounding of results."""
+    other = ("run.hyperparameters", "run.steps_per_call", "data.workers")
+    return free(name) and (name in other or name.startswith(("parallel.", "model.")))
 
 
 def _called(group: Group) -> str:

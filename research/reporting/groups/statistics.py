@@ -36,12 +36,13 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def difference(ours: Mapping[Hashable, float], others: Mapping[Hashable, float]) -> Difference:
-    """`ours` minus `others`, paired by keys if at least two match, else by Welch's test.
+    """`ours` minus `others`, paired by keys if every key of one side matches, else by Welch's test.
 
-    Pairs skip values without a partner. Welch's degrees of freedom are Satterthwaite's.
+    Pairs skip values of the larger side without a partner. If both sides had such values, pairs would waste
+    them. Welch's degrees of freedom are Satterthwaite's.
     """
     keys = [key for key in ours if key in others]
-    if len(keys) > 1:
+    if len(keys) > 1 and len(keys) == min(len(ours), len(others)):
         pairs = mean([ours[key] - others[key] for key in keys])
         assert pairs.error is not None
         return _with_interval(pairs.mean, pairs.error, pairs.n - 1, pairs.n, paired=True)

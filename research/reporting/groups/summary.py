@@ -5,27 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from research.reporting.comparison import ABSENT, Metric, Outcome, differing, format_labelled, labels
+from research.reporting.groups.entries import Entry
+from research.reporting.groups.same_settings import SEED, distinct, free
 from research.reporting.groups.statistics import Difference, Mean, difference, holm, mean
 from research.reporting.runs import Run
 from research.reporting.series import finite
-from research.runs import record
 
-SEED = "run.seed"
 LEVEL = 0.05  # of all comparisons together
 
 Values = dict[tuple, float]  # {(seed, …): a run's result}
-
-
-class Entry(NamedTuple):
-    """A run, or a trial that failed before it became one."""
-
-    name: str
-    settings: Mapping[str, Any]
-    state: str  # as of research.reporting.comparison.Outcome
-    value: float | None  # of the metric
-    reached: Mapping[str, Any] | None = None  # of research.runs.target.Reached
-    run: Run | None = None
-    index: int | None = None  # of the run in a page
 
 
 class Group(NamedTuple):
@@ -33,11 +21,6 @@ class Group(NamedTuple):
     entries: list[Entry]
     values: Values  # of the finished runs
     left_out: dict[str, int]  # {"failed": 1, …}: runs without a part in the mean
-
-
-def free(name: str) -> bool:
-    """Whether a setting never separates groups, because it changes at most rounding."""
-    return name in record.FREE or name in ("name", SEED) or name.startswith("parallel.")
 
 
 def grouped(entries: Iterable[Entry], by: Sequence[str], paired_by: Sequence[str] = ()) -> list[Group]:
@@ -55,8 +38,8 @@ def _group(settings: dict[str, Any], entries: list[Entry], paired_by: Sequence[s
         key = tuple(entry.settings.get(name, ABSENT) for name in paired_by)
         if entry.state != "finished":
             left_out[entry.state] += 1
-        elif not finite(entry.value):
-            left_out["diverged"] += 1
+        elif entry.value is None:
+            left_out["not measured"] += 1
         elif key in values:  # a second run with the same seed is not a second sample
             left_out["repeated"] += 1
         else:
@@ -146,8 +129,10 @@ def verdict(apart: Difference | None, p: float | None) -> str:
 
 def _target(group: Group) -> dict[str, Any] | None:
     """Means of steps, tokens and seconds to run.stop_at over the runs that reached it; None without one."""
-    reached = [entry.reached for entry in group.entries if entry.reached]
-    tried = [entry for entry in group.entries if entry.run and (entry.reached or _has_target(entry))]
+    once = {id(run) for run in distinct([entry.run for entry in group.entries if entry.run])}
+    entries = [entry for entry in group.entries if id(entry.run) in once]
+    reached = [entry.reached for entry in entries if entry.reached]
+    tried = [entry for entry in entries if entry.reached or _has_target(entry)]
     if not tried:
         return None
     means = {
@@ -179,7 +164,8 @@ def curve(group: Group, name: str) -> dict[str, list[float | None]] | None:
     """Mean and standard error of a validation number at the steps that all runs of the mean evaluated."""
     runs = [entry.run for entry in group.entries if entry.run is not None and entry.state == "finished"]
     measured = [
-        {row["step"]: row[name] for row in run.split("validation") if finite(row.get(name))} for run in runs
+        {row["step"]: row[name] for row in run.split("validation") if finite(row.get(name))}
+        for run in distinct(runs)
     ]
     if not measured:
         return None

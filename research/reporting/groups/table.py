@@ -37,7 +37,7 @@ def _cells(found: Mapping[str, Any], line: Mapping[str, Any], place: int, digits
     settings = [format_value(line["settings"][entry["name"]]) for entry in found["by"]]
     target = _target_cells(line["target"]) if _has_target(found) else []
     left_out = ", ".join(f"{count} {state}" for state, count in line["left_out"].items())
-    apart = _difference(line["difference"], digits)
+    apart = _difference(line["difference"], digits, max(line["n"], found["lines"][0]["n"]))
     middle = plus_minus(line["mean"], line["error"], digits)
     return [str(place), *settings, middle, str(line["n"]), apart, *target, line["verdict"], left_out]
 
@@ -49,15 +49,14 @@ def plus_minus(mean: float | None, error: float | None, digits: int = 4) -> str:
     return f"{mean:,.{digits}f}" + ("" if error is None else f" ± {error:,.{digits}f}")
 
 
-def _difference(apart: Mapping[str, Any] | None, digits: int) -> str:
+def _difference(apart: Mapping[str, Any] | None, digits: int, runs: int) -> str:
+    """With the number of pairs where these are fewer than the `runs` of the larger group."""
     if apart is None:
         return ""
     text = f"{apart['mean']:+,.{digits}f}"
-    return (
-        text
-        if apart["low"] is None
-        else f"{text} [{apart['low']:+,.{digits}f}, {apart['high']:+,.{digits}f}]"
-    )
+    if apart["low"] is not None:
+        text += f" [{apart['low']:+,.{digits}f}, {apart['high']:+,.{digits}f}]"
+    return f"{text} of {apart['n']} pairs" if apart["paired"] and apart["n"] < runs else text
 
 
 def _target_cells(target: Mapping[str, Any] | None) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 import research
 from research.errors import UsageError
+from research.reporting.groups.counted import left_out
 from research.reporting.laws.fitting import (
     COVERAGE,
     FLATTEST,
@@ -21,7 +22,7 @@ from research.reporting.laws.fitting import (
     predicted,
 )
 from research.reporting.laws.points import LAWS, SYMBOLS, Point, points
-from research.reporting.runs import runs_in
+from research.reporting.runs import CHANGED, runs_in
 
 CURVES, ALONG = 6, 80  # curves of a page, and points of each
 
@@ -46,9 +47,13 @@ def laws_of(
     fitted, held_out = points(runs, law, sizes, metric, hold_out)
     where = ", ".join(path.resolve().name for path in directories)
     title = f"{metric} over {' and '.join(sizes)}: {where}"
-    return {"title": title, "metric": metric, "given": len(runs)} | law_facts(
-        law, sizes, fitted, targets, resamples, held_out
-    )
+    found = law_facts(law, sizes, fitted, targets, resamples, held_out)
+    used = {name for point in (*fitted, *held_out) for name in point.runs}
+    midway = [run for run in runs if run.name in used and CHANGED in run.settings]
+    changed = {run.name: run.settings[CHANGED] for run in midway}
+    found["warnings"] += [f"{name} changed midway, at {text}" for name, text in changed.items()]
+    about = {"title": title, "metric": metric, "given": len(runs), "left_out": left_out(runs, metric)}
+    return about | found
 
 
 def sizes_of(law: str, over: str | None) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from research.reporting.comparison import format_value
+from research.reporting.groups.counted import listed
 
 
 def law_lines(found: dict[str, Any]) -> list[str]:
@@ -31,6 +32,8 @@ def law_lines(found: dict[str, Any]) -> list[str]:
             f"held out: {len(tests)} points, the law's mean error {mean:.2%}; "
             f"{within} of {runs} runs are within {percent} intervals"
         )
+    if reasons := found.get("left_out"):
+        lines.append(f"not counted: {listed(reasons)}")
     return lines + [f"warning: {line}" for line in found["warnings"]]
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from research.errors import UsageError
+from research.reporting.groups.counted import counted
+from research.reporting.groups.same_settings import key_of
 from research.reporting.laws.sizes import SIZES
 from research.reporting.runs import Run
-from research.reporting.series import finite
-from research.runs.record import may_change
 
 LAWS = {"power": 1, "chinchilla": 2}  # sizes of each
 LEAST = {"power": 4, "chinchilla": 7}  # points; one or two more than a law has parameters
@@ -28,14 +28,13 @@ def points(
     """One point per size, with the settings of the lowest mean over seeds; the largest are held out.
 
     The largest are those with the largest product of sizes. Only finished runs count, by their last
-    evaluation. Raises UsageError if there are too few points to fit.
+    evaluation; copies of a run do not. Raises UsageError if there are too few points to fit.
     """
     groups: dict[tuple, list[tuple[Run, float]]] = {}
-    for run in runs:
-        values = [row[metric] for row in run.split("validation") if finite(row.get(metric))]
-        if run.state == "finished" and values and values[-1] > 0:
-            key = tuple((name, str(value)) for name, value in run.settings.items() if _tells_apart(name))
-            groups.setdefault(key, []).append((run, values[-1]))
+    for run, value in counted(runs, metric):
+        if value > 0:  # a run that stops at a target has another last step
+            key = (*key_of(run.settings), run.settings.get("run.stop_at"))
+            groups.setdefault(key, []).append((run, value))
     best: dict[tuple[float, ...], Point] = {}
     for members in groups.values():
         sizes = tuple(float(SIZES[name](members[0][0])) for name in over)
@@ -49,11 +48,6 @@ def points(
     )
     _check(fitted, len(runs), law, over, len(held_out))
     return fitted, held_out
-
-
-def _tells_apart(name: str) -> bool:
-    """Whether runs that differ in this setting are different points, not seeds of one point."""
-    return name != "run.seed" and not may_change(name, 0, 0)
 
 
 def _check(found: Sequence[Point], runs: int, law: str, over: Sequence[str], held_out: int) -> None:

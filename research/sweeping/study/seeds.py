@@ -76,7 +76,7 @@ def best_point(trials: Sequence[FrozenTrial], sweep: Sweep) -> int | None:
     }
     most = max(map(len, values.values()), default=0)
     means = {number: fmean(some) for number, some in values.items() if most and len(some) == most}
-    choose = min if sweep.direction == "minimize" else max
+    choose = min if sweep.chosen_direction == "minimize" else max
     return choose(means, key=means.get) if means else None
 
 

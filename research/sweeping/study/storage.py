@@ -19,6 +19,7 @@ from research.io.locks import exclusive
 from research.sweeping.directory import storage_lock
 from research.sweeping.record import Record
 from research.sweeping.study.database import first_line, hide_password, open_database
+from research.sweeping.study.growth import carry_over, newest_study
 from research.sweeping.study.suggest import grid_parameters
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -35,8 +36,10 @@ def open_study(record: Record, directory: Path) -> optuna.Study:
     """
     sweep, storage = record.sweep, storage_of(record.storage, directory)
     study = optuna.create_study(
-        study_name=record.study, storage=storage, direction=sweep.direction, load_if_exists=True
+        study_name=record.study, storage=storage, direction=sweep.chosen_direction, load_if_exists=True
     )
+    if record.studies:
+        carry_over(study, record, storage)
     trials = study.get_trials(deepcopy=False)
     study.sampler, study.pruner = sampler(sweep, len(trials)), pruner(sweep)
     if sweep.seeds > 1:  # all trials are enqueued; the sampler works on the study of points
@@ -69,7 +72,7 @@ def open_points(record: Record, directory: Path, known: int) -> optuna.Study:
     return optuna.create_study(
         study_name=f"{record.study}-points",
         storage=storage_of(record.storage, directory),
-        direction=record.sweep.direction,
+        direction=record.sweep.chosen_direction,
         sampler=sampler(record.sweep, known),
         load_if_exists=True,
     )
@@ -77,7 +80,7 @@ def open_points(record: Record, directory: Path, known: int) -> optuna.Study:
 
 def load_study(record: Record, directory: Path) -> optuna.Study:
     """Loads the study for reading. Raises KeyError if it does not exist yet."""
-    return optuna.load_study(study_name=record.study, storage=storage_of(record.storage, directory))
+    return newest_study(record, storage_of(record.storage, directory))
 
 
 @lru_cache(maxsize=8)

@@ -28,17 +28,19 @@ def package() -> ModuleType:
 class WeightsAndBiases:
     """A run in Weights & Biases. It stays one run when killed and resumed; `directory`/wandb/id holds its id.
 
-    Steps repeated after a kill are not sent again; their numbers are the same.
+    Steps repeated after a kill are not sent again; their numbers are the same. Trials of a sweep are a group.
     """
 
     def __init__(self, settings: Mapping[str, Any], directory: Path):
         self._wandb = package()
+        name, group = names_of(directory)
         try:
             self._run = self._wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "lineage"),
                 id=_identity(directory),
                 resume="allow",
-                name=directory.name,
+                name=name,
+                group=os.environ.get("WANDB_RUN_GROUP", group),
                 dir=str(directory),
                 config=dict(settings),
                 settings=self._wandb.Settings(console="off", silent=True),
@@ -66,10 +68,34 @@ class WeightsAndBiases:
         return self._wandb.Html(f"<pre>{escape(value)}</pre>", inject=False)
 
 
+def names_of(directory: Path) -> tuple[str, str | None]:
+    """The name of a run, and of its group: of a trial SWEEP/0000 and SWEEP; every sweep has a 0000."""
+    sweep = directory.absolute().parent.parent
+    if directory.absolute().parent.name == "trials" and (sweep / "sweep.json").exists():
+        return f"{sweep.name}/{directory.name}", sweep.name
+    return directory.absolute().name, None
+
+
 def _identity(directory: Path) -> str:
-    path = directory / "wandb" / "id"
-    if not path.exists():
+    """The run's id, a new one in a copy of a run: two branches of it would write into one run.
+
+    A run that was moved keeps its id, because its old directory is gone.
+    """
+    path, place = directory / "wandb" / "id", directory / "wandb" / "directory"
+    here = str(directory.resolve())
+    if not path.exists() or _is_copy(path, place, here):
         with catch_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, secrets.token_hex(4) + "\n")
+    if not place.exists() or place.read_text(encoding="utf-8", errors="surrogateescape") != here:
+        write_atomic(place, here.encode(errors="surrogateescape"))
     return path.read_text(encoding="utf-8").strip()
+
+
+def _is_copy(path: Path, place: Path, here: str) -> bool:
+    """Whether another directory, where this run began, still has the id in `path`."""
+    if not place.exists():  # of an older version
+        return False
+    first = place.read_text(encoding="utf-8", errors="surrogateescape")
+    other = Path(first) / "wandb" / "id"
+    return first != here and other.exists() and other.read_bytes() == path.read_bytes()

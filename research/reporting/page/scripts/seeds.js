@@ -13,6 +13,7 @@ const groupName = (line) => line.note || "all runs";
 const plusMinus = (mean, error, digits = 4) => (present(mean) ? `${mean.toFixed(digits)}${present(error) ? ` ± ${error.toFixed(digits)}` : ""}` : "–");
 const signed = (value, digits = 4) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
 const interval = ({ mean, low, high }) => `${signed(mean)}${present(low) ? ` [${signed(low)}, ${signed(high)}]` : ""}`;
+const fewer = ({ paired, n }, line) => (paired && n < Math.max(line.n, lines()[0].n) ? ` of ${n} pairs` : "");
 
 // One colour for a group: that of its place.
 function groupColour(at) {
@@ -32,7 +33,7 @@ function groupTable() {
   };
   const rows = lines().map((line, at) => {
     const left = Object.entries(line.left_out).map(([state, count]) => `${count} ${state}`).join(", ");
-    const texts = [at + 1, ...by.map(({ name }) => formatValue(line.settings[name])), plusMinus(line.mean, line.error), line.n, line.difference ? interval(line.difference) : "", line.verdict, ...(target ? goal(line.target) : []), left];
+    const texts = [at + 1, ...by.map(({ name }) => formatValue(line.settings[name])), plusMinus(line.mean, line.error), line.n, line.difference ? interval(line.difference) + fewer(line.difference, line) : "", line.verdict, ...(target ? goal(line.target) : []), left];
     return element("tr", { "data-group": groupName(line) }, ...texts.map((text) => element("td", {}, String(text))));
   });
   find("groups").append(element("thead", {}, element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title)))), element("tbody", {}, ...rows));

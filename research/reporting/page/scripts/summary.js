@@ -25,7 +25,8 @@ function summary() {
     const { budget, counts, sampler, pruner } = report.sweep;
     const done = (counts.finished || 0) + (counts.pruned || 0);
     const states = Object.entries(counts).map(([state, count]) => `${count} ${state}`).join(", ");
-    tile("Completed trials", budget ? `${done} of ${budget}` : done, states);
+    const trials = Object.values(counts).reduce((sum, count) => sum + count, 0);
+    tile("Completed trials", budget ? `${done} of ${Math.max(budget, trials)}` : done, states);
     tile("Sampler", words(sampler), pruner === "none" ? "no pruning" : `pruned by ${pruner === "median" ? "the median" : words(pruner)}`);
   } else if (runs.length > 1) {
     const finished = runs.filter((run) => run.outcome.state === "finished").length;

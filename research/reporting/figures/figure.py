@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 
 from research.errors import EnvironmentFault, UsageError
 from research.io.files import write_atomic
-from research.reporting.curves import Curve, curves, setting_named
+from research.reporting.figures.curve import Curve
+from research.reporting.figures.curves import curves
+from research.reporting.figures.over_setting import setting_named
+from research.reporting.groups.counted import left_out
+from research.reporting.groups.same_settings import distinct
 from research.reporting.runs import runs_in
 
 WIDTHS = {1: 3.25, 2: 6.75}  # inches, of one and two columns of a page
@@ -26,6 +30,7 @@ LOOK = {
     "svg.hashsalt": "lineage",
 }  # fmt: skip
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe & Ito's
+LISTED = 3  # settings in a note
 MOST_INSIDE = 5  # curves whose legend is within the axes
 STYLES = ("-", "--", ":", "-.")
 
@@ -39,16 +44,23 @@ class Options(NamedTuple):
     columns: int = 1
 
 
-def write_figure(directories: Sequence[Path], path: Path, options: Options) -> list[Curve]:
-    """Draws the runs in `directories` to `path`; returns the curves. Raises UsageError as `check` does."""
+def write_figure(
+    directories: Sequence[Path], path: Path, options: Options
+) -> tuple[list[Curve], dict[str, int]]:
+    """Draws the runs in `directories` to `path`; returns the curves, and counts of runs not drawn.
+
+    Raises UsageError as `check` does.
+    """
     check(path, options)
     splits = ("train", "validation") if options.split == "both" else (options.split,)
     runs = runs_in(directories)
     found = curves(runs, options.metric, splits, options.over, options.smoothing)
+    reasons = {"repeated": again} if (again := len(runs) - len(distinct(runs))) else {}
     if options.over not in AXES:
         options = options._replace(over=setting_named(options.over, runs))
+        reasons = left_out(runs, options.metric, splits[-1])
     write_atomic(path, _drawn(found, options, path.suffix))
-    return found
+    return found, reasons
 
 
 def check(path: Path, options: Options) -> None:
@@ -96,8 +108,10 @@ def _draw(axes: Any, found: Sequence[Curve], options: Options) -> None:
     for curve in found:
         at = groups.index(curve.label)
         look = {"color": COLOURS[at % len(COLOURS)], "linestyle": STYLES[at // len(COLOURS) % len(STYLES)]}
-        if curve.split == "validation" and len(curve.x_P) <= 40:
+        if not curve.joined or (curve.split == "validation" and len(curve.x_P) <= 40):
             look |= {"marker": "o", "markersize": 2.5}
+        if not curve.joined:
+            look |= {"linestyle": "none"}
         if both and curve.split == "train":
             look |= {"linewidth": 0.7, "alpha": 0.7}
         name = None if both and curve.split == "train" else curve.label
@@ -129,6 +143,9 @@ def _notes(found: Sequence[Curve], smoothing: float) -> list[str]:
     notes = []
     if counts := sorted({curve.seeds for curve in found if curve.error_P is not None}):
         notes.append(f"mean ± standard error, {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} seeds")
+    if also := sorted({name for curve in found for name in curve.also}):
+        rest = f" and {len(also) - LISTED} more" if len(also) > LISTED else ""
+        notes.append(f"points also differ in {', '.join(also[:LISTED])}{rest}")
     if smoothing and any(curve.split == "train" for curve in found):
         notes.append(f"training: exponential moving average, weight {smoothing:g}")
     return notes

@@ -1,0 +1,18 @@
+"""What commands print with --json."""
+
+import json
+import math
+from typing import Any
+
+
+def print_json(facts: Any, indent: int | None = 2, ensure_ascii: bool = True) -> None:
+    """Prints one JSON value; a number that is not finite, which JSON cannot say, is null."""
+    print(json.dumps(_sayable(facts), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False))
+
+
+def _sayable(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _sayable(one) for name, one in value.items()}
+    return [_sayable(one) for one in value] if isinstance(value, list | tuple) else value

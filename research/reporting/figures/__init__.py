@@ -1,0 +1,1 @@
+"""Figures for papers: means over seeds, along steps or over a setting."""

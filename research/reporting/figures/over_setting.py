@@ -1,0 +1,117 @@
+"""The ends of runs over one of their settings: a line where nothing else varies along it, else points."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from research.config import space
+from research.errors import UsageError, did_you_mean
+from research.reporting.comparison import differing, format_labelled, labels
+from research.reporting.figures.curve import OVER, Curve, different, enough
+from research.reporting.groups.counted import counted
+from research.reporting.groups.same_settings import SEED, free
+from research.reporting.runs import Run
+from research.reporting.series import number
+from research.sweeping.directory import is_sweep
+
+
+class _Roles(NamedTuple):
+    """What the settings in which runs differ are in a figure over one of them."""
+
+    apart: list[str]  # curves
+    sampled: list[str]  # each point has its own value, so no line joins them
+    joined: bool  # points that nothing tells apart lie on a line
+
+
+def setting_named(typed: str, runs: Sequence[Run]) -> str:
+    """The setting of numbers in which runs differ that `typed` names, whole or by its end."""
+    settings = [run.settings for run in runs]
+    known = [name for name in differing(settings) if _numeric(settings, name)]
+    matching = [name for name in known if name == typed or name.endswith(f".{typed}")]
+    if len(matching) != 1:
+        rest = f"; expected {' or '.join(matching)}" if matching else did_you_mean(typed, [*OVER, *known])
+        raise UsageError(f"--over {typed}: expected {', '.join(OVER)} or a number in which runs differ{rest}")
+    return matching[0]
+
+
+def across(runs: Sequence[Run], metric: str, split: str, setting: str) -> list[Curve]:
+    """The ends of runs: one curve of all that differ in their seed, in `setting` and in what follows.
+
+    Without a line where points also differ in settings that a sampler drew.
+    """
+    ended = counted(runs, metric, split)
+    if not ended:
+        return []
+    settings = [run.settings for run, _ in ended]
+    roles = _roles(settings, setting, _spaces([run for run, _ in ended]))
+    short, groups = labels(roles.apart), {}
+    for run, value in ended:
+        place = (run.settings[setting], *(run.settings.get(name) for name in roles.sampled))
+        by_place = groups.setdefault(format_labelled(run.settings, short), {})
+        by_place.setdefault(place, []).append(value)
+    return [
+        _points(label, split, dict(sorted(by_place.items(), key=lambda one: one[0][0])), roles)
+        for label, by_place in groups.items()
+    ]
+
+
+def _roles(settings: Sequence[Mapping[str, Any]], setting: str, axes: Mapping[str, space.Axis]) -> _Roles:
+    """A setting of a sweep's space never follows from another, nor does one that is no number."""
+    apart, sampled = [], []
+    for name in differing(settings):
+        if free(name) or name == setting:
+            continue
+        if name in axes or not _numeric(settings, name):
+            (sampled if isinstance(axes.get(name), space.Range) else apart).append(name)
+        elif not _is_function(settings, name, setting):
+            (apart if _repeats(settings, name) else sampled).append(name)
+        elif not _is_supported(settings, name, setting):
+            sampled.append(name)
+    joined = not sampled and not isinstance(axes.get(setting), space.Range)
+    return _Roles(enough(settings, apart), sampled, joined)
+
+
+def _is_function(settings: Sequence[Mapping[str, Any]], name: str, setting: str) -> bool:
+    """Whether runs of one value of `setting` have one value of `name`."""
+    pairs = {(one[setting], str(one.get(name))) for one in settings}
+    return len(pairs) == len({value for value, _ in pairs})
+
+
+def _is_supported(settings: Sequence[Mapping[str, Any]], name: str, setting: str) -> bool:
+    """Whether a value of `setting` occurs in runs that differ elsewhere, and that could differ in `name` too.
+
+    If each value occurs once, every setting is a function of every other. Seeds of one run support nothing.
+    """
+    others = [other for other in differing(settings) if not free(other) and other not in (name, setting)]
+    others = [other for other in others if not _is_function(settings, other, setting)]
+    return bool(others)
+
+
+def _repeats(settings: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Whether a value of `name` occurs in runs that differ in more than their seed."""
+    names = [other for other in differing(settings) if not free(other)]
+    return different(settings, [name]) < different(settings, names)
+
+
+def _numeric(settings: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return all(number(one.get(name)) for one in settings)
+
+
+def _spaces(runs: Sequence[Run]) -> dict[str, space.Axis]:
+    """The axes of the sweeps that `runs` are trials of."""
+    from research.sweeping.record import read
+
+    sweeps = {run.directory.parent.parent for run in runs if run.directory.parent.name == "trials"}
+    spaces = [read(directory).sweep.space for directory in sorted(sweeps) if is_sweep(directory)]
+    return {axis.name: axis for one in spaces for axis in space.axes(one) if axis.name != SEED}
+
+
+def _points(label: str, split: str, by_place: Mapping[tuple, Sequence[float]], roles: _Roles) -> Curve:
+    counts = [len(values) for values in by_place.values()]
+    means, error_P = np.array([np.mean(values) for values in by_place.values()]), None
+    if min(counts) > 1:
+        error_P = np.array([np.std(values, ddof=1) for values in by_place.values()]) / np.sqrt(counts)
+    x_P = np.array([place[0] for place in by_place], float)
+    also = tuple(labels(roles.sampled).values())
+    return Curve(label, split, sum(counts), min(counts), x_P, means, error_P, roles.joined, also)
