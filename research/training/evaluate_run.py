@@ -39,9 +39,9 @@ def evaluate_run(directory: Path, step: int | None, report: Callable[[str], None
 def predict(
     directory: Path, step: int | None, source: str, report: Callable[[str], None]
 ) -> tuple[Any, dict[str, float]]:
-    """The predictions of a fine-tuned run for the examples of `source`; its metrics where labels are known.
+    """The predictions of a fine-tuned run for the examples of `source`; its metrics over those with a label.
 
-    In the order of the examples, or by question. Raises UsageError as `evaluate_run`, and for a run that was
+    In the order of the examples, or by question. Reports it where some have no label. Raises UsageError as `evaluate_run`, and for a run that was
     not fine-tuned.
     """
     experiment = record.experiment_of(directory)
@@ -52,12 +52,14 @@ def predict(
     prepare = objective_of(experiment.objective).examples(experiment).prepare_test
     if prepare is None:
         raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it answers no task")
-    corpus = prepare(source, report)
+    corpus = prepare(source, lambda line: None)
     with tempfile.TemporaryDirectory() as folder:
         row = _row(directory, step, experiment, corpus, Path(folder))
         predictions = json.loads((Path(folder) / PREDICTIONS).read_text(encoding="utf-8"))
-    known = experiment.task.metrics if corpus.validation.labels_known else ()
-    return predictions, {name: row[name] for name in known}
+    known, rows = int(corpus.validation.known.sum()), len(corpus.validation.known)
+    if 0 < known < rows:
+        report(f"metrics of {known:,} of {rows:,} rows: the others have no label")
+    return predictions, {name: row[name] for name in experiment.task.metrics if known}
 
 
 def answer_lines(task: Task, predictions: list | dict[str, str]) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Batches of labelled examples by step, whatever the kind of label.
 
 Labelled examples are few beside running text, so they are read and tokenized at every start and kept in
-memory. A split has `labels` (one entry a row), `labels_known`, `sha256` and `baseline_loss`, the loss of a
-constant predictor.
+memory. A split has `labels` (one entry a row), `known` (bool, which examples have a label), `sha256` and
+`baseline_loss`, the loss of a constant predictor.
 """
 
 from collections.abc import Callable

@@ -11,6 +11,7 @@ from research.config import Task
 from research.errors import UsageError, did_you_mean
 
 NO_LABEL = (None, "-", "")  # a record's label where it has none, as SNLI's without agreement
+NO_TAG = -100  # stands for "no tag" at a token, where a model's inputs were stored in place of words
 
 
 class Labels(NamedTuple):
@@ -22,24 +23,35 @@ class Labels(NamedTuple):
     baseline_loss: Callable[[np.ndarray], float]
     text: Callable[[Any, Task], str]
 
-    def is_missing(self, label: Any) -> bool:
-        """Whether a record's label says that it has none; -1 stands for a hidden class."""
-        return label in NO_LABEL or label == self.unknown
+    def is_missing(self, label: Any, task: Task) -> bool:
+        """Whether a record's label says that it has none; -1 is a hidden class, unless it is one of them."""
+        return is_empty(label) or (label == self.unknown and self.unknown not in _numbers(task))
+
+
+def is_empty(label: Any) -> bool:
+    """Whether a record's label is null, NaN (as pandas writes null), or one of the other signs of none."""
+    return label in NO_LABEL or (isinstance(label, float) and math.isnan(label))
 
 
 def class_of(label: Any, task: Task, where: str) -> int:
-    """A label by its name, or by its number from 0 (1 or 1.0, not true) where no name is a number."""
+    """A label by its name (1 and 1.0 are both "1"), or by its number from 0 where no name is a number.
+
+    Neither true nor false is a number.
+    """
     if str(label) in task.labels:
         return task.labels.index(str(label))
-    numbered = not any(name.isdecimal() for name in task.labels)
-    number = _number(label)
-    if numbered and number is not None and number in range(len(task.labels)):
+    number, names = as_number(label), _numbers(task)
+    if number is not None and number in names:
+        return names.index(number)
+    if number is not None and number in range(len(names)) and not any(name is not None for name in names):
         return int(number)
+    if isinstance(label, list | dict):
+        raise UsageError(f"{where}: label {label!r:.40}: expected one class, not a {type(label).__name__}")
     raise UsageError(f"{where}: label {label!r} (task.labels){did_you_mean(str(label), task.labels)}")
 
 
 def score_of(label: Any, task: Task, where: str) -> float:
-    if (number := _number(label)) is None:
+    if (number := as_number(label)) is None:
         raise UsageError(f"{where}: label {label!r}: expected a finite number")
     return number
 
@@ -51,7 +63,17 @@ def soft_score_of(label: Any, task: Task, where: str) -> float:
     return score
 
 
-def _number(label: Any) -> float | None:
+def is_number(value: Any) -> bool:
+    """Whether a value of JSON is a number, which can stand for a text: 7, but neither true nor NaN."""
+    return isinstance(value, int | float) and as_number(value) is not None
+
+
+def _numbers(task: Task) -> list[float | None]:
+    """The numbers that classes are called by."""
+    return [as_number(name) for name in task.labels]
+
+
+def as_number(label: Any) -> float | None:
     """The finite number that a label is or spells; None for another label, and for true and false."""
     if isinstance(label, bool):
         return None
