@@ -41,8 +41,8 @@ def predict(
 ) -> tuple[Any, dict[str, float]]:
     """The predictions of a fine-tuned run for the examples of `source`; its metrics over those with a label.
 
-    In the order of the examples, or by question. Reports it where some have no label. Raises UsageError as `evaluate_run`, and for a run that was
-    not fine-tuned.
+    In the order of the examples, or by question. Reports it where some have no label. Raises UsageError as
+    `evaluate_run`, and for a run that was not fine-tuned.
     """
     experiment = record.experiment_of(directory)
     step = find_checkpoint(directory, step)

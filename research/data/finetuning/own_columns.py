@@ -27,7 +27,7 @@ def column_settings(source: Source, task: Task, typed: Collection[str], tags: bo
     path = f"{source.scheme}:{source.name}"
     if source.scheme == "files":
         path = str(files.match(source.name, labelled_files.SUFFIXES)[0])
-    numbered = path.endswith(tuple(labelled_files.TABLES))
+    numbered = path.endswith(labelled_files.TABLES)
     declared = {name for field in (*task.fields, task.label) for name in field.split("|")}
     known = set(columns)
     if numbered and not known & {name for name in declared if not name.isdecimal()}:

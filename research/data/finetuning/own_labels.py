@@ -59,9 +59,7 @@ def label_settings(
     return followed, counted.examples
 
 
-def _labels(
-    source: str, task: Task, counted: Counted, typed: Collection[str], tags: bool
-) -> dict[str, Any]:
+def _labels(source: str, task: Task, counted: Counted, typed: Collection[str], tags: bool) -> dict[str, Any]:
     """The labels of the examples, where they are not the declared ones."""
     counts, places = counted.names, counted.places
     if not counts or all(_fits(name, task) for name in counts):
@@ -82,9 +80,7 @@ def _labels(
     return followed
 
 
-def _counted(
-    found: Iterable[tuple[str, records.Record]], field: str, tags: bool, hides: bool
-) -> Counted:
+def _counted(found: Iterable[tuple[str, records.Record]], field: str, tags: bool, hides: bool) -> Counted:
     """Counts labels. -1 is one of them where the others are numbers too, unless the data set `hides` labels,
     as published ones do; beside names it stands for a hidden label.
     """

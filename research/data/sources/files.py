@@ -13,7 +13,7 @@ from research.data.sources import tables
 from research.errors import UsageError, did_you_mean
 from research.io import content, text
 
-JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
+JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".json.gz", ".json.zst")
 SUFFIXES = (".txt", *JSON_LINES, ".tsv", ".parquet")
 TOKENS = (".bin", ".npy")  # of the scheme tokens
 BLANK_LINE = re.compile(r"(?:\r\n|\n|\r(?!\n))\s*(?:\n|\r(?!\n))")

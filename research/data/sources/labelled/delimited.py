@@ -1,0 +1,77 @@
+"""Labelled records in tables: GLUE's .tsv files, and .csv files of spreadsheets and pandas."""
+
+import csv as csv_
+import io
+import re
+import sys
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from research.errors import LineageWarning, UsageError
+from research.io import text
+
+Row = tuple[int, list[str]]  # the line where it ends, its cells
+
+LAST = "\x1c"  # a row after all others, to see whether an open quote takes it in
+
+
+def records(path: Path, names: Collection[str], every_row: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(file and line, record) of each row. The first is a header where it has one of `names` that is not a
+    number. Rows that end too early are an error in a .csv file and with `every_row`.
+
+    Raises UsageError for a row that is too long, which would shift or lose cells, and for a header that has
+    one of `names` twice.
+    """
+    header, named, width, broken = None, -1, None, []
+    for row, (line, cells) in enumerate(READERS[path.suffix](path)):
+        if row == 0 and (found := {name for name in names if not name.isdecimal()} & set(cells)):
+            for name in found:
+                if cells.count(name) > 1:
+                    raise UsageError(f"{path}:{line}: {cells.count(name)} columns are called {name}")
+            header, named, width = cells, max(map(cells.index, found)), len(cells)
+        elif len(cells) <= named:
+            broken.append(line)
+        else:
+            if width is None and path.suffix == ".csv":
+                width = len(cells)  # without a header, that of the first row
+            if width is not None and any(cells[width:]):
+                hint = "; a text with a separator in it needs quotes" if path.suffix == ".csv" else ""
+                raise UsageError(f"{path}:{line}: {len(cells)} cells; expected {width}, as above it{hint}")
+            columns = header or [str(column) for column in range(len(cells))]
+            yield f"{path}:{line}", dict(zip(columns, cells, strict=False))
+    if broken:
+        problem = f"{path}:{broken[0]}: fewer cells than the header has"
+        if every_row or path.suffix == ".csv":
+            raise UsageError(f"{problem}; expected a cell in each of its named columns")
+        warnings.warn(f"{problem}; rows like this left out: {len(broken):,}", LineageWarning, stacklevel=2)
+
+
+def tsv(path: Path) -> Iterator[Row]:
+    """Only tabs and line ends separate cells, as in GLUE's files; quotes are text."""
+    return ((number, line.split("\t")) for number, line in text.lines(path) if line)
+
+
+def csv(path: Path) -> Iterator[Row]:
+    """Raises UsageError, with the line where it opens, for a quote that does not close."""
+    csv_.field_size_limit(sys.maxsize)
+    whole = text.read_exact(path)
+    first = re.match(r"[^\r\n]*", whole)[0]
+    # Spreadsheets write semicolons in some countries.
+    separator = ";" if ";" in first and "," not in first else ","
+    end = "" if not whole or whole.endswith(("\n", "\r")) else "\n"
+    reader = csv_.reader(io.StringIO(f"{whole}{end}{LAST}", newline=""), delimiter=separator)
+    cells: list[str] = []
+    try:
+        for cells in reader:
+            if cells and LAST not in cells[-1]:
+                yield reader.line_num, cells
+    except csv_.Error as fault:
+        raise UsageError(f"{path}:{reader.line_num}: not CSV: {fault}") from fault
+    if cells != [LAST]:
+        opened = reader.line_num - len(text.LINE_END.findall(cells[-1]))
+        raise UsageError(f"{path}:{opened}: a quote opens and does not close; expected one after the cell")
+
+
+READERS = {".tsv": tsv, ".csv": csv}
