@@ -61,17 +61,31 @@ def csv(path: Path) -> Iterator[Row]:
     # Spreadsheets write semicolons in some countries.
     separator = ";" if ";" in first and "," not in first else ","
     end = "" if not whole or whole.endswith(("\n", "\r")) else "\n"
-    reader = csv_.reader(io.StringIO(f"{whole}{end}{LAST}", newline=""), delimiter=separator)
+    held: list[str] = []  # the lines of the row that is being read
+    lines = (held.append(line) or line for line in io.StringIO(f"{whole}{end}{LAST}", newline=""))
+    reader = csv_.reader(lines, delimiter=separator)
     cells: list[str] = []
     try:
         for cells in reader:
-            if cells and LAST not in cells[-1]:
+            if len(held) > 1 and not _is_quoted_well(held, separator):
+                break
+            if cells and cells != [LAST]:
                 yield reader.line_num, cells
+            held.clear()
     except csv_.Error as fault:
         raise UsageError(f"{path}:{reader.line_num}: not CSV: {fault}") from fault
-    if cells != [LAST]:
-        opened = reader.line_num - len(text.LINE_END.findall(cells[-1]))
+    if held:
+        ends = [len(text.LINE_END.findall(cell)) for cell in cells]
+        opened = reader.line_num - next(count for count in reversed(ends) if count)
         raise UsageError(f"{path}:{opened}: a quote opens and does not close; expected one after the cell")
+
+
+def _is_quoted_well(lines: list[str], separator: str) -> bool:
+    """Whether quotes close before a separator or a line end; others may be the openings of later cells."""
+    try:
+        return bool(list(csv_.reader(lines, delimiter=separator, strict=True)))
+    except csv_.Error:
+        return False
 
 
 READERS = {".tsv": tsv, ".csv": csv}
