@@ -87,5 +87,6 @@ def _one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
 def _unknown(path: str, setting: str, declared: str, columns: Sequence[str], form: str) -> str:
     shown = ", ".join(column[:30] for column in columns)
     named = path.endswith((".parquet", ".json", *files.JSON_LINES))
-    number = "" if named or "COLUMN" not in form else ", or its number from 0"
-    return f"{path}: no column {declared} ({setting}); it has {shown}; type {setting}={form}{number}"
+    number = ", or their numbers from 0" if "," in form else ", or its number from 0"
+    more = "" if named or "COLUMN" not in form else number
+    return f"{path}: no column {declared} ({setting}); it has {shown}; type {setting}={form}{more}"

@@ -76,7 +76,7 @@ def csv(path: Path) -> Iterator[Row]:
         raise UsageError(f"{path}:{reader.line_num}: not CSV: {fault}") from fault
     if held:
         ends = [len(text.LINE_END.findall(cell)) for cell in cells]
-        opened = reader.line_num - next(count for count in reversed(ends) if count)
+        opened = reader.line_num - next((count for count in reversed(ends) if count), 0)
         raise UsageError(f"{path}:{opened}: a quote opens and does not close; expected one after the cell")
 
 
