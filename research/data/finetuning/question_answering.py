@@ -55,6 +55,7 @@ class Split(NamedTuple):
 class RawQuestion(NamedTuple):
     """A question as a record has it."""
 
+    where: str  # file and place
     name: str
     question: str
     context: str
@@ -82,7 +83,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
     """
     found = list(_records(task, source, split))
     if split != "train":
-        _refuse_doubled([one.name for one in found], source)
+        _refuse_doubled(found)
     contexts = list(dict.fromkeys(one.context for one in found))
     encoded = tokenizer.encode_batch(contexts, add_special_tokens=False)
     paragraphs = {text: _paragraph(text, one) for text, one in zip(contexts, encoded, strict=True)}
@@ -132,16 +133,18 @@ def _records(task: Task, source: str, split: str) -> Iterator[RawQuestion]:
         known = split != TEST or any(answers is not None for answers in given)
         answers = _answers(records.value(record, task.label, where, "task.label"), where) if known else []
         name = records.plain(record.get("id"))
-        yield RawQuestion(str(number if name is None else name), question, context, answers, known)
+        name = str(number if name is None else name)
+        yield RawQuestion(where, name, question, context, answers, known)
 
 
-def _refuse_doubled(names: list[str], source: str) -> None:
+def _refuse_doubled(found: list[RawQuestion]) -> None:
     """Raises UsageError where two questions have an id, by which predictions are kept."""
     firsts: dict[str, int] = {}
-    for number, name in enumerate(names, 1):
-        if (first := firsts.setdefault(name, number)) != number:
+    for number, one in enumerate(found):
+        if (first := firsts.setdefault(one.name, number)) != number:
             raise UsageError(
-                f"{source}: questions {first:,} and {number:,} both have the id {name}; expected other ids"
+                f"{one.where}: id {one.name} is also that of {found[first].where}; expected another "
+                f"(questions {first + 1:,} and {number + 1:,})"
             )
 
 
