@@ -1,4 +1,4 @@
-"""Named experiments and sweeps. A file here is known once it is imported below."""
+"""Named experiments and sweeps. Files here must be imported below."""
 
 from experiments import bert, gpt1, gpt2, gpt2_modern, quickstart, shakespeare, sweeps, tiny, tiny_pretraining
 from experiments.finetuning import bert as bert_finetuning

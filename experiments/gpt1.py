@@ -6,10 +6,10 @@ from research.config import Data, Experiment, Model, Optimizer, Run, Schedule
 
 @experiment
 def gpt1() -> Experiment:
-    """GPT-1 117M (Radford et al., 2018): 100 epochs of books, 64 sequences of 512 tokens a step.
+    """GPT-1 117M (Radford et al., 2018): 100 epochs of books, 64 sequences of 512 tokens per step.
 
-    3e6 steps at 1 billion tokens an epoch, 7e19 FLOP; a month on 8 GPUs there. Text is mended as published.
-    Expected: 18.4 perplexity a token (2.91 nats) on the books held out.
+    3e6 steps at 1 billion tokens per epoch, 7e19 FLOP; the authors took a month on 8 GPUs. Text is cleaned as
+    published. Expected: perplexity 18.4 per token (2.91 nats) on held-out books.
     """
     return Experiment(
         model=Model(

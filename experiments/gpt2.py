@@ -1,19 +1,19 @@
 """GPT-2 in its four sizes (Radford et al., 2019), with the recipes that reproduce them (llm.c, nanoGPT).
 
-WebText was never published. llm.c's runs read FineWeb, which its publisher's tool fetches (pip install
-huggingface_hub); the files are Parquet's (pip install 'lineage-lm[parquet]'):
+WebText was never published. llm.c's runs read FineWeb; download it with the Hub's tool (pip install
+huggingface_hub); the files are Parquet (pip install 'lineage-lm[parquet]'):
 
     hf download HuggingFaceFW/fineweb --repo-type dataset --include 'sample/10BT/*' --local-dir fineweb
 
-About 30 GB; 'sample/100BT/*' is ten times as much. nanoGPT's run reads OpenWebText, a reproduction of
-WebText, about 24 GB, which serves the others too: data.source=files:openwebtext/**/*.parquet.
+About 30 GB; 'sample/100BT/*' is ten times as much. nanoGPT's run reads OpenWebText, a reproduction of WebText
+of about 24 GB, which also works for the others: data.source=files:openwebtext/**/*.parquet.
 
     hf download Skylion007/openwebtext --repo-type dataset --local-dir openwebtext
 
-The optimizer is theirs: decay on matrices and embeddings alone, and 0.9, 0.95, 1e-8. These things differ.
-One percent of documents validates, by hash, where llm.c takes the first 100M tokens. Examples are shuffled
-over all files, llm.c's within each of its shards. The table has 50,257 rows, which both pad to 50,304. The
-cosine reaches its end at the last step, not at the one after it, and nanoGPT's warm-up is a step longer.
+The optimizer is theirs: decay only on matrices and embeddings, and 0.9, 0.95, 1e-8. Differences: validation
+is one percent of documents, by hash, where llm.c takes the first 100M tokens. Examples are shuffled over all
+files, llm.c's within each shard. The table has 50,257 rows, which both pad to 50,304. The cosine ends at the
+last step, not one step later, and nanoGPT's warm-up is one step longer.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ FINEWEB = "files:fineweb/sample/{}/*.parquet"
 def gpt2_small() -> Experiment:
     """GPT-2 124M (Radford et al., 2019, as reproduced by llm.c): 18,865 steps of 524,288 tokens of FineWeb.
 
-    8.5e18 FLOP. Expected: about 3.29 validation loss, where OpenAI's weights have 3.42 (llm.c's vislog).
+    8.5e18 FLOP. Expected: validation loss of about 3.29; OpenAI's weights have 3.42 (llm.c's vislog).
     """
     return Experiment(
         model=Model(family="gpt2", vocabulary=50_257, context=1_024, width=768, depth=12, heads=12),
@@ -76,8 +76,8 @@ def gpt2_large() -> Experiment:
 def gpt2_xl() -> Experiment:
     """GPT-2 1558M (as reproduced by llm.c): 32,000 steps of 1,048,576 tokens, rate down to a tenth.
 
-    Of FineWeb-Edu, HuggingFaceFW/fineweb-edu, fetched as FineWeb to a folder fineweb-edu. 3.5e20 FLOP.
-    Expected: 48.9 accuracy on HellaSwag, as OpenAI's weights; no loss on these data is published.
+    Data: FineWeb-Edu, HuggingFaceFW/fineweb-edu, downloaded like FineWeb to a folder fineweb-edu. 3.5e20
+    FLOP. Expected: 48.9 accuracy on HellaSwag, as OpenAI's weights; no loss on these data is published.
     """
     small = gpt2_small()
     return replace(
@@ -93,16 +93,16 @@ def gpt2_xl() -> Experiment:
 def gpt2_speedrun() -> Experiment:
     """GPT-2 124M until 3.28 validation loss on FineWeb: modded-nanoGPT's speedrun (Jordan et al., 2024).
 
-    The run that its records race against, llm.c's of October 2024: at most 19,560 steps of 524,288 tokens.
-    Expected: 3.2785 after step 17,250, 9.04e9 tokens, 40 minutes on 8 H100 there; 3.2722 at its end. Race
+    The speedrun's baseline, llm.c's run of October 2024: at most 19,560 steps of 524,288 tokens. Expected:
+    3.2785 after step 17,250, 9.04e9 tokens, 40 minutes on 8 H100 in the original; 3.2722 at its end. Compete
     with any setting, such as optimizer.name=muon; lineage table shows steps, tokens and seconds to 3.28.
 
-    Validation is the speedrun's: the first 10,485,760 tokens of FineWeb's 10BT sample, fetched as for
-    gpt2_small, in the order of its files. What differs: all other tokens train, also the next 89.5 million
-    that are set aside there and never evaluated, and they are shuffled. The very first token is no target,
-    as no <|endoftext|> stands before it. Its own shards of tokens serve too: experiments/README.md.
-    Seconds contain the first step's compilation, and no evaluation.
-    A record is a mean of at most 3.28 (p < 0.01): lineage sweep gpt2_speedrun run.stop_at=none --seeds N …
+    Validation is the speedrun's: the first 10,485,760 tokens of FineWeb's 10BT sample, downloaded as for
+    gpt2_small, in the order of its files. Differences: all other tokens are for training, including the next
+    89.5 million, which the speedrun reserves and never evaluates, and they are shuffled. The first token is
+    not a target, since no <|endoftext|> precedes it. The speedrun's token shards work too:
+    experiments/README.md. Seconds include the first step's compilation, but no evaluations. A record needs a
+    mean of at most 3.28 (p < 0.01): lineage sweep gpt2_speedrun run.stop_at=none --seeds N …
     """
     small = gpt2_small()
     return replace(
@@ -116,8 +116,8 @@ def gpt2_speedrun() -> Experiment:
 def gpt2_small_openwebtext() -> Experiment:
     """GPT-2 124M on OpenWebText (nanoGPT's config/train_gpt2.py): 600,000 steps of 491,520 tokens.
 
-    Without biases, and on windows drawn at random. 2.5e20 FLOP; 4 to 5 days on 8 A100 there. Expected: 2.85
-    validation loss. OpenAI's weights have 3.12 there, and 2.84, 2.67, 2.54 in the larger sizes.
+    Without biases, and on randomly drawn windows. 2.5e20 FLOP; nanoGPT took 4 to 5 days on 8 A100. Expected:
+    2.85 validation loss. OpenAI's weights have 3.12, and 2.84, 2.67, 2.54 in the larger sizes.
     """
     small = gpt2_small()
     return replace(

@@ -1,4 +1,4 @@
-"""The first run of a newcomer."""
+"""The first run of a new user."""
 
 from experiments.registry import experiment
 from research.config import Data, Experiment, Model, Optimizer, Run, Schedule
@@ -9,7 +9,7 @@ def quickstart() -> Experiment:
     """A small GPT-2 on the interpreter's own documentation: no network, no accelerator, minutes.
 
     1.3M parameters, 1.2M tokens, 3 minutes on 2 cores. Expected: 4.07 validation loss, 1.81 bits per byte.
-    Muon and a rate that falls to zero: AdamW, tuned as in `gpt2_tiny`, reaches 4.55 in these steps.
+    It uses Muon and a rate that falls to zero; AdamW, tuned as in `gpt2_tiny`, reaches 4.55 in these steps.
     """
     return Experiment(
         model=Model(family="gpt2", vocabulary=4_096, context=128, width=128, depth=4, heads=4),

@@ -15,7 +15,7 @@ SWEEPS: Registry[Callable[[], Sweep]] = Registry("sweep")
 def experiment(declare: Callable[[], Experiment]) -> Callable[[], Experiment]:
     """Register a function that returns an experiment, under the function's name.
 
-    Raises UsageError where an experiment or a sweep has that name already.
+    Raises UsageError if an experiment or a sweep has that name already.
     """
     _refuse_name_of(SWEEPS, declare)
     return EXPERIMENTS.register(declare.__name__)(declare)
@@ -38,7 +38,7 @@ def sweep_names() -> list[str]:
 
 
 def get(name: str) -> Experiment:
-    """Raises UsageError with the nearest names for one that is not registered."""
+    """The experiment `name`. Raises UsageError, with the nearest names, if it is not registered."""
     if name in SWEEPS:
         raise UsageError(f"{name}: a sweep, not an experiment; it goes with lineage show and lineage sweep")
     if name not in EXPERIMENTS:
@@ -47,7 +47,7 @@ def get(name: str) -> Experiment:
 
 
 def get_sweep(name: str) -> Sweep:
-    """Raises UsageError with the nearest names, of sweeps and experiments, for one that is not registered."""
+    """The sweep `name`. Raises UsageError, with the nearest sweeps and experiments, if it is unknown."""
     if name not in SWEEPS:
         raise UsageError(f"{name}: no such sweep{did_you_mean(name, [*SWEEPS, *EXPERIMENTS])}")
     return replace(SWEEPS[name](), name=name)

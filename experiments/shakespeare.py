@@ -1,4 +1,4 @@
-"""Character-level Shakespeare: nanoGPT's two recipes, without biases as there."""
+"""Character-level Shakespeare: nanoGPT's two recipes, also without biases."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from research.config import Data, Experiment, Model, Optimizer, Run, Schedule
 
 @experiment
 def gpt2_shakespeare_char() -> Experiment:
-    """10.7M parameters on 1 MB of Shakespeare, by the character (nanoGPT's GPU recipe).
+    """10.7M parameters on 1 MB of Shakespeare, character by character (nanoGPT's GPU recipe).
 
     5,000 steps of 16,384 characters. Expected: 1.47 validation loss at its best.
     """
@@ -34,11 +34,11 @@ def gpt2_shakespeare_char() -> Experiment:
 
 @experiment
 def gpt2_shakespeare_char_cpu() -> Experiment:
-    """0.8M parameters on 1 MB of Shakespeare, by the character (nanoGPT's CPU recipe).
+    """0.8M parameters on 1 MB of Shakespeare, character by character (nanoGPT's CPU recipe).
 
     2,000 steps of 768 characters, minutes on a laptop. Expected: 1.90 over the whole validation split (the
-    recipe's 1.88 is an estimate from 20 batches); the parameters evaluated are a running average of those
-    that are trained, without which it is 1.91. Its loops over blocks and steps are for a CPU: a fifth faster.
+    recipe's 1.88 is an estimate from 20 batches). Evaluation uses a running average of the parameters;
+    without it the loss is 1.91. Loops over blocks and steps are set for a CPU: a fifth faster.
     """
     big = gpt2_shakespeare_char()
     return replace(

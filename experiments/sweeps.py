@@ -1,4 +1,4 @@
-"""Questions put to small models on the interpreter's own documentation, answered in minutes on two cores."""
+"""Sweeps that answer a question with small models on Python's documentation, in minutes on two cores."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,7 +8,7 @@ from research.config import Experiment, Sweep, space
 
 
 def small(steps: int = 150) -> Experiment:
-    """gpt2_tiny, two blocks deep, for few steps, looked at five times; nobody reads samples."""
+    """gpt2_tiny with two blocks, few steps, five evaluations and no samples."""
     tiny = get("gpt2_tiny")
     rate = replace(tiny.optimizer.rate, warmup=steps // 10)
     return replace(
@@ -37,7 +37,7 @@ def rate_by_width() -> Sweep:
 
 @sweep
 def optimizers() -> Sweep:
-    """Which optimizer, in steps and in seconds, each at its own best of four rates spaced alike?"""
+    """Which optimizer is best, in steps and in seconds, each at the best of four equally spaced rates?"""
 
     def rates(name: str, *peaks: float, **fixed: Any) -> space.Product:
         given = [space.grid(f"optimizer.{setting}", value) for setting, value in fixed.items()]
@@ -80,7 +80,7 @@ def warmup_by_batch() -> Sweep:
 
 @sweep
 def norm_by_depth() -> Sweep:
-    """How deep does post-LN train without help, where pre-LN does? Norms × depths × rates."""
+    """At which depths does post-LN train, compared with pre-LN? Norms × depths × rates."""
     return Sweep(
         base=small(),
         space=space.product(
@@ -93,7 +93,7 @@ def norm_by_depth() -> Sweep:
 
 @sweep
 def loss_by_size() -> Sweep:
-    """Does a law of the loss, fitted to the smaller half, predict the larger? Widths × rates × steps."""
+    """Does a scaling law fitted to the smaller half predict the larger? Widths × rates × steps."""
     base, steps = small(), (150, 300, 600, 1_200)
     return Sweep(
         base=replace(base, optimizer=replace(base.optimizer, name="muon", b1=0.95)),

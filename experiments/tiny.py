@@ -1,6 +1,6 @@
 """The three models, small enough for a CPU and the interpreter's own documentation.
 
-Larger text serves them better: data.source=files:wiki.jsonl.gz data.split=documents.
+They do better on more text: data.source=files:wiki.jsonl.gz data.split=documents.
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ from research.config import Experiment, Optimizer, Schedule
 
 @experiment
 def gpt2_tiny() -> Experiment:
-    """GPT-2 with 4 blocks of width 128: quickstart's model and text, for a quarter of its steps, by AdamW."""
+    """GPT-2 with 4 blocks of width 128: quickstart's model and text, a quarter of its steps, AdamW."""
     quick = quickstart()
     rate = Schedule(name="cosine", peak=3e-3, warmup=30, final=0.1)
     return replace(
@@ -40,11 +40,11 @@ def gpt1_tiny() -> Experiment:
 
 @experiment
 def bert_tiny() -> Experiment:
-    """BERT with 4 blocks of width 128, on pairs of 64 word pieces: both its objectives, its optimizer.
+    """BERT with 4 blocks of width 128, on pairs of 64 word pieces: both objectives and its optimizer.
 
     Not Google's BERT-Tiny (Turc et al., 2019), which has 2 blocks of width 128 and bert_base's vocabulary.
-    Of one length throughout. Masks are new at every visit, for a small text is visited often; and half of
-    all pairs are random, where bert_base's published rule makes more of them so.
+    The length is constant. Masks are new at every visit, since a small text is visited often; half of all
+    pairs are random, where bert_base's published rule makes more of them random.
     """
     tiny, full = gpt2_tiny(), bert_base()
     rate = replace(full.optimizer.rate, peak=1e-3, warmup=30)

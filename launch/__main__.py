@@ -32,9 +32,9 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """0 for success, 2 for the user's mistakes, 1 for the environment's.
+    """Runs a command; returns 0 for success, 2 for user errors, 1 for faults of the environment.
 
-    `--debug` and `--import MODULE_OR_FILE` may stand anywhere on the command line.
+    `--debug` and `--import MODULE_OR_FILE` may be anywhere on the command line.
     """
     import typer  # not above, where no interrupt is handled yet
 
@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if interrupts.interrupted():  # the code that it hit made this of it
+        if interrupts.interrupted():  # the interrupted code turned it into this error
             return _print_error("interrupted", interrupts.STATUS, debug)
         hint = "" if debug else " (--debug shows where)"
         return _print_error(f"{type(error).__name__}: {' '.join(str(error).split())}{hint}", 1, debug)
@@ -86,9 +86,9 @@ def _without_imports(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _write_utf8() -> None:
-    """Files and pipes get UTF-8 in any locale; a terminal gets the characters that it can show.
+    """Writes UTF-8 to files and pipes in any locale; a terminal gets the characters that it can show.
 
-    Messages escape other characters, as Python's do, so that none can fail to be printed.
+    Messages escape other characters, like Python's, so that printing cannot fail.
     """
     for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
         if not stream.isatty():

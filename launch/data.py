@@ -1,4 +1,4 @@
-"""`lineage prepare`, `batch` and `cache`: data ahead of time, the batch of a step, what is kept on disk."""
+"""`lineage prepare`, `batch` and `cache`: prepared data, the batch of a step, caches on disk."""
 
 import json as json_
 from pathlib import Path
@@ -69,7 +69,7 @@ def _describe_text(store: Any) -> dict[str, Any]:
 
 
 def _describe_labelled(store: Any) -> dict[str, Any]:
-    """Labelled examples are read at every start and not stored: preparing them downloads and checks them."""
+    """Labelled examples are read at every start, not stored; preparing them downloads and checks them."""
     return {"examples": len(store.labels), "sha256": store.sha256}
 
 
@@ -139,17 +139,17 @@ def cache(
         ),
     ] = None,
     clear: Annotated[
-        bool, typer.Option("--clear", help="Remove these kinds, or what --name and --older choose.")
+        bool, typer.Option("--clear", help="Remove the entries that KIND, --name and --older select.")
     ] = False,
     name: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Only what has TEXT in its name, source or tokenizer."),
+        typer.Option(metavar="TEXT", help="Only entries with TEXT in their name, source or tokenizer."),
     ] = None,
     older: Annotated[
-        float | None, typer.Option(metavar="DAYS", help="Only what was not used for DAYS days.")
+        float | None, typer.Option(metavar="DAYS", help="Only entries unused for DAYS days.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --clear: say what would be removed, and remove nothing.")
+        bool, typer.Option("--dry-run", help="With --clear: print what would be removed; remove nothing.")
     ] = False,
     json: Json = False,
 ) -> int:
@@ -174,7 +174,7 @@ def cache(
 
 
 def _clear(found: list[kept.Entry], dry_run: bool, json: bool) -> int:
-    """Removes entries that nobody uses; 1 if some are left because a process uses them."""
+    """Removes unused entries; returns 1 if a process still uses some."""
     ours = [entry for entry in found if entry.kind in KINDS]
     used = [entry for entry in ours if entry.user]
     removed = [entry for entry in ours if not entry.user and (dry_run or kept.clear(entry))]

@@ -25,10 +25,10 @@ def resolve(
     kept: Experiment | None = None,
     report: Callable[[str], None] = note,
 ) -> Experiment:
-    """The experiment `name` with `a.b=v` texts applied, and what its data and `start.weights` decide.
+    """The experiment `name` with `a.b=v` overrides and the settings that data and `start.weights` decide.
 
-    What they decide is reported, once all is known to fit. `kept` is the experiment of a run that it is to
-    continue. Raises UsageError where its sections do not fit.
+    It reports these settings once everything is checked. `kept` is the experiment of a run to continue.
+    Raises UsageError if sections do not fit.
     """
     named, changes = experiments.get(name), parse_assignments(overrides or [])
     with starting():
@@ -49,13 +49,13 @@ def resolve(
 
 
 def _asks_files(named: Experiment, changes: Mapping[str, str]) -> bool:
-    """Whether weights or data of the user's own decide settings."""
+    """Whether the user's weights or data decide settings."""
     decisive = ("start.weights", "data.source", "data.validation", "data.tokenizer")
     return named.start.weights is not None or any(name in changes for name in decisive)
 
 
 def declared(name: str, overrides: list[str] | None) -> Experiment:
-    """As `resolve`, without weights and the rules between sections, which need JAX."""
+    """As `resolve`, but without weights and cross-section rules, which need JAX."""
     return override(experiments.get(name), parse_assignments(overrides or []))
 
 

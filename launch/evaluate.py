@@ -40,7 +40,7 @@ def evaluate(
     null_odds: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Odds of no answer beside --predictions, for SQuAD 2.0's best threshold."
+            metavar="FILE", help="No-answer odds for --predictions, to find SQuAD 2.0's best threshold."
         ),
     ] = None,
     limit: Annotated[
@@ -91,7 +91,7 @@ def _list_tasks(json: bool) -> None:
 
     lines = {name: task.description for name, task in tasks().items()}
     lines |= {
-        "validation": "a run's own validation split again",
+        "validation": "the run's own validation split",
         "answers": "predictions of a fine-tuned run for the examples of --data, labelled or not",
         "squad": "exact match and F1 of --predictions for the questions of --data",
         "harness:NAME": "any task of EleutherAI's lm-evaluation-harness (extra harness)",
@@ -129,7 +129,7 @@ def _score_predictions(
     from research.metrics.squad2 import Prediction, measure, read_odds
 
     if names != ["squad"]:
-        raise UsageError(f"--task {','.join(names)}: predictions are scored for squad alone")
+        raise UsageError(f"--task {','.join(names)}: --predictions needs --task squad alone")
     if data is None:
         raise UsageError("--task squad: expected --data FILE, SQuAD's questions and answers")
     answers, given = read_answers(data), read_predictions(predictions)
@@ -141,7 +141,7 @@ def _score_predictions(
     else:
         odds = {} if null_odds is None else read_odds(null_odds)
         if null_odds is not None and (without := [name for name in answers if name not in odds]):
-            raise UsageError(f"{null_odds}: has no odds of {len(without):,} questions, such as {without[0]}")
+            raise UsageError(f"{null_odds}: has no odds for {len(without):,} questions, such as {without[0]}")
         spans = {name: Prediction(text, odds.get(name, 0.0)) for name, text in given.items()}
         measured = measure(answers, spans, threshold=math.inf)
         result = {
@@ -151,7 +151,9 @@ def _score_predictions(
         }
     missing = len(answers.keys() - given.keys())
     if missing:
-        print(f"lineage: {missing} of {len(answers)} questions have no prediction: wrong", file=sys.stderr)
+        print(
+            f"lineage: {missing} of {len(answers)} questions lack a prediction and are wrong", file=sys.stderr
+        )
     facts = {"squad": result | {"examples": len(answers), "missing": missing}}
     if json:
         print(json_.dumps(facts, indent=2))
@@ -165,7 +167,7 @@ def _score_predictions(
 def _predict(names: list[str], target: str | None, data: Path | None, json: bool) -> None:
     """Prints predictions as GLUE's server takes them, and metrics to standard error."""
     if names != ["answers"] or target is None or data is None:
-        raise UsageError(f"--task {','.join(names)}: expected a fine-tuned run, answers alone, and --data")
+        raise UsageError(f"--task {','.join(names)}: expected a fine-tuned run, no other task, --data")
     with starting():
         from research.runs.record import experiment_of
         from research.runs.status import split_step

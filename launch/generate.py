@@ -119,7 +119,7 @@ def _prompts(prompts: list[str] | None, file: Path | None) -> list[str]:
 
     texts = [line for _, line in lines(file) if line.strip()]
     if not texts:
-        raise UsageError(f"--file {file}: has no prompts; expected one a line")
+        raise UsageError(f"--file {file}: has no prompts; expected one per line")
     return texts
 
 
@@ -131,18 +131,18 @@ def _method(
     options = {name: value for name, value in sampling.items() if value is not None}
     if beams is None:
         if early_stopping or length_penalty is not None:
-            raise UsageError("--length-penalty and --early-stopping: go with --beams")
+            raise UsageError("--length-penalty and --early-stopping: need --beams")
         return Sampling(**options)
     if options:
         option = next(iter(options)).replace("_", "-")
-        raise UsageError(f"--{option}: not with --beams, which draws nothing")
+        raise UsageError(f"--{option}: not with --beams, which does not sample")
     at_least_one(beams=beams)
     return BeamSearch(beams, 1.0 if length_penalty is None else length_penalty, early_stopping)
 
 
 @contextmanager
 def generating(listen: Listen | None) -> Iterator[Listen]:
-    """Yields `listen`, with an activity until the first text comes: compiling takes seconds."""
+    """Yields `listen`, with an activity until the first text arrives, because compiling takes seconds."""
     with ExitStack() as waiting:
         waiting.enter_context(activity("generating"))
 
@@ -155,7 +155,7 @@ def generating(listen: Listen | None) -> Iterator[Listen]:
 
 
 class _Printer:
-    """Streams the text of a single prompt; prints those of several, which come together, at the end."""
+    """Streams the text of a single prompt; prints those of several at the end, when all are done."""
 
     def __init__(self, prompts: list[str]):
         self._streams = len(prompts) == 1

@@ -1,4 +1,4 @@
-"""`lineage plan`, `bench` and `doctor`: a step on devices there are not, its speed here, the installation."""
+"""`lineage plan`, `bench` and `doctor`: a step's memory on any devices, its speed here, the installation."""
 
 import importlib.util
 import json as json_
@@ -22,7 +22,7 @@ EXTRAS = {  # name: (a module of it, what it is for)
     "plan-gpu": ("jax_cuda13_plugin", "lineage plan --on h100, without a GPU"),
     "plan-tpu": ("libtpu", "lineage plan --on v5e, without a TPU"),
     "parquet": ("pyarrow", "Parquet files"),
-    "gpt1": ("spacy", "GPT-1's words as published"),
+    "gpt1": ("spacy", "GPT-1's word splitting as published"),
     "tf": ("tensorflow", "TensorFlow checkpoints, and data sets whose builders need TensorFlow"),
     "evaluation": ("rouge_score", "summaries and translation: ROUGE, BLEU"),
     "harness": ("lm_eval", "tasks of EleutherAI's evaluation harness"),
@@ -39,20 +39,22 @@ def plan(
     overrides: Overrides = None,
     on: Annotated[
         str,
-        typer.Option(metavar="TARGET", help="Devices, which need not be here: h100:8, v5e-16, or here."),
+        typer.Option(
+            metavar="TARGET", help="Devices to compile for, such as h100:8 or v5e-16; here: this machine."
+        ),
     ] = "here",
     devices: Annotated[
         int, typer.Option(metavar="N", help="Number of simulated devices, with --on here.")
     ] = 1,
     together: Annotated[
-        int, typer.Option(metavar="K", help="Runs in one program, as a sweep's --together.")
+        int, typer.Option(metavar="K", help="Number of runs in one program, as in sweep --together.")
     ] = 1,
     fit: Annotated[
-        bool, typer.Option("--fit", help="Search the overrides with which the step fits and takes least.")
+        bool, typer.Option("--fit", help="Search for overrides with which the step fits and is fastest.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Compile a step for given devices; show its memory and least time."""
+    """Compile a step for given devices; show memory and minimum time."""
     at_least_one(devices=devices, together=together)
     if together > 1 and not any(text.startswith("run.hyperparameters=") for text in overrides or []):
         overrides = ["run.hyperparameters=inputs", *(overrides or [])]  # as a sweep does
@@ -88,32 +90,34 @@ def plan(
         return
     _print_plan(name, f"{len(devices_)} × {devices_[0].device_kind}", planned)
     if len(found) > 1:
-        print("\nleast time   peak        with")
+        print("\nminimum time  peak        with")
         for typed_, (_, each) in zip(changes, found, strict=True):
             print(
-                f"{_seconds(each.bound.seconds):<12} {_gb(each.peak):<11} {' '.join(typed_) or 'as declared'}"
+                f"{_seconds(each.bound.seconds):<13} {_gb(each.peak):<11} {' '.join(typed_) or 'as declared'}"
             )
     if changes[0]:
-        print(f"\nto fix this choice: {' '.join(changes[0])}")
+        print(f"\noverrides that pin this choice: {' '.join(changes[0])}")
 
 
 def _several(compile: str) -> str:
     if compile == "jit":
-        raise UsageError("--devices: parallel.compile=jit uses one; expected auto, sharded or pmap")
+        raise UsageError("--devices: jit uses one device; expected parallel.compile=auto, sharded or pmap")
     return "sharded" if compile == "auto" else compile
 
 
 def _devices(on: str, count: int, compile: str) -> tuple[list, Any]:
-    """The devices to compile for and their kind, which is None where it is not known."""
+    """The devices to compile for and their kind, which is None if it is not known."""
     from research.devices.ahead import devices_of, prepare
     from research.devices.targets import chip_of, parse_target
 
     if on != "here":
         if count > 1:
-            raise UsageError(f"--devices {count}: of this machine; expected --on {on}:{count}")
+            raise UsageError(f"--devices {count}: only with --on here; expected --on {on}:{count}")
         target = parse_target(on)
         if target.devices > 1 and compile == "jit":
-            raise UsageError(f"--on {on}: parallel.compile=jit uses one; expected auto, sharded or pmap")
+            raise UsageError(
+                f"--on {on}: jit uses one device; expected parallel.compile=auto, sharded or pmap"
+            )
         prepare(target)
         return devices_of(target), target.chip
     import jax
@@ -128,10 +132,10 @@ def _devices(on: str, count: int, compile: str) -> tuple[list, Any]:
 def _print_plan(name: str, on: str, planned) -> None:
     mesh = ", ".join(f"{axis} {size}" for axis, size in planned.mesh.items())
     runs = f"{planned.together} runs of {name} together" if planned.together > 1 else name
-    print(f"{runs} on {on} by parallel.compile={planned.compile} ({mesh}),")
-    parts = "1 part" if planned.accumulate == 1 else f"{planned.accumulate} parts one after the other"
-    rows = "1 sequence" if planned.rows == 1 else f"{planned.rows} sequences"
-    print(f"a batch in {parts}, {rows} at a time on each device\n")
+    print(f"{runs} on {on}, parallel.compile={planned.compile} ({mesh})")
+    rows = f"{planned.rows} sequence{'' if planned.rows == 1 else 's'} per device"
+    parts = "" if planned.accumulate == 1 else f" in each of {planned.accumulate} accumulated parts"
+    print(f"{rows}{parts}\n")
     lines = [
         ("parameters", _gb(planned.parameters)),
         ("optimizer state", _gb(planned.opt_state)),
@@ -139,7 +143,7 @@ def _print_plan(name: str, on: str, planned) -> None:
         ("peak", _gb(planned.peak)),
     ]
     if planned.usable is not None:
-        lines.append(("usable", f"{_gb(planned.usable)}; the rest is kept for the device's libraries"))
+        lines.append(("usable", f"{_gb(planned.usable)}; the rest is reserved for the device's libraries"))
     lines.append(("attention", f"{planned.attention.used}: {planned.attention.why}"))
     if math.prod(planned.mesh.values()) > 1:
         lines.append(("split", f"{planned.split} of {planned.large} arrays over 1 MB"))
@@ -147,24 +151,24 @@ def _print_plan(name: str, on: str, planned) -> None:
     if planned.bound is not None:
         bound = planned.bound
         lines += [
-            ("launches", f"{bound.launches:,} a step"),
+            ("launches", f"{bound.launches:,} per step"),
             *(
-                (kind, f"{count:,} a step, {_gb(moved)}")
+                (kind, f"{count:,} per step, {_gb(moved)}")
                 for kind, (count, moved) in bound.collectives.items()
             ),
             (
-                "least time",
-                f"{_seconds(bound.seconds)} a step: products {_seconds(bound.products)}, "
+                "minimum time",
+                f"{_seconds(bound.seconds)} per step: products {_seconds(bound.products)}, "
                 f"memory {_seconds(bound.memory)}, links {_seconds(bound.links)}",
             ),
-            ("MFU", f"at most {planned.mfu:.1%}, a bound and no estimate"),
+            ("MFU", f"at most {planned.mfu:.1%} (an upper bound, not an estimate)"),
         ]
     if planned.together > 1:
         each = [f"{_gb(planned.peak / planned.together)}"]
         if planned.bound is not None:
-            each.append(f"at least {_seconds(planned.bound.seconds / planned.together)} a step")
+            each.append(f"at least {_seconds(planned.bound.seconds / planned.together)} per step")
             each.append(f"{planned.bound.launches / planned.together:,.1f} launches")
-        lines.append(("of each run", ", ".join(each)))
+        lines.append(("per run", ", ".join(each)))
     lines.append(("compiled in", f"{planned.compile_seconds:.1f} s"))
     for label, text in lines:
         print(f"{label:<24} {text}")
@@ -204,12 +208,12 @@ def bench(
         return
     first, third = found.step_spread
     mfu = "unknown" if found.mfu is None else f"{found.mfu:.1%} of {found.peak_flops / 1e12:.2f} TFLOP/s"
-    scope = ", of the whole process" if found.device == "cpu" else " on a device"
+    scope = ", whole process" if found.device == "cpu" else " per device"
     print(f"{name} on {found.devices} × {found.device}, {found.tokens_a_step:,} tokens per step\n")
     for label, text in (
         ("compile, cold", f"{found.compile_cold:.2f} s"),
         ("compile, warm", f"{found.compile_warm:.2f} s, from the persistent cache"),
-        ("step", f"{_seconds(found.step)}, the middle half {_seconds(first)} to {_seconds(third)}"),
+        ("step", f"{_seconds(found.step)} (middle half: {_seconds(first)} to {_seconds(third)})"),
         ("speed", f"{found.tokens_a_second:,.0f} tokens/s, {found.flops / 1e12:.3f} TFLOP/s"),
         ("MFU", f"{mfu} ({found.peak_source})"),
         ("work", f"{found.flops_a_token / 1e9:.4f} GFLOP per token: {FORMULA}"),

@@ -32,14 +32,14 @@ RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of 
 MODEL = "A run (DIR, or DIR:STEP for one checkpoint) or weights (a directory, or hub:OWNER/NAME)."
 Tokenizer = Annotated[
     str | None,
-    typer.Option(metavar="NAME|PATH", help="Tokenizer to use if there is none beside the weights."),
+    typer.Option(metavar="NAME|PATH", help="Tokenizer for weights that have none beside them."),
 ]
 TrainFile = Annotated[
     str | None, typer.Option(metavar="FILE", help="File or pattern to train on: data.source=files:FILE.")
 ]
 ValidationFile = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="File or pattern that validates: data.validation=files:FILE."),
+    typer.Option(metavar="FILE", help="File or pattern to validate on: data.validation=files:FILE."),
 ]
 AllowChange = Annotated[
     bool, typer.Option("--allow-change", help="Continue even if settings differ from the run's record.")
@@ -67,24 +67,24 @@ Executor = Annotated[
     ),
 ]
 Partition = Annotated[str | None, typer.Option(metavar="NAME", help="Slurm: partition.")]
-Time = Annotated[str | None, typer.Option(metavar="TIME", help="Slurm: time limit of a job, as 8:00:00.")]
+Time = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Slurm: time limit of a job, such as 8:00:00.")
+]
 Gpus = Annotated[
     int | None, typer.Option(metavar="N", help="Slurm: GPUs per node of a run, or per worker of a sweep.")
 ]
 Cpus = Annotated[int | None, typer.Option(metavar="N", help="Slurm: CPU cores per process.")]
 Sbatch = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="OPTION", help="Slurm: another option of sbatch, as --sbatch=--account=lm. Repeatable."
-    ),
+    typer.Option(metavar="OPTION", help="Slurm: another sbatch option: --sbatch=--account=lm. Repeatable."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan or the job script, and run nothing.")]
 
 
 def with_files(overrides: list[str] | None, **files: str | None) -> list[str]:
-    """`overrides` and, for each of `files` (`source`, `validation`), the setting that it stands for.
+    """`overrides`, plus the setting for each of `files` (`source`, `validation`).
 
-    Raises UsageError where that setting is typed too.
+    Raises UsageError if that setting is typed too.
     """
     from research.data.sources.files import as_source
 
@@ -95,13 +95,13 @@ def with_files(overrides: list[str] | None, **files: str | None) -> list[str]:
             continue
         typed = [text for text in found if text.partition("=")[0].strip() == f"data.{name}"]
         if typed:
-            raise UsageError(f"{options[name]} {file}: {typed[0]} is typed too; expected one of them")
+            raise UsageError(f"{options[name]} {file}: {typed[0]} is given too; expected one of them")
         found.append(f"data.{name}={as_source(file)}")
     return found
 
 
 def slurm_resources(executor: str, partition, time, gpus, cpus, sbatch, **others) -> "SlurmResources | None":
-    """The resources of a Slurm job; None for the local executor, which takes none of these options."""
+    """The resources of a Slurm job; None for the local executor, which refuses these options."""
     from launch.executors.slurm import SlurmResources
 
     if executor == "slurm":
@@ -111,7 +111,7 @@ def slurm_resources(executor: str, partition, time, gpus, cpus, sbatch, **others
     options = {"partition": partition, "time": time, "gpus": gpus, "cpus": cpus, "sbatch": sbatch} | others
     for name, value in options.items():
         if value not in (None, False) and (name, value) != ("nodes", 1):
-            raise UsageError(f"--{name.replace('_', '-')}: goes with --executor slurm")
+            raise UsageError(f"--{name.replace('_', '-')}: needs --executor slurm")
     return None
 
 

@@ -68,7 +68,7 @@ def table(
 def compare(
     directories: Directories,
     by: Annotated[
-        str, typer.Option(metavar="SETTING,…", help="Settings that tell groups apart: optimizer.name.")
+        str, typer.Option(metavar="SETTING,…", help="Settings that define the groups: optimizer.name.")
     ],
     average_over: Annotated[
         str | None,
@@ -86,7 +86,7 @@ def compare(
     ] = False,
     target: Annotated[
         str | None,
-        typer.Option(metavar="TARGET", help="Target, written as run.stop_at is. Default: run.stop_at."),
+        typer.Option(metavar="TARGET", help="Target, in the form of run.stop_at. Default: run.stop_at."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -104,7 +104,7 @@ def compare(
 
 
 def print_groups(found: dict[str, Any]) -> None:
-    """A table of a `research.reporting.groups.summary.summary`, and what its numbers are."""
+    """Prints a `research.reporting.groups.summary.summary` as a table with notes."""
     from rich.table import Table
     from rich.text import Text
 
@@ -124,24 +124,24 @@ def fit(
     law: Annotated[str, typer.Option(metavar="NAME", help="power or chinchilla.")] = "power",
     over: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Of power: parameters (default), tokens, flops or width."),
+        typer.Option(metavar="SIZE", help="With power: parameters (default), tokens, flops or width."),
     ] = None,
     predict: Annotated[
         list[str] | None,
-        typer.Option(metavar="X", help="Size to predict a loss for; of chinchilla N,D. Repeatable."),
+        typer.Option(metavar="X", help="Size to predict the loss at; N,D with chinchilla. Repeatable."),
     ] = None,
     metric: Annotated[str, typer.Option(metavar="NAME", help="Validation metric to fit.")] = "loss",
     hold_out: Annotated[
-        int, typer.Option(metavar="K", help="Largest sizes that are predicted, and not fitted.")
+        int, typer.Option(metavar="K", help="Number of largest sizes to predict instead of fit.")
     ] = 0,
-    resamples: Annotated[int, typer.Option(metavar="N", help="Resamplings of the bootstrap.")] = 200,
+    resamples: Annotated[int, typer.Option(metavar="N", help="Number of bootstrap resamples.")] = 200,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Page to write. Default: law.html, in DIR if there is one DIR."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Fit a law of the loss to the sizes of finished runs."""
+    """Fit a scaling law to the losses of finished runs."""
     from research.reporting.laws.facts import laws_of
     from research.reporting.laws.lines import law_lines
     from research.reporting.page import law_page, write_page
@@ -167,10 +167,10 @@ def figure(
     smoothing: Annotated[
         float, typer.Option(metavar="SHARE", help="Weight of the past in the average of training rows.")
     ] = 0.0,
-    columns: Annotated[int, typer.Option(metavar="N", help="Width in columns of a page: 1 or 2.")] = 1,
+    columns: Annotated[int, typer.Option(metavar="N", help="Width in page columns: 1 or 2.")] = 1,
     json: Json = False,
 ) -> None:
-    """Draw runs as a figure for a paper, means over seeds."""
+    """Draw runs as a figure for a paper, averaged over seeds."""
     from research.reporting.figure import Options, write_figure
 
     found = write_figure(directories, out, Options(metric, split, over, log, smoothing, columns))
@@ -248,7 +248,7 @@ def _print_table(lines: list[dict[str, Any]], found: dict[str, Any]) -> None:
 
 
 def _console():
-    """Of any width where the output is a file or a pipe."""
+    """A console; wide enough for any line where the output is a file or a pipe."""
     from rich.console import Console
 
     console = Console(highlight=False)

@@ -102,7 +102,7 @@ def _inside(folder: Path, depth: int) -> list[Path]:
 
 
 def _show_folder(folder: Path, json: bool) -> None:
-    """A line for each run and sweep; one that cannot be read says why, and the others follow."""
+    """Prints one line per run and sweep; for an unreadable one, the reason."""
     from research.sweeping.directory import is_sweep
 
     directories = _inside(folder, DEPTH)
@@ -134,7 +134,7 @@ def _show_folder(folder: Path, json: bool) -> None:
 
 
 def _run_status(directory: Path, jobs: dict[str, str]) -> "RunStatus | None":
-    """None for a run whose job waits, and whose directory does not exist yet."""
+    """The status of a run; None if its job is queued and its directory does not exist yet."""
     from research.runs.record import FILE, experiment_of
     from research.runs.status import run_status
 
@@ -232,7 +232,7 @@ def print_best(directory: Path, sweep: "SweepStatus") -> None:
 
 
 def _best_value(sweep: "SweepStatus", best: "Trial") -> str:
-    """Of the best trial; of several seeds the mean of its point's finished ones, with its standard error."""
+    """The best trial's value; with several seeds, the mean ± standard error of its point's finished seeds."""
     if sweep.record.sweep.seeds == 1:
         return f"{best.value:.4f}"
     from research.reporting.groups.statistics import mean

@@ -80,7 +80,7 @@ def sweep(
     together: Annotated[
         int | None,
         typer.Option(
-            metavar="K", help="Trials that a worker trains in one program, if they differ in numbers alone."
+            metavar="K", help="Trials that a worker trains in one program, if they differ only in numbers."
         ),
     ] = None,
     hours: Annotated[
@@ -195,7 +195,7 @@ def _start_local(directory: Path, sweep: Sweep, storage: str | None, workers: in
         print(f"failed     trial {failed[0].number}: {failed[0].reason}; its log: lineage status {directory}")
         status = status or 1
     if not now.over:
-        print(f"the same command continues it; lineage status {directory} shows its progress")
+        print(f"repeat the command to continue; lineage status {directory} shows its progress")
     return status
 
 
@@ -248,7 +248,7 @@ def work(
 
 
 def _train_trials(directory: Path, devices: Sequence[str]) -> int | None:
-    """The signal that stopped the worker, if one did. Imports jax, so the devices are chosen before."""
+    """Returns the signal that stopped the worker, if any. Imports JAX, so choose the devices first."""
     with starting():
         from research.devices.startup import use_compilation_cache
         from research.devices.xla import reuse_step_memory

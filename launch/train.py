@@ -89,7 +89,7 @@ def train(
 
     count = nodes * (tasks or resources.gpus or 1)
     if count > 1 and experiment.parallel.compile == "jit":
-        raise UsageError(f"parallel.compile=jit: one process, not {count}; expected sharded or pmap")
+        raise UsageError(f"parallel.compile=jit: runs in one process, not {count}; expected sharded or pmap")
     typed = ["train", name, *overrides, "--dir", str(dir.absolute())]
     typed += ["--allow-change"] * allow_change + options()
     script = run_script(dir, name, typed, nodes, tasks, resources)
@@ -136,7 +136,7 @@ def _announce(experiment: Experiment, directory: Path) -> None:
 def _join_processes(
     distributed: bool, coordinator: str | None, processes: int | None, process: int | None
 ) -> None:
-    """Makes this process one of several, if the options ask for it; before jax initialises a device."""
+    """Joins the other processes, if the options ask for it. Call it before JAX initialises a device."""
     by_hand = (coordinator, processes, process)
     if any(value is not None for value in by_hand):
         if any(value is None for value in by_hand):
@@ -149,7 +149,7 @@ def _join_processes(
 
 
 def _train(experiment: Experiment, directory: Path, allow_change: bool, third: tuple[list[str], str]) -> int:
-    """`third` is the last of the commands to be shown at the end, with its purpose."""
+    """Trains and prints the result. `third` is the last command suggested at the end, with its purpose."""
     began = time_.perf_counter()
     with starting():
         import jax
@@ -174,8 +174,8 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool, third: t
         print(f"run               {directory}  ({time_.perf_counter() - began:.0f} s)")
         _print_next(experiment, directory, third)
     else:
-        print(f"\nstopped at step {result.step} of {experiment.run.steps}; it is saved in {directory}")
-        print(f"the same command continues it, and so does: lineage resume {directory}")
+        print(f"\nstopped at step {result.step} of {experiment.run.steps}; saved in {directory}")
+        print(f"to continue, repeat the command or run: lineage resume {directory}")
     return status
 
 
@@ -188,7 +188,7 @@ def _print_result(experiment: Experiment, row: dict[str, Any], baseline_loss: fl
         print(f"\nsample\n  {indented(row['sample'])}")
     if objective.supervised:
         print(f"\nvalidation loss   {row.get('task_loss', row['loss']):.4f} {objective.unit} per example")
-        print(f"baseline loss     {baseline_loss:.4f} {objective.unit} per example, of a constant prediction")
+        print(f"baseline loss     {baseline_loss:.4f} {objective.unit} per example (constant prediction)")
         for metric in experiment.task.metrics:
             print(f"{metric.replace('_', ' '):<17} {row[metric]:.4f}")
     else:
@@ -200,7 +200,7 @@ def _print_result(experiment: Experiment, row: dict[str, Any], baseline_loss: fl
 
 
 def _print_next(experiment: Experiment, directory: Path, third: tuple[list[str], str]) -> None:
-    """Three commands that a finished run invites."""
+    """Prints three commands to try after a finished run."""
     from research.objectives import objective_of
 
     objective, where = objective_of(experiment.objective), shlex.quote(str(directory))
@@ -210,7 +210,7 @@ def _print_next(experiment: Experiment, directory: Path, third: tuple[list[str],
         first = f"lineage generate {where} --top-p 0.9", "sample from it"
     else:
         first = f'lineage generate {where} --prompt "The [MASK] is open."', "fill in masked words"
-    others = ((f"lineage report {where}", "see its curves on a page"), (shlex.join(third[0]), third[1]))
+    others = ((f"lineage report {where}", "write a page with its curves"), (shlex.join(third[0]), third[1]))
     width = min(60, max(len(command) for command, _ in (first, *others)))
     print("\nnext")
     for command, purpose in (first, *others):

@@ -1,4 +1,4 @@
-"""`lineage import`, `export`, `average` and `features`: weights in and out, and the states they compute."""
+"""`lineage import`, `export`, `average` and `features`: weights in and out, and hidden states."""
 
 import json as json_
 import sys
@@ -85,7 +85,7 @@ def features(
     data: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", help="Texts, one a line of a .txt file, or one a row of .jsonl, .tsv or .parquet."
+            metavar="FILE", help="Texts, one per line of .txt, or one per row of .jsonl, .tsv or .parquet."
         ),
     ],
     layers: Annotated[
@@ -103,7 +103,7 @@ def features(
     words: Annotated[
         str,
         typer.Option(
-            metavar="none|first|mean", help="A row for each word: its first piece, or the mean of its pieces."
+            metavar="none|first|mean", help="One row per word: its first piece, or the mean of its pieces."
         ),
     ] = "none",
     field: Annotated[
@@ -153,7 +153,5 @@ def _write(target, tokenizer, texts, layers, words, length, batch, out: Path | N
         return
     count, found = write(out, stream, layers, model.config.width)
     unit = "tokens" if words == "none" else "words"
-    print(
-        f"features  {count:,} texts, {found:,} {unit}, {len(layers)} × {model.config.width} numbers of each"
-    )
+    print(f"features  {count:,} texts, {found:,} {unit}, {len(layers)} × {model.config.width} numbers each")
     print(f"file      {out}")

@@ -11,27 +11,27 @@ class LineageError(Exception):
 
 
 class UsageError(LineageError):
-    """The user's mistake: an unknown name, a value that does not fit, a file that is not there."""
+    """A user error: an unknown name, an invalid value, a missing file."""
 
     status = 2
 
 
 class EnvironmentFault(LineageError):
-    """The surroundings' fault: a full disk, a missing package, no network."""
+    """A fault of the environment: a full disk, a missing package, no network."""
 
     status = 1
 
 
 class LineageWarning(UserWarning):
-    """A doubt about a result, in one line; the command goes on."""
+    """A one-line warning about a result; the command continues."""
 
 
 class Diverged(LineageError):
-    """A run's own numbers: a loss or gradient that is not finite."""
+    """A run diverged: its loss or gradient is not finite."""
 
 
 def did_you_mean(given: str, options: Iterable[str]) -> str:
-    """'; did you mean x?' where one of `options` resembles `given`, all of them where they are few."""
+    """'; did you mean x?' if an option resembles `given`, else all options."""
     options = sorted(options)
     matches = difflib.get_close_matches(given, options, n=2, cutoff=0.5)
     if matches:

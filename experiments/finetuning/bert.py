@@ -1,10 +1,10 @@
-"""BERT fine-tuned (Devlin et al., 2018, section 4), as google-research/bert's run_classifier and run_squad.
+"""BERT fine-tuned (Devlin et al., 2018, section 4), as in google-research/bert: run_classifier, run_squad.
 
-Weights: start.weights=DIR, Google's release, a run of bert_base, or Hugging Face's, whose GELU (by erf),
-epsilon, sizes and vocabulary are taken from them. The paper takes, for each task, the best rate of 5e-5,
-4e-5, 3e-5 and 2e-5 on the development set: the sweeps bert_cola_rates, …. Costs are of 3 epochs at length
-128, 6 × 110M FLOP a token. Steps and warm-up are rounded down, as run_classifier and run_squad round them.
-Examples are shuffled anew for each epoch, where Google's code shuffles within 100 of them.
+Weights: start.weights=DIR, Google's release, a run of bert_base, or Hugging Face's, which determine the GELU
+(by erf), epsilon, sizes and vocabulary. For each task the paper takes the best rate of 5e-5, 4e-5, 3e-5 and
+2e-5 on the development set: the sweeps bert_cola_rates, …. Costs are for 3 epochs at length 128, 6 × 110M
+FLOP per token. Steps and warm-up are rounded down, as in run_classifier and run_squad. Examples are fully
+shuffled in each epoch; Google's code shuffles within 100 of them.
 """
 
 from dataclasses import replace
@@ -25,7 +25,7 @@ def _published(
     epochs: int = 3,
     rate: float = 2e-5,
 ) -> Experiment:
-    """The recipe of run_classifier, and with other numbers of run_squad."""
+    """The recipe of run_classifier, and of run_squad with other numbers."""
     recipe = {"schedule": "bert", "rate": rate, "warmup": 0.1}
     tuned = finetuned(base or bert_base(), examples, length=length, batch=batch, epochs=epochs, **recipe)
     steps = int(examples.count / batch * epochs)
@@ -86,7 +86,7 @@ def bert_mnli() -> Experiment:
     """BERT-base on MNLI: 36,815 steps of 32 of 392,702 examples, 1e17 FLOP.
 
     Expected: 84.6 accuracy on matched test genres, 83.4 on mismatched ones; 84.4 in development. Training
-    validates on matched genres; afterwards, for the others: lineage evaluate DIR --task answers --data
+    validates on matched genres; for the others: lineage evaluate DIR --task answers --data
     dev_mismatched.tsv, or tfds:glue/mnli:validation_mismatched.
     """
     return _published(tasks.MNLI)
@@ -114,7 +114,7 @@ def bert_rte() -> Experiment:
 def bert_wnli() -> Experiment:
     """BERT-base on WNLI: 59 steps of 32 of 635 examples, 2e14 FLOP.
 
-    Expected: 65.1 accuracy, which predicting the majority has; the paper leaves it out.
+    Expected: 65.1 accuracy, the majority class; the paper leaves WNLI out.
     """
     return _published(tasks.WNLI)
 
@@ -124,8 +124,8 @@ def bert_squad() -> Experiment:
     """BERT-base on SQuAD 1.1: 14,599 steps of 12 of 87,599 questions, 4e16 FLOP; run_squad's two epochs.
 
     An answer is a span of the paragraph, which is read in windows of 384 tokens, 128 apart. Expected on the
-    development set: 81.25 exact match, 88.41 F1, as Google's README gives for this recipe. The paper's are
-    80.8 and 88.5, after 3 epochs in batches of 32 at a rate of 5e-5.
+    development set: 81.25 exact match, 88.41 F1, from Google's README for this recipe. The paper has 80.8 and
+    88.5, after 3 epochs in batches of 32 at a rate of 5e-5.
     """
     return _published(tasks.SQUAD, length=384, batch=12, epochs=2, rate=3e-5)
 
@@ -134,9 +134,9 @@ def bert_squad() -> Experiment:
 def bert_squad2() -> Experiment:
     """BERT-base on SQuAD 2.0: 21,719 steps of 12 of 130,319 questions, 6e16 FLOP; run_squad's two epochs.
 
-    A third of the questions have no answer: their span is [CLS]. An answer is empty where [CLS] leads the
-    best span by more than task.null_threshold; best_f1 is the F1 of the best threshold, best_f1_threshold.
-    Not yet run at this size; Google gives figures for BERT-large alone.
+    A third of the questions have no answer: their span is [CLS]. An answer is empty if [CLS] leads the best
+    span by more than task.null_threshold; best_f1 is the F1 at the best threshold, best_f1_threshold. Not yet
+    run at this size; Google gives figures only for BERT-large.
     """
     return _published(tasks.SQUAD2, length=384, batch=12, epochs=2, rate=3e-5)
 
@@ -145,8 +145,9 @@ def bert_squad2() -> Experiment:
 def bert_ner() -> Experiment:
     """BERT-base, cased, on CoNLL-2003's named entities: 1,316 steps of 32 of 14,041 sentences, 4e15 FLOP.
 
-    A word's tag is that of its first piece. The data are not free: files:conll2003/train.txt, a word a line.
-    Expected: 96.4 F1 on the development set, 92.4 on the test set, with context that is not used here.
+    A word's tag is that of its first piece. The data are not free: files:conll2003/train.txt, one word per
+    line. Expected: 96.4 F1 on the development set, 92.4 on the test set; the paper also uses document
+    context.
     """
     return _published(tasks.CONLL, bert_base_cased(), rate=5e-5)
 

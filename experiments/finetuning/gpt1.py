@@ -1,14 +1,14 @@
 """GPT-1 fine-tuned on the paper's twelve tasks (Radford et al., 2018, sections 3.2 to 4.2).
 
-Weights: start.weights=DIR, OpenAI's release or a run of gpt1. Rates, epochs and λ are the paper's, which are
-the same for all; objective.auxiliary=0 leaves the auxiliary loss out. Where all texts fit, a data.length
-below the published 512 changes no number. Costs are of 3 epochs, 6 × 117M FLOP a token.
+Weights: start.weights=DIR, OpenAI's release or a run of gpt1. Rates, epochs and λ are the paper's, the same
+for all tasks; objective.auxiliary=0 switches the auxiliary loss off. If all texts fit, a data.length below
+the published 512 changes no result. Costs are for 3 epochs, 6 × 117M FLOP per token.
 
-As openai/finetune-transformer-lm, train.py, which has StoryCloze alone: dropout of the whole table, once a
-step; position rows in the softmax of the auxiliary loss; a bias in the classifier. The paper's text has none
-of them: model.table_dropout=false objective.auxiliary_positions=false model.head_bias=false.
+As in openai/finetune-transformer-lm, train.py, which has only StoryCloze: dropout of the whole table, once
+per step; position rows in the softmax of the auxiliary loss; a bias in the classifier. The paper's text has
+none of them: model.table_dropout=false objective.auxiliary_positions=false model.head_bias=false.
 
-Differs from the released code:
+Differences from the released code:
 - epochs: the examples left over at an epoch's end, too few for a batch, start the next epoch; there they are
   left out. The number of steps is the same.
 - warm-up: 0.2% of the steps, rounded up to whole steps.
@@ -90,7 +90,7 @@ def gpt1_scitail() -> Experiment:
 def gpt1_qnli() -> Experiment:
     """GPT-1 on QNLI: 9,819 steps of 32 of 104,743 examples, 1e17 FLOP.
 
-    Expected: 88.1 accuracy on the test set, then of GLUE's first version.
+    Expected: 88.1 accuracy on the test set of GLUE's first version.
     """
     return _published(tasks.QNLI, length=512)
 
@@ -106,11 +106,11 @@ def gpt1_rte() -> Experiment:
 
 @experiment
 def gpt1_storycloze() -> Experiment:
-    """GPT-1 on StoryCloze: 138 steps of 32 of 1,497 examples, 2e15 FLOP. One sequence a choice.
+    """GPT-1 on StoryCloze: 138 steps of 32 of 1,497 examples, 2e15 FLOP. One sequence per choice.
 
-    Files: the authors' spring 2016 tables. Trains on a part of the validation table, as the released code
-    draws it, and keeps the epoch with the best accuracy on the rest, which is the one to test. Expected: 86.5
-    accuracy on the test table (85.8, the released code's median of ten).
+    Files: the authors' spring 2016 tables. It trains on a part of the validation table, drawn as in the
+    released code, and keeps the epoch with the best accuracy on the rest, which is the one to test. Expected:
+    86.5 accuracy on the test table (85.8 is the released code's median of ten).
     """
     tuned = _published(tasks.STORYCLOZE, length=256)
     return replace(tuned, run=replace(tuned.run, keep_best="accuracy"))
@@ -118,7 +118,7 @@ def gpt1_storycloze() -> Experiment:
 
 @experiment
 def gpt1_race() -> Experiment:
-    """GPT-1 on RACE: 8,235 steps of 32 of 87,866 examples, 4e17 FLOP. One sequence a choice.
+    """GPT-1 on RACE: 8,235 steps of 32 of 87,866 examples, 4e17 FLOP. One sequence per choice.
 
     Expected: 59.0 accuracy on the test set: 62.9 on middle, 57.4 on high.
     """

@@ -2,8 +2,8 @@
 
     lineage sweep bert_rte_rates start.weights=DIR --dir runs/rte_rates
 
-Four runs a task; the best one by the task's first metric after the last step. Appendix A.3 also varies the
-batch (16, 32) and the epochs (2, 3, 4), which --over adds.
+Four runs per task; the best has the highest first metric of the task after the last step. Appendix A.3 also
+varies the batch (16, 32) and the epochs (2, 3, 4); add these with --over.
 """
 
 from experiments.registry import get, sweep

@@ -1,6 +1,6 @@
 """Tasks to fine-tune for: the examples and the metrics of each.
 
-Sources are the data sets' own splits; files in GLUE's layouts serve as well:
+Sources are the data sets' own splits; files in GLUE's layouts work too:
 data.source=files:SST-2/train.tsv data.validation=files:SST-2/dev.tsv.
 """
 
@@ -17,8 +17,8 @@ class Examples(NamedTuple):
     source: str
     validation: str
     count: int  # examples to train on, as published
-    outputs: int | None = None  # numbers that the model's head gives; None: one a label
-    head: str = "sequence"  # on top of a sequence's summary, or "tokens": of every token
+    outputs: int | None = None  # outputs of the model's head; None: one per label
+    head: str = "sequence"  # on a sequence's summary, or "tokens": on every token
 
 
 def _pair(first: str, second: str, *labels: str, **more) -> Task:
@@ -214,7 +214,7 @@ def finetuned(
     warmup: float,
     auxiliary: float = 0.0,
 ) -> Experiment:
-    """`base`, which is pre-trained, on the examples; `rate` at its peak, `warmup` as a share of all steps."""
+    """The pre-trained `base`, on the examples; `rate` is the peak, `warmup` a share of all steps."""
     epoch = math.ceil(examples.count / batch)
     steps = math.ceil(epochs * examples.count / batch)
     outputs = len(examples.task.labels) if examples.outputs is None else examples.outputs

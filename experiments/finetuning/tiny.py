@@ -3,8 +3,8 @@
     lineage train bert_tiny_sst2 start.weights=runs/bert_tiny data.source=files:SST-2/train.tsv \\
         data.validation=files:SST-2/dev.tsv --dir runs/sst2
 
-The tokenizer is that of the run they start from, a gpt1_tiny_books or bert_tiny_wikibooks. From scratch, it
-is to be named, and no weights are: data.tokenizer=runs/bert_tiny.
+The tokenizer comes from the run they start from, a gpt1_tiny_books or bert_tiny_wikibooks. To train from
+scratch, name the tokenizer and no weights: data.tokenizer=runs/bert_tiny.
 """
 
 from dataclasses import replace
@@ -33,7 +33,7 @@ def _bert(examples: Examples, *, length: int, epochs: int) -> Experiment:
 def _as_pretrained(tiny: Experiment, pretrained: Experiment) -> Experiment:
     """The namesake with its dropout, at the size and with the optimizer (Muon) of the pre-trained model.
 
-    bert_adam learnt less at 3e-4, and at 1e-3 it spoilt the model.
+    bert_adam learned less at 3e-4, and at 1e-3 it destroyed the model.
     """
     model = replace(pretrained.model, dropout=tiny.model.dropout)
     return replace(tiny, model=model, optimizer=pretrained.optimizer)

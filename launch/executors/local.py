@@ -1,4 +1,4 @@
-"""Workers on this machine: one process for each slice of the devices; started, stopped and replaced."""
+"""Starts, stops and replaces workers on this machine, one process per device slice."""
 
 import os
 import signal
@@ -34,14 +34,14 @@ class Worker:
                 "--attached",
                 *slice.options(),
             ],
-            # As the worker sets it itself, but before an imported module can start jax's devices.
+            # The worker sets this too, but imported modules could start JAX's devices before.
             env=os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(slice.gpus)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
+            start_new_session=True,  # Ctrl-C reaches only this process, which passes it on
         )
         self._reader = threading.Thread(target=self._relay, args=(report,), daemon=True)
         self._reader.start()
@@ -64,9 +64,9 @@ def run_workers(
 ) -> int:
     """Runs a worker on each of `slices` until no trial is left; returns an exit status.
 
-    `tick` is called all the while, about every two seconds, to show the progress.
+    It calls `tick` about every two seconds, to show the progress.
 
-    A worker that was killed, or hung, is replaced; one that failed is not. The first SIGINT or SIGTERM lets
+    A worker that was killed or hung is replaced; one that failed is not. The first SIGINT or SIGTERM makes
     all workers save and stop, the second kills them.
     """
     received: list[int] = []

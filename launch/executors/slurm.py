@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 from research.errors import EnvironmentFault, UsageError
 
-WARNING = 120  # seconds before its time limit at which a job is warned; a run saves in less
+WARNING = 120  # seconds before the time limit at which a job is signalled; a run saves in less
 
-# USR1 comes before the time limit: save, and requeue. TERM comes from `lineage stop` or scancel: save, and
-# end. A command that dies of itself (out of memory, a hang) is started again in the same job, and continues.
+# USR1 comes before the time limit: save and requeue. TERM comes from `lineage stop` or scancel: save and end.
+# A command that dies otherwise (out of memory, a hang) is restarted in the same job, and continues.
 SCRIPT = """\
 #!/bin/bash
 {directives}
@@ -38,7 +38,7 @@ exit "$status"
 
 
 class SlurmResources(NamedTuple):
-    """The resources that a job requests; None leaves a choice to the cluster."""
+    """The resources that a job requests; None leaves the choice to the cluster."""
 
     partition: str | None = None
     time: str | None = None
@@ -77,7 +77,7 @@ def run_script(
 ) -> str:
     """The script of a job that trains one run over `nodes` × `tasks` processes, by default one per GPU.
 
-    Its log lies beside `directory`, where only the run itself may write.
+    Its log is beside `directory`, where only the run itself may write.
     """
     per_node = tasks or slurm_resources.gpus or 1
     size = [f"--nodes={nodes}", f"--ntasks-per-node={per_node}"]
@@ -89,7 +89,7 @@ def run_script(
 
 
 def _script(directory: Path, name: str, options: list[str], log: str, command: str) -> str:
-    """Output goes to a file whose name begins with `log` and ends with the job's number."""
+    """A job script; output goes to a file whose name begins with `log` and ends with the job's number."""
     array = any(option.startswith("--array") for option in options)
     output, redirection = _output(log, "%A_%a" if array else "%j")
     common = [
@@ -105,15 +105,15 @@ def _script(directory: Path, name: str, options: list[str], log: str, command: s
 
 
 def _comment(directory: Path) -> str:
-    """By which status and stop find a job: the directory, quoted as in a URL, so that it is one word."""
+    """The comment by which status and stop find a job: the directory, URL-quoted, so that it is one word."""
     return quote(os.fsencode(directory.absolute()))
 
 
 def _output(log: str, number: str) -> tuple[str, str]:
     """(--output, a line of the script). Slurm replaces %j and the like with the job's number.
 
-    A line of #SBATCH cannot contain a line break, and a backslash in a name turns the replacement off. In
-    these cases the script itself opens the file.
+    An #SBATCH line cannot contain a line break, and a backslash in a name disables the replacement. In these
+    cases the script itself opens the file.
     """
     if not re.search(r"[\\\n\r]", log):
         return f"{log.replace('%', '%%')}{number}.log", ""

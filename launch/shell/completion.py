@@ -1,4 +1,4 @@
-"""Texts that the Tab key offers: experiments, sweeps, settings and their values, tasks. Imports no JAX."""
+"""Tab completion of experiments, sweeps, settings and their values, and tasks. Imports no JAX."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def runs_and_experiments(incomplete: str) -> Items:
 
 
 def directories(incomplete: str) -> Items:
-    """Folders that begin as typed."""
+    """Folders with the typed prefix."""
     parent, _, start = incomplete.rpartition("/")
     try:
         found = sorted(path for path in Path(f"{parent}/" if parent or "/" in incomplete else ".").iterdir())
@@ -39,9 +39,9 @@ def directories(incomplete: str) -> Items:
 
 
 def settings(ctx: typer.Context, incomplete: str) -> Items:
-    """SETTING=VALUE: names, then the values that a setting lists, or the one that the experiment has.
+    """SETTING=VALUE: names, then the values that a setting lists, or the experiment's value.
 
-    bash splits a word at `=`, so there the name is a word of its own before.
+    bash splits words at `=`, so there the name is a separate, previous word.
     """
     typed = [word for word in ctx.params.get("overrides") or [] if word != "="]
     if typed and typed[-1] in meanings():
@@ -51,7 +51,7 @@ def settings(ctx: typer.Context, incomplete: str) -> Items:
         return [(f"{name}={value}", help) for value, help in _values(ctx, name) if value.startswith(start)]
     matching = [key for key in meanings() if key.startswith(incomplete)]
     found = [(f"{key}=", meanings()[key].meaning) for key in matching]
-    if len(matching) == 1:  # two texts of one start, so that no space is put after the sign
+    if len(matching) == 1:  # several candidates, so that the shell adds no space after =
         found += [(f"{matching[0]}={value}", help) for value, help in _values(ctx, matching[0])]
     return found
 
@@ -68,7 +68,7 @@ def swept(incomplete: str) -> Items:
 
 
 def tasks(incomplete: str) -> Items:
-    """Tasks of `lineage evaluate`, of which several may be typed with commas between."""
+    """Tasks of `lineage evaluate`, possibly several, comma-separated."""
     before, comma, start = incomplete.rpartition(",")
     names = (*TASKS, "validation", "answers", "squad", "harness:")
     return [(f"{before}{comma}{name}", "") for name in names if name.startswith(start)]

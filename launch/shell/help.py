@@ -1,4 +1,4 @@
-"""Help of the command line: groups of commands, whole sentences, no types of Python."""
+"""Help of the command line: groups of commands, whole sentences, no Python types."""
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -7,7 +7,7 @@ NAMES = {"help_option_names": ["-h", "--help"]}  # settings of every command
 
 
 class Command(TyperCommand):
-    """A command whose help names its arguments as they are typed."""
+    """A command whose help shows arguments as they are typed."""
 
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
         arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]

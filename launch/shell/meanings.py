@@ -22,13 +22,13 @@ SAMPLE = {bool: "true or false", int: "an integer", float: "a number", str: "a t
 
 
 class Meaning(NamedTuple):
-    """One setting, for people."""
+    """The explanation of one setting."""
 
     name: str
     meaning: str
     unit: str | None  # of numbers
     values: str  # that are allowed
-    default: str | None  # as typed; None: an experiment has to give it
+    default: str | None  # as typed; None: experiments must declare it
 
 
 @cache
@@ -38,7 +38,7 @@ def meanings() -> dict[str, Meaning]:
 
 
 def explain(name: str) -> list[Meaning]:
-    """The setting `name`, or all of a section such as optimizer.rate. Raises UsageError without one."""
+    """The setting `name`, or all of a section such as optimizer.rate. Raises UsageError if unknown."""
     known = meanings()
     found = [meaning for key, meaning in known.items() if key == name or key.startswith(f"{name}.")]
     if not found:
@@ -95,7 +95,7 @@ def _of_section(cls: Any, prefix: str) -> list[Meaning]:
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
             found += _of_section(hint, f"{prefix}{field.name}.")
-        elif prefix:  # an experiment's own name is no setting
+        elif prefix:  # an experiment's name is not a setting
             found.append(_meaning(f"{prefix}{field.name}", field, hint, written.get(field.name, "")))
     return found
 
@@ -105,7 +105,7 @@ def _meaning(name: str, field: dataclasses.Field, hint: Any, comment: str) -> Me
     text, unit, span = match.groups() if match else (comment, None, None)
     required = field.default is dataclasses.MISSING
     default = None if required else format_value(field.default)
-    if not re.match(r"[\w.]+[.:]\w", text):  # a name that is typed stays as it is
+    if not re.match(r"[\w.]+[.:]\w", text):  # names of settings and schemes keep their case
         text = text[:1].upper() + text[1:]
     return Meaning(name, text.removesuffix("."), unit, _values(hint, span), default)
 

@@ -1,6 +1,6 @@
-"""Lines for standard error, beside the facts of a command, printed once it has succeeded.
+"""Notes for standard error, printed once a command has succeeded.
 
-A command that fails prints its fault alone.
+A command that fails prints only its error.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Tables of parameters, kept under home: a model that was counted once is listed without starting JAX."""
+"""Caches tables of parameters under home, so that a model counted before is listed without starting JAX."""
 
 import hashlib
 import json
@@ -15,11 +15,15 @@ from research.errors import EnvironmentFault
 from research.io.files import write_atomic
 from research.io.home import home
 
-ROOMS = ("config", "models", "objectives")  # whose code decides the parameters, and which models are refused
+ROOMS = (
+    "config",
+    "models",
+    "objectives",
+)  # their code determines the parameters, and which models are refused
 
 
 def parameter_table(experiment: Experiment, count: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `count` returns for this experiment, as JSON; kept unless parts of other packages are in it."""
+    """The result of `count` for this experiment, as JSON; cached unless it has parts of other packages."""
     if imported():
         return count()
     file = home() / "parameters" / f"{_key(experiment)}.json"

@@ -1,4 +1,4 @@
-"""The progress of a sweep whose workers are at work."""
+"""The progress of a running sweep."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from launch.status import format_duration
 
 
 class Remaining:
-    """Trials that ended, and the time that the others take at the speed since this command began."""
+    """Counts ended trials, and estimates the remaining time from the speed since this command began."""
 
     def __init__(self, directory: Path, show: Callable[[str], None]):
         self._directory, self._show = directory, show

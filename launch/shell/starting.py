@@ -1,4 +1,4 @@
-"""The second or two in which a command imports JAX and all that stands on it."""
+"""Activity for the second or two in which a command imports JAX."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

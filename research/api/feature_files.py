@@ -40,7 +40,7 @@ def write(path: Path, stream: Iterable[Features], layers: Sequence[int], width: 
     An archive has `states` (rows, layers, width) of float32, `layers`, `starts` (texts + 1,), so that the
     rows of text n are states[starts[n] : starts[n + 1]], and of each row `names`, `ids` (the vocabulary's)
     and `words` (its word in the text, -1 for special tokens). Raises UsageError for another suffix and where
-    the file exists, EnvironmentFault where it cannot be written.
+    the file exists, EnvironmentFault if it cannot be written.
     """
     check_new(path)
     with _new_file(path) as file:
@@ -54,7 +54,7 @@ def write(path: Path, stream: Iterable[Features], layers: Sequence[int], width: 
 
 
 def check_new(path: Path) -> None:
-    """Raises UsageError where `write` would for the path alone."""
+    """Raises UsageError if `write` would for the path alone."""
     check_absent(path)
     if path.suffix not in SUFFIXES:
         raise UsageError(f"--out {path}: expected a file that ends in {' or '.join(SUFFIXES)}")

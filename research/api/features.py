@@ -137,5 +137,5 @@ def _word(pieces: list[str]) -> str:
 
 def _tokenizer(model: LanguageModel) -> Tokenizer:
     if model.tokenizer is None:
-        raise UsageError("no tokenizer beside the weights; name one: --tokenizer NAME|PATH")
+        raise UsageError("no tokenizer beside the weights; pass --tokenizer NAME|PATH")
     return model.tokenizer

@@ -1,4 +1,4 @@
-"""A trained model to ask: logits, loss, states, attention, text.
+"""A trained model for inspection: logits, loss, states, attention, text.
 
 Shapes: B rows, L length of the longest row, V vocabulary, D width, H heads, N depth. One text or one list of
 ids is a batch of one. Rows are padded at their end; values at padded positions are arbitrary, and
@@ -30,16 +30,16 @@ from research.models.parameters import by_path
 from research.weights import Report
 from research.weights.with_tokenizer import load_with_tokenizer
 
-BATCH = 8  # rows that are scored or generated together
+BATCH = 8  # rows scored or generated together
 
 
 def load(target: str | Path, tokenizer: str | None = None) -> "LanguageModel":
-    """A run ("runs/muon", or "runs/muon:300" for one checkpoint) or weights, ready to be asked.
+    """Loads a run ("runs/muon", or "runs/muon:300" for one checkpoint) or weights.
 
     Weights are a directory of Hugging Face, OpenAI or Google's TensorFlow, or "hub:OWNER/NAME[@REVISION]".
-    `tokenizer` names one, or its path, in place of the one beside the weights. Without any, a model takes ids
-    alone. Raises UsageError for weights that are missing, damaged or not supported; EnvironmentFault where
-    they cannot be fetched.
+    `tokenizer` is a name or path that replaces the tokenizer beside the weights. Without a tokenizer, a model
+    takes only ids. Raises UsageError for weights that are missing, damaged or unsupported; EnvironmentFault
+    if they cannot be fetched.
     """
     keep_compiled()
     loaded = load_with_tokenizer(str(target), tokenizer, required=False)
@@ -65,11 +65,11 @@ class LanguageModel:
         return by_path(self.module)
 
     def encode(self, text_or_ids: TextOrIds) -> Inputs:
-        """The batch that the other methods compute with: tokens (B, L), segments (B, L), lengths (B,)."""
+        """The batch that the other methods use: tokens (B, L), segments (B, L), lengths (B,)."""
         return encode(text_or_ids, self.tokenizer, self.config.vocabulary, self.module.bidirectional)
 
     def logits(self, text_or_ids: TextOrIds) -> np.ndarray:
-        """(B, L, V): a GPT's of the next token, a BERT's of the token at each position.
+        """Logits (B, L, V): a GPT's for the next token, a BERT's for the token at each position.
 
         Raises UsageError for rows longer than the context, and for a BERT fine-tuned for a task.
         """
@@ -82,10 +82,10 @@ class LanguageModel:
         """A GPT's mean negative log-likelihood, in nats per token, of all tokens but the first of each row.
 
         Rows longer than the context are read in windows that overlap by half of it. Raises UsageError for a
-        BERT, which gives no likelihood of a text, and where no row has two tokens.
+        BERT, which gives no likelihood of a text, and if no row has two tokens.
         """
         if self.module.bidirectional:
-            raise UsageError("loss: a BERT gives no likelihood of a text; expected a GPT, or use fill_mask")
+            raise UsageError("loss: a BERT gives no likelihood of a text; load a GPT, or use fill_mask")
         rows, context = self.encode(text_or_ids).rows, self.config.context
         parts = [window for row in rows for window in windows(row, context, max(context // 2, 1))]
         if not parts:
@@ -104,8 +104,8 @@ class LanguageModel:
     def attentions(self, text_or_ids: TextOrIds) -> list[np.ndarray]:
         """N of (B, H, L, L): how much each position (third axis) attends to each (last axis).
 
-        Rows add up to 1. Positions that a model cannot see, later ones or padding, have 0. Raises UsageError
-        for rows longer than the context.
+        Rows sum to 1. Positions that are hidden from the model (later ones, padding) have 0. Raises
+        UsageError for rows longer than the context.
         """
         inputs, length = self._padded(text_or_ids)
         return list(np.asarray(_attentions(self.module, inputs))[..., :length, :length])
@@ -168,7 +168,7 @@ class LanguageModel:
             raise UsageError(f"{method}: the weights have no masked-token head")
 
     def _padded(self, text_or_ids: TextOrIds) -> tuple[Inputs, int]:
-        """The batch at a length that few others have, and its own length L."""
+        """The batch at a rounded length, so that few shapes are compiled, and its own length L."""
         inputs, context = self.encode(text_or_ids), self.config.context
         length = inputs.tokens_BL.shape[1]
         if length > context:
@@ -194,5 +194,5 @@ def _attentions(module: GPT | BERT, inputs: Inputs) -> Array:
 
 
 def arguments(module: GPT | BERT, inputs: Inputs) -> tuple[Array, ...]:
-    """A GPT takes tokens alone: no position sees the padding after it."""
+    """A GPT takes only tokens: no position attends to the padding after it."""
     return tuple(inputs) if module.bidirectional else (inputs.tokens_BL,)

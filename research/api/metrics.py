@@ -17,7 +17,7 @@ def read_metrics(directory: str | Path) -> dict[str, Table]:
     """The rows of a run's metrics.jsonl: {"train": {"step": …, "loss": …, …}, "validation": {…}}.
 
     A column is an array with one entry per row of its split: `step` of int64, other numbers of float64 (NaN
-    where a row has none), texts of objects (None where a row has none). A split without rows has no columns.
+    where a row has none), texts of objects (None if a row has none). A split without rows has no columns.
     Works while the run trains. To plot, or for a table of pandas:
 
         metrics = read_metrics("runs/tiny")

@@ -21,10 +21,9 @@ def resolve(
     """The registered experiment `name` with settings changed.
 
     `overrides` are {"model.depth": 2} or ["model.depth=2"]. `data.source` decides split, columns and labels,
-    `start.weights` the architecture and the tokenizer, which is printed where it changes the experiment.
-    `imports` are modules or files (as of `--import`) that register experiments or parts of your own. Raises
-    UsageError for an unknown name, setting or value, for one that the weights have otherwise, and where
-    sections do not fit together.
+    `start.weights` the architecture and the tokenizer; changes to the experiment are printed. `imports` are
+    modules or files (as with `--import`) that register your own experiments or parts. Raises UsageError for
+    an unknown name, setting or value, for a conflict with the weights, and if sections do not fit together.
     """
     import_all()
     for plugin in imports:
@@ -44,7 +43,7 @@ def train(
     report: Callable[[str], None] = print,
     allow_change: bool = False,
 ) -> loop.Result:
-    """Train `experiment` in `directory`, or continue the run there, as `lineage train` does: to equal bits.
+    """Train `experiment` in `directory`, or continue the run there; bit-identical to `lineage train`.
 
     `report` gets lines about data and weights. An interrupt (Ctrl-C, or a notebook's stop button) finishes
     the step, saves and returns; the same call continues. `allow_change` permits settings other than the
@@ -56,6 +55,6 @@ def train(
 
 
 def keep_compiled() -> None:
-    """Keep compiled programs on disk, unless the caller has chosen a place for them already."""
+    """Keep compiled programs on disk, unless the caller has already chosen a place."""
     if jax.config.jax_compilation_cache_dir is None:
         use_compilation_cache()

@@ -1,1 +1,1 @@
-"""Measures the cost of an experiment's step; needs jax, flax and optax alone."""
+"""Measures the cost of an experiment's step; needs only jax, flax and optax."""

@@ -1,4 +1,4 @@
-"""Floating-point operations of a step by the usual formula, and the peak rate of the devices here."""
+"""Floating-point operations of a step by the usual formula, and the peak rate of this machine's devices."""
 
 import time
 from typing import NamedTuple
@@ -12,25 +12,25 @@ from research.models.parameters import components
 from research.models.precision import matmul_dtype
 from research.objectives import objective_of
 
-FORMULA = "6N + 12·depth·length·width a token; N: parameters that multiply it, embeddings not"
+FORMULA = "6N + 12·depth·length·width per token; N: parameters without embedding look-ups"
 
 
 class Peak(NamedTuple):
-    flops: float | None  # a second, of all devices used; None where it is not known
+    flops: float | None  # per second, of all devices used; None if unknown
     source: str
 
 
 def flops_a_token(experiment: Experiment) -> float:
-    """Forward and backward, of PaLM's formula (Chowdhery et al., 2022, appendix B), remat not counted."""
+    """Forward and backward FLOPs by PaLM's formula (Chowdhery et al., 2022, appendix B), without remat."""
     model = experiment.model
     return 6 * multiplied(experiment) + 12 * model.depth * experiment.data.length * model.width
 
 
 def multiplied(experiment: Experiment) -> float:
-    """Parameters that a token meets on average, counting embeddings as the look-ups that they are.
+    """Parameters applied to a token on average; embedding look-ups do not count.
 
-    The output table counts where tokens are predicted: at all positions of a GPT, at a few of a BERT, and in
-    fine-tuning only for an auxiliary loss.
+    The output table counts at predicted positions: all of a GPT, a few of a BERT, and in fine-tuning only for
+    an auxiliary loss.
     """
     once = 1 / experiment.data.length  # of a sequence
     predicted = objective_of(experiment.objective).predicted(experiment)
@@ -48,7 +48,7 @@ def multiplied(experiment: Experiment) -> float:
 
 
 def peak(precision: str, devices: int) -> Peak:
-    """Peak FLOP/s of `devices` like the first; a CPU's is measured in the type of the model's matrices."""
+    """Peak FLOP/s of `devices` like the first; measured on a CPU, in the type of the model's matrices."""
     device = jax.devices()[0]
     if device.platform == "cpu":
         dtype = matmul_dtype(precision)
@@ -56,12 +56,12 @@ def peak(precision: str, devices: int) -> Peak:
         return Peak(measured(dtype), f"a {dtype} product of 2,048² matrices in this run")
     chip = chip_of(device.device_kind)
     if chip is None:
-        return Peak(None, f"{device.device_kind}: not known")
-    return Peak(devices * chip.bfloat16, f"dense bf16 by the data sheet of {device.device_kind}")
+        return Peak(None, f"{device.device_kind}: unknown")
+    return Peak(devices * chip.bfloat16, f"dense bf16, from the data sheet of {device.device_kind}")
 
 
 def measured(dtype: jnp.dtype, size: int = 2_048, repeats: int = 5) -> float:
-    """FLOP/s of the best of a few products."""
+    """FLOP/s of the fastest of a few products."""
     a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
     multiply = jax.jit(lambda a: jnp.dot(a, a, preferred_element_type=jnp.float32))
     multiply(a).block_until_ready()

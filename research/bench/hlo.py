@@ -1,4 +1,4 @@
-"""A compiled program's text (optimized HLO), read: its operations, and how often each is launched."""
+"""Parses a compiled program (optimized HLO): its operations, and how often each is launched."""
 
 import math
 import re
@@ -13,8 +13,8 @@ OPERATION = re.compile(r"^\s+(ROOT )?%([\w.\-]+) = (.*)$")
 COMPUTATION = re.compile(r"^(ENTRY )?%([\w.\-]+) \(.*\{$")
 KIND = re.compile(r"([\w\-]+)\(")
 CALLED = re.compile(r"(?:calls|to_apply|called_computations=\{)=?%([\w.\-]+)")
-KERNEL_METADATA = re.compile(r"kernel_metadata=\{\n(.*)\n\}\}")  # of a Pallas kernel, on lines of its own
-# Nothing is launched for these.
+KERNEL_METADATA = re.compile(r"kernel_metadata=\{\n(.*)\n\}\}")  # of a Pallas kernel, on its own lines
+# These launch nothing.
 FREE = {
     "parameter",
     "constant",
@@ -26,7 +26,7 @@ FREE = {
     "replica-id",
     "opt-barrier",
 }
-# A TPU's: memory that is set aside, promises, and parts that lie in a row.
+# On a TPU: reserved memory, assertions, and views.
 FREE_CALLS = re.compile(r'target="(AllocateBuffer|Assume\w+|ConcatBitcast)"')
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
@@ -34,7 +34,7 @@ COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "coll
 class Shape(NamedTuple):
     dtype: str
     sizes: tuple[int, ...]
-    in_vmem: bool = False  # in a TPU's vector memory, where a transfer takes next to nothing
+    in_vmem: bool = False  # in a TPU's vector memory, where transfers are almost free
 
     @property
     def elements(self) -> int:
@@ -123,7 +123,7 @@ def _closing(text: str, begin: int) -> int:
 
 
 def launches(program: Program) -> list[Launch]:
-    """All of a step, loops with their trip counts; of a conditional's branches the last, which updates."""
+    """All launches of a step; loops count by their trips, conditionals by their last branch, the update."""
     return list(_launches(program, program.entry, 1))
 
 
@@ -149,7 +149,7 @@ def _launches(program: Program, name: str, times: int) -> Iterator[Launch]:
 
 
 def _turns(program: Program, attributes: str) -> int:
-    """How often a loop turns. A GPU's compiler writes it down; a TPU's compares a counter with a constant."""
+    """The trip count of a loop: written in the text for a GPU; for a TPU, found by comparing a counter."""
     if (count := re.search(r'known_trip_count":\{"n":"(\d+)"', attributes)) is not None:
         return int(count[1])
     condition, body = (program.computations[_part(attributes, name)] for name in ("condition", "body"))
@@ -160,7 +160,7 @@ def _turns(program: Program, attributes: str) -> int:
     if limit.kind != "constant":
         return 1
     place = re.search(r"index=(\d+)", counter.attributes)
-    # A loop that multiplies one piece of a gathered array while the next is sent counts several a turn.
+    # A loop that multiplies one piece of a gathered array while it sends the next counts several per trip.
     counted = body[_root(body).operands[int(place[1])]] if place else None
     added = [body[name] for name in counted.operands] if counted is not None and counted.kind == "add" else []
     step = next((int(each.arguments) for each in added if each.kind == "constant"), 1)

@@ -1,4 +1,4 @@
-"""The step of an experiment as training compiles it, timed."""
+"""Times the step of an experiment as training compiles it."""
 
 import resource
 import shutil
@@ -28,7 +28,7 @@ from research.training.first_state import drawn
 from research.training.placement import compile_for, settled
 from research.training.stopping.interrupts import on_leave
 
-AHEAD = 4  # batches made while the device works
+AHEAD = 4  # batches prepared while the device works
 WARM_UP = 3  # calls that are not counted
 
 
@@ -38,7 +38,7 @@ class Measured(NamedTuple):
     device: str
     devices: int
     tokens_a_step: int
-    compile_cold: float  # the step, tracing it too
+    compile_cold: float  # including tracing
     compile_warm: float  # the same, from the persistent cache
     step: float  # median
     step_spread: tuple[float, float]
@@ -48,7 +48,7 @@ class Measured(NamedTuple):
     peak_flops: float | None
     peak_source: str
     mfu: float | None
-    memory: int  # bytes at most: of the first device, or on a CPU of the process
+    memory: int  # peak bytes: of the first device, or on a CPU of the process
     waiting: float  # share of the time in which the device had no batch
 
 
@@ -59,7 +59,7 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
     with _own_cache():
         with activity("initialising the model"):
             program, state = start(experiment)
-            jax.block_until_ready(state)  # so that nothing else is done while the step is compiled
+            jax.block_until_ready(state)  # so that nothing else runs while the step is compiled
         with _made(experiment, tokens) as made:
             batches = _prefetched(program, made, count)
             with activity("compiling the step"):
@@ -88,13 +88,13 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
 
 
 def start(experiment: Experiment) -> tuple[Compiled, Any]:
-    """The program, compiled when called, and a first state where it wants it."""
+    """The program, compiled at its first call, and a first state in its layout."""
     program = compile_for(experiment)[1]
     return program, drawn(experiment, program.layout)
 
 
 def _to_compile(program: Compiled, state: Any, batch: Any) -> float:
-    """The seconds that it takes to trace the step, and to compile it or to load it from the cache."""
+    """Seconds to trace the step, and to compile it or load it from the cache."""
     began = time.perf_counter()
     compile_ahead(program, state, batch)
     return time.perf_counter() - began
@@ -108,7 +108,7 @@ def _prefetched(program: Compiled, made: Iterator[Batch], count: int) -> Iterato
 
 @contextmanager
 def _made(experiment: Experiment, tokens: np.ndarray | None) -> Iterator[Iterator[Batch]]:
-    """Batches that a thread makes ahead, as a run's reader does."""
+    """Yields batches that a thread prepares ahead, like a run's reader."""
     queue, over = Queue(AHEAD), threading.Event()
 
     def fill():
@@ -123,13 +123,13 @@ def _made(experiment: Experiment, tokens: np.ndarray | None) -> Iterator[Iterato
         yield iter(queue.get, None)
     finally:
         over.set()
-        queue.get()  # makes room for the one that waits
+        queue.get()  # makes room for the blocked thread
         thread.join()
 
 
 @contextmanager
 def _own_cache() -> Iterator[None]:
-    """A persistent cache that is empty at first, and the old one again afterwards."""
+    """Uses an empty persistent cache, then restores the old one."""
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
     with (

@@ -1,4 +1,4 @@
-"""A training step compiled for devices that need not be here: its memory, its communication and its bound."""
+"""Compiles a training step for any devices: its memory, communication and lower bound of time."""
 
 import math
 import time
@@ -27,24 +27,24 @@ LARGE = 2**20  # bytes
 
 
 class Plan(NamedTuple):
-    """Bytes are of one device."""
+    """Bytes are per device."""
 
     together: int  # runs in one program
     compile: str  # parallel.compile, settled
     accumulate: int  # parallel.accumulate, settled
     mesh: dict[str, int]
-    rows: int  # sequences that a device works on at once
+    rows: int  # sequences that a device processes at once
     parameters: int
     opt_state: int  # and averages
     temporaries: int
     peak: int
-    usable: int | None  # of the target's memory; None where it is not known
+    usable: int | None  # of the target's memory; None if unknown
     large: int  # arrays of the state over 1 MB
-    split: int  # … of which no device keeps more than its share
+    split: int  # … that are fully split over devices
     gathered: int  # the largest result of an all-gather
     attention: Choice
     compile_seconds: float
-    bound: Bound | None  # None where nothing is known of the device's speed, or it does not fit on a TPU
+    bound: Bound | None  # None if the device's speed is unknown, or if it does not fit on a TPU
     mfu: float | None  # that the bound allows
 
 
@@ -53,15 +53,15 @@ class Build(NamedTuple):
 
     abstract: State
     program: Compiled
-    text: str  # empty where a TPU's compiler refused it
+    text: str  # empty if a TPU's compiler refused it
     need: Need
     seconds: float
 
 
 def build(experiment: Experiment, devices: Sequence[Any], together: int = 1) -> Build:
-    """Compiles the step, or that of so many runs together; of a run whose sequences change, at the longest.
+    """Compiles the step, or a step of `together` runs, at the longest sequences of the run.
 
-    One step a call: several add up launches and time, and need hardly more memory.
+    It compiles one step per call: several would sum launches and time, and need hardly more memory.
     """
     if together > 1:
         check_shares(experiment)
@@ -80,7 +80,7 @@ def build(experiment: Experiment, devices: Sequence[Any], together: int = 1) -> 
 def plan(
     experiment: Experiment, devices: Sequence[Any], chip: Chip | None, built: Build, together: int = 1
 ) -> Plan:
-    """The plan of a settled experiment that is `built`, on devices of the kind `chip`, if it is known."""
+    """The plan of a settled experiment that is `built`, on devices of the kind `chip`, if known."""
     experiment, (abstract, program, text, need, seconds) = at_longest(experiment), built
     with tracing_for_device(devices[0]):
         attention = choose(
@@ -116,7 +116,7 @@ def plan(
 
 
 def usable_of(chip: Chip | None) -> int | None:
-    """Bytes of a chip that a program may use, where they are known. Of a GPU's, JAX takes a part."""
+    """Bytes that a program may use on a chip, if known. JAX reserves only a part of a GPU's memory."""
     if chip is None or not chip.memory:
         return None
     return int(USABLE * chip.memory * (POOL if chip.platform == "gpu" else 1))

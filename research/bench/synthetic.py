@@ -28,7 +28,7 @@ def batches(experiment: Experiment, tokens: np.ndarray | None = None) -> Iterato
 def read_tokens(path: Path, length: int, vocabulary: int) -> np.ndarray:
     """Those of a file, as `tokens:` reads it.
 
-    Raises UsageError where there is no such file, too little in it, or a token out of the vocabulary.
+    Raises UsageError if there is no such file, too little in it, or a token out of the vocabulary.
     """
     tokens = token_files.read(path)
     if len(tokens) <= length:

@@ -12,9 +12,9 @@ from research.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """All settings that decide a run's numbers. Two equal experiments train to equal bits.
+    """All settings that determine a run's results. Equal experiments train to equal bits.
 
-    Rules between sections that follow from the objective are `research.objectives.check`'s.
+    `research.objectives.check` has the rules between sections that depend on the objective.
     """
 
     name: str = ""  # as registered
@@ -34,7 +34,7 @@ class Experiment:
             )
         if self.run.deterministic and self.parallel.compile == "pmap":
             raise UsageError(
-                "run.deterministic=true: JAX's pmap takes no option of a compiler; "
+                "run.deterministic=true: JAX's pmap takes no compiler options; "
                 "expected parallel.compile=jit or sharded"
             )
         scaling.check(self.model, self.optimizer.name)
@@ -46,7 +46,7 @@ class Experiment:
         if later.step % self.run.steps_per_call:
             raise UsageError(
                 f"data.later.step={later.step}: expected a multiple of "
-                f"run.steps_per_call={self.run.steps_per_call}, whose steps have one shape"
+                f"run.steps_per_call={self.run.steps_per_call}, as all steps of a call share a shape"
             )
 
     def at_step(self, step: int) -> "Experiment":

@@ -1,19 +1,21 @@
-"""The numbers of a declaration that a sweep varies, apart from what they leave: the shape of a program.
+"""Separates the numbers of a declaration that a sweep varies from the rest, which determines the program.
 
-With run.hyperparameters=inputs a program is compiled for a declaration without them (`split`), and puts their
-traced values back where functions take sections (`research.runs.traced_numbers`). A number that is none or 0
-stays: without clipping, dropout or a z-loss a program is another one. Standard library only.
+With run.hyperparameters=inputs a program is compiled for a declaration without these numbers (`split`), and
+puts their traced values back (`research.runs.traced_numbers`). A number that is none or 0 stays: without
+clipping, dropout or a z-loss the program differs. Standard library only.
 """
 
 import copy
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum
 from typing import Any
 
 from research.config.experiment import Experiment
 
-SHARES = ("optimizer.b1", "optimizer.b2", "optimizer.ema")  # near 1: programs need their distance from it
+SHARES = ("optimizer.b1", "optimizer.b2", "optimizer.ema")  # near 1: programs also need their distance from 1
 NUMBERS = (
     *SHARES,
     "optimizer.rate.peak",
@@ -32,25 +34,48 @@ NUMBERS = (
 )
 SEED = "run.seed"
 INTEGERS = (SEED, "run.steps", "optimizer.rate.warmup")
-LARGEST = 2**31  # of integers that a program takes
+LARGEST = 2**31  # integer input of a program
 
-Values = dict[str, Any]  # by name: a number, or of a share the pair of it and its distance from 1
+Values = dict[str, Any]  # by name: a number, or for SHARES a pair of it and its distance from 1
+
+
+_comparing: ContextVar[bool] = ContextVar("whether inputs may be compared", default=True)
 
 
 class Input(Enum):
-    """Stands where a number was. Arithmetic with it is an error, so that none is compiled by oversight."""
+    """Placeholder for a nonzero number. Arithmetic with it is an error, so that no result is compiled in.
+
+    So are comparisons inside `without_comparisons`; elsewhere they distinguish declarations.
+    """
 
     INPUT = "input"
 
     def __repr__(self) -> str:
         return "INPUT"
 
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, int | float) and other != 0 and not _comparing.get():
+            raise TypeError(f"an input of the program is compared with {other!r}")
+        return self is other
+
+    __hash__ = Enum.__hash__
+
+
+@contextmanager
+def without_comparisons() -> Iterator[None]:
+    """Traces a program whose numbers are inputs, which Python must not compare."""
+    token = _comparing.set(False)
+    try:
+        yield
+    finally:
+        _comparing.reset(token)
+
 
 INPUT = Input.INPUT
 
 
 def split(experiment: Experiment) -> tuple[Experiment, Values]:
-    """The declaration with `INPUT` for every number that is an input, and those numbers."""
+    """The declaration with `INPUT` in place of every input number, and those numbers."""
     values: Values = {SEED: (experiment.run.seed + LARGEST) % (2 * LARGEST) - LARGEST}  # as JAX takes seeds
     for name in NUMBERS:
         number = operator.attrgetter(name)(experiment)
@@ -60,7 +85,7 @@ def split(experiment: Experiment) -> tuple[Experiment, Values]:
 
 
 def examples(names: Iterable[str]) -> Values:
-    """Values of the types that those of `names` have."""
+    """Example values with the types of `names`."""
     return {name: _value(name, 0.5 if name not in INTEGERS else 1) for name in names}
 
 
@@ -71,12 +96,12 @@ def _value(name: str, number: Any) -> Any:
 
 
 def is_zero(number: Any) -> bool:
-    """Whether a number was declared as 0. A traced one was not."""
+    """Whether a number is declared as 0; a traced number is not."""
     return isinstance(number, int | float) and number == 0
 
 
 def replaced(config: Any, changes: Mapping[str, Any]) -> Any:
-    """A copy of a declaration with dotted names set to what its checks would not take."""
+    """A copy of a declaration with dotted names set, without its checks."""
     for name, value in changes.items():
         config = _with(config, name.split("."), value)
     return config

@@ -1,7 +1,7 @@
-"""Modules and files of other people, which register their experiments, optimizers, model parts … on import.
+"""Imports of external modules and files, which register experiments, optimizers, model parts …
 
-They are named by `--import`, by LINEAGE_IMPORT and by the entry-point group `lineage.experiments`. A run's
-record keeps their names and hashes, by which they are imported again. Standard library only.
+They come from `--import`, LINEAGE_IMPORT and the entry-point group `lineage.experiments`. A run's record
+keeps their names and hashes, to import them again. Standard library only.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ class Import(NamedTuple):
     """One imported module or file. Modules that it imports itself are not hashed."""
 
     sha256: str  # of the file's bytes when it was imported
-    folder: str | None = None  # of a module that is not installed: where it lies, to find it from elsewhere
+    folder: str | None = None  # location of a module that is not installed
 
 
 _imported: dict[str, Import] = {}  # by a module's dotted name or a file's absolute path, in order
@@ -61,7 +61,7 @@ def import_all(options: Iterable[str] = ()) -> None:
 def import_plugin(name: str, source: str = OPTION) -> None:
     """Import a module by its dotted name or a file by its path, once per process.
 
-    `source` says in an error who asked for it. Raises UsageError.
+    `source` tells in an error where the import comes from. Raises UsageError.
     """
     try:
         _import_once(name)
@@ -72,9 +72,9 @@ def import_plugin(name: str, source: str = OPTION) -> None:
 def import_recorded(record: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Import the modules that a run's or a sweep's record names, and compare their hashes.
 
-    Returns {name: (recorded hash, present hash or the reason why there is none)} of those that differ,
-    hashes cut to 12 digits. A file that was moved may be named by --import beforehand: it is known by its
-    hash or file name.
+    Returns {name: (recorded hash, current hash or the reason why there is none)} for those that differ, with
+    hashes of 12 digits. A moved file may be imported with --import first: it is recognised by its hash or
+    file name.
     """
     changes = {}
     for name, facts in record.get("imports", {}).items():
@@ -92,16 +92,16 @@ def import_recorded(record: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def changed_imports(record: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """`import_recorded`, by names that say in a message that they are imports."""
+    """`import_recorded`, with names that mark imports in messages."""
     return {f"{OPTION} {name}": pair for name, pair in import_recorded(record).items()}
 
 
 def where_names_come_from(record: Mapping[str, Any]) -> str:
-    """Advice for a record with a name that nobody registers now."""
+    """Advice for a record with an unregistered name."""
     lost = [f"{name} ({now})" for name, (_, now) in import_recorded(record).items()]
     if lost:
-        return f"it was made with {', '.join(lost)}; {OPTION} names where that is now"
-    return f"{OPTION} names the module or file that registers it"
+        return f"it was made with {', '.join(lost)}; pass its new location with {OPTION}"
+    return f"pass the module or file that registers it with {OPTION}"
 
 
 def options() -> list[str]:
@@ -123,14 +123,14 @@ def _import_once(name: str) -> Import:
 
 
 class _UncachedLoader(SourceFileLoader):
-    """Compiles the file at hand: Python tells a cached compilation from it by size and seconds alone."""
+    """Always compiles the file: Python's cache compares only its size and seconds."""
 
     def get_code(self, fullname: str) -> Any:
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _import_file(path: Path) -> Import:
-    """Import `path` under a name of its own, so that no other module is shadowed; siblings are found."""
+    """Import `path` under a unique name, so that it shadows no module; siblings can be imported."""
     if not path.is_file():
         raise UsageError("no such file")
     name = f"lineage_import_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
@@ -149,7 +149,7 @@ def _import_file(path: Path) -> Import:
 
 
 def _import_module(name: str) -> Import:
-    _append_to_path(str(Path.cwd()))  # the console script has it not, as `python -m launch` has
+    _append_to_path(str(Path.cwd()))  # the console script lacks it, unlike `python -m launch`
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
@@ -173,7 +173,7 @@ def _raised(error: BaseException, path: Path | None = None) -> UsageError:
 
 
 def _stand_in(name: str, sha256: str) -> Import | None:
-    """The import that serves for a recorded name: of that name, or of a file that was copied or moved."""
+    """The import for a recorded name: of that name, or of a copied or moved file."""
     if name in _imported or not is_file(name):
         return _imported.get(name)
     files = {Path(other): kept for other, kept in _imported.items() if is_file(other)}
@@ -193,7 +193,7 @@ def _folder(module: ModuleType) -> str | None:
 
 
 def _append_to_path(folder: str) -> None:
-    """At the end: a file beside a plugin must not shadow a library."""
+    """Appends to sys.path, at the end, so that a file beside a plugin cannot shadow a library."""
     if folder not in sys.path:
         sys.path.append(folder)
 

@@ -1,4 +1,4 @@
-"""The registries: which names each setting takes. Other packages register theirs here too."""
+"""The registries: the names that each setting takes. Other packages register names here too."""
 
 from research.config.registry import Registry
 

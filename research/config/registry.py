@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class UnknownName(UsageError):
-    """A name that nobody registered."""
+    """A name that is not registered."""
 
 
 class Registry(Generic[T]):
@@ -37,7 +37,7 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that registers a function or class. Raises UsageError for a name that is taken.
 
-        The same definition may register again, as a notebook's cell does when it runs twice.
+        The same definition may register again, as when a notebook cell runs twice.
         """
 
         def add(entry: T) -> T:
@@ -52,8 +52,12 @@ class Registry(Generic[T]):
         """Built-in names first, then those of other packages, each in the order of declaration."""
         return tuple(dict.fromkeys((*self._builtin, *self._entries)))
 
+    def is_builtin(self, name: str) -> bool:
+        """Whether this project implements it, rather than another package."""
+        return name in self._builtin
+
     def check(self, name: Any, setting: str | None = None) -> None:
-        """Raise UnknownName with the nearest names for one that nobody registered."""
+        """Raise UnknownName, with the nearest names, for a name that is not registered."""
         if name not in self.names():
             hint = did_you_mean(str(name), self.names())
             raise UnknownName(f"{setting or self.setting}={name}: not known{hint}")
@@ -70,7 +74,7 @@ class Registry(Generic[T]):
         return iter(self.names())
 
     def _owner(self, name: str, entry: T) -> str | None:
-        """The module that has `name` already; None where it is free, or `entry` is the same definition."""
+        """The module that registered `name`; None if it is free, or `entry` is the same definition."""
         known = self._entries.get(name)
         if known is not None:
             return None if _origin(known) == _origin(entry) else _origin(known)[0]
@@ -85,7 +89,7 @@ _PACKAGE = __name__.partition(".")[0]
 def _origin(entry: Any) -> tuple[str, str]:
     """The module and name of a definition, which stay the same when its module is loaded again.
 
-    Those of a record, a NamedTuple, are those of its first function.
+    For a record, a NamedTuple, they are those of its first function.
     """
     if isinstance(entry, tuple):
         entry = next((part for part in entry if callable(part)), entry)

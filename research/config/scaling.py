@@ -35,7 +35,7 @@ ENTRYWISE: Powers = {"input": 0, "hidden": -1, "transform": -1, "output": 0, "ve
 GRADIENT: Powers = {"input": 1, "hidden": 0, "transform": 0, "output": 1, "vector": 1}
 SPECTRAL: Powers = {**ENTRYWISE, "hidden": -0.5}
 
-# By optimizer. One of your own joins in with RATES["its name"] = ENTRYWISE, or with powers of its own.
+# By optimizer. Add your own with RATES["its name"] = ENTRYWISE, or with its own powers.
 RATES: dict[str, Powers] = {
     "adamw": ENTRYWISE,
     "gpt1_adam": ENTRYWISE,
@@ -48,7 +48,7 @@ RATES: dict[str, Powers] = {
 
 
 def relative_width(model: "Model") -> float:
-    """m, which is 1 with `scaling=standard`."""
+    """m; 1 with `scaling=standard`."""
     if model.scaling == "standard" or model.base_width is None:
         return 1.0
     return model.width / model.base_width
@@ -67,8 +67,8 @@ def output_multiplier(model: "Model") -> float:
 def query_multiplier(model: "Model") -> float:
     """Factor of queries: √(size of a head at the base width / size of a head).
 
-    Attention divides scores by the root of a head's size; together that is its size, but for a constant that
-    is 1 at the base width.
+    Attention divides scores by the root of the head size; together they divide by the head size, up to a
+    constant that is 1 at the base width.
     """
     if model.scaling == "standard" or model.base_width is None:
         return 1.0
@@ -77,7 +77,7 @@ def query_multiplier(model: "Model") -> float:
 
 
 def role(names: Collection[str]) -> Role:
-    """The role of a parameter, of which `names` are the parts of its path."""
+    """The role of a parameter with the path `names`."""
     if "kernel" in names:
         if "task_head" in names or "next_sentence" in names:
             return "output"

@@ -34,7 +34,7 @@ T = TypeVar("T", bound=Declaration)
 
 
 def override(config: T, changes: Mapping[str, Any]) -> T:
-    """`config` with dotted names set, e.g. {"optimizer.rate.peak": "1e-3"}; texts are converted.
+    """Sets dotted names in `config`, e.g. {"optimizer.rate.peak": "1e-3"}; texts are converted.
 
     All changes are applied before any is validated, so their order does not matter.
     Raises UsageError for an unknown name or a value of the wrong type.
@@ -51,7 +51,7 @@ def override(config: T, changes: Mapping[str, Any]) -> T:
 
 
 def typed(config: Any, name: str, value: Any) -> Any:
-    """`value` as the setting `name` of such a config takes it; not validated beside the others."""
+    """Converts `value` to the type of the setting `name`, without checks against other settings."""
     return convert(value, _hint(type(config), name), name)
 
 
@@ -67,7 +67,7 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
 
 
 def convert(value: Any, hint: Any, name: str) -> Any:
-    """`value`, a text or a JSON value, as the type `hint`; `name` is for the message."""
+    """Converts `value`, a text or a JSON value, to the type `hint`; `name` is for the message."""
     if get_origin(hint) in (Union, UnionType):
         options = get_args(hint)
         if NoneType in options and (value is None or value == "none"):
@@ -77,10 +77,10 @@ def convert(value: Any, hint: Any, name: str) -> Any:
         (hint,) = (
             option for option in options if option is not NoneType and get_origin(option) is not Literal
         )
-    if get_origin(hint) is tuple:  # (x, …): typed with commas between
+    if get_origin(hint) is tuple:  # (x, …): comma-separated
         items = [item for item in value.split(",") if item] if isinstance(value, str) else value
         if not isinstance(items, list | tuple):
-            raise UsageError(f"{name}={value}: expected texts with commas between them")
+            raise UsageError(f"{name}={value}: expected comma-separated texts")
         return tuple(convert(item, get_args(hint)[0], name) for item in items)
     if get_origin(hint) in (Literal, Annotated):
         choice(value, hint, name)
@@ -105,7 +105,7 @@ def convert(value: Any, hint: Any, name: str) -> Any:
 
 
 def format_value(value: Any) -> str:
-    """A value as `convert` reads it: 'none', 'true', 'a,b'."""
+    """Formats a value so that `convert` can read it: 'none', 'true', 'a,b'."""
     if value is None:
         return "none"
     if isinstance(value, tuple):
@@ -142,7 +142,7 @@ def differences(old: Experiment, new: Experiment) -> dict[str, tuple[Any, Any]]:
 
 
 def _hint(cls: type, name: str) -> Any:
-    """The type of a dotted name; suggests the nearest among all names where there is none."""
+    """The type of a dotted name; suggests the nearest among all names if there is none."""
     hint: Any = cls
     for part in name.split("."):
         hints = get_type_hints(hint, include_extras=True) if _is_section(hint) else {}
@@ -189,7 +189,7 @@ def _build(cls: type[T], record: Mapping[str, Any], prefix: str) -> T:
         elif name in record:
             values[name] = convert(record[name], hint, prefix + name)
         elif field.default is field.default_factory is dataclasses.MISSING:
-            # A setting that an older version did not have must have behaved there as its default does here.
+            # The default of a new setting must match the behaviour of older versions.
             raise UsageError(f"{prefix}{name}: missing from the record")
     return cls(**values)
 

@@ -1,8 +1,9 @@
 """Spaces of settings, as an algebra over dotted names. Standard library only.
 
-Axes are points (`grid`, `choice`) or ranges (`uniform`, `log_uniform`, `integer`). A `product` takes one of
-each of its spaces, a `zip` the first of all, or the second of all, …, and a `chain` one of its spaces, whole.
-Import the module rather than its names, some of which are Python's too: space.zip(space.grid(…), …).
+Axes are points (`grid`, `choice`) or ranges (`uniform`, `log_uniform`, `integer`). A `product` combines its
+spaces, a `zip` takes their first points together, then their second points, …, and a `chain` takes one space
+after another. Import the module instead of its names, since some are also Python's: space.zip(space.grid(…),
+…).
 """
 
 import builtins
@@ -18,7 +19,7 @@ Point = dict[str, Value]  # {"optimizer.rate.peak": 1e-3, …}
 
 @dataclass(frozen=True)
 class Points:
-    """Single values; `every` one of them is to be visited, or some."""
+    """Single values; `every`: all of them are visited, else some."""
 
     name: str
     values: tuple[Value, ...]
@@ -26,14 +27,12 @@ class Points:
 
     def __post_init__(self):
         if not self.values or len(set(self.values)) < len(self.values):
-            raise UsageError(
-                f"{self.name}: {listed(self.values)}: expected one value or more, none of them twice"
-            )
+            raise UsageError(f"{self.name}: {listed(self.values)}: expected one or more distinct values")
 
 
 @dataclass(frozen=True)
 class Range:
-    """`low` to `high`, both included; by `step`s where these are integers."""
+    """`low` to `high`, both included; for integers, by `step`."""
 
     name: str
     low: float
@@ -44,13 +43,11 @@ class Range:
     def __post_init__(self):
         given = f"{self.name}: {self.low}..{self.high}"
         if not self.low < self.high:
-            raise UsageError(f"{given}: expected a low end below the high one")
+            raise UsageError(f"{given}: expected LOW below HIGH")
         if self.log and self.low <= 0:
-            raise UsageError(f"{given}: expected ends above 0 on a logarithmic scale")
+            raise UsageError(f"{given}: expected LOW and HIGH above 0 on a logarithmic scale")
         if self.step is not None and (self.step < 1 or (self.high - self.low) % self.step):
-            raise UsageError(
-                f"{given}:{self.step}: expected a step that leads from the low end to the high one"
-            )
+            raise UsageError(f"{given}:{self.step}: expected a step that leads from LOW to HIGH")
         if self.step is not None and self.log and self.step != 1:
             raise UsageError(f"{given}:{self.step}: expected a step of 1 on a logarithmic scale")
 
@@ -71,7 +68,7 @@ class Zip:
         _apart("zip", self.parts)
         lengths = [len(points(part)) for part in self.parts]
         if len(set(lengths)) != 1:
-            raise UsageError(f"zip: expected spaces of equally many points, not {listed(lengths)}")
+            raise UsageError(f"zip: expected spaces of equal size, not {listed(lengths)}")
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ def grid(name: str, *values: Value) -> Points:
 
 
 def choice(name: str, *values: Value) -> Points:
-    """One of `values`, as the sampler likes."""
+    """One of `values`, chosen by the sampler."""
     return Points(name, values)
 
 
@@ -154,7 +151,7 @@ def points(space: Space) -> list[Point]:
 
 
 def exhaustive(space: Space) -> bool:
-    """Whether all that is declared is to be visited."""
+    """Whether every declared point is visited."""
     return all(isinstance(axis, Points) and (axis.every or len(axis.values) == 1) for axis in axes(space))
 
 

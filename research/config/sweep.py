@@ -14,24 +14,24 @@ from research.errors import UsageError
 class Sweep:
     """A base experiment, its search space, the metric, and the budget.
 
-    A trial is a run of `base` with a point of `space` and a seed; its steps are `base.run.steps`, and a loss
-    that is not finite fails it. A pruner looks at every evaluation (`base.run.evaluate_every`).
+    A trial is a run of `base` for `base.run.steps` with a point of `space` and a seed; a non-finite loss
+    fails it. A pruner checks every evaluation (`base.run.evaluate_every`).
     """
 
     name: str = ""  # as registered
     base: Experiment
     space: Space
-    metric: str = "loss"  # of the validation rows; a trial's value is that of its last row
+    metric: str = "loss"  # validation metric; a trial's value is that of its last row
     direction: Literal["minimize", "maximize"] = "minimize"
-    trials: int | None = None  # points to try; None: every one, of a space that has only points
-    seeds: int = 1  # trials of each point, with the base's run.seed, the next number …
-    hours: float | None = None  # of all trials together, after which no other begins
+    trials: int | None = None  # points to try; None: all, if the space has only points
+    seeds: int = 1  # trials per point, with run.seed, run.seed + 1, …
+    hours: float | None = None  # total of all trials, after which no other begins
     sampler: Literal["auto", "grid", "random", "tpe", "cmaes", "qmc"] = (
         "auto"  # auto: grid of grids, else tpe
     )
     pruner: Literal["none", "median", "asha", "hyperband"] = "none"
     seed: int = 0  # of the sampler
-    together: int = 1  # trials that differ in numbers alone and are trained in one program by a worker
+    together: int = 1  # trials that a worker trains in one program, if they differ only in numbers
 
     def __post_init__(self):
         choices("sweep", self)
@@ -39,9 +39,7 @@ class Sweep:
             if getattr(self, name) is not None:
                 positive("sweep", self, name)
         if self.trials is None and self.chosen_sampler != "grid":
-            raise UsageError(
-                f"trials: expected how many: the sampler {self.chosen_sampler} does not come to an end"
-            )
+            raise UsageError(f"trials: expected a number: the sampler {self.chosen_sampler} never ends")
         if (
             self.chosen_sampler == "grid"
             and self.trials is not None
@@ -67,12 +65,12 @@ class Sweep:
 
     @property
     def points(self) -> int:
-        """Points to try, in all."""
+        """Total number of points to try."""
         return len(points(self.space)) if self.trials is None else self.trials
 
     @property
     def budget(self) -> int:
-        """Trials, in all: each point's with every seed."""
+        """Total number of trials: every point with every seed."""
         return self.points * self.seeds
 
 

@@ -1,4 +1,4 @@
-"""A target: a number of the validation rows that ends a run, such as loss<3.28."""
+"""A target: a validation metric that ends a run, such as loss<3.28."""
 
 import math
 import operator
@@ -17,7 +17,7 @@ class Target(NamedTuple):
     number: float
 
     def met(self, value: object) -> bool:
-        """Whether a measured value reaches the target; a missing one and a NaN do not."""
+        """Whether a measured value reaches the target; a missing value and NaN do not."""
         return isinstance(value, int | float) and bool(COMPARE[self.comparison](value, self.number))
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Batches by step: random access, the same over any number of processes."""
+"""Batches by step, with random access; the same for any number of processes."""
 
 import sys
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ from research.data.workers import read_ahead
 def train_batches(
     examples: Examples, data: Data, seed: int, store: Any, *, process_index: int = 0, process_count: int = 1
 ) -> grain.MapDataset[Batch]:
-    """The batch of a step, `[step]`: process p's slice of rows of the one global batch.
+    """The batches by step, `[step]`: this process's slice of rows of the global batch.
 
-    From `data.later.step` on, an order of the longer examples from its start.
-    Raises UsageError where the store does not hold a single example.
+    From `data.later.step` on, longer examples in an order of their own.
+    Raises UsageError if the store does not hold a single example.
     """
     process = {"process_index": process_index, "process_count": process_count}
     change = data.later.step
@@ -34,9 +34,9 @@ def train_batches(
 def validation_batches(
     examples: Examples, data: Data, store: Any, *, process_index: int = 0, process_count: int = 1
 ) -> grain.MapDataset[Batch]:
-    """The whole split in order, whatever the seed; rows that fill the last batch have weights of 0.
+    """The whole split in order, for any seed; rows that pad the last batch have weight 0.
 
-    Examples are as long as at the first step; `data.at_step(step)` gives those of another.
+    Examples have the length of the first step; for another step, pass `data.at_step(step)`.
     """
     return examples.validation_batches(
         data.at_step(0), store, process_index=process_index, process_count=process_count

@@ -1,4 +1,4 @@
-"""Batches as a person reads them: (title, text) of every row."""
+"""Batches as readable text: (title, text) of every row."""
 
 from collections.abc import Callable, Iterator
 
@@ -22,7 +22,7 @@ def describe_windows(batch: Batch, corpus: Corpus) -> Iterator[tuple[str, str]]:
 
 
 def describe_pairs(batch: Batch, corpus: Corpus) -> Iterator[tuple[str, str]]:
-    """Both segments of each row. A masked token stands as the model sees it, then «the original»."""
+    """Both segments of each row. A masked token is shown as the model sees it, then «the original»."""
     for row in range(len(batch["tokens"])):
         yield _pair({name: array[row] for name, array in batch.items()}, corpus.tokenizer)
 
@@ -52,7 +52,7 @@ def describe_labelled(
 
 
 def _pieces(ids: np.ndarray, tokenizer: Tokenizer, vocabulary: int) -> list[str]:
-    """Tokens as the vocabulary spells them."""
+    """Tokens in the vocabulary's spelling."""
     return [
         tokenizer.id_to_token(index) if index < vocabulary else SPECIAL_NAMES[index - vocabulary]
         for index in ids.tolist()

@@ -12,9 +12,9 @@ Report = Callable[[str], None]
 class Examples(NamedTuple):
     """Functions that turn a source into batches, bound to the settings of one experiment.
 
-    A store is one split, tokenized: a TokenStore of running text, or a split of labelled examples.
-    `process` stands for process_index and process_count: each process gets its slice of a batch's rows.
-    Functions are module-level functions or partials of them, so that `data.workers` can send them on.
+    A store is one split, tokenized: a TokenStore of running text, or a split of labelled examples. `process`
+    means process_index and process_count: each process gets its slice of a batch's rows. Functions are
+    module-level functions or partials of them, so that `data.workers` can pickle them.
     """
 
     prepare: Callable[[Report], Any]  # → Corpus: both splits, tokenized

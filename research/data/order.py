@@ -1,4 +1,4 @@
-"""The examples of a step: random access into a global order, which is never held in memory."""
+"""The examples of a step, by random access into a global order that is never held in memory."""
 
 import sys
 from functools import partial
@@ -22,10 +22,10 @@ def order(
     process_index: int,
     process_count: int,
 ) -> grain.MapDataset[np.ndarray]:
-    """The examples of a step, `[step]`: int64 (rows,), process p's slice of the one global batch.
+    """The examples by step, `[step]`: int64 (rows,), this process's slice of the global batch.
 
-    Shuffled: each of a source's examples once an epoch, and epochs run on inside a batch; the sources of
-    a mixture take turns by their shares. Random: drawn anywhere.
+    Shuffled: each example of a source once per epoch, and a batch may span two epochs; sources of a mixture
+    alternate by their shares. Random: drawn anywhere.
     """
     rows = rows_of(data.batch, process_count)
     if data.order == "shuffled":
@@ -41,7 +41,7 @@ def order(
 
 
 def rows_of(batch: int, process_count: int) -> int:
-    """The rows of a global batch that each process has."""
+    """The number of rows of a global batch per process."""
     rows, rest = divmod(batch, process_count)
     if rest:
         raise UsageError(f"data.batch={batch}: expected a multiple of {process_count} processes")
@@ -49,7 +49,7 @@ def rows_of(batch: int, process_count: int) -> int:
 
 
 def _draw(step: int, *, seed: int, rows: int, edges: Edges, shares: tuple[float, ...]) -> np.ndarray:
-    """int64 (rows,): from the raw bits, which NumPy promises never to change."""
+    """Draws int64 (rows,) from raw bits, which NumPy promises never to change."""
     philox = np.random.Philox(key=seed, counter=int(step) << 64)
     bits, begins = philox.random_raw(rows), np.array(edges)
     part = np.zeros(rows, np.int64)

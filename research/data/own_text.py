@@ -1,4 +1,4 @@
-"""Settings that a typed source of text decides: its field, its split, the size of the vocabulary."""
+"""Settings that a typed source of text decides: field, split, vocabulary size."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -13,21 +13,22 @@ from research.data.sources.schemes import Source, parse
 from research.data.tokenizers import published, tokenizer, trained
 from research.errors import EnvironmentFault, UsageError
 
-FIELDS = ("text", "content", "body", "document")  # names of a field with text, the first that is there
+FIELDS = ("text", "content", "body", "document")  # names of a text field; the first that exists is used
 SPLITS = ("train", "validation")
-HOLDOUTS = (0.1, 0.2, 0.5)  # for few documents, the first that holds one out
+HOLDOUTS = (0.1, 0.2, 0.5)  # for few documents; the first that holds one out is used
 
 
 def text_settings(
     data: Data, typed: Collection[str], *, in_pairs: bool, required: bool = False
 ) -> dict[str, Any]:
-    """{setting: value} that follow from `data.source`, which was typed, as dotted names.
+    """{setting: value} that follow from a typed `data.source`, by dotted name.
 
-    A source without published splits is split by documents, or by its tail if it is one text; `in_pairs`, as
-    BERT reads a text, by its paragraphs; with `data.validation` not at all. Settings that were `typed` are
-    kept. What is wrong with sources that cannot be read, preparing them says; where they are `required`, it
-    is raised. Raises UsageError for a mixture where one of the sources cannot train and validate too, unless
-    they are `required`: a run that goes on keeps its split.
+    A source without published splits is split by documents, or by its tail if it is one text (by its
+    paragraphs for BERT's `in_pairs`); with `data.validation` not at all. `typed` settings are kept. Errors of
+    unreadable sources are left to their preparation, or raised if they are `required`.
+
+    Raises UsageError for a source of a mixture without documents for both splits, unless sources are
+    `required`: a resumed run keeps its split.
     """
     followed = _followed(data, typed, in_pairs=in_pairs, required=required)
     data = replace(data, **{name.removeprefix("data."): value for name, value in followed.items()})
@@ -59,16 +60,16 @@ def _followed(data: Data, typed: Collection[str], *, in_pairs: bool, required: b
     except (UsageError, EnvironmentFault):
         if required:
             raise
-        # Files have no published split, so that preparing them would stop there.
+        # Files have no published split, which preparing them would refuse.
         own = "data.split" in typed or data.validation is not None or data.split != "published"
         unread = [source for source in parsed if not SCHEMES[source.scheme].splits]
         return followed if own or not unread else followed | {"data.split": "documents"}
 
 
 def short_text_tokenizer(data: Data) -> str:
-    """`data.tokenizer`, or where the files' text is too short for its entries, one with those that it gives.
+    """`data.tokenizer`, or a smaller one if the files' text is too short for its entries.
 
-    Sources that cannot be read decide nothing.
+    Unreadable sources decide nothing.
     """
     try:
         sources = [parse(source.source, "data.source", "documents") for _, source in parts(data)]
@@ -80,7 +81,7 @@ def short_text_tokenizer(data: Data) -> str:
 
 
 def vocabulary(data: Data) -> int | None:
-    """The entries of the tokenizer that `data` declare; None where it is not to be had yet."""
+    """The number of entries of the declared tokenizer; None if it is not available yet."""
     scheme, _, size = data.tokenizer.partition(":")
     if scheme in trained.SCHEMES and size.isdecimal():
         return int(size)
@@ -92,7 +93,7 @@ def vocabulary(data: Data) -> int | None:
 
 
 def _are_published(sources: list[Source]) -> bool:
-    """Whether all of them are known to have a training and a validation split, and name none."""
+    """Whether all sources have published training and validation splits, and name none."""
     return all(
         (splits := SCHEMES[source.scheme].published) and not source.split and {*SPLITS} <= {*splits(source)}
         for source in sources
@@ -105,7 +106,7 @@ def _may_be_published(source: Source) -> bool:
 
 
 def _field(declared: str, source: Source) -> dict[str, str]:
-    """The field with the text, where the source has fields, and none of the `declared` name."""
+    """The field with the text, if the source has fields, but not the `declared` one."""
     if declared.isdecimal() or not (columns := _fields(source)):
         return {}
     known = next((name for name in FIELDS if name in columns), None)
@@ -115,7 +116,7 @@ def _field(declared: str, source: Source) -> dict[str, str]:
 
 
 def _fields(source: Source) -> list[str]:
-    """Those of the first file that has fields."""
+    """The fields of the first file that has any."""
     if source.scheme != "files":
         return SCHEMES[source.scheme].columns(source)
     suffixes = tuple(suffix for suffix in files.SUFFIXES if suffix != ".txt")
@@ -149,12 +150,12 @@ def _has_paragraphs(data: Data) -> bool:
 
 
 def _both_sides(data: Data) -> bool:
-    """Whether a document of each source trains and one validates."""
+    """Whether both splits have a document of each source."""
     return all(_count(one, split, 1) for _, one in parts(data) for split in SPLITS)
 
 
 def _refuse_one_sided(data: Data) -> None:
-    """Raises UsageError for a source of a mixture that gives no document to train or to validate with."""
+    """Raises UsageError for a source of a mixture without a document in one of the splits."""
     try:
         mixture = [one for _, one in parts(data)]
         sources = [parse(one.source, "data.source", "documents") for one in mixture]
@@ -162,7 +163,7 @@ def _refuse_one_sided(data: Data) -> None:
             return
         missing = [(one, split) for one in mixture for split in SPLITS if not _count(one, split, 1)]
     except (UsageError, EnvironmentFault):
-        return  # preparing them says it
+        return  # preparing the sources raises the error
     if missing:
         one, split = missing[0]
         role = "trains" if split == "train" else "validates"
@@ -181,7 +182,7 @@ def _is_one(data: Data, source: Source) -> bool:
 
 
 def _count(data: Data, split: Literal["train", "validation", "all"], most: int) -> int:
-    """Documents of a split, up to `most`."""
+    """The number of documents of a split, up to `most`."""
     try:
         return sum(1 for _ in islice(documents(data, split), most))
     except UsageError as error:

@@ -1,6 +1,6 @@
-"""Batches made by other processes: for examples that cost more than threads can do under Python's lock.
+"""Batches from worker processes, for examples that are too slow for threads under Python's lock.
 
-Each opens the examples anew, over the same mapped files, and is asked for batches by their steps.
+Each worker opens the examples again, over the same mapped files, and gets requests for batches by step.
 """
 
 import multiprocessing
@@ -21,19 +21,19 @@ from research.config.imports import import_plugin, imported
 from research.errors import EnvironmentFault
 
 Batch = dict[str, np.ndarray]
-Opened = Callable[[], Sequence[Batch]]  # it is sent to the workers, so it can be pickled
+Opened = Callable[[], Sequence[Batch]]  # sent to the workers, so it must be picklable
 
 # A terminal or a scheduler signals all of a job's processes; only the training process reacts.
 NOT_OURS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 
 
 def read_ahead(opened: Opened, start: int, stop: int, *, workers: int) -> Iterator[Batch]:
-    """The batches of steps start to stop - 1, two of each worker's ahead; `close()` ends the workers.
+    """The batches of steps start to stop - 1, two per worker ahead; `close()` ends the workers.
 
-    Raises EnvironmentFault where a worker dies, as one does that memory is short for.
+    Raises EnvironmentFault if a worker dies, for example when memory is short.
     """
     sent = list(imported()), pickle.dumps(opened)
-    # Spawned: a fork of a process in which JAX has threads may find their locks held for ever.
+    # Spawned: a fork of a process with JAX's threads may inherit locks that are never released.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, sent)
     try:
         steps = iter(range(start, stop))
@@ -45,7 +45,7 @@ def read_ahead(opened: Opened, start: int, stop: int, *, workers: int) -> Iterat
             yield batch
     except BrokenProcessPool as fault:
         raise EnvironmentFault(
-            f"data.workers={workers}: a worker died before its batch was made; is there memory for so many?"
+            f"data.workers={workers}: a worker died before its batch was made; fewer workers need less memory"
         ) from fault
     finally:
         pool.shutdown(cancel_futures=True)
@@ -53,7 +53,7 @@ def read_ahead(opened: Opened, start: int, stop: int, *, workers: int) -> Iterat
 
 @contextmanager
 def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
-    """Processes that are started in here never see `signals`; this one does, afterwards."""
+    """Blocks `signals` in processes started inside; this process receives them afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
@@ -62,9 +62,9 @@ def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
 
 
 def _begin(plugins: list[str], opened: bytes) -> None:
-    """In a worker, which ends with the process that it works for, however that ends.
+    """Entry point of a worker, which ends with its parent process in any case.
 
-    `opened` is pickled apart, since the modules that it names may be among the plugins.
+    `opened` is pickled separately, since the modules that it names may be plugins.
     """
     threading.Thread(target=_follow, daemon=True).start()
     for plugin in plugins:

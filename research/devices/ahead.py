@@ -1,7 +1,7 @@
-"""Devices that are not here: XLA's own compilers for GPUs and TPUs, asked on a machine without either.
+"""Ahead-of-time compilation for GPUs and TPUs that this machine does not have.
 
-JAX calls this ahead-of-time compilation for a topology. On a CPU the GPU compiler makes no measurements, so
-it does not choose between kernels as it would on the device, and does not build cuDNN's graphs.
+On a CPU the GPU compiler makes no measurements, so it does not choose between kernels as it would on the
+device, and does not build cuDNN's graphs.
 """
 
 import importlib.util
@@ -19,10 +19,10 @@ ENVIRONMENT = {
     },
     "tpu": {
         "JAX_PLATFORMS": "cpu",
-        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # a second process would stop at the first one's lock
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # otherwise the first process's lock blocks a second
     },
 }
-# Both compilers look for their devices, for a TPU over the network, and complain that there are none.
+# Both compilers search for their devices (for a TPU over the network) and warn that there are none.
 ALWAYS = {
     "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -33,9 +33,9 @@ ALWAYS = {
 
 
 def prepare(target: Target) -> None:
-    """Sets what the compiler of `target` reads from the environment. Call it before JAX looks for devices.
+    """Sets the environment variables for the compiler of `target`. Call it before JAX looks for devices.
 
-    Raises EnvironmentFault where the compiler is not installed.
+    Raises EnvironmentFault if the compiler is not installed.
     """
     platform = target.chip.platform
     module, extra = PLUGINS[platform]
@@ -52,7 +52,7 @@ def prepare(target: Target) -> None:
 
 
 def devices_of(target: Target) -> list[Any]:
-    """The devices of `target`, to compile for; nothing can be run on them."""
+    """The devices of `target`, for compilation only."""
     from jax.experimental import topologies
 
     chip, count = target.chip, target.devices
@@ -69,9 +69,9 @@ def devices_of(target: Target) -> list[Any]:
 
 
 def describe_gpu(chip: Chip) -> str:
-    """A GPU as XLA's compiler reads it: a GpuTargetConfigProto in text form."""
+    """Describes a GPU for XLA's compiler: a GpuTargetConfigProto in text form."""
     if chip.cores is None:
-        raise UsageError(f"{chip.kinds[0]}: nothing compiles for it")
+        raise UsageError(f"{chip.kinds[0]}: no compiler supports it")
     cores, (major, minor) = chip.cores, chip.cores.capability
     facts = {
         "threads_per_block_limit": 1_024,

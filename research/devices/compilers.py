@@ -1,4 +1,4 @@
-"""Ways to compile a pure (state, batch) → (state, sums) step. Nothing else knows about devices."""
+"""Ways to compile a pure (state, batch) → (state, sums) step."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ from research.models.axes import ROWS
 
 
 class Compiled(NamedTuple):
-    layout: Any  # a tree like the state's: where `step` keeps each of its arrays
+    layout: Any  # tree like the state: the sharding of each of its arrays
     rows: Sharding  # how a batch is split
-    parts: int  # number of parts of a batch: its rows must be a multiple
+    parts: int  # number of parts of a batch, which must divide its rows
     feed: Callable[[Any], Any]  # puts this process's rows of a batch on the devices, ahead of the step
-    step: Callable  # (state, batch) → (state, sums); the old state's memory is used for the new one
+    step: Callable  # (state, batch) → (state, sums); the old state is donated
     lower: Callable  # (state, batch) → the lowered step; `.compile()` compiles it
     evaluate: Callable  # (model, batch) → sums
 
@@ -36,9 +36,9 @@ def compiled(
     abstract: Any,
     devices: Sequence[Any] | None = None,
 ) -> Compiled:
-    """`step` and `evaluate` as declared, for a state of `abstract`'s shapes; compiled on their first call.
+    """Compiles `step` and `evaluate` as declared, on their first call, for a state of `abstract`'s shapes.
 
-    For all `devices` that there are, or for others, which need not be here.
+    `devices` may be devices that this machine does not have; default: all local ones.
     """
     devices = devices or jax.devices()
     declared = with_compiler(declared, devices)
@@ -46,7 +46,7 @@ def compiled(
 
 
 def with_compiler(declared: Parallel, devices: Sequence[Any]) -> Parallel:
-    """`declared` with auto settled. Devices of one CPU share its cores, so that one is as fast as all."""
+    """Resolves `parallel.compile=auto`. Devices of one CPU share its cores, so one is as fast as all."""
     if declared.compile != "auto":
         return declared
     one = len(devices) == 1 or (devices[0].platform == "cpu" and jax.process_count() == 1)
@@ -59,7 +59,7 @@ def jit(
 ) -> Compiled:
     """One device."""
     if jax.process_count() > 1:
-        raise UsageError("parallel.compile=jit: one process, one device; expected sharded or pmap")
+        raise UsageError("parallel.compile=jit: runs in one process on one device; expected sharded or pmap")
     device = SingleDeviceSharding(_of_one_process(devices)[0])
     step = xla.jit(step, donate_argnums=0)
     return Compiled(
@@ -96,10 +96,10 @@ def sharded(
 def pmap(
     declared: Parallel, step: Callable, evaluate: Callable, abstract: Any, devices: Sequence[Any]
 ) -> Compiled:
-    """All devices, one program each: the step adds up over the named axis itself."""
+    """All devices, one program each: the step itself sums over the named axis."""
     mesh, local = mesh_of(declared, devices), _of_one_process(devices)
     here = Mesh(np.asarray(local), ("data",), axis_types=(AxisType.Auto,))
-    # A first state that lay otherwise than those which the step returns would have it compiled twice.
+    # A first state with another layout than the step's results would compile the step twice.
     seen = here if jax.process_count() == 1 else mesh
     whole, rows = NamedSharding(seen, P()), NamedSharding(seen, P("data"))
     mapped = jax.pmap(
@@ -118,7 +118,7 @@ def pmap(
         )
 
     def seen_here(state, batch):
-        """A pmap speaks of its own process's devices, all else of everyone's."""
+        """A pmap sees only the devices of its own process, other code sees all."""
         if jax.process_count() > 1:
             state = _seen_from(NamedSharding(here, P()), state)
             batch = _seen_from(NamedSharding(here, P("data")), batch)
@@ -149,9 +149,9 @@ COMPILERS = {"jit": jit, "sharded": sharded, "pmap": pmap}
 
 
 def mesh_of(declared: Parallel, devices: Sequence[Any] | None = None) -> Mesh:
-    """data × fsdp × tensor over all devices, those of a process side by side.
+    """The mesh data × fsdp × tensor over all devices; those of a process are adjacent.
 
-    Raises UsageError where the axes' product is not the number of devices.
+    Raises UsageError if the product of the axes is not the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = {"data": declared.data, "fsdp": declared.fsdp, "tensor": declared.tensor}
@@ -171,24 +171,24 @@ def mesh_of(declared: Parallel, devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def _of_one_process(devices: Sequence[Any]) -> list[Any]:
-    """Those of this process, or of the first where they are not here."""
+    """The number of devices of this process, or of the first process for devices that are not local."""
     mine = [device for device in devices if device.process_index == jax.process_index()]
     return mine or [device for device in devices if device.process_index == devices[0].process_index]
 
 
 def check_rows(rows: int, parts: int) -> None:
-    """Raises UsageError where a batch of so many rows cannot be split."""
+    """Raises UsageError if `parts` does not divide `rows`."""
     if rows % parts:
-        raise UsageError(f"data.batch={rows}: expected a multiple of {parts}, devices times parts")
+        raise UsageError(f"data.batch={rows}: expected a multiple of {parts}, devices × parts")
 
 
 def everywhere(sharding: Sharding, tree: Any) -> Any:
-    """`sharding` at every leaf."""
+    """A tree with `sharding` at every leaf."""
     return jax.tree.map(lambda _: sharding, tree)
 
 
 def _on(mesh: Mesh, function: Callable) -> Callable:
-    """`function`, traced under the mesh, so that models can constrain shardings."""
+    """Traces `function` under the mesh, so that models can constrain shardings."""
 
     def traced(*arguments):
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
@@ -198,7 +198,7 @@ def _on(mesh: Mesh, function: Callable) -> Callable:
 
 
 def _feed(sharding: Sharding, parts: int, batch: Any) -> Any:
-    """This process's rows (rows, …) as a slice of the global batch."""
+    """Makes this process's rows (rows, …) a slice of the global batch."""
     check_rows(len(jax.tree.leaves(batch)[0]) * jax.process_count(), parts)
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
@@ -206,7 +206,7 @@ def _feed(sharding: Sharding, parts: int, batch: Any) -> Any:
 
 
 def _seen_from(sharding: NamedSharding, tree: Any) -> Any:
-    """The same buffers as arrays over the devices of `sharding`: of this process, or of all."""
+    """The same buffers as arrays over the devices of `sharding`, of this process or all."""
 
     def seen(x):
         shards = [shard.data for shard in x.addressable_shards]

@@ -6,11 +6,11 @@ TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # glibc's numbers
 
 
 def keep_freed_memory() -> bool:
-    """Make glibc keep freed memory. Returns whether it does; call it before threads start.
+    """Make glibc keep freed memory; returns whether it does. Call it before threads start.
 
-    Otherwise the buffers of a step return to the OS, and are mapped and cleared again at the next step, which
-    costs a quarter of a small model's step. All threads share one heap, because other heaps always return
-    large buffers.
+    Otherwise a step's buffers return to the OS and are mapped and cleared again at the next step, which costs
+    a quarter of a small model's step. All threads share one heap, because other heaps always return large
+    buffers.
     """
     libc = _libc()
     return libc is not None and all(
@@ -31,7 +31,7 @@ def release_free_memory() -> None:
 
 
 def _libc() -> ctypes.CDLL | None:
-    """glibc, or None where the C library is another one."""
+    """glibc, or None with another C library."""
     try:
         libc = ctypes.CDLL("libc.so.6")
         return libc if libc.mallopt and libc.malloc_trim else None

@@ -1,4 +1,4 @@
-"""Memory of a device: that a compiled step needs, as its compiler says, and that a device has."""
+"""Memory: how much a compiled step needs, from its compiler, and how much a device has."""
 
 import math
 import re
@@ -11,13 +11,13 @@ from jax import ShapeDtypeStruct
 from research.devices.compilers import Compiled
 from research.devices.processes import smallest
 
-# Of the memory that JAX takes of a device. The rest is for what no compiler counts: cuDNN's workspace, the
-# trials of autotuning, batches fed ahead, fragmentation.
+# Share of the memory that JAX reserves. The rest is for uses that no compiler counts: cuDNN's workspace,
+# autotuning, prefetched batches, fragmentation.
 USABLE = 0.95
 
 
 class Need(NamedTuple):
-    """Bytes of one device while it executes a step."""
+    """Bytes that a step needs on one device."""
 
     state: int
     temporaries: int  # gradients, activations and gathered arrays, at the program's peak
@@ -28,9 +28,9 @@ class Need(NamedTuple):
 def compile_step(
     program: Compiled, abstract: Any, shapes: Mapping[str, tuple], steps: int = 1
 ) -> tuple[str, Need]:
-    """The step's text after compilation, and its memory, for a batch of `shapes`, or one for each of `steps`.
+    """Compiles the step for `steps` batches of `shapes`; returns its text and the memory it needs.
 
-    A TPU's compiler refuses what does not fit: then there is no text.
+    If the step does not fit, a TPU's compiler refuses it, and the text is empty.
     """
     placed = jax.tree.map(
         lambda leaf, sharding: ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -52,16 +52,16 @@ def compile_step(
             raise
         return "", Need(state, temporaries, state + temporaries, state)
     used = done.memory_analysis()
-    assert used is not None  # as of every compiler that JAX ships
+    assert used is not None  # every compiler that JAX ships reports it
     outside = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
     temporaries = used.temp_size_in_bytes
     return done.as_text(), Need(state, temporaries, outside + temporaries, used.alias_size_in_bytes)
 
 
 def usable_memory(devices: Sequence[Any]) -> int | None:
-    """Bytes of the smallest of these devices that a program may use; None where they do not say, as a CPU.
+    """Bytes that a program may use on the smallest of these devices; None if unknown, as on a CPU.
 
-    The same in all processes, which must settle on the same program.
+    It is the same in all processes, which must choose the same program.
     """
     limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices if _is_here(device)]
     known = [int(USABLE * limit) // 2**20 for limit in limits if limit]
@@ -70,10 +70,10 @@ def usable_memory(devices: Sequence[Any]) -> int | None:
 
 
 def fewest_parts(rows: int, need: Callable[[int], Need], usable: int) -> int | None:
-    """The fewest equal parts of a device's `rows` with which the step fits; None where none does.
+    """The fewest equal parts of a device's `rows` with which the step fits; None if none does.
 
-    `need(parts)` compiles. What lies beside the state grows with the rows, so one compilation tells
-    where to look for the next.
+    `need(parts)` compiles. Memory beside the state grows with the rows, so each compilation shows which
+    number to try next.
     """
     parts = 1
     while True:
@@ -93,7 +93,7 @@ def _is_here(device: Any) -> bool:
 
 
 def _refused(message: str, state: int) -> int | None:
-    """Bytes of temporaries, of a TPU compiler's message that a program's memory is not there."""
+    """Bytes of temporaries, from a TPU compiler's out-of-memory message."""
     for form, beside in (
         (r"Used ([\d.]+)([KMG]) of \S+ hbm", state),
         (r"HLO temporaries \(([\d.]+)([KMG])\)", 0),

@@ -10,11 +10,11 @@ from jax.experimental import multihost_utils
 from research.errors import EnvironmentFault, LineageError
 
 REFUSED = -1
-CLOCK_EVERY = 10  # steps between two looks at the clock, if nothing else makes processes wait for each other
+CLOCK_EVERY = 10  # steps between checks of the clock, if nothing else synchronizes processes
 
 
 def agreed(decide: Callable[[], int]) -> int:
-    """The result of `decide`, 0 or more, in the first process; all processes raise where it raises."""
+    """The first process's result of `decide` (0 or more); all processes raise if it raises."""
     if jax.process_count() == 1:
         return decide()
     decision, fault = REFUSED, None
@@ -32,14 +32,14 @@ def agreed(decide: Callable[[], int]) -> int:
 
 
 def smallest(megabytes: int | None) -> int | None:
-    """The smallest number of all processes, each of which has one or none; none where nobody has one."""
+    """The minimum over all processes; None counts as no number, and is the result if no process has one."""
     if jax.process_count() == 1 or megabytes is None:
         return megabytes
     return int(multihost_utils.process_allgather(np.int32(megabytes)).min())
 
 
 class Minutes:
-    """Whether a number of minutes has passed, by the clock of the first process, so that all agree."""
+    """Checks whether some minutes have passed, by the clock of the first process, so that all agree."""
 
     def __init__(self, minutes: float, every: int):
         """Several processes compare clocks only at the first step at or after each multiple of `every`."""
@@ -47,11 +47,11 @@ class Minutes:
         self.restart()
 
     def restart(self) -> None:
-        """Starts to count again."""
+        """Restarts the clock."""
         self._since = time.monotonic()
 
     def due(self, step: int) -> bool:
-        """Whether the time has passed; called after every call of the step."""
+        """Whether the time has passed. Call it after every call of the step."""
         turn, self._checked = step // self._every > self._checked // self._every, step
         if not self._seconds or (jax.process_count() > 1 and not turn):
             return False

@@ -1,4 +1,4 @@
-"""Splits the arrays of a state over a mesh, as the parameters declare where they are made.
+"""Splits the arrays of a state over a mesh, as the parameters declare.
 
 See `research.models.axes` for the mesh and the declarations. Moments and averages are trees of the same
 `nnx.Param`s as the model, so they follow their parameters.
@@ -17,15 +17,15 @@ from research.errors import UsageError
 from research.models.axes import Axes, Axis, declared_axes, declared_heads
 from research.models.parameters import name
 
-LARGE = 2**16  # elements: an array of as many may not be copied to every device by oversight
+LARGE = 2**16  # elements; arrays of this size must declare how they are split
 
 
 def shardings(tree: Any, mesh: Mesh) -> Any:
-    """A tree like `tree` of shardings.
+    """The shardings of `tree`, as a tree.
 
-    An axis that the devices do not divide, or whose heads they do not, stays whole. So does a vector:
-    splitting it saves nothing and costs a message; a stack of them, one for each block, is split. Raises
-    UsageError for a large array without a declaration, unless the mesh splits no parameters at all.
+    An axis stays whole if the devices do not divide its size or its heads. So does a vector, since splitting
+    it saves nothing and costs a message; a stack of vectors, one per block, is split. Raises UsageError for a
+    large array without a declaration, unless the mesh splits no parameters.
     """
 
     def of(path, node) -> Any:
@@ -34,7 +34,7 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
         axes = declared_axes(node)
         if axes is not None and (declared_heads(node) or 0) % mesh.shape["tensor"]:
             axes = tuple(tuple(part for part in _parts(axis) if part != "tensor") or None for axis in axes)
-        # An optimizer's copy may hold no array, several, or one of fewer axes.
+        # An optimizer's copy may hold no array, several arrays, or one with fewer axes.
         return jax.tree.map(lambda leaf: _sharding(mesh, name(path), leaf.shape, axes), node)
 
     return tree_map_with_path(of, tree, is_leaf=lambda node: isinstance(node, nnx.Variable))
@@ -72,6 +72,6 @@ def _parts(axis: Axis) -> tuple[str, ...]:
 
 
 def bytes_on_each(tree: Any, mesh: Mesh) -> int:
-    """Bytes of `tree` that the fullest device keeps under `shardings`."""
+    """Bytes of `tree` on the fullest device under `shardings`."""
     leaves = zip(jax.tree.leaves(tree), jax.tree.leaves(shardings(tree, mesh)), strict=True)
     return sum(math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf, sharding in leaves)

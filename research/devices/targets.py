@@ -1,4 +1,4 @@
-"""Hardware targets: accelerators by name, with the figures that a plan needs. They need not be here.
+"""Hardware targets: accelerators by name, with the figures that a plan needs.
 
 Rates are of dense products and per device, in FLOP/s and bytes/s; memory is in bytes. Sources: data sheets of
 NVIDIA (H100, H200, A100, B200, L40S) and Google's Cloud TPU documentation; the memory sizes, caches, clocks
@@ -14,20 +14,20 @@ INTEGER_UNITS = 64  # of a multiprocessor, from Ampere on
 
 
 class Cores(NamedTuple):
-    """What XLA's GPU compiler asks of a GPU beside its memory."""
+    """Properties of a GPU, beside its memory, that XLA's compiler needs."""
 
     capability: tuple[int, int]
     count: int  # streaming multiprocessors
     float_units: int  # of each
     clock: float  # GHz
     cache: int  # bytes of level 2
-    shared: int  # bytes of shared memory of each
-    shared_by_block: int  # … of which one block may ask for
+    shared: int  # bytes of shared memory per multiprocessor
+    shared_by_block: int  # … and per block
     threads: int  # at once on each
 
 
 class Chip(NamedTuple):
-    """One device of a kind. Where `cores` and `shapes` are missing, nothing is compiled for it."""
+    """One kind of device. Without `cores` or `shapes`, no compiler supports it."""
 
     platform: str  # as JAX calls it
     kinds: tuple[str, ...]  # parts of the device kinds that JAX reports
@@ -41,12 +41,12 @@ class Chip(NamedTuple):
 
     @property
     def integers(self) -> float:
-        """Operations a second on 32-bit integers; 0 where they are not known."""
+        """32-bit integer operations per second; 0 if unknown."""
         return 0 if self.cores is None else self.cores.count * INTEGER_UNITS * self.cores.clock * 1e9
 
 
 class Target(NamedTuple):
-    """So many devices of a kind."""
+    """A number of devices of one kind."""
 
     name: str  # as typed: h100:8, v5e-16
     chip: Chip
@@ -106,14 +106,14 @@ CHIPS = {
         ADA._replace(count=128, cache=75_497_472),
     ),
     "rtx-3090": Chip("gpu", ("RTX 3090",), 71e12, 35e12, 25_286_672_384, 0.936e12, 32e9, AMPERE_GRAPHICS),
-    # Without bfloat16: products of it are float32's.
+    # Without bfloat16: its products have the rate of float32.
     "t4": Chip("gpu", ("T4",), 8.1e12, 8.1e12, 15_843_721_216, 0.32e12, 16e9, TURING),
     "v5e": Chip(
         "tpu", ("TPU v5 lite", "TPU v5e"), 197e12, 197e12, 16 * 2**30, 0.819e12, 200e9, None, SQUARES
     ),
     "v5p": Chip("tpu", ("TPU v5", "TPU v5p"), 459e12, 459e12, 95 * 2**30, 2.765e12, 600e9, shapes=CUBES),
     "v6e": Chip("tpu", ("TPU v6",), 918e12, 918e12, 32 * 2**30, 1.64e12, 400e9, shapes=SQUARES),
-    # Known by their speed alone.
+    # Only their speed is known.
     "h100-pcie": Chip("gpu", ("H100 PCIe",), 756e12, 378e12),
     "h100-nvl": Chip("gpu", ("H100 NVL",), 835e12, 418e12),
     "v4": Chip("tpu", ("TPU v4",), 275e12, 275e12),
@@ -124,16 +124,16 @@ COMPILED = [name for name, chip in CHIPS.items() if chip.cores or chip.shapes]
 
 
 def chip_of(kind: str) -> Chip | None:
-    """The chip of a device kind as JAX reports it: the one whose name says most about it."""
+    """The chip of a device kind that JAX reports, by the longest matching name."""
     named = {part: chip for chip in CHIPS.values() for part in chip.kinds if part in kind}
     return named[max(named, key=len)] if named else None
 
 
 def parse_target(typed: str) -> Target:
-    """`h100`, `h100:8`, `v5e-16`: a kind, and the number of its devices; of a TPU, a chip is one.
+    """Parses `h100`, `h100:8`, `v5e-16`: a kind and its number of devices; a TPU chip is one device.
 
-    After a dash, as Google's slices are named, v5p counts two cores a chip. Raises UsageError for a kind that
-    nothing compiles for, and for a TPU slice that does not exist.
+    After a dash, as in Google's slice names, v5p counts two cores per chip. Raises UsageError for a kind
+    without a compiler, and for a TPU slice that does not exist.
     """
     name, _, number = typed.partition(":")
     if name not in COMPILED and (slice_ := re.fullmatch(r"(v\w+)-(\d+)", typed)):

@@ -1,4 +1,4 @@
-"""How XLA compiles a program, and where a CPU runs it."""
+"""Settings of XLA's compilation, and of execution on CPUs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _deterministic = ContextVar("deterministic", default=False)
 
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """What is compiled within takes, on GPUs, kernels alone whose results are the same every time."""
+    """Restricts compilation on GPUs to deterministic kernels."""
     token = _deterministic.set(wanted)
     try:
         yield
@@ -24,10 +24,10 @@ def deterministic(wanted: bool) -> Iterator[None]:
 
 
 def jit(function: Callable, **settings: Any) -> Any:
-    """`jax.jit`, on CPUs with LLVM's second level of optimization instead of its third.
+    """`jax.jit`, on CPUs with LLVM's optimization level 2 instead of 3.
 
-    The third level makes neither a step nor an initialization faster, and changed no bit of either where this
-    was measured. It compiles a step an eighth more slowly, and an initialization half as fast.
+    In our measurements level 3 makes neither a step nor an initialization faster and changes no bit. It
+    compiles a step an eighth more slowly, and an initialization half as fast.
     """
     return jax.jit(function, compiler_options=_options(), **settings)
 
@@ -43,8 +43,8 @@ def _options() -> dict[str, Any] | None:
 def reuse_step_memory() -> bool:
     """`keep_freed_memory`, and synchronous dispatch on CPUs. Call it before JAX is first used.
 
-    Arrays allocated while a step runs would take the place of the last step's buffers, so that the next
-    step's no longer fit there: a run of GPT-2 took 5 GB instead of 3.
+    Arrays allocated while a step runs would occupy the last step's buffers, and the next step would need new
+    ones: a run of GPT-2 took 5 GB instead of 3.
     """
     kept = keep_freed_memory()
     if kept:

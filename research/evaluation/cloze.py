@@ -142,7 +142,7 @@ def mctest(eval_model: EvalModel, text: str, settings: Settings, answers: str) -
 
 
 def _accuracy(choices: list[int], correct: list[int]) -> float:
-    """In percent."""
+    """Accuracy in percent."""
     return 100 * sum(a == b for a, b in zip(choices, correct, strict=True)) / len(correct)
 
 

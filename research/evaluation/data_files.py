@@ -31,8 +31,8 @@ def data_folder() -> Path:
 def find(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) -> TaskData:
     """Read the data of a task: the file `data`, or the first of `names` in a folder, or else `tfds`.
 
-    The folder is `data`, or `data_folder()` where `data` is None. Raises UsageError where there is no data,
-    with the file that is expected; EnvironmentFault where TFDS cannot prepare the data set on this machine.
+    The folder is `data`, or `data_folder()` if `data` is None. Raises UsageError, with the expected file, if
+    there are no data; EnvironmentFault if TFDS cannot prepare the data set on this machine.
     """
     if data is not None and not data.exists():
         raise UsageError(f"--data {data}: no such file or folder")

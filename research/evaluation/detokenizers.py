@@ -36,8 +36,8 @@ def treebank(text: str) -> str:
 def news(text: str) -> str:
     """The One Billion Word Benchmark: spaced quotes and punctuation; ` -- ` for dashes stays.
 
-    Of apostrophes that stand alone, those at a line's ends and before punctuation are joined; others may be
-    an opening quote as well as a plural's genitive.
+    Single apostrophes are joined at line ends and before punctuation; elsewhere they may be an opening quote
+    or a plural's genitive.
     """
     text = _pair_quotes(text, '"')
     text = OPENING.sub(r"\1", CLOSING.sub(r"\1", text))
@@ -59,9 +59,10 @@ def plain(text: str) -> str:
 
 
 def _pair_quotes(text: str, mark: str) -> str:
-    """Attach quotes that stand alone: the first of a line opens, the second closes, and so on.
+    """Attach separate quotes: the first of a line opens, the second closes, and so on.
 
-    Where their number is odd and the line ends with one, its speech began on a line before: the first closes.
+    If their number is odd and the line ends with one, the quotation began on an earlier line, and the first
+    closes.
     """
     return "\n".join(_pair_quotes_in_line(line, mark) for line in text.split("\n"))
 

@@ -12,7 +12,7 @@ from research.evaluation.scoring import Pair, log_likelihood, score_pairs
 from research.generation import Sampling, complete
 from research.models.decoding import decoder
 
-DEFAULT_TOKENS = 256  # new tokens where a task sets no maximum
+DEFAULT_TOKENS = 256  # new tokens if a task sets no maximum
 
 
 class Adapter(LM):

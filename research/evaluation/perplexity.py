@@ -1,9 +1,8 @@
 """Perplexity of whole texts: WikiText, Penn Treebank, One Billion Words, enwik8, text8.
 
-The log-probability of a text is divided by the number of units that its corpus counts, not of our tokens:
-words and line ends (WikiText-2's test text has 245,569), bytes or characters. So models with different
-tokenizers compare, and a text may be detokenized before the model reads it (Radford et al., 2019, section
-3.1).
+The log-probability of a text is divided by the units of its corpus instead of our tokens: words and line ends
+(WikiText-2's test text has 245,569), bytes or characters. So models with different tokenizers are comparable,
+and a text may be detokenized before the model reads it (Radford et al., 2019, section 3.1).
 """
 
 import hashlib
@@ -83,6 +82,6 @@ def _result(
 
 
 def document_start(eval_model: EvalModel) -> list[int]:
-    """The context of the first token: the end-of-text token, where the tokenizer has one."""
+    """The context of the first token: the end-of-text token, if the tokenizer has one."""
     end = end_of_text(eval_model.tokenizer)
     return [] if end is None else [end]

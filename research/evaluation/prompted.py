@@ -88,13 +88,13 @@ def questions(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     """
     rows = _objects(text, ("question", "answers"), None)
     if len(rows) <= SHOTS:
-        raise UsageError(f"expected more than {SHOTS} questions, of which the first {SHOTS} are the prompt's")
+        raise UsageError(f"expected more than {SHOTS} questions; the first {SHOTS} form the prompt")
     head = "".join(f"Q: {row['question']}\nA: {row['answers'][0]}\n\n" for row in rows[:SHOTS])
     tests = rows[SHOTS:][: settings.limit]
     prompts = [("", f"{head}Q: {row['question']}\nA:") for row in tests]
     outputs = _generate(eval_model, prompts, 32, settings, GREEDY, stops=("\n",))
     pairs = list(zip(outputs, (row["answers"] for row in tests), strict=True))
-    # Each the best over the references of an answer, in percent.
+    # Each is the best over the references of an answer, in percent.
     exact = sum(max(exact_match(output, answer) for answer in answers) for output, answers in pairs)
     f1 = sum(max(word_f1(output, answer) for answer in answers) for output, answers in pairs)
     metrics = {"exact_match": 100 * exact / len(pairs), "f1": 100 * f1 / len(pairs)}
@@ -157,7 +157,7 @@ def _objects(text: str, fields: tuple[str, ...], limit: int | None) -> list[dict
                 expected = ", ".join(map(repr, fields))
                 raise UsageError(f"line {number}: expected a JSON object with {expected}") from None
     if not rows:
-        raise UsageError("no examples; expected a JSON object a line")
+        raise UsageError("no examples; expected a JSON object per line")
     return rows
 
 

@@ -43,8 +43,8 @@ class Measured(NamedTuple):
     """The data set of a published number."""
 
     examples: int  # of the units that a result counts
-    facts: dict[str, Any]  # settings that a result on this data set has; `data` is the file's name
-    lost: int = 0  # units that a result may lack: a last line end, bytes of a character that a split cuts
+    facts: dict[str, Any]  # settings of a result on this data set; `data` is the file's name
+    lost: int = 0  # units that a result may lack: a last line end, or bytes of a character cut by a split
 
 
 MEASURED = {
@@ -52,11 +52,11 @@ MEASURED = {
     # WebText contains a book of the test files, so the paper reports the validation files.
     "cbt_cn": Measured(2_000, {"data": "cbtest_CN_valid_2000ex.txt"}),
     "cbt_ne": Measured(2_000, {"data": "cbtest_NE_valid_2000ex.txt"}),
-    # Both test splits are the same text, in which other words are unknown; the raw text has none.
+    # Both test splits are the same text with different unknown words; the raw text has none.
     "wikitext2": Measured(245_569, {"unknown": 15_218}, lost=1),
     "wikitext103": Measured(245_569, {"unknown": 2_492}, lost=1),
     "ptb": Measured(82_430, {}, lost=1),
-    "1bw": Measured(159_658, {}),  # the first of 50 held-out files; TFDS's test split has all of them
+    "1bw": Measured(159_658, {}),  # the first of 50 held-out files; TFDS's test split has all
     "enwik8": Measured(5_000_000, {"file": "enwik8"}, lost=3),
     "text8": Measured(5_000_000, {"file": "text8"}),
     "winograd": Measured(273, {}),
@@ -77,7 +77,7 @@ def size(config: Model) -> Size | None:
 def published(task: str, config: Model, result: Result, settings: Settings) -> dict[str, float]:
     """Metric → the paper's number for the model's size.
 
-    Empty where the paper has none, and where the result is not of the paper's data, complete and detokenized.
+    Empty if the paper has none, or if the result is not for the paper's data, complete and detokenized.
     """
     own_size = size(config)
     if own_size is None or not _comparable(task, result, settings):

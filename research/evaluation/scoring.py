@@ -38,7 +38,7 @@ class Window(NamedTuple):
 
 
 def windows(ids: Sequence[int] | np.ndarray, context: int, stride: int) -> Iterator[Window]:
-    """Overlapping windows of a token stream that score every token but the first exactly once.
+    """Overlapping windows of a token stream that score every token except the first exactly once.
 
     The first window scores `context` tokens. Each later window scores the next `stride` tokens, the last one
     fewer, with as many tokens before them as fit into the context.
@@ -51,7 +51,7 @@ def windows(ids: Sequence[int] | np.ndarray, context: int, stride: int) -> Itera
 
 
 def log_likelihood(model: GPT, ids: Sequence[int] | np.ndarray, stride: int, batch: int) -> float:
-    """The log-probability, in nats, of all tokens but the first."""
+    """The log-probability, in nats, of all tokens except the first."""
     scores = score_windows(model, windows(ids, model.config.context, stride), batch)
     return float(sum(score.log_probability for score in scores))
 

@@ -4,7 +4,7 @@
     def my_task(eval_model: EvalModel, data: TaskData, settings: Settings) -> Result:
         \"""Digits of pi: accuracy\"""
 
-A function reads the file that --data names; a `Task` registered in its place also lists files to look for.
+A function reads the file given by --data; a `Task` registered instead also lists files to look for.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Task(NamedTuple):
     description: str  # with the metrics; one line
     run: Run
     files: tuple[str, ...] = ()  # file names to look for in the data folder, in this order
-    tfds: Tfds | None = None  # read where no file is found
+    tfds: Tfds | None = None  # read if no file is found
 
 
 def _text(run: Callable[..., Result], **more) -> Run:

@@ -12,13 +12,13 @@ from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.evaluation.perplexity import document_start
 from research.evaluation.scoring import Pair, score_pairs
 
-SCHEMAS = 273  # the collection's first ones, which publications measure; later ones were added afterwards
+SCHEMAS = 273  # the collection's first ones, which publications use; others were added later
 POSSESSIVE = {"my", "your", "his", "her", "its", "our", "their"}
 LOWER = {"a", "an", "the", "this", "that", "these", "those"} | POSSESSIVE
 
 
 class Schema(NamedTuple):
-    """Two sentences, in which a candidate stands for the pronoun."""
+    """Two sentences, each with a candidate in place of the pronoun."""
 
     question: str  # several schemas may ask about one pronoun
     sentences: tuple[str, str]
@@ -29,8 +29,8 @@ def winograd(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     """Winograd Schema Challenge (Levesque et al., 2012): choose what a pronoun refers to, of two candidates.
 
     `accuracy` compares the log-probabilities of the words after the candidates (partial scoring),
-    `accuracy_full` those of whole sentences. Reads WSCollection.xml, of which the first SCHEMAS count, and
-    Trinh & Le's wsc273.json. A question of several schemas is right where all of them are.
+    `accuracy_full` those of whole sentences. It reads WSCollection.xml (the first SCHEMAS of it) and Trinh &
+    Le's wsc273.json. A question with several schemas is right if all of them are.
     """
     schemas = read_schemas(text)[: settings.limit]
     questions = dict.fromkeys(schema.question for schema in schemas)
@@ -58,7 +58,7 @@ def _full(eval_model: EvalModel, sentences: Sequence[str]) -> list[Pair]:
 
 
 def common_ending(one: str, other: str) -> str:
-    """The longest common ending that does not begin within a word. Raises UsageError where there is none."""
+    """The longest common ending that does not begin within a word. Raises UsageError if there is none."""
     longest = min(len(one), len(other))
     size = next((n for n in range(longest) if one[-1 - n] != other[-1 - n]), longest)
     begin = re.search(r"\W", one[len(one) - size :])
@@ -68,7 +68,7 @@ def common_ending(one: str, other: str) -> str:
 
 
 def read_schemas(text: str) -> list[Schema]:
-    """The schemas of a collection. Raises UsageError for another form."""
+    """The schemas of a collection. Raises UsageError for other formats."""
     try:
         found = list(_collection(text) if text.lstrip().startswith("<") else _substitutions(text))
     except (ElementTree.ParseError, ValueError, KeyError, TypeError, AttributeError) as fault:
@@ -87,14 +87,14 @@ def _collection(text: str) -> Iterator[Schema]:
         candidates = [" ".join(answer.text.split()) for answer in schema.find("answers")]
         letter = schema.findtext("correctAnswer").strip()[:1]
         if len(candidates) != 2 or letter not in ("A", "B"):
-            raise ValueError(f"schema {number + 1} has not two answers, of which A or B is correct")
+            raise ValueError(f"schema {number + 1}: expected two answers, A or B correct")
         space = " " if after[:1].isalnum() or after[:1] in "\"'(" else ""
         first, second = (f"{before} {_in_place(one, pronoun)}{space}{after}".strip() for one in candidates)
         yield Schema(str(number), (first, second), "AB".index(letter))
 
 
 def _in_place(candidate: str, pronoun: str) -> str:
-    """The candidate with the pronoun's case: that of a sentence's beginning, and the genitive."""
+    """The candidate with the pronoun's capitalisation and genitive."""
     first, space, rest = candidate.partition(" ")
     if pronoun[0].isupper():
         candidate = candidate[0].upper() + candidate[1:]

@@ -39,7 +39,7 @@ def beam_search(
     A continuation finishes with the token `end` or at length `tokens`. The search for a prompt stops when
     `beams` continuations have finished and the best unfinished one, scored as if it ended now, is no better
     than the worst finished one. With `early_stopping` it stops as soon as `beams` have finished.
-    Raises UsageError where a prompt and `tokens` do not fit the context.
+    Raises UsageError if a prompt and `tokens` do not fit the context.
     """
     gpt = decoder(model)
     longest, context = max(map(len, prompts)), gpt.config.context
@@ -54,7 +54,7 @@ def beam_search(
     repeated = np.repeat(np.arange(len(prompts)), beams)
     logits_BV, cache = logits_BV[repeated], reorder(cache, repeated)
     scores = np.full((len(prompts), beams), -np.inf, np.float32)
-    scores[:, 0] = 0  # all beams are equal at first: only one of them counts
+    scores[:, 0] = 0  # all beams are equal at first, so only one counts
     for length in range(1, tokens + 1):
         best, flat_ids = jax.device_get(_best_extensions(logits_BV, scores, 2 * beams))
         origins, next_tokens = np.divmod(flat_ids, gpt.config.vocabulary)

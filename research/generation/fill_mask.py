@@ -29,9 +29,8 @@ class Filled(NamedTuple):
 def fill_masks(model: BERT, tokenizer: Tokenizer, prompts: Sequence[str], top: int = 5) -> list[Filled]:
     """The `top` most likely pieces at each [MASK], predicted independently of each other.
 
-    Raises UsageError for a prompt without [MASK], for one longer than the context, for a tokenizer without
-    [MASK], for a BERT that sees one side alone, and for a model that was fine-tuned, which has lost the head
-    for masked tokens.
+    Raises UsageError for a prompt without [MASK] or longer than the context, for a tokenizer without [MASK],
+    for a left-to-right BERT, and for a fine-tuned model, which has no masked-token head.
     """
     if model.config.left_only:
         raise UsageError("model.left_only=true: this BERT reads from left to right, and fills in no [MASK]")

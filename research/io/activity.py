@@ -1,7 +1,8 @@
-"""What a command is busy with, shown while its work has nothing to print: a line on standard error.
+"""Shows what a command is doing, in a line on standard error, while it has nothing else to print.
 
-On a terminal the line counts seconds in its place; in a log it comes after two seconds, and then now and
-then. Nothing is shown until `show` is called, as the command line does; a notebook or a test stays quiet.
+On a terminal the line counts seconds in place; in a log it appears after two seconds, then at growing
+intervals. Nothing is shown until `show` is called, which the command line does; notebooks and tests stay
+quiet.
 """
 
 import shutil
@@ -14,8 +15,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-TICK = 0.2  # seconds between two looks at the clock
-FIRST, THEN = 2.0, 15.0  # seconds: a log's first line about an activity, and the least time between others
+TICK = 0.2  # seconds between checks of the clock
+FIRST, THEN = 2.0, 15.0  # seconds until a log's first line about an activity, and the minimum between lines
 LONGEST = 600.0  # seconds between two lines of a log; they come at every tenth of the time so far
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
@@ -24,8 +25,8 @@ Display = Callable[[str], None]  # shows a text in place of the one before; "" r
 
 _terminal = threading.RLock()  # held while a line is written
 _shown = False
-_displays: list[Display] = []  # of those that own the terminal, such as a progress bar; the last one counts
-_running: list["_Activity"] = []  # the innermost is last, and alone is shown
+_displays: list[Display] = []  # owners of the terminal, such as a progress bar; the last one is used
+_running: list["_Activity"] = []  # the innermost is last; only it is shown
 
 
 def show() -> None:
@@ -35,7 +36,7 @@ def show() -> None:
 
 
 def say(text: str) -> None:
-    """Prints a line of results, in place of the line of an activity."""
+    """Prints a line of results, replacing the activity line."""
     with _terminal:
         if _running and _shown and not _displays and sys.stderr.isatty():
             _line("")
@@ -44,7 +45,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def displayed_by(display: Display) -> Iterator[None]:
-    """Inside, `display` shows the activities instead of a line of their own."""
+    """Shows activities through `display` instead of on their own line."""
     _displays.append(display)
     try:
         yield
@@ -67,7 +68,7 @@ def activity(what: str) -> Iterator[Detail]:
 
 
 def count(items: Iterable[T], total: int, show: Detail) -> Iterator[T]:
-    """`items`, with their number shown as the detail of an activity."""
+    """Yields `items`, showing their number as the detail of an activity."""
     for number, item in enumerate(items, 1):
         show(f"{number:,} of {total:,}")
         yield item

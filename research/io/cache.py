@@ -1,4 +1,4 @@
-"""What is kept under `$LINEAGE_HOME`, by whom it was made, and how it is removed."""
+"""Caches under `$LINEAGE_HOME`: their entries, what each was made for, and removal."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from research.io.home import home, users
 from research.io.locks import describe_holder
 from research.io.make_once import build_lock
 
-MADE = "made.json"  # in a folder: {"source", "tokenizer"} of the declaration that it was made for
+MADE = "made.json"  # in a folder: {"source", "tokenizer"} that it was made for
 KINDS = {  # kind → what it holds; each is a folder of home
     "stores": "tokens of corpora",
     "tokenizers-trained": "tokenizers trained on corpora",
@@ -25,20 +25,20 @@ KINDS = {  # kind → what it holds; each is a folder of home
     "parameters": "tables of parameters",
     "hub": "names of the files of data sets on the Hub",
 }
-KEPT = {  # not ours to remove: people put files there
+KEPT = {  # never removed: users put files there
     "tokenizers": "published vocabularies",
     "evaluation": "files of evaluation tasks",
 }
 
 
 class Entry(NamedTuple):
-    """One thing that is kept."""
+    """An entry of a cache."""
 
     kind: str
     name: str
     size: int  # bytes
     used: float  # seconds since the epoch, of the last use
-    made: dict[str, str]  # {"source", "tokenizer"}; empty where that is not known
+    made: dict[str, str]  # {"source", "tokenizer"}; empty if that is not known
     user: str | None  # the process that uses it now
 
     @property
@@ -47,7 +47,7 @@ class Entry(NamedTuple):
 
 
 def entries(kinds: tuple[str, ...] = ()) -> list[Entry]:
-    """All that is kept, of some kinds or of all, last used first. Raises UsageError for an unknown kind."""
+    """The entries of some kinds, or of all, last used first. Raises UsageError for an unknown kind."""
     known = KINDS | KEPT
     for kind in kinds:
         if kind not in known:
@@ -58,9 +58,9 @@ def entries(kinds: tuple[str, ...] = ()) -> list[Entry]:
 
 
 def clear(entry: Entry) -> bool:
-    """Removes it, unless a process uses it now; whether it is gone. Raises EnvironmentFault as a write does.
+    """Removes an entry unless a process uses it; returns whether it is gone. Raises EnvironmentFault.
 
-    It is renamed first and looked at again, so that a process which begins to use it meanwhile keeps it.
+    It renames the entry and checks again, so that a process that starts to use it meanwhile keeps it.
     """
     if entry.kind in KEPT or f"{entry.kind}/{entry.name}" in users():
         return False
@@ -80,7 +80,7 @@ def clear(entry: Entry) -> bool:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file or in a directory. Files that other processes remove meanwhile count as nothing."""
+    """Bytes of a file or directory. Files that other processes remove meanwhile count as 0."""
     if path.is_file():
         return path.stat().st_size
     total = 0

@@ -1,8 +1,8 @@
-"""Hashes of files' bytes, so that a cache serves only the content that it was made from.
+"""Hashes of file contents, so that a cache is used only for the content that it was made from.
 
-A large file is not read twice: an index under home, one for each folder, keeps the hash beside size, times
-and inode. A program can set the time of modification, and copies often keep it; the time of change (ctime)
-it cannot set.
+Large files are not read twice: an index under home, one per folder, keeps the hash with size, times and
+inode. Programs can set the time of modification, and copies often keep it, but nobody can set the time of
+change (ctime).
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from research.io.files import write_atomic
 from research.io.home import home
 from research.io.make_once import build_lock
 
-# A file that was changed a moment ago may change again within one tick of the file system's clock, and show
-# the same times: two seconds are the coarsest that is in use.
+# A file that has just changed may change again within one tick of the file system's clock, and show
+# the same times; the coarsest clock in use has two seconds.
 SETTLED = 2_000_000_000  # nanoseconds
 
 
@@ -43,7 +43,7 @@ def hashes(paths: Sequence[Path]) -> list[str]:
     folders = defaultdict(list)
     for path in paths:
         path = path.absolute()
-        # The number of a device may differ between machines that share home: each has an index of its own.
+        # Device numbers may differ between machines that share home, so each machine has its own index.
         folders[path.parent, _stat(path).st_dev].append(path)
     found = {}
     for (folder, device), files in folders.items():
@@ -59,7 +59,7 @@ def _of_folder(folder: Path, device: int, files: list[Path]) -> dict[Path, str]:
         return found
     with ExitStack() as kept:
         reading = kept.enter_context(activity(f"reading the files of {folder}"))
-        # Of several processes one reads and the others wait. Where home cannot be written each has to read.
+        # One process reads and the others wait. If home is not writable, each has to read.
         with suppress(EnvironmentFault):
             kept.enter_context(build_lock(index))
         known, read = _read(index), {}
@@ -88,7 +88,7 @@ def _remembered(index: Index, files: list[Path]) -> dict[Path, str]:
 
 
 def _read(index: Path) -> Index:
-    """Nothing, where there is none or it is damaged: then the files are read again."""
+    """The index; empty if it is missing or damaged, so that files are read again."""
     try:
         files = json.loads(index.read_text(encoding="utf-8"))["files"]
         return {name: (Stamp(*stamp), str(digest)) for name, (stamp, digest) in files.items()}

@@ -1,4 +1,4 @@
-"""Directories that are written whole or not at all, and JSON files that are read or refused in one line."""
+"""Atomic creation of directories, and reading of JSON files with one-line errors."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from research.io.files import catch_write_errors
 def new_directory(directory: Path) -> Iterator[Path]:
     """Yields a temporary sibling, which takes the name of `directory` at the end and is removed on an error.
 
-    Raises UsageError where `directory` exists and is not empty, EnvironmentFault where it cannot be written.
+    Raises UsageError if `directory` exists and is not empty, EnvironmentFault if it cannot be written.
     """
     directory = directory.absolute()
     check_absent(directory)
@@ -31,13 +31,13 @@ def new_directory(directory: Path) -> Iterator[Path]:
 
 
 def check_absent(directory: Path) -> None:
-    """Raises UsageError where writing `directory` would replace something."""
+    """Raises UsageError if writing `directory` would replace something."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UsageError(f"{directory}: exists; nothing is written over, choose another")
+        raise UsageError(f"{directory}: exists and is not overwritten; choose another")
 
 
 def read_json(path: Path, kind: type) -> Any:
-    """The JSON object (dict) or array (list) in a file; raises UsageError where there is none."""
+    """The JSON object (dict) or array (list) in a file; raises UsageError if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writing of files, and reading of records."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from research.errors import EnvironmentFault, UsageError
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Writes under a temporary name, a text in UTF-8, and renames: a kill leaves the old file or the new."""
+    """Writes a file (text in UTF-8) atomically: a kill leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with catch_write_errors(path):
         try:
@@ -36,7 +36,7 @@ def read_record(directory: Path, file: str, kind: str) -> dict[str, Any]:
 
 
 def as_utf8(text: str) -> str:
-    """`text` for a library or a page that takes only UTF-8, which the name of a file need not be."""
+    """`text` as valid UTF-8, for libraries and pages that need it; file names may be invalid."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 

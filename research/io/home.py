@@ -1,4 +1,4 @@
-"""The directory of caches: token stores, trained tokenizers, compiled programs; and who uses what of it."""
+"""The directory of caches (token stores, tokenizers, compiled programs), and which process uses what."""
 
 import os
 import socket
@@ -24,8 +24,8 @@ def home() -> Path:
 def use(target: Path) -> None:
     """Marks a directory of `home` as used now, and by this process until it ends.
 
-    The marks of a process are in a file that it has locked, so they end with it, however it ends. A home
-    that cannot be written, and so not cleared either, has none.
+    The marks of a process are in a file that it has locked, so they end with the process in any case. A home
+    that is not writable, and so cannot be cleared either, has no marks.
     """
     top = home()
     if not target.is_relative_to(top):

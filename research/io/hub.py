@@ -1,4 +1,4 @@
-"""Repositories of the Hugging Face Hub, in the cache of its library, which other programs share."""
+"""Repositories of the Hugging Face Hub, in the Hub library's shared cache."""
 
 from functools import cache
 from pathlib import Path
@@ -7,27 +7,27 @@ from research.errors import EnvironmentFault, UsageError
 
 PREFIX = "hub:"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt")
-OLDER = "pytorch_model.bin"  # fetched only where there are no safetensors: a repository may have both
+OLDER = "pytorch_model.bin"  # fetched only if there are no safetensors: a repository may have both
 WEIGHTS = ("config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 
 
 def located(path: Path | str, files: tuple[str, ...] = (*WEIGHTS, *TOKENIZER)) -> Path:
-    """The folder of hub:OWNER/NAME[@REVISION], whose `files` are downloaded, or a path as it is."""
+    """Downloads `files` of hub:OWNER/NAME[@REVISION] and returns their folder; other paths are unchanged."""
     if not str(path).startswith(PREFIX):
         return Path(path).expanduser()
-    folder = snapshot(str(path), files, "a directory serves too")
+    folder = snapshot(str(path), files, "a directory works too")
     if "model.safetensors" in files and not any(folder.glob("*.safetensors*")):
         same = f"{str(path).partition('@')[0]}@{folder.name}"
-        folder = snapshot(same, (*files, OLDER), "a directory serves too")
+        folder = snapshot(same, (*files, OLDER), "a directory works too")
     return folder
 
 
-@cache  # so that a process reads all files of a name from one commit
+@cache  # so that a process reads all files of a repository from one commit
 def snapshot(name: str, patterns: tuple[str, ...], otherwise: str) -> Path:
     """A folder with the files of hub:OWNER/NAME[@REVISION] that match `patterns`.
 
-    Without a network, the files of the last download. Raises UsageError for a repository or a revision that
-    does not exist, EnvironmentFault, with the advice `otherwise`, where the Hub cannot be reached.
+    Without a network it uses the last download. Raises UsageError for a repository or a revision that
+    does not exist, EnvironmentFault, with the advice `otherwise`, if the Hub cannot be reached.
     """
     from huggingface_hub import errors, snapshot_download
 

@@ -1,9 +1,9 @@
 """Locks between processes: an flock on a file that says who holds it, and a heartbeat for other hosts.
 
-The operating system frees the lock when its holder dies, however it dies. Some file systems keep locks to
-one machine, and some have none; so the holder also touches the file every `BEAT` seconds. On such a file
-system a holder on another host counts as alive for `GRACE` seconds after its last touch, and one on this host
-as long as its process exists.
+The operating system frees the lock when its holder dies. Some file systems keep locks local to one machine,
+and some have none, so the holder also touches the file every `BEAT` seconds. On such a file system a holder
+on another host counts as alive for `GRACE` seconds after its last touch, and one on this host as long as its
+process exists.
 """
 
 import errno
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 BEAT, GRACE = 10, 120  # seconds
-POLL = 0.2  # seconds between two looks at a lock that the operating system does not tell about
+POLL = 0.2  # seconds between checks of a lock that flock does not cover
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 Holder = dict[str, Any]  # {"host", "pid", "since": "2024-05-31 12:00:00", and the holder's own facts}
@@ -56,7 +56,7 @@ def acquire(path: Path, facts: Mapping[str, Any] | None = None, watch: bool = Fa
     """Takes the lock at `path`, and writes `facts` about its holder there; None if another process holds it.
 
     A dead process on another host looks alive for `GRACE` seconds. With `watch`, waits for three heartbeats
-    to see whether it is. Raises OSError where the file cannot be written.
+    to see whether it is. Raises OSError if the file cannot be written.
     """
     try:
         return _acquire(path, facts or {}, fcntl.LOCK_EX | fcntl.LOCK_NB, watch)
@@ -78,7 +78,7 @@ def exclusive(path: Path) -> Iterator[Lock]:
 def holder(path: Path) -> Holder | None:
     """The process that holds the lock at `path`; None if no process does.
 
-    Does not lock the file: a lock held for an instant by an observer would be mistaken for a holder's.
+    It does not lock the file: others would mistake an observer's brief lock for a holder's.
     """
     who = _read(path)
     return who if who and _lives(who, path) else None
@@ -86,7 +86,7 @@ def holder(path: Path) -> Holder | None:
 
 def describe_holder(who: Holder | None) -> str:
     """'process 12 on node-3, since 2024-05-31 12:00:00', as error messages name a holder."""
-    if who is None:  # it has only just taken the lock, or released it
+    if who is None:  # it has just taken or released the lock
         return "another process"
     return f"process {who['pid']} on {who['host']}, since {who['since']}"
 

@@ -1,4 +1,4 @@
-"""Directories that are built once: whole or not at all, by one process while others wait."""
+"""Atomic directories that one process builds once while others wait."""
 
 import json
 import os
@@ -22,11 +22,11 @@ SIZES = "sizes.json"  # in each target: bytes of its files
 def make_once(target: Path, build: Callable[[Path], T], *, resumable: bool = False) -> T | None:
     """Makes the directory `target` by `build(folder)` and returns its result; None if `target` exists.
 
-    A target with a file that has been cut or removed is made again, with a LineageWarning. `folder` is a
-    sibling that takes the target's name when `build` returns. A resumable build receives the folder of one
-    that was killed. Raises EnvironmentFault where the disk is full or cannot be written.
+    A target with a truncated or missing file is made again, with a LineageWarning. `folder` is a sibling that
+    gets the target's name when `build` returns. A resumable build receives the folder of a killed one. Raises
+    EnvironmentFault if the disk is full or not writable.
     """
-    use(target)  # before it is looked for, so that nobody removes it in between
+    use(target)  # before looking for it, so that nobody removes it in between
     if target.exists() and not find_damage(target):
         return None
     with build_lock(target):
@@ -62,9 +62,9 @@ def record_sizes(folder: Path) -> None:
 
 
 def find_damage(folder: Path) -> str | None:
-    """The first file without its recorded size, in a line; None if there is none, or no record.
+    """Describes the first file that differs from its recorded size; None if there is none, or no record.
 
-    An array that is shorter than its reader expects ends the process with SIGBUS where it is mapped.
+    Mapping an array that is shorter than expected ends the process with SIGBUS.
     """
     try:
         sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
@@ -83,9 +83,9 @@ def find_damage(folder: Path) -> str | None:
 
 @contextmanager
 def build_lock(target: Path, setting: str = "LINEAGE_HOME") -> Iterator[None]:
-    """Holds the lock that belongs to `target` while it is built; waits for another process that builds it.
+    """Holds the lock of `target` while building it; waits for another process that builds it.
 
-    Turns an OSError into an EnvironmentFault that names `setting`, which moves the target elsewhere.
+    Turns an OSError into an EnvironmentFault that names `setting`, which can move the target elsewhere.
     """
     try:
         with ExitStack() as kept:

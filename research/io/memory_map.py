@@ -7,9 +7,9 @@ import numpy as np
 
 
 def mapped(path: Path, dtype: np.dtype | str) -> np.ndarray:
-    """The array in a file, read-only; the file must not be empty.
+    """Maps the array in a non-empty file, read-only.
 
-    Examples are read in random order, so read-ahead is turned off.
+    Read-ahead is off, because examples are read in random order.
     """
     with open(path, "rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

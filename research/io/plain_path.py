@@ -21,9 +21,9 @@ PLAIN = re.compile(r"[\w./ +,=@-]*")  # letters of all scripts; other characters
 
 @contextmanager
 def plain_path(directory: Path) -> Iterator[Path]:
-    """An absolute path to an existing directory: its own, or of a symbolic link if its name is not plain.
+    """An absolute path to an existing directory: its own, or a symbolic link if its name is not plain.
 
-    The link belongs to this process: other processes, also on other machines, make links of their own.
+    The link belongs to this process; other processes, also on other machines, make their own.
     """
     path = directory.absolute()
     if ".." in path.parts:
@@ -37,7 +37,7 @@ def plain_path(directory: Path) -> Iterator[Path]:
             folder = Path(stack.enter_context(own))
             lock = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, lock)
-            fcntl.flock(lock, fcntl.LOCK_SH)  # systemd clears old files from /tmp, but none that are locked
+            fcntl.flock(lock, fcntl.LOCK_SH)  # systemd clears old files from /tmp, unless they are locked
             (link := folder / "directory").symlink_to(path, target_is_directory=True)
         yield link
 

@@ -1,4 +1,4 @@
-"""Text files of other people: UTF-8 in any locale, with or without a byte-order mark, plain or compressed.
+"""Reading of text files: UTF-8 in any locale, with or without a byte-order mark, plain or compressed.
 
 Lines end at \\n, \\r\\n or \\r, and nowhere else: texts contain U+2028, U+0085 and form feeds, at which
 str.splitlines would split.
@@ -46,9 +46,9 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file and line, object) of a file with a JSON object in each line; blank lines are passed over.
+    """Yields (file and line, object) for each line of JSON; blank lines are skipped.
 
-    Raises UsageError as `lines` does, and for a line that is no object.
+    Raises UsageError as `lines` does, and for a line that is not an object.
     """
     for number, line in lines(path):
         if not line.strip():
@@ -80,14 +80,14 @@ def read_exact(path: Path) -> str:
 
 
 def split_lines(text: str, keep_ends: bool = False) -> list[str]:
-    """The lines of `text`; an end at the end of the text begins no other line."""
+    """The lines of `text`; a final line end does not begin another line."""
     found = LINE.findall(text)
     return found if keep_ends else [line.rstrip("\r\n") for line in found]
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raises UsageError where `path` cannot be read."""
+    """Raises UsageError if `path` cannot be read."""
     try:
         yield
     except OSError as fault:  # some libraries' messages have several lines

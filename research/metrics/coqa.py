@@ -1,7 +1,7 @@
-"""CoQA's measure (Reddy et al., 2019): exact match and F1 of words, in percent.
+"""CoQA's metrics (Reddy et al., 2019): exact match and F1 of words, in percent.
 
-Of several reference answers, each is left out in turn, and the best of the others counts; the mean over the
-references is the score. So a model is measured as people are, whose answers are compared with the others'.
+With several reference answers, each is left out in turn and the best match among the others counts; the score
+is the mean. Models are so scored like people, whose answers are compared with those of others.
 """
 
 from collections.abc import Callable, Sequence

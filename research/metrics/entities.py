@@ -1,4 +1,4 @@
-"""F1 of tagged entities, as CoNLL's conlleval counts them (Tjong Kim Sang & De Meulder, 2003).
+"""F1 of tagged entities, as in CoNLL's conlleval (Tjong Kim Sang & De Meulder, 2003).
 
 Tags are O or MARK-KIND, in one of the schemes IOB1, IOB2 (marks I, B), IOBES (also E, S), BILOU (also L, U).
 """
@@ -20,7 +20,7 @@ class Entity(NamedTuple):
 
 
 def entities(tags: Sequence[str]) -> list[Entity]:
-    """An entity continues while its kind does, up to a mark that ends it or begins another."""
+    """The entities of a sentence: runs of one kind, up to a mark that ends one or begins another."""
     found: list[Entity] = []
     continues = False
     for place, tag in enumerate(tags):
@@ -34,7 +34,7 @@ def entities(tags: Sequence[str]) -> list[Entity]:
 
 
 def check_tags(tags: Iterable[str]) -> None:
-    """Raises UsageError for a tag that is of none of the schemes."""
+    """Raises UsageError for a tag of no known scheme."""
     for tag in tags:
         if not TAG.fullmatch(tag):
             raise UsageError(
@@ -44,7 +44,7 @@ def check_tags(tags: Iterable[str]) -> None:
 
 
 def f1(labels: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> float:
-    """Of all sentences' entities together; one is right where kind, begin and end are. 0 without any."""
+    """F1 over the entities of all sentences; kind, begin and end must match. 0 without entities."""
     right = wanted = given = 0
     for true, predicted in zip(labels, predictions, strict=True):
         here, there = set(entities(true)), set(entities(predicted))

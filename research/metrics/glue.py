@@ -9,15 +9,15 @@ import numpy as np
 from research.errors import UsageError, did_you_mean
 from research.metrics.entities import f1 as of_entities
 
-Metric = Callable[[Sequence, Sequence], float]  # (labels, predictions), one item an example
+Metric = Callable[[Sequence, Sequence], float]  # (labels, predictions), one item per example
 
 
 def scores(
     metrics: Sequence[str], labels: Sequence, predictions: Sequence, classes: int = 2
 ) -> dict[str, float]:
-    """{"accuracy": …}: of numbers of so many `classes`, of scores, of lists of tags.
+    """{"accuracy": …} of class numbers below `classes`, scores or lists of tags.
 
-    Raises UsageError for a name.
+    Raises UsageError for an unknown metric.
     """
     for metric in metrics:
         if metric not in METRICS:
@@ -35,9 +35,9 @@ def accuracy(labels: Sequence, predictions: Sequence) -> float:
 
 
 def f1(labels: Sequence, predictions: Sequence, classes: int = 2) -> float:
-    """Of class 1 among two, as for MRPC and QQP; of more, the mean over all; of lists of tags, of entities.
+    """F1 of class 1 of two, as for MRPC and QQP; the mean over more classes; of entities for tags.
 
-    A class that occurs nowhere has an F1 of 0: the mean is of the same classes in every split.
+    A class that does not occur has an F1 of 0, so that every split averages over the same classes.
     """
     if len(labels) and isinstance(labels[0], list):
         return of_entities(labels, predictions)
@@ -49,7 +49,7 @@ def f1(labels: Sequence, predictions: Sequence, classes: int = 2) -> float:
 
 
 def matthews(labels: Sequence, predictions: Sequence) -> float:
-    """Matthews's correlation, CoLA's; 0 where all are predicted alike."""
+    """Matthews's correlation, as for CoLA; 0 if all predictions are equal."""
     from sklearn.metrics import matthews_corrcoef
 
     return matthews_corrcoef(labels, predictions)
@@ -77,7 +77,7 @@ METRICS: dict[str, Metric] = {
 
 
 def _correlation(of: Callable, labels: Sequence, predictions: Sequence) -> float:
-    """0 where one of them is constant, which correlates with nothing."""
+    """A correlation; 0 if one side is constant."""
     if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
         return 0.0
     return of(np.asarray(labels, np.float64), np.asarray(predictions, np.float64)).statistic

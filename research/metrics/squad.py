@@ -1,4 +1,4 @@
-"""SQuAD 1.1's measure of answers (Rajpurkar et al., 2016): exact match and F1 of words, in percent.
+"""SQuAD 1.1's metrics (Rajpurkar et al., 2016): exact match and F1 of words, in percent.
 
 Answers are compared in lower case, without punctuation, articles and extra white space; the best of several
 reference answers counts.
@@ -26,7 +26,7 @@ class SquadScore(NamedTuple):
 
 
 def score(answers: Mapping[str, Sequence[str]], predictions: Mapping[str, str]) -> SquadScore:
-    """Of `predictions` against reference `answers`, both by the question's id."""
+    """Scores `predictions` against reference `answers`, both by question id."""
     exact = f1 = 0.0
     for question, references in answers.items():
         if question in predictions:
@@ -53,9 +53,9 @@ def normalized(answer: str) -> str:
 
 
 def read_answers(path: Path) -> dict[str, list[str]]:
-    """Reference answers by question, of a file in SQuAD's form; raises UsageError for another.
+    """Reads reference answers by question id from a SQuAD file; raises UsageError for other files.
 
-    A question of SQuAD 2.0 may have none.
+    Questions of SQuAD 2.0 may have none.
     """
     try:
         articles = json.loads(path.read_text(encoding="utf-8-sig"))["data"]
@@ -75,7 +75,7 @@ def read_answers(path: Path) -> dict[str, list[str]]:
 
 
 def read_predictions(path: Path) -> dict[str, str]:
-    """A JSON object, question → answer; raises UsageError for anything else."""
+    """Reads a JSON object, question → answer; raises UsageError for anything else."""
     try:
         predictions = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:

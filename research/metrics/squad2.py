@@ -1,7 +1,7 @@
-"""SQuAD 2.0's measure (Rajpurkar et al., 2018): some questions have no answer, and the right one is empty.
+"""SQuAD 2.0's metrics (Rajpurkar et al., 2018): some questions have no answer, and the right one is empty.
 
-Numbers are percentages, as those of the official script: over all questions, over those with and without an
-answer, and the best that any threshold on the odds of "no answer" reaches, with that threshold.
+Numbers are percentages, as in the official script: over all questions, over those with and without an answer,
+and the best for any threshold on the no-answer odds, with that threshold.
 """
 
 import json
@@ -17,7 +17,7 @@ Scores = dict[str, float]  # question → 0 to 1
 
 
 class Prediction(NamedTuple):
-    """The best span for a question, and how much likelier than it no answer is."""
+    """The best span for a question, and the odds of no answer against it."""
 
     text: str
     null_odds: float
@@ -29,9 +29,9 @@ MISSING = Prediction("", 0.0)
 def measure(
     answers: Mapping[str, Sequence[str]], predictions: Mapping[str, Prediction], threshold: float
 ) -> dict[str, float]:
-    """The metrics of `predictions`, which are empty where their odds exceed the `threshold`, or missing.
+    """The metrics of `predictions`; missing ones, and those with odds above `threshold`, are empty answers.
 
-    Thresholds are in the units of the odds, to be set as task.null_threshold.
+    Thresholds have the units of the odds, as task.null_threshold does.
     """
     found = {name: predictions.get(name, MISSING) for name in answers}
     exact, f1 = _scores(answers, {name: final_text(one, threshold) for name, one in found.items()})
@@ -59,7 +59,7 @@ def final_text(prediction: Prediction, threshold: float) -> str:
 
 
 def _references(answers: Sequence[str]) -> list[str]:
-    """The answers that are not normalized to nothing; without any, the empty one."""
+    """The answers that are nonempty after normalization; without any, the empty answer."""
     return [answer for answer in answers if normalized(answer)] or [""]
 
 
@@ -73,7 +73,7 @@ def _scores(answers: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> t
 
 
 def answer_f1(text: str, reference: str) -> float:
-    """F1 of words; where one of the two is normalized to nothing, whether both are."""
+    """F1 of words; if one is empty after normalization, 1 if both are."""
     if not normalized(text) or not normalized(reference):
         return float(normalized(text) == normalized(reference))
     return word_f1(text, reference)
@@ -87,9 +87,9 @@ class _Best(NamedTuple):
 def _best(
     scores: Scores, answers: Mapping[str, Sequence[str]], spans: Mapping[str, str], odds: Mapping[str, float]
 ) -> _Best:
-    """The highest mean, when questions are answered in the order of their odds up to some place.
+    """The highest mean when answering the questions with the lowest odds, and its threshold.
 
-    Where no answer at all is best, the threshold lies below all odds.
+    If answering none is best, the threshold is below all odds.
     """
     total = best = float(sum(not references for references in answers.values()))  # all are left empty
     threshold = min(odds.values()) - 1

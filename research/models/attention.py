@@ -25,16 +25,16 @@ Attend = Callable[[Array, Array, Array, Mask | None], Array]  # q, k, v, dropout
 
 
 class AttentionMask(NamedTuple):
-    """Which keys a query attends to. Every field that is set narrows them further."""
+    """Attention mask specification: which keys a query attends to. Each field that is set restricts them."""
 
     causal: bool  # keys at and before the query's position
-    lengths_B: Array | None = None  # the first keys of each row: padding is at its end
-    start: Array | None = None  # the first query's position, where a cache holds the keys before it
-    padding_B: Array | None = None  # all but the first keys of each row: padding is at its start
+    lengths_B: Array | None = None  # number of keys before the padding at the end of each row
+    start: Array | None = None  # the first query's position, if a cache holds earlier keys
+    padding_B: Array | None = None  # number of padding keys at the start of each row
     documents_BL: Array | None = None  # keys of the query's own document, by number
 
     def mask(self, queries: int, keys: int) -> Array | None:
-        """Boolean, True where to attend, broadcasting to (B, H, L, S); None: everywhere."""
+        """The boolean mask, True where to attend, broadcasting to (B, H, L, S); None: attend everywhere."""
         masks = []
         if self.causal:
             positions_L = jnp.arange(queries) + (0 if self.start is None else self.start)
@@ -53,9 +53,9 @@ class AttentionMask(NamedTuple):
         return mask
 
     def segments(self, queries: int, keys: int) -> Segments | None:
-        """Numbers of queries (B, L) and of keys (B, S), equal where padding and documents let attend.
+        """Segment ids of queries (B, L) and keys (B, S), equal where padding and documents allow attention.
 
-        None: everywhere, but for what `causal` hides.
+        None: allowed everywhere, apart from `causal`.
         """
         if self.documents_BL is not None:
             queries_BL = keys_BS = self.documents_BL
@@ -73,37 +73,37 @@ class Choice(NamedTuple):
     why: str
 
 
-FUSED = {"gpu": ("cudnn", "flash"), "tpu": ("splash", "flash")}  # that auto tries in turn
+FUSED = {"gpu": ("cudnn", "flash"), "tpu": ("splash", "flash")}  # in the order in which auto tries them
 
 
 def choose(config: Model, trains: bool, documents: bool = False, length: int | None = None) -> Choice:
-    """The implementation that `model.attention` means on this device.
+    """Chooses the implementation of `model.attention` on this device.
 
-    `trains`: with dropout; `documents`: attention stays within documents; `length`: of sequences, by default
-    the longest. Raises UsageError where an implementation is asked for that does not support the model.
+    `trains`: with dropout; `documents`: attention stays within documents; `length`: of sequences, default:
+    the longest. Raises UsageError if the configured implementation does not support the model.
     """
     length = config.context if length is None else length
     if config.attention == "xla":
-        return Choice("xla", "asked for")
+        return Choice("xla", "as set")
     if is_differentiated_again():
         return Choice("xla", "the gradient is differentiated")
     if config.attention != "auto":
         if why := _obstacle(config.attention, config, trains, documents, length):
             raise UsageError(f"model.attention={config.attention}: {why}; expected auto or xla")
-        return Choice(config.attention, "asked for")
+        return Choice(config.attention, "as set")
     if why := _old_gpu():
         return Choice("xla", why)
     obstacles = []
     for implementation in FUSED.get(platform(), ()):
         why = _obstacle(implementation, config, trains, documents, length)
         if why is None:
-            return Choice(implementation, "; ".join(obstacles) or "nothing stands against it")
+            return Choice(implementation, "; ".join(obstacles) or "the preferred implementation here")
         obstacles.append(f"{implementation}: {why}")
     return Choice("xla", "; ".join(obstacles) or f"the device is a {platform()}")
 
 
 def _obstacle(implementation: str, config: Model, trains: bool, documents: bool, length: int) -> str | None:
-    """What stands against a fused attention, if anything does."""
+    """Why a fused attention does not support the model; None if it does."""
     dtype, size = compute_dtype(config.precision), config.width // config.heads
     if implementation not in FUSED.get(platform(), ()):
         return f"the device is a {platform()}"
@@ -114,35 +114,35 @@ def _obstacle(implementation: str, config: Model, trains: bool, documents: bool,
     drops = trains and config.dropout != 0
     if implementation == "flash":
         if drops and chosen_generator(config.dropout_generator) != "hash":
-            return f"dropout is {config.dropout_generator}'s, not hash's"
+            return f"it needs model.dropout_generator=hash, not {config.dropout_generator}"
         if size not in FLASH_SIZES:
-            return f"heads are of {size}, not of {', '.join(map(str, FLASH_SIZES))}"
+            return f"head size {size} is not one of {', '.join(map(str, FLASH_SIZES))}"
         if platform() == "tpu" and length > TPU_LENGTH:
-            return f"sequences are of {length}, more than {TPU_LENGTH:,}"
+            return f"sequence length {length} exceeds {TPU_LENGTH:,}"
     elif drops:
-        return "attention probabilities are dropped out"
+        return "it has no dropout of attention probabilities"
     if implementation != "cudnn":
         block = BLOCKS[platform()]
-        return f"sequences are of {length}, no multiple of {block}" if length % block else None
+        return f"sequence length {length} is not a multiple of {block}" if length % block else None
     if size % 8 or size > 128:
-        return f"heads are of {size}, no multiple of 8 up to 128"
-    return "attention stays within documents" if documents else None
+        return f"head size {size} is not a multiple of 8 up to 128"
+    return "it cannot restrict attention to documents" if documents else None
 
 
 def _old_gpu() -> str | None:
-    """Why a GPU, if it is one, runs no fused kernel at all."""
+    """Why this GPU runs no fused kernel; None if it does, or on other devices."""
     if platform() != "gpu":
         return None
     found = capability()
     if found is None:
-        return "the GPU is not NVIDIA's"
+        return "the GPU is not made by NVIDIA"
     return None if found >= AMPERE else f"the GPU's compute capability is {found[0]}.{found[1]}, below 8.0"
 
 
 def attend_by(
     implementation: str, attention_mask: AttentionMask, queries: int, keys: int, interpret: bool = False
 ) -> Attend:
-    """Attention under `attention_mask`. What it needs of the mask is computed once for all layers.
+    """Attention under `attention_mask`, with the mask computed once for all layers.
 
     `interpret` runs the kernels of flash and splash on any device, slowly.
     """
@@ -191,7 +191,7 @@ def _by_flash(attention_mask: AttentionMask, queries: int, keys: int, interpret:
 
 
 def by_library(attention_mask: AttentionMask, implementation: str) -> Attend:
-    """JAX's own attention, which supports no dropout of probabilities and no cache."""
+    """JAX's own attention, without dropout of probabilities and without a cache."""
     return lambda q, k, v, dropout_mask: jax.nn.dot_product_attention(
         q,
         k,

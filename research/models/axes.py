@@ -1,8 +1,8 @@
 """Splits parameters and batches over a mesh of devices.
 
-A mesh has three axes. `data` splits a batch's rows only. `fsdp` splits the rows too, and each of its devices
-keeps a part of every large array, gathering a layer when its turn comes (Rajbhandari et al., 2020, stage 3).
-Devices of `tensor` share the rows, and each works on some heads and hidden features (Shoeybi et al., 2019).
+A mesh has three axes. `data` splits only a batch's rows. `fsdp` also splits the rows, and each of its devices
+keeps a part of every large array and gathers a layer when needed (Rajbhandari et al., 2020, stage 3). Devices
+of `tensor` share the rows; each computes some heads and hidden features (Shoeybi et al., 2019).
 `research.devices` makes the mesh and places the state on it.
 """
 
@@ -16,7 +16,7 @@ from flax import nnx
 from jax import Array, lax
 from jax.sharding import PartitionSpec
 
-Axis = str | tuple[str, ...] | None  # mesh axes that split one axis of an array; None: it is not split
+Axis = str | tuple[str, ...] | None  # mesh axes that split one axis of an array; None: not split
 Axes = tuple[Axis, ...]
 
 ROWS = ("data", "fsdp")  # split a batch's rows
@@ -26,11 +26,11 @@ _row_axes: ContextVar[tuple[str, ...]] = ContextVar("row_axes", default=ROWS)
 
 
 def parameter(value: Array, *axes: Axis, heads: int | None = None) -> nnx.Param:
-    """A parameter that declares which mesh axes may split each of its axes.
+    """Creates a parameter that declares which mesh axes may split each of its axes.
 
     The declaration is metadata of the `nnx.Param`, so gradients, moments and averages carry it along. An axis
-    whose size the devices do not divide stays whole; so does, over `tensor`, one of so many `heads` that they
-    do not divide. Raises ValueError for another number of axes.
+    stays whole if the devices do not divide its size or, over `tensor`, its number of `heads`. Raises
+    ValueError for another number of axes.
     """
     if len(axes) != value.ndim:
         raise ValueError(
@@ -48,7 +48,7 @@ def declared_heads(variable: nnx.Variable) -> int | None:
 
 
 def with_depth(blocks: Any) -> Any:
-    """`blocks`, whose parameters have grown a leading axis of depth, with that axis declared: never split."""
+    """Declares the leading axis of depth of stacked `blocks` as never split."""
 
     def add(variable: nnx.Variable) -> nnx.Variable:
         axes = declared_axes(variable)
@@ -58,10 +58,10 @@ def with_depth(blocks: Any) -> Any:
 
 
 def split_rows(x: Array) -> Array:
-    """`x` (B, …) with its rows and nothing else split over the mesh; unchanged without a mesh.
+    """Splits only the rows of `x` (B, …) over the mesh; `x` is unchanged without a mesh.
 
-    Parameters may be split along the axis that a product contracts. Without this constraint the compiler
-    would gather a whole batch of states rather than a layer's parameters.
+    Parameters may be split along a contracted axis. Without this constraint the compiler would gather the
+    states of a whole batch instead of a layer's parameters.
     """
     return x if current_mesh() is None else lax.with_sharding_constraint(x, PartitionSpec(_row_axes.get()))
 
@@ -77,20 +77,20 @@ def split_features(x: Array) -> Array:
 
 
 def rows_split_over(rows: int) -> tuple[str, ...]:
-    """The axes of the mesh that split so many rows; none where their devices do not divide them."""
+    """The mesh axes that split this number of rows; none if their devices do not divide it."""
     mesh = current_mesh()
     return () if mesh is None else _dividing(mesh, _row_axes.get(), rows)
 
 
 def is_one_of_shards() -> bool:
-    """Whether `over_shards` computes what is being traced."""
+    """Whether this trace is inside `over_shards`."""
     return _row_axes.get() != ROWS
 
 
 def over_shards(function: Callable, *arguments: Any) -> Any:
-    """`function` of each data-parallel shard's part of the arguments, whose first axis is that of the shards.
+    """Applies `function` to each data-parallel shard's part of the arguments, whose first axis is the shards.
 
-    So are the results: what each shard finds stays with it, where a sum over rows would be sent.
+    The results have the same first axis: each shard keeps its own, whereas a sum over rows would be sent.
     """
     token = _row_axes.set(("fsdp",))
     try:
@@ -101,11 +101,11 @@ def over_shards(function: Callable, *arguments: Any) -> Any:
 
 
 def on_each_device(function: Callable, heads: Any, rows: Any = None, whole: Any = None) -> Array:
-    """`function(place, heads, rows, …)` on each device, of its own part of the arrays, for a kernel of ours.
+    """Runs `function(place, heads, rows, …)` on each device, on its part of the arrays; for custom kernels.
 
-    The compiler does not split a kernel that it has not written. `heads` are trees of arrays (B, …, H, K),
-    as the result is, split over rows and heads; `rows` are of (B, …), split over rows; `whole` are not split.
-    `place` is the number of a device's first row and first head, and the number of all heads.
+    The compiler cannot split custom kernels. `heads` are trees of arrays (B, …, H, K), like the result, split
+    over rows and heads; `rows` are (B, …), split over rows; `whole` are not split. `place` holds the indices
+    of the device's first row and first head, and the total number of heads.
     """
     others = () if whole is None else (whole,)
     first = jax.tree.leaves(heads)[0]
@@ -130,12 +130,12 @@ def on_each_device(function: Callable, heads: Any, rows: Any = None, whole: Any 
 
 
 def _dividing(mesh: jax.sharding.AbstractMesh, axes: tuple[str, ...], size: int) -> tuple[str, ...]:
-    """The axes, or none where their devices do not divide `size`."""
+    """The axes, or none if their devices do not divide `size`."""
     return axes if size % math.prod(mesh.shape[axis] for axis in axes) == 0 else ()
 
 
 def _index(mesh: jax.sharding.AbstractMesh, axes: tuple[str, ...]) -> Array | int:
-    """This device's place along the axes together, the last one the fastest."""
+    """This device's index over the axes together; the last one varies fastest."""
     place = 0
     for axis in axes:
         place = place * mesh.shape[axis] + lax.axis_index(axis)
@@ -143,7 +143,7 @@ def _index(mesh: jax.sharding.AbstractMesh, axes: tuple[str, ...]) -> Array | in
 
 
 def data_shards() -> int:
-    """Among how many devices the mesh splits rows without splitting parameters."""
+    """The number of devices over which the mesh splits rows but not parameters."""
     mesh = current_mesh()
     return 1 if mesh is None else mesh.shape["data"]
 
@@ -153,6 +153,6 @@ def _first_split(axes: int) -> PartitionSpec:
 
 
 def current_mesh() -> jax.sharding.AbstractMesh | None:
-    """The mesh that is being traced for. Inside a pmap there is another one, whose rows are split already."""
+    """The mesh of this trace; None inside a pmap, which has already split the rows."""
     mesh = jax.sharding.get_abstract_mesh()
     return mesh if set(ROWS) <= set(mesh.axis_names) else None

@@ -28,12 +28,11 @@ OUTPUT = 7  # folded into the key for an untied output table
 
 @FAMILIES.register("bert")
 class BERT(nnx.Module):
-    """A bidirectional encoder with its two pre-training heads, or with a head for a task.
+    """A bidirectional encoder with its two pre-training heads, or with a task head.
 
     With `left_only` it is the left-to-right model of Devlin et al. (2018), table 5.
 
-    Calls take tokens, segments (0 or 1; None: 0 throughout) and the rows' lengths without padding (None: no
-    padding).
+    Calls take tokens, segments (0 or 1; None: all 0) and row lengths without padding (None: no padding).
     """
 
     bidirectional = True
@@ -68,7 +67,7 @@ class BERT(nnx.Module):
         lengths_B: Array | None = None,
         key: Array | None = None,
     ) -> tuple[Array, Array]:
-        """Logits of every position's token (B, L, V) and of the next sentence (B, 2), 0 if it follows."""
+        """Logits of every position's token (B, L, V) and of the next sentence (B, 2): 0 if it follows."""
         x_BLD = self.features(tokens_BL, segments_BL, lengths_B, key)
         y_BLD = self.masked(x_BLD)
         table_VD = self.output_table().astype(y_BLD.dtype)
@@ -82,13 +81,13 @@ class BERT(nnx.Module):
         lengths_B: Array | None = None,
         key: Array | None = None,
     ) -> Array:
-        """The final states (B, L, D); those of padding are arbitrary."""
+        """The final states (B, L, D); states of padding are arbitrary."""
         return self._forward(tokens_BL, segments_BL, lengths_B, key)[1]
 
     def states(
         self, tokens_BL: Array, segments_BL: Array | None = None, lengths_B: Array | None = None
     ) -> tuple[Array, ...]:
-        """Every block's input and, last, the final state: N + 1 of (B, L, D)."""
+        """The input of every block, then the final state: N + 1 arrays (B, L, D)."""
         x_BLD, _, states = self._forward(tokens_BL, segments_BL, lengths_B, None)
         return (x_BLD, *states)
 
@@ -97,7 +96,7 @@ class BERT(nnx.Module):
         return jnp.tanh(self.pooler(x_BLD[:, 0]))
 
     def summary(self, x_BLD: Array, lengths_B: Array) -> Array:
-        """`pooled`, the same for any length; with `left_only`, of the last position, which sees all."""
+        """The summary of a sequence (B, D): `pooled`; with `left_only`, from the last position."""
         if not self.config.left_only:
             return self.pooled(x_BLD)
         last_B11 = (lengths_B - 1)[:, None, None]

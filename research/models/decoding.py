@@ -1,7 +1,7 @@
 """Decoding a GPT a few tokens at a time, with the keys and values of earlier positions cached.
 
-Rows of uneven lengths are padded on the left, so that all of them continue at the same place.
-Shapes: B batch, L length, S places in the cache, D width, V vocabulary, H heads, K head size.
+Rows of different lengths are padded on the left, so that all continue at the same position.
+Shapes: B batch, L length, S cache size, D width, V vocabulary, H heads, K head size.
 """
 
 from typing import NamedTuple
@@ -22,14 +22,14 @@ from research.models.transformer import BlockCache, unstack
 class Cache(NamedTuple):
     keys: tuple[Array, ...]  # of each block (B, S, H, K)
     values: tuple[Array, ...]
-    position: Array  # the place that is filled next
+    position: Array  # the next position to fill
     padding_B: Array  # number of padding tokens at the start of each row
 
 
 def decoder(model: GPT) -> GPT:
-    """`model` laid out for decoding: its blocks one by one, matrices in the type of the activations.
+    """Converts `model` for decoding: unstacked blocks, matrices in the type of the activations.
 
-    The output table is one of its own, converted once instead of at every token.
+    The output table is a separate copy, converted once instead of at every token.
     """
     if isinstance(model.blocks, tuple):
         return model
@@ -50,7 +50,7 @@ def decoder(model: GPT) -> GPT:
 
 
 def empty(config: Model, padding_B: Array, places: int) -> Cache:
-    """A cache with room for `places` tokens a row, none filled yet, for rows that begin with padding."""
+    """An empty cache with room for `places` tokens per row, for rows that begin with padding."""
     shape = (len(padding_B), places, config.heads, config.width // config.heads)
     keys, values = (
         tuple(jnp.zeros(shape, compute_dtype(config.precision)) for _ in range(config.depth))
@@ -60,7 +60,7 @@ def empty(config: Model, padding_B: Array, places: int) -> Cache:
 
 
 def decode(decoder: GPT, tokens_BL: Array, cache: Cache) -> tuple[Array, Cache]:
-    """The final states (B, L, D) of tokens that follow those in `cache`, and the cache grown by them.
+    """Decodes tokens that follow those in `cache`: their final states (B, L, D), and the extended cache.
 
     States of padding are arbitrary.
     """
@@ -75,6 +75,6 @@ def decode(decoder: GPT, tokens_BL: Array, cache: Cache) -> tuple[Array, Cache]:
 
 
 def reorder(cache: Cache, rows_B: Array) -> Cache:
-    """The cache of other rows: each of the new ones continues one of the old."""
+    """Reorders the rows of a cache: each new row continues one of the old rows."""
     keys, values, padding_B = jax.tree.map(lambda x: x[rows_B], (cache.keys, cache.values, cache.padding_B))
     return Cache(keys, values, cache.position, padding_B)

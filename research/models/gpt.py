@@ -26,11 +26,11 @@ OUTPUT = 4  # folded into the key for an untied output table
 
 
 class Forward(NamedTuple):
-    """All that a forward pass computes."""
+    """Results of a forward pass."""
 
     embedded_BLD: Array  # the first block's input
     states: Array | tuple[Array, ...]  # after each block
-    final_BLD: Array  # the last of these, normalized
+    final_BLD: Array  # the last block's output, normalized
     caches: tuple[BlockCache, ...] | None  # grown by L positions
 
 
@@ -40,12 +40,13 @@ class GPT(nnx.Module):
     bidirectional = False
     scales = True
     norm_of = "states"  # the norm outside of blocks
-    scaled_residuals = False  # whether branches start smaller the more of them there are
+    scaled_residuals = False  # whether residual branches are initialised smaller with depth
 
     def __init__(self, config: Model, *, key: Array):
         key_tokens, key_positions, key_blocks = jax.random.split(key, 3)
         init, deviation = normal(0.02), 0.02 * scaling.kernel_deviation(config)
-        # Each block adds two branches to the stream; their sum then has a variance free of depth.
+        # Each block adds two branches to the stream; this makes the variance of their sum independent of
+        # depth.
         residual = (2 * config.depth) ** -0.5 if self.scaled_residuals else 1.0
         table = config.vocabulary, config.width
         self.tokens = parameter(init(key_tokens, table), None, BOTH)
@@ -54,7 +55,7 @@ class GPT(nnx.Module):
         self.norm = norm(config) if config.norm == "pre" else None
         key_output = jax.random.fold_in(key, OUTPUT)
         self.output = None if config.tied else parameter(init(key_output, table), None, BOTH)
-        # All that is new in fine-tuning: three rows and W_y, with a bias in the paper's code alone.
+        # The only new parameters in fine-tuning: three rows and W_y, with a bias only in the paper's code.
         tuned = config.head != "pretraining"
         key_special, key_head = jax.random.split(jax.random.fold_in(key, SPECIAL_EMBEDDINGS))
         special = SPECIAL_EMBEDDINGS, config.width
@@ -68,21 +69,21 @@ class GPT(nnx.Module):
         self.config = config
 
     def __call__(self, tokens_BL: Array, key: Array | None = None) -> Array:
-        """Logits (B, L, V), float32; position l has seen the tokens up to l."""
+        """Logits (B, L, V), float32; position l attends to tokens 0 to l."""
         return self.logits(self.features(tokens_BL, key))
 
     def features(
         self, tokens_BL: Array, key: Array | None = None, documents_BL: Array | None = None
     ) -> Array:
-        """The final states (B, L, D); with `documents_BL`, each has seen its own document only.
+        """The final states (B, L, D); with `documents_BL`, attention stays within documents.
 
-        Positions count on through the row, whatever its documents.
+        Positions do not restart at documents.
         """
         mask = AttentionMask(causal=True, documents_BL=documents_BL)
         return self.forward(tokens_BL, mask, key=key).final_BLD
 
     def states(self, tokens_BL: Array) -> tuple[Array, ...]:
-        """Every block's input and, last, the final state: N + 1 of (B, L, D)."""
+        """The input of every block, then the final state: N + 1 arrays (B, L, D)."""
         found = self.forward(tokens_BL, AttentionMask(causal=True))
         return (found.embedded_BLD, *found.states[:-1], found.final_BLD)
 
@@ -95,7 +96,7 @@ class GPT(nnx.Module):
         key: Array | None = None,
         caches: tuple[BlockCache, ...] | None = None,
     ) -> Forward:
-        """The one forward pass: `places_BL` are the tokens' positions, None from 0 on.
+        """The forward pass of training and decoding; `places_BL` are the tokens' positions, None: from 0.
 
         Caches need blocks that are a tuple; see `research.models.decoding`.
         """
@@ -112,25 +113,25 @@ class GPT(nnx.Module):
         return Forward(x_BLD, states, y_BLD if self.norm is None else self.norm(y_BLD), caches)
 
     def logits(self, x_BLD: Array) -> Array:
-        """Final states to logits (B, L, V), float32."""
+        """Maps final states to logits (B, L, V), float32."""
         table_VD = self.multiplied((self.tokens if self.output is None else self.output)[...])
         table_VD = table_VD.astype(x_BLD.dtype)
         return jnp.einsum("BLD,VD->BLV", x_BLD, table_VD, preferred_element_type=jnp.float32)
 
     def table(self) -> Array:
-        """The embeddings of all tokens, in fine-tuning with the special ones after the vocabulary."""
+        """The embeddings of all tokens; fine-tuning adds special ones after the vocabulary."""
         return self._with_special(self.tokens[...])
 
     def output_table(self) -> Array:
-        """The output rows of the tokens in `table`. Special tokens' are tied in any case."""
+        """The output rows of the tokens in `table`. Those of special tokens are always tied."""
         return self.multiplied(self._with_special((self.tokens if self.output is None else self.output)[...]))
 
     def summary(self, x_BLD: Array, lengths_B: Array) -> Array:
-        """The summary of a sequence (B, D): its last token's state."""
+        """The summary of a sequence (B, D): the state of its last token."""
         return jnp.take_along_axis(x_BLD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
 
     def multiplied(self, rows_VD: Array) -> Array:
-        """`rows_VD` as they stand in the output table: times the multiplier of `model.scaling`."""
+        """`rows_VD` as output rows: times the multiplier of `model.scaling`."""
         return rows_VD if self.multiplier == 1 else self.multiplier * rows_VD
 
     def _with_special(self, table_VD: Array) -> Array:

@@ -15,7 +15,7 @@ from research.models.transformer import GATE
 
 
 class MaskedHead(nnx.Module):
-    """The head up to its output table, which is the model's; `bias` (V,) is added after it."""
+    """The head before the model's output table; `bias` (V,) is added after the table."""
 
     def __init__(self, config: Model, init: Initializer, *, key: Array):
         width, precision = config.width, config.precision

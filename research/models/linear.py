@@ -19,15 +19,15 @@ def normal(std: float) -> Initializer:
 
 
 def truncated_normal(std: float) -> Initializer:
-    """Cut at two standard deviations; `std` is that of the distribution before the cut, as in TensorFlow."""
+    """A normal truncated at two standard deviations; `std` is that before truncation, as in TensorFlow."""
     return lambda key, shape: std * jax.random.truncated_normal(key, -2, 2, shape)
 
 
 class Linear(nnx.Module):
     """A kernel (inputs, *outputs) and a bias (*outputs).
 
-    With a `precision`, operands of the product are rounded to its type; without one, to the input's type.
-    `axes` and `heads` declare how parameters are split over devices. `multiplier` is a factor of the kernel.
+    Operands of the product are rounded to the type of `precision`, by default to the input's type. `axes` and
+    `heads` declare how parameters are split over devices. `multiplier` scales the kernel.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Linear(nnx.Module):
         multiplier: float = 1.0,
     ):
         self.kernel = parameter(init(key, (inputs, *outputs)), *axes, heads=heads)
-        # Over `tensor` only where the product is split: states whose bias is split would be split with it.
+        # Over `tensor` only if the product is split: a split bias would split the states.
         bias_axes = (*[None] * (len(outputs) - 1), BOTH if axes[-1] == "tensor" else "fsdp")
         self.bias = parameter(jnp.zeros(outputs), *bias_axes, heads=heads) if bias else None
         self.precision = precision
         self.multiplier = multiplier
 
     def __call__(self, x: Array | tuple[Array, ...], activation: Callable[..., Array] | None = None) -> Array:
-        """(…, inputs) to (…, *outputs); with an `activation`, of `activation(x)`, which is not saved."""
+        """Maps (…, inputs) to (…, *outputs); with an `activation`, of `activation(x)`, which is not saved."""
         bias = None if self.bias is None else self.bias[...]
         dtype = None if self.precision is None else matmul_dtype(self.precision)
         kernel = self.kernel[...] if self.multiplier == 1 else self.multiplier * self.kernel[...]

@@ -1,4 +1,4 @@
-"""Parameters by path, and the table that derives their number."""
+"""Parameters by path, and a table that derives their number."""
 
 import math
 from collections.abc import Iterable
@@ -27,10 +27,10 @@ class Line(NamedTuple):
     shapes: tuple[Shape, ...]
     formula: str
     count: int
-    letter: str = ""  # in the usual account of BERT-base, or the sum of letters
+    letter: str = ""  # in the usual derivation for BERT-base, or a sum of letters
 
 
-# Titles, and the paths that they count; a model has some of them.
+# Titles and the paths they count; a model has some of them.
 EMBEDDINGS = (("embeddings", ("tokens", "special_embeddings", "positions", "segments")),)
 LAYER = (
     ("query, key, value", ("blocks/attention/qkv",)),
@@ -55,7 +55,7 @@ HEADS = (
 )
 
 
-# The usual account of BERT-base, A to K, by our titles.
+# The letters A to K of the usual derivation for BERT-base, by our titles.
 LETTERS = {
     "embeddings": "A",
     "embedding norm": "B",
@@ -70,8 +70,8 @@ LETTERS = {
     "MLM transform norm": "K",
 }
 ACCOUNT = (
-    "A to K are the letters of the usual account of BERT-base, which leaves out the lines C and J, and calls "
-    "the activation between F and G a ReLU; it is a GELU in BERT."
+    "A to K are the letters of the usual derivation for BERT-base, which omits lines C and J and calls "
+    "the activation between F and G a ReLU; BERT's is a GELU."
 )
 
 
@@ -90,7 +90,7 @@ def name(path) -> str:
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """{'model/blocks/mlp/expand/kernel': array, …}: readable, and free of the library that made the tree."""
+    """{'model/blocks/mlp/expand/kernel': array, …}: readable, and independent of the model library."""
     return {name(path): leaf for path, leaf in tree_leaves_with_path(tree)}
 
 
@@ -100,9 +100,9 @@ def refill(tree: Any, leaves: dict[str, Any]) -> Any:
 
 
 def parameter_table(config: Model) -> list[Line]:
-    """Lines with formulas: embeddings, one layer and all of them, heads, the total.
+    """Lines with formulas: embeddings, one layer, all layers, heads, the total.
 
-    A parameter that no title above names, such as another package's, has a line under its path.
+    A parameter without a title above, for example of another package, is listed by its path.
     """
     found, encoder = components(config), FAMILIES[config.family].norm_of == "embeddings"
     left = {component.name: component.shape for component in found}
@@ -131,7 +131,7 @@ def parameter_table(config: Model) -> list[Line]:
 
 
 def _lettered(table: list[Line], depth: int) -> list[Line]:
-    """The table of a BERT with the account's letters, and its sums A + B and with the pooler."""
+    """The table of a BERT with the derivation's letters, and its sums A + B and with the pooler."""
     lettered, layers = [], table[0]
     for line in table:
         title = line.title.strip()
@@ -151,7 +151,7 @@ def _lettered(table: list[Line], depth: int) -> list[Line]:
 
 
 def _lines(rows: tuple[tuple[str, tuple[str, ...]], ...], left: dict[str, Shape]) -> list[Line]:
-    """Removes the parameters that `rows` name from `left`; stacked blocks count as one block."""
+    """Lines for `rows`, whose parameters it removes from `left`; stacked blocks count as one block."""
 
     def biases_last(path: str) -> bool:
         return path.endswith("bias")
@@ -174,7 +174,7 @@ def _sum(lines: Iterable[Line | Component]) -> int:
 
 
 def _formula(shapes: dict[str, Shape]) -> str:
-    """A module's count as one writes it: 3 × (768² + 768), (30522 + 512 + 2) × 768, 2 × 768."""
+    """A module's count as a formula: 3 × (768² + 768), (30522 + 512 + 2) × 768, 2 × 768."""
     leaves = {path.rpartition("/")[2]: shape for path, shape in shapes.items()}
     if "kernel" in leaves and leaves.keys() <= {"kernel", "bias"} and len(leaves["kernel"]) in (2, 3):
         inputs, *times, outputs = leaves["kernel"]

@@ -1,6 +1,7 @@
-"""The device that a program is traced for, which decides between formulations of the same function.
+"""The device that a program is traced for; it selects between formulations of the same function.
 
-A program may be compiled for devices that this machine does not have, so nothing asks JAX for its own.
+A program may be compiled for devices that this machine does not have, so model code never asks JAX for its
+devices.
 """
 
 import re
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-AMPERE = (8, 0)  # NVIDIA's first GPUs with bfloat16; what libraries' fused kernels need
+AMPERE = (8, 0)  # NVIDIA's first GPUs with bfloat16; the minimum for fused kernels
 Capability = tuple[int, int]
 
 
@@ -25,13 +26,13 @@ _traced_for: ContextVar[Traced | None] = ContextVar("device", default=None)
 
 
 def platform() -> str:
-    """`cpu`, `gpu` or `tpu`: by default that of JAX's own devices."""
+    """`cpu`, `gpu` or `tpu`; default: that of JAX's devices."""
     traced = _traced_for.get()
     return jax.default_backend() if traced is None else traced.platform
 
 
 def capability() -> Capability | None:
-    """The compute capability of an NVIDIA GPU, such as (9, 0) of an H100; None of another device."""
+    """The compute capability of an NVIDIA GPU, such as (9, 0) for an H100; None for other devices."""
     traced = _traced_for.get()
     return capability_of(jax.devices()[0]) if traced is None else traced.capability
 
@@ -44,7 +45,7 @@ def capability_of(device: Any) -> Capability | None:
 
 @contextmanager
 def tracing_for(platform_: str, capability_: Capability | None = None) -> Iterator[None]:
-    """Traces for a device. JAX keeps traces by function, so those for another one are dropped."""
+    """Traces for a device. JAX caches traces by function, so traces for another device are dropped."""
     traced = Traced(platform_, capability_)
     changes = traced != (platform(), capability())
     token = _traced_for.set(traced)
@@ -60,7 +61,7 @@ def tracing_for(platform_: str, capability_: Capability | None = None) -> Iterat
 
 @contextmanager
 def tracing_for_device(device: Any) -> Iterator[None]:
-    """`tracing_for` a device, which need not be here. Pallas compiles kernels for JAX's default device."""
+    """`tracing_for` any device object. Pallas compiles kernels for JAX's default device."""
     with tracing_for(device.platform, capability_of(device)), jax.default_device(device):
         yield
 
@@ -71,7 +72,7 @@ def is_differentiated_again() -> bool:
 
 @contextmanager
 def differentiated_again() -> Iterator[None]:
-    """Traces a model whose gradient is differentiated too: by formulations for which JAX can do it."""
+    """Traces a model whose gradient is differentiated too, with formulations that allow it."""
     token = _differentiated_again.set(True)
     try:
         yield

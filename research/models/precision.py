@@ -7,7 +7,7 @@ from research.models.platform import AMPERE, capability, platform
 
 
 def compute_dtype(precision: str) -> jnp.dtype:
-    """`auto` is bfloat16 where it is native; norms, softmax and losses are float32 in any case."""
+    """The type of activations: `auto` is bfloat16 where native. Norms, softmax and losses are float32."""
     if precision == "auto":
         before = platform() == "gpu" and (capability() or AMPERE) < AMPERE
         precision = "float32" if platform() == "cpu" or before else "bfloat16"
@@ -15,12 +15,12 @@ def compute_dtype(precision: str) -> jnp.dtype:
 
 
 def matmul_dtype(precision: str) -> jnp.dtype:
-    """The activations', or with `bfloat16_matmul` bfloat16: CPUs multiply it fast, and add up in float32."""
+    """The type of operands: that of activations, or bfloat16 with `bfloat16_matmul`, fast on CPUs."""
     return jnp.dtype(jnp.bfloat16) if precision == "bfloat16_matmul" else compute_dtype(precision)
 
 
 def logits_dtype(model: Model) -> jnp.dtype:
-    """The type in which training keeps logits: `auto` is the activations' on accelerators, else float32."""
+    """The type of stored logits in training: `auto` is that of activations on accelerators, else float32."""
     if model.logits != "auto":
         return jnp.dtype(model.logits)
     return jnp.dtype(jnp.float32) if platform() == "cpu" else compute_dtype(model.precision)

@@ -1,7 +1,6 @@
-"""Dropout of whole embedding tables, once a step, as in openai/finetune-transformer-lm, train.py: model.
+"""Dropout of embedding tables, once per step, as in openai/finetune-transformer-lm, train.py: model.
 
-All sequences of a step, and the output layer where its table is the input's, then miss the same features of
-a token.
+All sequences of a step, and a tied output layer, then miss the same features of a token.
 """
 
 from typing import TypeVar
@@ -15,11 +14,11 @@ from research.models.parameters import name
 
 M = TypeVar("M")
 
-KEYS = {"tokens": 2, "special_embeddings": 3, "positions": 4}  # folded into the key; 0 and 1 are taken
+KEYS = {"tokens": 2, "special_embeddings": 3, "positions": 4}  # folded into the key; 0 and 1 are in use
 
 
 def drop_tables(model: M, key: Array | None) -> M:
-    """`model` with dropout applied to its tables, if `model.table_dropout` says so and there is a key."""
+    """Applies dropout to the tables of `model`, if `model.table_dropout` is set and there is a key."""
     config = model.config
     if key is None or not config.table_dropout:
         return model

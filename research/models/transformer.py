@@ -1,6 +1,6 @@
 """The blocks that the three models share, and the loop that runs them, in training and in decoding.
 
-Modules are plain pytrees of parameters. A call takes a `key` for its dropout, and without one has none.
+Modules are plain pytrees of parameters. A call takes a `key` for dropout; without a key there is none.
 Shapes: B batch, L length, S source length, H heads, K head size, D width, N depth.
 """
 
@@ -25,7 +25,7 @@ from research.models.parts.norms import RMSNorm, norm
 from research.models.parts.positions import Rotate
 from research.models.platform import platform
 
-MOST_UNROLLED = 48  # blocks: more take minutes to compile
+MOST_UNROLLED = 48  # blocks; more take minutes to compile
 GATE = 2  # folded into an MLP's key for its gate, so that the other kernels are drawn as without one
 
 
@@ -108,7 +108,7 @@ class Block(nnx.Module):
         key: Array | None = None,
         cache: BlockCache | None = None,
     ) -> tuple[Array, BlockCache | None]:
-        """The next state, and the cache, if there is one, grown by L positions."""
+        """The next state, and the cache, if any, extended by L positions."""
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
         drop = partial(dropout, rate=self.dropout, generator=self.generator)
         if self.norm_first:
@@ -124,16 +124,16 @@ Blocks = Block | tuple[Block, ...]  # one stacked Block with a leading axis N, o
 
 
 def stack(config: Model, init: Initializer, init_output: Initializer, *, key: Array) -> Block:
-    """`depth` blocks as one, each parameter with a leading axis N, so compile time does not grow with N."""
+    """Stacks `depth` blocks: each parameter gets a leading axis N, so compile time does not grow with N."""
     keys = jax.random.split(key, config.depth)
     return with_depth(jax.vmap(lambda key: Block(config, init, init_output, key=key))(keys))
 
 
 def unstack(blocks: Block, depth: int) -> tuple[Block, ...]:
-    """The blocks one by one.
+    """Unstacks blocks, for decoding.
 
-    A compiled loop over a stack copies each block out of it. This costs little beside the products of a whole
-    batch, and more than all else that decoding one token costs.
+    A compiled loop over a stack copies each block out of it. This is cheap compared to the products of a
+    whole batch, but more expensive than decoding one token.
     """
     return tuple(jax.tree.map(itemgetter(n), blocks) for n in range(depth))
 
@@ -147,7 +147,7 @@ def run_blocks(
     key: Array | None = None,
     caches: tuple[BlockCache, ...] | None = None,
 ) -> tuple[Array, Array | tuple[Array, ...], tuple[BlockCache, ...] | None]:
-    """The blocks in turn: the last state, the states after each block, and the caches grown by L positions.
+    """Runs the blocks: returns the last state, the states after each block, and the extended caches.
 
     A stack runs as a compiled loop and takes no caches.
     """
@@ -179,22 +179,22 @@ def run_blocks(
 
 
 def blocks_in_a_turn(config: Model) -> int:
-    """`model.unroll`. On a GPU a loop's arrays of saved states cost a sixth of a step."""
+    """Resolves `model.unroll`. On a GPU the loop's arrays of saved states cost a sixth of a step."""
     if config.unroll != "auto":
         return min(config.unroll, config.depth)
     return config.depth if platform() == "gpu" and config.depth <= MOST_UNROLLED else 1
 
 
 def rematerialized(step: Callable, config: Model) -> Callable:
-    """`step` that saves for its backward pass all arrays (`none`), matrix products (`dots`) or its input.
+    """Wraps `step` to save all arrays (`none`), matrix products (`dots`) or its input for the backward pass.
 
-    A loop computes one block after the other. Without it, a compiler that nothing keeps from it joins the
-    second computation with the first, or puts off all parameters' gradients and keeps what they need.
+    A loop computes one block after the other. In unrolled blocks a compiler may merge the recomputation with
+    the first computation, or delay all gradients of parameters and keep their inputs.
     """
     if config.remat == "none":
         return step
     policies = {
-        "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # the scores are computed again
+        "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # scores are recomputed
         "block": jax.checkpoint_policies.nothing_saveable,
     }
     unrolled = blocks_in_a_turn(config) > 1
@@ -209,7 +209,7 @@ def rematerialized(step: Callable, config: Model) -> Callable:
 
 @jax.custom_vjp
 def _gradients_together(arrays: Any) -> Any:
-    """`arrays`, of which no gradient is used before all are computed."""
+    """`arrays`, with a barrier: none of their gradients is used before all are computed."""
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""One label an example: classification, regression, multiple choice (Radford et al., 2018, section 3.3)."""
+"""One label per example: classification, regression, multiple choice (Radford et al., 2018, section 3.3)."""
 
 from functools import partial
 from typing import Any
@@ -28,7 +28,7 @@ def squared_error(outputs_B1: Array, batch: Batch) -> tuple[Array, Sums]:
 
 
 def choice_loss(outputs_BS1: Array, batch: Batch) -> tuple[Array, Sums]:
-    """Cross-entropy of labels (B,), which sequence of a row is the right one."""
+    """Cross-entropy of labels (B,), the index of the right sequence of each row."""
     return classification_loss(outputs_BS1[..., 0], batch)
 
 
@@ -49,7 +49,7 @@ def score_examples(experiment: Experiment) -> Examples:
 
 
 def labelled_examples(experiment: Experiment, labels: Any) -> Examples:
-    """Where several steps share a call, their batches are stacked, so all have data.length."""
+    """The example builder; if several steps share a call, all batches are padded to data.length."""
     from research.data.finetuning import inputs
 
     return inputs.examples(
@@ -65,7 +65,7 @@ def labelled_examples(experiment: Experiment, labels: Any) -> Examples:
 
 
 def predict_class(task: Task, split: Any, outputs: np.ndarray) -> tuple[list[str], dict[str, float]]:
-    """Names of the classes, of outputs (B, K), or (B, S, 1) of choices."""
+    """Predicts class names from outputs (B, K), or from (B, S, 1) for choices."""
     chosen = outputs.reshape(len(outputs), -1).argmax(-1)
     return [task.labels[one] for one in chosen.tolist()], _scores(task, split, chosen)
 

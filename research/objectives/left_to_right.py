@@ -1,7 +1,7 @@
-"""BERT's pairs of segments read from left to right, without masks (Devlin et al., 2018, section 5.1).
+"""BERT's pairs of segments, read left to right without masks (Devlin et al., 2018, section 5.1).
 
-"LTR & No NSP" of the paper's table 5: GPT-1's objective with BERT's inputs, heads and fine-tuning. The model
-has `model.left_only`.
+This is "LTR & No NSP" of the paper's table 5: GPT-1's objective with BERT's inputs, heads and fine-tuning. It
+needs `model.left_only`.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ from research.objectives.vocabulary_loss import vocabulary_loss
 
 
 def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
-    """Cross-entropy (nats) of each token given those before it, by the head of masked tokens."""
+    """Cross-entropy (nats) of each token given those before it, with the masked-token head."""
     x_BLD = model.masked(model.features(batch["tokens"], batch["segments"], batch["lengths"], key))
     types = matmul_dtype(model.config.precision), logits_dtype(model.config)
     total, correct = vocabulary_loss(
@@ -44,7 +44,7 @@ def loss(model, batch: Batch, key: Array | None = None, settings: config.Objecti
 
 
 def batch_shapes(experiment: Experiment) -> Shapes:
-    """`targets` are the tokens one position on, with weights of 0 from the row's last token on."""
+    """`targets` are the tokens shifted by one; weights are 0 from the row's last token on."""
     B, L = experiment.data.batch, experiment.data.length
     return {
         "tokens": ((B, L), np.int32),

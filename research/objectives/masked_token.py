@@ -26,9 +26,9 @@ from research.objectives.vocabulary_loss import vocabulary_loss
 
 
 def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
-    """The cross-entropy (nats) of masked tokens (B, P), plus `settings.next` times that of the next sentence.
+    """Cross-entropy (nats) of masked tokens (B, P), plus `settings.next` times that of the next sentence.
 
-    With `next` 0 its head and the pooler get no gradient: "No NSP" of the paper's table 5.
+    With `next` 0 the next-sentence head and the pooler get no gradient: "No NSP" of the paper's table 5.
     """
     x_BLD = model.features(batch["tokens"], batch["segments"], batch["lengths"], key)
     masked_BPD = jnp.take_along_axis(x_BLD, batch["positions"][..., None], axis=1)
@@ -50,7 +50,7 @@ def loss(model, batch: Batch, key: Array | None = None, settings: config.Objecti
 
 
 def batch_shapes(experiment: Experiment) -> Shapes:
-    """`lengths` do not count padding; `next_targets` are 0 where B follows A and 1 where B is random."""
+    """`lengths` exclude padding; `next_targets` are 0 where B follows A and 1 where B is random."""
     B, L, P = experiment.data.batch, experiment.data.length, experiment.data.masking.predictions
     return {
         "tokens": ((B, L), np.int32),
@@ -65,7 +65,7 @@ def batch_shapes(experiment: Experiment) -> Shapes:
 
 
 def synthetic(experiment: Experiment, random: np.random.Generator, rows: Rows) -> dict[str, np.ndarray]:
-    """Full rows with all their predictions: the largest cost that a batch can have."""
+    """Full rows with the maximum number of predictions: the most expensive batch."""
     B, L, P = experiment.data.batch, experiment.data.length, experiment.data.masking.predictions
     tokens = rows(B, L)
     positions = np.sort(random.random((B, L)).argsort(1)[:, :P].astype(np.int32), 1)

@@ -25,7 +25,7 @@ from research.objectives.vocabulary_loss import vocabulary_loss
 def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
     """Cross-entropy (nats) of each token given those before it.
 
-    With `documents` in a batch, given those of its own document alone.
+    With `documents` in a batch, only tokens of the same document are given.
     """
     model = drop_tables(model, key)
     x_BLD, table_VD = model.features(batch["tokens"], key, batch.get("documents")), model.output_table()
@@ -37,7 +37,7 @@ def loss(model, batch: Batch, key: Array | None = None, settings: config.Objecti
 
 
 def batch_shapes(experiment: Experiment) -> Shapes:
-    """`targets` are the tokens one position on; `documents` number the documents of a row."""
+    """`targets` are the tokens shifted by one; `documents` number the documents of a row."""
     shape = experiment.data.batch, experiment.data.length
     shapes = {"tokens": (shape, np.int32), "targets": (shape, np.int32), "weights": (shape, np.float32)}
     return shapes | ({"documents": (shape, np.int32)} if experiment.data.attend == "document" else {})

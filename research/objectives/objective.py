@@ -1,4 +1,4 @@
-"""The record of an objective: all that other code needs to know about one.
+"""The record of an objective: everything that other code needs to know about it.
 
 Another package adds an objective with one record:
 
@@ -29,7 +29,7 @@ Loss = Callable[[Any, Batch, Array | None, config.Objective], Sums]
 Outputs = Callable[[Any, Batch, Array | None, config.Objective], tuple[Sums, Array]]
 Predict = Callable[[Task, Any, np.ndarray], tuple[Any, dict[str, float]]]
 
-DEFAULTS = config.Objective()  # settings of a loss that is called without any
+DEFAULTS = config.Objective()  # settings of a loss called without settings
 
 
 def no_outputs(task: Task) -> int:
@@ -39,39 +39,39 @@ def no_outputs(task: Task) -> int:
 class Objective(NamedTuple):
     """One objective. Fields after `columns` have the defaults of pre-training."""
 
-    # (model, batch, key, settings) → sums over targets, of which "loss" is minimised; a key turns dropout on.
+    # (model, batch, key, settings) → sums over targets; "loss" is minimised; a key turns dropout on.
     # A batch carries a weight for every target under a name that ends in "weights". The caller divides the
     # weights by their sum over the whole batch, so sums over parts of a batch add up exactly.
     loss: Loss
     check: Callable[[Experiment], None]  # raises UsageError for sections that do not fit the objective
     batch_shapes: Callable[[Experiment], Shapes]  # of the global batch
     synthetic: Callable[[Experiment, np.random.Generator, Rows], dict[str, np.ndarray]]  # a batch to measure
-    examples: Callable[[Experiment], Examples]  # imports data's packages when it is called
-    predicted: Callable[[Experiment], float]  # share of a batch's positions that the output table multiplies
-    columns: tuple[str, ...]  # numbers of a validation row that a progress line shows beside the loss
-    generates: bool = False  # the model writes text: evaluations sample it
-    per_byte: bool = False  # the loss is one of all tokens of a text: evaluations give bits per byte
+    examples: Callable[[Experiment], Examples]  # imports data packages when called
+    predicted: Callable[[Experiment], float]  # share of positions for which logits are computed
+    columns: tuple[str, ...]  # numbers of a validation row shown beside the loss
+    generates: bool = False  # the model generates text: evaluations sample it
+    per_byte: bool = False  # the loss covers all tokens of a text: evaluations report bits per byte
     unit: str = "nats"  # of the loss
     head: Literal["pretraining", "sequence", "tokens"] = "pretraining"  # the model's
-    outputs: Callable[[Task], int] = no_outputs  # numbers that this head gives
-    metrics: tuple[str, ...] = ()  # that task.metrics may name
-    evaluate: Outputs | None = None  # as `loss`, with the head's outputs of every row beside the sums
-    # (task, split, outputs of its rows) → predictions as JSON, task.metrics; none where labels are unknown
+    outputs: Callable[[Task], int] = no_outputs  # number of the head's outputs
+    metrics: tuple[str, ...] = ()  # allowed in task.metrics
+    evaluate: Outputs | None = None  # as `loss`, plus the head's outputs of every row
+    # (task, split, outputs of its rows) → predictions as JSON, task.metrics; none without labels
     predict: Predict | None = None
 
     @property
     def supervised(self) -> bool:
-        """Whether the objective learns from labelled examples, and so has a task."""
+        """Whether the objective learns from labelled examples."""
         return self.predict is not None
 
 
 def objective_of(settings: config.Objective) -> Objective:
-    """The record of the objective that is declared."""
+    """The record of the declared objective."""
     return OBJECTIVES[settings.name]
 
 
 def check(experiment: Experiment) -> None:
-    """Raises UsageError where the sections of a declaration do not fit its objective."""
+    """Raises UsageError if the sections of a declaration do not fit its objective."""
     objective_of(experiment.objective).check(experiment)
 
 
@@ -82,7 +82,7 @@ def training_loss(settings: config.Objective) -> Callable[[Any, Batch, Array | N
 
 
 def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:
-    """(model, batch) → sums; with a task also the `outputs` of every row, which are no sum."""
+    """(model, batch) → sums; with a task also the `outputs` of every row, which are not summed."""
     objective = objective_of(settings)
     evaluate = objective.evaluate
     if evaluate is None:
@@ -96,17 +96,17 @@ def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:
 
 
 def weights_in(batch: Mapping[str, Any]) -> list[str]:
-    """The names of a batch's weights, one array for each kind of target."""
+    """The names of a batch's weights, one array per kind of target."""
     return [name for name in batch if name.endswith("weights")]
 
 
 def bidirectional(model: config.Model) -> bool:
-    """Whether a position of such a model sees the positions after it."""
+    """Whether a position of this model attends to later positions."""
     return FAMILIES[model.family].bidirectional
 
 
 def check_pretraining(experiment: Experiment, both_ways: bool) -> None:
-    """Raises UsageError for a family that sees otherwise than `both_ways`, and for fine-tuning's settings."""
+    """Raises UsageError unless the family's direction is `both_ways`, and for settings of fine-tuning."""
     name, model = experiment.objective.name, experiment.model
     refuse_gpts_settings(model)
     if bidirectional(model) != both_ways:
@@ -117,18 +117,18 @@ def check_pretraining(experiment: Experiment, both_ways: bool) -> None:
 
 
 def refuse_gpts_settings(model: config.Model) -> None:
-    """Raises UsageError for settings of a GPT's tables and head in a model of another family."""
+    """Raises UsageError for GPT settings in a model of another family."""
     for name in ("table_dropout", "head_bias"):
         if getattr(model, name) and bidirectional(model):
-            raise UsageError(f"model.{name}=true: of a GPT; expected false with model.family={model.family}")
+            raise UsageError(f"model.{name}=true: for GPTs; expected false with model.family={model.family}")
 
 
 def refuse_attention_in_documents(experiment: Experiment) -> None:
-    """Raises UsageError for data.attend=document, of which the objective's batches say nothing."""
+    """Raises UsageError for data.attend=document, which the objective's batches do not support."""
     if experiment.data.attend == "document":
-        raise UsageError("data.attend=document: for objective.name=next_token; expected window")
+        raise UsageError("data.attend=document: only for objective.name=next_token; expected window")
 
 
 def halves(rows: int, length: int) -> np.ndarray:
-    """Segments or documents to measure with: 0 in the first half of every row, 1 in the second."""
+    """Synthetic segments or documents: 0 in the first half of every row, 1 in the second."""
     return np.tile((np.arange(length) >= length // 2).astype(np.int32), (rows, 1))

@@ -1,4 +1,4 @@
-"""Answers that are spans of a paragraph (Devlin et al., 2018, section 4.2), as Google's run_squad."""
+"""Answers that are spans of a paragraph (Devlin et al., 2018, section 4.2), as in Google's run_squad."""
 
 import math
 from typing import Any
@@ -20,7 +20,7 @@ from research.objectives.task_head import each_token_without_dropout, task_evalu
 
 
 def span_loss(outputs_BL2: Array, batch: Batch) -> tuple[Array, Sums]:
-    """The mean of the cross-entropies (nats) of an answer's start and end, over all positions."""
+    """Mean of the cross-entropies (nats) of an answer's start and end positions."""
     logits_B2L, weights_B = outputs_BL2.swapaxes(1, 2), batch["label_weights"]
     losses_B2 = optax.softmax_cross_entropy_with_integer_labels(logits_B2L, batch["labels"])
     hits_B = (logits_B2L.argmax(-1) == batch["labels"]).all(-1).astype(jnp.float32)
@@ -46,7 +46,7 @@ def check(experiment: Experiment) -> None:
 
 
 def batch_shapes(experiment: Experiment) -> Shapes:
-    """`labels` are the positions of an answer's first and last token, 0 where the window has no answer."""
+    """`labels` are the positions of an answer's first and last token, 0 if the window has no answer."""
     return task_shapes(experiment, labels=(experiment.data.batch, 2))
 
 
@@ -58,7 +58,7 @@ def examples(experiment: Experiment) -> Examples:
 
 
 def predict(task: Task, split: Any, outputs_WL2: np.ndarray) -> tuple[dict[str, str], dict[str, float]]:
-    """The answer to each question by its id; metrics in percent, as SQuAD's own script."""
+    """Predicts answers by question id; metrics are in percent, as in SQuAD's script."""
     from research.data.finetuning.span_decoding import best_answers, null_scores
 
     best = {name: found[0] for name, found in best_answers(split, outputs_WL2, task).items()}

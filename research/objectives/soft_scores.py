@@ -1,4 +1,4 @@
-"""Scores as soft targets over whole numbers (Tai et al., 2015, section 4.2), as GPT-1's code has STS-B's.
+"""Scores as soft targets over whole numbers (Tai et al., 2015, section 4.2), as in GPT-1's code for STS-B.
 
 openai/finetune-transformer-lm, utils.py: stsb_label_encoding. Shapes: B rows, K whole scores from 0.
 """
@@ -21,7 +21,7 @@ from research.objectives.task_head import task_evaluation, training_sums, whole_
 
 
 def soft_targets(scores_B: Array, K: int) -> Array:
-    """(B, K): weights of the whole numbers on both sides of each score, whose mean is the score."""
+    """(B, K): weights on the whole numbers next to each score, with the score as mean."""
     return jnp.maximum(0, 1 - jnp.abs(scores_B[:, None] - jnp.arange(K, dtype=scores_B.dtype)))
 
 
@@ -32,7 +32,7 @@ def soft_score_loss(outputs_BK: Array, batch: Batch) -> tuple[Array, Sums]:
 
 
 def predict(task: Task, split: Any, outputs_BK: np.ndarray) -> tuple[list[float], dict[str, float]]:
-    """The mean of the predicted distribution."""
+    """Predicts the mean of the distribution."""
     weights_BK = np.exp(outputs_BK.astype(np.float64) - outputs_BK.max(-1, keepdims=True))
     means_B = weights_BK @ np.arange(weights_BK.shape[-1]) / weights_BK.sum(-1)
     return predict_score(task, split, means_B[:, None])

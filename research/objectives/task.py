@@ -1,4 +1,4 @@
-"""Rules of all objectives that learn from labelled examples: declaration, shapes, batches to measure with."""
+"""Shared code of objectives with labelled examples: checks, batch shapes, synthetic batches."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,10 +29,10 @@ def check_task(
     labels: bool = True,
     options: bool = False,
 ) -> None:
-    """Raises UsageError where the sections of a fine-tuning do not fit.
+    """Raises UsageError if the sections of a fine-tuning experiment do not fit.
 
-    `fields` are the numbers of texts that an example may have (empty: any), `both_orders` whether a pair may
-    be read in both orders, `labels` whether classes are named, `options` whether an example lists choices.
+    `fields`: allowed numbers of texts per example (empty: any); `both_orders`: whether pairs may be read in
+    both orders; `labels`: whether classes are named; `options`: whether examples list choices.
     """
     refuse_attention_in_documents(experiment)
     refuse_gpts_settings(experiment.model)
@@ -43,7 +43,7 @@ def check_task(
     if labels and len(task.labels) < 2:
         raise UsageError(f"task.labels={','.join(task.labels)}: expected two or more")
     if options != bool(task.options):
-        raise UsageError(f"task.options={task.options}: expected a field with objective.name=choice alone")
+        raise UsageError(f"task.options={task.options}: expected a field only with objective.name=choice")
     if fields and len(task.fields) not in fields:
         expected = " or ".join(COUNTS[count] for count in fields)
         raise UsageError(f"task.fields={','.join(task.fields)}: expected {expected}")
@@ -52,7 +52,7 @@ def check_task(
     for metric in task.metrics:
         if metric not in objective.metrics:
             known = ", ".join(objective.metrics)
-            raise UsageError(f"task.metrics={metric}: not of {name}; expected some of {known}")
+            raise UsageError(f"task.metrics={metric}: not for {name}; expected some of {known}")
     if not task.metrics:
         raise UsageError("task.metrics: expected one or more")
     outputs = objective.outputs(task)
@@ -62,15 +62,15 @@ def check_task(
             f"{len(task.labels)} task.labels needs {objective.head}, {outputs}"
         )
     if objective.head == "tokens" and not bidirectional(model):
-        raise UsageError(f"objective.name={name}: needs model.family=bert, which sees both ways")
+        raise UsageError(f"objective.name={name}: needs model.family=bert, which reads in both directions")
     if experiment.objective.auxiliary and bidirectional(model):
-        raise UsageError("objective.auxiliary: a next-token loss, which a bert has none of; expected 0")
+        raise UsageError("objective.auxiliary: a bert has no next-token loss; expected 0")
     if experiment.objective.auxiliary_positions and model.positions != "learned":
         raise UsageError(f"objective.auxiliary_positions=true: model.positions={model.positions} has no rows")
     if experiment.data.validation is None:
         raise UsageError("data.validation: expected a source, as data.source is one")
     if experiment.data.later.step:
-        raise UsageError("data.later.step: of pre-training; expected 0")
+        raise UsageError("data.later.step: only for pre-training; expected 0")
 
 
 def task_shapes(
@@ -81,9 +81,9 @@ def task_shapes(
 ) -> Shapes:
     """Shapes of a batch with `labels` and `label_weights` of these shapes, by default (B,).
 
-    `lengths` do not count padding. `segments` are those of a family that sees both ways. `auxiliary_weights`
-    are those of predicting each next token; they add up to 1 in a sequence. Batches of shorter sequences may
-    have a smaller L.
+    `lengths` exclude padding. Bidirectional families have `segments`. `auxiliary_weights` weigh the
+    prediction of each next token and sum to 1 per sequence. Batches of shorter sequences may have a smaller
+    L.
     """
     B, S, L = experiment.data.batch, experiment.task.sequences, experiment.data.length
     shapes: Shapes = {"tokens": ((B, S, L), np.int32), "lengths": ((B, S), np.int32)}
@@ -95,21 +95,21 @@ def task_shapes(
 
 
 def task_tokenizer(experiment: Experiment) -> Callable[[], Any]:
-    """Opens the tokenizer of labelled examples, when it is called."""
+    """A function that opens the tokenizer of labelled examples."""
     from research.data.tokenizers.for_task import tokenizer_of
 
     return partial(tokenizer_of, experiment.data, experiment.start, experiment.model.vocabulary)
 
 
 def synthetic_task(classes: Callable[[Experiment], int]) -> Callable[..., dict[str, np.ndarray]]:
-    """The field `synthetic` of a record, with labels from 0 to below `classes`."""
+    """The field `synthetic` of a record; labels are below `classes`."""
     return partial(_synthetic, classes=classes)
 
 
 def _synthetic(
     experiment: Experiment, random: np.random.Generator, rows: Rows, classes: Callable[[Experiment], int]
 ) -> dict[str, np.ndarray]:
-    """Full sequences with every weight 1: the largest cost that a batch can have."""
+    """Full sequences with all weights 1: the most expensive batch."""
     shapes = objective_of(experiment.objective).batch_shapes(experiment)
     batch = {name: np.ones(shape, dtype) for name, (shape, dtype) in shapes.items()}
     B, S, L = batch["tokens"].shape
@@ -123,5 +123,5 @@ def _synthetic(
 
 
 def predicts_tokens(experiment: Experiment) -> float:
-    """The field `predicted` of a record: the output table counts where there is an auxiliary loss."""
+    """The field `predicted` of a record: only an auxiliary loss uses the output table."""
     return float(experiment.objective.auxiliary > 0)

@@ -1,7 +1,7 @@
 """The forward pass of fine-tuning: final states, task head, the task's loss, a GPT's auxiliary loss.
 
-A row of a batch is an example: S sequences for one label, or one for each token.
-Shapes: B rows, S sequences a row, T = B × S, L length, D width, K outputs.
+A row of a batch is an example: S sequences with one label, or one label per token.
+Shapes: B rows, S sequences per row, T = B × S, L length, D width, K outputs.
 """
 
 from collections.abc import Callable
@@ -56,13 +56,13 @@ def training_sums(evaluate: Outputs) -> Loss:
 
 
 def whole_example(model, x_TLD: Array, batch: Batch, key: Array | None) -> Array:
-    """(B, D): the summary of an example, summed over both orders of a pair, or the one there is."""
+    """(B, D): the summary of an example; for a pair read in both orders, their sum."""
     x_BD = _summaries(model, x_TLD, batch).sum(1)
     return _dropout(x_BD, x_BD.shape, model.config.dropout, key)
 
 
 def each_sequence(model, x_TLD: Array, batch: Batch, key: Array | None) -> Array:
-    """(B, S, D): the summaries of an example's sequences, which all lose the same features."""
+    """(B, S, D): the summaries of an example's sequences, with the same dropout mask for all."""
     x_BSD = _summaries(model, x_TLD, batch)
     return _dropout(x_BSD, (len(x_BSD), 1, x_BSD.shape[-1]), model.config.dropout, key)
 
@@ -107,9 +107,9 @@ def _dropout(x: Array, shape: tuple[int, ...], rate: float, key: Array | None) -
 
 
 def _next_token_loss(model, x_TLD: Array, batch: Batch, positions: bool) -> Array:
-    """L1: of each token given those before it; weights make a mean of each sequence's mean, as published.
+    """L1, the next-token loss: as published, the mean over sequences of each sequence's mean.
 
-    With `positions`, the rows of positions take part in the softmax; none is ever a target.
+    With `positions`, the softmax includes the position rows, which are never targets.
     """
     L = x_TLD.shape[1]
     targets_TL = jnp.roll(batch["tokens"].reshape(-1, L), -1, axis=1)  # the last has no weight

@@ -1,4 +1,4 @@
-"""A class for every word, at its first piece (Devlin et al., 2018, section 5.3)."""
+"""Classifies every word at its first piece (Devlin et al., 2018, section 5.3)."""
 
 from typing import Any
 
@@ -34,9 +34,9 @@ def examples(experiment: Experiment) -> Examples:
 
 
 def predict(task: Task, split: Any, outputs_BLK: np.ndarray) -> tuple[list[list[str]], dict[str, float]]:
-    """The tags of each sentence's words; words that were cut off or have no piece are outside of entities.
+    """Predicts the tags of each sentence's words; truncated words and words without pieces get no entity.
 
-    Metrics are those of the sentences with tags.
+    Metrics cover the sentences with tags.
     """
     outside = task.labels.index("O") if "O" in task.labels else 0
     predictions, expected = [], []

@@ -1,10 +1,10 @@
-"""Cross-entropy over a vocabulary, without ever holding the logits of all tokens at once.
+"""Cross-entropy over a vocabulary, without holding the logits of all tokens at once.
 
-The logits of a GPT-2 batch are far larger than anything else in it. They are made for a few tokens at a
-time. A gradient is computed in the same pass, because it is linear in the gradient of the loss.
+The logits of a GPT-2 batch are far larger than its other arrays, so they are computed for a few tokens at a
+time. The gradient is computed in the same pass, because it is linear in the gradient of the loss.
 
-Shapes: B batch, L length, D width, V vocabulary, filled up to a multiple of the devices that split it, and on
-GPUs of 128.
+Shapes: B batch, L length, D width, V vocabulary, padded to a multiple of the devices that split it, and of
+128 on GPUs.
 """
 
 import math
@@ -20,8 +20,8 @@ from research.models.ops.linear import rows_by_rows
 from research.models.platform import is_differentiated_again, platform
 from research.objectives.vocabulary_shards import on_shards, word_shards
 
-LOGITS_AT_ONCE = 2**25  # on a CPU; of GPT-2's vocabulary 667 tokens', enough for its matrix products
-LOGITS_AT_ONCE_ELSEWHERE = 2**29  # each piece adds to all of the table's gradient, in float32
+LOGITS_AT_ONCE = 2**25  # on a CPU: 667 tokens with GPT-2's vocabulary, enough for fast matrix products
+LOGITS_AT_ONCE_ELSEWHERE = 2**29  # each piece adds to the table's whole gradient, in float32
 
 
 def _vocabulary_loss(
@@ -62,9 +62,9 @@ def vocabulary_loss(
 ) -> tuple[Array, Array]:
     """Weighted sums of the cross-entropy (nats) of `x @ table.T + bias` and of the hits of its argmax.
 
-    `z_loss` times the squared log of the softmax's denominator is added to the loss, unless it is 0. States
-    and table, and their gradients' operands, are rounded to `multiplied`; none: the type of the states. With
-    a gradient, logits are rounded to `kept`: a pass over them takes longer than its arithmetic.
+    `z_loss` times the squared log of the softmax's denominator is added to the loss. States, table and the
+    operands of their gradients are rounded to `multiplied` (None: the type of the states). With a gradient,
+    logits are rounded to `kept`, because a pass over them is limited by memory.
     """
     added = None if is_zero(z_loss) else z_loss
     return _loss(x_BLD, table_VD, bias_V, targets_BL, weights_BL, added, multiplied, kept)
@@ -104,7 +104,7 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied
 
 def _backward(multiplied, kept, saved, above):
     dx, dtable, dbias = saved
-    g = above[0]  # hits have no derivative
+    g = above[0]  # the hits have no derivative
     return (
         dx * g.astype(dx.dtype),
         dtable * g,
@@ -119,9 +119,9 @@ _loss.defvjp(_forward, _backward)
 
 
 def _operands(x_BLD, table_VD, bias_V, multiplied):
-    """The table and the bias in the types that are multiplied, padded with words of no probability.
+    """The table and the bias in the types to multiply, padded with words of zero probability.
 
-    A GPU's tensor cores want sizes that are multiples of 8, and its tiles of 128; 50,257 is odd.
+    A GPU's tensor cores need sizes that are multiples of 8, and its tiles of 128; 50,257 is odd.
     """
     table_VD = table_VD.astype(x_BLD.dtype if multiplied is None else multiplied)
     missing = -len(table_VD) % math.lcm(word_shards(), 128 if platform() == "gpu" else 1)
@@ -157,9 +157,8 @@ def _losses(words, x_BLD, table_VD, bias_V, targets_BL, z_loss, kept=jnp.float32
 def _largest_and_sum(logits_BLV):
     """The largest logit, the sum of exp(logit - largest), and the first place of the largest; (B, L, 1).
 
-    On CPUs, and where the gradient is differentiated, the place is None. Accelerators take one pass over the
-    logits, whose size makes a pass cost more than the arithmetic: two partial results are joined by scaling
-    both sums to the larger of their largest.
+    On CPUs, and if the gradient is differentiated, the index is None. Accelerators make one pass over the
+    logits, since memory limits it: two partial results are joined by scaling both sums to the larger maximum.
     """
     if platform() == "cpu" or is_differentiated_again():
         best = logits_BLV.max(-1, keepdims=True)

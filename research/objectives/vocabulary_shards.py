@@ -1,9 +1,9 @@
 """The vocabulary loss over a mesh: each device has its own rows and, of `tensor`, its own words.
 
-The compiler would gather the table for each piece of a batch, and add up its gradient after each. Here the
-table is gathered once, before the pieces, and its gradient is added up once, after them.
+The compiler would gather the table for each piece of a batch and sum its gradient after each. Here the table
+is gathered once before the pieces, and its gradient is summed once after them.
 
-Shapes as in `research.objectives.vocabulary_loss`; of a device, B and V are its own rows and words.
+Shapes as in `research.objectives.vocabulary_loss`; on a device, B and V count its own rows and words.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ NOWHERE = 2**31 - 1
 
 
 class Words(NamedTuple):
-    """A device's part of the vocabulary, from `first` on; without an axis it is all of it."""
+    """A device's part of the vocabulary, from `first` on; without an axis, all of it."""
 
     axis: str | None = None
     first: Array | int = 0
@@ -29,7 +29,7 @@ class Words(NamedTuple):
         return x if self.axis is None else lax.psum(x, self.axis)
 
     def joined(self, best: Array, denominator: Array, place: Array | None) -> tuple[Array, Array, Any]:
-        """Of all words: the largest logit, the sum of exp(logit - largest), and the place of the largest."""
+        """Over all words: the largest logit, the sum of exp(logit - largest), the index of the largest."""
         if self.axis is None:
             return best, denominator, place
         largest = lax.pmax(lax.stop_gradient(best), self.axis)  # a shift, on which no result depends
@@ -39,7 +39,7 @@ class Words(NamedTuple):
         return largest, denominator, place
 
     def at(self, x_BLV: Array, targets_BL: Array) -> Array:
-        """`x` of the targets (B, L, 1), whichever device has them."""
+        """`x` at the targets (B, L, 1), from the devices that have them."""
         if self.axis is None:
             return jnp.take_along_axis(x_BLV, targets_BL[..., None], axis=-1)
         own, count = targets_BL - self.first, x_BLV.shape[-1]
@@ -48,7 +48,7 @@ class Words(NamedTuple):
 
 
 def word_shards() -> int:
-    """Among how many devices the vocabulary is split."""
+    """The number of devices that split the vocabulary."""
     mesh = current_mesh()
     return 1 if mesh is None else mesh.shape["tensor"]
 
@@ -60,10 +60,10 @@ def on_shards(
     bias_V: Array | None,
     differentiated: bool,
 ) -> tuple[Any, Any]:
-    """`function(words, rows, table, bias)`, its sums and gradients added up over the devices of a mesh.
+    """Runs `function(words, rows, table, bias)` on each device and sums its results over the mesh.
 
-    `rows` are states (B, L, D), targets and weights (B, L); V is a multiple of `word_shards()`. The gradients
-    are those of states, table and bias, and None where it is not `differentiated`.
+    `rows` are states (B, L, D), targets and weights (B, L); V is a multiple of `word_shards()`. Returns sums,
+    and gradients of states, table and bias, or None unless `differentiated`.
     """
     mesh = current_mesh()
     if mesh is None:

@@ -1,4 +1,4 @@
-"""The built-in optimizers, each a function of its declaration and the learning rate's schedule."""
+"""The built-in optimizers, each a function of its declaration and a learning-rate schedule."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from research.optimizers.masks import are_hidden_matrices, decays, hidden_matric
 from research.optimizers.normuon import normalize_neurons
 from research.optimizers.soap import scale_by_soap
 
-Rate = optax.Schedule  # updates made so far → learning rate of the next
+Rate = optax.Schedule  # number of updates → learning rate of the next
 
 
 @OPTIMIZERS.register("adamw")
@@ -29,7 +29,7 @@ def adamw(config: Optimizer, rate: Rate):
 def gpt1_adam(config: Optimizer, rate: Rate):
     """openai/finetune-transformer-lm, opt.py: the correction of the moments multiplies the rate.
 
-    It therefore scales the decay too, and not ε.
+    It therefore also scales the decay, but not ε.
     """
     return optax.chain(
         _uncorrected_adam(config),
@@ -81,7 +81,7 @@ def lamb(config: Optimizer, rate: Rate):
 
 @OPTIMIZERS.register("adafactor")
 def adafactor(config: Optimizer, rate: Rate):
-    """Shazeer & Stern (2018) without momentum; the rate is absolute and multiplies the decay too."""
+    """Shazeer & Stern (2018) without momentum; the rate is absolute and also multiplies the decay."""
     return optax.chain(
         optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), _decay(config), _times(rate)
     )
@@ -89,9 +89,9 @@ def adafactor(config: Optimizer, rate: Rate):
 
 @OPTIMIZERS.register("muon")
 def muon(config: Optimizer, rate: Rate):
-    """Jordan et al. (2024): hidden matrices by Muon with momentum `b1`, all else by Adam without decay.
+    """Jordan et al. (2024): Muon with momentum `b1` for hidden matrices, Adam without decay for the rest.
 
-    Updates are scaled to Adam's size (Liu et al., 2025), so that one rate serves both.
+    Updates are scaled to Adam's size (Liu et al., 2025), so that one rate works for both.
     """
     settings: dict[str, Any] = {
         "beta": config.b1,
@@ -112,7 +112,7 @@ def muon(config: Optimizer, rate: Rate):
 
 @OPTIMIZERS.register("normuon")
 def normuon(config: Optimizer, rate: Rate):
-    """Li et al. (2025): as `muon`, normalized for each neuron, with `b2` (0.95 there); the rest by Adam."""
+    """Li et al. (2025): as `muon`, normalized per neuron with `b2` (0.95 in the paper)."""
     orthogonal = contrib.scale_by_muon(
         beta=config.b1, eps=config.epsilon, weight_dimension_numbers=hidden_matrices
     )
@@ -122,13 +122,13 @@ def normuon(config: Optimizer, rate: Rate):
 
 @OPTIMIZERS.register("soap")
 def soap(config: Optimizer, rate: Rate):
-    """Vyas et al. (2024): hidden matrices by SOAP (there `b1` and `b2` are 0.95), the rest by Adam."""
+    """Vyas et al. (2024): SOAP for hidden matrices (the paper's `b1` and `b2` are 0.95), else Adam."""
     hidden = scale_by_soap(config.b1, config.b2, config.epsilon)
     return optax.chain(_hidden_apart(hidden, config), _decay(config), _times(rate))
 
 
 def _hidden_apart(hidden: optax.GradientTransformation, config: Optimizer) -> optax.GradientTransformation:
-    """`hidden` for the kernels of blocks, Adam for all else."""
+    """`hidden` for the kernels of blocks, Adam for the rest."""
     adam = optax.scale_by_adam(config.b1, config.b2, config.epsilon)
 
     def labels(params: Any) -> Any:
@@ -163,9 +163,9 @@ def _decay(config: Optimizer) -> optax.GradientTransformation:
 
 
 def cautious_decay(decay: float, mask: Callable[[Any], Any]) -> optax.GradientTransformation:
-    """Decays a weight only where the update makes it smaller too (Chen et al., 2025, algorithm 1).
+    """Decays only weights that the update shrinks too (Chen et al., 2025, algorithm 1).
 
-    It stands between the update's direction, which is subtracted, and the rate.
+    Chain it after the update's direction, which is subtracted, and before the rate.
     """
 
     def add(updates, params):

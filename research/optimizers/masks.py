@@ -1,4 +1,4 @@
-"""Which parameters an optimizer treats apart: by their names, since the blocks of a model are stacked."""
+"""Which parameters an optimizer treats differently, by name, since the blocks of a model are stacked."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def decays(model: Any) -> Any:
 
 
 def hidden_matrices(model: Any) -> Any:
-    """The input and output axes of the blocks' kernels (N, in, …out), for Muon; None for all else."""
+    """The input and output axes of the blocks' kernels (N, in, …out), for Muon; None for other parameters."""
 
     def axes(path, leaf):
         if not {"blocks", "kernel"} <= _names(path):
@@ -25,12 +25,12 @@ def hidden_matrices(model: Any) -> Any:
 
 
 def rate_multipliers(params: Any, optimizer: str, model: Model) -> Any:
-    """The factor of each parameter's rate, as `research.config.scaling` has it."""
+    """The factor of each parameter's rate, from `research.config.scaling`."""
     return tree_map_with_path(lambda path, _: scaling.rate_multiplier(_names(path), optimizer, model), params)
 
 
 def are_hidden_matrices(model: Any) -> Any:
-    """True for the blocks' kernels, False for all else."""
+    """True for the blocks' kernels, else False."""
     return tree_map_with_path(lambda path, _: {"blocks", "kernel"} <= _names(path), model)
 
 

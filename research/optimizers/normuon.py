@@ -1,4 +1,4 @@
-"""NorMuon (Li et al., 2025): Muon whose orthogonal updates are divided by a running norm of each neuron's."""
+"""NorMuon (Li et al., 2025): Muon with orthogonal updates divided by a running norm per neuron."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-RMS = 0.2  # of an update, as Adam's is (Liu et al., 2025)
+RMS = 0.2  # of an update, similar to Adam's (Liu et al., 2025)
 
 
 class NeuronState(NamedTuple):
@@ -16,7 +16,7 @@ class NeuronState(NamedTuple):
 
 
 def normalize_neurons(b2: float, epsilon: float) -> optax.GradientTransformation:
-    """Algorithm 1 after the orthogonalization: a root mean square of `RMS` for every matrix as a whole."""
+    """Algorithm 1 after the orthogonalization; scales every matrix to a root mean square of `RMS`."""
 
     def init(params) -> NeuronState:
         return NeuronState(jax.tree.map(lambda p: jnp.zeros_like(p[:, :1]), params))

@@ -19,10 +19,10 @@ from research.optimizers.schedules import schedule
 def optimizer(
     config: Optimizer, steps: int, model: Model | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """The clipped optimizer of `config`, for a run of `steps`, with the rates that `model.scaling` asks for.
+    """The clipped optimizer of `config` for a run of `steps`, with the rate multipliers of `model.scaling`.
 
-    `update` takes the gradients' global `norm`, where it is known already, and the loss as a function of the
-    parameters, `obj_fn`, which optimizers that estimate curvature ask for.
+    `update` takes the gradients' global `norm`, if known, the loss as `value`, and the loss as a function of
+    the parameters, `obj_fn`, for optimizers that estimate the curvature.
     """
     chosen = OPTIMIZERS[config.name](config, schedule(config.rate, steps))
     if model is not None and relative_width(model) != 1:
@@ -32,14 +32,14 @@ def optimizer(
 
 
 def evaluation_params(model: Any, opt_state: Any) -> Any:
-    """The parameters to evaluate: the average of the iterates where the optimizer keeps one, else `model`."""
+    """The parameters to evaluate: the average of the iterates if the optimizer keeps one, else `model`."""
     for state in _schedule_free(opt_state):
         return contrib.schedule_free_eval_params(state, model)
     return model
 
 
 def averages_iterates(opt_state: Any) -> bool:
-    """Whether `evaluation_params` needs the optimizer's state, of arrays or of their shapes."""
+    """Whether `evaluation_params` needs the optimizer's state; takes arrays or shapes."""
     return bool(_schedule_free(opt_state))
 
 
@@ -52,16 +52,17 @@ def evaluates_loss(update: optax.GradientTransformationExtraArgs, model: Any) ->
         return jnp.float32(0)
 
     def trace(model: Any) -> Any:
-        return update.update(model, update.init(model), model, norm=jnp.float32(1), obj_fn=loss)
+        one = jnp.float32(1)
+        return update.update(model, update.init(model), model, norm=one, value=one, obj_fn=loss)
 
     jax.eval_shape(trace, model)
     return bool(calls)
 
 
 def _by_role(inner: optax.GradientTransformation, name: str, model: Model) -> optax.GradientTransformation:
-    """`inner` with each parameter's updates multiplied as its role asks.
+    """Multiplies each parameter's updates by the factor of its role.
 
-    It sees parameters divided by the same factor: its decay, which is their only use, then moves them by
+    `inner` sees parameters divided by that factor; only its decay uses them, which then moves parameters by
     rate × decay at every width.
     """
     inner = optax.with_extra_args_support(inner)
@@ -78,8 +79,8 @@ def _by_role(inner: optax.GradientTransformation, name: str, model: Model) -> op
 def _clip(limit: float) -> optax.GradientTransformationExtraArgs:
     """Scales gradients down to a global norm of `limit`.
 
-    All by one factor, as TensorFlow does for the originals: Optax divides each element, another pass on a
-    CPU.
+    It multiplies by one factor, as TensorFlow does for the originals; Optax divides each element, another
+    pass on a CPU.
     """
 
     def update(updates, state, params=None, *, norm=None, **_):

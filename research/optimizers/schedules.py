@@ -13,10 +13,10 @@ from research.config.names import SCHEDULES
 
 
 def schedule(config: Schedule, steps: int) -> Callable[[ArrayLike], Array]:
-    """Updates done → learning rate of the next; `steps` is the run's length.
+    """Maps the number of updates to the next learning rate; `steps` is the run's length.
 
-    The two originals differ from the rest: they warm up from a rate of zero, and their decay is measured from
-    step 0, not from the end of the warm-up.
+    The originals' schedules differ from the others: they warm up from a rate of zero, and their decay starts
+    at step 0 instead of the end of the warm-up.
     """
     shape = SCHEDULES[config.name]
 
@@ -27,12 +27,12 @@ def schedule(config: Schedule, steps: int) -> Callable[[ArrayLike], Array]:
 
 
 def at_least(number: Any, least: int) -> Any:
-    """`max`, also of a traced number."""
+    """`max`, also for a traced number."""
     return max(number, least) if isinstance(number, int | float) else jnp.maximum(number, least)
 
 
 def _warmed(step: Array, config: Schedule) -> Array:
-    """Reaches 1 at the last step of the warm-up; the first step has a rate, or it would be lost."""
+    """Reaches 1 at the last step of the warm-up; the first step has a nonzero rate."""
     return jnp.minimum((step + 1) / at_least(config.warmup, 1), 1)
 
 
@@ -63,14 +63,14 @@ def cosine(step, config, steps):
 
 @SCHEDULES.register("inverse_sqrt")
 def inverse_sqrt(step, config, steps):
-    """Vaswani et al. (2017), section 5.3, with the peak where the warm-up ends."""
+    """Vaswani et al. (2017), section 5.3, with the peak at the end of the warm-up."""
     warmup = at_least(config.warmup, 1)
     return jnp.minimum((step + 1) / warmup, jnp.sqrt(warmup / (step + 1)))
 
 
 @SCHEDULES.register("warmup_stable_decay")
 def warmup_stable_decay(step, config, steps):
-    """Hu et al. (2024), section 4: the peak until the last `cooldown` of the steps, then a line."""
+    """Hu et al. (2024), section 4: constant until the last `cooldown` of the steps, then linear."""
     cooldown = at_least(config.cooldown * steps, 1)
     left = jnp.clip((steps - 1 - step) / cooldown, 0, 1)
     return _warmed(step, config) * _to_final(left, config)
@@ -78,7 +78,7 @@ def warmup_stable_decay(step, config, steps):
 
 @SCHEDULES.register("bert")
 def bert(step, config, steps):
-    """google-research/bert, optimization.py: the line to zero starts at step 0, under the warm-up."""
+    """google-research/bert, optimization.py: linear decay to zero from step 0, also during the warm-up."""
     line = 1 - jnp.minimum(step, steps) / steps
     return jnp.where(step < config.warmup, step / at_least(config.warmup, 1), line)
 
@@ -96,6 +96,6 @@ def gpt1_cosine(step, config, steps):
 
 @SCHEDULES.register("gpt1_linear")
 def gpt1_linear(step, config, steps):
-    """openai/finetune-transformer-lm, opt.py: warmup_linear, whose line holds in the warm-up too."""
+    """openai/finetune-transformer-lm, opt.py: warmup_linear, which also decays during the warm-up."""
     warming = (step <= config.warmup) & (config.warmup > 0)
     return jnp.where(warming, step / at_least(config.warmup, 1), 1) * (1 - step / steps)

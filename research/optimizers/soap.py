@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-EVERY = 10  # updates from one renewal of the bases to the next
-LARGEST = 10_000  # a longer side of a matrix has no basis, so that its Adam is one-sided
+EVERY = 10  # updates between renewals of the bases
+LARGEST = 10_000  # longer sides of a matrix have no basis
 
 
 class SoapState(NamedTuple):
-    """Of kernels (N, I, …O): moments like them; for each side S, statistics and a basis (N, S, …1, S).
+    """For kernels (N, I, …O): moments of that shape; for each side S, statistics and a basis (N, S, …1, S).
 
-    With as many axes as the kernel has, these are split over devices as it is.
+    With the kernel's number of axes, these are split over devices like the kernel.
     """
 
     count: Array  # gradients so far
@@ -30,7 +30,7 @@ class SoapState(NamedTuple):
 
 
 def scale_by_soap(b1: float, b2: float, epsilon: float) -> optax.GradientTransformation:
-    """The first gradient only chooses the bases, as in nikhilvyas/SOAP; they are renewed `EVERY` updates."""
+    """Scales by SOAP. As in nikhilvyas/SOAP, the first gradient only sets the bases."""
 
     def init(params) -> SoapState:
         def squares(side: int) -> Any:
@@ -80,7 +80,7 @@ def _keep(mu, nu, left, right, *bases):
 
 
 def _first(mu, nu, left, right, *_):
-    """The statistics' eigenvectors, of the largest eigenvalue first."""
+    """The statistics' eigenvectors, by descending eigenvalue."""
     return mu, nu, *(s if _is_whole(s) else _of_each(_eigenvectors, s) for s in (left, right))
 
 
@@ -106,10 +106,10 @@ def _orthogonal(square: Array) -> Array:
 
 
 def _of_each(decompose: Callable[[Array], Array], stack: Array) -> Array:
-    """`decompose` of a stack of matrices; on CPUs of one after the other.
+    """Applies `decompose` to a stack of matrices; sequentially on CPUs.
 
-    A stack's decomposition waits for the threads that it shares its matrices among, and as many of them as
-    there are threads wait for each other for ever.
+    A batched decomposition waits for the threads that work on its matrices; as many decompositions as there
+    are threads would deadlock.
     """
     one_by_one = partial(jax.lax.map, jax.custom_batching.sequential_vmap(decompose))
     return jax.lax.platform_dependent(stack, cpu=one_by_one, default=decompose)
@@ -130,7 +130,7 @@ def _product(x_NIO: Array, axes: str) -> Array:
 
 
 def _square(shape: tuple[int, ...], side: int) -> tuple[int, ...]:
-    """The shape of statistics; of single zeros for a side without."""
+    """The shape of the statistics; single zeros for a side without a basis."""
     size = (shape[1], math.prod(shape[2:]))[side]
     size = size if size <= LARGEST else 1
     return shape[0], size, *(1,) * (len(shape) - 3), size
@@ -141,5 +141,5 @@ def _squeezed(square: Array) -> Array:
 
 
 def _is_whole(square: Array) -> bool:
-    """Whether a side has no basis of its own."""
+    """Whether a side has no basis."""
     return square.shape[1] == 1

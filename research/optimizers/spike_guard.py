@@ -1,12 +1,14 @@
 """A guard against divergence: skips updates whose loss or gradient is not finite or is an outlier."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
 from research.config.hyperparameters import is_zero
 
-WINDOW = 128  # finite steps with which a new one is compared
+WINDOW = 128  # finite steps to compare a new step with
 
 
 @struct.dataclass
@@ -16,7 +18,7 @@ class Guard:
     losses_W: Array
     norms_W: Array
     seen: Array  # finite steps so far
-    skipped: Array  # updates not made so far
+    skipped: Array  # updates skipped so far
     broken: Array  # the last step whose loss or gradient was not finite; -1 for none
 
 
@@ -25,7 +27,7 @@ def fresh() -> Guard:
 
 
 def should_apply(guard: Guard, step: Array, loss: Array, norm: Array, limit: float) -> tuple[Array, Guard]:
-    """Whether to make the update of `step`, and the guard after it.
+    """Whether to apply the update of `step`, and the next guard.
 
     An update is skipped if its loss or norm is not finite. With a `limit` above 0 it is also skipped if
     either is more than `limit` standard deviations above the mean of a full window, as in llm.c's outlier
@@ -46,6 +48,15 @@ def should_apply(guard: Guard, step: Array, loss: Array, norm: Array, limit: flo
         broken=jnp.where(finite, guard.broken, step),
     )
     return sound, after
+
+
+def also_finite(sound: Array, guard: Guard, step: Array, update_norm: Array) -> tuple[Array, Guard]:
+    """As `should_apply` found, but for an update that is not finite although its gradient is."""
+    broken = sound & ~jnp.isfinite(update_norm)
+    after = replace(
+        guard, skipped=guard.skipped + broken.astype(jnp.int32), broken=jnp.where(broken, step, guard.broken)
+    )
+    return sound & ~broken, after
 
 
 def _z(value: Array, window_W: Array) -> Array:

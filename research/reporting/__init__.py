@@ -1,1 +1,1 @@
-"""Reports on runs and sweeps: their results as plain values, and an HTML page that shows them."""
+"""Reports on runs and sweeps: results as plain values, and HTML pages."""

@@ -1,4 +1,4 @@
-"""Runs side by side: the settings in which they differ, and their results and ranks."""
+"""Comparison of runs: the settings in which they differ, their results and ranks."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -11,7 +11,7 @@ ABSENT = "—"
 
 
 class Metric(NamedTuple):
-    """The number of the validation rows by which runs are ranked."""
+    """The validation metric by which runs are ranked."""
 
     name: str = "loss"
     direction: Literal["minimize", "maximize"] = "minimize"
@@ -76,7 +76,7 @@ def ranked(outcomes: Sequence[Outcome], metric: Metric, finished_only: bool) -> 
 
 
 def side_by_side(tables: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """{"run.seed": [0, 1], …}: the values of each name in all tables, ABSENT in a table without it."""
+    """{"run.seed": [0, 1], …}: the values of each name in all tables, ABSENT if a table lacks it."""
     names = dict.fromkeys(name for table in tables for name in table)
     return {name: [table.get(name, ABSENT) for table in tables] for name in names}
 
@@ -88,7 +88,7 @@ def differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def labels(names: Sequence[str]) -> dict[str, str]:
-    """{"optimizer.rate.peak": "peak", …}: the shortest ending of each name that no other name has.
+    """{"optimizer.rate.peak": "peak", …}: the shortest unique ending of each name.
 
     A final ".name" is left out: "optimizer.name" becomes "optimizer".
     """

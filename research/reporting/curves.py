@@ -1,4 +1,4 @@
-"""Curves of runs for a figure, over steps or a setting: runs that differ only in their seed are a mean."""
+"""Curves of runs for a figure, over steps or a setting; runs that differ only in their seed are averaged."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,10 +30,10 @@ class Curve(NamedTuple):
 def curves(
     runs: Sequence[Run], metric: str, splits: Sequence[str], over: str, smoothing: float
 ) -> list[Curve]:
-    """The curves of `metric`, smoothed in training rows; a split in which no run measures it is left out.
+    """The curves of `metric`, with smoothed training rows; splits in which no run measures it are left out.
 
-    `over` is one of OVER, or a setting: then a point is the end of finished runs that have its value. Raises
-    UsageError for a metric that is nowhere measured and for a setting in which runs do not differ.
+    `over` is one of OVER, or a setting: then a point is the final result of finished runs with its value.
+    Raises UsageError for a metric that no run measures and for a setting in which runs do not differ.
     """
     measured = [columns(run, len(run.rows) + 1) for run in runs]
     found = [split for split in splits if any(metric in one[split] for one in measured)]
@@ -67,7 +67,7 @@ def smooth(values_P: np.ndarray, weight: float) -> np.ndarray:
 
 
 def setting_named(typed: str, runs: Sequence[Run]) -> str:
-    """The setting of numbers in which runs differ that `typed` names, whole or by its end."""
+    """The numeric setting, differing between runs, whose name is or ends in `typed`."""
     settings = [run.settings for run in runs]
     known = [
         name
@@ -84,7 +84,7 @@ def setting_named(typed: str, runs: Sequence[Run]) -> str:
 def _across(
     runs: Sequence[Run], measured: Sequence[dict[str, Any]], metric: str, split: str, setting: str
 ) -> list[Curve]:
-    """Of runs that are equal but for the setting, for what follows from it and for their seeds, one curve."""
+    """One curve for runs that differ only in the setting, in what follows from it, and in their seeds."""
     settings = [run.settings for run in runs]
     others = [name for name in differing(settings) if not free(name) and name != setting]
     names = _enough(settings, [name for name in others if not _follows(settings, name, setting)])
@@ -104,7 +104,7 @@ def _follows(settings: Sequence[Mapping[str, Any]], name: str, setting: str) -> 
 
 
 def _enough(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    """Those of `names` that are enough to tell settings apart: a legend has no room for more."""
+    """The `names` that suffice to distinguish settings, since a legend has little room."""
     kept: list[str] = []
     for name in names:
         if _different(settings, [*kept, name]) > _different(settings, kept):
@@ -125,7 +125,7 @@ def _points(label: str, split: str, by_value: Mapping[float, Sequence[float]]) -
 
 
 def _groups(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
-    """(label, indices of runs) of runs equal but for the seed and for settings that change no number."""
+    """(label, indices) of runs that differ only in the seed and in settings without effect on results."""
     settings = [run.settings for run in runs]
     names = _enough(settings, [name for name in differing(settings) if not free(name)])
     short, groups = labels(names), {}
@@ -137,7 +137,7 @@ def _groups(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
 def _curve(
     label: str, split: str, measured: list[dict[str, Any]], metric: str, axis: str, smoothing: float
 ) -> Curve:
-    """Over the steps that all runs of the group have; tokens and seconds are their means there."""
+    """The mean curve over the steps that all runs of a group have; tokens and seconds are means too."""
     by_step = []
     for one in measured:
         if metric in one:

@@ -24,7 +24,7 @@ from research.sweeping.directory import is_sweep
 
 
 def facts(directories: Sequence[Path]) -> dict[str, Any]:
-    """Facts about the runs that `directories` are or hold. Raises UsageError where there is none."""
+    """Facts about the runs in `directories`. Raises UsageError if there are none."""
     sweep = _the_sweep(directories)
     status, metric = None, Metric()
     if sweep:
@@ -39,7 +39,7 @@ def facts(directories: Sequence[Path]) -> dict[str, Any]:
         status = sweep_status(sweep)
         metric = metric_of(status)
     runs = _begun(sweep) if sweep else runs_in(directories)
-    # Settings that may change within a run do not label it; the table of settings shows them all the same.
+    # Settings that may change within a run do not label it, but the table of settings shows them.
     short = labels([name for name in differing([run.settings for run in runs]) if name not in record.FREE])
     trials = [trial_of(run, status, sweep) if status else None for run in runs]
     states = [trial.state if trial else run.state for run, trial in zip(runs, trials, strict=True)]
@@ -75,12 +75,12 @@ def facts(directories: Sequence[Path]) -> dict[str, Any]:
 
 
 def _the_sweep(directories: Sequence[Path]) -> Path | None:
-    """The sweep that is the only directory; beside other directories, its trials count as runs."""
+    """The sweep, if it is the only directory; beside other directories, its trials count as runs."""
     return directories[0] if len(directories) == 1 and is_sweep(directories[0]) else None
 
 
 def _begun(sweep: Path) -> list[Run]:
-    """The runs of a sweep's trials, none before the first has started."""
+    """The runs of a sweep's started trials."""
     try:
         return runs_in([sweep])
     except UsageError:

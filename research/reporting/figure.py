@@ -78,7 +78,7 @@ def _drawn(found: Sequence[Curve], options: Options, suffix: str) -> bytes:
         raise EnvironmentFault("lineage figure needs Matplotlib: pip install 'lineage-lm[figure]'") from None
     width = WIDTHS[options.columns]
     with matplotlib.rc_context(matplotlib.rcParamsDefault | LOOK), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a font without a glyph of a setting's value
+        warnings.simplefilter("ignore")  # about glyphs that the font lacks
         figure = Figure(
             figsize=(width, 0.72 * WIDTHS[1] if options.columns == 1 else 0.42 * width), layout="constrained"
         )
@@ -125,7 +125,7 @@ def _title(found: Sequence[Curve], metric: str) -> str:
 
 
 def _notes(found: Sequence[Curve], smoothing: float) -> list[str]:
-    """What a curve and its band are, where they are not as measured."""
+    """Notes on a curve and its band, if they are not raw measurements."""
     notes = []
     if counts := sorted({curve.seeds for curve in found if curve.error_P is not None}):
         notes.append(f"mean ± standard error, {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} seeds")
@@ -135,7 +135,7 @@ def _notes(found: Sequence[Curve], smoothing: float) -> list[str]:
 
 
 def _ticks(axes: Any, letter: str, logarithmic: bool) -> None:
-    """Written out: of a logarithmic axis 1, 2, 5, 10, or a line's where it spans less than a decade."""
+    """Plain numbers: 1, 2, 5, 10 on a logarithmic axis, or linear ticks within one decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     axis = getattr(axes, f"{letter}axis")

@@ -8,7 +8,7 @@ import optuna
 from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.trial import TrialState
 
-LEAST = 6  # finished trials, and at least 2 + two per setting: with fewer, importance is chance
+LEAST = 6  # finished trials, and at least 2 + two per setting; with fewer, importance is chance
 
 Shares = dict[str, float]  # {"optimizer.rate.peak": 0.8, …}; they sum to 1
 
@@ -17,7 +17,7 @@ def importance(study: optuna.Study) -> list[dict[str, Any]] | str:
     """[{"evaluator", "shares"}, …] with settings in falling order, or the reason why there is none.
 
     fANOVA (Hutter et al., 2014) explains the variance of results over the whole space; PED-ANOVA (Watanabe et
-    al., 2023) explains the difference between the better trials and all trials. fANOVA is left out where some
+    al., 2023) explains the difference between the better trials and all trials. fANOVA is skipped if some
     settings exist only for some values of others.
     """
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -51,7 +51,7 @@ def logarithmic(study: optuna.Study) -> Mapping[str, bool]:
 
 
 def _shares(study: optuna.Study, evaluator: BaseImportanceEvaluator) -> Shares | None:
-    """None where the evaluator needs a missing package: fANOVA needs scikit-learn."""
+    """None if the evaluator needs a missing package: fANOVA needs scikit-learn."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -11,7 +11,7 @@ from typing import Any
 from research.errors import UsageError
 from research.io.files import as_utf8, write_atomic
 
-# In this order, because each uses those before it.
+# In this order: each uses those before it.
 PARTS = (
     "format",
     "view",
@@ -29,12 +29,12 @@ MADE_HERE = '<meta name="generator" content="Lineage">'
 
 
 def page(facts: Mapping[str, Any]) -> str:
-    """The page of runs or of a sweep as a text."""
+    """The page of runs or of a sweep, as text."""
     return _whole("page.html", PARTS, facts)
 
 
 def law_page(facts: Mapping[str, Any]) -> str:
-    """The page of a fitted law as a text."""
+    """The page of a fitted law, as text."""
     return _whole("law.html", ("law",), facts)
 
 

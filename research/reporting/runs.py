@@ -26,7 +26,7 @@ class Run(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Steps that the run was declared to take."""
+        """The declared number of steps."""
         return self.settings["run.steps"]
 
     @property
@@ -46,7 +46,7 @@ class Run(NamedTuple):
 
     @property
     def target(self) -> target.Target | None:
-        text = self.settings.get("run.stop_at")  # which records of older versions lack
+        text = self.settings.get("run.stop_at")  # missing in records of older versions
         return None if text is None else target.parse(text)
 
     def split(self, name: str) -> list[Row]:
@@ -54,11 +54,11 @@ class Run(NamedTuple):
 
 
 def runs_in(directories: Sequence[Path]) -> list[Run]:
-    """The runs that `directories` are or hold: a run, a sweep's trials, a folder of runs.
+    """The runs in `directories`, each a run, a sweep or a folder of runs.
 
-    Raises UsageError for a directory in which there is none.
+    Raises UsageError for a directory without runs.
     """
-    found: dict[Path, None] = {}  # an ordered set: a run that is named twice counts once
+    found: dict[Path, None] = {}  # an ordered set: a repeated run counts once
     for directory in directories:
         inside = _runs_of(directory)
         if not inside:
@@ -99,7 +99,7 @@ def _run(directory: Path, name: str) -> Run:
 
 
 def settings_of(declared: dict[str, Any]) -> dict[str, Any]:
-    """Settings with today's defaults for those that an older version lacked; as recorded if that fails."""
+    """Settings, with current defaults for those missing in an older version; as recorded if that fails."""
     try:
         settings = flatten(from_json(declared))
     except UsageError:

@@ -8,14 +8,14 @@ import numpy as np
 from research.reporting.runs import Run
 from research.runs.metrics_log import Row
 
-POINTS = 20_000  # drawn in a chart for all runs together; with more a browser is slow
+POINTS = 20_000  # per chart, over all runs; more make a browser slow
 LEAST = 400  # points of each run, however many runs there are
 
 Columns = dict[str, list[Any]]  # {"step": […], "tokens": […], "seconds": […], "loss": […], …}
 
 
 def columns(run: Run, points: int) -> dict[str, Columns]:
-    """{"train": columns of about `points` rows, "validation": columns}; None where a value is not finite."""
+    """{"train": columns of about `points` rows, "validation": columns}; None if a value is not finite."""
     train, validation = run.split("train"), run.split("validation")
     clock = {name: _clock(train, name) for name in ("tokens", "seconds")}
     timed = [row | {name: at(row["step"]) for name, at in clock.items()} for row in validation]
@@ -30,15 +30,15 @@ def samples(run: Run) -> list[dict[str, Any]]:
 
 
 def thinned(rows: list[Row], points: int) -> list[Row]:
-    """At most about `points` of `rows`: those of lowest and highest loss in each stretch, and the ends.
+    """Thins `rows` to about `points`: those with the lowest and highest loss in each stretch, and the ends.
 
-    Rows are left out, never averaged: each point drawn was measured, and no spike is lost.
+    It skips rows and never averages, so each drawn point was measured and no spike is lost.
     """
     if len(rows) <= points:
         return rows
     stretches = np.array_split(np.arange(len(rows)), points // 2)
     losses = np.array([row["loss"] for row in rows], float)
-    losses[~np.isfinite(losses)] = np.inf  # a loss that is not finite counts as a spike
+    losses[~np.isfinite(losses)] = np.inf  # a non-finite loss counts as a spike
     kept = {0, len(rows) - 1}
     for stretch in stretches:
         kept |= {int(stretch[losses[stretch].argmin()]), int(stretch[losses[stretch].argmax()])}

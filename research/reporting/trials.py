@@ -14,7 +14,7 @@ from research.sweeping.notation import format_space
 from research.sweeping.status import SweepStatus, Trial
 from research.sweeping.study.storage import load_study
 
-SPREAD = 10  # an axis is logarithmic if its largest value is at least so many times its smallest
+SPREAD = 10  # an axis is logarithmic if its largest value is at least this many times its smallest
 
 
 def metric_of(status: SweepStatus) -> Metric:
@@ -31,7 +31,7 @@ def trial_of(run: Run, status: SweepStatus, directory: Path) -> Trial | None:
 def seeds_of_trials(
     directory: Path, status: SweepStatus, runs: Sequence[Run] = (), outcomes: Sequence[Outcome] = ()
 ) -> list[Group]:
-    """The groups of trials that differ in their seed alone, with those that failed before their first row.
+    """The groups of trials that differ only in their seed, with those that failed before their first row.
 
     With the runs and their outcomes, groups also have curves and targets.
     """

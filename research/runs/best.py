@@ -9,9 +9,9 @@ LOW_IS_GOOD = ("loss", "bits_per_byte", "perplexity")
 
 
 def score(row: Row, name: str | None) -> float | None:
-    """The number `name` of a validation row, negated where lower is better; None without a name.
+    """The number `name` of a validation row, negated if lower is better; None without a name.
 
-    Raises UsageError where the row has no such number.
+    Raises UsageError if the row has no such number.
     """
     return None if name is None else _score(row, name)
 
@@ -23,7 +23,7 @@ def _score(row: Row, name: str) -> float:
 
 
 def check(name: str | None, numbers: Collection[str]) -> None:
-    """Raises UsageError where `name` is not among the `numbers` of a validation row."""
+    """Raises UsageError if `name` is not among the `numbers` of a validation row."""
     if name is not None and name not in numbers:
         raise UsageError(
             f"run.keep_best={name}: not a number of a validation row{did_you_mean(name, numbers)}"

@@ -1,4 +1,4 @@
-"""What a run's numbers depend on beside its declaration: versions, devices and the commit."""
+"""The environment that a run's results depend on: versions, devices and the commit."""
 
 import platform
 import subprocess
@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """Versions, devices and commit, which the numbers depend on."""
+    """Versions, devices and commit, which results depend on."""
     import jax
 
     return {
@@ -41,7 +41,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the code in use, with a + where files differ from it; None outside a checkout."""
+    """The commit of the code in use, with a + if files differ from it; None outside a checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)

@@ -13,15 +13,16 @@ FILE = ".lock"
 
 @contextmanager
 def locked(directory: Path, report: Callable[[str], None]) -> Iterator[None]:
-    """Keeps other processes out of `directory`, which is created, and removed if nothing was written there.
+    """Locks `directory` against other processes. Creates it, and removes it if nothing was written there.
 
-    Raises UsageError that names the process in it. On a file system without locks, reports that and goes on.
+    Raises UsageError, naming the process that holds it. On a file system without locks, reports that and
+    continues.
     """
     with catch_write_errors(directory):
         created = _create(directory)
         lock = acquire(directory / FILE, watch=True)
     if lock is None:
-        raise UsageError(f"{directory}: {describe_holder(trainer(directory))}, is training in it")
+        raise UsageError(f"{directory}: {describe_holder(trainer(directory))}, trains in it")
     if not lock.enforced:
         report(f"{directory}: this file system has no locks; make sure that no other process trains in it")
     try:
@@ -48,6 +49,6 @@ def _leave(directory: Path, lock: Lock, created: list[Path]) -> None:
     except OSError:  # the directory is gone
         empty = False
     lock.release(remove=empty)
-    with suppress(OSError):  # another process has begun there
+    with suppress(OSError):  # another process uses it
         for path in created if empty else ():
             path.rmdir()

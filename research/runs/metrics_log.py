@@ -1,4 +1,4 @@
-"""A run's numbers on disk: one JSON object a line, and the same for those who follow it elsewhere."""
+"""A run's metrics on disk, one JSON object per line, passed on to trackers."""
 
 import json
 import os
@@ -24,8 +24,8 @@ class Tracker(Protocol):
 class Metrics:
     """Appends rows to `directory`/metrics.jsonl and passes them on to `trackers`.
 
-    A run that continues from a checkpoint first drops the rows after its step, which it will write again,
-    and the damaged lines.
+    A run that continues from a checkpoint first drops damaged lines and the rows after its step, which it
+    will write again.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Metrics:
         trackers: Sequence[Tracker] = (),
         report: Callable[[str], None] = print,
     ):
-        """With `writes` off, as in all processes but the first, rows are kept in memory alone."""
+        """Without `writes`, as in all processes but the first, rows stay in memory."""
         self._path = directory / "metrics.jsonl"
         if step and not self._path.exists():
             report(f"{self._path} is gone: it begins again after step {step}")
@@ -60,7 +60,7 @@ class Metrics:
         return any(row["split"] == "validation" and row["step"] == step for row in self.rows)
 
     def flush(self) -> None:
-        """Puts all rows on disk; called before a checkpoint, which must not be ahead of them."""
+        """Flushes all rows to disk. Call it before a checkpoint, which must not be ahead of the rows."""
         if self._file is not None:
             with catch_write_errors(self._path):
                 self._file.flush()
@@ -78,10 +78,10 @@ class Metrics:
 
 
 def read(directory: Path) -> list[Row]:
-    """The rows of a run, in order; a last line cut short by a kill is left out.
+    """Reads the rows of a run, in order, without a last line cut short by a kill.
 
-    A line that is damaged otherwise, as by a power cut, is left out with a LineageWarning. A whole row that
-    was appended to the damage is kept.
+    Lines damaged otherwise, for example by a power cut, are skipped with a LineageWarning. A complete row
+    appended to damage is kept.
     """
     path = directory / "metrics.jsonl"
     if not path.exists():
@@ -104,7 +104,7 @@ def read(directory: Path) -> list[Row]:
 
 
 def _row(line: bytes) -> Row | None:
-    """The row in a line, None if there is no whole one."""
+    """The row in a line; None if there is no complete row."""
     try:
         row = json.loads(line.decode("utf-8"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Settings that name files or folders: as they were typed, and as absolute paths."""
+"""Settings that name files or folders: as typed, and as absolute paths."""
 
 import glob
 import os
@@ -19,7 +19,7 @@ STEP = re.compile(r":\d+$")  # of a run's checkpoint, DIR:STEP
 
 
 def absolute(data: Data, start: Start) -> dict[str, str]:
-    """{setting: its absolute form} of the settings that name files or folders."""
+    """{setting: its absolute form} for settings that name files or folders."""
     forms = {
         name: "+".join(map(_term, _terms(source)))
         for name, source in (("data.source", data.source), ("data.validation", data.validation))
@@ -32,9 +32,10 @@ def absolute(data: Data, start: Start) -> dict[str, str]:
 
 
 def located(experiment: Experiment, recorded: Mapping[str, str]) -> Experiment:
-    """A record's experiment with the paths that it meant when it began; `recorded` is `absolute` of then.
+    """A record's experiment with the paths it meant at its start; `recorded` is `absolute` of then.
 
-    A path that is gone, as after the project was moved, is read as typed if that exists from here.
+    If a path is gone, for example because the project was moved, the typed path is used if it exists from
+    here.
     """
     here = absolute(experiment.data, experiment.start)
     found = {
@@ -46,16 +47,16 @@ def located(experiment: Experiment, recorded: Mapping[str, str]) -> Experiment:
 
 
 def as_recorded(experiment: Experiment, before: Experiment, recorded: Mapping[str, str]) -> Experiment:
-    """`experiment`, with the wording of `before` where both name the same files."""
+    """`experiment`, with the paths as written in `before` where both name the same files."""
     now, typed = absolute(experiment.data, experiment.start), flatten(before)
     return override(experiment, {name: typed[name] for name in recorded if recorded[name] == now.get(name)})
 
 
 def other_weights(start: Start, recorded: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """{"start.weights": (as recorded, now)} where the same words name other weights in this folder.
+    """{"start.weights": (as recorded, now)} if the same text names other weights in this folder.
 
-    Data are distinguished by their content; weights, once trained on, only by their path. Weights that are
-    gone from the recorded path may have been moved with the project.
+    Data are identified by their content, weights of a started run only by their path. Weights that are gone
+    from the recorded path may have been moved with the project.
     """
     name = "start.weights"
     then, now = recorded.get(name), _weights(start).get(name)
@@ -71,7 +72,7 @@ def _weights(start: Start) -> dict[str, str]:
 
 
 def _term(term: str) -> str:
-    """A term with an absolute pattern; the present folder is escaped, since its name is no pattern."""
+    """A term with an absolute pattern; the current folder is escaped, since its name is not a pattern."""
     match = TERM.fullmatch(term)
     if match is None:
         return term

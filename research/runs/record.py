@@ -28,7 +28,7 @@ FILE = "experiment.json"
 def read(directory: Path) -> dict[str, Any]:
     """The record in `directory`, after the run's imports are imported again.
 
-    Raises UsageError where there is none or it cannot be read.
+    Raises UsageError if there is none or it cannot be read.
     """
     record = read_record(directory, FILE, "run")
     import_recorded(record)
@@ -38,9 +38,8 @@ def read(directory: Path) -> dict[str, Any]:
 def experiment_of(directory: Path, warn: bool = True) -> Experiment:
     """The declaration in `directory`'s record.
 
-    Raises UsageError where there is none, or one with a name that nobody registers now. An import that is
-    missing or changed, and may still serve, is a LineageWarning, if `warn`: who continues the run with
-    `open_run` is refused there.
+    Raises UsageError if there is none, or if it has a name that is not registered. A missing or changed
+    import is a LineageWarning, if `warn`, since it may still work; `open_run` refuses to continue such a run.
     """
     record = read(directory)
     experiment = _declared(directory, record)
@@ -50,7 +49,7 @@ def experiment_of(directory: Path, warn: bool = True) -> Experiment:
 
 
 def _declared(directory: Path, record: Mapping[str, Any]) -> Experiment:
-    """Its paths are those of the folder where the run was started."""
+    """The experiment of a record, with paths relative to the folder where the run was started."""
     try:
         return paths.located(from_json(record["experiment"]), record.get("paths", {}))
     except UnknownName as error:
@@ -65,9 +64,9 @@ def _declared(directory: Path, record: Mapping[str, Any]) -> Experiment:
 def open_run(
     directory: Path, experiment: Experiment, report: Callable[[str], None], allow_change: bool
 ) -> Iterator[bool]:
-    """Whether `directory` holds a run of `experiment` already; meanwhile nobody else trains in it.
+    """Locks `directory` for a run of `experiment`; yields whether it already holds that run.
 
-    Raises as `examine` and `locked` do, in all processes. The first one has the lock.
+    Raises as `examine` and `locked` do, in all processes. The first process has the lock.
     """
     from research.devices.processes import agreed  # imports JAX, which no reader of a record needs
 
@@ -87,11 +86,11 @@ def examine(
     facts: Mapping[str, Any] | None = None,
     allow_change: bool = False,
 ) -> bool:
-    """Whether `directory` holds a run of `experiment` already.
+    """Whether `directory` already holds a run of `experiment`.
 
-    `facts` must be equal too for a continued run to be the same run: fingerprints of its data.
-    Raises UsageError where it holds something else or, unless `allow_change`, a run that differs in settings
-    other than those that `may_change`; EnvironmentFault where it cannot be written.
+    For a continued run, `facts` (fingerprints of its data) must be equal too. Raises UsageError if the
+    directory holds something else or, unless `allow_change`, a run that differs in settings other than those
+    that `may_change`; EnvironmentFault if it cannot be written.
     """
     _try_writing(directory)
     if not (directory / FILE).exists():
@@ -114,11 +113,11 @@ def check(
     step: int = 0,
     allow_change: bool = False,
 ) -> bool:
-    """As `examine`; also raises everything else that `claim` would raise for a run that goes on at `step`."""
+    """As `examine`, but also raises what `claim` would raise for a run that continues at `step`."""
     known = examine(directory, experiment, facts, allow_change)
     _attention(experiment.model, experiment.data)
     if known and step > experiment.run.steps:
-        raise UsageError(f"run.steps={experiment.run.steps}: the run is at step {step} already")
+        raise UsageError(f"run.steps={experiment.run.steps}: the run is already at step {step}")
     return known
 
 
@@ -136,10 +135,10 @@ def claim(
     allow_change: bool = False,
     chosen: Mapping[str, Any] | None = None,
 ) -> None:
-    """Makes `directory` a run of `experiment`, where `check` allows it.
+    """Makes `directory` a run of `experiment`, if `check` allows it.
 
-    The record of a run that goes on at `step` lists the changes since it was written. `chosen` are settings
-    that were chosen for the devices at hand.
+    The record of a run that continues at `step` lists the changes since it was written. `chosen` are settings
+    resolved for the current devices.
     """
     known = check(directory, experiment, facts, step, allow_change)
     declared = {"experiment": to_json(experiment), "paths": paths.absolute(experiment.data, experiment.start)}
@@ -197,15 +196,15 @@ FREE = {
 def may_change(name: str, old: Any, new: Any) -> bool:
     """Whether a setting may change when a run continues, without --allow-change.
 
-    These are settings of the computation that change rounding only, intervals of writing, and more steps.
+    These are settings that change only rounding, intervals of writing, and an increase of the steps.
     """
     return name in FREE or name.startswith("parallel.") or (name == "run.steps" and new > old)
 
 
 def _changed(directory: Path, experiment: Experiment, facts: Mapping[str, Any]) -> dict[str, tuple]:
-    """{name: (as recorded, now)} of settings, facts and imports."""
+    """{name: (as recorded, now)} for settings, facts and imports."""
     record = read(directory)
-    _declared(directory, record)  # which refuses names that nobody registers
+    _declared(directory, record)  # raises for names that are not registered
     settings = differences(from_json(record["experiment"]), _as_typed(record, experiment))
     weights = paths.other_weights(experiment.start, record.get("paths", {}))
     recorded = {name: record.get(name) for name in facts}
@@ -213,7 +212,7 @@ def _changed(directory: Path, experiment: Experiment, facts: Mapping[str, Any]) 
 
 
 def _as_typed(record: Mapping[str, Any], experiment: Experiment) -> Experiment:
-    """`experiment`, with the record's wording where both name the same files."""
+    """`experiment`, with the record's paths where both name the same files."""
     return paths.as_recorded(experiment, from_json(record["experiment"]), record.get("paths", {}))
 
 
@@ -222,7 +221,7 @@ def _between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]
 
 
 def _surroundings(record: Mapping[str, Any], chosen: bool = True) -> dict[str, Any]:
-    """Facts of the environment that may change between two starts of a run, with what was `chosen` for it."""
+    """Facts of the environment that may change between starts of a run, and the settings `chosen` for it."""
     versions = {f"versions.{name}": number for name, number in record["versions"].items()}
     plugins = {f"{OPTION} {name}": kept["sha256"][:12] for name, kept in record.get("imports", {}).items()}
     choices = dict(record.get("chosen", {})) if chosen else {}
@@ -234,10 +233,10 @@ def _format_changes(changed: Mapping[str, tuple]) -> str:
 
 
 def _schedule(name: str, steps: int, changed: Mapping[str, tuple]) -> str:
-    """That a rate which falls until the last step now falls until another."""
+    """A note that the learning rate now falls until another last step."""
     if "run.steps" not in changed or name in ("constant", "inverse_sqrt"):
         return ""
-    return f"; from here on the learning rate is that of the {name} schedule over {steps} steps"
+    return f"; the learning rate now follows the {name} schedule over {steps} steps"
 
 
 def _attention(model: Model, data: Data) -> "Choice":
@@ -247,7 +246,7 @@ def _attention(model: Model, data: Data) -> "Choice":
 
 
 def _try_writing(directory: Path) -> None:
-    """A probe that leaves nothing behind: better to know before the data are prepared than after."""
+    """Checks, before data are prepared, that files can be written; leaves nothing behind."""
     existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     probe = existing / f".lineage-{os.getpid()}"
     with catch_write_errors(directory):

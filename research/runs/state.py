@@ -24,23 +24,23 @@ class State:
     ema_params: Any  # of the parameters over steps, or None
     guard: Guard
     key: Array  # constant; each step folds its own number into it
-    # With run.hyperparameters=inputs the numbers that a step takes, constant and not saved; else None.
+    # With run.hyperparameters=inputs the hyperparameters, constant and not saved; else None.
     hyperparameters: Values | None = None
 
     def saved(self) -> "State":
-        """What a checkpoint holds of it."""
+        """The part that a checkpoint holds."""
         return replace(self, hyperparameters=None)
 
 
 def initial_model(model: config.Model, seed: int) -> Any:
-    """The parameters as they are drawn from `run.seed`."""
+    """The parameters drawn from `run.seed`."""
     return models.build(model, key=_keys(seed)[0])
 
 
 def initial_state(experiment: Experiment, model: Any = None, hyperparameters: Values | None = None) -> State:
-    """The state before the first step, of `model` or of a new one; its shapes under `jax.eval_shape`.
+    """The state before the first step, with `model` or a new one; under `jax.eval_shape`, its shapes.
 
-    `hyperparameters` are the numbers that are missing in `experiment`.
+    `hyperparameters` are those missing from `experiment`.
     """
     experiment = fill(experiment, hyperparameters)
     model = initial_model(experiment.model, experiment.run.seed) if model is None else model
@@ -63,7 +63,7 @@ def _keys(seed: int) -> tuple[Array, Array]:
 
 
 def evaluation_params(state: State) -> Any:
-    """The parameters to evaluate and to export: an average over steps where the run keeps one."""
+    """The parameters to evaluate and to export: an average over steps if the run keeps one."""
     if state.ema_params is not None:
         return state.ema_params
     return optimizers.evaluation_params(state.model, state.opt_state)

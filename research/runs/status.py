@@ -1,4 +1,4 @@
-"""A run as its files show it: state, progress, checkpoints. Nothing here imports JAX."""
+"""The status of a run from its files: state, progress, checkpoints. Imports no JAX."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from research.runs.target import Reached, reached
 
 
 class Progress(NamedTuple):
-    """Numbers of the last logged steps; None before the first."""
+    """Metrics of the last logged steps; None before the first."""
 
     step: int  # of the last row, 0 without one
     loss: float | None  # of the last training row, as is the speed
@@ -36,9 +36,9 @@ class RunStatus(NamedTuple):
 
 
 def run_status(run: Path, steps: int, queued: bool = False, target: Target | None = None) -> RunStatus:
-    """The status of a run declared to take `steps`, or fewer to a target.
+    """The status of a run of `steps`, or fewer to a target.
 
-    `queued` says that a job waits to continue it.
+    `queued` means that a job is waiting to continue it.
     """
     now, who = progress(run, steps), trainer(run)
     met = reached(read(run), target) if target else None
@@ -57,7 +57,7 @@ def run_state(run: Path, ended: bool) -> str:
 
 
 def progress(run: Path, steps: int) -> Progress:
-    """Progress by the rows of metrics.jsonl."""
+    """Progress from the rows of metrics.jsonl."""
     rows = read(run)
     train = [row for row in rows if row["split"] == "train"]
     if not train:
@@ -78,17 +78,17 @@ def newest_checkpoint(run: Path) -> int:
 
 
 def find_checkpoint(run: Path, step: int | None = None) -> int:
-    """`step`, or the step of the newest checkpoint. Raises UsageError where there is no such checkpoint."""
+    """`step`, or the step of the newest checkpoint. Raises UsageError if there is no such checkpoint."""
     kept = steps(run / "checkpoints")
     if not kept:
-        raise UsageError(f"{run}: a run without a checkpoint; train it first")
+        raise UsageError(f"{run}: has no checkpoint yet; train it first")
     if step is not None and step not in kept:
         raise UsageError(f"{run}:{step}: no such checkpoint; there are {', '.join(map(str, kept))}")
     return kept[-1] if step is None else step
 
 
 def split_step(target: str) -> tuple[Path, int | None]:
-    """(DIR, STEP) of 'DIR:STEP', (DIR, None) of 'DIR'."""
+    """Splits 'DIR:STEP' into (DIR, STEP), 'DIR' into (DIR, None)."""
     directory, _, step = target.rpartition(":")
     if step.isdecimal() and not Path(target).exists():
         return Path(directory), int(step)

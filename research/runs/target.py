@@ -1,4 +1,4 @@
-"""Steps, tokens and seconds of a run to its target, by its rows."""
+"""Steps, tokens and seconds until a run reached its target, from its rows."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Reached(NamedTuple):
 
 
 def check(target: Target | None, numbers: Collection[str]) -> None:
-    """Raises UsageError where the target's metric is not among the `numbers` of a validation row."""
+    """Raises UsageError if the target's metric is not among the `numbers` of a validation row."""
     if target is not None and target.metric not in numbers:
         raise UsageError(
             f"run.stop_at={target}: {target.metric}: not a number of a validation row"
@@ -30,7 +30,7 @@ def check(target: Target | None, numbers: Collection[str]) -> None:
 
 
 def reached(rows: Sequence[Row], target: Target | None) -> Reached | None:
-    """None without a target, and where no evaluation meets it. Step 0 does not count: nothing is trained."""
+    """The first evaluation after step 0 that meets the target; None without a target or evaluation."""
     if target is None:
         return None
     for row in rows:
@@ -42,7 +42,7 @@ def reached(rows: Sequence[Row], target: Target | None) -> Reached | None:
 
 
 def _at(rows: Sequence[Row], name: str, step: int) -> float | None:
-    """`name` at `step`, between the training rows; after the last one at its mean speed."""
+    """Interpolates `name` at `step` between training rows; extrapolates at mean speed after the last."""
     train = [row for row in rows if row["split"] == "train" and name in row]
     if not train:
         return None

@@ -1,4 +1,4 @@
-"""Traced numbers in the sections of a declaration, inside a program that has them as inputs."""
+"""Traced hyperparameters in a declaration, inside a program that has them as inputs."""
 
 import operator
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from research.config.hyperparameters import SHARES, replaced
 
 
 def fill(experiment: Experiment, values: Mapping[str, Any] | None) -> Experiment:
-    """`experiment` with the traced `values` that `split` took from it; None: as it is.
+    """Puts the traced `values` that `split` removed back into `experiment`; None: unchanged.
 
-    Its model keeps `INPUT`, which modules hold as a constant: see `research.models.ops.dropout.rate_is`.
+    The model keeps the placeholder `INPUT` as a constant: see `research.models.ops.dropout.rate_is`.
     """
     numbers = {name: Beta(*value) if name in SHARES else value for name, value in (values or {}).items()}
     return replaced(experiment, {k: v for k, v in numbers.items() if not k.startswith("model.")})
 
 
 class Beta:
-    """A traced share of the old in a running mean, near 1: float32 keeps too few digits of 1 minus it."""
+    """A traced decay of a running mean, near 1: float32 has too few digits for 1 minus it."""
 
     def __init__(self, value: Any, rest: Any):
         self._value, self._rest = value, rest
@@ -30,6 +30,14 @@ class Beta:
 
     def __rsub__(self, other: Any) -> Any:
         return self._rest if isinstance(other, int | float) and other == 1 else other - self._value
+
+    def __eq__(self, other: object) -> bool:
+        """Refused but for 0, which makes another program: Python would compare identities."""
+        if isinstance(other, int | float) and other == 0:
+            return False
+        raise TypeError(f"a traced number is compared with {other!r}")
+
+    __hash__ = object.__hash__
 
     def __pow__(self, power: Any) -> Any:
         return self._value**power

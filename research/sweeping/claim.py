@@ -1,4 +1,4 @@
-"""Which trial a worker trains next: one whose worker died, or a new one. One worker at a time may ask."""
+"""Claims the next trial for a worker: one whose worker died, or a new one. One worker at a time may claim."""
 
 import time
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ from research.sweeping.study import seeds
 from research.sweeping.study.storage import open_study, point_of, seed_of
 from research.sweeping.study.suggest import suggest
 
-ATTEMPTS = 5  # deaths of workers without a step between them, after which their trial is blamed
-SUSPECT = 2  # … after which it trains by itself, so that no other is blamed with it
+ATTEMPTS = 5  # worker deaths without a step in between, after which the trial fails
+SUSPECT = 2  # … after which it trains alone, so that no other trial fails with it
 
 
 class Claim(NamedTuple):
@@ -43,17 +43,17 @@ class Claim(NamedTuple):
 
 
 def claim_trial(record: Record, directory: Path, facts: Mapping[str, Any]) -> Claim | None:
-    """The next trial, or None where no trial is left to begin.
+    """Claims the next trial; None if none is left.
 
-    A trial of a dead worker keeps its number, its parameters and its run's directory. So a sweep has as many
-    trials as it declares and none twice, whichever worker died when. `facts` say where this worker works.
+    A trial of a dead worker keeps its number, parameters and run directory, so a sweep has exactly the
+    declared number of trials, none twice. `facts` describe where this worker runs.
     """
     with catch_write_errors(directory), exclusive(study_lock(directory)):
         study = open_study(record, directory)
         trials = study.get_trials(deepcopy=False)
         for known in trials:
             if known.state == TrialState.RUNNING and (lock := _lock(directory, known.number, facts)):
-                # Its worker may have ended it, and released it, since the list was read.
+                # Its worker may have ended and released it since the list was read.
                 if study.get_trials(deepcopy=False)[known.number].state == TrialState.RUNNING:
                     return _begin(record, directory, optuna.Trial(study, known._trial_id), lock, facts)
                 lock.release()
@@ -72,7 +72,7 @@ def claim_trial(record: Record, directory: Path, facts: Mapping[str, Any]) -> Cl
 
 
 def _may_begin(record: Record, directory: Path, trials: list[FrozenTrial]) -> bool:
-    """Whether the sweep's budget has another trial."""
+    """Whether the sweep's budget allows another trial."""
     sweep = record.sweep
     begun = [known for known in trials if known.state != TrialState.WAITING]
     if len(begun) >= sweep.budget or (sweep.chosen_sampler == "grid" and len(begun) == len(trials)):
@@ -100,14 +100,14 @@ def end_attempt(trial: optuna.Trial) -> None:
 
 
 def deaths_in_a_row(trial: optuna.Trial) -> int:
-    """How many workers died of it, one after the other, at the step where it goes on now."""
+    """The number of successive workers that died at the step where the trial now continues."""
     *before, now = trial.user_attrs["attempts"]
     died = (attempt["ended"] is None and attempt["step"] == now["step"] for attempt in reversed(before))
     return sum(1 for _ in takewhile(bool, died))
 
 
 def training_seconds(directory: Path, trials: list[FrozenTrial]) -> float:
-    """Seconds of training in all trials; those of a killed worker are unknown, and left out."""
+    """Seconds of training in all trials, without those of killed workers, which are unknown."""
     total = 0.0
     for trial in trials:
         for attempt in attempts(trial):

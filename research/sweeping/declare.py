@@ -18,12 +18,12 @@ def declare_sweep(
     options: Mapping[str, Any],
     report: Callable[[str], None] = print,
 ) -> Sweep:
-    """A declared sweep, or a sweep of an experiment over `overs`, which a declared sweep takes in addition.
+    """Builds a sweep from a declared sweep or an experiment, with `overs` added to its space.
 
-    `overrides` change settings of the experiment; `report` gets those that its `start.weights` decide. Unless
-    they say otherwise, run.hyperparameters is `inputs`: trials that differ in numbers compile once.
-    `options` are the sweep's own (`trials`, `sampler`, …), None where they stay as declared. Raises
-    UsageError as `validate_sweep` does.
+    `overrides` change settings of the experiment; `report` gets those that its `start.weights` decide. By
+    default run.hyperparameters becomes `inputs`, so that trials that differ only in numbers compile once.
+    `options` are the sweep's own (`trials`, `sampler`, …), None if they stay as declared. Raises UsageError
+    as `validate_sweep` does.
     """
     hints = get_type_hints(Sweep)
     changes = {
@@ -37,7 +37,7 @@ def declare_sweep(
     if overs:
         parts.append(parse_space(base, list(overs)))
     if not parts:
-        raise UsageError(f"{declared.name}: an experiment, and nothing to vary; expected --over KEY=SPEC")
+        raise UsageError(f"{declared.name}: an experiment needs settings to vary; expected --over KEY=SPEC")
     parts += _kept(base, parts, overrides)
     swept = parts[0] if len(parts) == 1 else space.product(*parts)
     kept = _settings(declared) if isinstance(declared, Sweep) else {}
@@ -45,12 +45,12 @@ def declare_sweep(
 
 
 def validate_sweep(sweep: Sweep) -> Sweep:
-    """`sweep` with every value converted to its setting's type.
+    """Converts every value of `sweep` to its setting's type.
 
-    Raises UsageError for an unknown setting, for a value of the wrong type, and for a point of a grid that
-    makes no experiment; other samplers meet such points one by one.
+    Raises UsageError for an unknown setting, a value of the wrong type, and a grid point that is not a valid
+    experiment; with other samplers such points fail one by one.
     """
-    # These import JAX, which a worker must not do before it is confined.
+    # These import JAX, which a worker must not do before `confine`.
     from research.objectives import check
     from research.training.resolving import DECISIVE, resolve
 
@@ -70,9 +70,9 @@ def validate_sweep(sweep: Sweep) -> Sweep:
 
 
 def _kept(base: Experiment, parts: Sequence[space.Space], overrides: Mapping[str, Any]) -> list[space.Space]:
-    """Typed settings as points of one value, where the space has a setting that might decide them.
+    """Adds typed settings to the space, as single values, if a setting of the space might decide them.
 
-    So each trial's experiment has them as typed, too.
+    Each trial's experiment then keeps them as typed.
     """
     from research.training.resolving import DECISIVE, SOURCES, WEIGHTS
 
@@ -89,7 +89,7 @@ def _kept(base: Experiment, parts: Sequence[space.Space], overrides: Mapping[str
 
 
 def check_weights(sweep: Sweep) -> None:
-    """Raises UsageError for start weights, of the base or swept, that are not there."""
+    """Raises UsageError for missing start weights, of the base or swept."""
     from research import weights
     from research.training.resolving import WEIGHTS
 
@@ -101,9 +101,9 @@ def check_weights(sweep: Sweep) -> None:
 
 
 def check_metric(sweep: Sweep) -> None:
-    """Raises UsageError where evaluations will not measure the sweep's metric, run.keep_best or run.stop_at.
+    """Raises UsageError if evaluations will not measure the sweep's metric, run.keep_best or run.stop_at.
 
-    Traces the model's evaluation, so it starts JAX's devices: the caller restricts JAX to the CPU before.
+    It traces the model's evaluation, which starts JAX's devices, so restrict JAX to the CPU first.
     """
     import jax
 

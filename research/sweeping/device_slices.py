@@ -1,4 +1,4 @@
-"""A machine's devices, divided into a slice for each worker. Nothing here initialises a device."""
+"""Divides a machine's devices into one slice per worker, without initialising a device."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ class DeviceSlice(NamedTuple):
 def device_slices(workers: int) -> list[DeviceSlice]:
     """Divides this machine's GPUs, or else the cores that this process may use, among `workers`.
 
-    Raises UsageError where there are fewer devices than workers: two trials never share a device.
+    Raises UsageError if there are fewer devices than workers: two trials never share a device.
     """
     gpus, cores = visible_gpus(), usable_cores()
     kind, devices = ("GPUs", gpus) if gpus else ("cores", cores)
@@ -43,7 +43,7 @@ def device_slices(workers: int) -> list[DeviceSlice]:
 def confine(slice: DeviceSlice) -> DeviceSlice:
     """Confines this process to `slice`, if it names devices, and returns the devices it may use.
 
-    To be called before jax is imported: XLA starts a thread for each core that it may use.
+    Call it before importing JAX: XLA starts a thread for each core that it may use.
     """
     if slice.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(slice.gpus)
@@ -58,7 +58,7 @@ def confine(slice: DeviceSlice) -> DeviceSlice:
 
 
 def unconfined_cores() -> int:
-    """The number of cores that Slurm allotted without confining the job to them; 0 if it does, or is absent.
+    """The number of cores that Slurm allotted without confining the job to them, else 0.
 
     Without a task plugin, every job may run on all cores of its node.
     """

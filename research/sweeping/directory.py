@@ -26,7 +26,7 @@ def study_lock(directory: Path) -> Path:
 
 
 def storage_lock(directory: Path) -> Path:
-    """Held to open the study's storage, which creates its tables."""
+    """Held while opening the study's storage, which creates its tables."""
     return directory / LOCKS / "storage"
 
 
@@ -45,5 +45,5 @@ def supervisor_lock(directory: Path) -> Path:
 
 
 def supervisor_locks(directory: Path) -> list[Path]:
-    """Of all machines."""
+    """The supervisor locks of all machines."""
     return sorted((directory / LOCKS).glob("keeper-*"))

@@ -1,4 +1,4 @@
-"""What a trial's evaluations are to its study: values, reported once, and the reason to stop it early."""
+"""Reports a trial's evaluations to its study, once each, and prunes the trial."""
 
 import math
 from collections.abc import Callable
@@ -15,8 +15,9 @@ from research.sweeping.study.storage import seed_of
 def pruning(sweep: Sweep, trial: optuna.Trial, run: Run) -> Callable[[Row], bool]:
     """A function that reports each evaluation to the study, once, and returns whether to prune the trial.
 
-    Not at the last evaluation, of the last step or of the one that reaches `run.stop_at`. Of several seeds
-    the first one is reported and pruned, and the others follow it: see research/sweeping/study/seeds.py.
+    It never prunes at the last evaluation (the last step, or the one that reaches `run.stop_at`). With
+    several seeds only the first is reported and pruned, and the others follow: see
+    research/sweeping/study/seeds.py.
     """
     known = trial.study.get_trials(deepcopy=False)[trial.number]
     reported, first = set(known.intermediate_values), seed_of(known) == 0

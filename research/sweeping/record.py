@@ -21,23 +21,23 @@ from research.sweeping.notation import format_space
 FORMAT = 1
 KINDS = {"points": space.Points, "range": space.Range}
 NODES = {"product": space.Product, "zip": space.Zip, "chain": space.Chain}
-MAY_GROW = ("trials", "hours", "seeds", "together")  # a sweep with more of them is the same sweep
+MAY_GROW = ("trials", "hours", "seeds", "together")  # a sweep may grow in these
 
 
 class Record(NamedTuple):
     """A sweep and the place of its study."""
 
     sweep: Sweep
-    storage: str  # sqlite or journal (in the directory), journal:PATH, or a URL that SQLAlchemy takes
+    storage: str  # sqlite or journal (in the directory), journal:PATH, or an SQLAlchemy URL
     study: str  # its name there
-    imports: dict[str, dict[str, str]]  # as research.config.imports.imported gave them
-    paths: dict[str, str]  # of the base: as research.runs.paths.absolute gave them
+    imports: dict[str, dict[str, str]]  # from research.config.imports.imported
+    paths: dict[str, str]  # of the base, from research.runs.paths.absolute
 
 
 def read(directory: Path) -> Record:
     """The record in `directory`; imports again the modules and files that the sweep imported.
 
-    Raises UsageError where there is none, or one that this version cannot read.
+    Raises UsageError if there is none, or one that this version cannot read.
     """
     kept = read_record(directory, SWEEP, "sweep")
     if kept.get("format") != FORMAT:
@@ -53,12 +53,12 @@ def read(directory: Path) -> Record:
 
 
 def base_of(record: Record) -> Experiment:
-    """The base, whose paths are those of the folder where the sweep was started."""
+    """The base experiment, with paths relative to the folder where the sweep was started."""
     return paths.located(record.sweep.base, record.paths)
 
 
 def refuse_changed_imports(directory: Path, record: Record) -> None:
-    """Raises UsageError where the next trial would run other code than the trials before it."""
+    """Raises UsageError if the imported code has changed since the sweep began."""
     changed = changed_imports({"imports": record.imports})
     if changed:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
@@ -66,11 +66,10 @@ def refuse_changed_imports(directory: Path, record: Record) -> None:
 
 
 def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str = "sqlite") -> Record:
-    """Makes `directory` that of `sweep`, or checks that it is; `trials` and `hours` may differ, `seeds` grow.
+    """Creates the sweep in `directory` or checks the one there; `trials`, `hours` may differ, `seeds` grow.
 
-    `storage` None stands for the recorded one, or for `default` in a new sweep. Of several processes that
-    begin one sweep at once, one writes its record. Raises UsageError where the directory holds another sweep
-    or something else.
+    `storage` None means the recorded one, or `default` for a new sweep. If several processes begin a sweep at
+    once, one writes its record. Raises UsageError if the directory holds another sweep or something else.
     """
     if not is_sweep(directory) and directory.exists() and not _may_become_sweep(directory):
         raise UsageError(f"{directory}: exists and is not a sweep; choose another --dir")
@@ -90,14 +89,14 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
 
 
 def _may_become_sweep(directory: Path) -> bool:
-    """Whether a directory is empty but for the locks of a process that is about to write the record."""
+    """Whether a directory is empty, apart from locks of a process that is about to write the record."""
     return all(path.name == LOCKS for path in directory.iterdir())
 
 
 def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
     record = read(directory)
     before = replace(record.sweep, base=_with_absolute(base_of(record)))
-    if before.base.run.hyperparameters == "constants":  # begun by a version that had no inputs
+    if before.base.run.hyperparameters == "constants":  # begun by a version without inputs
         sweep = replace(sweep, base=override(sweep.base, {"run.hyperparameters": "constants"}))
     changed = sweep_differences(before, replace(sweep, base=_with_absolute(sweep.base)))
     if storage is not None and _absolute(storage) != record.storage:

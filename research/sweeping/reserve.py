@@ -1,6 +1,6 @@
 """Locks in $LINEAGE_HOME that reserve a machine's devices, and the right to start a sweep's workers there.
 
-A device belongs to one worker at a time, whichever sweep it works on.
+A device belongs to one worker at a time, across all sweeps.
 """
 
 import socket
@@ -18,16 +18,16 @@ from research.sweeping.directory import supervisor_lock
 
 @contextmanager
 def supervise(directory: Path) -> Iterator[None]:
-    """Makes this process the one that starts and replaces workers of a sweep on this machine.
+    """Makes this process the supervisor that starts and replaces a sweep's workers on this machine.
 
-    Raises UsageError that names another process which does so already.
+    Raises UsageError, naming the process, if there already is a supervisor.
     """
     path = supervisor_lock(directory)
     with catch_write_errors(path):
         lock = acquire(path)
     if lock is None:
         pid = (holder(path) or {"pid": "unknown"})["pid"]
-        raise UsageError(f"{directory}: process {pid} is at work on it; lineage stop {directory} ends that")
+        raise UsageError(f"{directory}: process {pid} works on it; to stop it: lineage stop {directory}")
     try:
         yield
     finally:
@@ -38,8 +38,8 @@ def supervise(directory: Path) -> Iterator[None]:
 def reserve_devices(wanted: DeviceSlice, directory: Path) -> Iterator[DeviceSlice]:
     """Reserves `wanted` for this worker of the sweep in `directory`.
 
-    Where nothing is named and Slurm allots cores without confining the job to them, reserves as many cores
-    as it allots. Raises UsageError where a device belongs to another worker.
+    If `wanted` is empty and Slurm allots cores without confining the job to them, it reserves that number of
+    cores. Raises UsageError if a device belongs to another worker.
     """
     with ExitStack() as locks:
         if wanted.names or not (count := unconfined_cores()):
@@ -67,7 +67,7 @@ def _lock_free_cores(count: int, directory: Path, locks: ExitStack) -> list[int]
             locks.callback(lock.release)
             free.append(core)
     if len(free) < count:
-        raise UsageError(f"{count} cores were allotted, and of those here only {len(free)} are free")
+        raise UsageError(f"{count} cores were allotted, but only {len(free)} of them are free here")
     return free
 
 

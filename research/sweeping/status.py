@@ -27,7 +27,7 @@ class Trial(NamedTuple):
     point: int  # its number, which the trials of its seeds share
     state: str  # of STATES
     settings: dict[str, Any]
-    value: float | None  # of the sweep's metric, at the last evaluation
+    value: float | None  # the sweep's metric at the last evaluation
     step: int
     steps: int  # as declared
     loss: float | None  # last logged, of training
@@ -41,7 +41,7 @@ class Trial(NamedTuple):
 class SweepStatus(NamedTuple):
     record: Record
     trials: list[Trial]
-    best: int | None  # number of the best trial, by the study; of several seeds: the best mean's first one
+    best: int | None  # number of the study's best trial; with several seeds, the first trial of the best mean
 
     @property
     def counts(self) -> dict[str, int]:
@@ -57,7 +57,7 @@ class SweepStatus(NamedTuple):
 
     @property
     def work(self) -> float:
-        """Trials done, those that run by the share of their steps."""
+        """Trials done; running trials count by the share of their steps."""
         begun = (trial for trial in self.trials if trial.state in ("running", "stopped"))
         return self.ended + sum(trial.step / trial.steps for trial in begun)
 

@@ -1,4 +1,4 @@
-"""Asking the processes of a run or a sweep to save and end."""
+"""Asks the processes of a run or a sweep to save and end."""
 
 import os
 import signal
@@ -12,9 +12,9 @@ from research.sweeping.directory import is_sweep, supervisor_locks, trial_locks
 
 
 def processes_to_stop(directory: Path, jobs_stopped: bool) -> list[dict[str, Any]]:
-    """The processes to signal for everyone in `directory` to stop: {"host", "pid", …} each.
+    """The processes to signal so that all in `directory` stop: {"host", "pid", …} each.
 
-    With `jobs_stopped`, Slurm has signalled its jobs, which pass the signal on; a second one would kill.
+    With `jobs_stopped`, Slurm has signalled its jobs, which pass the signal on; a second signal would kill.
     """
     if not is_sweep(directory):
         who = trainer(directory)
@@ -34,7 +34,7 @@ def ask_to_stop(who: dict[str, Any]) -> bool:
 def _supervisors_and_workers(directory: Path) -> list[dict[str, Any]]:
     """Supervisors, which stop their workers, and workers on hosts that have none.
 
-    A worker that is stopped alone would be replaced by its supervisor.
+    A supervisor would replace a worker that is stopped alone.
     """
     supervisors = [who for path in supervisor_locks(directory) if (who := holder(path))]
     hosts = {who["host"] for who in supervisors}

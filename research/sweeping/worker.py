@@ -32,7 +32,7 @@ from research.training.stopping.signals import Stop, stop_on_signals
 from research.training.stopping.watchdog import watchdog
 from research.training.together import together
 
-FAILURES = 5  # points whose trials failed one after the other, after which the sweep itself is blamed
+FAILURES = 5  # points in a row with failed trials, after which the sweep ends
 
 Train = Callable[..., Any]  # research.training.loop.train, or a test's substitute
 Begin = Callable[..., Running[Any]]  # as research.training.loop.running
@@ -41,7 +41,7 @@ Begin = Callable[..., Running[Any]]  # as research.training.loop.running
 class Outcome(NamedTuple):
     """Outcome of a worker's attempt at a trial."""
 
-    state: TrialState | None = None  # None: it was stopped, and will be resumed
+    state: TrialState | None = None  # None: it was stopped and will be resumed
     value: float | None = None
     reason: str | None = None
     signal: int | None = None  # that asked the worker to stop
@@ -56,10 +56,10 @@ def work(
 ) -> int | None:
     """Trains trials of the sweep in `directory` until none is left; returns the signal that stopped it.
 
-    A trial whose own settings break it (a value that does not fit, a loss that is not finite, too little
-    memory) fails with its reason, and the next one begins. A fault of the environment (a full disk, no
-    storage, a changed import) is raised, and the trial stays to be resumed. With `running`, as
-    `research.training.loop` has it, trials of one shape are trained together if the sweep says so.
+    A trial that fails because of its settings (an invalid value, a non-finite loss, too little memory)
+    records the reason, and the next one begins. A fault of the environment (a full disk, no storage, a
+    changed import) is raised, and the trial can be resumed. With `running` (see `research.training.loop`),
+    trials of one shape are trained together if the sweep says so.
     """
     with storage_faults(str(directory)):
         refuse_changed_imports(directory, read(directory))
@@ -81,7 +81,7 @@ def work(
 def _trials(
     directory: Path, facts: Mapping[str, Any], report: Callable[[str], None], begin: Begin, stop: Stop
 ) -> Callable[[], Running[None] | None]:
-    """A function that returns the next trial as a run, or None where none is left or a signal has come."""
+    """A function that returns the next trial as a run; None if none is left or a signal arrived."""
     failures: set[int] = set()  # points
 
     def trial(record: Record, claimed: Claim) -> Running[None]:
@@ -106,9 +106,9 @@ def _trials(
             failures.clear()
             return
         failures.add(claimed.point_number)
-        if len(failures) == FAILURES and not outcome.signal:  # of one point, all seeds may fail
+        if len(failures) == FAILURES and not outcome.signal:  # all seeds of one point may fail
             raise EnvironmentFault(
-                f"{directory}: {FAILURES} trials failed one after the other, the last: {outcome.reason}"
+                f"{directory}: {FAILURES} trials in a row failed, the last: {outcome.reason}"
             )
 
     def following() -> Running[None] | None:
@@ -121,7 +121,7 @@ def _trials(
 
 
 def _at_once(train: Train) -> Begin:
-    """`train` as a run that asks for no step."""
+    """`train` as a run that requests no steps."""
 
     def begin(*arguments: Any, **named: Any) -> Running[Any]:
         return train(*arguments, **named)
@@ -131,7 +131,7 @@ def _at_once(train: Train) -> Begin:
 
 
 def _by_itself(begin: Begin, *arguments: Any, **named: Any) -> Any:
-    """The result of a trial that may end the worker, while others that the worker has begun wait."""
+    """Trains a suspect trial alone, while the worker's other trials wait."""
     return alone(begin(*arguments, **named))
 
 
@@ -141,9 +141,9 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
     deaths = deaths_in_a_row(trial)
     if deaths >= ATTEMPTS:
         step = newest_checkpoint(claimed.directory)
-        return _failed(f"{ATTEMPTS} workers died of it after step {step} (out of memory?)")
+        return _failed(f"{ATTEMPTS} workers died while training it after step {step} (out of memory?)")
     if newest_checkpoint(claimed.directory) == trial.user_attrs.get("pruned", math.inf):
-        return Outcome(TrialState.PRUNED)  # the worker was killed between the save and its report
+        return Outcome(TrialState.PRUNED)  # the worker was killed between saving and reporting
     if deaths >= SUSPECT:
         begin = _at_once(partial(_by_itself, begin))
     with catch_write_errors(claimed.log):
@@ -166,12 +166,12 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
                 end_attempt(trial)
                 raise
             return _failed(_describe_error(error))
-        except (KeyboardInterrupt, GeneratorExit):  # not a death that the trial is blamed for
+        except (KeyboardInterrupt, GeneratorExit):  # not a death that counts against the trial
             end_attempt(trial)
             raise
         finally:
             if experiment is not None and experiment.run.hyperparameters == "inputs":
-                gc.collect()  # its program is that of trials to come, of which `shared_program` keeps a few
+                gc.collect()  # keeps the program, which later trials share
             else:
                 _free_memory()
     if result.signal and not result.finished:

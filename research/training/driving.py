@@ -1,8 +1,8 @@
-"""How a run's steps are made: it asks for each, and a driver makes those of one run, or of several at once.
+"""Drivers that execute the steps of one run, or of several at once.
 
-A run is a generator. It yields `Begun`, and is sent a function that returns its present state; then it yields
-the batch of each call of the step, and is sent the call's sums. So whatever belongs to one run (its log, its
-checkpoints, when it stops) is written once, and knows of no other.
+A run is a generator. It yields `Begun` and receives a function that returns its current state; then it yields
+the batch of each call of the step and receives the call's sums. So the code of a run (log, checkpoints,
+stopping) is the same for one run and for several.
 """
 
 from collections.abc import Callable, Generator
@@ -22,7 +22,7 @@ Running = Generator[Any, Any, R]
 
 
 class Begun(NamedTuple):
-    """A run that is prepared and asks for its first step."""
+    """A prepared run that asks for its first step."""
 
     experiment: Experiment  # settled for the devices
     program: Compiled
@@ -30,14 +30,14 @@ class Begun(NamedTuple):
 
 
 class Outer(NamedTuple):
-    """What watches over all runs of a process, where one driver has several."""
+    """Signals and watchdog for all runs of a process, if a driver has several."""
 
     stop: Stop
     watch: Watchdog
 
 
 def alone(run: Running[R]) -> R:
-    """The result of a run that has the devices for itself."""
+    """Executes a run by itself; returns its result."""
     try:
         _steps(run, next(run))
     except StopIteration as ended:
@@ -45,12 +45,12 @@ def alone(run: Running[R]) -> R:
 
 
 def stepped(run: Running[Any], begun: Begun) -> None:
-    """Makes the steps of a run that has begun, to its end."""
+    """Executes the steps of a run that has begun, to its end."""
     resumed(lambda: _steps(run, begun))
 
 
 def resumed(go_on: Callable[[], Any]) -> Any:
-    """What a run asks for when it goes on; None once it has ended."""
+    """Continues a run; returns its next request, or None once it has ended."""
     try:
         return go_on()
     except StopIteration:
@@ -58,7 +58,7 @@ def resumed(go_on: Callable[[], Any]) -> Any:
 
 
 def printing_to(log: TextIO, run: Running[R]) -> Running[R]:
-    """`run`, whose output goes to `log`, also where runs take turns."""
+    """`run` with its output redirected to `log`, also while runs take turns."""
     answer, error = None, None
     while True:
         with redirect_stdout(log):
@@ -68,12 +68,12 @@ def printing_to(log: TextIO, run: Running[R]) -> Running[R]:
                 return ended.value
         try:
             answer, error = (yield asked), None
-        except BaseException as thrown:  # also at its end: the run has its own to do
+        except BaseException as thrown:  # also GeneratorExit: the run cleans up
             answer, error = None, thrown
 
 
 def _steps(run: Running[Any], begun: Begun) -> NoReturn:
-    """Ends with the run, by its StopIteration."""
+    """Executes steps until the run raises StopIteration."""
     program, state = begun.program, begun.state
     del begun
     batch, fresh = run.send(lambda: state), True
@@ -85,7 +85,7 @@ def _steps(run: Running[Any], begun: Begun) -> NoReturn:
             state, sums = program.step(state, batch)
             if fresh:
                 release_free_memory()
-        except BaseException as error:  # is the run's: it closes its files, and may say more
+        except BaseException as error:  # goes to the run, which closes its files and may add to it
             batch = run.throw(error)
             continue
         fresh = False

@@ -1,4 +1,4 @@
-"""A run's model at a checkpoint, evaluated: on its own validation split again, or on other examples."""
+"""Evaluates a run's checkpoint, on its own validation split or on other examples."""
 
 import json
 import tempfile
@@ -21,9 +21,9 @@ from research.training.validation import validation
 
 
 def evaluate_run(directory: Path, step: int | None, report: Callable[[str], None]) -> Row:
-    """The row that `metrics.jsonl` has of this step (the newest by default), without its sample.
+    """Evaluates a checkpoint again (default: the newest); returns its row of metrics.jsonl without a sample.
 
-    Raises UsageError where there is no such checkpoint, or where the data have changed.
+    Raises UsageError if there is no such checkpoint, or if the data have changed.
     """
     experiment = record.experiment_of(directory)
     experiment = replace(experiment, run=replace(experiment.run, sample=0))
@@ -31,18 +31,18 @@ def evaluate_run(directory: Path, step: int | None, report: Callable[[str], None
     corpus = objective_of(experiment.objective).examples(experiment).prepare(report)
     now, then = [corpus.train.sha256, corpus.validation.sha256], record.read(directory).get("data")
     if now != then:
-        raise UsageError(f"{directory}: the data of {experiment.data.source} are not those of the run")
-    with tempfile.TemporaryDirectory() as folder:  # for predictions, which the run has already
+        raise UsageError(f"{directory}: {experiment.data.source} now gives other data than the run's")
+    with tempfile.TemporaryDirectory() as folder:  # for predictions, which the run already has
         return _row(directory, step, experiment, corpus, Path(folder))
 
 
 def predict(
     directory: Path, step: int | None, source: str, report: Callable[[str], None]
 ) -> tuple[Any, dict[str, float]]:
-    """The predictions of a fine-tuned run for the examples of `source`; its metrics over those with a label.
+    """Predicts the examples of `source` with a fine-tuned run; returns predictions, and metrics given labels.
 
-    In the order of the examples, or by question. Reports it where some have no label. Raises UsageError as
-    `evaluate_run`, and for a run that was not fine-tuned.
+    Predictions are in the order of the examples, or by question. Reports how many examples the metrics cover,
+    if some have no label. Raises UsageError as `evaluate_run` does, and for a run that was not fine-tuned.
     """
     experiment = record.experiment_of(directory)
     step = find_checkpoint(directory, step)
@@ -51,7 +51,7 @@ def predict(
     experiment = replace(experiment, data=data, start=Start())
     prepare = objective_of(experiment.objective).examples(experiment).prepare_test
     if prepare is None:
-        raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it answers no task")
+        raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it has no task")
     corpus = prepare(source, lambda line: None)
     with tempfile.TemporaryDirectory() as folder:
         row = _row(directory, step, experiment, corpus, Path(folder))
@@ -63,10 +63,10 @@ def predict(
 
 
 def answer_lines(task: Task, predictions: list | dict[str, str]) -> Iterator[str]:
-    """Predictions as GLUE's server takes them: a header, then number or question, tab, answer.
+    """Yields predictions in the format of GLUE's server: a header, then number or question, tab, answer.
 
-    Classes are numbers with `task.numbered`, names without; scores are within `task.bounds`. The tags of a
-    sentence have spaces between them.
+    Classes are numbers with `task.numbered`, else names; scores are clipped to `task.bounds`. The tags of a
+    sentence are separated by spaces.
     """
     yield "index\tprediction"
     named = predictions.items() if isinstance(predictions, dict) else enumerate(predictions)
@@ -83,7 +83,7 @@ def _answer(task: Task, answer: str | float | list[str]) -> str:
 
 
 def _row(directory: Path, step: int, experiment: Experiment, corpus: Corpus, folder: Path) -> Row:
-    """Evaluates; predictions are written to `folder`."""
+    """Evaluates, and writes predictions to `folder`."""
     check(experiment)
     abstract, program = compile_for(experiment)
     state = restored(experiment, abstract, program.layout, directory / "checkpoints" / str(step))

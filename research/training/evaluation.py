@@ -1,4 +1,4 @@
-"""The objective over a whole split, predictions on disk, and a sample of text."""
+"""Evaluation of the objective over a whole split, predictions on disk, and sampled text."""
 
 import json
 import math
@@ -22,7 +22,7 @@ PREDICTIONS = "predictions.json"
 
 
 def totals(batches: Iterable[Batch]) -> dict[str, float]:
-    """The sums of a split's weights, by name. Divided by them, the split's sums are means."""
+    """Sums a split's weights by name. Dividing a split's sums by them gives means."""
     sums: dict[str, float] = {}
     for batch in batches:
         for name in weights_in(batch):
@@ -31,7 +31,7 @@ def totals(batches: Iterable[Batch]) -> dict[str, float]:
 
 
 def shared(batches: Iterable[Batch], totals: Mapping[str, float]) -> Iterator[Batch]:
-    """Batches whose weights are shares of the whole split, so that sums over them are means."""
+    """Yields batches with weights divided by the split's totals, so that sums over all batches are means."""
     for batch in batches:
         yield batch | {name: batch[name] / np.float32(total) for name, total in totals.items()}
 
@@ -39,7 +39,7 @@ def shared(batches: Iterable[Batch], totals: Mapping[str, float]) -> Iterator[Ba
 def evaluate(
     model, batches: Iterable[Any], evaluate_batch: Callable[..., Sums]
 ) -> tuple[dict[str, float], np.ndarray | None]:
-    """The objective over all of the `shared` batches: means of its sums, and the outputs of a task's head."""
+    """Evaluates the objective on `shared` batches; returns its means, and a task head's outputs if any."""
     found = jax.device_get([evaluate_batch(model, batch) for batch in batches])
     outputs = [batch.pop("outputs") for batch in found if "outputs" in batch]
     means = {name: float(np.sum([batch[name] for batch in found], dtype=np.float64)) for name in found[0]}
@@ -47,16 +47,16 @@ def evaluate(
 
 
 def bits_per_byte(loss: float, targets: float, bytes: int) -> float:
-    """The loss of `targets` tokens, spread over the bytes of their text."""
+    """Converts a loss in nats per token to bits per byte of text."""
     return loss * targets / bytes / math.log(2)
 
 
 def sample_text(model, tokenizer: Tokenizer, tokens: int, key: Array) -> str:
-    """Text that `model` samples from the start of a document; same key, same text."""
+    """Samples text from the start of a document; the same key gives the same text."""
     ids = [int(next_B[0]) for next_B in sample(model, [document_start(tokenizer)], tokens, key)]
     return tokenizer.decode(ids, skip_special_tokens=False)
 
 
 def write_predictions(directory: Path, predictions: Any) -> None:
-    """Predictions of the last evaluation, in the order of the split or by question."""
+    """Writes the predictions of an evaluation, in the order of the split or by question."""
     write_atomic(directory / PREDICTIONS, json.dumps(predictions, ensure_ascii=False) + "\n")

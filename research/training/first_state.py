@@ -1,4 +1,4 @@
-"""The state that a run starts or goes on with, on its devices."""
+"""The state with which a run starts or continues, on its devices."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,9 +21,9 @@ def first_state(
     checkpoint: Path | None,
     report: Callable[[str], None],
 ) -> State:
-    """The state of `checkpoint`, or else of `start.weights`, or else as the seed draws it; on the devices.
+    """The state from `checkpoint`, else from `start.weights`, else drawn from the seed; on the devices.
 
-    In that order: a run that has lost all its checkpoints starts over, as it did at first.
+    A run that has lost all checkpoints therefore starts over as it did at first.
     """
     if checkpoint is not None:
         return restored(experiment, abstract, layout, checkpoint)
@@ -31,7 +31,7 @@ def first_state(
 
 
 def restored(experiment: Experiment, abstract: State, layout: State, checkpoint: Path) -> State:
-    """The state of `checkpoint`, with the numbers that the experiment declares now."""
+    """Restores `checkpoint`, with the hyperparameters that the experiment declares now."""
     state = restore(checkpoint, abstract.saved(), layout.saved())
     if experiment.run.hyperparameters == "constants":
         return state
@@ -39,14 +39,14 @@ def restored(experiment: Experiment, abstract: State, layout: State, checkpoint:
 
 
 def drawn(experiment: Experiment, layout: State, model: Any = None) -> State:
-    """The state before the first step, of `model` or of one that the seed draws."""
+    """The state before the first step, with `model` or with parameters drawn from the seed."""
     if experiment.run.hyperparameters == "inputs":
         return shared_program(experiment).initialize(model, split(experiment)[1])
     return xla.jit(partial(initial_state, experiment), out_shardings=layout)(model)
 
 
 def load_start_weights(experiment: Experiment, report: Callable[[str], None]) -> Any:
-    """The model with `start.weights` in it, and a report of the arrays taken; None without start weights."""
+    """Loads `start.weights` into a model and reports the arrays it used; None without start weights."""
     if experiment.start.weights is None:
         return None
     if experiment.run.hyperparameters == "inputs":

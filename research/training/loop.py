@@ -1,4 +1,4 @@
-"""Training from declaration to result: the one file that imports from all rooms below."""
+"""Training from declaration to result: the one file that uses all rooms below."""
 
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
@@ -43,9 +43,9 @@ from research.training.validation import processes, validation, validation_numbe
 class Result(NamedTuple):
     """The outcome of a call to `train`."""
 
-    step: int  # the last one that was made
+    step: int  # the last step executed
     finished: bool  # whether it is the run's last step, or the first that reached run.stop_at
-    signal: int | None  # that asked for a stop, also where it came after the last step
+    signal: int | None  # that requested a stop, even if it came after the last step
     validation: Row | None  # the last row
     baseline_loss: float  # validation loss of a constant predictor: frequencies, or the mean of scores
     reached: target.Reached | None = None  # where the run reached run.stop_at
@@ -70,15 +70,15 @@ def running(
     should_stop: Callable[[Row], bool] = lambda row: False,
     outer: Outer | None = None,
 ) -> Running[Result]:
-    """Starts the run in `directory`, or continues it from its newest checkpoint that is whole.
+    """Starts the run in `directory`, or continues it from its newest intact checkpoint.
 
-    Everything that decides a number is a function of (experiment, step), so a run that was stopped goes on
-    as if it had not been: same batches, same dropout, same bits. Of several processes, each reads its rows
-    and writes its part of a checkpoint; the first one writes all else. `should_stop` is called with the
-    validation row of every evaluated step. Raises UsageError for sections that do not fit the objective.
+    All results are functions of (experiment, step), so a stopped run continues as if it had not stopped: same
+    batches, same dropout, same bits. With several processes, each reads its rows and writes its part of a
+    checkpoint; the first process writes everything else. `should_stop` is called with the validation row of
+    every evaluated step. Raises UsageError for sections that do not fit the objective.
 
-    A run asks for its steps, and whoever drives it makes them, of one run or of several at once. With `outer`
-    the driver watches for signals and for hangs, otherwise the run.
+    A run requests its steps, and a driver executes them, for one run or several at once. With `outer` the
+    driver watches for signals and hangs, otherwise the run does.
     """
     check(experiment)
     trackers.check(experiment.run)
@@ -87,7 +87,7 @@ def running(
         preparing.enter_context(activity("preparing the run"))
         examples = objective_of(experiment.objective).examples(experiment)
         corpus = examples.prepare(report)
-        # Raises UsageError for data that give no batch.
+        # Raises UsageError if the data are too short for a batch.
         train_batches(examples, experiment.data, experiment.run.seed, corpus.train, **processes())
         facts = {"data": [corpus.train.sha256, corpus.validation.sha256]}
         devices = jax.devices()
@@ -99,7 +99,7 @@ def running(
             best.check(experiment.run.keep_best, numbers)
             target.check(experiment.run.target, numbers)
 
-        # A refused command must change nothing, so everything that can refuse comes before any write.
+        # A refused command must change nothing, so all checks come before any write.
         def look() -> int:
             with activity("verifying the checkpoint"):
                 step = latest_intact_step(kept)
@@ -149,7 +149,7 @@ def _steps(
     should_stop: Callable[[Row], bool],
     outer: Outer | None,
 ) -> Running[Result]:
-    """From `start` to the last step, the target or a signal; rows and checkpoints on the way."""
+    """Trains from `start` to the last step, the target or a signal; writes rows and checkpoints."""
     run, first, step = experiment.run, jax.process_index() == 0, start
     objective = objective_of(experiment.objective)
     examples = objective.examples(experiment)

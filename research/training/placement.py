@@ -1,4 +1,4 @@
-"""How a run is compiled where its declaration leaves that open, with `parallel.compile=auto` for example."""
+"""Resolves `auto` settings of compilation, such as `parallel.compile=auto`, for the devices of a run."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
 
 class DoesNotFit(UsageError):
-    """No number of parts of a batch makes the step fit into a device's memory."""
+    """The step does not fit into a device's memory, however many parts the batch has."""
 
 
 def settled(
@@ -34,10 +34,10 @@ def settled(
     usable: int | None,
     need: Callable[[Experiment], Need] | None = None,
 ) -> Experiment:
-    """`experiment` with its choices made for `devices`, of whose memory `usable` bytes may be used each.
+    """Resolves `auto` in `experiment` for `devices` with `usable` bytes of memory each.
 
-    `parallel.compile`: jit on one device, sharded on several. `.accumulate`: the fewest parts of a batch with
-    which the compiled step fits; 1 where the memory is not known. `need` compiles. Raises DoesNotFit.
+    `parallel.compile`: jit on one device, sharded on several. `.accumulate`: the fewest parts of a batch for
+    which the compiled step fits; 1 if the memory is unknown. `need` compiles. Raises DoesNotFit.
     """
     parallel = with_compiler(experiment.parallel, devices)
     if parallel.accumulate != "auto":
@@ -52,14 +52,14 @@ def settled(
     if parts is None:
         least = need(in_parts(experiment, parallel, rows)).peak
         raise DoesNotFit(
-            f"one sequence at a time needs {least / 1e9:.2f} GB of a device, {(least - usable) / 1e9:.2f} GB "
+            f"a single sequence needs {least / 1e9:.2f} GB on a device, {(least - usable) / 1e9:.2f} GB "
             "more than it has; lineage plan --fit searches model.remat and parallel.fsdp"
         )
     return in_parts(experiment, parallel, parts)
 
 
 def choices(experiment: Experiment) -> dict[str, Any]:
-    """What was chosen for these devices where a settled experiment has auto, as a run's record keeps it."""
+    """The values that replace `auto` in a settled experiment on these devices, for the run's record."""
     model, parallel = experiment.model, experiment.parallel
     return {
         "parallel.compile": parallel.compile,
@@ -71,7 +71,7 @@ def choices(experiment: Experiment) -> dict[str, Any]:
 
 @contextmanager
 def within_memory(experiment: Experiment) -> Iterator[None]:
-    """Raises DoesNotFit, with overrides to try, where a device runs out of memory all the same."""
+    """Turns a device's out-of-memory error into DoesNotFit, with overrides to try."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -84,7 +84,7 @@ def within_memory(experiment: Experiment) -> Iterator[None]:
         remat = "" if experiment.model.remat == "block" else "model.remat=block, or "
         message = " ".join(str(error).split())
         raise DoesNotFit(
-            f"a device ran out of memory; expected {fewer}{remat}more devices, among which parallel.fsdp "
+            f"a device ran out of memory; expected {fewer}{remat}more devices, over which parallel.fsdp "
             f"splits the state; the device said: {message[:200]}"
         ) from error
 
@@ -94,7 +94,7 @@ def in_parts(experiment: Experiment, parallel: Parallel, parts: int) -> Experime
 
 
 def needed(experiment: Experiment, devices: Sequence[Any]) -> Need:
-    """The memory of the experiment's step, of one whose sequences change that at the longest."""
+    """The memory that the experiment's step needs, at its longest sequences."""
     longest = at_longest(experiment)
     abstract, program = compile_for(longest, devices)
     shapes = objective_of(longest.objective).batch_shapes(longest)
@@ -102,7 +102,7 @@ def needed(experiment: Experiment, devices: Sequence[Any]) -> Need:
 
 
 def compile_for(experiment: Experiment, devices: Sequence[Any] | None = None) -> tuple[State, Compiled]:
-    """The state's shapes, and the step and the evaluation, compiled when called; for all devices here."""
+    """The state's shapes, and the step and evaluation, compiled at their first call; default: all devices."""
     check_optimizer(experiment)
     with xla.deterministic(experiment.run.deterministic):
         if experiment.run.hyperparameters == "inputs":
@@ -114,7 +114,7 @@ def compile_for(experiment: Experiment, devices: Sequence[Any] | None = None) ->
 
 
 def split_by(parallel: Parallel, devices: Sequence[Any]) -> int:
-    """Among how many devices the rows of a batch are split. Raises UsageError as `mesh_of`."""
+    """The number of devices that split the rows of a batch. Raises UsageError as `mesh_of` does."""
     if parallel.compile == "jit":
         return 1
     mesh = mesh_of(parallel, devices)
@@ -122,6 +122,6 @@ def split_by(parallel: Parallel, devices: Sequence[Any]) -> int:
 
 
 def at_longest(experiment: Experiment) -> Experiment:
-    """Of a run whose sequences change, as it is with the longest."""
+    """The experiment at the step with the longest sequences."""
     steps = (0, experiment.data.later.step)
     return experiment.at_step(max(steps, key=lambda step: experiment.data.at_step(step).length))

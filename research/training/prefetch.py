@@ -1,4 +1,4 @@
-"""Batches on their way to the devices."""
+"""Transfers batches to the devices ahead of time."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -1,7 +1,7 @@
-"""One program for all runs that differ in their hyperparameters alone: run.hyperparameters=inputs.
+"""One program for all runs that differ only in their hyperparameters: run.hyperparameters=inputs.
 
-It is compiled for the declaration without these numbers, which every state carries. A process keeps the last
-few such programs with what they compiled, so that a sweep's trials compile once.
+It is compiled for the declaration without these numbers, which are part of each state. A process keeps its
+last few programs, so that the trials of a sweep compile once.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from research.config import Experiment
-from research.config.hyperparameters import Values, examples, split
+from research.config.hyperparameters import Values, examples, split, without_comparisons
 from research.devices import xla
 from research.devices.compilers import Compiled, compiled
 from research.errors import UsageError
@@ -26,7 +26,7 @@ KEPT = 4  # programs of a process: an executable takes tens of megabytes
 
 
 class NeedsConstants(UsageError):
-    """A part of another package that takes its numbers in Python alone."""
+    """A part of another package that needs its hyperparameters as Python numbers."""
 
 
 class SharedProgram(NamedTuple):
@@ -39,9 +39,9 @@ class SharedProgram(NamedTuple):
 
 
 def shared_program(experiment: Experiment, devices: Sequence[Any] | None = None) -> SharedProgram:
-    """The program of `experiment` and of all that differ from it in hyperparameters; for all devices here.
+    """The program for `experiment` and all that differ from it only in hyperparameters; default: all devices.
 
-    Raises NeedsConstants where an optimizer, a schedule or an objective asks in Python what a number is.
+    Raises NeedsConstants if an optimizer, schedule or objective needs a hyperparameter's value in Python.
     """
     shape, values = split(experiment)
     return _shared(shape, tuple(devices or jax.devices()), tuple(values))
@@ -68,20 +68,22 @@ def _shared(experiment: Experiment, devices: tuple[Any, ...], names: tuple[str, 
 def _traced(
     experiment: Experiment, step: Callable, initialize: Callable, evaluate: Callable, names: tuple[str, ...]
 ) -> State:
-    """The shapes of a state, after all that takes its numbers has been traced."""
+    """The shapes of a state, after tracing everything that uses its hyperparameters."""
     shapes = objective_of(experiment.objective).batch_shapes(experiment.at_step(0))
     batch = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
     count = experiment.run.steps_per_call
     try:
-        abstract = jax.eval_shape(initialize, None, examples(names))
-        jax.eval_shape(step, abstract, batch if count == 1 else [batch] * count)
-        jax.eval_shape(evaluate, evaluation_params(abstract), batch, abstract.hyperparameters)
+        with without_comparisons():
+            abstract = jax.eval_shape(initialize, None, examples(names))
+            jax.eval_shape(step, abstract, batch if count == 1 else [batch] * count)
+            jax.eval_shape(evaluate, evaluation_params(abstract), batch, abstract.hyperparameters)
     except (jax.errors.JAXTypeError, TypeError) as error:
-        parts = experiment.optimizer.name, experiment.optimizer.rate.name, experiment.objective.name
         reason = " ".join(str(error).split("\n")[0].split())
+        optimizer = experiment.optimizer
         raise NeedsConstants(
-            f"run.hyperparameters=inputs: optimizer.name={parts[0]}, optimizer.rate.name={parts[1]} or "
-            f"objective.name={parts[2]} asks in Python what a number is; expected "
-            f"run.hyperparameters=constants: {reason}"
+            "run.hyperparameters=inputs: expected run.hyperparameters=constants, since "
+            f"optimizer.name={optimizer.name}, optimizer.rate.name={optimizer.rate.name}, "
+            f"objective.name={experiment.objective.name} or a part of the model needs a number in Python: "
+            f"{reason}"
         ) from error
     return abstract

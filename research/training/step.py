@@ -1,4 +1,4 @@
-"""One update, written once: `research.devices.compilers` makes it a jitted, a sharded or a pmapped one."""
+"""The training step, a pure function; `research.devices.compilers` jits, shards or pmaps it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +10,7 @@ import optax
 from jax import Array, lax
 
 from research.config import Experiment, Model
+from research.config.names import OPTIMIZERS, SCHEDULES
 from research.errors import UsageError
 from research.models.axes import data_shards, over_shards
 from research.models.ops.dropout import chosen_generator, rate_is, shard_is
@@ -17,7 +18,7 @@ from research.models.platform import differentiated_again, platform
 from research.objectives import training_loss, weights_in
 from research.objectives.objective import Batch, Sums
 from research.optimizers.optimizer import evaluates_loss, optimizer
-from research.optimizers.spike_guard import should_apply
+from research.optimizers.spike_guard import also_finite, should_apply
 from research.runs.checkpoints.former_names import in_former_order
 from research.runs.state import State, initial_model
 from research.runs.traced_numbers import fill
@@ -26,7 +27,7 @@ Kept = tuple[Any, Any, Any]  # parameters, moments, average
 
 
 def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
-    """The experiment's `train_step`: (state, batch) → (state, sums). The state has the numbers it lacks."""
+    """The experiment's `train_step`: (state, batch) → (state, sums). Hyperparameters may be in the state."""
     if experiment.run.hyperparameters == "constants":
         return partial(train_step, **_settings(experiment))
 
@@ -50,13 +51,17 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "by_shard": drops_by_row(experiment.model),
         "limit": experiment.run.skip_spikes,
         "ema": experiment.optimizer.ema,
+        "measure_update": not (
+            OPTIMIZERS.is_builtin(experiment.optimizer.name)
+            and SCHEDULES.is_builtin(experiment.optimizer.rate.name)
+        ),
     }
 
 
 def drops_by_row(model: Model) -> bool:
-    """Whether shards that compute their rows apart draw the dropout that all rows together would have.
+    """Whether shards that compute their rows separately draw the same dropout as all rows together.
 
-    The hash numbers rows; JAX's generator, which heads of tasks use too, and dropout of tables do not.
+    The hash numbers rows; JAX's generator, which task heads also use, and dropout of tables do not.
     """
     numbered = chosen_generator(model.dropout_generator) == "hash" and model.head == "pretraining"
     return model.dropout == 0 or (numbered and not model.table_dropout)
@@ -65,7 +70,7 @@ def drops_by_row(model: Model) -> bool:
 def check_optimizer(experiment: Experiment) -> None:
     """Raises UsageError for an optimizer that the experiment's compiler cannot run.
 
-    Under pmap, devices do not add up an estimate of the curvature.
+    Under pmap, devices do not sum their estimates of the curvature.
     """
     name = experiment.optimizer.name
     if experiment.parallel.compile != "pmap":
@@ -88,13 +93,17 @@ def train_step(
     by_shard: bool = False,
     limit: float = 0.0,
     ema: float | None = None,
+    measure_update: bool = False,
     axis: str | None = None,
 ) -> tuple[State, Sums]:
-    """The next state; and of this one the objective's sums, the gradient norm and the updates skipped so far.
+    """One update: the next state, and the objective's sums, gradient norm and number of skipped updates.
 
-    Weights are divided by their sum over all devices before the loss, not after: a mean of the devices'
-    means would weigh a target by how many others its device was dealt. Over microbatches, and over a pmapped
-    `axis`, gradients then add up; `by_shard` as in `add_up`.
+    With `measure_update`, the step also returns the update's norm and skips an update that is not finite. The
+    built-in optimizers turn a finite gradient into a finite update; others may not.
+
+    Weights are divided by their sum over all devices before the loss: a mean of per-device means would weigh
+    a target by how many others its device has. Gradients then add up over microbatches and over a pmapped
+    `axis`; `by_shard` is as in `add_up`.
     """
     key = jax.random.fold_in(state.key, state.step)
     if axis is not None:
@@ -118,19 +127,26 @@ def train_step(
                 state.opt_state,
                 state.model,
                 norm=norm,
+                value=sums["loss"],
                 obj_fn=of_parts(sums_of, parts),
             )
         model = optax.apply_updates(state.model, updates)
         ema_params = None if ema is None else optax.tree.update_moment(model, state.ema_params, ema, 1)
         return model, opt_state, ema_params
 
+    sums |= {"gradient_norm": norm}
+    if measure_update:
+        made = update()
+        sums["update_norm"] = optax.tree.norm(optax.tree.sub(made[0], state.model))
+        sound, guard = also_finite(sound, guard, state.step, sums["update_norm"])
+        update = lambda: made  # noqa: E731
     model, opt_state, ema_params = if_sound(sound, update, (state.model, state.opt_state, state.ema_params))
     state = State(state.step + 1, model, opt_state, ema_params, guard, state.key, state.hyperparameters)
-    return state, sums | {"gradient_norm": norm, "skipped": guard.skipped}
+    return state, sums | {"skipped": guard.skipped}
 
 
 def of_parts(loss: Callable, parts: Batch) -> Callable[[Any], Array]:
-    """The loss of a model on all parts, whose gradient is differentiated part by part too."""
+    """The loss of a model on all parts; its gradient, too, is differentiated part by part."""
 
     @jax.custom_vjp
     def total(model: Any) -> Array:
@@ -147,8 +163,8 @@ def of_parts(loss: Callable, parts: Batch) -> Callable[[Any], Array]:
 def if_sound(sound: Array, update: Callable[[], Kept], kept: Kept) -> Kept:
     """The result of `update` if the step is `sound`, otherwise `kept`.
 
-    On a CPU this is a branch: a selection would copy every moment before it is overwritten, which takes
-    longer than the update. Elsewhere it is a selection, which adds one operand to the update's own loops.
+    On a CPU this is a branch: a selection would copy every moment before overwriting it, which takes longer
+    than the update. Elsewhere it is a selection, which adds one operand to the update's loops.
     """
     if platform() == "cpu":
         return lax.cond(sound, update, lambda: kept)
@@ -156,26 +172,26 @@ def if_sound(sound: Array, update: Callable[[], Kept], kept: Kept) -> Kept:
 
 
 def normalized(batch: Batch, axis: str | None) -> Batch:
-    """`batch` with each array of weights divided by its sum over the whole batch, on all devices."""
+    """Divides each array of weights by its sum over the whole batch, on all devices."""
 
     def share(weights: Array) -> Array:
         total = weights.sum() if axis is None else lax.psum(weights.sum(), axis)
-        return weights / jnp.maximum(total, 1e-9)  # a batch without targets moves nothing
+        return weights / jnp.maximum(total, 1e-9)  # a batch without targets has no gradient
 
     return batch | {name: share(batch[name]) for name in weights_in(batch)}
 
 
 def split(batch: Batch, parts: int) -> Batch:
-    """Rows (B, …) to (parts, B / parts, …), every part with rows of every device."""
+    """Reshapes rows (B, …) to (parts, B / parts, …); every part has rows of every device."""
     return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
 
 def add_up(function: Callable, model: Any, parts: Batch, by_shard: bool = False) -> Any:
-    """The sum of function(model, part, index) over the parts, one after the other.
+    """Sums function(model, part, index) over the parts, sequentially.
 
-    With `by_shard`, where a mesh splits the rows, each of its data-parallel shards adds up its own parts, and
-    the shards are added up once: otherwise every part's gradients are sent. Of one part they are sent once in
-    any case, but for a table that is used twice; shards apart would cost a TPU more than that.
+    With `by_shard`, if a mesh splits the rows, each data-parallel shard sums its own parts and the shards are
+    summed once; otherwise the gradients of every part are sent. A single part is sent once in any case,
+    except for a table used twice; separate shards would cost a TPU more than that.
     """
     indices = jnp.arange(len(jax.tree.leaves(parts)[0]))
     if len(indices) == 1:
@@ -188,7 +204,7 @@ def add_up(function: Callable, model: Any, parts: Batch, by_shard: bool = False)
 
 
 def _by_shard(function: Callable, shards: int, model: Any, part: Batch, index: Array) -> Any:
-    """The results of all shards, on an axis before the others."""
+    """The results of all shards, on a leading axis."""
 
     def of_shard(rows: Batch, shard: Array) -> Any:
         with shard_is(shard):

@@ -1,9 +1,9 @@
-"""Runs of one shape in one program: each has a lane of its arrays, which `vmap` maps the step over.
+"""Trains runs of one shape in one program: `vmap` maps the step over lanes, one per run.
 
-It is for accelerators, of which a small model's step leaves most idle. Lanes know nothing of each other:
-each has its own data, its own step, and stops when it will; a place that becomes free is given to the next
-run. A run equals one that was trained alone to rounding. Runs of another shape wait until the lanes are free,
-and those that share no program, on one device with run.hyperparameters=inputs, are trained one by one.
+This is for accelerators, which a small model's step leaves mostly idle. Lanes are independent: each has its
+own data and step, and stops on its own; the next run takes a free lane. Results equal those of a run trained
+alone up to rounding. Runs of another shape wait until the lanes are free. Runs that cannot share a program
+(it needs one device and run.hyperparameters=inputs) are trained one by one.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from research.runs.state import State
 from research.training.driving import Begun, Running, resumed, stepped
 from research.training.shared_program import shared_program
 
-Waiting = tuple[Running[None], Begun] | None  # a run that has no lane yet
+Waiting = tuple[Running[None], Begun] | None  # a run without a lane yet
 
 
 class Lane(NamedTuple):
@@ -36,7 +36,7 @@ def together(
 ) -> None:
     """Trains the runs that `begin` gives, up to `lanes` at once, until it gives None and all have ended.
 
-    `rest` is called before each is prepared, for which no step may be due for long.
+    `rest` is called before each run is prepared, when no step may finish for a long time.
     """
 
     def rested() -> Running[None] | None:
@@ -54,7 +54,7 @@ def together(
 
 
 def shares(experiment: Experiment) -> bool:
-    """Whether runs of this settled experiment may have a program together."""
+    """Whether runs of this settled experiment may share a program."""
     run, data = experiment.run, experiment.data
     inputs = run.hyperparameters == "inputs" and experiment.parallel.compile == "jit"
     plain = not (data.later.step or run.profile or run.deterministic)
@@ -62,7 +62,7 @@ def shares(experiment: Experiment) -> bool:
 
 
 def _next(begin: Callable[[], Running[None] | None]) -> Waiting:
-    """The next run that needs steps, and what it asks for."""
+    """The next run that needs steps, and its first request."""
     while (run := begin()) is not None:
         begun = resumed(partial(next, run))
         if begun is not None:
@@ -82,11 +82,11 @@ class _Group:
     def train(self, waiting: Waiting, begin: Callable[[], Running[None] | None]) -> Waiting:
         """Trains runs until one of another shape is `waiting`, which is returned, or none is left.
 
-        A run is begun when there is a lane for it, and not before.
+        A run begins only when there is a lane for it.
         """
         try:
             return self._train(waiting, begin)
-        finally:  # after an error of one of them, which no other has to bear
+        finally:  # after an error of one run, which must not affect the others
             for lane in filter(None, self._lanes):
                 lane.run.close()
 
@@ -111,7 +111,7 @@ class _Group:
                         self._step.lower(self._states, batches).compile()
                     self._compiled = True
                 self._states, sums = self._step(self._states, batches)
-            except Exception as error:  # the lanes' arrays are lost, of memory that was too little
+            except Exception as error:  # out of memory, for example: the lanes' arrays are lost
                 for lane in running:
                     resumed(partial(lane.run.throw, error))
                 return waiting
@@ -133,16 +133,16 @@ class _Group:
 
 
 def check_shares(experiment: Experiment) -> None:
-    """Raises UsageError where runs of this settled experiment have no program together."""
+    """Raises UsageError if runs of this settled experiment cannot share a program."""
     if not shares(experiment):
         raise UsageError(
-            "--together: runs share a program with run.hyperparameters=inputs on one device alone; expected "
+            "--together: runs share a program only with run.hyperparameters=inputs on one device; expected "
             "parallel.compile=jit, run.steps_per_call=1, and no data.later, run.profile or run.deterministic"
         )
 
 
 def of_lanes(experiment: Experiment, devices: Sequence[Any], lanes: int) -> tuple[State, Compiled]:
-    """The shapes of so many runs' states, and the program whose step takes a batch that all of them share."""
+    """The shapes of the states of `lanes` runs, and a program whose step takes one batch for all of them."""
     shared = shared_program(experiment, devices)
     step = step_of_lanes(shared.step)
     states = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), shared.abstract)
@@ -163,13 +163,13 @@ def step_of_lanes(step: Callable) -> Any:
 
 
 def _repeated(lanes: int) -> Callable[[Any], Any]:
-    """A state in every lane."""
+    """Copies a state into every lane."""
     return jax.jit(partial(jax.tree.map, lambda x: lax.broadcast(x, (lanes,))))
 
 
 @partial(jax.jit, donate_argnums=0)
 def _put(states: Any, state: Any, number: Any) -> Any:
-    """A selection: an indexed update makes a number's type strong, and the step another program."""
+    """Uses a selection: an indexed update would make a number's type strong, and so change the program."""
 
     def put(every: Any, x: Any) -> Any:
         return jnp.where((jnp.arange(len(every)) == number).reshape(-1, *[1] * x.ndim), x, every)

@@ -1,4 +1,4 @@
-"""A state evaluated on the whole validation split, as a row of the metrics log."""
+"""Evaluates a state on the whole validation split, for a row of the metrics log."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -29,7 +29,7 @@ SAMPLING = 1  # folded into a state's key for its sample, so that no step's drop
 
 
 def validation_numbers(experiment: Experiment, abstract: State) -> set[str]:
-    """The names of the numbers in a validation row, before there is one."""
+    """The names of the numbers in a validation row, before one exists."""
     objective = objective_of(experiment.objective)
     shapes = objective.batch_shapes(replace(experiment, data=experiment.data.at_step(0)))
     batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
@@ -42,22 +42,22 @@ def validation_numbers(experiment: Experiment, abstract: State) -> set[str]:
 def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Callable[[State, Compiled], Row]:
     """Returns the function that evaluates a state on the whole validation split.
 
-    Its row has the means of the objective's sums, and as the objective says a task's metrics, bits per byte
-    and a sample of text. Predictions are written to `directory`.
+    Its row has the means of the objective's sums and, depending on the objective, task metrics, bits per byte
+    and sampled text. Predictions are written to `directory`.
     """
     objective, first = objective_of(experiment.objective), jax.process_index() == 0
     examples = objective.examples(experiment)
 
     @cache
     def split(data: Data) -> tuple:
-        """Batches of this process, and the sums of all weights."""
+        """Batches of this process, and the total weights of the split."""
         sums = totals(validation_batches(examples, data, corpus.validation))
         return validation_batches(examples, data, corpus.validation, **processes()), sums
 
     def validate(state: State, program: Compiled) -> Row:
         model = evaluation_params(state)
         with activity("evaluating") as show:
-            # As the step just made had them.
+            # As in the step just made.
             batches, sums = split(experiment.data.at_step(int(state.step) - 1))
             with closing(stream(batches, 0, len(batches))) as read:
                 counted = count(map(program.feed, shared(read, sums)), len(batches), show)
@@ -81,7 +81,7 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
 
 
 def _evaluation(state: State, program: Compiled) -> Callable:
-    """(model, batch) → sums, with the numbers that the state holds."""
+    """(model, batch) → sums, with the state's hyperparameters."""
     if state.hyperparameters is None:
         return program.evaluate
     return lambda model, batch: program.evaluate(model, batch, state.hyperparameters)

@@ -1,7 +1,7 @@
 """Model weights: `load` reads any of FORMATS; `import_` and `export` write Hugging Face directories.
 
-A Hugging Face directory has config.json, model.safetensors and tokenizer.json. Other software can read the
-weights that we write, and weights published in this form need no import.
+A Hugging Face directory has config.json, model.safetensors and tokenizer.json. Other software can read
+exported weights, and weights published in this form need no import.
 """
 
 from collections.abc import Callable
@@ -67,9 +67,8 @@ class Loaded(NamedTuple):
 def load(path: Path | str) -> Loaded:
     """Load a model, its configuration and its tokenizer from a directory in any of FORMATS.
 
-    The heads of an encoder that is published without them get initial values; `report` lists them as missing.
-    Raises UsageError for weights that are missing, damaged or not supported; EnvironmentFault where a package
-    is missing.
+    Heads that the weights lack get initial values; `report` lists them as missing. Raises UsageError for
+    weights that are missing, damaged or unsupported; EnvironmentFault if a package is missing.
     """
     weights = read(path)
 
@@ -85,7 +84,7 @@ def load(path: Path | str) -> Loaded:
 def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
     """Fill `model` with the weights at `path`, for `start.weights` of an experiment.
 
-    The head of another task is left out. Raises UsageError for weights of another architecture.
+    A head of another task is skipped. Raises UsageError for weights of another architecture.
     """
     weights = read(path)
     try:
@@ -114,20 +113,20 @@ def read(path: Path | str) -> Weights:
 
 
 def model_of(path: Path | str) -> Model:
-    """The configuration of the weights at `path`, which is read as `read` does, without their arrays."""
+    """The configuration of the weights at `path` (as in `read`), without reading arrays."""
     format, path, _ = _found(located(path, (huggingface.CONFIG,)))
     return format.model(path)
 
 
 def check_present(path: Path | str) -> None:
-    """Raises UsageError where there are no weights to read at `path`. Reads no array."""
+    """Raises UsageError if there are no weights to read at `path`. Reads no array."""
     format, folder, step = _found(located(path, (huggingface.CONFIG,)))
     if format is FORMATS["run"]:
         find_checkpoint(folder, step)
 
 
 def _found(path: Path) -> tuple[Format, Path, int | None]:
-    """The format of a directory, the directory, and the step where one was named."""
+    """The format of a directory, the directory, and the step if given."""
     path, step = split_step(str(path))
     if step is not None and path.is_dir():
         return FORMATS["run"], path, step
@@ -138,12 +137,12 @@ def _found(path: Path) -> tuple[Format, Path, int | None]:
         if any((path / name).exists() for name in format.files):
             return format, path, None
     known = "; ".join(f"{name}: {' or '.join(format.files)}" for name, format in FORMATS.items())
-    raise UsageError(f"{path}: holds no weights that are known here ({known})")
+    raise UsageError(f"{path}: holds no weights in a known format ({known})")
 
 
 def _refuse_file(path: Path) -> None:
     if path.is_file():
-        raise UsageError(f"{path}: a file; expected the directory that it is in: {path.parent}")
+        raise UsageError(f"{path}: a file; expected its directory, {path.parent}")
 
 
 def import_(format: str, source: Path | str, directory: Path | str) -> Report:
@@ -169,7 +168,7 @@ def average(directory: Path | str, target: Path | str, last: int | None = None) 
 def export(source: Path | str, directory: Path | str) -> Report:
     """Write the newest weights of a run, or any other weights, as a Hugging Face directory, atomically.
 
-    Raises UsageError where `directory` exists, and for a model that Transformers has no class for.
+    Raises UsageError if `directory` exists, and for a model that no class of Transformers supports.
     """
     directory = Path(directory).expanduser()
     check_absent(directory)

@@ -28,7 +28,7 @@ FIELDS = (
 
 
 def others(theirs: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """{"model.heads": theirs, …} of those `settings`, by dotted name, that are otherwise in the weights.
+    """{"model.heads": theirs, …} for those `settings` that differ in the weights.
 
     Raises UsageError for a model of another family.
     """
@@ -44,6 +44,6 @@ def others(theirs: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _equal(theirs: Model, field: str, value: Any) -> bool:
-    if field == "hidden":  # none is 4 times their width
+    if field == "hidden":  # none means 4 times their width
         return replace(theirs, hidden=value).mlp_width == theirs.mlp_width
     return getattr(theirs, field) == value

@@ -1,4 +1,4 @@
-"""Filling a model with weights, and the report of parameters found, missing and unused."""
+"""Fills a model with weights, and reports parameters that are found, missing and unused."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ M = TypeVar("M")
 
 
 class Report(NamedTuple):
-    """Names and shapes of parameters: found, missing in the weights, without a place in the model."""
+    """Names and shapes of parameters: found, missing in the weights, unused by the model."""
 
     found: dict[str, tuple[int, ...]]
     missing: dict[str, tuple[int, ...]]
@@ -41,13 +41,13 @@ class Report(NamedTuple):
 
 
 def fill(model: M, found: Mapping[str, NDArray]) -> tuple[M, Report]:
-    """`model` with the parameters in `found`, by path; the others keep their values.
+    """Replaces the parameters of `model` that are in `found`, by path; the others keep their values.
 
     Raises UsageError for a parameter of another shape.
     """
     leaves = by_path(model)
     report = compare({path: leaf.shape for path, leaf in leaves.items()}, found)
-    # A copy, since a training step reuses the memory of its state.
+    # Copy, since a training step reuses the memory of its state.
     filled = {path: jnp.array(found[path], leaves[path].dtype) for path in report.found}
     return refill(model, leaves | filled), report
 

@@ -1,7 +1,7 @@
-"""A model with `model.scaling=mup` as one with `standard` that computes the same outputs.
+"""Converts a model with `model.scaling=mup` to one with `standard` and the same outputs.
 
-Multipliers move into parameters. That of an output table which is also the input's moves into the norm before
-it: the final states are then smaller by it.
+Multipliers move into parameters. The multiplier of a tied output table moves into the norm before it, so the
+final states are scaled by it.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""Parameters of another codebase to ours and back, by tables of names and layouts.
+"""Converts parameters between other codebases and ours, by tables of names and layouts.
 
-Our parameters have paths (`research.models.parameters.name`). Those of blocks are stacked along a leading
-axis N; kernels are (in, out), that of queries, keys and values (in, 3, out). Theirs have names, one for each
+Our parameters have paths (`research.models.parameters.name`). Parameters of blocks are stacked along a
+leading axis N; kernels are (in, out), that of queries, keys and values (in, 3, out). Theirs have one name per
 block.
 """
 
@@ -44,7 +44,7 @@ APART_TRANSPOSED = Layout(lambda x: APART.ours([y.T for y in x]), lambda x: [y.T
 
 class Row(NamedTuple):
     path: str  # ours
-    name: str  # theirs; {n} is the block's number, {part} stands for each of PARTS
+    name: str  # theirs; {n} is the block's number, {part} each of PARTS
     layout: Layout
 
     def names(self, n: int) -> list[str]:
@@ -67,9 +67,9 @@ class Weights(NamedTuple):
 
     config: Model
     arrays: Arrays  # by our paths, float32
-    unused: dict[str, tuple[int, ...]]  # their names and shapes of parameters without a place here
+    unused: dict[str, tuple[int, ...]]  # names and shapes of parameters that are not used here
     tokenizer: Tokenizer | None
-    task_head: TaskHead | None = None  # of a run that was fine-tuned
+    task_head: TaskHead | None = None  # of a fine-tuned run
 
 
 def shapes(config: Model) -> dict[str, tuple[int, ...]]:
@@ -78,10 +78,10 @@ def shapes(config: Model) -> dict[str, tuple[int, ...]]:
 
 
 def to_ours(table: Table, tensors: Arrays, config: Model, source: Path) -> Arrays:
-    """Take our parameters out of `tensors`, where those without a place in the table remain.
+    """Take our parameters out of `tensors`; those not in the table remain there.
 
-    Heads may be missing. Raises UsageError where another parameter is missing, has another shape, is of no
-    floating type or holds values that are not finite.
+    Heads may be missing. Raises UsageError if another parameter is missing, has another shape, is not of a
+    floating type or holds non-finite values.
     """
     arrays = {}
     needed = shapes(config)
@@ -103,16 +103,16 @@ def to_ours(table: Table, tensors: Arrays, config: Model, source: Path) -> Array
 
 
 def merge_tied(tensors: Arrays, tied: Mapping[str, str], source: Path) -> None:
-    """Drop the second names of tied parameters, {second: first}. Raises UsageError where they differ."""
+    """Drop the second names of tied parameters, {second: first}. Raises UsageError if they differ."""
     for second, first in tied.items():
         if second in tensors:
             tensor = tensors.pop(second)
             if not np.array_equal(tensors.setdefault(first, tensor), tensor):
-                raise UsageError(f"{source}: {second} differs from {first}; only tied ones are built here")
+                raise UsageError(f"{source}: {second} differs from {first}; only tied ones are supported")
 
 
 def to_theirs(table: Table, arrays: Mapping[str, NDArray]) -> Arrays:
-    """The inverse of `to_ours`, for the parameters that `arrays` holds."""
+    """The inverse of `to_ours`, for the parameters in `arrays`."""
     tensors = {}
     for row in table:
         if row.path not in arrays:

@@ -1,6 +1,6 @@
-"""Parameters of one of our own runs: of one checkpoint, or averaged over several.
+"""Parameters of one of our runs: of one checkpoint, or averaged over several.
 
-A checkpoint also holds the state of the optimizer. Only the arrays behind the evaluation parameters are read.
+A checkpoint also holds the optimizer state; only the arrays behind the evaluation parameters are read.
 """
 
 from functools import partial
@@ -26,7 +26,7 @@ from research.weights.layout import TaskHead, Weights
 def read(directory: Path, step: int | None = None) -> Weights:
     """The evaluation parameters at `step`, or at the newest checkpoint.
 
-    Raises UsageError where there is no such checkpoint, and for a corrupt one.
+    Raises UsageError if there is no such checkpoint, and for a corrupt one.
     """
     experiment = experiment_of(directory)
     shapes = jax.eval_shape(partial(initial_state, experiment))
@@ -44,7 +44,7 @@ def model(directory: Path) -> Model:
 
 
 def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:
-    """The mean of the evaluation parameters of the `last` checkpoints (None: of all), and their steps.
+    """The mean of the evaluation parameters over the `last` checkpoints (None: all), and their steps.
 
     Izmailov et al. (2018). Raises UsageError for a `last` below two, and for too few checkpoints.
     """
@@ -87,7 +87,7 @@ def _restore(shapes: State, directory: Path, step: int | None) -> State:
 def _evaluated(state: State) -> tuple[str, ...]:
     """Path prefixes of the arrays that `evaluation_params` reads.
 
-    The optimizer state is twice as large as the parameters, so it is read only where they depend on it.
+    The optimizer state is twice as large as the parameters, so it is read only if they depend on it.
     """
     if state.ema_params is not None:
         return ("ema_params/",)

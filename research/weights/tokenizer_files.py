@@ -23,7 +23,7 @@ ROLES = {
 
 
 def read(directory: Path) -> Tokenizer | None:
-    """The tokenizer, without truncation or padding; None where there is none.
+    """The tokenizer, without truncation or padding; None if there is none.
 
     Raises UsageError for one that cannot be read.
     """
@@ -31,7 +31,7 @@ def read(directory: Path) -> Tokenizer | None:
     if not any(all((directory / name).exists() for name in names) for names in forms):
         return None
     tokenizer = published.read(directory)
-    # A published tokenizer.json may truncate or pad to the length of its own model.
+    # A published tokenizer.json may truncate or pad to its model's length.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -46,14 +46,14 @@ def roles(tokenizer: Tokenizer | None) -> dict[str, str]:
 def write(directory: Path, tokenizer: Tokenizer, context: int, inputs: Sequence[str]) -> None:
     """Write the files that Transformers' `AutoTokenizer` reads.
 
-    `inputs` are the model's. Unless they are named, `AutoTokenizer` gives no token_type_ids, and a BERT takes
-    both texts of a pair for the first. Transformers has no words of spaCy: a LineageWarning says that they
-    are written as words by BERT's rules.
+    `inputs` are the model's; without token_type_ids a BERT would take both texts of a pair for the first.
+    Transformers has no spaCy tokenizer: a LineageWarning says that the exported one splits words by BERT's
+    rules.
     """
     if reads_words(tokenizer):
         tokenizer = without_spacy(tokenizer)
         warnings.warn(
-            "Transformers has no words of spaCy: the exported tokenizer splits words by BERT's rules, which "
+            "Transformers has no spaCy tokenizer: the exported one splits words by BERT's rules, which "
             "gives 97% of the same ids",
             LineageWarning,
             stacklevel=2,

@@ -1,4 +1,4 @@
-"""A model together with its tokenizer, ready to evaluate or to generate."""
+"""Loads a model together with its tokenizer."""
 
 from research import weights
 from research.data.tokenizers import published
@@ -8,10 +8,10 @@ from research.weights import Loaded
 
 
 def load_with_tokenizer(target: str, tokenizer: str | None = None, required: bool = True) -> Loaded:
-    """A run (DIR or DIR:STEP) or weights, with the tokenizer beside them or the one that is named.
+    """Loads a run (DIR or DIR:STEP) or weights, with the tokenizer beside them or the given one.
 
-    The tokenizer neither truncates nor pads. Raises UsageError where parameters of a GPT are missing, where
-    there is no tokenizer although it is `required`, or where it has more entries than the model.
+    The tokenizer neither truncates nor pads. Raises UsageError if parameters of a GPT are missing, if a
+    `required` tokenizer is missing, or if it has more entries than the model.
     """
     loaded = weights.load(target)
     if loaded.report.missing and not loaded.model.bidirectional:
@@ -20,7 +20,7 @@ def load_with_tokenizer(target: str, tokenizer: str | None = None, required: boo
     if found is None and not required:
         return loaded
     if found is None:
-        raise UsageError(f"{target}: no tokenizer beside the weights; name one: --tokenizer NAME|PATH")
+        raise UsageError(f"{target}: no tokenizer beside the weights; pass --tokenizer NAME|PATH")
     if entries(found) > loaded.config.vocabulary:
         raise UsageError(
             f"{target}: has {loaded.config.vocabulary} tokens, the tokenizer {entries(found)}: not its own"

@@ -40,9 +40,9 @@ def test_runs_together_need_their_own_memory_and_share_the_launches():
     "typed, message",
     [
         (["--together", "0"], "--together 0: expected 1 or more"),
-        (["--together", "2", "run.steps_per_call=5"], "--together: runs share a program with"),
-        (["--together", "2", "run.hyperparameters=constants"], "--together: runs share a program with"),
-        (["--together", "2", "parallel.compile=sharded"], "--together: runs share a program with"),
+        (["--together", "2", "run.steps_per_call=5"], "--together: runs share a program only with"),
+        (["--together", "2", "run.hyperparameters=constants"], "--together: runs share a program only with"),
+        (["--together", "2", "parallel.compile=sharded"], "--together: runs share a program only with"),
     ],
 )
 def test_runs_that_share_no_program_are_refused(typed, message, capsys):
@@ -54,7 +54,7 @@ def test_runs_that_share_no_program_are_refused(typed, message, capsys):
     "devices, message",
     [
         ("0", "--devices 0: expected 1 or more"),
-        ("2", "--devices: parallel.compile=jit uses one; expected auto, sharded or pmap"),
+        ("2", "--devices: jit uses one device; expected parallel.compile=auto, sharded or pmap"),
     ],
 )
 def test_devices_that_a_run_cannot_have_are_refused(devices, message, capsys):

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _planned(program: Compiled, state: Any, batch: Any, count: int, chip: Chip | None) -> dict[str, Any]:
-    """What `lineage plan` says of the step here, on an accelerator: its memory, and the least time."""
+    """What `lineage plan` says of the step here, on an accelerator: its memory, and its minimum time."""
     if jax.default_backend() == "cpu" or chip is None:
         return {}
     one = batch if count == 1 else batch[0]

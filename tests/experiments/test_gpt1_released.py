@@ -149,7 +149,7 @@ DIFFERENCES = {
 
 
 def test_every_difference_is_listed():
-    _, _, listed = finetuning.__doc__.partition("Differs from the released code:\n")
+    _, _, listed = finetuning.__doc__.partition("Differences from the released code:\n")
     assert re.findall(r"^- ([\w-]+): ", listed, re.MULTILINE) == list(DIFFERENCES)
 
 

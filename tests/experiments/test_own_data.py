@@ -98,7 +98,7 @@ def test_every_command_of_the_worked_examples_runs(files, capsys):
             assert status == 0, (words, err)
             assert not err.count("\n") or "warn" not in err, err
             outputs[" ".join(words[:2])] = out
-    assert [words[0] for words in typed].count("train") == 7
+    assert [words[0] for words in typed].count("train") == 8
     reviews = record.experiment_of(files / "runs/reviews")
     assert (reviews.model.width, reviews.model.outputs) == (16, 3)  # of the weights, and of the file
     assert reviews.task.labels == ("bad", "good", "middling")

@@ -203,11 +203,11 @@ def test_differences_are_stated_where_the_recipes_are():
         f"{inspect.getdoc(experiments.gpt2)} {inspect.getdoc(experiments.bert_finetuning)}".split()
     )
     for sentence in (
-        "One percent of documents validates, by hash, where llm.c takes the first 100M tokens",
+        "validation is one percent of documents, by hash, where llm.c takes the first 100M tokens",
         "The table has 50,257 rows, which both pad to 50,304",
-        "Examples are shuffled over all files, llm.c's within each of its shards",
-        "The cosine reaches its end at the last step, not at the one after it",
-        "where Google's code shuffles within 100 of them",
+        "Examples are shuffled over all files, llm.c's within each shard",
+        "The cosine ends at the last step, not one step later",
+        "Google's code shuffles within 100 of them",
     ):
         assert sentence in said
 

@@ -195,7 +195,7 @@ def test_a_file_that_changes_while_it_is_tokenized_is_kept_under_no_name(tmp_pat
         return write(*arguments)
 
     monkeypatch.setattr(building, "write", writing)
-    with pytest.raises(UsageError, match=r"data\.source=files:.*a\.txt: changed while it was read; begin"):
+    with pytest.raises(UsageError, match=r"data\.source=files:.*a\.txt: changed while it was read; run"):
         prepare(declared, 1 << 20, lambda line: None)
     assert not [path for path in home.glob("stores/*") if not path.name.endswith(".lock")]
 

@@ -80,7 +80,7 @@ def test_a_table_says_it_in_words(folder, lineage):
     assert cells(found)[1][3:6] == ["3", "+0.1100 [+0.0852, +0.1348]", "differs"]
     status, out, _ = lineage("table", folder)
     assert status == 0 and "4.5000 ± 0.2887" in out and "1 diverged, 1 stopped" in out
-    assert "pairs of one seed" in out and all(note in out for note in notes(found))
+    assert "paired by seed" in out and all(note in out for note in notes(found))
     status, out, _ = lineage("table", folder / "0.003-0", folder / "0.001-0")
     assert "±" not in out and "over seeds" not in out
     assert facts([folder / "0.003-0", folder / "0.001-0"])["groups"] is None

@@ -208,7 +208,7 @@ def test_without_the_file_one_line_names_the_run_the_file_and_the_option(lost):
         command, *more = typed
         _, err = lab.lineage(command, "run", *more, status=2)
         assert err.startswith("lineage: run: model.activation=softsign_gelu: not known")
-        assert f"made with {lab.ideas} (no such file); --import names where" in err and err.count("\n") == 1
+        assert f"made with {lab.ideas} (no such file); pass its new location" in err and err.count("\n") == 1
     (lab.folder / "moved").mkdir()
     shutil.copy(IDEAS, lab.folder / "moved" / "ideas.py")
     _, err = lab.lineage("generate", "run", "--tokens", 4, "--import", "moved/ideas.py")

@@ -104,7 +104,7 @@ def test_files_are_scored(tmp_path, capsys):
         ("[1]", "expected a JSON object of finite numbers"),
         ('{"a": NaN}', "expected a JSON object of finite numbers"),
         ('{"a": "1"}', "expected a JSON object of finite numbers"),
-        ('{"a": 1}', "has no odds of 1 questions, such as b"),
+        ('{"a": 1}', "has no odds for 1 questions, such as b"),
     ],
 )
 def test_odds_that_cannot_be_used(tmp_path, capsys, odds, message):

@@ -46,30 +46,30 @@ def test_masks():
     "backend, changes, trains, used, why",
     [
         ("cpu", {}, True, "xla", "the device is a cpu"),
-        ("gpu", {}, True, "cudnn", "nothing"),
+        ("gpu", {}, True, "cudnn", "preferred"),
         ("gpu", {"precision": "float32"}, True, "xla", "activations are float32"),
-        ("gpu", {"heads": 16}, True, "xla", "heads are of 4"),
-        ("gpu", {"width": 272, "heads": 2}, True, "xla", "heads are of 136"),
-        ("gpu", {"dropout": 0.1}, True, "xla", "dropped out"),
-        ("gpu", {"dropout": 0.1}, False, "cudnn", "nothing"),
-        ("gpu", {"attention": "xla"}, True, "xla", "asked for"),
-        ("gpu", {"dropout": 0.1, "context": 128}, True, "flash", "dropped out"),
-        ("gpu", {"dropout": 0.1, "context": 128}, False, "cudnn", "nothing"),
-        ("gpu", {"dropout": 0.1, "context": 100}, True, "xla", "no multiple of 64"),
-        ("gpu", {"dropout": 0.1, "context": 128, "heads": 8}, True, "xla", "heads are of 8"),
+        ("gpu", {"heads": 16}, True, "xla", "head size 4"),
+        ("gpu", {"width": 272, "heads": 2}, True, "xla", "head size 136"),
+        ("gpu", {"dropout": 0.1}, True, "xla", "no dropout"),
+        ("gpu", {"dropout": 0.1}, False, "cudnn", "preferred"),
+        ("gpu", {"attention": "xla"}, True, "xla", "as set"),
+        ("gpu", {"dropout": 0.1, "context": 128}, True, "flash", "no dropout"),
+        ("gpu", {"dropout": 0.1, "context": 128}, False, "cudnn", "preferred"),
+        ("gpu", {"dropout": 0.1, "context": 100}, True, "xla", "not a multiple of 64"),
+        ("gpu", {"dropout": 0.1, "context": 128, "heads": 8}, True, "xla", "head size 8"),
         ("gpu", {"dropout": 0.1, "context": 128, "dropout_generator": "threefry"}, True, "xla", "threefry"),
-        ("gpu", {"attention": "flash", "context": 128}, True, "flash", "asked for"),
-        ("tpu", {"context": 256}, True, "splash", "nothing"),
-        ("tpu", {"context": 200}, True, "xla", "no multiple of 128"),
+        ("gpu", {"attention": "flash", "context": 128}, True, "flash", "as set"),
+        ("tpu", {"context": 256}, True, "splash", "preferred"),
+        ("tpu", {"context": 200}, True, "xla", "not a multiple of 128"),
         (
             "tpu",
             {"context": 256, "dropout": 0.1},
             True,
             "flash",
-            "splash: attention probabilities are dropped",
+            "splash: it has no dropout",
         ),
-        ("tpu", {"context": 16_384, "dropout": 0.1}, True, "xla", "more than 8,192"),
-        ("tpu", {"context": 256, "dropout": 0.1}, False, "splash", "nothing"),
+        ("tpu", {"context": 16_384, "dropout": 0.1}, True, "xla", "exceeds 8,192"),
+        ("tpu", {"context": 256, "dropout": 0.1}, False, "splash", "preferred"),
         ("tpu", {"context": 256, "precision": "float32"}, True, "xla", "activations are float32"),
     ],
 )
@@ -90,8 +90,8 @@ def test_documents_are_for_flash_and_splash():
     ("capability", "dtype", "why"),
     [
         ((7, 5), "float32", "the GPU's compute capability is 7.5, below 8.0"),  # a T4
-        ((8, 0), "bfloat16", "nothing"),
-        (None, "bfloat16", "the GPU is not NVIDIA's"),
+        ((8, 0), "bfloat16", "preferred"),
+        (None, "bfloat16", "the GPU is not made by NVIDIA"),
     ],
 )
 def test_a_gpu_without_bfloat16_or_kernels_does_without(capability, dtype, why):
@@ -99,8 +99,8 @@ def test_a_gpu_without_bfloat16_or_kernels_does_without(capability, dtype, why):
         assert compute_dtype("auto") == dtype
         assert why in choose(model(context=256), trains=True).why
         rounded = model(context=256, precision="bfloat16")
-        assert choose(rounded, trains=True).used == ("cudnn" if why == "nothing" else "xla")
-        if why != "nothing":
+        assert choose(rounded, trains=True).used == ("cudnn" if why == "preferred" else "xla")
+        if why != "preferred":
             with pytest.raises(UsageError, match=f"model.attention=flash: {why}"):
                 choose(model(context=256, attention="flash"), trains=True)
 

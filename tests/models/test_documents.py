@@ -78,6 +78,8 @@ def test_cudnn_does_not_serve():
     config = {"family": "gpt2", "vocabulary": 8, "context": 8, "width": 64, "depth": 1, "heads": 2}
     with tracing_for("gpu", AMPERE):
         choice = choose(Model(**config), trains=True, documents=True)
-        with pytest.raises(UsageError, match=r"model\.attention=cudnn: attention stays within documents"):
+        with pytest.raises(UsageError, match=r"model\.attention=cudnn: it cannot restrict attention"):
             choose(Model(**config, attention="cudnn"), trains=True, documents=True)
-    assert choice.used == "xla" and choice.why.startswith("cudnn: attention stays within documents; flash: ")
+    assert choice.used == "xla" and choice.why.startswith(
+        "cudnn: it cannot restrict attention to documents; flash: "
+    )

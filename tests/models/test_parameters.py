@@ -113,7 +113,7 @@ def test_printed_and_as_json(capsys):
     assert "(30522 + 512 + 2) × 768     23,835,648" in printed
     *table, empty, note = printed.splitlines()
     assert table[-1].split() == ["total", "110,106,428"] and empty == ""
-    assert "leaves out the lines C and J" in note and "a GELU in BERT" in note
+    assert "omits lines C and J" in note and "BERT's is a GELU" in note
     assert any(line.endswith("109,482,240  A + B + 12 × (C + … + H) + I") for line in table)
     params("gpt2_small", None, json=False)
     assert "account" not in capsys.readouterr().out

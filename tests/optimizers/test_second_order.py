@@ -158,7 +158,7 @@ def test_cautious_decay_touches_only_weights_that_shrink(name):
 
 @pytest.mark.parametrize("name", ["lamb", "sophia"])
 def test_an_optimizer_that_mixes_the_decay_in_refuses_to_be_cautious(name):
-    with pytest.raises(UsageError, match=f"optimizer.cautious=true: {name} mixes the decay"):
+    with pytest.raises(UsageError, match=f"optimizer.cautious=true: {name} has its own rule"):
         configured(name, cautious=True)
 
 

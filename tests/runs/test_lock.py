@@ -33,7 +33,7 @@ def other(tmp_path):
 
 def test_another_process_is_named_until_it_is_dead(other, tmp_path):
     with (
-        pytest.raises(UsageError, match=rf"process {other.pid} on \S+, since .*, is training in it"),
+        pytest.raises(UsageError, match=rf"process {other.pid} on \S+, since .*, trains in it"),
         lock.locked(tmp_path / "run", pytest.fail),
     ):
         pytest.fail("two in it")

@@ -69,7 +69,7 @@ def test_what_changed_when_is_kept(run):
         (90, {"run.seed": 0}, {"run.seed": 3}),
     ]
     assert record.experiment_of(run) == override(longer, {"run.seed": 3})
-    assert len(message) == 2 and "run.steps was 100, now 200; from here on the learning rate" in message[0]
+    assert len(message) == 2 and "run.steps was 100, now 200; the learning rate now follows" in message[0]
 
 
 def test_another_version_is_noted(run):
@@ -84,7 +84,7 @@ def test_another_version_is_noted(run):
 
 def test_cannot_end_before_where_it_is(run):
     before = (run / record.FILE).read_text()
-    with pytest.raises(UsageError, match=r"run\.steps=50: the run is at step 70 already"):
+    with pytest.raises(UsageError, match=r"run\.steps=50: the run is already at step 70"):
         record.claim(run, override(FIRST, {"run.steps": 50}), FACTS, 70, pytest.fail, allow_change=True)
     assert (run / record.FILE).read_text() == before
 
@@ -157,11 +157,11 @@ def test_a_lost_name_is_reported_with_the_run_and_the_import(plugin, run):
     written = json.loads(path.read_text())
     written["experiment"]["optimizer"]["name"] = "of_ideas"
     path.write_text(json.dumps(written))
-    message = rf"^{run}: optimizer.name=of_ideas: not known.*; --import names the module or file"
+    message = rf"^{run}: optimizer.name=of_ideas: not known.*; pass the module or file"
     with pytest.raises(UsageError, match=message):
         record.experiment_of(run)
     plugin.unlink()
     restart()
-    message = rf"^{run}: optimizer.name=of_ideas: not known.*made with {plugin} \(no such file\); --import"
+    message = rf"^{run}: optimizer.name=of_ideas: not known.*made with {plugin} \(no such file\); pass"
     with pytest.raises(UsageError, match=message):
         record.experiment_of(run)

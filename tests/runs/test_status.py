@@ -56,7 +56,7 @@ def test_checkpoints_are_those_that_are_whole(run, tmp_path):
     with pytest.raises(UsageError, match=r":40: no such checkpoint; there are 10, 30"):
         find_checkpoint(run, 40)
     assert newest_checkpoint(tmp_path / "none") == 0
-    with pytest.raises(UsageError, match="without a checkpoint"):
+    with pytest.raises(UsageError, match="has no checkpoint"):
         find_checkpoint(tmp_path / "none")
 
 

@@ -72,7 +72,7 @@ def test_a_device_belongs_to_one_worker(tmp_path, monkeypatch):
 def test_one_supervisor_a_machine(tmp_path):
     with (
         supervise(tmp_path),
-        pytest.raises(UsageError, match="is at work on it; lineage stop"),
+        pytest.raises(UsageError, match="works on it; to stop it: lineage stop"),
         supervise(tmp_path),
     ):
         pytest.fail("two supervisors")

@@ -101,9 +101,7 @@ def test_a_sweep_of_which_everything_fails_stops_early(tmp_path):
     def interfere(experiment, step):
         raise ValueError("no such thing")
 
-    with pytest.raises(
-        EnvironmentFault, match="5 trials failed one after the other, the last: ValueError: no such"
-    ):
+    with pytest.raises(EnvironmentFault, match="5 trials in a row failed, the last: ValueError: no such"):
         run(tmp_path / "sweep", training(interfere))
     assert len(trials(tmp_path / "sweep")) == FAILURES
 
@@ -118,7 +116,10 @@ def test_a_trial_that_kills_its_workers_is_given_up(tmp_path):
     while not run(tmp_path / "sweep", training(interfere)):
         pass
     (trial,) = trials(tmp_path / "sweep")
-    assert trial.state == TrialState.FAIL and "workers died of it after step 2" in trial.user_attrs["reason"]
+    assert (
+        trial.state == TrialState.FAIL
+        and "workers died while training it after step 2" in trial.user_attrs["reason"]
+    )
     # The first began at step 0; from step 2 on, as many died as are allowed to.
     assert len(attempts(trial)) == 1 + ATTEMPTS + 1
 

@@ -91,7 +91,7 @@ def test_killed_workers_and_a_killed_sweep_leave_no_trace(tmp_path):
     wait_for(lambda: set(trainers(directory)) - set(dead), keeper)
     keeper.send_signal(signal.SIGINT)
     output, _ = keeper.communicate(timeout=120)
-    assert keeper.returncode == 128 + signal.SIGINT and "the same command continues it" in output
+    assert keeper.returncode == 128 + signal.SIGINT and "repeat the command to continue" in output
 
     keeper = start(directory, *typed)
     output, _ = keeper.communicate(timeout=300)

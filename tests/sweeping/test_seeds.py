@@ -185,7 +185,7 @@ def test_one_point_with_many_failing_seeds_does_not_end_a_sweep_and_many_points_
     assert run(tmp_path / "one", training(fails))
     tmp_path.joinpath("all").touch()
     open_sweep(tmp_path / "many", declared(tmp_path, seeds=2, trials=6), "journal")
-    with pytest.raises(EnvironmentFault, match="5 trials failed one after the other"):
+    with pytest.raises(EnvironmentFault, match="5 trials in a row failed"):
         run(tmp_path / "many", training(fails))
 
 

@@ -99,7 +99,7 @@ def test_of_trials_whose_worker_dies_only_the_one_that_killed_it_is_blamed(tmp_p
             break
     *others, killer = trials(tmp_path / "sweep")
     assert {trial.state for trial in others} == {TrialState.COMPLETE}
-    assert killer.state == TrialState.FAIL and "workers died of it" in killer.user_attrs["reason"]
+    assert killer.state == TrialState.FAIL and "workers died while training it" in killer.user_attrs["reason"]
 
 
 @pytest.mark.usefixtures("nothing_to_free")

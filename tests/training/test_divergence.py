@@ -2,9 +2,13 @@
 
 import re
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from research.config.names import OPTIMIZERS
 from research.data import batches
 from research.errors import Diverged
 from research.optimizers.spike_guard import WINDOW
@@ -70,6 +74,43 @@ def test_a_spike_is_skipped_and_the_run_recovers(tmp_path, monkeypatch, capsys):
     assert found[6.0][after].max() < found[6.0][before].mean() + 0.2
     assert found[0.0][after].min() > found[0.0][before].mean() + 1
     assert "1 updates skipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_an_own_optimizers_update_that_is_not_finite_is_skipped(registries, tmp_path, stops):
+    """Its gradient is finite: without a look at the update, its NaN would be in the parameters for good."""
+
+    @OPTIMIZERS.register("brittle")
+    def brittle(config, rate):
+        def update(grads, count, params=None):
+            updates = jax.tree.map(lambda g: jnp.where(count == 4, jnp.nan, -0.1 * g), grads)
+            return updates, count + 1
+
+        return optax.GradientTransformation(lambda params: jnp.int32(0), update)
+
+    experiment = quickstart(
+        tmp_path / "c.txt", optimizer__name="brittle", run__steps=8, run__stop_on_nan=stops, run__sample=0
+    )
+    if stops:
+        with pytest.raises(Diverged, match=r"step 5: the optimizer's update is not finite, its gradient is"):
+            train(experiment, tmp_path / "run", print)
+        return
+    train(experiment, tmp_path / "run", print)
+    found, skipped = losses(tmp_path / "run")
+    assert np.isfinite(found).all()
+    assert skipped.tolist() == [0, 0, 0, 0, 1, 2, 3, 4]  # its state is kept too, so it gives NaN again
+    validation = [row["loss"] for row in timeless(tmp_path / "run") if row["split"] == "validation"]
+    assert np.isfinite(validation).all() and validation[-1] < validation[0]
+
+
+def test_an_optimizer_may_ask_for_the_loss(registries, tmp_path):
+    @OPTIMIZERS.register("plateau")
+    def plateau(config, rate):
+        return optax.chain(optax.adam(rate), optax.contrib.reduce_on_plateau(patience=1))
+
+    experiment = quickstart(tmp_path / "c.txt", optimizer__name="plateau", run__steps=4, run__sample=0)
+    train(experiment, tmp_path / "run", print)
+    assert np.isfinite(losses(tmp_path / "run")[0]).all()
 
 
 @pytest.mark.parametrize("stops", mostly_slow([True, False]))

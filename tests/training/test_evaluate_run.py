@@ -23,9 +23,9 @@ def test_the_same_row_comes_again(tmp_path):
     assert again == {name: value for name, value in last.items() if name != "sample"}
     with pytest.raises(UsageError, match="no such checkpoint"):
         evaluate_run(tmp_path / "run", 5, silent)
-    with pytest.raises(UsageError, match="pre-trained with next_token; it answers no task"):
+    with pytest.raises(UsageError, match="pre-trained with next_token; it has no task"):
         predict(tmp_path / "run", None, f"files:{tmp_path}/text.txt", silent)
     with (tmp_path / "text.txt").open("a") as file:
         file.write("something else. " * 200)
-    with pytest.raises(UsageError, match="not those of the run"):
+    with pytest.raises(UsageError, match="now gives other data than the run's"):
         evaluate_run(tmp_path / "run", None, silent)

@@ -10,9 +10,10 @@ import optax
 import pytest
 
 from research.config.hyperparameters import INPUT, NUMBERS, SHARES, split
-from research.config.names import OPTIMIZERS, SCHEDULES
+from research.config.names import OPTIMIZERS, POSITIONS, SCHEDULES
 from research.config.settings import flatten, override
 from research.models.parameters import by_path
+from research.models.parts.positions import Positions
 from research.optimizers.schedules import schedule
 from research.runs.traced_numbers import Beta, fill
 from research.training import shared_program
@@ -186,18 +187,42 @@ def test_an_optimizer_takes_its_numbers_as_inputs(name, tmp_path):
     assert_close(found, after_steps(declared(tmp_path, **changes, **{"run.hyperparameters": "constants"})))
 
 
-def test_an_optimizer_that_asks_in_python_is_named(registries, tmp_path):
+@pytest.mark.parametrize(
+    "asks",
+    [
+        lambda config: config.b1 > 0.5,
+        lambda config: config.b1 == 0.9,
+        lambda config: config.b1 != 0.8,
+        lambda config: config.b1 in (0.9, 0.95),
+        lambda config: config.decay == 0.1,
+        lambda config: config.clip == 1.0,
+    ],
+)
+def test_an_optimizer_that_asks_in_python_is_named(asks, registries, tmp_path):
     @OPTIMIZERS.register("choosy")
     def choosy(config, rate):
-        return optax.sgd(rate, config.b1 if config.b1 > 0.5 else None)
+        return optax.sgd(rate, 0.9 if asks(config) else None)
 
     experiment = declared(tmp_path, **{"optimizer.name": "choosy"})
     with pytest.raises(
-        NeedsConstants, match=r"optimizer.name=choosy.*run.hyperparameters=constants"
+        NeedsConstants, match=r"run\.hyperparameters=constants, since optimizer\.name=choosy"
     ) as raised:
         train(experiment, tmp_path / "run", lambda line: None)
     assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
     compile_for(replace(experiment, run=replace(experiment.run, hyperparameters="constants")))
+
+
+def test_a_part_of_the_model_that_asks_in_python_is_refused(registries, tmp_path):
+    """Not compiled with a wrong answer: the module has no number, but what stands where it was."""
+
+    @POSITIONS.register("choosy")
+    class Choosy(Positions):
+        def embed(self, parameter, x, places):
+            return x * (2 if self.model.dropout == 0.1 else 3)
+
+    experiment = declared(tmp_path, **{"model.positions": "choosy", "model.dropout": 0.1})
+    with pytest.raises(NeedsConstants, match="a part of the model needs a number in Python"):
+        train(experiment, tmp_path / "run", lambda line: None)
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def test_what_is_declared_stays():
 def test_a_model_that_does_not_fit_is_refused_with_what_is_missing():
     need, _ = linear(rows=8, state=3_000_000_000, each=10**9)
     experiment = override(experiments.get("gpt2_tiny"), {"data.batch": 8})
-    with pytest.raises(DoesNotFit, match=r"needs 4\.00 GB of a device, 1\.50 GB more than it has; .* --fit"):
+    with pytest.raises(DoesNotFit, match=r"needs 4\.00 GB on a device, 1\.50 GB more than it has; .* --fit"):
         settled(experiment, devices(1, "gpu"), 2_500_000_000, lambda tried: need(tried.parallel.accumulate))
 
 

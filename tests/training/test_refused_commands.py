@@ -37,18 +37,18 @@ def of_a_later_version(made):
             (of_a_later_version, ["generate", "run"], "which reads formats 1 to 2"),
             (None, ["evaluate", "run", "--task", "nonsense"], "nonsense"),
             (None, ["evaluate", "run:3", "--task", "validation"], "no such checkpoint"),
-            (None, ["evaluate", "run", "--task", "answers", "--data", "other.txt"], "it answers no task"),
+            (None, ["evaluate", "run", "--task", "answers", "--data", "other.txt"], "it has no task"),
             (None, ["evaluate", "run", "--task", "squad"], "expected --predictions"),
             (cut_newest, ["evaluate", "run", "--task", "lambada"], "it is damaged"),
             (None, ["average", "run", "--last", "1"], "expected 2 or more"),
             (None, ["average", "run", "--last", "3"], "expected 3 checkpoints, found 2 (step 2, 4)"),
-            (None, ["average", "run", "--out", "taken"], "nothing is written over"),
-            (None, ["average", "run", "--out", "run"], "nothing is written over"),
+            (None, ["average", "run", "--out", "taken"], "is not overwritten"),
+            (None, ["average", "run", "--out", "run"], "is not overwritten"),
             (None, ["average", "taken"], "not a run"),
             (cut_newest, ["average", "run"], "it is damaged"),
             (of_a_later_version, ["average", "run"], "which reads formats 1 to 2"),
-            (None, ["export", "run", "taken"], "nothing is written over"),
-            (None, ["export", "run", "run/checkpoints"], "nothing is written over"),
+            (None, ["export", "run", "taken"], "is not overwritten"),
+            (None, ["export", "run", "run/checkpoints"], "is not overwritten"),
             (None, ["export", "run:3", "exported"], "no such checkpoint"),
             (cut_newest, ["export", "run", "exported"], "it is damaged"),
             (None, ["import", "openai", "run", "imported"], "not openai"),
@@ -84,7 +84,7 @@ def test_what_reads_a_run_and_is_refused(made, capsys, befall, arguments, messag
             (["--over", "run.seed=0,2"], "holds another sweep: space was"),
             ([*SEEDS, "model.width=32"], "base.model.width was 16, now 32"),
             ([*SEEDS, "--pruner", "asha"], "prunes at evaluations"),
-            ([*SEEDS, "--sampler", "tpe"], "how many"),
+            ([*SEEDS, "--sampler", "tpe"], "never ends"),
             ([*SEEDS, "--metric", "acuracy"], "did you mean accuracy"),
             ([*SEEDS, "--storage", "journal"], "storage was sqlite, now journal"),
             ([*SEEDS, "--workers", "99"], "99"),
@@ -102,7 +102,9 @@ def test_a_refused_sweep_leaves_a_sweep_as_it_was(made, capsys, changed, message
 
 def test_a_refused_validation_on_other_text(made, capsys, monkeypatch):
     with other_text(made, monkeypatch):
-        assert "are not those of the run" in refused(["evaluate", "run", "--task", "validation"], capsys)
+        assert "now gives other data than the run's" in refused(
+            ["evaluate", "run", "--task", "validation"], capsys
+        )
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ RESUMED = {
     "average, allowed": (["optimizer.ema=0.9", ALLOWED], "is not in it"),
     "seed": (["run.seed=1"], "run.seed was 0, now 1"),
     "fewer steps": (["run.steps=3"], "run.steps was 4, now 3"),
-    "fewer steps, allowed": (["run.steps=3", ALLOWED], "run.steps=3: the run is at step 4 already"),
+    "fewer steps, allowed": (["run.steps=3", ALLOWED], "run.steps=3: the run is already at step 4"),
     "source": (["data.source=files:other.txt"], "data.source was"),
     "source gone, allowed": (["data.source=files:nowhere.txt", ALLOWED], "no such file"),
     "too short, allowed": (
@@ -103,7 +103,7 @@ def test_a_refused_train(made, capsys, more, message):
     mostly_slow(
         [
             (other_text, [], "data was"),
-            (another_process, [], "is training in it"),
+            (another_process, [], "trains in it"),
             (a_full_disk, ["run.steps=6"], "the disk is full"),
             (no_wandb, ["run.wandb=true"], "it needs wandb"),
             (later_format, ["run.steps=6"], "which reads formats 1 to 2"),

@@ -88,7 +88,7 @@ def test_nothing_is_written_over(tmp_path, directory):
     target.mkdir()
     weights.export(source, target)  # an empty directory may be filled
     kept = (target / "model.safetensors").stat().st_mtime_ns
-    with pytest.raises(UsageError, match="exists; nothing is written over"):
+    with pytest.raises(UsageError, match="exists and is not overwritten"):
         weights.export(source, target)
     assert (target / "model.safetensors").stat().st_mtime_ns == kept
     (tmp_path / "file").write_text("mine")

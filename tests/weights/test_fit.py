@@ -58,7 +58,7 @@ def test_a_run_without_checkpoints_and_one_that_is_damaged(tmp_path):
     with pytest.raises(UsageError, match=r"checkpoints/10: cannot be read, it is damaged"):
         weights.load(directory)
     (directory / "checkpoints").rename(directory / "elsewhere")
-    with pytest.raises(UsageError, match="a run without a checkpoint"):
+    with pytest.raises(UsageError, match="has no checkpoint yet"):
         weights.load(directory)
 
 

@@ -83,7 +83,7 @@ def test_commands_take_it(theirs, tmp_path, capsys):
     folder = checkpoint(theirs, tmp_path / "out", bias=True)
     assert run(["import", "nanogpt", str(folder), str(tmp_path / "hf")]) == 0
     assert run(["generate", str(folder), "--prompt", "a"]) == 2
-    assert "no tokenizer beside the weights; name one: --tokenizer" in capsys.readouterr().err
+    assert "no tokenizer beside the weights; pass --tokenizer" in capsys.readouterr().err
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf")
     for name, tensor in theirs.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name

@@ -103,7 +103,7 @@ def test_damage_is_named(tmp_path):
     piece.write_bytes(whole[: len(whole) // 2])
     assert "params_3.npy: cannot be read, it may be cut off or damaged" in refused(directory)
     np.save(piece, np.zeros(7, np.float32))
-    assert "numbers, params_shapes.json asks for" in refused(directory)
+    assert "numbers, params_shapes.json needs" in refused(directory)
     np.save(piece, np.array([{}], dtype=object), allow_pickle=True)
     assert "params_3.npy: cannot be read" in refused(directory)
     piece.unlink()

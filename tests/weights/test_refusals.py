@@ -64,11 +64,11 @@ def test_tensors_that_do_not_fit(fault, directory):
         ("gpt2", {"n_inner": 60}, "but blocks/mlp/expand/kernel needs (20, 60)"),
         ("bert", {"intermediate_size": 81}, "but blocks/mlp/expand/kernel needs (81, 20)"),
         ("bert", {"intermediate_size": "wide"}, "intermediate_size"),
-        ("bert", {"tie_word_embeddings": False}, "tie_word_embeddings=False: only True is built here"),
+        ("bert", {"tie_word_embeddings": False}, "tie_word_embeddings=False: only True is supported"),
         ("gpt2", {"activation_function": "relu"}, "activation_function=relu: not known"),
-        ("bert", {"position_embedding_type": "relative_key"}, "only absolute is built here"),
-        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "only False is built here"),
-        ("bert", {"type_vocab_size": 3}, "only 2 is built here"),
+        ("bert", {"position_embedding_type": "relative_key"}, "only absolute is supported"),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "only False is supported"),
+        ("bert", {"type_vocab_size": 3}, "only 2 is supported"),
         ("gpt1", {"n_layer": "many"}, "n_layer=many: expected an integer"),
         ("gpt1", {"n_layer": 4}, "has no h.3.attn.c_attn.weight"),
     ],
@@ -86,7 +86,7 @@ def test_without_weights(directory):
 
 
 def test_not_a_directory_of_weights(tmp_path):
-    assert "holds no weights that are known here (run: experiment.json; hugg" in refused(tmp_path)
+    assert "holds no weights in a known format (run: experiment.json; hugg" in refused(tmp_path)
     assert "no such directory" in refused(tmp_path / "nowhere")
 
 

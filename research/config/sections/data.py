@@ -10,20 +10,20 @@ from research.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Masking:
-    """BERT's examples: pairs of segments and their masks, as Google's create_pretraining_data makes them."""
+    """BERT's pre-training examples: masked pairs of segments, as in Google's create_pretraining_data."""
 
-    drawn: Literal["dynamic", "static"] = "dynamic"  # masks: anew at every visit, or once
-    # Times that every document is cut into pairs; 10 as published, with static masks [times; above 0]
+    drawn: Literal["dynamic", "static"] = "dynamic"  # masks are drawn anew at every visit, or once
+    # How often every document is cut into pairs; published: 10, with static masks [times; above 0]
     duplicates: int = 1
-    share: float = 0.15  # part of a sequence's tokens that is predicted [share; above 0 to below 1]
-    predictions: int = 20  # most tokens predicted in a sequence; 77 at length 512 [tokens; above 0]
-    mask: float = 0.8  # part of the predicted tokens that are replaced by the mask [share; from 0 to 1]
-    # Part of the predicted tokens that the model sees as a random token; others are left [share; from 0 to 1]
+    share: float = 0.15  # share of a sequence's tokens to predict [share; above 0 to below 1]
+    predictions: int = 20  # maximum predicted tokens per sequence; 77 at length 512 [tokens; above 0]
+    mask: float = 0.8  # share of predicted tokens replaced by the mask token [share; from 0 to 1]
+    # Share of predicted tokens replaced by a random token; the rest stay unchanged [share; from 0 to 1]
     random: float = 0.1
-    whole_words: bool = False  # a word's pieces are predicted all or none
-    # Part of documents that is cut into pairs of a shorter, random length [share; from 0 to below 1]
+    whole_words: bool = False  # predict all pieces of a word or none
+    # Share of documents cut into pairs of a shorter, random length [share; from 0 to below 1]
     short: float = 0.1
-    next: Literal["balanced", "published"] = "balanced"  # random B: half of all, or where B can follow
+    next: Literal["balanced", "published"] = "balanced"  # random B in half of all pairs, or as published
 
     def __post_init__(self):
         choices("data.masking", self)
@@ -38,11 +38,11 @@ class Masking:
 
 @dataclass(frozen=True, kw_only=True)
 class Later:
-    """Longer sequences for the end of a run, as BERT's last tenth has them."""
+    """Longer sequences for the end of a run, such as BERT's last tenth."""
 
-    step: int = 0  # step whose batch is the first of longer sequences; 0: never [step; from 0]
-    length: int = 512  # length of a sequence from there on [tokens; above 0]
-    predictions: int = 77  # most tokens predicted in a sequence from there on [tokens; above 0]
+    step: int = 0  # first step with longer sequences; 0: never [step; from 0]
+    length: int = 512  # sequence length from that step on [tokens; above 0]
+    predictions: int = 77  # maximum predicted tokens per sequence from then on [tokens; above 0]
 
     def __post_init__(self):
         positive("data.later", self, "length", "predictions")
@@ -58,27 +58,26 @@ class Data:
     # tokens:GLOB; or a mixture: 0.7*SOURCE+0.3*SOURCE
     source: str
     # Published tokenizer by name, path or hub:OWNER/NAME; or trained on the source: char, bpe:SIZE,
-    # wordpiece:SIZE; in fine-tuning also start: the one beside start.weights.
+    # wordpiece:SIZE; in fine-tuning also start: the tokenizer of start.weights.
     tokenizer: str
-    batch: int  # size of a step's batch, over all devices [sequences; above 0]
-    length: int  # length of a sequence, at most model.context [tokens; above 0]
-    # Where a record of the source has its text: a name, or a number that counts the columns of a .tsv
-    # without header.
+    batch: int  # sequences per step, over all devices [sequences; above 0]
+    length: int  # sequence length, at most model.context [tokens; above 0]
+    # Field of a record that holds the text: a name, or the column number of a .tsv without header.
     field: str = "text"
-    # Where validation comes from: the source's own split, documents by hash, or the text's end or start.
+    # Validation split: the source's own, documents chosen by hash, or the end or start of the text.
     split: Literal["published", "documents", "tail", "head"] = "documents"
-    # Part held out for validation: of documents, or of the tail's tokens [share; from 0 to below 1]
+    # Share of documents, or with tail of tokens, held out for validation [share; from 0 to below 1]
     holdout: float = 0.01
-    head: int = 0  # length of the start that validates with data.split=head [tokens; from 0]
-    order: Literal["shuffled", "random"] = "shuffled"  # windows once an epoch, or drawn anywhere
-    validation: str | None = None  # source of the validation split; then source itself is not split
-    documents: Literal["files", "paragraphs"] = "files"  # in .txt: a file, or text between blank lines
-    sentences: Literal["punctuation", "lines"] = "punctuation"  # ends of sentences, for BERT
-    standardize: Literal["none", "gpt1"] = "none"  # how texts are cleaned before they are tokenized
-    attend: Literal["window", "document"] = "window"  # to all before, or in the document only
+    head: int = 0  # tokens at the start held out by data.split=head [tokens; from 0]
+    order: Literal["shuffled", "random"] = "shuffled"  # each window once per epoch, or random offsets
+    validation: str | None = None  # source of validation; data.source is then not split
+    documents: Literal["files", "paragraphs"] = "files"  # in .txt: files, or text between blank lines
+    sentences: Literal["punctuation", "lines"] = "punctuation"  # what ends a sentence, for BERT
+    standardize: Literal["none", "gpt1"] = "none"  # cleaning of texts before tokenization
+    attend: Literal["window", "document"] = "window"  # attention to the whole window, or within documents
     masking: Masking = dataclasses.field(default_factory=Masking)
     later: Later = dataclasses.field(default_factory=Later)
-    workers: int = 0  # processes that make batches ahead; 0: threads of the run itself [processes; from 0]
+    workers: int = 0  # processes that prepare batches; 0: threads of the run itself [processes; from 0]
 
     def __post_init__(self):
         choices("data", self)
@@ -110,25 +109,25 @@ class Data:
 class Task:
     """Labelled examples: the fields of a record, and the metrics of predictions. Empty in pre-training.
 
-    A field is called by its name, or by its number in a table without header; `sentence|3` is whichever a
-    source has. The objective says which of these settings it takes.
+    A field is given by its name, or by its number in a table without header; `sentence|3` is whichever the
+    source has. The objective decides which of these settings apply.
     """
 
-    fields: tuple[str, ...] = ()  # fields of an example's texts, in the order in which they are read
-    options: str = ""  # field that lists the choices, one a label; each ends a sequence of its own
+    fields: tuple[str, ...] = ()  # fields of an example's texts, in reading order
+    options: str = ""  # field that lists the choices, one per label; each ends its own sequence
     label: str = "label"  # field of the label
-    labels: tuple[str, ...] = ()  # names of the classes, which a source may give by name or number
-    numbered: bool = False  # predictions are printed as numbers of classes: GLUE's server wants 0 and 1
-    # Lowest and highest score of the answers that are printed: 0,5 of STS-B
+    labels: tuple[str, ...] = ()  # class names; a source may give them by name or number
+    numbered: bool = False  # print predictions as class numbers, as GLUE's server expects
+    # Lowest and highest score to print, such as 0,5 for STS-B
     bounds: tuple[float, ...] = ()
-    orders: Literal["given", "both"] = "given"  # both: also the second text first; states are added
-    metrics: tuple[str, ...] = ()  # metrics of predictions over the whole validation split; the first decides
-    stride: int = 128  # question answering: step from one window over a long text to the next [tokens; any]
+    orders: Literal["given", "both"] = "given"  # both: also in reverse order; states are added
+    metrics: tuple[str, ...] = ()  # metrics over the whole validation split; the first ranks runs
+    stride: int = 128  # question answering: stride between windows over a long text [tokens; any]
     question: int = 64  # question answering: maximum length of the question [tokens; any]
     answer: int = 30  # question answering: maximum length of the answer [tokens; any]
-    best: int = 20  # question answering: number of starts and of ends that are combined [places; any]
+    best: int = 20  # question answering: number of starts and ends to combine [places; any]
     unanswerable: bool = False  # question answering: some questions have no answer, as in SQuAD 2.0
-    # Question answering: lead over the best answer at which no answer is given [logits; any]
+    # Question answering: no answer where its score leads the best answer by this [logits; any]
     null_threshold: float = 0.0
 
     def __post_init__(self):

@@ -10,54 +10,54 @@ from research.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The network. Sizes are counts; `heads` divides `width`. Defaults of parts are the originals'."""
+    """The network. `heads` divides `width`. Defaults of parts are those of the originals."""
 
     family: Annotated[str, FAMILIES]  # architecture, with its initialisation and heads
-    vocabulary: int  # rows of the embedding table, at least the tokenizer's entries [tokens; above 0]
-    context: int  # longest sequence that the model takes [positions; above 0]
+    vocabulary: int  # rows of the embedding table, at least the tokenizer's size [tokens; above 0]
+    context: int  # maximum sequence length [positions; above 0]
     width: int  # size of the residual stream [features; above 0]
     depth: int  # number of transformer blocks [blocks; above 0]
-    heads: int  # attention heads of a block; they divide model.width [heads; above 0]
+    heads: int  # attention heads per block; a divisor of model.width [heads; above 0]
     hidden: int | None = None  # width of the MLP; none: 4 × model.width [features; above 0]
     # Dropout rate of embeddings, residual branches and attention probabilities [share; from 0 to below 1]
     dropout: float = 0.0
-    # A GPT's embeddings: drop those of the table, once a step, as in GPT-1's code
+    # Drop entries of a GPT's embedding table once per step, as in GPT-1's code
     table_dropout: bool = False
-    norm: Literal["pre", "post"] = "pre"  # norms before each branch, or after each residual sum
+    norm: Literal["pre", "post"] = "pre"  # norm before each branch, or after each residual sum
     normalization: Annotated[str, NORMS] = "layer"  # kind of norm: layer norm, or RMS norm
-    norm_epsilon: float = 1e-5  # ε of norms, added to the variance before the root [variance; any]
-    positions: Annotated[str, POSITIONS] = "learned"  # how a token's place enters the model
+    norm_epsilon: float = 1e-5  # ε of norms, added to the variance [variance; any]
+    positions: Annotated[str, POSITIONS] = "learned"  # encoding of token positions
     activation: Annotated[str, ACTIVATIONS] = "gelu_tanh"  # activation function of the MLP
-    left_only: bool = False  # a BERT's token sees those before it alone, as a GPT's does
+    left_only: bool = False  # causal attention in a BERT, as in a GPT
     qk_norm: bool = False  # RMS normalization of each head's queries and keys
     bias: bool = True  # biases in linear layers and layer norms
-    tied: bool = True  # the output table is the input's
-    # How initialization and rates follow the width: as published, or as μP, which keeps the best rate
+    tied: bool = True  # share the embedding table with the output
+    # How initialization and rates scale with the width: as published, or by μP, which keeps the best rate
     scaling: Literal["standard", "mup"] = "standard"
-    base_width: int | None = None  # width at which model.scaling=mup is the standard [features; above 0]
+    base_width: int | None = None  # width at which mup equals standard [features; above 0]
     base_heads: int | None = None  # heads at that width; none: model.heads [heads; above 0]
     # Type of activations; auto: bfloat16 on TPUs and on GPUs that have it, else float32. With
     # bfloat16_matmul only the operands of matrix products are bfloat16.
     precision: Literal["auto", "float32", "bfloat16", "bfloat16_matmul"] = "auto"
-    # Type in which training keeps the logits of a vocabulary between its passes over them, of which sums are
-    # float32 in any case; auto: float32 on CPUs, else that of activations. Evaluation keeps float32.
+    # Type in which training stores vocabulary logits; sums over them are float32. auto: float32 on CPUs, else
+    # the type of activations. Evaluation always stores float32.
     logits: Literal["auto", "float32", "bfloat16"] = "auto"
-    # Implementation of attention; auto: on a GPU cudnn, on a TPU splash, where they can; else flash, our own
-    # kernels, which also do dropout and, on a GPU, documents; xla where none can
+    # Implementation of attention; auto: cudnn on a GPU, splash on a TPU where they support the model; else
+    # flash, our kernels, which add dropout and, on a GPU, data.attend=document; else xla
     attention: Literal["auto", "xla", "cudnn", "flash", "splash"] = "auto"
-    # Head on top: the original's pre-training heads, or one for a whole sequence or for every token,
-    # which fine-tuning initialises at random.
+    # Head: the original's pre-training heads, or a randomly initialised one for a whole sequence or for every
+    # token, for fine-tuning.
     head: Literal["pretraining", "sequence", "tokens"] = "pretraining"
-    outputs: int = 0  # numbers that a fine-tuning head gives, one a label; else 0 [numbers; from 0]
-    head_bias: bool = False  # a GPT's fine-tuning head has a bias, as in GPT-1's code; a BERT's always has
-    # Activations that the backward pass computes again instead of keeping: none, all but matrix products
-    # (dots), or all inside a block (least memory, a third more time).
+    outputs: int = 0  # outputs of a fine-tuning head, one per label; else 0 [numbers; from 0]
+    head_bias: bool = False  # bias in a GPT's fine-tuning head, as in GPT-1's code; a BERT's always has one
+    # Activations that the backward pass recomputes: none, all but matrix products (dots), or all inside a
+    # block (least memory, a third more time).
     remat: Literal["none", "dots", "block"] = "none"
-    # Blocks in one turn of the compiled loop over depth; auto: on a GPU all of up to 24, else 1
+    # Blocks per iteration of the compiled loop over depth; auto: on a GPU all of up to 48, else 1
     # [blocks; above 0]
     unroll: int | Literal["auto"] = "auto"
-    # Source of dropout's random numbers: JAX's, or a hash of ten operations an element; auto: threefry on
-    # CPUs, else hash.
+    # Source of dropout's random numbers: JAX's threefry, or a hash of ten operations per element; auto:
+    # threefry on CPUs, else hash.
     dropout_generator: Literal["auto", "threefry", "hash"] = "auto"
 
     def __post_init__(self):
@@ -71,7 +71,7 @@ class Model:
         if (self.head == "pretraining") != (self.outputs == 0):
             raise UsageError(
                 f"model.outputs={self.outputs}: expected 0 with model.head=pretraining, "
-                f"more with the others; it is {self.head}"
+                f"more than 0 with other heads; model.head={self.head}"
             )
         if self.width % self.heads:
             divisors = [h for h in range(1, self.width + 1) if self.width % h == 0]
@@ -87,14 +87,14 @@ class Model:
             self._check_base()
         if self.positions == "rotary" and self.width // self.heads % 2:
             raise UsageError(
-                f"model.positions=rotary: turns pairs of features, but heads of model.width={self.width} / "
+                f"model.positions=rotary: rotates pairs of features, but heads of model.width={self.width} / "
                 f"model.heads={self.heads} have {self.width // self.heads}; expected an even number"
             )
 
     def _check_base(self) -> None:
         if self.base_width is None:
             raise UsageError(
-                "model.scaling=mup: expected model.base_width=N too, the width whose rates are given"
+                "model.scaling=mup: expected model.base_width=N too, the width that the rates are for"
             )
         heads = "heads" if self.base_heads is None else "base_heads"
         if self.base_width % getattr(self, heads):

@@ -12,12 +12,12 @@ DECAY_THEMSELVES = ("lamb", "sophia")
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The loss, by name. `research.objectives` holds a record for each name."""
+    """The loss, by name. `research.objectives` has a record for each name."""
 
-    name: Annotated[str, OBJECTIVES] = "next_token"  # what is minimised
-    # Weight λ of the next-token loss that is added in fine-tuning a GPT; 0: none [weight; any]
+    name: Annotated[str, OBJECTIVES] = "next_token"  # loss to minimise
+    # Weight λ of the next-token loss added when fine-tuning a GPT; 0: none [weight; any]
     auxiliary: float = 0.0
-    auxiliary_positions: bool = False  # its softmax is also over the rows of positions, as in GPT-1's code
+    auxiliary_positions: bool = False  # include position rows in its softmax, as in GPT-1's code
     # Weight of the next-sentence loss in BERT's pre-training; 0: masked tokens alone [weight; from 0]
     next: float = 1.0
     # Weight of the squared log of the softmax's denominator (Chowdhery et al., 2022) [weight; any]
@@ -33,12 +33,12 @@ class Objective:
 class Schedule:
     """The learning rate over steps: linear warm-up, then by name."""
 
-    name: Annotated[str, SCHEDULES] = "cosine"  # how the rate falls after the warm-up
+    name: Annotated[str, SCHEDULES] = "cosine"  # shape of the decay after the warm-up
     peak: float  # highest learning rate, reached at the end of the warm-up [rate; above 0]
-    warmup: int = 0  # steps in which the rate rises linearly from 0 [steps; from 0]
-    # Share of the peak left at the last step, of linear, cosine, warmup_stable_decay [share; any]
+    warmup: int = 0  # steps of linear warm-up from 0 [steps; from 0]
+    # Share of the peak left at the last step by linear, cosine, warmup_stable_decay [share; any]
     final: float = 0.0
-    # Share of the run's steps, at its end, in which warmup_stable_decay decays [share; any]
+    # Share of steps at the end of the run in which warmup_stable_decay decays [share; any]
     cooldown: float = 0.2
 
     def __post_init__(self):
@@ -54,15 +54,15 @@ class Optimizer:
 
     name: Annotated[str, OPTIMIZERS] = "adamw"  # update rule; gpt1_adam and bert_adam are the originals'
     rate: Schedule
-    # Share of the old in the running mean of gradients; momentum of sgd and muon [share; from 0 to below 1]
+    # Decay of the running mean of gradients; momentum of sgd and muon [share; from 0 to below 1]
     b1: float = 0.9
-    b2: float = 0.999  # share of the old in the running mean of squared gradients [share; from 0 to below 1]
-    epsilon: float = 1e-8  # added to the root of that mean, which divides [gradient; any]
-    decay: float = 0.0  # decoupled weight decay, times the rate; never on biases and norms [per rate; any]
-    cautious: bool = False  # decay a weight only where the update makes it smaller too; not lamb, sophia
-    # Global norm to which a larger gradient is scaled down; none: no clipping [norm; above 0]
+    b2: float = 0.999  # decay of the running mean of squared gradients [share; from 0 to below 1]
+    epsilon: float = 1e-8  # added to the root of that mean in the denominator [gradient; any]
+    decay: float = 0.0  # decoupled weight decay, times the rate; not for biases and norms [per rate; any]
+    cautious: bool = False  # decay only weights that the update shrinks too; not for lamb, sophia
+    # Maximum global norm of the gradient; none: no clipping [norm; above 0]
     clip: float | None = None
-    # Share of the old in a running average of the parameters, which is evaluated; none: no average
+    # Decay of a running average of the parameters, which is evaluated instead of them; none: no average
     # [share; from 0 to below 1]
     ema: float | None = None
 
@@ -74,4 +74,4 @@ class Optimizer:
         if self.ema is not None:
             fraction("optimizer", self, "ema")
         if self.cautious and self.name in DECAY_THEMSELVES:
-            raise UsageError(f"optimizer.cautious=true: {self.name} mixes the decay into its own rule")
+            raise UsageError(f"optimizer.cautious=true: {self.name} has its own rule of weight decay")

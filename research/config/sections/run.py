@@ -10,41 +10,40 @@ from research.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Length and intervals. `*_every` count steps; with 0 the event happens at the last step only."""
+    """Length and intervals. `*_every` count steps; 0 means only at the last step."""
 
-    steps: int  # length of the run: number of updates of the parameters [steps; above 0]
+    steps: int  # number of parameter updates [steps; above 0]
     seed: int = 0  # seed of initial parameters, order of examples and dropout [number; from 0]
     log_every: int = 10  # interval of rows of training metrics; 0: last step only [steps; from 0]
     evaluate_every: int = 250  # interval of evaluations on the validation split; 0: last step [steps; from 0]
     checkpoint_every: int = 250  # interval of checkpoints; 0: last step only [steps; from 0]
     checkpoint_minutes: float = 0.0  # longest time between checkpoints; 0: no limit [minutes; from 0]
-    keep: int = 2  # number of newest checkpoints left on disk [checkpoints; above 0]
-    keep_every: int = 0  # also keeps checkpoints at multiples of this, for good; 0: none [steps; from 0]
-    # Also keeps the best checkpoint by this number of the validation rows, saved when reached: loss,
-    # accuracy, a metric of the task …; none: no such checkpoint.
+    keep: int = 2  # number of newest checkpoints to keep [checkpoints; above 0]
+    keep_every: int = 0  # also keep every checkpoint at a multiple of this; 0: none [steps; from 0]
+    # Also keep the best checkpoint by this validation metric: loss, accuracy, a metric of the task …; none:
+    # no such checkpoint.
     keep_best: str | None = None
-    # Ends the run at its first evaluation after step 0 that reaches a target such as 'loss<3.28': a number
-    # of the validation rows, <, <=, > or >=, and a number, in quotes for the shell; none: at run.steps.
+    # End the run at the first evaluation after step 0 that reaches a target such as 'loss<3.28': a validation
+    # metric, <, <=, > or >=, and a number, quoted for the shell; none: end at run.steps.
     stop_at: str | None = None
-    # Mean times of a step without a finished step that count as a hang and end the process, to be resumed;
-    # 0: never [mean step times; from 0]
+    # End the process, to be resumed, after this many mean step times without a finished step; 0: never
+    # [mean step times; from 0]
     watchdog: float = 50.0
-    watchdog_minutes: float = 10.0  # least time that counts as a hang [minutes; from 0]
+    watchdog_minutes: float = 10.0  # minimum time that counts as a hang [minutes; from 0]
     sample: int = 200  # length of the text sampled at each evaluation of a GPT; 0: none [tokens; from 0]
-    steps_per_call: int = 1  # steps in one compiled call; numbers equal to rounding [steps; above 0]
+    steps_per_call: int = 1  # steps per compiled call; results are equal up to rounding [steps; above 0]
     profile: int = 0  # step to trace into the run's profile/; 0: none [step; from 0]
-    # Standard deviations of loss or gradient norm above their means at which an update is skipped; 0: never
+    # Skip updates whose loss or gradient norm is this many standard deviations above its mean; 0: never
     # [standard deviations; any]
     skip_spikes: float = 0.0
-    # Rates, decays, dropout, λs and the seed are compiled into the step, or are its inputs: then runs that
-    # differ in them alone share a program. Results are equal to rounding.
+    # Compile rates, decays, dropout, λs and the seed into the step as constants, or pass them as inputs, so
+    # that runs that differ only in them share a program. Results are equal up to rounding.
     hyperparameters: Literal["constants", "inputs"] = "constants"
-    # On a GPU, only kernels whose results are the same every time: a run and its repetition, and one that
-    # was stopped, are then equal to the bit. Slower where gradients of tables are added up. CPUs are so
-    # anyway.
+    # Use only deterministic kernels on a GPU, so that repeated and resumed runs are equal bit for bit. Slows
+    # the gradients of embedding tables. CPUs are always deterministic.
     deterministic: bool = False
-    stop_on_nan: bool = False  # end at the first step that is not finite, rather than skip its update
-    wandb: bool = False  # also log to Weights & Biases; WANDB_MODE, WANDB_PROJECT … are heeded
+    stop_on_nan: bool = False  # end at the first non-finite step instead of skipping its update
+    wandb: bool = False  # also log to Weights & Biases; WANDB_MODE, WANDB_PROJECT … apply
 
     def __post_init__(self):
         choices("run", self)
@@ -63,7 +62,7 @@ class Run:
             raise UsageError(f"run.profile={self.profile}: expected at most run.steps={self.steps}")
         if self.target and not self.evaluate_every:
             raise UsageError(
-                f"run.stop_at={self.stop_at}: run.evaluate_every=0 evaluates the last step alone; "
+                f"run.stop_at={self.stop_at}: run.evaluate_every=0 evaluates only the last step; "
                 "expected an interval"
             )
 
@@ -77,15 +76,16 @@ class Run:
 class Parallel:
     """The compiler and the mesh of devices. An axis of -1 takes the remaining devices.
 
-    `auto` is settled when a run starts, by the devices that are there.
+    `auto` is resolved when a run starts, from the devices present.
     """
 
-    # One device; all, one program; all, one each. auto: jit on one device, sharded on several.
+    # jit: one device; sharded: one program over all; pmap: one per device. auto: jit on one device, sharded
+    # on several.
     compile: Literal["auto", "jit", "sharded", "pmap"] = "auto"
-    data: int = -1  # devices among which a batch is split; -1: the remaining ones [devices; -1 or above 0]
-    fsdp: int = 1  # devices that split a batch and also parameters and moments [devices; -1 or above 0]
+    data: int = -1  # devices that split the batch; -1: the remaining ones [devices; -1 or above 0]
+    fsdp: int = 1  # devices that split the batch, parameters and moments [devices; -1 or above 0]
     tensor: int = 1  # devices that split heads and hidden features [devices; -1 or above 0]
-    # Parts of a device's share of a batch, one after the other; auto: as few as fit [parts; above 0]
+    # Gradient accumulation: sequential parts of a batch; auto: as few as fit [parts; above 0]
     accumulate: int | Literal["auto"] = "auto"
 
     def __post_init__(self):
@@ -100,7 +100,7 @@ class Parallel:
             raise UsageError("parallel: expected at most one axis of -1, which takes the remaining devices")
         if self.compile in ("jit", "pmap") and (self.fsdp != 1 or self.tensor != 1):
             raise UsageError(
-                f"parallel.compile={self.compile}: splits no parameters; "
+                f"parallel.compile={self.compile}: does not split parameters; "
                 "expected sharded, or fsdp=1 and tensor=1"
             )
 
@@ -112,8 +112,8 @@ class Parallel:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Where the parameters begin, if not at random."""
+    """Initial parameters, if not random."""
 
-    # First parameters: a run's directory, or one of its checkpoints as DIR:STEP; Hugging Face's directory,
-    # or its Hub's as hub:OWNER/NAME[@REVISION]; OpenAI's GPT-1, TensorFlow's; none: random ones.
+    # Initial parameters: a run (DIR, or DIR:STEP for one checkpoint), a directory of Hugging Face, nanoGPT,
+    # OpenAI's GPT-1 or TensorFlow weights, or hub:OWNER/NAME[@REVISION]; none: random.
     weights: str | None = None

@@ -23,12 +23,12 @@ ENDINGS = "RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2"
 
 
 class Example(NamedTuple):
-    texts: tuple[str, ...]  # those of the task's fields, then the choices
+    texts: tuple[str, ...]  # from the task's fields, then the choices
     label: int | float
 
 
 class Split(NamedTuple):
-    """One split's examples, each of equally many texts."""
+    """The examples of a split, all with the same number of texts."""
 
     tokens: np.ndarray  # int32, of all texts, one after another
     ends: np.ndarray  # int64 (examples × texts + 1,): where in `tokens` each ends; 0 before the first
@@ -36,7 +36,7 @@ class Split(NamedTuple):
     labels: np.ndarray  # int32, or float32 of scores (examples,)
     known: np.ndarray  # bool (examples,): which have a label
     sha256: str  # of tokens, ends and labels
-    baseline_loss: float  # of predicting classes by their frequencies, or the mean score
+    baseline_loss: float  # when predicting classes by their frequencies, or the mean score
     special_tokens: SpecialTokens | None  # of a BERT tokenizer
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class Split(NamedTuple):
 def read(
     data: Data, task: Task, kind: Labels, source: str, split: str, tokenizer: Tokenizer
 ) -> tuple[Split, str]:
-    """A split, tokenized, and its summary in words; raises as `examples`."""
+    """Reads and tokenizes a split; returns it and a summary. Raises as `examples` does."""
     found, left_out = examples(data, task, kind, source, split)
     without = f", {left_out:,} without a label left out" if left_out else ""
     return _tokenized(found, kind, tokenizer, data.standardize), f"{len(found):,} examples{without}"
@@ -76,10 +76,10 @@ def _tokenized(found: list[Example], kind: Labels, tokenizer: Tokenizer, standar
 
 
 def examples(data: Data, task: Task, kind: Labels, source: str, split: str) -> tuple[list[Example], int]:
-    """The examples of a split, in order, and how many were left out because they have no label.
+    """The examples of a split, in order, and the number left out because they have no label.
 
-    Of the split `TEST` none is left out. Raises UsageError for a record without the task's fields, or with
-    another label than the task's.
+    None of the split `TEST` is left out. Raises UsageError for a record without the task's fields, or with a
+    label that the task does not have.
     """
     fields = (*task.fields, task.label, task.options) if task.options else (*task.fields, task.label)
     names = {name for field in fields for name in field.split("|")}
@@ -101,7 +101,7 @@ def examples(data: Data, task: Task, kind: Labels, source: str, split: str) -> t
 
 
 def _label(record: Record, task: Task, kind: Labels, where: str, split: str) -> int | float | None:
-    """The label as a number; where the record has none, None, or `kind.unknown` in the split `TEST`."""
+    """The label as a number; without a label, None, or `kind.unknown` in the split `TEST`."""
     try:
         label = records.value(record, task.label, where, "task.label")
     except UsageError:
@@ -116,7 +116,7 @@ def _label(record: Record, task: Task, kind: Labels, where: str, split: str) -> 
 def _unfolded(record: Record, where: str) -> Iterator[Record]:
     """RACE asks several questions of an article; StoryCloze and SWAG keep sentences and endings apart.
 
-    Test sets have no answers: then the label is None.
+    The label is None in test sets, which have no answers.
     """
     if {"article", "questions", "options"} <= record.keys() and not isinstance(record["questions"], str):
         yield from _questions(record, where)

@@ -1,8 +1,8 @@
 """Batches of labelled examples by step, whatever the kind of label.
 
-Labelled examples are few beside running text, so they are read and tokenized at every start and kept in
-memory. A split has `labels` (one entry a row), `known` (bool, which examples have a label), `sha256` and
-`baseline_loss`, the loss of a constant predictor.
+Labelled data sets are small, so they are read and tokenized at every start and kept in memory. A split has
+`labels` (one entry per row), `known` (bool: which examples have a label), `sha256` and `baseline_loss`, the
+loss of a constant predictor.
 """
 
 from collections.abc import Callable
@@ -62,8 +62,10 @@ def _prepare(
     sources: dict[str, str],
     report: Report,
 ) -> Corpus:
-    """Both splits, tokenized. Raises UsageError for a source that cannot be read, and for a tokenizer that is
-    not the one of the weights, or has no [CLS] and [SEP] where `separators` are needed.
+    """Reads and tokenizes both splits.
+
+    Raises UsageError for a source that cannot be read, and for a tokenizer that differs from that of the
+    weights, or lacks [CLS] and [SEP] if `separators` are needed.
     """
     if data.length < SHORTEST:
         raise UsageError(f"data.length={data.length}: expected {SHORTEST} or more for an example")
@@ -90,9 +92,9 @@ def _prepare_test(prepare: Callable[..., Corpus], source: str, report: Report) -
 def train_batches(
     assemble: Assemble, data: Data, seed: int, store: Any, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
-    """Every example once an epoch; epochs run on inside a batch.
+    """Every example once per epoch; a batch may span two epochs.
 
-    Each process makes the whole batch, whose longest example decides its length, and takes its rows.
+    Each process makes the whole batch, since the longest example determines its length, and takes its rows.
     """
     mine = _own_rows(data, process_index, process_count)
     whole = order(data, seed, [0, len(store.labels)], (1.0,), process_index=0, process_count=1)
@@ -102,7 +104,7 @@ def train_batches(
 def validation_batches(
     assemble: Assemble, data: Data, store: Any, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
-    """Every example once, in order; rows that fill the last batch have weights of 0."""
+    """Every example once, in order; rows that pad the last batch have weight 0."""
     rows, count = data.batch, len(store.labels)
     mine = _own_rows(data, process_index, process_count)
 

@@ -1,6 +1,6 @@
-"""Classification examples as models read them: with start, delimiter and classify, or with [CLS] and [SEP].
+"""Classification examples as model inputs: with start, delimiter and classify, or with [CLS] and [SEP].
 
-Shapes: B rows, S sequences an example, L their length: data.length at most. A batch's keys:
+Shapes: B rows, S sequences per example, L their length, at most data.length. A batch's keys:
 `research.objectives.task.task_shapes`.
 """
 
@@ -15,8 +15,8 @@ from research.data.finetuning import classification, dataset
 from research.data.finetuning.classification import Split
 from research.data.finetuning.labels import Labels
 
-START, DELIMITER, CLASSIFY = range(3)  # a GPT's special embeddings, counted from the end of its vocabulary
-LENGTHS = 8  # lengths of batches, at most; a program is compiled for each that occurs
+START, DELIMITER, CLASSIFY = range(3)  # a GPT's special embeddings, after its vocabulary
+LENGTHS = 8  # maximum number of batch lengths; each compiles a program
 
 
 def examples(
@@ -30,10 +30,10 @@ def examples(
     auxiliary: bool,
     trimmed: bool,
 ) -> Examples:
-    """Examples with labels of one kind, as a model that is `bidirectional` or not reads them.
+    """Examples with labels of one kind, as inputs of a `bidirectional` or causal model.
 
-    `auxiliary` says whether a GPT's batches have weights of an auxiliary loss, `trimmed` whether they are as
-    long as their longest example, in place of data.length.
+    `auxiliary`: a GPT's batches have weights for an auxiliary loss; `trimmed`: batches are as long as their
+    longest example instead of data.length.
     """
     if bidirectional:
         assemble = partial(assemble_bert, task=task, trimmed=trimmed)
@@ -68,10 +68,10 @@ def assemble_gpt(
     auxiliary: bool,
     trimmed: bool,
 ) -> Batch:
-    """A GPT's batch of the examples of these numbers; `vocabulary` is the model's.
+    """Assembles a GPT's batch of the examples with these indices; `vocabulary` is the model's.
 
-    With `auxiliary`, weights for predicting each next token. With `trimmed`, no longer than its longest
-    sequence needs.
+    With `auxiliary`, adds weights for predicting each next token. With `trimmed`, cuts it to its longest
+    sequence.
     """
     sequences = [
         [_gpt(vocabulary, context, last, length) for context, last in readings(task, split, index)]
@@ -79,7 +79,7 @@ def assemble_gpt(
     ]
     batch = _padded(sequences, length, pad=0) | _labels(split, indices)
     if auxiliary:
-        # A mean of each sequence's mean, as published: every one counts alike, however long it is.
+        # A mean of each sequence's mean, as published: all sequences count equally, whatever their length.
         targets_BS1 = batch["lengths"][..., None] - 1
         weights_BSL = (np.arange(length) < targets_BS1) / targets_BS1
         batch["auxiliary_weights"] = weights_BSL.astype(np.float32)
@@ -87,7 +87,7 @@ def assemble_gpt(
 
 
 def assemble_bert(split: Split, indices: np.ndarray, length: int, *, task: Task, trimmed: bool) -> Batch:
-    """A BERT's batch of the examples of these numbers, with segments."""
+    """Assembles a BERT's batch of the examples with these indices, with segments."""
     special = split.special_tokens
     pairs = [
         [_bert(split, context, last, length) for context, last in readings(task, split, index)]
@@ -117,7 +117,7 @@ def _labels(split: Split, indices: np.ndarray) -> Batch:
 
 
 def _trimmed(batch: Batch) -> Batch:
-    """Without the padding that all sequences have, up to the next of `LENGTHS`."""
+    """Removes padding common to all sequences, up to the next of `LENGTHS`."""
     grain = -(-batch["tokens"].shape[-1] // LENGTHS)
     length = -(-int(batch["lengths"].max()) // grain) * grain
     return {name: array[..., :length] if array.ndim == 3 else array for name, array in batch.items()}
@@ -144,8 +144,8 @@ def readings(task: Task, split: Split, example: int) -> Iterator[tuple[Texts, np
 def _gpt(vocabulary: int, context: Texts, last: np.ndarray | None, length: int) -> np.ndarray:
     """start, text, classify; or start, text, delimiter, text, classify, each text cut to almost half.
 
-    As in finetune-transformer-lm. Its code has no task whose context is of several texts: here the first of
-    them, an article say, gives way to the others.
+    As in finetune-transformer-lm. Its code has no task with several context texts; here the first one, such
+    as an article, is cut in favour of the others.
     """
     start, delimiter, classify = ([vocabulary + special] for special in (START, DELIMITER, CLASSIFY))
     if last is None:
@@ -159,7 +159,7 @@ def _gpt(vocabulary: int, context: Texts, last: np.ndarray | None, length: int) 
 def _bert(split: Split, context: Texts, last: np.ndarray | None, length: int) -> tuple[np.ndarray, int]:
     """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], and where segment 1 begins.
 
-    Of a pair the longer one is cut, as in run_classifier; of several texts the first one is A.
+    In a pair the longer text is cut, as in run_classifier; with several texts the first one is A.
     """
     cls, sep = [split.special_tokens.cls], [split.special_tokens.sep]
     if last is None:
@@ -171,13 +171,13 @@ def _bert(split: Split, context: Texts, last: np.ndarray | None, length: int) ->
 
 
 def _giving_way(texts: Texts, room: int) -> Texts:
-    """`texts` within `room`: the first is cut, and the others from the end if that is not enough."""
+    """Cuts `texts` to `room`: first the first text, then the others from the end."""
     others = np.concatenate([*texts[1:], np.zeros(0, np.int32)])[:room]
     return [texts[0][: room - len(others)], others]
 
 
 def cut_longer(a: int, b: int, most: int) -> tuple[int, int]:
-    """Two lengths after the longer one (b, if they are equal) is cut until both fit into `most`."""
+    """Two lengths, after cutting the longer one (b, if equal) until both fit into `most`."""
     if a + b <= most:
         return a, b
     kept = a if a <= most - most // 2 else max(most - most // 2, most - b)

@@ -1,4 +1,4 @@
-"""Labels of examples as numbers: classes, scores, and the loss of predicting a constant."""
+"""Labels of examples as numbers: classes, scores, and the loss of a constant predictor."""
 
 import math
 from collections import Counter
@@ -10,33 +10,33 @@ import numpy as np
 from research.config import Task
 from research.errors import UsageError, did_you_mean
 
-NO_LABEL = (None, "-", "")  # a record's label where it has none, as SNLI's without agreement
-NO_TAG = -100  # stands for "no tag" at a token, where a model's inputs were stored in place of words
+NO_LABEL = (None, "-", "")  # labels that mean none, such as SNLI's without agreement
+NO_TAG = -100  # means "no tag", in files that store a model's inputs instead of words
 
 
 class Labels(NamedTuple):
-    """A kind of label, one an example."""
+    """A kind of label, one per example."""
 
     parse: Callable[[Any, Task, str], int | float]  # (a record's label, task, where it stands) → number
-    unknown: int | float  # stands for the label of an example without one
+    unknown: int | float  # label of an unlabelled example
     dtype: type
     baseline_loss: Callable[[np.ndarray], float]
     text: Callable[[Any, Task], str]
 
     def is_missing(self, label: Any, task: Task) -> bool:
-        """Whether a record's label says that it has none; -1 is a hidden class, unless it is one of them."""
+        """Whether a record's label means that there is none; -1 is a hidden class, unless the task has it."""
         return is_empty(label) or (label == self.unknown and self.unknown not in _numbers(task))
 
 
 def is_empty(label: Any) -> bool:
-    """Whether a record's label is null, NaN (as pandas writes null), or one of the other signs of none."""
+    """Whether a record's label is null, NaN (pandas' null), or another sign of none."""
     return label in NO_LABEL or (isinstance(label, float) and math.isnan(label))
 
 
 def class_of(label: Any, task: Task, where: str) -> int:
-    """A label by its name (1 and 1.0 are both "1"), or by its number from 0 where no name is a number.
+    """A class by its name (1 and 1.0 are both "1"), or by its number from 0 if no name is a number.
 
-    Neither true nor false is a number.
+    true and false are not numbers.
     """
     if str(label) in task.labels:
         return task.labels.index(str(label))
@@ -64,17 +64,17 @@ def soft_score_of(label: Any, task: Task, where: str) -> float:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a number, which can stand for a text: 7, but neither true nor NaN."""
+    """Whether a JSON value is a number and can be read as text; true and NaN are not."""
     return isinstance(value, int | float) and as_number(value) is not None
 
 
 def _numbers(task: Task) -> list[float | None]:
-    """The numbers that classes are called by."""
+    """The numbers that the names of the classes spell."""
     return [as_number(name) for name in task.labels]
 
 
 def as_number(label: Any) -> float | None:
-    """The finite number that a label is or spells; None for another label, and for true and false."""
+    """The finite number of a label, also as text; None for other labels, and for true and false."""
     if isinstance(label, bool):
         return None
     try:

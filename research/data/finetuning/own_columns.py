@@ -18,10 +18,10 @@ LABELS += ("tags", "ner_tags", "tag")
 
 
 def column_settings(source: Source, task: Task, typed: Collection[str], tags: bool) -> dict[str, Any]:
-    """task.fields and task.label, where the declared columns are not there and they were not `typed`.
+    """task.fields and task.label, if the file lacks the declared columns and they were not `typed`.
 
-    Raises UsageError, with the columns that there are, where none has a known name. Columns of a pair are
-    looked for in pairs: half of one would be trained on in silence.
+    A task of pairs takes both columns of a pair or none, so that it never trains on half of one. Raises
+    UsageError, listing the columns, if none has a known name.
     """
     columns = SCHEMES[source.scheme].columns(source)
     path = f"{source.scheme}:{source.name}"
@@ -48,14 +48,14 @@ def column_settings(source: Source, task: Task, typed: Collection[str], tags: bo
 
 
 def _label(columns: Sequence[str], tags: bool) -> str | None:
-    last = columns[-1:] if tags and columns[0] == "0" else []  # of CoNLL's columns, tags are the last
+    last = columns[-1:] if tags and columns[0] == "0" else []  # tags are the last of CoNLL's columns
     if len(columns) == 2 and (text := _one_of(TEXTS, columns)):
         last = [name for name in columns if name != text]
     return _one_of((*LABELS, *last), columns)
 
 
 def _fields(path: str, task: Task, others: Sequence[str], columns: Sequence[str]) -> tuple[str, ...]:
-    """One column, or two for a task of pairs; of a table with one text alone, that text."""
+    """One column, or two for a task of pairs, unless the table has only one text."""
     pair, wanted = _pair(others), ",".join(task.fields)
     if len(task.fields) == 2:
         if pair is None and len(others) != 1:
@@ -69,7 +69,7 @@ def _fields(path: str, task: Task, others: Sequence[str], columns: Sequence[str]
 
 
 def _pair(columns: Sequence[str]) -> tuple[str, ...] | None:
-    """The columns of the first pair of these names that there is."""
+    """The columns of the first known pair that exists."""
     found = ((_one_of((first,), columns), _one_of((second,), columns)) for first, second in PAIRS)
     return next(((first, second) for first, second in found if first and second), None)
 
@@ -79,7 +79,7 @@ def _has(columns: Collection[str], field: str) -> bool:
 
 
 def _one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
-    """The column of the first of these names that there is, in any case."""
+    """The column of the first of these names that exists, ignoring case."""
     spelled = {column.lower(): column for column in reversed(columns)}
     return next((spelled[name.lower()] for name in names if name.lower() in spelled), None)
 

@@ -15,9 +15,9 @@ from research.data.sources.schemes import Source, chain
 from research.errors import LineageWarning, UsageError
 from research.metrics.entities import TAG
 
-CLASSES = 200  # labels, at most, that are taken for classes
-HIDDEN = -1  # stands for hidden labels in published test sets
-HELD_OUT = 0.1  # share of the examples that validates, where one file is all there is
+CLASSES = 200  # maximum number of labels to treat as classes
+HIDDEN = -1  # label of test sets with hidden labels
+HELD_OUT = 0.1  # share of the examples held out if there is only one file
 
 
 class Counted(NamedTuple):
@@ -33,12 +33,12 @@ class Counted(NamedTuple):
 def label_settings(
     data: Data, task: Task, typed: Collection[str], *, classes: bool, tags: bool
 ) -> tuple[dict[str, Any], int]:
-    """{setting: value} that follow from `data.source`, which was typed: columns, labels or bounds of scores,
-    validation; and how many examples it has, 0 where it decides nothing.
+    """{setting: value} that follow from a typed `data.source` (columns, labels, bounds of scores,
+    validation); and its number of examples, 0 if it decides nothing.
 
-    `classes` says whether labels are classes, else scores; `tags` whether each word has one, else each
-    example. Declared columns and labels stay where the file has them, and settings that were `typed` do.
-    Raises UsageError, with the columns that there are, where none has a known name.
+    `classes`: labels are classes, else scores; `tags`: one label per word, else per example. Declared columns
+    and labels are kept if the file has them, and `typed` settings always. Raises UsageError, listing the
+    columns, if none has a known name.
     """
     sources = chain(data.source, "data.source")
     if any(SCHEMES[source.scheme].columns is None for source in sources):
@@ -48,26 +48,26 @@ def label_settings(
     names = {name for field in (*task.fields, task.label) for name in field.split("|")}
     hides = classes and any(source.scheme != "files" for source in sources)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LineageWarning)  # training reads them again, and says it
+        warnings.simplefilter("ignore", LineageWarning)  # training reads them again and warns
         counted = _counted(records.read(data.source, names, "train"), task.label, tags, hides)
     if classes and "task.labels" not in typed:
         followed |= _labels(data.source, task, counted, typed, tags)
     if not classes and "task.bounds" not in typed and not _is_within(task.bounds, counted):
-        followed["task.bounds"] = ()  # those of the declared scores, which would cut these off
+        followed["task.bounds"] = ()  # the declared bounds would clip predictions
     if "data.validation" not in typed and len(sources) == 1 and counted.examples > 1:
         followed |= _validation(data.source, sources[0], counted.examples)
     return followed, counted.examples
 
 
 def _labels(source: str, task: Task, counted: Counted, typed: Collection[str], tags: bool) -> dict[str, Any]:
-    """The labels of the examples, where they are not the declared ones."""
+    """The labels of the examples, if they differ from the declared ones."""
     counts, places = counted.names, counted.places
     if not counts or all(_fits(name, task) for name in counts):
         return {}
     if len(counts) > CLASSES or len(counts) == places > 2:
         raise UsageError(
             f"{source}: column {task.label} has {len(counts):,} labels in {places:,} places; "
-            "expected classes (task.labels); type task.label=COLUMN of another column, or, of scores, "
+            "expected classes (task.labels); choose another with task.label=COLUMN, or, for scores, "
             "objective.name=regression model.outputs=1 task.metrics=pearson"
         )
     labels = tuple(sorted(counts, key=lambda name: (name != "O", as_number(name) or 0.0, name)))
@@ -81,8 +81,8 @@ def _labels(source: str, task: Task, counted: Counted, typed: Collection[str], t
 
 
 def _counted(found: Iterable[tuple[str, records.Record]], field: str, tags: bool, hides: bool) -> Counted:
-    """Counts labels. -1 is one of them where the others are numbers too, unless the data set `hides` labels,
-    as published ones do; beside names it stands for a hidden label.
+    """Counts labels. -1 is a class if the others are numbers too; it is a hidden label if they are names, or
+    if the data set `hides` labels, as published ones do.
     """
     examples, places, hidden, names = 0, 0, 0, Counter()
     for where, record in found:
@@ -108,7 +108,7 @@ def _values(record: records.Record, field: str, tags: bool) -> list[Any]:
 
 
 def _name(label: Any) -> str:
-    """1 and 1.0, to which nulls in a column turn it, are both "1"."""
+    """1 and 1.0 are both "1": pandas turns integers into floats in a column with nulls."""
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
@@ -117,7 +117,7 @@ def _is_within(bounds: tuple[float, ...], counted: Counted) -> bool:
 
 
 def _validation(text: str, source: Source, examples: int) -> dict[str, str]:
-    """The published split, or a tenth of the examples, drawn at random, and the others to train on."""
+    """The published split, or a random tenth of the examples, and the rest to train on."""
     published = (SCHEMES[source.scheme].published or _none)(source)
     if source.split in ("", "train") and "validation" in published:
         return {"data.validation": published["validation"]}

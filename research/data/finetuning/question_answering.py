@@ -1,4 +1,4 @@
-"""Questions whose answer is a span of a paragraph, in windows over it, as run_squad of google-research/bert.
+"""Questions answered by a span of a paragraph, in windows, as in run_squad of google-research/bert.
 
 Shapes: B rows, L data.length, W windows. A batch's keys:
 `research.objectives.question_answering.batch_shapes`.
@@ -30,7 +30,7 @@ class Paragraph(NamedTuple):
     text: str
     tokens: np.ndarray  # int32 (tokens,)
     offsets: np.ndarray  # int32 (tokens, 2): where in `text` each begins and ends
-    words: np.ndarray  # int32 (tokens,): the word that each is of
+    words: np.ndarray  # int32 (tokens,): the word of each
 
 
 class Question(NamedTuple):
@@ -47,7 +47,7 @@ class Split(NamedTuple):
     windows: np.ndarray  # int32 (W, 3): the question, the first of the paragraph's tokens, how many of them
     labels: np.ndarray  # int32 (W, 2)
     sha256: str
-    baseline_loss: float  # of predicting starts and ends by their frequencies
+    baseline_loss: float  # when predicting starts and ends by their frequencies
     special_tokens: SpecialTokens
     known: np.ndarray  # bool (questions,): whose answers are known, if only that there are none
 
@@ -60,7 +60,7 @@ class RawQuestion(NamedTuple):
     question: str
     context: str
     answers: list[tuple[str, int]]  # and where each begins
-    known: bool  # whether the record says what the answers are, if only that there are none
+    known: bool  # whether the record has answers, or says that there are none
 
 
 def examples(data: Data, task: Task, tokenizer: dataset.OpenTokenizer, vocabulary: int) -> Examples:
@@ -75,11 +75,10 @@ def _label_text(pieces: list[list[str]], label: np.ndarray, weight: np.ndarray) 
 
 
 def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer) -> tuple[Split, str]:
-    """A split, tokenized, and its summary in words.
+    """Reads and tokenizes a split; returns it and a summary.
 
-    For training, only questions whose answer stands in the text word for word; for validation, those that
-    have an answer; with `task.unanswerable` also those without one. For the split `TEST`, all. `length` is
-    data.length.
+    Training has only questions whose answer occurs literally in the text; validation those with an answer,
+    with `task.unanswerable` also those without. The split `TEST` has all. `length` is data.length.
     """
     found = list(_records(task, source, split))
     if split != "train":
@@ -100,7 +99,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
         known.append(one.known and (task.unanswerable or bool(one.answers)))
         cut = cut_up(len(paragraph.tokens), length - SPECIAL - len(ids), task.stride)
         if not cut and split != "train":
-            cut = [(0, 0)]  # a question about an empty text is answered too
+            cut = [(0, 0)]  # an empty text needs a window too, for the answer "no answer"
         windows += [(len(questions), begin, count) for begin, count in cut]
         labels += [_label(span, begin, count, len(ids)) for begin, count in cut]
         questions.append(Question(one.name, ids, paragraph, tuple(text for text, _ in one.answers)))
@@ -138,7 +137,7 @@ def _records(task: Task, source: str, split: str) -> Iterator[RawQuestion]:
 
 
 def _refuse_doubled(found: list[RawQuestion]) -> None:
-    """Raises UsageError where two questions have an id, by which predictions are kept."""
+    """Raises UsageError for two questions with the same id, since predictions are stored by id."""
     firsts: dict[str, int] = {}
     for number, one in enumerate(found):
         if (first := firsts.setdefault(one.name, number)) != number:
@@ -154,7 +153,7 @@ def _ids(texts: list[str], tokenizer: Tokenizer) -> list[np.ndarray]:
 
 
 def _answers(found: Any, where: str) -> list[tuple[str, int]]:
-    """(text, where it begins) of SQuAD's lists, or of a list of such pairs."""
+    """(text, begin) of SQuAD's lists, or of a list of such pairs."""
     if isinstance(found, dict) and {"text", "answer_start"} <= found.keys():
         return list(zip(found["text"], found["answer_start"], strict=True))
     if isinstance(found, list) and all(isinstance(a, dict) and "answer_start" in a for a in found):
@@ -169,7 +168,7 @@ def _paragraph(text: str, encoded: Encoding) -> Paragraph:
 
 
 def _words(text: str) -> list[int]:
-    """The word that each character is of; a space is of the word before it."""
+    """The word of each character; a space belongs to the word before it."""
     found, word, apart = [], -1, True
     for character in text:
         if character in SPACES:
@@ -181,9 +180,9 @@ def _words(text: str) -> list[int]:
 
 
 def _span(paragraph: Paragraph, answer: str, begin: int, wanted: np.ndarray) -> tuple[int, int] | None:
-    """The tokens, first and last, of an answer; None where the text is another at that place.
+    """The first and last token of an answer; None if the text differs at that place.
 
-    The whole words that it touches, or within them the tokens `wanted` that are the answer's own.
+    They cover the whole words of the answer, or within them the `wanted` tokens, if found.
     """
     text, end = paragraph.text, begin + len(answer)
     while begin > 0 and text[begin - 1] not in SPACES:
@@ -203,7 +202,7 @@ def _span(paragraph: Paragraph, answer: str, begin: int, wanted: np.ndarray) -> 
 
 
 def cut_up(tokens: int, most: int, stride: int) -> list[tuple[int, int]]:
-    """(begin, count) of windows of at most so many tokens, that begin `stride` apart, up to the end."""
+    """(begin, count) of windows of limited size that begin `stride` apart, up to the end."""
     found, begin = [], 0
     while begin < tokens:
         count = min(tokens - begin, most)
@@ -222,7 +221,7 @@ def _label(span: tuple[int, int] | None, begin: int, count: int, question: int) 
 
 
 def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
-    """[CLS] question [SEP] window [SEP] of the windows of these numbers."""
+    """[CLS] question [SEP] window [SEP] for the windows with these indices."""
     shape = (len(indices), 1, length)
     tokens_B1L = np.full(shape, split.special_tokens.pad, np.int32)
     segments_B1L, lengths_B1 = np.zeros(shape, np.int32), np.zeros(shape[:2], np.int32)

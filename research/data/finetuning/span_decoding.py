@@ -1,4 +1,4 @@
-"""Answers from the logits of starts and ends, as run_squad of google-research/bert.
+"""Answers from the logits of starts and ends, as in run_squad of google-research/bert.
 
 Shapes: W windows, L data.length.
 """
@@ -18,7 +18,7 @@ class Answer(NamedTuple):
 
 
 def null_scores(split: Split, logits_WL2: np.ndarray) -> dict[str, float]:
-    """The score of no answer to each question: the least, over its windows, of both logits of [CLS]."""
+    """The no-answer score of each question: the minimum over its windows of the sum of [CLS]'s logits."""
     scores: dict[str, float] = {}
     for (number, _, _), score in zip(split.windows.tolist(), logits_WL2[:, 0].sum(-1).tolist(), strict=True):
         name = split.questions[number].name
@@ -27,7 +27,7 @@ def null_scores(split: Split, logits_WL2: np.ndarray) -> dict[str, float]:
 
 
 def best_answers(split: Split, logits_WL2: np.ndarray, task: Task) -> dict[str, list[Answer]]:
-    """The `task.best` answers to each question, the best first; one without words where no span will do."""
+    """The `task.best` answers to each question, best first; an empty one if no span is valid."""
     windows: dict[int, list[int]] = {}
     for window, (number, _, _) in enumerate(split.windows.tolist()):
         windows.setdefault(number, []).append(window)
@@ -63,9 +63,9 @@ def _nbest(question: Question, windows: np.ndarray, logits_WL2: np.ndarray, task
 
 
 def most_context(windows: np.ndarray) -> np.ndarray:
-    """The window in which each token of the paragraph has most around it; an answer starts in no other.
+    """The window in which each token has the most context; answers may start only there.
 
-    Most is the larger of the smaller sides, and a hundredth of the window's length breaks ties.
+    The context is the smaller side; a hundredth of the window's length breaks ties.
     """
     places = np.arange(max(begin + count for _, begin, count in windows))
     scores = np.full((len(windows), len(places)), -np.inf)
@@ -77,12 +77,12 @@ def most_context(windows: np.ndarray) -> np.ndarray:
 
 
 def text_of(question: Question, first: int, last: int) -> str:
-    """As the paragraph has it: tokens know where they come from. White space is single."""
+    """The text of a span of the paragraph, by token offsets, with single white space."""
     paragraph = question.paragraph
     begin, end = paragraph.offsets[first, 0], paragraph.offsets[last, 1]
     return " ".join(paragraph.text[begin:end].split())
 
 
 def _highest(scores_L: np.ndarray, count: int) -> np.ndarray:
-    """Places of the highest, of equals the first."""
+    """Indices of the highest; of equal ones the first."""
     return np.argsort(-scores_L, kind="stable")[:count]

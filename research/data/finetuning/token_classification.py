@@ -31,7 +31,7 @@ class Split(NamedTuple):
     labels: list[np.ndarray]  # int32 (words,): of all words
     known: np.ndarray  # bool (sentences,): which have tags
     sha256: str
-    baseline_loss: float  # nats per word, of predicting tags by their frequencies
+    baseline_loss: float  # nats per word when predicting tags by their frequencies
     special_tokens: SpecialTokens
 
 
@@ -53,7 +53,7 @@ def _label_text(
 
 
 def read(task: Task, source: str, split: str, tokenizer: Tokenizer) -> tuple[Split, str]:
-    """A split, tokenized, and its summary in words. The split `TEST` needs no tags."""
+    """Reads and tokenizes a split; returns it and a summary. The split `TEST` needs no tags."""
     sentences, labels, known = [], [], []
     for where, record in records.read(source, {*task.fields, task.label}, split):
         words = records.value(record, task.fields[0], where, "task.fields")
@@ -68,7 +68,7 @@ def read(task: Task, source: str, split: str, tokenizer: Tokenizer) -> tuple[Spl
     encoded = tokenizer.encode_batch(sentences, is_pretokenized=True, add_special_tokens=False)
     tokens = [np.array(one.ids, np.int32) for one in encoded]
     labels = [np.array(tags, np.int32) for tags in labels]
-    # A word of characters that the tokenizer drops has no piece.
+    # A word has no piece if the tokenizer drops all its characters.
     found = [np.unique(np.array(one.word_ids, np.int32), return_index=True) for one in encoded]
     kept_words, firsts = zip(*((words, places.astype(np.int32)) for words, places in found), strict=True)
     kept = [tags[words] for tags, words in zip(labels, kept_words, strict=True)]
@@ -93,21 +93,23 @@ def _word(word: Any, where: str) -> str:
 
 
 def _tags(record: records.Record, task: Task, where: str, split: str) -> list | None:
-    """The tags of a sentence's words; None where a record of the split `TEST` has none, or hides them."""
+    """The tags of a sentence's words; None if a record of the split `TEST` has none, or hides them."""
     if split == TEST and not any(name in record for name in task.label.split("|")):
         return None
     tags = records.value(record, task.label, where, "task.label")
-    if split == TEST and (tags is None or (tags and all(tag in HIDDEN for tag in tags))):
+    if split == TEST and tags is None:
         return None
     if not isinstance(tags, list):
         raise UsageError(f"{where}: expected a list of words and one of as many tags")
+    if split == TEST and tags and all(tag in HIDDEN for tag in tags):
+        return None
     if (missing := next((tag for tag in tags if tag in (None, NO_TAG)), 0)) != 0:
-        raise UsageError(f"{where}: tag {missing} is none of a word; expected one of task.labels for each")
+        raise UsageError(f"{where}: tag {missing} means none; expected one of task.labels for each word")
     return tags
 
 
 def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
-    """[CLS] sentence [SEP] of the sentences of these numbers, cut to `length`; cut tags have no weight."""
+    """[CLS] sentence [SEP] for the sentences with these indices, cut to `length`; cut tags have weight 0."""
     B, L = len(indices), length
     tokens_B1L = np.full((B, 1, L), split.special_tokens.pad, np.int32)
     lengths_B1 = np.zeros((B, 1), np.int32)

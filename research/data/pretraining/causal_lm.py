@@ -1,4 +1,4 @@
-"""GPT's examples: windows of contiguous tokens, each with the window that begins one token on.
+"""GPT's examples: windows of contiguous tokens, with targets shifted by one.
 
 B is rows of this process, L is data.length. A batch's keys: `research.objectives.next_token.batch_shapes`.
 """
@@ -33,9 +33,9 @@ def examples(data: Data, vocabulary: int) -> Examples:
 def train_batches(
     data: Data, seed: int, store: TokenStore, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
-    """Shuffled: windows side by side. Random: windows that begin anywhere.
+    """Training windows. Shuffled: contiguous windows. Random: windows that begin anywhere.
 
-    Raises UsageError where a source is shorter than a window.
+    Raises UsageError if a source is shorter than a window.
     """
     length = data.length
     edges = [*store.parts, len(store.tokens)]
@@ -47,7 +47,7 @@ def train_batches(
                 f"expected {length + 1} or more"
             )
     step = length if data.order == "shuffled" else 1
-    last = (edges[-1] - 1 - length) // step + 1  # after the last place where a window can begin, in steps
+    last = (edges[-1] - 1 - length) // step + 1  # one after the last window start, in steps
     places = [-(-begin // step) for begin in edges[:-1]] + [last]
     process = {"process_index": process_index, "process_count": process_count}
     chosen = order(data, seed, places, store.shares, **process)
@@ -61,7 +61,7 @@ def validation_batches(
 ) -> grain.MapDataset[Batch]:
     """Every token but the first is a target of weight 1 exactly once.
 
-    Weights are 0 where the last window or batch is filled up.
+    Padding of the last window or batch has weight 0.
     """
     rows, length = rows_of(data.batch, process_count), data.length
     windows = -(-(len(store.tokens) - 1) // length)

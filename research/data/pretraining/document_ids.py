@@ -1,8 +1,8 @@
-"""The document of each token in a window, for attention that stays within documents.
+"""The document of each token in a window, for attention within documents.
 
-An `<|endoftext|>` belongs to the document after it: a model starts to write from this token, and so the first
-token of a document is not predicted from the document before. Without `<|endoftext|>`, a document starts with
-its first token.
+An `<|endoftext|>` belongs to the document after it: a model starts to write from this token, and the first
+token of a document is then not predicted from the previous document. Without `<|endoftext|>`, a document
+starts with its first token.
 """
 
 from typing import NamedTuple

@@ -22,7 +22,7 @@ from research.data.store import token_store
 from research.data.store.token_store import TokenStore
 from research.errors import UsageError
 
-STATIC, DYNAMIC = range(2)  # a mask's random numbers depend on the pair, or on seed and place in the order
+STATIC, DYNAMIC = range(2)  # random numbers of masks depend on the pair, or on seed and position in the order
 
 
 # (store, data, PAIRs of rows, a uint64 for each row's random numbers) → the rows' batch
@@ -30,7 +30,7 @@ MakeBatch = Callable[[TokenStore, Data, np.ndarray, np.ndarray], Batch]
 
 
 def examples(data: Data, vocabulary: int, masked: bool = True) -> Examples:
-    """`vocabulary` is the model's. Without masks, each token is to be predicted from those before it."""
+    """`vocabulary` is the model's. Without masks, each token is predicted from those before it."""
     make_batch = masked_batch if masked else unmasked_batch
     return Examples(
         prepare=partial(token_store.prepare, data, vocabulary),
@@ -49,9 +49,9 @@ def train_batches(
     process_index: int,
     process_count: int,
 ) -> grain.MapDataset[Batch]:
-    """Static masks are those of the pair, as published; dynamic ones are new at each visit.
+    """Static masks are fixed per pair, as published; dynamic masks are new at each visit.
 
-    Raises UsageError where a source gives no pair.
+    Raises UsageError if a source gives no pair.
     """
     rows = rows_of(data.batch, process_count)
     pairs, begins = open_pairs(store, data)
@@ -76,7 +76,7 @@ def train_batches(
 def validation_batches(
     make_batch: MakeBatch, data: Data, store: TokenStore, *, process_index: int, process_count: int
 ) -> grain.MapDataset[Batch]:
-    """Every pair once, with the masks it always has; rows that fill the last batch have weights of 0."""
+    """Every pair once, with the masks it always has; rows that pad the last batch have weight 0."""
     rows = rows_of(data.batch, process_count)
     pairs, _ = open_pairs(store, data)
 
@@ -120,7 +120,7 @@ def assemble(store: TokenStore, pairs: np.ndarray, length: int) -> tuple[np.ndar
     """[CLS] A [SEP] B [SEP] and padding: tokens (B, L), segments (B, L), lengths (B,), all int32."""
     lane_L = np.arange(length)
     a_B1, b_B1 = pairs["a_length"][:, None], pairs["b_length"][:, None]
-    middle_B1, last_B1 = a_B1 + 1, a_B1 + b_B1 + 2  # places of the two [SEP]
+    middle_B1, last_B1 = a_B1 + 1, a_B1 + b_B1 + 2  # positions of the two [SEP]
     in_a_BL, in_b_BL = (lane_L > 0) & (lane_L < middle_B1), (lane_L > middle_B1) & (lane_L < last_B1)
     places_BL = np.where(
         in_a_BL, pairs["a"][:, None] + lane_L - 1, pairs["b"][:, None] + lane_L - middle_B1 - 1

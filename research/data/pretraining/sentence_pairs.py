@@ -1,8 +1,8 @@
-"""An index of BERT's pairs of segments, as create_pretraining_data of google-research/bert makes them.
+"""An index of BERT's pairs of segments, as in create_pretraining_data of google-research/bert.
 
 A pair is two contiguous ranges of the token store, because truncation only removes tokens at the ends. The
-address of every random number contains the sentence of the decision, so that the order of computation does
-not matter: the code here makes one pair of every document at a time.
+address of every random number contains the sentence of the decision, so the order of computation does not
+matter: this code makes one pair of every document at a time.
 """
 
 import json
@@ -43,8 +43,8 @@ class Sentences(NamedTuple):
 def open_pairs(store: TokenStore, data: Data) -> tuple[np.ndarray, list[int]]:
     """The PAIRs (pairs,) of a store, memory-mapped, and the first pair of each source of a mixture.
 
-    Makes the file beside the store where it does not exist. Raises UsageError for a store without sentences,
-    and for a length that is too short for a pair.
+    Makes the file beside the store if it does not exist. Raises UsageError for a store without sentences, and
+    for a length too short for a pair.
     """
     if store.sentences is None or store.special_tokens is None:
         raise UsageError(
@@ -62,7 +62,7 @@ def open_pairs(store: TokenStore, data: Data) -> tuple[np.ndarray, list[int]]:
 
 
 def _shortest_repr(number: float) -> str:
-    """The short form of a number where it is exact, or else all digits."""
+    """The short form of a number if it is exact, else all digits."""
     short = f"{number:g}"
     return short if float(short) == number else repr(number)
 
@@ -92,8 +92,8 @@ def sentences_of(store: TokenStore) -> Sentences:
 def balanced(sentences: Sentences, length: int, short: float) -> float:
     """The probability of a random B that makes half of all pairs random, measured on a sample of documents.
 
-    The published probability is 1/2. But B is always random after a single sentence, and many documents end
-    in one, so that 55% of Wikipedia's pairs are random at 1/2.
+    The published probability is 1/2. But B is always random after a single remaining sentence, which is
+    frequent at the end of documents, so 55% of Wikipedia's pairs are random at 1/2.
     """
     count = len(sentences.documents) - 1
     sample = np.arange(0, count, -(-count // SAMPLE))
@@ -110,7 +110,7 @@ def pairs(
 
     As published: sentences are collected until they fill the target length, which is a random shorter one for
     a share `short` of documents. A is a random number of these sentences. B is the rest; or, with probability
-    `p_random` and always where there is no rest, text from a random sentence of another document on. After a
+    `p_random` and always if there is no rest, text from a random sentence of another document on. After a
     random B the next pair begins with the rest.
     """
     max_tokens = length - SPECIAL

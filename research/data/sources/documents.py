@@ -42,9 +42,9 @@ def documents(data: Data, split: Split | Literal["all"]) -> Iterator[str]:
 def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Iterator[Document]:
     """Every nonempty document of `splits`, once, in a fixed order.
 
-    With `data.split=tail` or `head` all documents belong to "train": the token store splits the tokens later.
-    With `data.validation` they do too, and its documents belong to "validation".
-    Raises UsageError for a source that cannot be read, and for a source without documents.
+    With `data.split=tail` or `head` all documents belong to "train", and the token store splits the tokens
+    later. With `data.validation` they do too, and its documents belong to "validation". Raises UsageError for
+    a source that cannot be read, and for a source without documents.
     """
     empty = True
     for part, split, text in _split_texts(data, splits):
@@ -82,11 +82,11 @@ def parts(data: Data) -> list[tuple[float, Data]]:
 
 
 def holds_tokens(data: Data) -> bool:
-    """Whether the sources hold tokens instead of texts. Raises UsageError where some do and others do not."""
+    """Whether the sources hold tokens instead of texts. Raises UsageError if some do and others do not."""
     found = [one for _, one in parts(data)] + _validation(data)
     kinds = {bool(SCHEMES[_source(one).scheme].tokens): one.source for one in found}
     if len(kinds) == 2:
-        raise UsageError(f"{kinds[True]} holds tokens and {kinds[False]} text; expected one of both in all")
+        raise UsageError(f"{kinds[True]} holds tokens and {kinds[False]} text; expected only one kind")
     return True in kinds
 
 
@@ -125,7 +125,7 @@ def folder_name(data: Data, key: str) -> str:
 
 
 def note_maker(folder: Path, data: Data) -> None:
-    """Writes into a folder of the cache for which source and tokenizer it is made; for `lineage cache`."""
+    """Writes the source and tokenizer of a cache folder into it, for `lineage cache`."""
     made = {"source": data.source, "tokenizer": data.tokenizer}
     if data.validation is not None:
         made["validation"] = data.validation
@@ -133,9 +133,9 @@ def note_maker(folder: Path, data: Data) -> None:
 
 
 def check_unchanged(data: Data, before: str) -> None:
-    """Raise UsageError where the fingerprint, part of a cache's name, is no longer `before`."""
+    """Raise UsageError if the fingerprint, part of a cache's name, is no longer `before`."""
     if fingerprint(data) != before:
-        raise UsageError(f"data.source={data.source}: changed while it was read; begin again")
+        raise UsageError(f"data.source={data.source}: changed while it was read; run the command again")
 
 
 def _identity(data: Data) -> list:
@@ -146,7 +146,7 @@ def _identity(data: Data) -> list:
 
 
 def _split_texts(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[int, Split, str]]:
-    """(index of the source, split, text); of the splits that can be read apart, `splits` alone."""
+    """Yields (index of the source, split, text); reads only `splits` if they can be read separately."""
     for part, (_, one) in enumerate(parts(data)):
         if data.validation is not None:
             if "train" in splits:
@@ -165,7 +165,7 @@ def _split_texts(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[int, S
 
 
 def _validation(data: Data) -> list[Data]:
-    """The sources of a validation corpus of its own."""
+    """The sources of `data.validation`."""
     if data.validation is None:
         return []
     return [one for _, one in parts(replace(data, source=data.validation))]
@@ -177,13 +177,13 @@ def _held_out(text: str, holdout: float) -> bool:
 
 
 def _read(data: Data, split: str = "") -> Iterator[str]:
-    """The texts of one source; of the published `split`, where the source names none."""
+    """The texts of one source, from the published `split` if the source names none."""
     source = _source(data)
     return SCHEMES[source.scheme].documents(source, data, "" if source.split else split)
 
 
 def _source(data: Data) -> Source:
-    """Parse the source. Raises UsageError where `data.split` does not fit it."""
+    """Parse the source. Raises UsageError if `data.split` does not fit it."""
     setting = "data.validation" if data.source == data.validation else "data.source"
     source = parse(data.source, setting, "documents")
     if data.validation is not None:

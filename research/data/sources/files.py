@@ -20,9 +20,9 @@ BLANK_LINE = re.compile(r"(?:\r\n|\n|\r(?!\n))\s*(?:\n|\r(?!\n))")
 
 
 def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
-    """The files that match a glob, sorted by name; ~ and ** expand. Raises UsageError where there are none.
+    """The files that match a glob, sorted by name; ~ and ** expand. Raises UsageError if there are none.
 
-    A pattern that matches nothing is read literally where it names something that exists.
+    A pattern without matches is read literally if it names something that exists.
     """
     pattern = os.path.expanduser(pattern)
     matches = expand(pattern)
@@ -39,14 +39,14 @@ def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
 
 
 def as_source(path: str) -> str:
-    """What `data.source` calls a file: one of tokens by its suffix, or else of text or examples."""
+    """A file as `data.source`: tokens by its suffix, else text or examples."""
     return f"{'tokens' if path.endswith(TOKENS) else 'files'}:{path}"
 
 
 def expand(pattern: str) -> list[Path]:
     """The matches of a glob, sorted by name.
 
-    Without a match, the longest prefix of the pattern that exists is read literally. So a folder called [x]
+    Without a match, the longest existing prefix of the pattern is read literally, so a folder called [x]
     needs no escape, unless a folder x has such files too.
     """
     if not (matches := glob.glob(pattern, recursive=True)):
@@ -92,7 +92,7 @@ def _explain_no_match(pattern: Path, folders: list[Path], scheme: str, suffixes:
 
 
 def field_text(record: dict[str, Any], field: str, where: str, setting: str = "data.field") -> str:
-    """A field's text. Raises UsageError, with the `setting` that names it, where there is none."""
+    """A field's text. Raises UsageError, with the `setting` that names it, if there is none."""
     if field not in record:
         raise UsageError(f"{where}: no field {field!r} ({setting}); it has {', '.join(record) or 'none'}")
     value = record[field]
@@ -100,6 +100,6 @@ def field_text(record: dict[str, Any], field: str, where: str, setting: str = "d
         raise UsageError(f"{where}: field {field!r} is not a text but {json.dumps(value)[:40]}")
     try:
         value.encode()
-    except UnicodeEncodeError as fault:  # JSON can escape half a character
-        raise UsageError(f"{where}: \\u{ord(value[fault.start]):04x} is half a character") from fault
+    except UnicodeEncodeError as fault:  # JSON can escape an unpaired surrogate
+        raise UsageError(f"{where}: \\u{ord(value[fault.start]):04x} is an unpaired surrogate") from fault
     return value

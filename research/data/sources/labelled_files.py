@@ -25,9 +25,9 @@ SUFFIXES = (*TABLES, *files.JSON_LINES, ".json", ".txt", ".conll", ".parquet")
 def read(pattern: str, names: Collection[str], every_row: bool = False) -> Iterator[tuple[str, Record]]:
     """(file and line, record) for all files that match a glob, in order.
 
-    A table's first row is a header where it contains one of `names`. Rows of a .tsv file that end before a
-    column of `names`, as those of QQP that a line end has broken, are left out, and a LineageWarning gives
-    their number. They are an error with `every_row`, since answers would shift, and in a .csv file.
+    A table's first row is a header if it contains one of `names`. Rows of a .tsv file that end before a
+    column of `names`, such as QQP's rows broken by a line end, are skipped, and a LineageWarning gives their
+    number. They are an error with `every_row`, since answers would shift, and in a .csv file.
 
     Raises UsageError for a file that cannot be read.
     """
@@ -39,7 +39,7 @@ def read(pattern: str, names: Collection[str], every_row: bool = False) -> Itera
 
 
 def columns(path: Path) -> list[str]:
-    """Names of the fields of the first record; of a table, the cells of its first row, which may be a header.
+    """Names of the first record's fields; for a table, the cells of its first row, which may be a header.
 
     Raises UsageError for a file that cannot be read, and for one without a record.
     """
@@ -50,7 +50,7 @@ def columns(path: Path) -> list[str]:
     else:
         found = next((list(record) for _, record in READERS.get(path.suffix, text.json_lines)(path)), [])
     if not found:
-        raise UsageError(f"{path}: nothing is in it")
+        raise UsageError(f"{path}: the file is empty")
     return found
 
 

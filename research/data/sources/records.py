@@ -13,8 +13,8 @@ from research.errors import UsageError, did_you_mean
 def read(declared: str, names: Collection[str], split: str) -> Iterator[tuple[str, Record]]:
     """(location, record) for every record of one source, or of several joined by +, in order.
 
-    `names` are the fields to read; a table's first row is a header where it contains one of them. `split`
-    applies to data sets whose source names no split. Raises UsageError for a source that cannot be read.
+    `names` are the fields to read; a table's first row is a header if it contains one of them. `split`
+    applies to sources that name no split. Raises UsageError for a source that cannot be read.
     """
     for source in chain(declared, "data.source, data.validation"):
         yield from SCHEMES[source.scheme].records(source, names, split)

@@ -19,8 +19,8 @@ def unpinned(text: str) -> str:
 
 
 def pinned(text: str, setting: str, known: str = "") -> str:
-    """A declared source with the revision of each of its terms that has one: the one in the sources `known`
-    of a run that goes on, else today's. Raises UsageError as the schemes do.
+    """A declared source with the revision of each term that has one: from the sources `known` of a run to
+    continue, else the current one. Raises UsageError as the schemes do.
     """
     schemes = "|".join(re.escape(name) for name in SCHEMES.names() if SCHEMES[name].pinned)
     one = re.compile(rf"(?<![\w./])({schemes}):([^+\s]+)")

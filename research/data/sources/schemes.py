@@ -36,14 +36,14 @@ class Source(NamedTuple):
 
 
 class Scheme(NamedTuple):
-    """The functions of a data scheme; None where it does not support one.
+    """The functions of a data scheme; None for unsupported ones.
 
-    A scheme gives documents (texts to tokenize), records (labelled examples), or both; or tokens, and its
-    `documents` then raises UsageError.
+    A scheme provides documents (texts to tokenize), records (labelled examples), or both; or tokens, and then
+    its `documents` raises UsageError.
     """
 
     form: str  # the syntax, for error messages
-    identity: Callable[[Source], Any]  # JSON that changes with the content; it is part of the names of caches
+    identity: Callable[[Source], Any]  # JSON that changes with the content; part of cache names
     documents: Callable[[Source, Data, str], Iterator[str]] | None = None  # (source, data, split) → texts
     # (source, names of fields, split) → (location, record)
     records: Callable[[Source, Collection[str], str], Iterator[tuple[str, Record]]] | None = None
@@ -57,7 +57,7 @@ class Scheme(NamedTuple):
     # Of schemes whose content has revisions: (name, sources of a run that goes on) → the name with its
     # revision, that of the run or today's.
     pinned: Callable[[str, str], str] | None = None
-    unpinned: Callable[[str], str] = str  # takes the revisions out of a text
+    unpinned: Callable[[str], str] = str  # removes the revisions from a text
 
 
 def parse(text: str, setting: str, content: str) -> Source:
@@ -184,7 +184,7 @@ def _tfds_records(source: Source, names: Collection[str], split: str) -> Iterato
 def _drawn_records(
     source: Source, names: Collection[str], split: str, drawn: bool
 ) -> Iterator[tuple[str, Record]]:
-    """COUNT records as scikit-learn's train_test_split draws them with SEED, or the rest."""
+    """COUNT records drawn like scikit-learn's train_test_split with SEED, or the rest."""
     from sklearn.model_selection import train_test_split
 
     form = SCHEMES[source.scheme].form

@@ -5,7 +5,7 @@ import re
 from research.errors import EnvironmentFault
 
 DASHES = str.maketrans({"—": "-", "–": "-", "―": "-", "…": "...", "´": "'"})
-# The original's pattern names the backslash in a string that is not raw, so that it is not set apart.
+# The original's pattern has the backslash in a non-raw string, so it does not separate backslashes.
 RUNS = re.compile(r"""(-+|~+|!+|"+|;+|\?+|\++|,+|\)+|\(+|/+|\*+|\[+|\]+|}+|{+|\|+|_+)""")
 
 
@@ -25,4 +25,4 @@ def gpt1(text: str) -> str:
 
 
 STANDARDS = {"none": str, "gpt1": gpt1}
-IN_CACHES = {"none": "none", "gpt1": "gpt1, 2nd version"}  # names of the rules, for those of caches
+IN_CACHES = {"none": "none", "gpt1": "gpt1, 2nd version"}  # names of the rules in cache names

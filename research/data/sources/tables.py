@@ -55,7 +55,7 @@ def columns(path: Path) -> list[str]:
 
 
 def metadata(path: Path) -> dict[bytes, bytes]:
-    """What its writer has noted in a .parquet file. Raises EnvironmentFault without pyarrow."""
+    """The metadata of a .parquet file. Raises EnvironmentFault without pyarrow."""
     with _opened(path) as file:
         return file.schema_arrow.metadata or {}
 
@@ -79,7 +79,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield pyarrow.parquet.ParquetFile(
                 path,
                 buffer_size=BUFFER,
-                pre_buffer=False,  # which would hold a row group's column in memory
+                pre_buffer=False,  # pre-buffering would hold a row group's column in memory
                 page_checksum_verification=True,  # where there are sums
             )
     except (pyarrow.ArrowException, UnicodeDecodeError) as fault:

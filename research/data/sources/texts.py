@@ -1,4 +1,4 @@
-"""Texts or pairs of texts of a file, one a line or a row, for features."""
+"""Texts or pairs of texts of a file, one per line or row, for features."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ PAIR = re.compile(r"(.*) \|\|\| (.*)")  # of a line of a .txt file, as in Google
 
 
 def read(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The text or the pair of each line, also of empty lines, so that results keep the lines' numbers.
+    """The text or pair of each line, including empty lines, so that results keep line numbers.
 
     `fields` name the one or two columns of files that have any. Raises UsageError for a file that cannot be
     read, EnvironmentFault for a .parquet file without pyarrow.

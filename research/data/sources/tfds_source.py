@@ -28,7 +28,7 @@ BY_HAND = "files fetched by hand"
 def read(name: str, split: str, field: str) -> Iterator[str]:
     """The `field` of every record of NAME[/CONFIG]; `split` in TFDS's syntax, such as 'train+test[:10%]'.
 
-    Prepares the data set where necessary. Raises UsageError for a name, split or field that does not exist;
+    Prepares the data set if necessary. Raises UsageError for a name, split or field that does not exist;
     EnvironmentFault for a data set that cannot be prepared or read on this machine.
     """
     builder = prepared(name)
@@ -121,7 +121,7 @@ def quiet() -> Iterator[None]:
 
 @quiet()
 def prepared(name: str) -> tfds.core.DatasetBuilder:
-    """The builder of a data set; prepares the data set first where it is not on disk."""
+    """The builder of a data set, which is prepared first if it is not on disk."""
     own = name == "python_docs"
     build = partial(PythonDocs, data_dir=home() / "tfds") if own else partial(tfds.builder, name)
     try:
@@ -156,7 +156,7 @@ def _prepare_own(builder: tfds.core.DatasetBuilder, name: str) -> None:
 
 def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
     if isinstance(builder, tfds.core.BeamBasedBuilder) and not _has("apache_beam"):
-        # Known before the download, which may take days and comes first.
+        # Check before the download, which may take days.
         reason = f"it is made with {BEAM}"
         if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
             reason += f", and may need {BY_HAND}: {_line(builder.MANUAL_DOWNLOAD_INSTRUCTIONS)}"
@@ -202,7 +202,7 @@ def _modules() -> dict[str, Path]:
 
 
 def _line(text: str) -> str:
-    """A text of several lines in one."""
+    """Joins a text of several lines into one line."""
     return " ".join(text.split())
 
 

@@ -1,4 +1,4 @@
-"""Tokens that were made elsewhere: nanoGPT's and llm.c's .bin files, and NumPy's .npy."""
+"""Existing token files: .bin of nanoGPT and llm.c, and NumPy's .npy."""
 
 from pathlib import Path
 
@@ -11,20 +11,20 @@ from research.io.text import reading
 HEADER = 256  # int32 at the start of llm.c's files: magic number, version, number of tokens, zeros
 TYPES = {(20_240_520, 1): np.dtype("<u2"), (20_240_801, 7): np.dtype("<u4")}  # GPT-2's and Llama 3's tokens
 RAW = np.dtype("<u2")  # nanoGPT's files have no header
-LOOKED_AT = 1 << 16  # words of such a file that tell 16 bits from 32
+LOOKED_AT = 1 << 16  # number of 16-bit words that decide whether tokens have 32 bits
 
 
 def read(path: Path) -> np.ndarray:
     """The tokens of a file: unsigned or signed integers (tokens,), mapped into memory.
 
-    Raises UsageError for a file that cannot be read, is cut, or holds anything else.
+    Raises UsageError for a file that cannot be read, is truncated, or holds anything else.
     """
     with reading(path):
         tokens = _array(path) if path.suffix == ".npy" else _binary(path)
     if tokens.ndim != 1 or tokens.dtype.kind not in "ui":
         raise UsageError(f"{path}: holds {tokens.dtype} {tokens.shape}; expected one row of integers")
     if not len(tokens):
-        raise UsageError(f"{path}: no token is in it")
+        raise UsageError(f"{path}: has no tokens")
     return tokens
 
 
@@ -51,7 +51,7 @@ def _binary(path: Path) -> np.ndarray:
     begin, dtype = 0, RAW
     if magic in {known for known, _ in TYPES}:
         if len(header) < HEADER:
-            raise UsageError(f"{path}: {size:,} bytes; expected {4 * HEADER:,} of llm.c's header alone")
+            raise UsageError(f"{path}: {size:,} bytes; expected {4 * HEADER:,} or more, llm.c's header")
         if (magic, version) not in TYPES:
             raise UsageError(f"{path}: version {version} of llm.c's tokens is not known")
         begin, dtype = header.nbytes, TYPES[magic, version]
@@ -67,8 +67,8 @@ def _binary(path: Path) -> np.ndarray:
 
 
 def _has_32_bits(words: np.ndarray, size: int) -> bool:
-    """Whether words of 16 bits are the halves of larger tokens, whose upper halves are small: below 4, as in
-    vocabularies below 262,144. Lower halves are not, where tokens differ.
+    """Whether 16-bit words look like halves of 32-bit tokens: every second word is below 4, as for
+    vocabularies below 262,144, and the others vary.
     """
     low, high = words[0::2], words[1::2]
     return size % 4 == 0 and len(high) >= 8 and bool((high < 4).all() and np.unique(low[low >= 4]).size > 1)

@@ -30,9 +30,9 @@ def build(
     copies: bool,
     report: Callable[[str], None],
 ) -> float:
-    """Writes both splits into `folder`: tokenized or, where the source holds tokens, copied; returns MB/s.
+    """Writes both splits into `folder`, tokenized or (if the source holds tokens) copied; returns MB/s.
 
-    Raises UsageError where the source changes meanwhile, and for a split without tokens to predict.
+    Raises UsageError if the source changes meanwhile, and for a split without tokens to predict.
     """
     dtype = np.dtype("<u2" if entries(tokenizer) <= 1 << 16 else "<u4")
     if copies:
@@ -49,7 +49,7 @@ def build(
 def _finish(folder: Path, data: Data, tokenizer: Tokenizer, copies: bool, dtype: np.dtype) -> None:
     """Splits off the tail or the head if the declaration asks for it, and writes store.json of each split.
 
-    How long the text of copied tokens was, their entries say.
+    The text size of copied tokens is computed from their entries.
     """
     sizes = entry_bytes(tokenizer) if copies else None
     progress_file = folder / PROGRESS

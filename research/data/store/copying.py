@@ -1,6 +1,6 @@
-"""Tokens that were made elsewhere, copied into a store.
+"""Copies existing tokens into a store.
 
-They are copied rather than read in place, so that a run goes on with them whatever becomes of their files.
+They are copied instead of read in place, so that a run can continue even if the files change.
 """
 
 import json
@@ -45,7 +45,7 @@ def copy(folder: Path, data: Data, tokenizer: Tokenizer, dtype: np.dtype) -> flo
                 written += file.tell()
             starts = _starts(path, dtype, end_of_text(tokenizer), firsts[split])
             starts.tofile(folder / split / "starts.bin")
-    # As of texts, whose bytes are counted as they are read.
+    # As for texts, whose bytes are counted while reading.
     done = {"bytes": dict.fromkeys(SPLITS, 0), "parts": firsts, "counts": counts}
     (folder / PROGRESS).write_text(json.dumps(done), encoding="utf-8")
     return written / 1e6 / (time.monotonic() - began)
@@ -62,7 +62,7 @@ def _check(tokens: np.ndarray, begin: int, path: Path, entries: int, tokenizer: 
 
 
 def _starts(path: Path, dtype: np.dtype, ending: int | None, sources: list[int]) -> np.ndarray:
-    """int64 (documents,): first token of each document, which a source or an <|endoftext|> begins.
+    """int64 (documents,): first token of each document; a source or an <|endoftext|> begins one.
 
     An <|endoftext|> at the start of a source, as in llm.c's files, ends no document.
     """

@@ -1,4 +1,4 @@
-"""Progress of a preparation: a line that changes on a terminal, in a log a line now and then."""
+"""Progress of a preparation: a changing line on a terminal, occasional lines in a log."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ Update = Callable[[int, int], None]  # (documents, bytes of text) so far
 
 @contextmanager
 def show_progress(report: Callable[[str], None], before: int) -> Iterator[Update]:
-    """Yield a function that shows the progress; `before` is the bytes that an earlier process has finished.
+    """Yield a function that shows the progress; `before` counts bytes finished by an earlier process.
 
     A terminal shows it on standard error, because standard output is for results.
     """

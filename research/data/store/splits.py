@@ -1,4 +1,4 @@
-"""A store's tokens, split inside a document: the tail or the head validates."""
+"""Splits a store's tokens inside a document: the tail or the head is for validation."""
 
 import os
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def split_tail(whole: Path, tail: Path, share: float, measure: Measure, dtype: n
 def split_head(whole: Path, head: Path, cut: int, measure: Measure, dtype: np.dtype) -> int:
     """Copy the first `cut` tokens from `whole` to `head`; return the bytes of their text.
 
-    Their place in `whole` is skipped rather than cut out, which would write all of its tokens again.
+    They are skipped in `whole`, since cutting them out would rewrite all its tokens.
     """
     tokens = np.memmap(whole / "tokens.bin", dtype, mode="r")
     if cut > len(tokens) - 2:

@@ -32,7 +32,7 @@ class TokenStore(NamedTuple):
     tokens: np.ndarray  # uint16 or uint32 (tokens,), memory-mapped
     starts: np.ndarray  # int64 (documents,), memory-mapped: first token of each document
     bytes: int  # size of the text in UTF-8
-    unigram_entropy: float  # nats per token: the loss of a model that knows only the tokens' frequencies
+    unigram_entropy: float  # nats per token: the loss of a model that knows only token frequencies
     sha256: str  # hash of the tokens, little-endian
     parts: tuple[int, ...] = (0,)  # first token of each source of a mixture
     shares: tuple[float, ...] = (1.0,)  # share of examples from each source of the mixture
@@ -64,11 +64,11 @@ class Corpus(NamedTuple):
 
 
 def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpus:
-    """The tokens that `data` declares, tokenized or copied where the cache under $LINEAGE_HOME lacks them.
+    """The tokens that `data` declares, tokenized or copied unless the cache under $LINEAGE_HOME has them.
 
-    A killed preparation continues where it stopped. `report` gets a line from time to time, and one at the
-    end. Raises UsageError for a source that cannot be read, a split without tokens, or a tokenizer with more
-    entries than `vocabulary`; EnvironmentFault for a full disk.
+    A killed preparation continues where it stopped. `report` gets progress lines and a final one. Raises
+    UsageError for a source that cannot be read, a split without tokens, or a tokenizer with more entries than
+    `vocabulary`; EnvironmentFault for a full disk.
     """
     tokenizer = load(data)
     size, special, copies = entries(tokenizer), special_tokens(tokenizer), holds_tokens(data)
@@ -78,7 +78,7 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
         report(unlike)
     if special and copies:
         raise UsageError(
-            f"data.source={data.source}: tokens show no ends of sentences, which BERT's pairs are made of; "
+            f"data.source={data.source}: BERT's pairs need sentence ends, which tokens do not have; "
             "expected text"
         )
     sentence_rule = data.sentences if special else None
@@ -104,11 +104,11 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
 
 
 def open_store(folder: Path) -> TokenStore:
-    """Open a split that `prepare` has written. Raises EnvironmentFault where a file has been cut since."""
+    """Open a split written by `prepare`. Raises EnvironmentFault if a file has been truncated since."""
     if damage := find_damage(folder.parent):
-        raise EnvironmentFault(f"{damage}; remove {folder.parent}, and it is made again")
+        raise EnvironmentFault(f"{damage}; remove {folder.parent} to make it again")
     facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    skipped = facts.pop("skipped", 0)  # tokens at the start, which are another split's
+    skipped = facts.pop("skipped", 0)  # tokens at the start that belong to another split
     tokens = mapped(folder / "tokens.bin", facts.pop("dtype"))[skipped:]
     starts = mapped(folder / "starts.bin", "<i8")
     sentences = folder / "sentences.bin"
@@ -130,7 +130,7 @@ def _check_earlier_version(folder: Path) -> None:
         recorded = json.loads((folder / split / "store.json").read_text(encoding="utf-8"))["sha256"]
         with activity("checking tokens"), (folder / split / "tokens.bin").open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != recorded:
-                raise EnvironmentFault(f"{file.name}: damaged; remove {folder}, and it is made again")
+                raise EnvironmentFault(f"{file.name}: damaged; remove {folder} to make it again")
     with suppress(OSError):  # a home that cannot be written
         record_sizes(folder)
 
@@ -138,7 +138,7 @@ def _check_earlier_version(folder: Path) -> None:
 def open_split(
     folder: Path, shares: tuple[float, ...], special_tokens: SpecialTokens | None, ended: bool
 ) -> TokenStore:
-    """Open a split, with the facts that its files do not hold."""
+    """Open a split; `facts` are those that its files do not hold."""
     return open_store(folder)._replace(shares=shares, special_tokens=special_tokens, ended=ended)
 
 
@@ -149,7 +149,7 @@ def _summary(folder: Path, corpus: Corpus, made: str, speed: float | None) -> st
         [
             f"{folder.name}: {' + '.join(f'{split.documents:,}' for split in splits)} documents",
             f"{' + '.join(f'{len(split.tokens):,}' for split in splits)} tokens",
-            f"{size / tokens:.2f} bytes a token",
+            f"{size / tokens:.2f} bytes per token",
             "found in the cache" if speed is None else f"{made} at {speed:.1f} MB/s",
         ]
     )

@@ -1,4 +1,4 @@
-"""The tokenizer of the weights which a run starts from."""
+"""The tokenizer of the weights from which a run starts."""
 
 from pathlib import Path
 
@@ -14,35 +14,35 @@ START = "start"  # data.tokenizer: the one beside start.weights
 
 
 def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
-    """The one that `data.tokenizer` names, which is the one that `start.weights` were trained with.
+    """The tokenizer `data.tokenizer`, which must be the one that `start.weights` were trained with.
 
-    Raises UsageError where it is not, or has more entries than `limit`, the model's vocabulary.
+    Raises UsageError if it is not, or if it has more entries than `limit`, the model's vocabulary.
     """
     weights = start.weights
     words, name = spacy_words.split_name(data.tokenizer)
     if name == START:
         if weights is None:
             raise UsageError(
-                f"data.tokenizer={data.tokenizer}: it is the one beside start.weights, of which there are "
-                "none; set them, or another tokenizer"
+                f"data.tokenizer={data.tokenizer}: means the one beside start.weights, which is "
+                "none; set start.weights, or another tokenizer"
             )
         tokenizer = beside(located(weights))
         if tokenizer is None:
-            raise UsageError(f"start.weights={weights}: no tokenizer beside them; set data.tokenizer")
+            raise UsageError(f"start.weights={weights}: has no tokenizer; set data.tokenizer")
         tokenizer = spacy_words.with_spacy(tokenizer, name) if words else tokenizer
     else:
         tokenizer = load(data)
         check_vocabulary(data, start, tokenizer, expected=START)
     size = entries(tokenizer)
-    if size > limit and name != START:  # the weights' own sizes tell all that is to be changed
+    if size > limit and name != START:  # with start, the check of the weights reports all changes
         raise UsageError(f"model.vocabulary={limit}: the tokenizer {data.tokenizer} has {size} entries")
     tokenizer = Tokenizer.from_str(tokenizer.to_str())
-    tokenizer.encode_special_tokens = True  # in a text, the spelling of a special token is but text
+    tokenizer.encode_special_tokens = True  # special tokens spelled out in a text are plain text
     return tokenizer
 
 
 def check_vocabulary(data: Data, start: Start, tokenizer: Tokenizer, expected: str | None = None) -> None:
-    """Raises UsageError where start.weights have a tokenizer beside them with another vocabulary."""
+    """Raises UsageError if start.weights have a tokenizer beside them with another vocabulary."""
     weights = start.weights
     theirs = None if weights is None else beside(located(weights))
     if theirs is not None and theirs.get_vocab() != tokenizer.get_vocab():
@@ -53,7 +53,7 @@ def check_vocabulary(data: Data, start: Start, tokenizer: Tokenizer, expected: s
 
 
 def as_tokenizer(weights: str) -> str:
-    """The weights' folder as `data.tokenizer` takes it: with a slash, and without a checkpoint's number."""
+    """The weights' folder as `data.tokenizer`: with a slash, without a checkpoint number."""
     if weights.startswith(PREFIX):
         return weights
     folder = str(_folder(Path(weights).expanduser()))
@@ -61,14 +61,14 @@ def as_tokenizer(weights: str) -> str:
 
 
 def _folder(weights: Path) -> Path:
-    """The folder of DIR, or of DIR:STEP where that is none."""
+    """The folder DIR of DIR or DIR:STEP."""
     if not weights.is_dir() and weights.name.rpartition(":")[2].isdecimal():
         return weights.with_name(weights.name.rpartition(":")[0])
     return weights
 
 
 def beside(weights: Path) -> Tokenizer | None:
-    """The tokenizer in the folder of weights, which may be a run's with the number of a step, DIR:STEP."""
+    """The tokenizer in a folder of weights, or of a run as DIR:STEP."""
     weights = _folder(weights)
     if not weights.is_dir():
         raise UsageError(f"start.weights={weights}: no such directory")

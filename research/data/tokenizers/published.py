@@ -12,7 +12,7 @@ from research.io.home import home
 from research.io.hub import PREFIX, TOKENIZER, snapshot
 
 END_OF_TEXT = "<|endoftext|>"
-LONGEST = 200  # characters of a word that is split, as in Google's code; the library's own limit is 100
+LONGEST = 200  # maximum characters of a word, as in Google's code; the library's default is 100
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FILES = (
     "tokenizer.json", "vocab.json and merges.txt", "encoder.json and vocab.bpe",
@@ -29,8 +29,8 @@ ON_HUB = {  # name → repository
 def load(name: str) -> Tokenizer:
     """Load a tokenizer from a path (see `is_path`), from hub:OWNER/NAME, or by name.
 
-    A name is a folder of $LINEAGE_HOME/tokenizers, or else one of ON_HUB. With spacy: before it, GPT-1's
-    reads the published words. Raises UsageError for an unknown name, and for files that are not a tokenizer;
+    A name is a folder of $LINEAGE_HOME/tokenizers, or else one of ON_HUB. With the prefix spacy:, GPT-1's
+    splits words as published. Raises UsageError for an unknown name, and for files that are not a tokenizer;
     EnvironmentFault where the Hub cannot be reached, and without spaCy.
     """
     words, name = spacy_words.split_name(name)
@@ -38,7 +38,7 @@ def load(name: str) -> Tokenizer:
         return spacy_words.with_spacy(load(name), name)
     folder = home() / "tokenizers"
     if name.startswith(PREFIX):
-        return read(snapshot(name, TOKENIZER, "a directory serves too"))
+        return read(snapshot(name, TOKENIZER, "a directory works too"))
     if is_path(name):
         path = Path(name).expanduser()
         if not path.exists():
@@ -104,7 +104,7 @@ def word_level(
 ) -> Tokenizer:
     """BERT's scheme: splits words, punctuation and Chinese characters; uncased, it also removes accents.
 
-    Adds [CLS] and [SEP] where the caller asks for special tokens.
+    Adds [CLS] and [SEP] if the caller requests special tokens.
     """
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(
@@ -124,14 +124,14 @@ def word_level(
 
 
 def character_level(vocabulary: dict[str, int]) -> Tokenizer:
-    """A token for each character, spaces too. Lossless."""
+    """One token per character, including spaces. Lossless."""
     tokenizer = Tokenizer(models.WordLevel(vocabulary))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return tokenizer
 
 
-# The library's own readers refuse paths that are not UTF-8.
+# The library's readers refuse paths that are not UTF-8.
 
 
 def _json(path: Path) -> Tokenizer:
@@ -143,7 +143,7 @@ def _ids(vocabulary: Path) -> dict[str, int]:
 
 
 def _pairs(merges: Path) -> list[tuple[str, str]]:
-    """The merges in their order; other lines, as those of the version, are passed over."""
+    """The merges in order; skips other lines, such as the version."""
     lines = merges.read_text(encoding="utf-8-sig").split("\n")
     words = (line.split() for line in lines if not line.startswith("#version"))
     return [(pair[0], pair[1]) for pair in words if len(pair) == 2]
@@ -179,8 +179,8 @@ def _gpt1(vocabulary: Path, merges: Path) -> Tokenizer:
 def _bert(path: Path) -> Tokenizer:
     """BERT's vocab.txt: the id is the line number.
 
-    Settings come from a tokenizer_config.json beside it. Without one, capitals in the vocabulary say whether
-    it is cased.
+    Settings come from a tokenizer_config.json beside it. Without one, it is cased if the vocabulary has
+    capitals.
     """
     pieces = path.read_text(encoding="utf-8-sig").split("\n")
     vocabulary = {piece.rstrip("\r"): index for index, piece in enumerate(pieces) if piece}

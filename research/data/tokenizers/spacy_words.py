@@ -1,12 +1,12 @@
 """GPT-1's words as published: cleaned text, split by spaCy's rules for English, in lower case.
 
-As TextEncoder in text_utils.py of openai/finetune-transformer-lm; each line end is a word. The ids are those
-of its code with the same spaCy and ftfy, on all of 60 excerpts of 20,000 characters from novels. With the
-versions of 2018 (spaCy 2.0.18, ftfy 4.4.3), it differs in 1 word of 281,595 tokens; without spaCy, by BERT's
-rules for words, 96.6% of the ids are equal.
+It follows TextEncoder in text_utils.py of openai/finetune-transformer-lm; each line end is a word. With the
+same spaCy and ftfy, the ids equal those of that code on all of 60 excerpts of 20,000 characters from novels.
+Compared with the versions of 2018 (spaCy 2.0.18, ftfy 4.4.3), it differs in 1 word of 281,595 tokens. Without
+spaCy, by BERT's rules for words, 96.6% of the ids are equal.
 
-A tokenizer of these words splits at spaces, and its texts go through `prepared` first. The pattern at which
-it splits marks it, in its tokenizer.json too.
+Such a tokenizer splits at spaces, and its texts go through `prepared` first. The pattern at which it splits
+marks it, also in tokenizer.json.
 """
 
 import threading
@@ -23,11 +23,11 @@ MARK = pre_tokenizers.Split(Regex(" (?#the words of ftfy and spaCy)"), "removed"
 BERT = pre_tokenizers.BertPreTokenizer()
 NEEDS = "it needs spaCy and ftfy: pip install 'lineage-lm[gpt1]'"
 
-_reading = threading.Lock()  # a pipeline is not safe for threads
+_reading = threading.Lock()  # a pipeline is not thread-safe
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """The prefix of a tokenizer's name, which may be empty, and the rest."""
+    """Splits a tokenizer's name into a prefix, which may be empty, and the rest."""
     return (PREFIX, name.removeprefix(PREFIX)) if name.startswith(PREFIX) else ("", name)
 
 
@@ -63,7 +63,7 @@ def ends_words(tokenizer: Tokenizer) -> bool:
 
 
 def prepared(tokenizer: Tokenizer, text: str) -> str:
-    """`text` as the tokenizer is to read it: its words, if it reads words, or else as it is.
+    """Prepares `text` for the tokenizer: its words, if the tokenizer reads words, else unchanged.
 
     Raises EnvironmentFault without spaCy or ftfy.
     """
@@ -71,13 +71,13 @@ def prepared(tokenizer: Tokenizer, text: str) -> str:
 
 
 def words(texts: list[str], standardized: bool = False) -> list[str]:
-    """The published words of each text, parted by single spaces.
+    """The published words of each text, separated by single spaces.
 
-    Texts that `data.standardize` has cleaned already are `standardized`: a second time would change some.
+    Texts already cleaned by `data.standardize` are `standardized`; cleaning them twice would change some.
     """
     nlp = _english()
     cleaned = [text.strip(" ") if standardized else standardize.gpt1(text) for text in texts]
-    with _reading, nlp.memory_zone():  # frees the words that it learns
+    with _reading, nlp.memory_zone():  # frees the words that spaCy caches
         return [" ".join(_spelled(token.text) for token in nlp.tokenizer(text)) for text in cleaned]
 
 
@@ -86,12 +86,12 @@ def _spelled(word: str) -> str:
 
 
 def rules(tokenizer: Tokenizer) -> str:
-    """The versions that decide the words, which belong to the names of caches; empty if it reads none."""
+    """The versions that determine the words, for cache names; empty for tokenizers without them."""
     return " spaCy {} ftfy {}".format(*_versions()) if reads_words(tokenizer) else ""
 
 
 def difference(tokenizer: Tokenizer, name: str) -> str | None:
-    """How the ids differ from the published ones, in a line, for GPT-1's tokenizer by BERT's rules."""
+    """One line on how the ids of GPT-1's tokenizer with BERT's rules differ from the published ones."""
     if not ends_words(tokenizer):
         return None
     return (

@@ -28,11 +28,11 @@ class SpecialTokens(NamedTuple):
 def load(data: Data) -> Tokenizer:
     """The tokenizer that `data.tokenizer` names, without truncation or padding.
 
-    `char`, `bpe:SIZE` and `wordpiece:SIZE` are trained on the source once and cached; `char` of nanoGPT's
-    tokens is the table beside them. Other values are a path, a name under $LINEAGE_HOME, or a repository on
-    the Hub, perhaps with spacy: before it. Raises UsageError for an unknown name, for files that are not a
-    tokenizer, and for a SIZE that the source cannot fill; EnvironmentFault where the Hub cannot be reached,
-    or spaCy is needed and missing.
+    `char`, `bpe:SIZE` and `wordpiece:SIZE` are trained on the source once and cached; `char` with nanoGPT's
+    tokens reads the table beside them. Other values are a path, a name under $LINEAGE_HOME, or a repository
+    on the Hub, optionally with the prefix spacy:. Raises UsageError for an unknown name, for files that are
+    not a tokenizer, and for a SIZE that the source cannot fill; EnvironmentFault if the Hub cannot be
+    reached, or spaCy is needed and missing.
     """
     scheme = data.tokenizer.partition(":")[0]
     if scheme == "char" and (table := token_files.characters_beside(data.source)) is not None:
@@ -48,8 +48,8 @@ def load(data: Data) -> Tokenizer:
 def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool = False) -> Encoding:
     """`text` as tokens.
 
-    Raises UsageError for a text that is not UTF-8, and for characters that a vocabulary of characters lacks;
-    EnvironmentFault for a tokenizer of spaCy's words where spaCy is missing.
+    Raises UsageError for a text that is not UTF-8, and for characters missing in a character vocabulary;
+    EnvironmentFault if a tokenizer needs spaCy and it is missing.
     """
     try:
         text.encode()
@@ -66,19 +66,19 @@ def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool = False) ->
 
 
 def document_start(tokenizer: Tokenizer) -> list[int]:
-    """Tokens that stand before a document: the end of the one before, or a line end, or the first entry."""
+    """The tokens before a document: the end of the previous one, a line end, or the first entry."""
     if (end := end_of_text(tokenizer)) is not None:
         return [end]
     if spacy_words.reads_words(tokenizer):
         return tokenizer.encode("\n", add_special_tokens=False).ids
-    with suppress(UsageError):  # characters of a text that is one line
+    with suppress(UsageError):  # a character vocabulary without line ends
         if ids := encode(tokenizer, "\n").ids:
             return ids
     return [0]
 
 
 def end_of_text(tokenizer: Tokenizer) -> int | None:
-    """The id of <|endoftext|>; None where the tokenizer does not have it."""
+    """The id of <|endoftext|>; None if the tokenizer does not have it."""
     return tokenizer.token_to_id(END_OF_TEXT)
 
 
@@ -88,10 +88,10 @@ def entries(tokenizer: Tokenizer) -> int:
 
 
 def entry_bytes(tokenizer: Tokenizer) -> np.ndarray:
-    """int64 (entries,): bytes of text that each entry stands for inside a text; 0 of special entries."""
+    """int64 (entries,): bytes of text per entry inside a text; 0 for special entries."""
     sizes = np.zeros(entries(tokenizer), np.int64)
     special = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    bytewise = isinstance(tokenizer.decoder, decoders.ByteLevel)  # a character of an entry is a byte
+    bytewise = isinstance(tokenizer.decoder, decoders.ByteLevel)  # each character of an entry is a byte
     other = next(index for index in tokenizer.get_vocab().values() if index not in special)
     without = len(tokenizer.decode([other, other]).encode())
     for entry, index in tokenizer.get_vocab().items():

@@ -53,9 +53,9 @@ def load(data: Data) -> Tokenizer:
 
 
 def fitted(data: Data) -> str:
-    """`data.tokenizer`, or one of its scheme with as many entries as a short text gives, if these are fewer.
+    """`data.tokenizer`, or a smaller one of its scheme if a short text supports fewer entries.
 
-    A text of `LONG` characters for each entry is taken to give all of them.
+    A text with `LONG` characters per entry is assumed to support all entries.
     """
     scheme, _, size = data.tokenizer.partition(":")
     if scheme not in MIN_SIZE or not size.isdecimal() or _has(data, LONG * int(size)):
@@ -89,8 +89,8 @@ def byte_pairs(data: Data, size: int) -> Tokenizer:
 def word_pieces(data: Data, size: int) -> Tokenizer:
     """BERT's scheme, uncased, trained on `_training_texts`.
 
-    Each of the most frequent characters, at most 1,000, becomes two pieces: at the start of a word and
-    inside.
+    Each of the most frequent characters, at most 1,000, becomes two pieces: at the start of a word and inside
+    it.
     """
     untrained = word_level(models.WordPiece(unk_token="[UNK]"), cased=False)
     counts = Counter()
@@ -112,7 +112,7 @@ def word_pieces(data: Data, size: int) -> Tokenizer:
 
 SCHEMES = {"char": characters, "bpe": byte_pairs, "wordpiece": word_pieces}
 MIN_SIZE = {"bpe": len(pre_tokenizers.ByteLevel.alphabet()) + 1, "wordpiece": 32}
-LONG = 64  # characters of text for each entry; of Python's documentation 32 give all of bpe:4096
+LONG = 64  # characters of text per entry; for Python's documentation 32 suffice for bpe:4096
 
 
 class TooFewEntries(UsageError):
@@ -122,15 +122,15 @@ class TooFewEntries(UsageError):
         scheme = data.tokenizer.partition(":")[0]
         self.most, self.tokenizer = most, f"{scheme}:{most}"
         enough = most >= MIN_SIZE[scheme]
-        hint = f"type data.tokenizer={self.tokenizer}" if enough else "expected a longer text"
+        hint = f"set data.tokenizer={self.tokenizer}" if enough else "expected a longer text"
         super().__init__(
-            f"data.tokenizer={data.tokenizer}: {data.source} gives {most} entries and no more; {hint}"
+            f"data.tokenizer={data.tokenizer}: {data.source} gives at most {most} entries; {hint}"
         )
 
 
 def _given(scheme: str, data: Data, most: int) -> int:
-    """The entries that a source gives when it is asked for so many: of WordPiece fewer may follow, since its
-    alphabet is a share of them.
+    """The number of entries that a source gives when asked for `most`: with WordPiece possibly fewer, since
+    the size of its alphabet depends on `most`.
     """
     if most < MIN_SIZE[scheme]:
         return most
@@ -149,12 +149,12 @@ def _train(tokenizer: Tokenizer, trainer: trainers.Trainer, data: Data, size: in
 
 
 def _training_texts(data: Data) -> Iterator[str]:
-    """The training documents; of a tail or a head all documents, because the split is inside a document."""
+    """The training documents; with tail or head all documents, because the split is inside a document."""
     return documents(data, "all" if data.splits_tokens else "train")
 
 
 def _has(data: Data, characters: int) -> bool:
-    """Whether as many characters train the tokenizer; reads no more."""
+    """Whether the training text has at least this many characters; reads no more."""
     return any(total >= characters for total in accumulate(map(len, _training_texts(data))))
 
 

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention with its derivative written by hand (why: see `research.models.ops.norms`).
+"""Scaled dot-product attention with a hand-written derivative (see `research.models.ops.norms`).
 
 Shapes: B batch, L length, S source length, H heads, K head size.
 """
@@ -15,13 +15,13 @@ from jax.typing import DTypeLike
 from research.models.ops.dropout import Mask, afresh, factors
 from research.models.platform import platform
 
-NEGATIVE = -1e30  # a masked score; finite, so that a row with nothing to attend to is not NaN
-# What the fused kernels of `flash` and `splash` take.
-BLOCKS = {"gpu": 64, "tpu": 128}  # that lengths are multiples of
+NEGATIVE = -1e30  # a masked score; finite, so that a fully masked row is not NaN
+# Limits of the fused kernels of `flash` and `splash`.
+BLOCKS = {"gpu": 64, "tpu": 128}  # lengths must be multiples of these
 FLASH_SIZES = (16, 32, 64, 128)  # of a head
-TPU_LENGTH = 8_192  # the longest of which flash finds a head in a TPU's vector memory
-Segments = tuple[Array, Array]  # numbers of queries (B, L) and of keys (B, S): where equal, one attends
-MIN_LENGTH_TO_SPLIT = 256  # positions: below this, pieces cost more than they save
+TPU_LENGTH = 8_192  # longest sequence of which a head fits into a TPU's vector memory
+Segments = tuple[Array, Array]  # ids of queries (B, L) and keys (B, S), which attend where equal
+MIN_LENGTH_TO_SPLIT = 256  # positions; below this, splitting costs more than it saves
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5,))
@@ -36,7 +36,7 @@ def attention(
     """Scaled dot-product attention to (B, L, H, K) (Vaswani et al., 2017), softmax in float32.
 
     `mask` is boolean, True where to attend, and broadcasts to (B, H, L, S). `dropout_mask_BHLS` multiplies
-    the probabilities. `causal` promises that `mask` hides all later keys: their scores may be left out.
+    the probabilities. `causal` promises that `mask` hides all later keys, so their scores may be skipped.
     """
     return _attention_forward(q_BLHK, k_BSHK, v_BSHK, mask, dropout_mask_BHLS, causal)[0]
 
@@ -63,8 +63,8 @@ def _attention_forward(q, k, v, mask, dropout_mask, causal):
 def _attention_backward(causal, saved, do):
     q, k, v, probabilities, dropout_mask, y = saved
     factors_BHLS = None if dropout_mask is None else _factors(afresh(dropout_mask, do), q, k)
-    # What the softmax's derivative subtracts is also the product of the output and its gradient, which are
-    # smaller than the scores. CPUs do without keeping the output.
+    # The term that the softmax's derivative subtracts equals the product of the output and its gradient,
+    # which are smaller than the scores. CPUs do not keep the output.
     shared = None if y is None else _heads_first(jnp.sum(y * do, -1, keepdims=True, dtype=jnp.float32))
     do = _heads_first(do)
     dq, dk, dv = [], None, None
@@ -95,19 +95,19 @@ def _factors(mask: Mask | None, q_BHLK: Array, k_BHSK: Array) -> Array | None:
 
 
 class _Piece(NamedTuple):
-    """A range of queries, and the keys up to the last that any of them attends to."""
+    """A range of queries, and the keys up to the last one that they attend to."""
 
     queries: slice
     keys: slice
 
     def of(self, x: Array) -> Array:
-        """The part of `x`, which broadcasts to (B, H, L, S), for these queries and keys."""
+        """The part of `x` (broadcasting to (B, H, L, S)) for these queries and keys."""
         x = x if x.shape[2] == 1 else x[:, :, self.queries]
         return x if x.shape[3] == 1 else x[:, :, :, self.keys]
 
 
 def _pieces(q_BHLK: Array, k_BHSK: Array, causal: bool) -> list[_Piece]:
-    """On a CPU, four pieces of a long causal square, which take five eighths of its products; else one."""
+    """On a CPU, splits a long causal square into four pieces, with five eighths of its products; else one."""
     length, keys = q_BHLK.shape[2], k_BHSK.shape[2]
     short = length < MIN_LENGTH_TO_SPLIT
     if not causal or length != keys or short or platform() != "cpu":
@@ -122,14 +122,14 @@ def _heads_first(x: Array) -> Array:
 
 
 def _by_head(a: Array, b: Array, axis_a: int, axis_b: int, dtype: DTypeLike) -> Array:
-    """The products of (B, H, …) and (B, H, …) over one axis of each."""
+    """Contracts one axis of (B, H, …) with one of (B, H, …)."""
     return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0, 1), (0, 1))), preferred_element_type=dtype)
 
 
 def _by_rows(a: Array, b: Array, dtype: DTypeLike) -> Array:
     """(B, H, L, S) and (B, H, L, K) to (B, H, S, K): a sum over rows.
 
-    The smaller operand and the result are transposed, or XLA:CPU takes its slow product.
+    The smaller operand and the result are transposed; otherwise XLA:CPU uses a slow product.
     """
     return _by_head(b.swapaxes(2, 3), a, 3, 2, dtype).swapaxes(2, 3)
 

@@ -1,7 +1,7 @@
-"""Dropout (Srivastava et al., 2014), by JAX's generator or by a hash that costs an accelerator little.
+"""Dropout (Srivastava et al., 2014), by JAX's generator or by a hash that is cheap on accelerators.
 
-JAX's threefry takes about 80 integer operations a number, and its masks are kept for the backward pass. The
-hash takes ten, so that both passes make the mask inside the kernels that use it, and none is stored.
+JAX's threefry takes about 80 integer operations per number, and its masks are kept for the backward pass. The
+hash takes ten, so both passes make the mask inside the kernels that use it, and none is stored.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _shard: ContextVar[Array | None] = ContextVar("shard of the rows", default=None)
 
 
 class Seed(NamedTuple):
-    """A mask by what it is made from."""
+    """A mask in the form of its seed."""
 
     words: Array  # uint32 (2,)
     rate: Array  # float32
@@ -34,7 +34,7 @@ Mask = Array | Seed  # factors of an array: 0, or 1 / (1 - rate)
 
 @contextmanager
 def rate_is(rate: Any) -> Iterator[None]:
-    """Traces models whose rate is `INPUT`, a constant of their modules, with the traced `rate`."""
+    """Traces models whose rate is the placeholder `INPUT` with the traced `rate`."""
     token = _rate.set(rate)
     try:
         yield
@@ -44,7 +44,7 @@ def rate_is(rate: Any) -> Iterator[None]:
 
 @contextmanager
 def shard_is(index: Array) -> Iterator[None]:
-    """Traces the part `index` of a batch's rows, all parts as large, with the hash's masks of the whole."""
+    """Traces part `index` of a batch's rows, in equal parts, with the hash's masks of the whole batch."""
     token = _shard.set(index.astype(jnp.uint32))
     try:
         yield
@@ -67,7 +67,7 @@ def dropout_mask(
     dtype: DTypeLike,
     generator: str = "threefry",
 ) -> Mask | None:
-    """The factors of `dropout`, which `factors` gives as an array. None without a key or a rate.
+    """The mask of `dropout`, which `factors` turns into an array. None without a key or a rate.
 
     `generator` is model.dropout_generator.
     """
@@ -80,7 +80,7 @@ def dropout_mask(
 
 
 def chosen_generator(generator: str) -> str:
-    """auto is threefry on CPUs and the hash elsewhere."""
+    """Resolves auto: threefry on CPUs, else the hash."""
     if generator != "auto":
         return generator
     return "threefry" if platform() == "cpu" else "hash"
@@ -100,17 +100,17 @@ def limit_of(rate: Array) -> Array:
 
 
 def afresh(mask: Mask, after: Array) -> Mask:
-    """`mask`, to be made again after `after`: a compiler would keep that of the first pass for the second."""
+    """`mask`, recomputed after `after`; otherwise a compiler would store the mask of the first pass."""
     if not isinstance(mask, Seed):
         return mask
     return lax.optimization_barrier((mask, after))[0]
 
 
 def hashed(words: Array, shape: tuple[int, ...], shard: Array | None = None) -> Array:
-    """Random uint32 of `shape`, a function of two words and of an element's place, counted from `shard` on.
+    """Random uint32 of `shape`, a function of two words and each element's index, counted from `shard` on.
 
-    Each row, of the last axis, has a start and an odd step of its own, by which its places are numbered;
-    the number is mixed as in MurmurHash3. Devices that share an array make their parts of it each.
+    Each row (last axis) has its own start and odd step, which number its elements; the number is mixed as in
+    MurmurHash3. Devices that share an array each make their own part.
     """
     rows = jnp.zeros((), jnp.uint32) if shard is None else shard
     for axis, size in enumerate(shape[:-1]):
@@ -119,7 +119,7 @@ def hashed(words: Array, shape: tuple[int, ...], shard: Array | None = None) -> 
 
 
 def hashed_at(word: Array, other: Array, rows: Array, places: Array) -> Array:
-    """`hashed` of places within rows that are numbered through the array; uint32, (…, 1) and (…, places)."""
+    """`hashed` of element indices within rows, numbered through the array; uint32, (…, 1) and (…, places)."""
     first = _mixed(rows + word)
     start = _mixed(first ^ other)
     step = _mixed(first + start) | jnp.uint32(1)

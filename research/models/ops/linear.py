@@ -1,4 +1,4 @@
-"""Matrix product with a kernel, with its derivative written by hand (why: see `research.models.ops.norms`).
+"""Matrix product with a kernel, with a hand-written derivative (see `research.models.ops.norms`).
 
 Shapes: T rows, D features in, … or F features out.
 """
@@ -23,15 +23,15 @@ def linear(
     keep_axes: bool = False,
     activation: Callable[..., Array] | None = None,
 ) -> Array:
-    """(…, D) by (D, …) to (…, …), in the type of `x`; gradients of parameters have the parameters' types.
+    """Multiplies (…, D) by (D, …) in the type of `x`; gradients of parameters have the parameters' types.
 
-    `operand_dtype` is the type to which operands are rounded first, here and in both gradients; None: the
-    type of `x`. The kernel's output axes are merged into one, or the compiler would transpose the kernel;
-    `keep_axes` leaves them as they are, which axes split over devices require.
+    Operands are first rounded to `operand_dtype`, here and in both gradients; None: the type of `x`. The
+    kernel's output axes are merged into one, since the compiler would otherwise transpose the kernel;
+    `keep_axes` keeps them, as axes split over devices require.
 
-    With an `activation` the input is `activation(x)`, or `activation(*x)` of a tuple. Only `x` is saved for
-    the gradients and the activation is computed again: its derivative needs `x` in any case, and these are
-    the largest arrays of a block.
+    With an `activation` the input is `activation(x)`, or `activation(*x)` for a tuple. Only `x` is saved for
+    the gradients and the activation is recomputed: its derivative needs `x` in any case, and these are the
+    largest arrays of a block.
     """
     return _linear_forward(x, kernel, bias, operand_dtype, keep_axes, activation)[0]
 
@@ -47,8 +47,8 @@ def _linear_forward(x, kernel, bias, operand_dtype, keep_axes, activation):
         preferred_element_type=x.dtype,
     ).reshape(*x.shape[:-1], *kernel.shape[1:])
     y = y if bias is None else y + bias.astype(x.dtype)
-    # Operands are saved as they came. Of a reshaped kernel a loop over layers would keep a copy; and XLA:CPU
-    # adds to a saved bfloat16 array by converting all layers' worth of it, once for each layer.
+    # Operands are saved as passed in. A loop over layers would copy a reshaped kernel, and XLA:CPU would
+    # convert a saved bfloat16 array of all layers once for each layer.
     return y, (inputs, kernel, bias is not None)
 
 
@@ -79,8 +79,8 @@ def _linear_backward(operand_dtype, keep_axes, activation, saved, dy):
 def _activated(activation, x):
     """The activation's value, and the function that takes a gradient back through it.
 
-    By `jax.vjp`, also where only the value is needed: an activation with a derivative written by hand could
-    not be differentiated forwards otherwise, as Sophia does.
+    It uses `jax.vjp` even if only the value is needed: otherwise an activation with a hand-written derivative
+    has no forward-mode derivative, which Sophia needs.
     """
     if activation is None:
         return x, lambda dx: dx
@@ -91,10 +91,10 @@ def _activated(activation, x):
 
 
 def _as_if_changed(x):
-    """`x`, which a compiler takes for another array.
+    """`x`, disguised from the compiler as another array.
 
-    Otherwise it would store parts of an activation for their use in its derivative, which costs more than to
-    compute them again.
+    Otherwise the compiler would store parts of an activation for its derivative, which costs more than
+    recomputing them.
     """
     return x * lax.optimization_barrier(jnp.ones((), x.dtype))
 
@@ -109,7 +109,7 @@ linear.defvjp(_linear_forward, _linear_backward)
 def rows_by_rows(x_TD: Array, y_T: Array, dtype: DTypeLike) -> Array:
     """(T, D) and (T, …) to (D, …) of type `dtype`: the sum over rows of outer products, a kernel's gradient.
 
-    Rows are contracted with rows: a transposed copy of either operand would cost a twelfth of a float32 step.
+    It contracts rows with rows: a transposed copy of either operand would cost a twelfth of a float32 step.
     """
     if x_TD.dtype == jnp.bfloat16 and dtype == jnp.float32 and platform() == "cpu":
         return _bfloat16_rows_by_rows(x_TD, y_T)
@@ -117,9 +117,9 @@ def rows_by_rows(x_TD: Array, y_T: Array, dtype: DTypeLike) -> Array:
 
 
 def _bfloat16_rows_by_rows(x_TD: Array, y_T: Array) -> Array:
-    """XLA:CPU multiplies bfloat16 to float32 fast only where the left operand's rows are the result's.
+    """Transposes for XLA:CPU, whose bfloat16 product is fast only if the left rows are the result's rows.
 
-    So `x` is transposed, or, where these are smaller, `y` and the result.
+    It transposes `x`, or `y` and the result if they are smaller.
     """
     (T, D), outputs = x_TD.shape, y_T.shape[1:]
     y_TF = y_T.reshape(T, -1)
@@ -137,7 +137,7 @@ def _bfloat16_rows_by_rows(x_TD: Array, y_T: Array) -> Array:
 def _transposed(x: Array) -> Array:
     """The transpose of a matrix with an even number of rows.
 
-    XLA would fold a plain transpose back into the product; a transpose between two reshapes it carries out.
+    XLA would fold a plain transpose back into the product, but it executes a transpose between two reshapes.
     """
     rows, columns = x.shape
     return x.reshape(2, -1, columns).transpose(2, 0, 1).reshape(columns, rows)

@@ -1,4 +1,4 @@
-"""Normalization of the last axis, in float32, with derivatives written by hand.
+"""Normalization of the last axis, in float32, with hand-written derivatives.
 
 XLA fuses a long chain of cheap operations into one kernel and recomputes the chain for each reader. A
 derivative with named residuals breaks these chains: on a CPU that halves the time of a step. Values are
@@ -27,7 +27,7 @@ def rms_norm(x: Array, scale_D: Array, epsilon: float) -> Array:
 
 
 def _rows(x: Array) -> Array:
-    """(…, D) to (rows, D): on a CPU, reductions over a batch of one take twice as long with its own axis."""
+    """Reshapes (…, D) to (rows, D): on a CPU, an axis for a batch of one doubles the time of reductions."""
     return x.reshape(-1, x.shape[-1])
 
 
@@ -52,7 +52,7 @@ def _statistics(x, epsilon):
 
 
 def _in_one_pass(x, epsilon):
-    """`_statistics`, of parts of a row that are joined as in Chan et al. (1979): x is read once."""
+    """`_statistics` with one read of x, by combining parts of a row as in Chan et al. (1979)."""
 
     def join(one, other):
         (count, mean, squares), (count2, mean2, squares2) = one, other
@@ -70,8 +70,8 @@ def _in_one_pass(x, epsilon):
 def _layer_norm_backward(epsilon, saved, dy):
     x, mean, rstd, scale_D, has_bias = saved
     if platform() == "gpu" and not is_differentiated_again():
-        # No kernel adds up both features and rows: without statistics at hand, the sum over rows would be one
-        # of a stored float32 array. In the forward pass they would take a kernel of their own.
+        # No kernel sums over both features and rows: without these statistics, the sum over rows would read a
+        # stored float32 array. In the forward pass they would need their own kernel.
         mean, rstd = lax.optimization_barrier(_in_one_pass(lax.optimization_barrier(x), epsilon))
     dy32 = dy.astype(jnp.float32)
     normed = (x.astype(jnp.float32) - mean) * rstd

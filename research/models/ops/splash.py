@@ -1,6 +1,6 @@
-"""Attention on a TPU by JAX's splash attention, whose kernels keep the scores to themselves.
+"""Attention on a TPU by JAX's splash attention, whose kernels do not store the scores.
 
-Scores that every query ignores are not computed: of a causal square that is half of them.
+Fully masked blocks of scores are skipped: half of a causal square.
 Shapes: B batch, L queries, S keys, H heads, K head size.
 """
 
@@ -18,7 +18,7 @@ from research.models.ops.flash.tpu import block_of
 def splash(
     heads: int, queries: int, keys: int, causal: bool, segments: Segments | None, interpret: bool = False
 ) -> Callable[[Array, Array, Array], Array]:
-    """A function of q (B, L, H, K), k and v (B, S, H, K) to (B, L, H, K), softmax in float32.
+    """A function of q (B, L, H, K), k and v (B, S, H, K) that returns (B, L, H, K), with softmax in float32.
 
     `interpret` runs the kernels on any device, slowly.
     """

@@ -1,8 +1,8 @@
 """Activations, chosen by `model.activation`.
 
-An activation is an elementwise function of an MLP's hidden features (…, F). One that is marked `@gated` takes
-a second array: the MLP then has a second linear layer, `gate`, which computes it from the same input.
-GELU has a derivative written by hand (why: see `research.models.ops.norms`).
+An activation is an elementwise function of an MLP's hidden features (…, F). A function marked `@gated` takes
+a second array, which a second linear layer of the MLP, `gate`, computes from the same input. GELU has a
+hand-written derivative (see `research.models.ops.norms` for the reason).
 """
 
 import math

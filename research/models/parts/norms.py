@@ -1,8 +1,8 @@
 """Norms, chosen by `model.normalization`.
 
-A norm is a module made as `norm(width, epsilon, bias)`. Called with (…, width), it returns an array of the
-same shape and type. Its parameters are called `scale` and `bias`, which weight decay leaves out, and are made
-by `research.models.axes.parameter`. `bias` is `model.bias`; a kind of norm that has no bias ignores it.
+A norm is a module, constructed as `norm(width, epsilon, bias)`. It maps (…, width) to the same shape and
+type. Its parameters, created by `research.models.axes.parameter`, are called `scale` and `bias`, which weight
+decay skips. `bias` is `model.bias`; a norm without bias ignores it.
 """
 
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ class LayerNorm(nnx.Module):
 
 @NORMS.register("rms")
 class RMSNorm(nnx.Module):
-    """Zhang & Sennrich (2019): nothing is subtracted, and there is no bias."""
+    """Zhang & Sennrich (2019): without centering and without bias."""
 
     def __init__(self, width: int, epsilon: float, bias: bool = False):
         self.scale = parameter(jnp.ones(width), "fsdp")
@@ -42,7 +42,7 @@ class RMSNorm(nnx.Module):
 
 
 def norm(config: Model, bias: bool | None = None) -> nnx.Module:
-    """The norm of `config` over its width; `bias` other than `model.bias` where a model fixes it."""
+    """Builds the norm of `config` over its width; `bias` overrides `model.bias` where a model fixes it."""
     return NORMS[config.normalization](
         config.width, config.norm_epsilon, config.bias if bias is None else bias
     )

@@ -1,8 +1,8 @@
 """Position schemes, chosen by `model.positions`.
 
-A scheme is a class made as `scheme(model)`, with the methods of `Positions`; those that it does not override
-have no effect. `parameter` is the result of its `init`: an `nnx.Param` (on disk `positions`), a module, or
-None. `places` are the tokens' positions (B, L), int32; None stands for 0 to L - 1 in every row.
+A scheme is a class, constructed as `scheme(model)`, with the methods of `Positions`; methods that it does not
+override have no effect. `parameter` is the result of its `init`: an `nnx.Param` (on disk `positions`), a
+module, or None. `places` are the tokens' positions (B, L), int32; None means 0 to L - 1 in every row.
 
 Shapes: B batch, L length, H heads, K head size, D width.
 """
@@ -22,27 +22,27 @@ Rotate = Callable[[Array, Array], tuple[Array, Array]]  # queries and keys (B, L
 
 
 class Positions:
-    """A scheme that knows nothing of positions; others derive from it."""
+    """Base class of schemes; it encodes no positions."""
 
     def __init__(self, model: Model):
         self.model = model
 
     def init(self, init: Initializer, key: Array) -> nnx.Param | nnx.Module | None:
-        """The scheme's parameter, drawn by the family's `init`."""
+        """Creates the scheme's parameter with the family's `init`."""
         return None
 
     def embed(self, parameter, x_BLD: Array, places: Array | None) -> Array:
-        """Token embeddings with positions added."""
+        """Adds positions to token embeddings."""
         return x_BLD
 
     def rotation(self, parameter, places: Array | None, length: int) -> Rotate:
-        """Applied to the queries and keys of every block. Called once for all blocks: compute tables here."""
+        """The rotation of queries and keys. Called once for all blocks: compute tables here."""
         return lambda q, k: (q, k)
 
 
 @POSITIONS.register("none")
 class NoPositions(Positions):
-    """Causal attention alone tells positions apart (Haviv et al., 2022)."""
+    """Positions follow only from causal attention (Haviv et al., 2022)."""
 
 
 @POSITIONS.register("learned")
@@ -60,7 +60,7 @@ class Learned(Positions):
 
 @POSITIONS.register("rotary")
 class Rotary(Positions):
-    """Rotary embeddings (Su et al., 2021), base 10,000: the halves of a head are its pairs' coordinates."""
+    """Rotary embeddings (Su et al., 2021), base 10,000; the two halves of a head form the pairs."""
 
     BASE = 10_000.0
 

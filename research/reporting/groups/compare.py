@@ -1,4 +1,4 @@
-"""Any runs, grouped by settings: what `lineage compare` prints. Nothing here imports JAX."""
+"""Groups any runs by settings, for `lineage compare`. Imports no JAX."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,10 +26,10 @@ def compare(
     score_by: Literal["last", "best"] = "last",
     target: str | None = None,
 ) -> dict[str, Any]:
-    """A `summary` of the runs that `directories` are or hold, grouped by settings.
+    """A `summary` of the runs in `directories`, grouped by settings.
 
-    `metric` is a number of the validation rows, or steps, tokens or seconds to `target` (by default to
-    run.stop_at). Runs of a group may differ in their seed, and in `average_over`; pairs agree in both. The
+    `metric` is a validation metric, or steps, tokens or seconds to `target` (default: run.stop_at). Runs of a
+    group may differ in their seed and in `average_over`; pairs agree in both. The
     result also has "also": other settings that differ between groups. Raises UsageError for other
     differences inside a group, for repeated runs with different results, and for unknown names.
     """
@@ -99,7 +99,7 @@ def _made(
 
 
 def _full(name: str, known: set[str]) -> str:
-    """The setting that `name` names or ends; optimizer stands for optimizer.name."""
+    """The setting whose name is or ends in `name`; optimizer stands for optimizer.name."""
     ends = [one for one in known if one == name or one.removesuffix(".name").endswith(f".{name}")]
     ends = [name] if name in known else ends or [one for one in known if one == f"{name}.name"]
     if len(ends) != 1:
@@ -133,7 +133,7 @@ def _check_inside(group: Group, names: Sequence[str]) -> None:
 
 
 def _check_repeated(group: Group, average_over: Sequence[str]) -> None:
-    """Equal runs have equal results; other results come from something that no setting says."""
+    """Raises UsageError if equal runs have different results, which settings cannot explain."""
     seen: dict[tuple, Entry] = {}
     for entry in group.entries:
         if entry.state != "finished":

@@ -10,17 +10,17 @@ LEVEL = 0.95  # of intervals
 
 class Mean(NamedTuple):
     mean: float
-    error: float | None  # standard error; None of one value, which has no spread
+    error: float | None  # standard error; None for a single value
     n: int
 
 
 class Difference(NamedTuple):
-    """A mean difference and its interval at `LEVEL`; None where there are too few values for one."""
+    """A mean difference and its interval at `LEVEL`; None if there are too few values for one."""
 
     mean: float
     low: float | None
     high: float | None
-    p: float | None  # two-sided, of a difference of zero
+    p: float | None  # two-sided, for a difference of zero
     n: int  # pairs; without pairs, values of both sides
     paired: bool
 
@@ -30,15 +30,15 @@ class Difference(NamedTuple):
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """Raises StatisticsError without a value."""
+    """Mean and standard error. Raises StatisticsError without a value."""
     error = sqrt(variance(values) / len(values)) if len(values) > 1 else None
     return Mean(fmean(values), error, len(values))
 
 
 def difference(ours: Mapping[Hashable, float], others: Mapping[Hashable, float]) -> Difference:
-    """`ours` less `others`, paired by their keys where two or more of these match, else by Welch's test.
+    """`ours` minus `others`, paired by keys if at least two match, else by Welch's test.
 
-    Pairs leave out what has no partner. Welch's degrees of freedom are Satterthwaite's.
+    Pairs skip values without a partner. Welch's degrees of freedom are Satterthwaite's.
     """
     keys = [key for key in ours if key in others]
     if len(keys) > 1:
@@ -55,7 +55,7 @@ def difference(ours: Mapping[Hashable, float], others: Mapping[Hashable, float])
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Adjusted p-values of as many tests (Holm, 1979): below 0.05 together at that level."""
+    """Holm's adjusted p-values (1979): those below 0.05 are significant together at that level."""
     adjusted, largest = [0.0] * len(ps), 0.0
     for rank, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
@@ -64,7 +64,10 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def _with_interval(apart: float, error: float, freedom: float, n: int, paired: bool) -> Difference:
-    from scipy.special import stdtr, stdtrit  # not above: most tables have one seed and do without
+    from scipy.special import (  # imported here, since most tables have one seed and do not need it
+        stdtr,
+        stdtrit,
+    )
 
     half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
     certain = 0.0 if apart else 1.0  # without any spread

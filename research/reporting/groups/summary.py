@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, as groups: a mean each, and the difference to the best."""
+"""Groups of runs that differ only in their seed: the mean of each, and its difference to the best."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ class Group(NamedTuple):
 
 
 def free(name: str) -> bool:
-    """Whether a setting tells no groups apart: it changes no result, or rounding only."""
+    """Whether a setting never separates groups, because it changes at most rounding."""
     return name in record.FREE or name in ("name", SEED) or name.startswith("parallel.")
 
 
@@ -57,7 +57,7 @@ def _group(settings: dict[str, Any], entries: list[Entry], paired_by: Sequence[s
             left_out[entry.state] += 1
         elif not finite(entry.value):
             left_out["diverged"] += 1
-        elif key in values:  # a second run of the same seed is no second sample
+        elif key in values:  # a second run with the same seed is not a second sample
             left_out["repeated"] += 1
         else:
             values[key] = entry.value
@@ -65,7 +65,7 @@ def _group(settings: dict[str, Any], entries: list[Entry], paired_by: Sequence[s
 
 
 def has_seeds(groups: Sequence[Group]) -> bool:
-    """Whether a group has two seeds or more."""
+    """Whether some group has at least two seeds."""
     return any(len({entry.settings.get(SEED) for entry in group.entries}) > 1 for group in groups)
 
 
@@ -134,14 +134,14 @@ def _line(
 
 
 def verdict(apart: Difference | None, p: float | None) -> str:
-    """What a difference to the best says; empty where there is none."""
+    """The verdict on a difference to the best; empty without a difference."""
     if apart is None:
         return ""
     if apart.holds_zero is None or p is None:
         return "one seed: no interval"
     if apart.holds_zero:
         return "cannot be told apart"
-    return "differs" if p < LEVEL else f"differs alone, not among all (Holm's p {p:.2f})"
+    return "differs" if p < LEVEL else f"differs alone, not with all (Holm's p {p:.2f})"
 
 
 def _target(group: Group) -> dict[str, Any] | None:
@@ -160,7 +160,7 @@ def _target(group: Group) -> dict[str, Any] | None:
 
 
 def seeds_of_runs(runs: Sequence[Run], outcomes: Sequence[Outcome], metric: Metric) -> list[Group]:
-    """The groups of runs that differ in their seed alone."""
+    """The groups of runs that differ only in their seed."""
     entries = [
         Entry(
             run.name, run.settings, result.state, getattr(result, metric.score_by), result.reached, run, index

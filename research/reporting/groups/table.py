@@ -21,15 +21,15 @@ def cells(found: Mapping[str, Any]) -> list[list[str]]:
 
 
 def notes(found: Mapping[str, Any]) -> list[str]:
-    """What the numbers are."""
+    """Notes that explain the numbers."""
     if not any(line["n"] > 1 for line in found["lines"]):
-        return ["One seed each: a difference may be chance. More seeds tell: lineage sweep … --seeds 5"]
+        return ["One seed each: a difference may be chance. To find out: lineage sweep … --seeds 5"]
     lines = ["±: standard error of the mean over n seeds. [low, high]: 95% interval of the difference,"]
     pairs, paired = found["paired"], sum(found["paired"])
-    how = {0: "by Welch's t-test, as no seeds match", len(pairs): "by Student's t of pairs of one seed"}
-    lines[0] += f" {how.get(paired, 'by t-tests, of pairs where seeds match')}." if pairs else " none yet."
+    how = {0: "by Welch's t-test, since no seeds match", len(pairs): "by Student's t-test, paired by seed"}
+    lines[0] += f" {how.get(paired, 'by t-tests, paired where seeds match')}." if pairs else " none yet."
     if found["comparisons"] > 1:
-        lines.append(f"differs: also for all {found['comparisons']} comparisons together, at 5% (Holm).")
+        lines.append(f"differs: also with all {found['comparisons']} comparisons together, at 5% (Holm).")
     return lines
 
 
@@ -43,7 +43,7 @@ def _cells(found: Mapping[str, Any], line: Mapping[str, Any], place: int, digits
 
 
 def plus_minus(mean: float | None, error: float | None, digits: int = 4) -> str:
-    """3.1416 ± 0.0100; without an error, the number alone."""
+    """3.1416 ± 0.0100; without an error, only the number."""
     if mean is None:
         return "–"
     return f"{mean:,.{digits}f}" + ("" if error is None else f" ± {error:,.{digits}f}")

@@ -35,7 +35,7 @@ def laws_of(
     resamples: int,
     hold_out: int = 0,
 ) -> dict[str, Any]:
-    """The facts of `lineage fit`, as typed. Raises UsageError before anything is fitted."""
+    """The facts of `lineage fit` for typed options. Raises UsageError before fitting anything."""
     sizes = sizes_of(law, over)
     targets = [target(text, sizes) for text in predict]
     if resamples < 20:
@@ -52,7 +52,7 @@ def laws_of(
 
 
 def sizes_of(law: str, over: str | None) -> tuple[str, ...]:
-    """The sizes of a law. Raises UsageError for a law or a size that is not known."""
+    """The sizes of a law. Raises UsageError for an unknown law or size."""
     if law not in LAWS:
         raise UsageError(f"--law {law}: no such law; expected one of {', '.join(LAWS)}")
     if law == "chinchilla":
@@ -66,7 +66,7 @@ def sizes_of(law: str, over: str | None) -> tuple[str, ...]:
 
 
 def target(text: str, over: Sequence[str]) -> tuple[float, ...]:
-    """Sizes that were typed, "1.5e9" or "1.5e9,3e10". Raises UsageError for other texts."""
+    """Parses sizes, "1.5e9" or "1.5e9,3e10". Raises UsageError for other texts."""
     numbers = re.split(r"[,\s]+", text.strip())
     try:
         sizes = tuple(map(float, numbers))
@@ -87,7 +87,7 @@ def law_facts(
     resamples: int,
     held_out: Sequence[Point] = (),
 ) -> dict[str, Any]:
-    """The law with intervals, its curves, and its predictions at `targets` and of what was held out."""
+    """The law with intervals, its curves, and its predictions at `targets` and at held-out sizes."""
     sizes_PK = np.array([point.sizes for point in measured])
     found = fit(sizes_PK, [point.losses for point in measured], resamples)
     predictions = [_prediction(found, over, sizes_PK, np.array(sizes)) for sizes in targets]
@@ -160,7 +160,7 @@ def _prediction(found: Fit, over: Sequence[str], sizes_PK: np.ndarray, sizes_K: 
 
 
 def _test(prediction: dict[str, Any], point: Point) -> dict[str, Any]:
-    """A prediction beside the losses that were measured there, of which the law knew nothing."""
+    """A prediction beside the measured losses at a held-out size."""
     measured = float(np.mean(point.losses))
     low, high = prediction["run_low"], prediction["run_high"]
     return prediction | {
@@ -173,12 +173,12 @@ def _test(prediction: dict[str, Any], point: Point) -> dict[str, Any]:
 
 
 def _warnings(found: Fit, over: Sequence[str], points: Sequence[Point]) -> list[str]:
-    """What the points do not decide."""
+    """Warnings about what the points do not determine."""
     lines = []
     for at, (_, a, name) in enumerate(_terms(over), start=1 + len(over)):
         if not 1.01 * FLATTEST < found.vector[at] < 0.99 * STEEPEST:
             lines.append(
-                f"{a}={found.vector[at]:.3g} is where the search ends: {name} decide no exponent here"
+                f"{a}={found.vector[at]:.3g} is a limit of the search: the {name} determine no exponent"
             )
     if found.vector[0] < 0.01 * min(point.losses[0] for point in points):
         lines.append("E is about 0: the points do not show where the loss levels off")
@@ -188,7 +188,7 @@ def _warnings(found: Fit, over: Sequence[str], points: Sequence[Point]) -> list[
 def _curves(found: Fit, sizes_PK: np.ndarray, targets: Sequence[tuple[float, ...]]) -> list[dict[str, Any]]:
     """The law along the first size, from the smallest to the largest of points and targets.
 
-    Of two sizes, one curve for each value of the second, or for CURVES of them.
+    With two sizes, one curve per value of the second, or for CURVES of them.
     """
     everything = np.concatenate([sizes_PK, np.array(targets).reshape(-1, sizes_PK.shape[1])])
     x = np.geomspace(everything[:, 0].min() / 1.1, everything[:, 0].max() * 1.1, ALONG)

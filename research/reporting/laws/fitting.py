@@ -1,9 +1,9 @@
-"""Laws of the loss, fitted to measured points, with intervals from a bootstrap.
+"""Scaling laws of the loss, fitted to measured points, with bootstrap intervals.
 
 Both are L = E + Σ A / x^a: `power` over one size, `chinchilla` over parameters N and tokens D. They are
 fitted as in Hoffmann et al. (2022), approach 3: the Huber loss of the error of log L, by L-BFGS from several
-starts. It is summed over points and minimised to the end: averaged, the original stopped early, and its
-intervals were too narrow (Besiroglu et al., 2024).
+starts. It is summed over points and fully minimised: the original averaged it, stopped early, and got too
+narrow intervals (Besiroglu et al., 2024).
 
 Shapes: P points, K sizes, B resamples; a law's vector is (E, A_1 … A_K, a_1 … a_K).
 """
@@ -19,10 +19,10 @@ from threadpoolctl import threadpool_limits
 
 HUBER = 1e-3  # errors of log L above this count linearly
 EXPONENTS = (0.1, 0.3, 0.6, 1.0, 1.6)  # where searches start
-STEEPEST, FLATTEST = 4.0, 0.01  # exponents that are looked for
-STARTS, STARTS_AGAIN = 6, 1  # searches of a fit, and of each draw of the bootstrap
+STEEPEST, FLATTEST = 4.0, 0.01  # range of exponents
+STARTS, STARTS_AGAIN = 6, 1  # searches per fit, and per bootstrap draw
 COVERAGE = 0.9  # of intervals
-TRIES = 200  # of a draw of the bootstrap that has enough different points
+TRIES = 200  # to draw a bootstrap sample with enough different points
 
 
 class Fit(NamedTuple):
@@ -34,17 +34,17 @@ class Fit(NamedTuple):
 
 
 def predicted(vector: NDArray, sizes_PK: NDArray) -> NDArray:
-    """L (…, P) at the sizes, of one law or of several (…, 1 + 2K)."""
+    """L (…, P) at the sizes, for one or several laws (…, 1 + 2K)."""
     K = sizes_PK.shape[1]
     A, a = vector[..., None, 1 : K + 1], vector[..., None, K + 1 :]
     return vector[..., :1] + (A * sizes_PK**-a).sum(-1)
 
 
 def fit(sizes_PK: NDArray, losses: Sequence[Sequence[float]], resamples: int, seed: int = 0) -> Fit:
-    """The law of points, each with the losses of its seeds.
+    """Fits a law to points, each with the losses of its seeds.
 
-    Where every point has several seeds, these are resampled, else the points are. Seeds are taken to scatter
-    alike at all points, so a few at each are enough.
+    If every point has several seeds, seeds are resampled, else points. Seeds are assumed to scatter equally
+    at all points, so a few per point are enough.
     """
     means_P = np.array([np.mean(of_seeds) for of_seeds in losses])
     vector, random = solve(sizes_PK, means_P), np.random.default_rng(seed)
@@ -68,7 +68,7 @@ def fit(sizes_PK: NDArray, losses: Sequence[Sequence[float]], resamples: int, se
 
 
 def interval(values: NDArray) -> tuple[float, float]:
-    """Of resamples (B,), the middle COVERAGE."""
+    """The central COVERAGE of resamples (B,)."""
     low, high = np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return float(low), float(high)
 
@@ -84,7 +84,7 @@ def of_a_run(found: Fit, sizes_K: NDArray, seed: int = 0) -> tuple[float, float]
 def solve(sizes_PK: NDArray, losses_P: NDArray, guess: NDArray | None = None) -> NDArray:
     """The law's vector; with `guess`, the search also begins there, and at fewer other places."""
     K = sizes_PK.shape[1]
-    middle_K = np.log(sizes_PK).mean(0)  # sizes are centred, or A and a could not be separated
+    middle_K = np.log(sizes_PK).mean(0)  # centred sizes, so that A and a can be separated
     x_PK, y_P = np.log(sizes_PK) - middle_K, np.log(losses_P)
     starts = _starts(x_PK, losses_P)[: STARTS if guess is None else STARTS_AGAIN]
     if guess is not None:
@@ -107,7 +107,7 @@ def _objective(vector: NDArray, x_PK: NDArray, y_P: NDArray) -> tuple[float, NDA
     K = x_PK.shape[1]
     terms_PK = vector[1 : K + 1] - vector[K + 1 :] * x_PK
     terms = np.concatenate([np.full((len(y_P), 1), vector[0]), terms_PK], axis=1)
-    parts = np.exp(terms)  # log L is within tens of 0: nothing overflows
+    parts = np.exp(terms)  # log L is within tens of 0, so nothing overflows
     losses_P = parts.sum(1)
     error_P = (np.log(losses_P) - y_P) / HUBER
     size_P = np.abs(error_P)
@@ -118,7 +118,7 @@ def _objective(vector: NDArray, x_PK: NDArray, y_P: NDArray) -> tuple[float, NDA
 
 
 def _starts(x_PK: NDArray, losses_P: NDArray) -> list[NDArray]:
-    """Vectors of `_objective`, best first: for given exponents, E and A are those of least squares."""
+    """Start vectors for `_objective`, best first: for given exponents, E and A by least squares."""
     found = []
     for exponents in itertools.product(EXPONENTS, repeat=x_PK.shape[1]):
         columns = np.concatenate([np.ones((len(x_PK), 1)), np.exp(-np.array(exponents) * x_PK)], axis=1)
@@ -129,13 +129,13 @@ def _starts(x_PK: NDArray, losses_P: NDArray) -> list[NDArray]:
 
 
 def _shifts(log_losses: NDArray) -> NDArray:
-    """Of seeds from their mean; of few, they are too small by the root of (n - 1) / n."""
+    """Deviations of seeds from their mean, corrected by the root of n / (n - 1)."""
     n = len(log_losses)
     return (log_losses - log_losses.mean()) * np.sqrt(n / (n - 1))
 
 
 def _points(sizes_PK: NDArray, least: int, random: np.random.Generator) -> NDArray:
-    """Resampled points, of which at least `least` are different, and more than two in each size."""
+    """Resamples points, at least `least` of them different, and more than two different in each size."""
     for _ in range(TRIES):
         at = random.integers(0, len(sizes_PK), len(sizes_PK))
         if len(set(at)) >= least and all(len(set(column)) > 2 for column in sizes_PK[at].T):

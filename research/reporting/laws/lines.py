@@ -1,4 +1,4 @@
-"""The lines of a terminal for the facts of a law."""
+"""Formats the facts of a law for a terminal."""
 
 from typing import Any
 

@@ -12,7 +12,7 @@ from research.reporting.series import finite
 from research.runs.record import may_change
 
 LAWS = {"power": 1, "chinchilla": 2}  # sizes of each
-LEAST = {"power": 4, "chinchilla": 7}  # points: one more than a law has numbers, or two
+LEAST = {"power": 4, "chinchilla": 7}  # points; one or two more than a law has parameters
 SYMBOLS = {"parameters": "N", "tokens": "D", "flops": "C", "width": "w"}
 
 
@@ -25,10 +25,10 @@ class Point(NamedTuple):
 def points(
     runs: Sequence[Run], law: str, over: Sequence[str], metric: str = "loss", hold_out: int = 0
 ) -> tuple[list[Point], list[Point]]:
-    """One for each size, of the settings whose mean over seeds is lowest there; the largest are held out.
+    """One point per size, with the settings of the lowest mean over seeds; the largest are held out.
 
-    The largest is that of the largest product of sizes. Only a run that has finished counts, by its last
-    evaluation. Raises UsageError where those to fit are too few.
+    The largest are those with the largest product of sizes. Only finished runs count, by their last
+    evaluation. Raises UsageError if there are too few points to fit.
     """
     groups: dict[tuple, list[tuple[Run, float]]] = {}
     for run in runs:
@@ -52,7 +52,7 @@ def points(
 
 
 def _tells_apart(name: str) -> bool:
-    """Whether runs that differ in this setting are not each other's seeds."""
+    """Whether runs that differ in this setting are different points, not seeds of one point."""
     return name != "run.seed" and not may_change(name, 0, 0)
 
 

@@ -1,4 +1,4 @@
-"""Sizes of a run that a law is fitted over, from its settings and rows alone: no arrays, no JAX."""
+"""Sizes of a run for a law, only from its settings and rows, without arrays or JAX."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -32,9 +32,9 @@ def parameters(run: Run) -> float:
 
 
 def flops(run: Run) -> float:
-    """Forward and backward: 6N + 12 · depth · length · width a token (Chowdhery et al., 2022, appendix B).
+    """Forward and backward: 6N + 12 · depth · length · width per token (Chowdhery et al., 2022, appendix B).
 
-    N counts what multiplies a token: the output table where tokens are predicted, no embeddings.
+    N counts the parameters applied to a token: the output table at predicted tokens, no embeddings.
     """
     model, length = model_of(run), run.settings["data.length"]
     if model.head != "pretraining":
@@ -92,7 +92,7 @@ def parts(model: Model) -> dict[str, int]:
 
 
 def _by_shapes(model: Model) -> dict[str, int]:
-    """Of a model with parts of another package, whose arrays alone know their sizes."""
+    """Counts from arrays, for a model with parts of another package."""
     from research.models.parameters import components  # imports JAX
 
     found: dict[str, int] = {}

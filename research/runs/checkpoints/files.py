@@ -1,4 +1,4 @@
-"""The arrays that Orbax wrote, by the metadata of its files: no array is read."""
+"""Checks the arrays that Orbax wrote from metadata, without reading arrays."""
 
 import math
 from collections import Counter
@@ -10,7 +10,7 @@ import tensorstore
 from etils import epath
 
 ITEM = "default"  # Orbax's name for a checkpoint's only tree
-ZARR = ".zarray"  # of an array, beside its parts: its shape and that of a part
+ZARR = ".zarray"  # beside an array's parts: its shape and that of a part
 Shape = tuple[int, ...]
 
 
@@ -20,7 +20,7 @@ def metadata(checkpoint: Path) -> dict:
 
 
 def differences(written: Mapping[str, Shape], declared: Mapping[str, Shape]) -> list[str]:
-    """Differences in names and shapes between the arrays `written` and those `declared`, a phrase each."""
+    """Differences in names and shapes between the arrays `written` and `declared`, one phrase each."""
     found = [f"{name} is not in it" for name in declared.keys() - written.keys()]
     found += [f"{name} is not declared" for name in written.keys() - declared.keys()]
     found += [
@@ -34,12 +34,13 @@ def differences(written: Mapping[str, Shape], declared: Mapping[str, Shape]) -> 
 def find_missing(checkpoint: Path, declared: Mapping[str, Shape]) -> str | None:
     """Why arrays of these names and shapes could not be restored from a checkpoint; None if they could.
 
-    Checked are the names, as a restore asks for them, the number of each array's parts, and that the files
-    that hold the parts exist and are long enough.
+    It checks the names, the number of each array's parts, and that the files with the parts exist and are
+    long enough.
     """
     try:
         entries = dict(_entries(checkpoint / ITEM))
-        # Before Orbax looks: when one of several reads fails, it lets the others run into a closed loop.
+        # Check before Orbax reads: if one of several reads fails, Orbax leaves the others on a closed event
+        # loop.
         for name in sorted(declared):
             if f"{name}/{ZARR}" not in entries:
                 return f"{name} is not in it"
@@ -48,7 +49,7 @@ def find_missing(checkpoint: Path, declared: Mapping[str, Shape]) -> str | None:
         ValueError,
         KeyError,
         FileNotFoundError,
-    ) as error:  # which Orbax and TensorStore raise for something missing
+    ) as error:  # raised by Orbax and TensorStore for missing parts
         return " ".join(str(error).split())[:200]
     if found := differences({name: tuple(array.shape) for name, array in arrays.items()}, declared):
         return found[0]

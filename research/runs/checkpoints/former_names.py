@@ -25,8 +25,8 @@ def former_names(format: int, names: Iterable[str]) -> dict[str, str]:
 def in_former_order(tree: Any) -> list[Array]:
     """The arrays of `tree`, sorted by their names in format 1.
 
-    A sum over a model's arrays depends in its last bits on their order. A run that began under the old names
-    continues to the same bits.
+    The last bits of a sum over a model's arrays depend on their order. This order lets a run that began under
+    the old names continue to the same bits.
     """
     arrays = by_path(tree)
     return [arrays[name] for name in sorted(arrays, key=_former)]

@@ -1,7 +1,7 @@
 """A checkpoint's integrity: a manifest holds the size and SHA-256 of each of its files.
 
-The manifest is written before Orbax gives the directory its final name, so a checkpoint without one is a
-checkpoint with a file missing.
+The manifest is written before Orbax gives the directory its final name, so a checkpoint without a manifest is
+damaged.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from research.io.files import catch_write_errors, write_atomic
 
 FILE = "manifest.json"
 FORMAT = 2  # of the arrays' names and of this file; 1 had other names (former_names.py)
-NOT_LISTED = {FILE, "_CHECKPOINT_METADATA", "commit_success.txt"}  # which Orbax finishes after the manifest
+NOT_LISTED = {FILE, "_CHECKPOINT_METADATA", "commit_success.txt"}  # Orbax writes these after the manifest
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 
 
@@ -29,9 +29,9 @@ def write_manifest(checkpoint: Path) -> None:
 
 
 def find_corruption(checkpoint: Path) -> str | None:
-    """A phrase that says how a checkpoint is damaged; None if it is intact.
+    """Describes how a checkpoint is damaged; None if it is intact.
 
-    Raises UsageError for a checkpoint that a later version wrote, which is not damage.
+    Raises UsageError for a checkpoint of a later version, which is not damage.
     """
     try:
         record = json.loads((checkpoint / FILE).read_text(encoding="utf-8"))
@@ -60,7 +60,7 @@ def find_corruption(checkpoint: Path) -> str | None:
 
 
 def format_of(checkpoint: Path) -> int:
-    """The format in which a checkpoint was written; that of this version where its manifest does not say."""
+    """The format of a checkpoint; that of this version if its manifest does not say."""
     try:
         return int(json.loads((checkpoint / FILE).read_text(encoding="utf-8"))["format"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -68,14 +68,14 @@ def format_of(checkpoint: Path) -> int:
 
 
 def latest_valid_step(checkpoints: Path, report: Callable[[str], None]) -> int:
-    """The newest step whose checkpoint is intact, 0 for none; newer, damaged ones are moved away."""
+    """The newest step with an intact checkpoint, else 0; moves newer, damaged checkpoints away."""
     step = latest_intact_step(checkpoints)
     move_damaged(checkpoints, step, report)
     return step
 
 
 def latest_intact_step(checkpoints: Path) -> int:
-    """The newest step whose checkpoint is intact, 0 for none. Nothing is changed."""
+    """The newest step with an intact checkpoint, else 0. Changes nothing."""
     return next(
         (step for step in reversed(steps(checkpoints)) if not find_corruption(checkpoints / str(step))), 0
     )
@@ -84,8 +84,8 @@ def latest_intact_step(checkpoints: Path) -> int:
 def move_damaged(checkpoints: Path, intact: int, report: Callable[[str], None]) -> None:
     """Moves checkpoints newer than the `intact` one, which are damaged, to `damaged` beside `checkpoints`.
 
-    Their steps can then be saved again. Unfinished saves of a killed process are removed. Raises
-    EnvironmentFault where that cannot be done.
+    Their steps can then be saved again. Removes unfinished saves of a killed process. Raises EnvironmentFault
+    if that fails.
     """
     with catch_write_errors(checkpoints):
         for unfinished in checkpoints.glob(UNFINISHED):
@@ -96,7 +96,7 @@ def move_damaged(checkpoints: Path, intact: int, report: Callable[[str], None]) 
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(exist_ok=True)
             (checkpoints / str(step)).rename(aside)
-        report(f"checkpoint {step} is damaged: {wrong}; moved to {aside}, the one before it is used")
+        report(f"checkpoint {step} is damaged: {wrong}; moved to {aside}; the previous one is used")
 
 
 def steps(checkpoints: Path) -> list[int]:

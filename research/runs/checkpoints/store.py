@@ -24,7 +24,7 @@ from research.runs.checkpoints import files as checkpoint_files
 from research.runs.checkpoints import integrity
 from research.runs.checkpoints.former_names import former_names
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs its progress, and errors twice
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs its progress, and logs errors twice
 
 BEST = {"get_metric_fn": lambda scores: scores["score"], "n": 1, "keep_checkpoints_without_metrics": False}
 
@@ -32,8 +32,8 @@ BEST = {"get_metric_fn": lambda scores: scores["score"], "n": 1, "keep_checkpoin
 class Checkpoints:
     """The checkpoints of one run, in `directory`/STEP.
 
-    Kept are the last `keep`, those whose step is a multiple of `keep_every`, and the one with the best score.
-    One at a time is written; its manifest is written before it takes its final name.
+    It keeps the last `keep`, those at multiples of `keep_every`, and the one with the best score. Checkpoints
+    are written one at a time, each with its manifest before it gets its final name.
     """
 
     def __init__(self, directory: Path, keep: int, keep_every: int = 0):
@@ -44,7 +44,7 @@ class Checkpoints:
         kept += [policies.EveryNSteps(keep_every)] if keep_every else []
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(kept),
-            best_fn=BEST["get_metric_fn"],  # without one Orbax keeps no scores
+            best_fn=BEST["get_metric_fn"],  # without this Orbax keeps no scores
             async_options=ocp.AsyncOptions(post_finalization_callback=self._before_commit),
         )
         with _io_errors(directory):
@@ -58,7 +58,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any, score: float | None = None) -> None:
-        """Copies `state` and returns while the copy is written. A step that exists is left alone.
+        """Copies `state` and returns while the copy is being written. Existing steps are left alone.
 
         A higher `score` is better; a checkpoint without a score is never the best.
         """
@@ -73,9 +73,9 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.StandardSave(leaves), metrics=metrics, force=True)
 
     def _before_commit(self) -> None:
-        """Orbax calls this in the first process when all files are written, before the final name is given.
+        """Orbax calls this in the first process once all files are written, before it gives the final name.
 
-        Raises EnvironmentFault, and so prevents that name, where the files could not be restored.
+        Raises EnvironmentFault, which prevents that name, if the files could not be restored.
         """
         assert self._saving is not None  # `save` has set it
         step, declared = self._saving
@@ -109,9 +109,9 @@ class Checkpoints:
 
 
 def check_disk_space(directory: Path, state: Any) -> None:
-    """Raises EnvironmentFault where a checkpoint of a state, or of its shapes, would fill the disk.
+    """Raises EnvironmentFault if a checkpoint of a state (or of its shapes) would fill the disk.
 
-    A disk that fills up during a write leaves a torn directory, so this is checked before.
+    Call it before writing: a disk that fills up during a write leaves an incomplete directory.
     """
     needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     free = shutil.disk_usage(directory).free
@@ -123,9 +123,9 @@ def check_disk_space(directory: Path, state: Any) -> None:
 
 
 def restore(checkpoint: Path, abstract: Any, layout: Any) -> Any:
-    """A state of `abstract`'s structure on the shardings of `layout`, whatever it was written from.
+    """Restores a state with `abstract`'s structure and `layout`'s shardings, whatever devices wrote it.
 
-    Nothing is written. Raises as `compare` does.
+    It writes nothing. Raises as `compare` does.
     """
     compare(checkpoint, abstract)
     written = former_names(integrity.format_of(checkpoint), by_path(abstract))
@@ -145,7 +145,7 @@ def restore(checkpoint: Path, abstract: Any, layout: Any) -> Any:
 
 
 def compare(checkpoint: Path, abstract: Any) -> None:
-    """Raises UsageError where a checkpoint's arrays have other names or shapes than `abstract`'s."""
+    """Raises UsageError if a checkpoint's arrays have other names or shapes than those of `abstract`."""
     declared = by_path(abstract)
     written = former_names(integrity.format_of(checkpoint), declared)
     with _io_errors(checkpoint), plain_path(checkpoint) as path:
@@ -159,13 +159,13 @@ def compare(checkpoint: Path, abstract: Any) -> None:
 
 
 def read_arrays(checkpoint: Path, names: Sequence[str]) -> dict[str, NDArray]:
-    """{name: array} of some of a checkpoint's arrays, in NumPy; UsageError where one cannot be read."""
+    """Reads some of a checkpoint's arrays: {name: NumPy array}. Raises UsageError if one cannot be read."""
     written = former_names(integrity.format_of(checkpoint), names)
     try:
         with plain_path(checkpoint) as path, ocp.PyTreeCheckpointer() as reader:
-            # One at a time: when one of several reads fails, Orbax lets the others run into a closed loop.
+            # One at a time: if one of several reads fails, Orbax leaves the others on a closed event loop.
             return {name: _read_array(reader, path / checkpoint_files.ITEM, written[name]) for name in names}
-    except Exception as error:  # of Orbax or TensorStore, of many types
+    except Exception as error:  # Orbax and TensorStore raise many types
         raise UsageError(f"{checkpoint}: cannot be read: {' '.join(str(error).split())[:200]}") from None
 
 
@@ -177,7 +177,7 @@ def _read_array(reader: ocp.PyTreeCheckpointer, arrays: Path, name: str) -> NDAr
 
 
 def _shape(leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:
-    """The shape on disk, where a key is stored as its numbers."""
+    """The shape on disk; a key is stored as its numbers."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.eval_shape(jax.random.key_data, leaf).shape
     return leaf.shape
@@ -185,7 +185,7 @@ def _shape(leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:
 
 @contextmanager
 def _io_errors(directory: Path) -> Iterator[None]:
-    """Turns an error of the file system, which Orbax wraps in several types, into one line."""
+    """Turns a file-system error, which Orbax wraps in several types, into one line."""
     try:
         yield
     except LineageError:

@@ -15,17 +15,17 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from research.errors import EnvironmentFault, LineageWarning
 
-WAIT = 60.0  # seconds for a server that answered before and does not now
-# Of libpq, so that a server that is unplugged counts as gone within half a minute, not within hours.
+WAIT = 60.0  # seconds to retry a server that answered before
+# For libpq, so that it detects an unplugged server within half a minute instead of hours.
 LIBPQ = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 POSTGRES = re.compile(r"postgres(ql)?(?=://)")
 
 
 def open_database(name: str) -> RDBStorage:
-    """Connects to the database of the URL `name`, and creates Optuna's tables where it is empty.
+    """Connects to the database of the URL `name`, and creates Optuna's tables if it is empty.
 
-    A server that cannot be reached is an exception at once. Later, a connection that is lost between two
-    transactions is made again, for `WAIT` seconds; one that is lost within a transaction is an exception.
+    It raises at once if the server cannot be reached. Later, it retries a connection that is lost between two
+    transactions for `WAIT` seconds; a connection lost within a transaction raises.
     """
     url = make_url(POSTGRES.sub("postgresql+psycopg", name))
     if url.drivername == "postgresql+psycopg":
@@ -46,7 +46,7 @@ def open_database(name: str) -> RDBStorage:
 
 
 def _with_tables(url: str, arguments: dict[str, Any]) -> RDBStorage:
-    """Tries three times: of two sweeps that create the tables at once, one fails."""
+    """Tries three times: if two sweeps create the tables at once, one fails."""
     for _ in range(2):
         try:
             return RDBStorage(url, engine_kwargs=arguments)
@@ -75,7 +75,7 @@ def _connect_again(dialect: Dialect, given: Any, named: Any, name: str) -> Any:
 
 @contextmanager
 def storage_faults(what: str) -> Iterator[None]:
-    """Raises EnvironmentFault for a storage that fails in the block. The same command continues a sweep."""
+    """Turns storage errors in the block into EnvironmentFault."""
     try:
         yield
     except StorageInternalError as error:
@@ -88,5 +88,5 @@ def first_line(error: BaseException) -> str:
 
 
 def hide_password(name: str) -> str:
-    """A storage's URL as messages show it."""
+    """A storage's URL for messages, without its password."""
     return re.sub(r"(://[^:/@]*:).*@", r"\1***@", re.sub(r"(password=)[^&]*", r"\1***", name))

@@ -1,12 +1,11 @@
-"""Points that are run with several seeds: a trial for each seed, and one value for the sampler.
+"""Points with several seeds: one trial per seed, and one value per point for the sampler.
 
-A second study in the same storage has a trial for each point. The sampler works on it and gets the mean of a
-point's seeds when all have ended. It must not get each value: Optuna's samplers take trials for independent
-points, so TPE would count a point once per seed and rank it by its luckiest one. A point with a failed seed
-fails there, as a failed trial of one seed does.
+A second study in the same storage has one trial per point. The sampler works on it and gets the mean of a
+point's seeds once all have ended. It must not get each value: Optuna's samplers assume independent trials, so
+TPE would count a point once per seed and rank it by its luckiest one. A point with a failed seed fails.
 
-A point is pruned by its first seed alone, against the first seeds of other points, and its other seeds are
-then left out: a mean over the seeds that a pruner spared would be too good.
+A point is pruned only by its first seed, compared with the first seeds of other points; its other seeds are
+then skipped. A mean over the seeds that a pruner spared would be too good.
 """
 
 from collections import defaultdict
@@ -35,9 +34,9 @@ def by_point(trials: Sequence[FrozenTrial]) -> dict[int, Seeds]:
 
 
 def enqueue(record: Record, directory: Path, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-    """Enqueues a point's trials that are missing: of one that was enqueued in part, else of a new point.
+    """Enqueues the missing trials of a partly enqueued point, else those of a new point.
 
-    A process may be killed anywhere in between; the next one goes on from the trials that exist.
+    A process may be killed at any time; the next one continues from the existing trials.
     """
     sweep, points = record.sweep, by_point(trials)
     chosen = open_points(record, directory, len(points))
@@ -70,7 +69,7 @@ def is_left_out(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
 
 
 def best_point(trials: Sequence[FrozenTrial], sweep: Sweep) -> int | None:
-    """The point of best mean among those with the most finished seeds; None before the first has finished."""
+    """The point with the best mean among those with the most finished seeds; None before any has finished."""
     values = {
         number: [trial.value for trial in seeds.values() if trial.state == TrialState.COMPLETE]
         for number, seeds in by_point(trials).items()
@@ -82,7 +81,7 @@ def best_point(trials: Sequence[FrozenTrial], sweep: Sweep) -> int | None:
 
 
 def _parameters(trial: FrozenTrial) -> Parameters:
-    """Those of a trial that has begun, or of one in the queue."""
+    """The parameters of a running or queued trial."""
     return trial.system_attrs.get("fixed_params") or trial.params
 
 

@@ -23,15 +23,15 @@ from research.sweeping.study.suggest import grid_parameters
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-REDUCTION = 3  # one in this many of the trials that reach a rung goes on to the next
+REDUCTION = 3  # one in this many of the trials at a rung is promoted
 WAIT = 60  # seconds for a database that another worker is writing
 
 
 def open_study(record: Record, directory: Path) -> optuna.Study:
-    """The sweep's study, created if it does not exist, with every point of a grid enqueued for every seed.
+    """Opens or creates the sweep's study, with every point of a grid enqueued for every seed.
 
-    The first seed of all points comes before the second. The caller holds `study_lock`: two callers at once
-    would create it twice.
+    The first seed of all points comes before the second. The caller must hold `study_lock`, since two callers
+    would create the study twice.
     """
     sweep, storage = record.sweep, storage_of(record.storage, directory)
     study = optuna.create_study(
@@ -41,7 +41,7 @@ def open_study(record: Record, directory: Path) -> optuna.Study:
     study.sampler, study.pruner = sampler(sweep, len(trials)), pruner(sweep)
     if sweep.seeds > 1:  # all trials are enqueued; the sampler works on the study of points
         study.sampler = optuna.samplers.RandomSampler()
-    if sweep.chosen_sampler == "grid":  # of a new study all; else those that a killed process left out
+    if sweep.chosen_sampler == "grid":  # all of a new study, else those that a killed process did not enqueue
         known = {(point_of(trial), seed_of(trial)) for trial in trials}
         for seed, (point, parameters) in itertools.product(
             range(sweep.seeds), enumerate(grid_parameters(sweep.space)[: sweep.points])
@@ -52,7 +52,7 @@ def open_study(record: Record, directory: Path) -> optuna.Study:
 
 
 def point_of(trial: FrozenTrial | optuna.Trial) -> int:
-    """The number of a trial's point; equal to the trial's where there is one seed."""
+    """The number of a trial's point; with one seed, the trial's number."""
     return trial.user_attrs.get("point", trial.number)
 
 
@@ -62,9 +62,9 @@ def seed_of(trial: FrozenTrial | optuna.Trial) -> int:
 
 
 def open_points(record: Record, directory: Path, known: int) -> optuna.Study:
-    """The study of a sweep with several seeds on which its sampler works: a trial for each point.
+    """Opens the sampler's study of a sweep with several seeds: one trial per point.
 
-    `known` points are in the study of trials already. The caller holds `study_lock`.
+    `known` points are already in the study of trials. The caller must hold `study_lock`.
     """
     return optuna.create_study(
         study_name=f"{record.study}-points",
@@ -76,13 +76,13 @@ def open_points(record: Record, directory: Path, known: int) -> optuna.Study:
 
 
 def load_study(record: Record, directory: Path) -> optuna.Study:
-    """The study as it is, for reading. Raises KeyError where it does not exist yet."""
+    """Loads the study for reading. Raises KeyError if it does not exist yet."""
     return optuna.load_study(study_name=record.study, storage=storage_of(record.storage, directory))
 
 
 @lru_cache(maxsize=8)
 def storage_of(name: str, directory: Path) -> BaseStorage:
-    """Opens a storage, once per process. Raises EnvironmentFault where it cannot be reached."""
+    """Opens a storage, once per process. Raises EnvironmentFault if it cannot be reached."""
     kind, _, path = name.partition(":")
     try:
         if kind == "journal":
@@ -102,13 +102,13 @@ def _sqlite(name: str, directory: Path) -> RDBStorage:
         return RDBStorage(name, engine_kwargs={"connect_args": {"timeout": WAIT}})
     path = (directory / "study.db").absolute()
     _use_write_ahead_log(path)
-    # By path instead of by URL, in which ? and % have a meaning, and which Optuna treats as a format string.
+    # By path, because ? and % have a meaning in URLs, which Optuna also treats as format strings.
     connect = partial(sqlite3.connect, path, timeout=WAIT, check_same_thread=False)
     return RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
 
 
 def _use_write_ahead_log(path: Path) -> None:
-    """So that readers do not block writers. The setting is kept in the database."""
+    """Keeps readers from blocking writers. The database stores this setting."""
     connection = sqlite3.connect(path, timeout=WAIT)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -119,7 +119,7 @@ def _use_write_ahead_log(path: Path) -> None:
 def sampler(sweep: Sweep, trials: int) -> optuna.samplers.BaseSampler:
     """The sampler of the next point, seeded by the number of `trials` so far.
 
-    So no two workers draw the same numbers, and one worker's sweep is the same whether killed or not.
+    So no two workers draw the same numbers, and a single worker's sweep is reproducible across kills.
     """
     seed = sweep.seed * 1_000_003 + trials
     with _experimental():

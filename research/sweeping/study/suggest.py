@@ -1,8 +1,8 @@
 """A space as Optuna's parameters: `suggest` turns a trial into a point, `grid_parameters` lists all points.
 
-A range or a list is one parameter, called by its dotted name; a `zip` is one parameter, called by all its
-names. A `chain` is one parameter that selects a branch, and names in branch n end in [n], because the same
-setting may have another range in another branch.
+A range or a list is one parameter with its dotted name; a `zip` is one parameter with all its names. A
+`chain` is one parameter that selects a branch; names in branch n end in [n], because the same setting may
+have another range in another branch.
 """
 
 import itertools

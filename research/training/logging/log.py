@@ -1,4 +1,4 @@
-"""Rows of the metrics log from a step's arrays, written one step late so that the device never idles."""
+"""Writes a step's metrics one step late, so that the device never idles."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,8 +14,8 @@ from research.training.logging.progress import Silent
 class Log:
     """Holds a step's sums while the device computes the next step, then writes them with their time.
 
-    Seconds count training only: the clock stops from `pause` to `resume`. `rate` gives the learning rate
-    after some updates, `tokens` the tokens of the first steps.
+    Seconds count training only: the clock stops from `pause` to `resume`. `rate` maps the number of updates
+    to the learning rate, `tokens` the number of steps to tokens.
     """
 
     def __init__(
@@ -30,13 +30,13 @@ class Log:
         self._held: list[tuple[int, Mapping[str, Array]]] = []
 
     def hold(self, step: int, sums: Mapping[str, Array]) -> None:
-        """Keeps the metrics of a step that is being computed."""
+        """Keeps the metrics of a step still being computed."""
         self._held.append((step, sums))
 
     def settle(self) -> None:
-        """Writes the rows that are held, and waits only for their steps.
+        """Writes the held rows, waiting only for their steps.
 
-        A call's time is divided equally among its steps.
+        The steps of a call share its time equally.
         """
         if not self._held:
             return
@@ -59,7 +59,7 @@ class Log:
         self._step = last
 
     def pause(self) -> None:
-        """Writes the rows that are held, and stops the clock."""
+        """Writes the held rows and stops the clock."""
         self.settle()
         self._lap()
 

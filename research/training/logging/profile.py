@@ -13,7 +13,7 @@ import jax
 from research.io.files import catch_write_errors
 
 SHOWN = 12  # operations in the summary
-CONTAINERS = ("while", "call", "conditional")  # of operations whose time would count twice
+CONTAINERS = ("while", "call", "conditional")  # operations whose time would count twice
 # Kinds of operations by parts of their names; the first match counts.
 KINDS = {
     "matrix products": ("dot", "gemm", "matmul", "ynn", "cublas", "nvjet", "cutlass", "wgmma"),
@@ -32,8 +32,8 @@ def profiled(
 ) -> Iterator[Callable[[Any], Any]]:
     """Traces a call into `directory`/profile and reports a summary.
 
-    Yields a function to apply to the call's results. `before` are the arrays that the call starts from: their
-    computation is waited for, so that it is not traced.
+    Yields a function to apply to the call's results. `before` are the call's inputs; they are computed before
+    the trace begins.
     """
     if not wanted:
         yield lambda results: results
@@ -46,7 +46,7 @@ def profiled(
 
 
 def summary(folder: Path) -> str:
-    """Shares of time by kind and by operation, from the newest trace in `folder`."""
+    """Summarizes the newest trace in `folder`: shares of time by kind and by operation."""
     traces = sorted(folder.rglob("*.trace.json.gz"), key=lambda path: path.stat().st_mtime)
     spent = operations(json.loads(gzip.decompress(traces[-1].read_bytes()))) if traces else {}
     opened = f"profile in {folder}: tensorboard --logdir {folder} (with xprof), or https://ui.perfetto.dev"
@@ -58,13 +58,13 @@ def summary(folder: Path) -> str:
         kinds[kind(name)] += seconds
     lines = [f"{total:.3f} s of operations in the traced call, over all threads or streams"]
     lines += [f"  {share / total:6.1%}  {name}" for name, share in _largest(kinds)]
-    lines += ["of single operations"]
+    lines += ["by operation"]
     lines += [f"  {share / total:6.1%}  {name}" for name, share in _largest(spent)[:SHOWN]]
     return "\n".join([*lines, opened])
 
 
 def operations(trace: dict) -> dict[str, float]:
-    """{operation: seconds}, with the copies of an operation in a compiled program added up."""
+    """{operation: seconds}, summed over the copies of an operation in a compiled program."""
     spent: dict[str, float] = defaultdict(float)
     for event in trace["traceEvents"]:
         if event.get("ph") == "X" and "hlo_op" in event.get("args", {}):

@@ -9,7 +9,7 @@ from research.runs.metrics_log import Row
 
 
 class Silent:
-    """Shows nothing, as in all processes but the first."""
+    """Shows nothing; for all processes except the first."""
 
     def row(self, row: Row) -> None:
         pass
@@ -19,7 +19,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """A line for each row."""
+    """Prints one line per row."""
 
     def __init__(self, steps: int, columns: Sequence[str]):
         self._steps, self._columns = steps, columns
@@ -60,7 +60,7 @@ class Bar(Silent):
         self._progress.update(self._task, completed=step)
 
     def activity(self, text: str) -> None:
-        """Shows before the bar what keeps the next step waiting."""
+        """Shows, before the bar, the activity that delays the next step."""
         self._progress.update(self._task, activity=text)
 
     def stop(self) -> None:
@@ -69,7 +69,7 @@ class Bar(Silent):
 
 @contextmanager
 def progress(steps: int, start: int, columns: Sequence[str], shown: bool = True) -> Iterator[Silent]:
-    """Shows rows with these `columns` of validation rows beside the loss, those that a row has."""
+    """Yields a display of rows; validation rows show `columns`, where present, beside the loss."""
     if not shown or not sys.stdout.isatty():
         yield Lines(steps, columns) if shown else Silent()
         return
@@ -82,7 +82,7 @@ def progress(steps: int, start: int, columns: Sequence[str], shown: bool = True)
 
 
 def describe(row: Row, steps: int, columns: Sequence[str]) -> str:
-    """A row in a line."""
+    """Formats a row as one line."""
     head = f"step {row['step']:>{len(str(steps))}}/{steps}  {row['split']:<10}  loss {row['loss']:.4f}"
     if row["split"] == "train":
         skipped = f"  {row['skipped']:.0f} updates skipped" if row["skipped"] else ""

@@ -13,14 +13,14 @@ COMPARED = ("validation/loss", "train/loss")  # columns of the HPARAMS tab, besi
 
 
 class TensorBoard:
-    """Event files in `directory`/tensorboard of a run that goes on after `step`, to the last of `steps`.
+    """Event files in `directory`/tensorboard of a run that continues after `step`, to the last of `steps`.
 
     Settings are written to the run's own files, because `SummaryWriter.add_hparams` would create a second
     run without curves.
     """
 
     def __init__(self, settings: Mapping[str, Any], directory: Path, step: int, steps: int):
-        with _hidden("torch"):  # for one type, which we have no use for, tensorboardX would load all of it
+        with _hidden("torch"):  # tensorboardX would load all of it for one type that we do not use
             from tensorboardX import SummaryWriter
             from tensorboardX.summary import hparams
 
@@ -62,7 +62,7 @@ def _shown(value: Any) -> bool | float | str:
 
 @contextmanager
 def _hidden(module: str) -> Iterator[None]:
-    """Inside, a module that has not been imported yet cannot be."""
+    """Blocks the import of a module that is not imported yet."""
     if module in sys.modules:
         yield
         return

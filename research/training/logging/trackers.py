@@ -12,15 +12,15 @@ from research.training.logging.weights_and_biases import WeightsAndBiases
 
 
 def check(run: Run) -> None:
-    """Raises EnvironmentFault where a package is missing; called before data are prepared."""
+    """Raises EnvironmentFault if a package is missing. Call it before preparing data."""
     if run.wandb:
         weights_and_biases.package()
 
 
 def open_trackers(run: Run, settings: Mapping[str, Any], directory: Path, step: int) -> list[Tracker]:
-    """The trackers of a run that starts, or continues, in `directory` after `step`.
+    """Opens the trackers of a run that starts or continues after `step`.
 
-    `settings` are all of the run's, flat: {"model.width": 768, …}.
+    `settings` are all settings of the run, flat: {"model.width": 768, …}.
     """
     opened: list[Tracker] = [TensorBoard(settings, directory, step, run.steps)]
     if run.wandb:

@@ -17,7 +17,7 @@ from research.runs.metrics_log import Row
 
 
 def package() -> ModuleType:
-    """The module wandb. Raises EnvironmentFault where it is not installed."""
+    """Imports wandb. Raises EnvironmentFault if it is not installed."""
     try:
         import wandb
     except ImportError:
@@ -26,9 +26,9 @@ def package() -> ModuleType:
 
 
 class WeightsAndBiases:
-    """A run in Weights & Biases. It stays one run when killed and resumed: `directory`/wandb/id names it.
+    """A run in Weights & Biases. It stays one run when killed and resumed; `directory`/wandb/id holds its id.
 
-    Steps that are repeated after a kill are not sent again; their numbers are the same.
+    Steps repeated after a kill are not sent again; their numbers are the same.
     """
 
     def __init__(self, settings: Mapping[str, Any], directory: Path):

@@ -1,4 +1,4 @@
-"""An experiment takes what its data and its weights decide, unless it was typed."""
+"""Settings that an experiment takes from its data and weights, unless the user gives them."""
 
 from research.training.resolving.names import DECISIVE, SOURCES, WEIGHTS
 from research.training.resolving.resolve import resolve

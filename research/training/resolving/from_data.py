@@ -1,4 +1,4 @@
-"""What a typed source or tokenizer decides: columns, labels, split, the size of the vocabulary."""
+"""Settings that a typed source or tokenizer decides: columns, labels, split, vocabulary size."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ from research.training.resolving.names import (
 )
 
 COUNTED = ("run.steps", "data.batch", "optimizer.rate.warmup")
-EPOCHS, TOO_MANY = 3, 20  # of fine-tuning: as papers have them; times as many are reported
+EPOCHS, TOO_MANY = 3, 20  # of fine-tuning: as in the papers; more than TOO_MANY times as many are reported
 
 LABELLED = {  # objectives whose examples decide columns and labels
     "classification": {"classes": True, "tags": False},
@@ -31,9 +31,9 @@ LABELLED = {  # objectives whose examples decide columns and labels
 
 
 def from_data(declared: Experiment, changes: Settings, required: bool) -> tuple[Settings, int]:
-    """Settings that a typed source or tokenizer decides, where they differ from the declared ones; and the
-    number of labelled examples in the source, 0 of others. A text that cannot be read decides nothing, unless
-    it is `required`.
+    """Settings that a typed source or tokenizer changes; and the number of labelled examples, else 0.
+
+    A text that cannot be read decides nothing, unless it is `required`.
     """
     if not any(name in changes for name in (*DECISIVE, VALIDATION)):
         return {}, 0
@@ -70,14 +70,14 @@ def from_data(declared: Experiment, changes: Settings, required: bool) -> tuple[
 def report_epochs(
     declared: Experiment, changes: Settings, examples: int, report: Callable[[str], None]
 ) -> None:
-    """Says it where declared steps do not suit the number of examples, or a declared warm-up typed steps."""
+    """Reports declared steps that do not suit the examples, or a warm-up that does not suit the steps."""
     experiment = override(declared, {n: v for n, v in changes.items() if n in COUNTED})
     steps, batch, warmup = experiment.run.steps, experiment.data.batch, experiment.optimizer.rate.warmup
     epochs = steps * batch / examples
     few = max(1, round(EPOCHS * examples / batch))
     if "run.steps" not in changes and epochs > TOO_MANY * EPOCHS:
         report(
-            f"run.steps={steps} are {epochs:,.0f} epochs of {examples:,} examples; "
+            f"run.steps={steps} makes {epochs:,.0f} epochs of {examples:,} examples; "
             f"run.steps={few} optimizer.rate.warmup={few // 10} would be {EPOCHS}"
         )
     elif "optimizer.rate.warmup" not in changes and warmup >= steps:
@@ -88,7 +88,7 @@ def report_epochs(
 
 
 def report_fields(declared: Experiment, changes: Settings, report: Callable[[str], None]) -> None:
-    """Says it where `task.fields` make single texts of a task of pairs, or pairs of single texts."""
+    """Reports a number of task.fields that differs from the declared one, such as one of a task of pairs."""
     fields, kinds = changes.get("task.fields", declared.task.fields), {1: "one text", 2: "a pair of texts"}
     if declared.objective.name in LABELLED and len(fields) != len(declared.task.fields):
         given, wanted = (kinds.get(len(one), f"{len(one)} texts") for one in (fields, declared.task.fields))
@@ -99,20 +99,20 @@ def report_fields(declared: Experiment, changes: Settings, report: Callable[[str
 
 
 def _refuse_smaller_vocabulary(typed: int, data: Data) -> None:
-    """Raises UsageError for a typed vocabulary that the typed tokenizer does not fit into."""
+    """Raises UsageError for a typed vocabulary smaller than the typed tokenizer."""
     entries = vocabulary(data)
     if entries is not None and entries > typed:
         raise UsageError(
-            f"{VOCABULARY}={typed}: data.tokenizer={data.tokenizer} has {entries} entries; expected as many "
-            f"or more, or no {VOCABULARY}, which follows"
+            f"{VOCABULARY}={typed}: data.tokenizer={data.tokenizer} has {entries} entries; expected at least "
+            f"that, or no {VOCABULARY}, which then follows the tokenizer"
         )
 
 
 def _refuse_two_validations(changes: Settings, data: Data) -> None:
-    """Raises UsageError for typed settings of a split where a corpus of its own validates."""
+    """Raises UsageError for typed settings of a split beside `data.validation`."""
     for name in ("data.split", "data.holdout"):
         if name in changes:
             raise UsageError(
-                f"{name}={format_value(changes[name])}: data.source is not split where "
+                f"{name}={format_value(changes[name])}: data.source is not split when "
                 f"data.validation={data.validation} validates; expected one of the two"
             )

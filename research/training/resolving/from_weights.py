@@ -1,4 +1,4 @@
-"""What weights decide: the architecture that they were made with, and the tokenizer beside them."""
+"""Settings that weights decide: their architecture and the tokenizer beside them."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from research.weights.architecture import others
 
 
 def architecture(path: str, declared: Experiment, changes: Settings, theirs: Model) -> Settings:
-    """Their values of the settings that are not among `changes`. Raises UsageError for others there."""
+    """The weights' values of settings not in `changes`. Raises UsageError for a conflict with `changes`."""
     try:
         wrong = others(theirs, changes)
         different = others(theirs, flatten(declared) | changes)
@@ -24,16 +24,16 @@ def architecture(path: str, declared: Experiment, changes: Settings, theirs: Mod
         given = " ".join(f"{name}={format_value(changes[name])}" for name in wrong)
         expected = " ".join(f"{name}={format_value(value)}" for name, value in wrong.items())
         raise UsageError(
-            f"{given}: not as start.weights={path} were made; expected {expected}, or none of it"
+            f"{given}: start.weights={path} differ; expected {expected}, or leave these settings out"
         )
     return different
 
 
 def tokenizer(path: str, declared: Experiment, changes: Settings, resized: bool) -> Settings:
-    """The setting that names the tokenizer beside the weights, where the declared one is another.
+    """The setting that names the tokenizer beside the weights, if it differs from the declared one.
 
-    A tokenizer that is trained on the data is compared by its size alone: `resized` says that the weights
-    have another number of entries.
+    A tokenizer trained on the data is compared only by its size: `resized` says that the weights have another
+    number of entries.
     """
     name = declared.data.tokenizer
     if TOKENIZER in changes or name == START:
@@ -42,8 +42,8 @@ def tokenizer(path: str, declared: Experiment, changes: Settings, resized: bool)
     if theirs is None:
         if resized:
             raise UsageError(
-                f"start.weights={path}: of another vocabulary than data.tokenizer={name}, and no tokenizer "
-                "beside them; expected data.tokenizer=NAME|PATH, the one that they were trained with"
+                f"start.weights={path}: has another vocabulary than data.tokenizer={name}, and no tokenizer "
+                "of its own; expected data.tokenizer=NAME|PATH, the one that it was trained with"
             )
         return {}
     if not resized and (_is_trained(name) or _vocabulary(name) == theirs.get_vocab()):
@@ -57,7 +57,7 @@ def _is_trained(name: str) -> bool:
 
 
 def _vocabulary(name: str) -> dict[str, int] | None:
-    """That of a published tokenizer; None where it is not to be had, as without a network."""
+    """The vocabulary of a published tokenizer; None if it is unavailable, for example without a network."""
     try:
         return published.load(name).get_vocab()
     except (UsageError, EnvironmentFault):

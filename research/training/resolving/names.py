@@ -5,6 +5,6 @@ from typing import Any
 WEIGHTS, TOKENIZER, SOURCE, VALIDATION = "start.weights", "data.tokenizer", "data.source", "data.validation"
 SOURCES = (SOURCE, VALIDATION)
 VOCABULARY = "model.vocabulary"
-DECISIVE = (SOURCE, TOKENIZER)  # of the data's settings, once they are typed
+DECISIVE = (SOURCE, TOKENIZER)  # settings of the data, if they are typed
 
 Settings = dict[str, Any]  # by dotted name

@@ -1,4 +1,4 @@
-"""An experiment with changed settings, and with what its data and its weights decide of the others."""
+"""Applies changed settings to an experiment, and the settings that its data and weights decide."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,14 +30,14 @@ def resolve(
     report: Callable[[str], None],
     kept: Experiment | None = None,
 ) -> Experiment:
-    """`declared` with `changes`, and with what `data.source` and `start.weights` decide, which is reported.
+    """Applies `changes` to `declared`, then the settings that data and weights decide, which it reports.
 
-    A typed source decides as `research.data.own_text` and `research.data.finetuning.own_labels` say; a typed
-    source or tokenizer also the size of the vocabulary. Weights decide the fields of
-    `research.weights.architecture` and the tokenizer. `kept` is the experiment of a run to be continued: it
-    knows what its weights decided, though they may be gone. Weights that do not exist decide nothing here,
-    and training refuses them. Raises UsageError for a change that the weights have otherwise, and for a
-    text of that run that is gone.
+    For a typed source, see `research.data.own_text` and `research.data.finetuning.own_labels`; a typed source
+    or tokenizer also decides the vocabulary size. Weights decide the fields of
+    `research.weights.architecture` and the tokenizer. `kept` is the experiment of a run to continue: it
+    records what its weights decided, in case they are gone. Weights that do not exist decide nothing here;
+    training refuses them. Raises UsageError for a change that conflicts with the weights, and for a missing
+    text of the run to continue.
     """
     changes = {name: typed(declared, name, value) for name, value in changes.items()}
     declared, changes = _with_revisions(declared, changes, kept)
@@ -51,7 +51,7 @@ def resolve(
 def _with_data(
     declared: Experiment, changes: Settings, report: Callable[[str], None], required: bool
 ) -> Settings:
-    """`changes`, and what typed data decide."""
+    """Adds the settings that typed data decide to `changes`."""
     followed, examples = from_data(declared, changes, required)
     if followed:
         before = flatten(override(declared, {n: v for n, v in changes.items() if n in followed}))
@@ -92,7 +92,7 @@ def _with_weights(
 def _with_revisions(
     declared: Experiment, changes: Settings, kept: Experiment | None
 ) -> tuple[Experiment, Settings]:
-    """Both with the revision of each source that has one: that of the run to be continued, or today's."""
+    """Pins the revision of each source that has one, to that of the run to continue or else to the newest."""
     known = "" if kept is None else f"{kept.data.source} {kept.data.validation}"
     for name in SOURCES:
         text = flatten(override(declared, {n: v for n, v in changes.items() if n in SOURCES}))[name]

@@ -1,7 +1,7 @@
-"""Ctrl-C ends a command within two seconds, also while native code keeps the interpreter waiting.
+"""Ctrl-C ends a command within two seconds, even while native code blocks the interpreter.
 
-Python handles a signal between two of its own instructions, and XLA's compiler or the training of a
-tokenizer may take minutes without one. So the number of every signal also goes to a thread, through a pipe.
+Python handles signals between bytecode instructions, and XLA's compiler or a tokenizer's training may block
+for minutes. So every signal number also goes to a thread, through a pipe.
 """
 
 import os
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 STATUS = 128 + signal.SIGINT
-PATIENCE = 1.0  # seconds that the main thread has to end by itself
+PATIENCE = 1.0  # seconds in which the main thread may end by itself
 
 
 class Graceful:
@@ -31,7 +31,7 @@ _cleanups: list[Callable[[], None]] = []  # run before the process ends at once
 
 @contextmanager
 def graceful(message: str, begun: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Inside, the first interrupt is left to the handler that is installed; `message` is shown at once."""
+    """Leaves the first interrupt to the installed handler, and shows `message` at once."""
     part = Graceful(message, begun)
     _graceful.append(part)
     try:
@@ -42,7 +42,7 @@ def graceful(message: str, begun: Callable[[], bool] = lambda: True) -> Iterator
 
 @contextmanager
 def on_leave(cleanup: Callable[[], None]) -> Iterator[None]:
-    """Inside, `cleanup` is called if the process has to end at once, without its `finally` blocks."""
+    """Calls `cleanup` if the process has to end at once, without its `finally` blocks."""
     _cleanups.append(cleanup)
     try:
         yield
@@ -51,15 +51,15 @@ def on_leave(cleanup: Callable[[], None]) -> Iterator[None]:
 
 
 def is_prompt() -> bool:
-    """Whether `end_promptly` was called, as it is in a process that is a command's own."""
+    """Whether `end_promptly` was called, as in a process of a command."""
     return bool(_signals)
 
 
 def end_promptly(number: int = signal.SIGINT) -> None:
-    """From now on this signal ends the process with status 128 + `number`, at most `PATIENCE` seconds late.
+    """Makes this signal end the process with status 128 + `number`, at most `PATIENCE` seconds late.
 
-    Only a thread can do that while native code runs in the main one; it skips what Python does at its exit,
-    so whatever is on disk has to bear it, as it bears a kill.
+    Only a thread can do that while native code runs in the main thread. It skips Python's exit handlers, so
+    files must survive it as they survive a kill.
     """
     if signal.getsignal(number) == signal.SIG_IGN:  # as the shell sets it for a job in the background
         return
@@ -75,7 +75,7 @@ def end_promptly(number: int = signal.SIGINT) -> None:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Inside, an interrupt ends the process without an exception, which native code prints at its import."""
+    """Makes an interrupt end the process without an exception, which native code prints at its import."""
 
     def end(number: int, frame: object) -> None:
         _leave_interrupted(number, "\n")
@@ -92,7 +92,7 @@ def at_once() -> Iterator[None]:
 
 
 def interrupted() -> bool:
-    """Whether an interrupt came that ends the process, of which native code may make another error."""
+    """Whether an interrupt ends the process; native code may have turned it into another error."""
     return _interrupted.is_set()
 
 
@@ -110,7 +110,7 @@ def _raise(number: int, frame: object) -> None:
 
 
 def _show_unraisable(fault: "sys.UnraisableHookArgs") -> None:
-    """An interrupt inside a callback, which nothing can catch, is the watching thread's."""
+    """Ignores an interrupt inside a callback, where nothing can catch it; the watching thread handles it."""
     if not issubclass(fault.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(fault)
 

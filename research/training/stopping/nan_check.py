@@ -1,4 +1,4 @@
-"""Stops a run at the first step whose loss or gradient is not finite."""
+"""Stops a run at the first step whose loss, gradient or update is not finite."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +9,12 @@ from jax import Array
 
 from research.errors import Diverged
 
+CHECKED = {  # of the step's sums
+    "loss": "the loss is not finite",
+    "gradient_norm": "the gradient is not finite",
+    "update_norm": "the optimizer's update is not finite, its gradient is",
+}
+
 
 class NanCheck:
     """Checks step t after dispatching step t + 1, so that the device never idles."""
@@ -16,23 +22,27 @@ class NanCheck:
     def __init__(self, directory: Path, enabled: bool):
         """`enabled` is `run.stop_on_nan`."""
         self._directory, self._enabled = directory, enabled
-        self._held: tuple[int, tuple[Array, Array]] | None = None
+        self._held: tuple[int, dict[str, Array]] | None = None
 
     def hold(self, step: int, sums: Mapping[str, Array]) -> None:
-        """Checks the call held before, and holds this one, whose last step is `step`. Raises Diverged."""
+        """Checks the held call, then holds this one, whose last step is `step`. Raises Diverged."""
         self.settle()
         if self._enabled:
-            self._held = step, (sums["loss"], sums["gradient_norm"])
+            self._held = step, {name: sums[name] for name in CHECKED if name in sums}
 
     def settle(self) -> None:
-        """Checks the held call; called before its state is evaluated or saved. Raises Diverged."""
+        """Checks the held call. Call it before its state is evaluated or saved. Raises Diverged."""
         if self._held is None:
             return
         (step, numbers), self._held = self._held, None
-        finite_S = np.isfinite(jax.device_get(numbers)).reshape(2, -1).all(0)  # per step of the call
+        # By name, and per step of the call.
+        finite = {name: np.isfinite(value).reshape(-1) for name, value in jax.device_get(numbers).items()}
+        finite_S = np.all(list(finite.values()), axis=0)
         if not finite_S.all():
-            step -= len(finite_S) - 1 - int(finite_S.argmin())
+            first = int(finite_S.argmin())
+            step -= len(finite_S) - 1 - first
+            fault = next(text for name, text in CHECKED.items() if name in finite and not finite[name][first])
             raise Diverged(
-                f"step {step}: the loss or its gradient is not finite (run.stop_on_nan); "
+                f"step {step}: {fault} (run.stop_on_nan); "
                 f"look at its batch: lineage batch {self._directory} --step {step - 1}"
             )

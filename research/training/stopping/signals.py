@@ -10,7 +10,7 @@ from jax.experimental import multihost_utils
 
 from research.training.stopping.interrupts import graceful
 
-MESSAGE = "stopping: finishes what it computes and saves; a second interrupt ends it at once"
+MESSAGE = "stopping: finishes the current computation and saves; a second interrupt ends it at once"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -19,7 +19,7 @@ class Stop:
 
     def __init__(self):
         self.signal: int | None = None
-        self.begun = False  # a step was made, which is worth saving
+        self.begun = False  # a step was made, so there is something to save
 
     def reached(self, step: int) -> bool:
         """Whether to stop after `step`; called after each call of the step."""
@@ -30,7 +30,7 @@ class Stop:
 class SharedStop(Stop):
     """A request to stop a run of several processes.
 
-    JAX's preemption service tells all processes that one received SIGTERM, and at which step they stop.
+    When one process receives SIGTERM, JAX's preemption service gives all of them the step at which to stop.
     """
 
     def __init__(self, start: int):
@@ -38,7 +38,7 @@ class SharedStop(Stop):
         self._checked = start
 
     def reached(self, step: int) -> bool:
-        # A call may do several steps and the service names one of them, so each step is checked.
+        # A call may do several steps and the service names one of them, so check each step.
         self.begun = True
         points = range(self._checked + 1, step + 1)
         self._checked = step
@@ -52,9 +52,9 @@ class SharedStop(Stop):
 def stop_on_signals(start: int) -> Iterator[Stop]:
     """Records SIGINT and SIGTERM in the yielded Stop; a second signal has its usual effect.
 
-    Before the first step is made, when there is nothing to save, SIGINT has its usual effect at once.
-    Of several processes, SIGTERM is left to JAX, which handles it outside Python, and SIGINT is passed on as
-    SIGTERM. `start` is the step from which the run goes on.
+    Before the first step, when there is nothing to save, SIGINT has its usual effect at once. With several
+    processes, JAX handles SIGTERM outside Python, and SIGINT is passed on as SIGTERM. `start` is the step
+    from which the run continues.
     """
     several = jax.process_count() > 1
     stop = SharedStop(start) if several else Stop()

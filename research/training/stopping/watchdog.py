@@ -1,4 +1,4 @@
-"""Ends a run that hangs: in a collective whose partner died, or in a read from a disk that is gone."""
+"""Ends a run that hangs, for example in a collective whose partner died or in a read from a lost disk."""
 
 import faulthandler
 import os
@@ -13,16 +13,16 @@ from pathlib import Path
 from jax import Array
 
 STATUS = 75  # EX_TEMPFAIL: the run can be continued
-KEPT = 256  # pending calls that are watched; calls end in order, so older ones need no watching
+KEPT = 256  # pending calls to watch; calls end in order, so older ones need no watching
 
 
 class Watchdog:
     """Ends the process if no call finishes within `times` the mean time of a call, and at least `minutes`.
 
-    Where up to `runs` share each call, every one of them says that it has finished.
+    If up to `runs` share each call, each of them reports it as finished.
 
-    Starts with the first finished call, so that compilation is not watched; pauses at `rest`, while the run
-    evaluates or saves, which may take any time.
+    It starts with the first finished call, so that it does not watch compilation, and pauses at `rest`, while
+    the run evaluates or saves, which may take any time.
     """
 
     def __init__(self, directory: Path, times: float, minutes: float, runs: int = 1):
@@ -58,7 +58,7 @@ class Watchdog:
             if self._since is None:
                 return
             now, ended = time.monotonic(), 0
-            # jax.Array has `is_ready`, and its stub has not.
+            # jax.Array has `is_ready`, but its stub does not.
             while self._pending and self._pending[0].is_ready():  # pyright: ignore[reportAttributeAccessIssue]
                 self._pending.popleft()
                 ended += 1
@@ -73,13 +73,13 @@ class Watchdog:
                 self._end(elapsed, limit)
 
     def forgive(self, seconds: float) -> None:
-        """Leaves out time in which the whole process was suspended, by a scheduler for example."""
+        """Ignores time in which the whole process was suspended, for example by a scheduler."""
         with self._gate:
             if self._since is not None:
                 self._since = min(self._since + seconds, time.monotonic())
 
     def run(self) -> None:
-        """Looks once a second until `stop`; the body of the thread."""
+        """Calls `look` once a second until `stop`; the body of the thread."""
         pause = min(1.0, self._least / 10)
         while True:
             began = time.monotonic()
@@ -92,7 +92,7 @@ class Watchdog:
         self._over.set()
 
     def _end(self, elapsed: float, limit: float) -> None:
-        """Prints all stacks and exits: no exception reaches a main thread that hangs in native code."""
+        """Prints all stacks and exits; an exception cannot reach a main thread that hangs in native code."""
         message = (
             f"lineage: no step finished in {elapsed:.0f} s, the limit is {limit:.0f} s; it hangs here:\n"
         )

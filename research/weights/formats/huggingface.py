@@ -39,7 +39,7 @@ from research.weights.layout import (
 
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLED = "pytorch_model.bin"
-# Masks and positions in older files, which a model computes itself.
+# Masks and positions in older files, which models now compute.
 BUFFERS = re.compile(r"(^|\.)(attn\.(bias|masked_bias)|position_ids)$")
 OUTSIDE = ("cls.", "lm_head.")  # parameters that are not the inner model's
 OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
@@ -83,13 +83,13 @@ def write(
 ) -> None:
     """Write `directory`, whole or not at all, for Transformers' `from_pretrained`.
 
-    Multipliers of `model.scaling=mup` become part of the parameters. Biases that the model does not have are
-    written as zeros, since Transformers' models have them all; heads that `arrays` does not hold are left
-    out. Raises UsageError where the directory exists, and for a model that no class of Transformers computes.
+    Multipliers of `model.scaling=mup` become part of the parameters. Biases that the model lacks are written
+    as zeros, since Transformers' models have them all; heads not in `arrays` are left out. Raises UsageError
+    if the directory exists, and for a model that no class of Transformers computes.
     """
     if config.family not in DIALECTS:
         known = ", ".join(DIALECTS)
-        raise UsageError(f"model.family={config.family}: Transformers has only {known} of those known here")
+        raise UsageError(f"model.family={config.family}: Transformers has only {known} of the families here")
     dialect = DIALECTS[config.family]
     config, arrays = folded(config, arrays)
     needs_head = task_head is not None or config.head != "pretraining"
@@ -127,7 +127,7 @@ def write(
 
 
 def _without(name: str, prefix: str) -> str:
-    """The name as in newer files, without the prefix of the model around it."""
+    """The name as in newer files, without the prefix of the outer model."""
     name = name.removeprefix(prefix)
     for old, new in OLD_ENDINGS.items():
         if name.endswith(old):
@@ -148,7 +148,7 @@ def _tensors(directory: Path) -> Arrays:
             tensors |= _load(directory / shard)
         for name, shard in where.items():
             if name not in tensors:
-                raise UsageError(f"{directory / shard}: has no {name}, which {INDEX} says it has")
+                raise UsageError(f"{directory / shard}: has no {name}, which {INDEX} lists")
         return tensors
     if (path := directory / PICKLED).exists():
         return torch_pickle.arrays(path, torch_pickle.load(path))

@@ -42,11 +42,11 @@ class Dialect(NamedTuple):
     dropouts: tuple[str, ...]  # besides the one among the fields
     activations: dict[str, str]  # theirs → ours; exported as the first of several
     activation: str  # the key
-    inner: str | None  # the key of the MLP's width, if there is one
-    fixed: dict[str, Any]  # keys of which one value is supported
-    defaults: dict[str, Any]  # Transformers' own, of keys that a file may leave out
+    inner: str | None  # the key of the MLP's width, if any
+    fixed: dict[str, Any]  # keys with one supported value
+    defaults: dict[str, Any]  # Transformers' defaults, for keys that a file may omit
     heads: dict[str, Head]  # classes for tasks, by our objective
-    inputs: tuple[str, ...] = ("input_ids", "attention_mask")  # that the tokenizer gives to the model
+    inputs: tuple[str, ...] = ("input_ids", "attention_mask")  # that the tokenizer passes to the model
 
 
 _GPT_FIELDS = {
@@ -72,7 +72,7 @@ DIALECTS = {
         norm="post",
         fields=_GPT_FIELDS,
         dropouts=("embd_pdrop", "attn_pdrop"),
-        activations={"gelu": "gelu_tanh"},  # so called there; erf has no name
+        activations={"gelu": "gelu_tanh"},  # their name for it; erf has none
         activation="afn",
         inner=None,
         fixed={},
@@ -136,7 +136,7 @@ FAMILIES = {dialect.model_type: family for family, dialect in DIALECTS.items()}
 def to_model(config: Mapping[str, Any], source: Path) -> Model:
     """The model of a configuration. Raises UsageError for an unsupported kind of model or variant.
 
-    Of Transformers' three dropout rates, the residual branches' is taken.
+    Of Transformers' three dropout rates it uses that of the residual branches.
     """
     kind = config.get("model_type")
     if kind not in FAMILIES:
@@ -145,7 +145,7 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
     config = dialect.defaults | config
     for key, value in dialect.fixed.items():
         if key in config and config[key] != value:
-            raise UsageError(f"{source}: {key}={config[key]}: only {value} is built here")
+            raise UsageError(f"{source}: {key}={config[key]}: only {value} is supported")
     hints, values = get_type_hints(Model), {}
     for field, key in dialect.fields.items():
         if key not in config:
@@ -166,7 +166,7 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
 
 
 def head_config(head: Head, task_head: TaskHead) -> dict[str, Any]:
-    """The keys that a fine-tuned BERT's configuration has in addition: its class, and its labels."""
+    """Additional keys of a fine-tuned BERT's configuration: its class and labels."""
     found = {"architectures": [head.architecture]}
     if head.problem is not None:
         found["problem_type"] = head.problem

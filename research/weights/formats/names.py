@@ -1,6 +1,6 @@
 """The tables of names: Hugging Face's GPTs and BERT, OpenAI's GPTs, Google's BERT, nanoGPT's GPT-2.
 
-Names are without the prefix of the model around them (`transformer.`, `bert.`, `model/`, `bert/`).
+Names are without the prefix of the outer model (`transformer.`, `bert.`, `model/`, `bert/`).
 """
 
 from typing import NamedTuple
@@ -19,8 +19,8 @@ from research.weights.layout import (
     Table,
 )
 
-# Our path, the kind of module, their name below the block. In the order in which OpenAI's code makes them:
-# its release of GPT-1 has no names, only this order.
+# Our path, the kind of module, their name below the block. In the order in which OpenAI's code creates them:
+# its release of GPT-1 has this order but no names.
 GPT_BLOCK = (
     ("attention/qkv", "qkv", "attn/c_attn"),
     ("attention/output", "linear", "attn/c_proj"),

@@ -24,9 +24,9 @@ FIELDS = {
 
 
 def read(directory: Path) -> Weights:
-    """Read a checkpoint; the optimizer's state is left out.
+    """Read a checkpoint, without the optimizer state.
 
-    Raises UsageError for a file that is damaged, or holds another model.
+    Raises UsageError for a file that is damaged or holds another model.
     """
     path, config = directory / FILE, model(directory)
     tensors = {}
@@ -43,8 +43,7 @@ def read(directory: Path) -> Weights:
 def model(directory: Path) -> Model:
     """The model of a checkpoint's model_args.
 
-    Its activation is that of nanoGPT since May 2023: before, and of earlier weights, it was gelu_tanh, which
-    nothing in the file tells apart.
+    Its activation is nanoGPT's since May 2023. Earlier weights used gelu_tanh, which the file does not show.
     """
     path, arguments = directory / FILE, _part(directory, "model_args")
     for key in FIELDS.values():

@@ -1,8 +1,8 @@
 """GPT-1 as OpenAI published it (openai/finetune-transformer-lm, model/): params_shapes.json, params_0..9.npy.
 
-The .npy files concatenate to one vector of all parameters in the order of the shapes, as train.py reads them:
-positions (512, 768), tokens (40478, 768), then block by block. The variables of train.py join the two tables,
-tokens first and 512 positions last; files saved in this form are read too.
+The .npy files concatenate to one vector of all parameters in the order of the shapes, as in train.py:
+positions (512, 768), tokens (40478, 768), then block by block. Files in the form of train.py's variables,
+which join the two tables with tokens first and 512 positions last, are supported too.
 """
 
 import math
@@ -26,7 +26,7 @@ HEADS, CONTEXT, DROPOUT = 12, 512, 0.1  # arguments of train.py, which the param
 def read(directory: Path) -> Weights:
     """Read the release.
 
-    Raises UsageError for missing or damaged files, and where the numbers do not fit the shapes.
+    Raises UsageError for missing or damaged files, and if the numbers do not fit the shapes.
     """
     positions, tokens, *blocks = _arrays(directory)
     config = model(directory)
@@ -37,7 +37,7 @@ def read(directory: Path) -> Weights:
 
 
 def model(directory: Path) -> Model:
-    """The model of a release's shapes. Raises UsageError for shapes that are not GPT-1's."""
+    """The model for a release's shapes. Raises UsageError for shapes that are not GPT-1's."""
     (context, width), (vocabulary, tokens_width), *blocks = _split_shapes(_shapes(directory))
     depth, rest = divmod(len(blocks), len(OPENAI_BLOCK))
     if rest or width != tokens_width:
@@ -69,7 +69,7 @@ def _shapes(directory: Path) -> Shapes:
 
 
 def _split_shapes(shapes: Shapes) -> Shapes:
-    """The shapes of positions and tokens apart, then the blocks'."""
+    """The shapes of positions and tokens separately, then those of the blocks."""
     if len(shapes[1]) == 2:
         return shapes
     (rows, width), *blocks = shapes
@@ -82,7 +82,7 @@ def _arrays(directory: Path) -> list[NDArray]:
     sizes = [math.prod(shape) for shape in shapes]
     if numbers.size != sum(sizes):
         raise UsageError(
-            f"{directory}: params_*.npy hold {numbers.size:,} numbers, {SHAPES} asks for {sum(sizes):,}"
+            f"{directory}: params_*.npy hold {numbers.size:,} numbers, {SHAPES} needs {sum(sizes):,}"
         )
     flat = np.split(numbers, np.cumsum(sizes)[:-1])
     arrays = [array.reshape(shape) for array, shape in zip(flat, shapes, strict=True)]

@@ -53,7 +53,7 @@ def read(directory: Path) -> Weights:
 
 
 def model(directory: Path) -> Model:
-    """The model of a directory's configuration; raises as `to_model`."""
+    """The model of a directory's configuration; raises as `to_model` does."""
     return _model(directory, _config_name(directory))
 
 
@@ -70,7 +70,7 @@ def _model(directory: Path, config_name: str) -> Model:
 
 
 def from_variables(directory: Path, config_name: str, variables: Arrays) -> Weights:
-    """Weights from TensorFlow variables by name and the configuration file `config_name`."""
+    """Converts TensorFlow variables by name, with the configuration file `config_name`."""
     release, config = RELEASES[config_name], _model(directory, config_name)
     tensors = {
         name.removeprefix(release.prefix): array

@@ -1,8 +1,8 @@
-"""Files of `torch.save`, read without PyTorch and without running what is in them.
+"""Reads files of `torch.save` without PyTorch and without running code in them.
 
-A pickle names functions to call. Here the names of tensors and of plain containers stand for functions of our
-own, and all other names for objects without content. Both forms are read: the archive of PyTorch 1.6 and
-newer, and the pickles in a row of older versions.
+A pickle names functions to call. Here the names of tensors and plain containers map to our own functions, and
+all other names to empty objects. Both forms are supported: the archive of PyTorch 1.6 and newer, and the
+sequential pickles of older versions.
 """
 
 import io
@@ -40,12 +40,12 @@ Read = Callable[[str], bytes]  # a storage's key → its bytes
 
 
 class Tensor(NamedTuple):
-    """A tensor whose numbers are read when they are asked for."""
+    """A tensor whose numbers are read on demand."""
 
     read: Read
     key: str
     dtype: np.dtype
-    offset: int  # numbers of the storage before the first
+    offset: int  # index of the first number in the storage
     shape: tuple[int, ...]
     strides: tuple[int, ...]  # in numbers
 
@@ -55,13 +55,13 @@ class Tensor(NamedTuple):
             return np.empty(self.shape, self.dtype)
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
         if min(self.offset, *self.strides, 0) < 0 or last >= len(numbers):
-            raise ValueError(f"a tensor of {self.shape} is beyond its {len(numbers)} numbers")
+            raise ValueError(f"a tensor of shape {self.shape} exceeds its {len(numbers)} numbers")
         steps = [step * self.dtype.itemsize for step in self.strides]
         return np.lib.stride_tricks.as_strided(numbers[self.offset :], self.shape, steps)
 
 
 class Unknown:
-    """What an object becomes whose class is none of those above: it takes anything and holds nothing."""
+    """Replacement for an object of any other class: it accepts anything and holds nothing."""
 
     def __init__(self, *_: Any, **__: Any):
         pass
@@ -81,7 +81,7 @@ class Unknown:
 def load(path: Path) -> Any:
     """The saved object, with a `Tensor` for each of its tensors.
 
-    Raises UsageError for a file that cannot be read, is damaged, or is none of PyTorch's.
+    Raises UsageError for a file that cannot be read, is damaged, or is not PyTorch's.
     """
     with reading(path):
         content = path.read_bytes() if not _is_archive(path) else b""
@@ -89,12 +89,12 @@ def load(path: Path) -> Any:
             return _archived(path) if not content else _in_a_row(content)
         except OSError:
             raise
-        except Exception as fault:  # a damaged pickle raises what it likes
+        except Exception as fault:  # a damaged pickle may raise anything
             raise _damaged(path, fault) from None
 
 
 def arrays(path: Path, tensors: dict[Any, Any]) -> dict[str, NDArray]:
-    """The arrays of a state dict's tensors. Raises UsageError where it is none, or the file is damaged."""
+    """The arrays of a state dict. Raises UsageError if it is not one, or if the file is damaged."""
     try:
         return {name: tensor.array() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
     except Exception as fault:  # of zipfile, zlib and NumPy
@@ -137,17 +137,17 @@ def _is_archive(path: Path) -> bool:
 
 
 def _archived(path: Path) -> Any:
-    archive = zipfile.ZipFile(path)  # open as long as a tensor may be read from it
+    archive = zipfile.ZipFile(path)  # stays open while tensors may be read from it
     (name,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     folder = name.removesuffix("data.pkl")
     if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
-        raise ValueError("its numbers begin with their highest byte")
+        raise ValueError("its numbers are big-endian")
     pickled = io.BytesIO(archive.read(name))
     return _Unpickler(pickled, lambda key: archive.read(f"{folder}data/{key}"), {}).load()
 
 
 def _in_a_row(content: bytes) -> Any:
-    """Magic number, version, facts of the machine, the object, keys of its storages; then their numbers."""
+    """Reads the older form: magic number, version, system facts, the object, storage keys, then numbers."""
     file, storages, seen = io.BytesIO(content), {}, {}
     if _Unpickler(file, storages.__getitem__, seen).load() != MAGIC:
         raise ValueError("it does not begin as PyTorch's files do")

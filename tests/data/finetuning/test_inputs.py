@@ -186,12 +186,12 @@ def test_the_tokenizer_is_the_one_that_the_weights_were_trained_with(tmp_path):
     assert task_tokenizer(tuned("bert_sst2", tmp_path, "x.tsv", start__weights=str(weights)))()
     other = str(words_only(tmp_path / "other"))
     for changes, message in (
-        ({"data__tokenizer": "start"}, "of which there are none"),
+        ({"data__tokenizer": "start"}, "which is none"),
         ({"start__weights": other}, "not the vocabulary that start.weights"),
         ({"data__tokenizer": other}, r"a bert needs \[CLS\]"),
         ({"model__vocabulary": 19}, "model.vocabulary=19: the tokenizer .* has 20 entries"),
         ({"start__weights": str(tmp_path / "no")}, "no such directory"),
-        ({"data__tokenizer": "start", "start__weights": str(tmp_path)}, "no tokenizer beside them"),
+        ({"data__tokenizer": "start", "start__weights": str(tmp_path)}, "has no tokenizer"),
     ):
         with pytest.raises(UsageError, match=message):
             corpus_of(tuned("bert_sst2", tmp_path, "x.tsv", **changes))

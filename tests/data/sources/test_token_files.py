@@ -39,9 +39,9 @@ def test_tokens_of_numpy_files(dtype, tmp_path):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"", "no token is in it"),
+        (b"", "has no tokens"),
         (b"abc", "3 bytes; expected two for each token, or llm.c's header"),
-        (llm_c(TOKENS)[:100], "100 bytes; expected 1,024 of llm.c's header alone"),
+        (llm_c(TOKENS)[:100], "100 bytes; expected 1,024 or more, llm.c's header"),
         (llm_c(TOKENS)[:-1], "3,023 bytes; expected 3,024, by its header"),
         (llm_c(TOKENS) + b"\0\0", "3,026 bytes; expected 3,024, by its header"),
         (llm_c(TOKENS, version=2), "version 2 of llm.c's tokens is not known"),
@@ -58,7 +58,7 @@ def test_what_is_no_file_of_tokens_is_refused(content, message, tmp_path):
     [
         (np.zeros((2, 3), np.uint16), r"holds uint16 \(2, 3\); expected one row of integers"),
         (np.zeros(3), r"holds float64 \(3,\)"),
-        (np.zeros(0, np.uint16), "no token is in it"),
+        (np.zeros(0, np.uint16), "has no tokens"),
         (np.array([{}]), "no NumPy file that can be read"),
     ],
 )

@@ -136,7 +136,7 @@ def test_tokens_for_bert_are_refused(tmp_path):
     vocabulary = {name: n for n, name in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"))}
     Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]")).save(str(tmp_path / "tokenizer.json"))
     np.save(tmp_path / "a.npy", np.full(100, 5))
-    with pytest.raises(UsageError, match="no ends of sentences"):
+    with pytest.raises(UsageError, match="BERT's pairs need sentence ends"):
         quietly(tokens_of(tmp_path, "a.npy"))
 
 

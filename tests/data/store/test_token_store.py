@@ -155,7 +155,7 @@ def test_made_once_and_reported_in_a_line(verses, home):
     made, found = lines
     count = f"{first.train.documents} + {first.validation.documents} documents"
     assert count in made and count in found
-    assert "bytes a token" in made and "MB/s" in made
+    assert "bytes per token" in made and "MB/s" in made
     assert "found in the cache" in found
 
 
@@ -313,7 +313,7 @@ def test_a_store_of_an_earlier_version_is_hashed_once(verses, home):
     assert sizes.read_text() == recorded
     sizes.unlink()
     os.truncate(whole.folder / "tokens.bin", 8)
-    with pytest.raises(EnvironmentFault, match=r"tokens\.bin: damaged; remove .*, and it is made again"):
+    with pytest.raises(EnvironmentFault, match=r"tokens\.bin: damaged; remove .* to make it again"):
         quietly(verses)
 
 

@@ -173,7 +173,7 @@ def test_weights_tokenizer_with_words(folder):
 
 @needs_spacy
 def test_exported_with_the_words_of_transformers(folder, tmp_path):
-    with pytest.warns(LineageWarning, match="Transformers has no words of spaCy"):
+    with pytest.warns(LineageWarning, match="Transformers has no spaCy tokenizer"):
         tokenizer_files.write(tmp_path, published.load(f"spacy:{folder}"), 8, ["input_ids"])
     assert (tmp_path / "tokenizer.json").read_text() == published.load(str(folder)).to_str()
 

@@ -73,7 +73,7 @@ def test_a_text_with_a_validation_corpus_of_its_own_is_not_split(novel):
     assert layout("quickstart", **both) == layout("bert_tiny", **both) == {}
     assert resolve("quickstart", {"data.source": novel, "data.validation": novel}).data.validation == novel
     with pytest.raises(
-        UsageError, match=r"data\.holdout=0\.3: data\.source is not split where data\.validation"
+        UsageError, match=r"data\.holdout=0\.3: data\.source is not split when data\.validation"
     ):
         followed("quickstart", data__holdout=0.3, **both)
 
@@ -171,7 +171,7 @@ def test_a_typed_vocabulary_is_kept_or_refused_in_a_sweep_too(novel):
     assert space_of(both)[1] == [280, 300]  # it follows
     assert space_of(both, model__vocabulary=512)[1] == [512, 512]
     assert space_of("run.seed=0,1", model__vocabulary=8_192)[0].space.name == "run.seed"
-    small = r"model\.vocabulary=290: data\.tokenizer=bpe:300 has 300 entries; expected as many or more"
+    small = r"model\.vocabulary=290: data\.tokenizer=bpe:300 has 300 entries; expected at least that"
     with pytest.raises(UsageError, match=small):
         space_of(both, model__vocabulary=290)
     with pytest.raises(UsageError, match=small):
@@ -212,7 +212,7 @@ def test_reviews_in_three_classes_need_the_file_alone(tmp_path):
     }
     assert "model.outputs=3 (declared 2)" in said and "\n" not in said
     assert epochs == (
-        "run.steps=4210 are 2,245 epochs of 60 examples; run.steps=6 optimizer.rate.warmup=0 would be 3"
+        "run.steps=4210 makes 2,245 epochs of 60 examples; run.steps=6 optimizer.rate.warmup=0 would be 3"
     )
     few = {"run.steps": 200, "data.source": source}
     _, (_, warmup) = followed("bert_tiny_sst2", **few)

@@ -71,8 +71,10 @@ def test_fine_tuning_from_hugging_faces_weights_gives_their_states(published):
 
 def test_a_typed_setting_that_differs_is_refused_with_the_override_to_type(published):
     path = published("bert_erf")
-    expected = "not as start.weights=.*bert_erf were made; expected model.activation=gelu_erf"
-    with pytest.raises(UsageError, match=f"^model.activation=gelu_tanh: {expected}, or none of it$"):
+    expected = "start.weights=.*bert_erf differ; expected model.activation=gelu_erf"
+    with pytest.raises(
+        UsageError, match=f"^model.activation=gelu_tanh: {expected}, or leave these settings out$"
+    ):
         started("bert_sst2", path, model__activation="gelu_tanh")
     for change in ({"model__heads": "4"}, {"model__norm_epsilon": 1e-6}, {"model__context": "512"}):
         with pytest.raises(UsageError, match="; expected model"):
@@ -99,7 +101,7 @@ def test_pre_training_goes_on_with_the_vocabulary_of_the_weights(published, monk
     assert started("gpt2_tiny", "gpt2")[0].data.tokenizer == "./gpt2"
     assert started("gpt2_tiny", path, data__tokenizer="char")[0].data.tokenizer == "char"
     (path / "tokenizer.json").unlink()
-    with pytest.raises(UsageError, match=r"no tokenizer beside them; expected data\.tokenizer=NAME"):
+    with pytest.raises(UsageError, match=r"no tokenizer of its own; expected data\.tokenizer=NAME"):
         started("gpt2_tiny", path)
 
 
@@ -130,7 +132,7 @@ def test_the_command_line_says_it_on_standard_error(published, capsys):
 def test_a_sweep_of_what_the_weights_decide_is_refused(published):
     start = {"start.weights": str(published("bert_erf")), **SHORT}
     options = dict.fromkeys(("trials", "sampler"))
-    with pytest.raises(UsageError, match=r"^model\.heads=4: not as start.weights"):
+    with pytest.raises(UsageError, match=r"^model\.heads=4: start.weights"):
         declare_sweep(experiments.get("bert_sst2"), ["model.heads=4,5"], start, options, lambda line: None)
     rates = ["optimizer.rate.peak=1e-5,2e-5"]
     sweep = declare_sweep(experiments.get("bert_sst2"), rates, start, options, lambda line: None)

@@ -34,7 +34,7 @@ def identity(name: str, split: str) -> dict[str, list[str]]:
 def read(name: str, split: str, field: str) -> Iterator[str]:
     """The column `field` of a split, one file after the other; rows without a text are left out.
 
-    Raises UsageError for a data set, config, split or column that does not exist; EnvironmentFault where a
+    Raises UsageError for a data set, config, split or column that does not exist; EnvironmentFault if a
     file cannot be fetched.
     """
     for path in _paths(find(name), split):
@@ -63,8 +63,8 @@ def split_names(name: str) -> dict[str, str]:
 
 
 def pinned(name: str, known: str = "") -> str:
-    """OWNER/NAME[@REVISION][:CONFIG] with a commit: that of the same data set in the sources `known`, else
-    the one that its revision is now.
+    """Pins OWNER/NAME[@REVISION][:CONFIG] to a commit: that of the same data set in the sources `known`, else
+    the current one of its revision.
     """
     repository, revision, config = _parsed(name)
     if COMMIT.fullmatch(revision or ""):
@@ -77,7 +77,7 @@ def pinned(name: str, known: str = "") -> str:
 def find(name: str) -> Found:
     """The files of OWNER/NAME[@REVISION][:CONFIG].
 
-    Of a data set without Parquet files, those that the Hub has made of it, unless a revision was named.
+    For a data set without Parquet files, the Hub's converted files, unless a revision is given.
     Raises UsageError for a data set, revision or config that does not exist.
     """
     repository, revision, config = _parsed(name)
@@ -101,12 +101,12 @@ def find(name: str) -> Found:
         try:
             return _exported(listing(repository, layout.CONVERTED), repository, config)
         except UsageError:
-            pass  # it was not converted, or has no such config either
+            pass  # not converted, or without this config
     if chosen not in names:
         raise UsageError(f"{where}: no config {chosen}{nearest(chosen, names)}")
     kinds = sorted({Path(path).suffix for paths in splits.values() for path in paths})
     has = f"; its files end in {', '.join(kinds)}" if kinds else ""
-    raise UsageError(f"{where}: no Parquet files of config {chosen}{has}; files:GLOB reads what is here")
+    raise UsageError(f"{where}: no Parquet files of config {chosen}{has}; files:GLOB reads local files")
 
 
 def _exported(found: Listing, repository: str, config: str | None) -> Found:
@@ -140,7 +140,7 @@ def _files(found: Found, split: str) -> list[str]:
 
 
 def _paths(found: Found, split: str) -> Iterator[Path]:
-    """The files of a split, each fetched when it is to be read."""
+    """The files of a split, each fetched before it is read."""
     files = _files(found, split)
     if layout.is_partial(files[0]):
         warnings.warn(
@@ -166,7 +166,7 @@ def _classes(path: Path) -> dict[str, list[str]]:
 
 
 def _named(value: Any, names: list[str]) -> Any:
-    """A class, or a list of classes as tags are, by name."""
+    """Replaces a class, or a list of classes (tags), by names."""
     if isinstance(value, list):
         return [_named(one, names) for one in value]
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else None

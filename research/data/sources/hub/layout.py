@@ -1,7 +1,7 @@
 """Which Parquet files of a data set on the Hub belong to a config and a split.
 
-As the `datasets` library decides it: by the `configs` at the top of README.md, else by the names of files and
-folders. In the branch to which the Hub converts data sets, folders name them: CONFIG/SPLIT.
+It follows the `datasets` library: by the `configs` at the top of README.md, else by names of files and
+folders. In the branch of the Hub's converted files, folders name them: CONFIG/SPLIT.
 """
 
 import re
@@ -33,7 +33,7 @@ NO_DATA |= {"dataset_dict.json"}
 
 
 def declared(card: str) -> Configs:
-    """The configs of a README.md, {} where it has none. Raises UsageError where they cannot be read."""
+    """The configs of a README.md, {} if it has none. Raises UsageError if they cannot be read."""
     from huggingface_hub import DatasetCard
 
     try:
@@ -45,7 +45,7 @@ def declared(card: str) -> Configs:
 
 
 def default(configs: Collection[str], settings: Configs) -> str | None:
-    """The config that is meant where none is named, if there is one."""
+    """The default config, if there is one."""
     if len(configs) == 1:
         return next(iter(configs))
     chosen = [name for name in configs if settings.get(name, {}).get("default")]
@@ -82,7 +82,7 @@ def exported(paths: Collection[str]) -> dict[str, Splits]:
 
 
 def is_partial(path: str) -> bool:
-    """Whether a file of `CONVERTED` is of a split of which it has only the beginning."""
+    """Whether a file of `CONVERTED` belongs to a split that is only converted in part."""
     match = EXPORTED.fullmatch(path)
     return match is not None and match["partial"] is not None
 
@@ -106,7 +106,7 @@ def _several(paths: Any) -> list[str]:
 
 
 def _by_name(paths: Collection[str]) -> dict[str, list[str]]:
-    """{split: patterns} of the first convention by which any file belongs to a split."""
+    """{split: patterns} of the first naming convention that matches any file."""
     if shards := [match[1] for path in paths if (match := SHARD.fullmatch(path)) and _is_data(path, "")]:
         found = [*(split for split in KEYWORDS if split in shards), *sorted({*shards} - {*KEYWORDS})]
         return {split: [SHARDS.format(split)] for split in found}

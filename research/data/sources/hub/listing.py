@@ -1,7 +1,7 @@
 """Files of a data set on the Hugging Face Hub: their names at a commit, and their content.
 
-The names are kept under home. So a commit that was listed once needs no network, and a branch without a
-network is what it was when it was listed last. The content is in the cache that other programs share.
+The names are kept under home, so a commit that was listed before needs no network, and without a network a
+branch is as it was last listed. The content is in the Hub's shared cache.
 """
 
 import difflib
@@ -37,8 +37,8 @@ class Listing(NamedTuple):
 def listing(name: str, revision: str) -> Listing:
     """The files of OWNER/NAME at a branch, a tag or a commit.
 
-    Raises UsageError for a data set or a revision that does not exist, or that is not given to this user;
-    EnvironmentFault where the Hub cannot be reached and the revision was never listed here.
+    Raises UsageError for a data set or a revision that does not exist or is not accessible; EnvironmentFault
+    if the Hub cannot be reached and the revision was never listed here.
     """
     index = _index(name, revision)
     kept = _read(index)
@@ -60,7 +60,7 @@ def listing(name: str, revision: str) -> Listing:
 
 
 def fetched(name: str, commit: str, path: str) -> Path:
-    """A file of a commit, downloaded where it is not in the Hub's cache. Raises as `listing` does."""
+    """A file of a commit, downloaded if it is not in the Hub's cache. Raises as `listing` does."""
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
     from tqdm import tqdm
 
@@ -78,7 +78,7 @@ def fetched(name: str, commit: str, path: str) -> Path:
                 self.got += n or 0
                 show(f"{self.got / 1e6:,.0f} of {self.size / 1e6:,.0f} MB")
 
-        # Fails at once without a network, where the download would try again for half a minute.
+        # Fails at once without a network; the download would retry for half a minute.
         HfApi().dataset_info(name, revision=commit, timeout=TIMEOUT)
         return Path(hf_hub_download(name, path, repo_type="dataset", revision=commit, tqdm_class=Bar))
 
@@ -112,7 +112,7 @@ def _ask(name: str, revision: str) -> Listing:
 
 @contextmanager
 def _faults(name: str, revision: str) -> Iterator[None]:
-    """Turns what the Hub's library raises into one line."""
+    """Turns exceptions of the Hub's library into one line."""
     from huggingface_hub import constants, errors
 
     try:
@@ -135,14 +135,14 @@ def _faults(name: str, revision: str) -> Iterator[None]:
         reason = str(fault).strip().partition("\n")[0][:120]
         raise EnvironmentFault(
             f"hf:{name}: cannot be fetched from the Hub ({type(fault).__name__}: {reason}); files:GLOB reads "
-            "Parquet files that are here"
+            "local Parquet files"
         ) from fault
 
 
 def _near_names(name: str) -> str:
     from huggingface_hub import HfApi
 
-    with suppress(Exception):  # a help in a message, which stands without it
+    with suppress(Exception):  # optional help in a message
         words = re.sub(r"\W+", " ", name.rpartition("/")[2]).strip()
         found = [dataset.id for dataset in HfApi().list_datasets(search=words, sort="downloads", limit=5)]
         matches = difflib.get_close_matches(name, found, n=2, cutoff=0.3) or found[:2]
@@ -164,7 +164,7 @@ def _index(name: str, revision: str) -> Path:
 
 
 def _read(index: Path) -> Listing | None:
-    """None where there is none, or it is damaged: then the Hub is asked again."""
+    """Reads the kept listing; None if there is none or it is damaged, so that the Hub is asked again."""
     try:
         kept = json.loads(index.read_text(encoding="utf-8"))
         return Listing(str(kept["commit"]), dict(kept["files"]), str(kept["card"]))

@@ -14,15 +14,15 @@ from research.io import text
 
 Row = tuple[int, list[str]]  # the line where it ends, its cells
 
-LAST = "\x1c"  # a row after all others, to see whether an open quote takes it in
+LAST = "\x1c"  # a row added at the end, to see whether an open quote swallows it
 
 
 def records(path: Path, names: Collection[str], every_row: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(file and line, record) of each row. The first is a header where it has one of `names` that is not a
-    number. Rows that end too early are an error in a .csv file and with `every_row`.
+    """(file and line, record) of each row. The first is a header if it has a non-numeric one of `names`.
+    Rows with too few cells are an error in a .csv file and with `every_row`, else they are skipped.
 
-    Raises UsageError for a row that is too long, which would shift or lose cells, and for a header that has
-    one of `names` twice.
+    Raises UsageError for a row with too many cells, whose fields would shift, and for a header with one of
+    `names` twice.
     """
     header, named, width, broken = None, -1, None, []
     for row, (line, cells) in enumerate(READERS[path.suffix](path)):
@@ -54,11 +54,11 @@ def tsv(path: Path) -> Iterator[Row]:
 
 
 def csv(path: Path) -> Iterator[Row]:
-    """Raises UsageError, with the line where it opens, for a quote that does not close."""
+    """Rows of cells between commas or semicolons. Raises UsageError, with its line, for an unclosed quote."""
     csv_.field_size_limit(sys.maxsize)
     whole = text.read_exact(path)
     first = re.match(r"[^\r\n]*", whole)[0]
-    # Spreadsheets write semicolons in some countries.
+    # Spreadsheets write semicolons in some locales.
     separator = ";" if ";" in first and "," not in first else ","
     end = "" if not whole or whole.endswith(("\n", "\r")) else "\n"
     held: list[str] = []  # the lines of the row that is being read
@@ -81,7 +81,7 @@ def csv(path: Path) -> Iterator[Row]:
 
 
 def _is_quoted_well(lines: list[str], separator: str) -> bool:
-    """Whether quotes close before a separator or a line end; others may be the openings of later cells."""
+    """Whether each quote closes at a cell's end; if not, it may be the opening quote of a later cell."""
     try:
         return bool(list(csv_.reader(lines, delimiter=separator, strict=True)))
     except csv_.Error:

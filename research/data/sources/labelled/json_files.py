@@ -32,7 +32,7 @@ def records(path: Path) -> Records:
 
 
 def _has_lines(content: str) -> bool:
-    """Whether the first line is an object of its own; then what is wrong with another, its line says."""
+    """Whether the first line is an object; then an error names the line that is not."""
     try:
         return isinstance(json.loads(content.lstrip().partition("\n")[0]), dict)
     except ValueError:
@@ -51,4 +51,4 @@ def _questions(path: Path, article: Mapping[str, Any]) -> Records:
                     }
                 yield f"{path}: question {question['id']}", found
     except (KeyError, TypeError, ValueError) as fault:
-        raise UsageError(f"{path}: not a file of SQuAD's: {type(fault).__name__} {fault}") from fault
+        raise UsageError(f"{path}: not in SQuAD's format: {type(fault).__name__} {fault}") from fault

@@ -1,8 +1,8 @@
-"""Attention on a GPU in two kernels that keep the scores to themselves (Dao, 2023), with dropout.
+"""Attention on a GPU in two kernels that do not store the scores (Dao, 2023), with dropout.
 
-The backward kernel computes the probabilities and the dropout mask again. The mask is that of
-`dropout.factors`, so values equal those of `ops.attention` to rounding. Each program of the backward kernel
-writes gradients of its own: no two add to one sum, and results do not depend on the order of programs.
+The backward kernel recomputes the probabilities and the dropout mask. The mask equals `dropout.factors`, so
+values equal those of `ops.attention` up to rounding. Each program of the backward kernel writes its own
+gradients, so results do not depend on the order of programs.
 
 Shapes: B batch, L length, H heads, K head size; qkv (B, L, 3, H, K) are queries, keys and values.
 """
@@ -22,7 +22,7 @@ from research.models.ops.flash.pair import Drops, First, Options, Pair, dropped,
 from research.models.platform import capability
 
 BLOCK = BLOCKS["gpu"]
-ROOMY = ((8, 0), (9, 0), (10, 0))  # A100, H100, B200: others have 99 KB of shared memory a block
+ROOMY = ((8, 0), (9, 0), (10, 0))  # A100, H100, B200; others have 99 KB of shared memory per block
 BASE_2 = math.log2(math.e)  # GPUs have an instruction for powers of 2
 
 
@@ -33,7 +33,7 @@ def flash(qkv: Array, segments: Segments | None, seed: Seed | None, first: First
 
 
 def _has_room(size: int) -> bool:
-    """Whether shared memory holds as many blocks of heads of `size` as the kernels are best with."""
+    """Whether shared memory holds the number of blocks that is fastest, for heads of `size`."""
     return size <= 64 or capability() in ROOMY
 
 
@@ -65,7 +65,7 @@ def _flash_forward(qkv, segments, seed, first, options):
 def _flash_backward(options, saved, dy):
     qkv, segments, seed, first, y, log_sums = saved
     B, L, _, H, K = qkv.shape
-    # What the softmax's derivative subtracts is also the product of the output and its gradient.
+    # The term that the softmax's derivative subtracts equals the product of the output and its gradient.
     shared = jnp.sum(y.astype(jnp.float32) * dy.astype(jnp.float32), -1).swapaxes(1, 2)
     drops = drops_of(seed, first)
     block = BLOCK if _has_room(K) else BLOCK // 2
@@ -90,7 +90,7 @@ flash.defvjp(_flash_forward, _flash_backward)
 
 
 def _specs(qkv: Array, segments: Segments | None, drops: Drops | None) -> tuple:
-    """Each program finds a whole row and head in memory, and loads blocks of it."""
+    """Block specifications: each program sees a whole row and head, and loads blocks of it."""
     _, L, _, _, K = qkv.shape
     row = pl.BlockSpec((None, L), lambda i, h, b: (b, 0))
     return (
@@ -101,7 +101,7 @@ def _specs(qkv: Array, segments: Segments | None, drops: Drops | None) -> tuple:
 
 
 def _forward_kernel(options, qkv_ref, segments, drops, y_ref, log_sums_ref):
-    """A block of queries and all keys that any of them attends to."""
+    """Processes a block of queries with all keys that they attend to."""
     (block, size), length = y_ref.shape, qkv_ref.shape[0]
     start, pair = pl.program_id(0) * block, _pairs(options, segments, drops, length)
     q = qkv_ref[pl.ds(start, block), 0]
@@ -127,7 +127,7 @@ def _forward_kernel(options, qkv_ref, segments, drops, y_ref, log_sums_ref):
 
 
 def _backward_kernel(options, block, qkv_ref, segments, drops, dy_ref, log_sums_ref, shared_ref, dqkv_ref):
-    """The gradients of a block of keys and values, from all queries, and of the queries at its places."""
+    """Computes the gradients of a block of keys and values, and of the queries at the same positions."""
     length, _, size = qkv_ref.shape
     i, pair = pl.program_id(0), _pairs(options, segments, drops, length)
 
@@ -162,7 +162,7 @@ def _backward_kernel(options, block, qkv_ref, segments, drops, dy_ref, log_sums_
 
 
 def _pairs(options, segments, drops, length):
-    """Of a block of queries and one of keys: scores to base 2, and which of them dropout keeps."""
+    """Scores to base 2 of a block of queries and a block of keys, and which of them dropout keeps."""
     row, head = pl.program_id(2), pl.program_id(1)
 
     def scores_and_kept(q, k, q_start, k_start):

@@ -1,6 +1,6 @@
-"""What kernels of fused attention do with the scores of a block of queries and a block of keys.
+"""Masking and dropout of the scores of a block of queries and a block of keys, for fused attention.
 
-Queries may stand along either axis of the scores: the numbers of queries and of keys broadcast to them.
+Queries may be along either axis of the scores: the positions of queries and keys broadcast to them.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from jax import Array
 from research.models.ops.attention import NEGATIVE, Segments
 from research.models.ops.dropout import Seed, hashed_at, limit_of
 
-First = tuple[Array, Array]  # numbers of a device's first row and first head, for the dropout mask
+First = tuple[Array, Array]  # indices of a device's first row and first head, for the dropout mask
 
 
 class Options(NamedTuple):
@@ -22,9 +22,9 @@ class Options(NamedTuple):
 
 
 class Drops(NamedTuple):
-    """What a dropout mask is made from, for the kernels."""
+    """The seed of a dropout mask, for the kernels."""
 
-    words: Array  # uint32 (4,): the seed's two, the limit, and nothing: a GPU's arrays are of powers of 2
+    words: Array  # uint32 (4,): the seed's two, the limit, padding: GPU arrays have power-of-2 sizes
     first: Array  # uint32 (2,): row and head
     scale: Array  # float32 (1,)
 
@@ -41,14 +41,14 @@ def drops_of(seed: Seed | None, first: First) -> Drops | None:
 
 
 class Pair(NamedTuple):
-    """A block of queries and one of keys, by their places and segments."""
+    """A block of queries and a block of keys, by positions and segments."""
 
     q_at: Array  # int32
     k_at: Array  # int32
     segments: Segments | None = None
 
     def hidden(self, scores: Array, causal: bool) -> Array:
-        """`scores` without those of keys that a query does not attend to."""
+        """Masks the `scores` of keys that a query does not attend to."""
         if causal:
             scores = jnp.where(self.q_at >= self.k_at, scores, NEGATIVE)
         if self.segments is None:
@@ -58,7 +58,7 @@ class Pair(NamedTuple):
     def kept(self, drops: Drops | None, row: Array, head: Array, heads: int, length: int) -> Array | None:
         """Which probabilities dropout keeps, as in `dropout.factors`; None: all.
 
-        `row` and `head` are the device's own, of so many heads on all devices together.
+        `row` and `head` are indices on the device; `heads` counts those of all devices.
         """
         if drops is None:
             return None
@@ -73,6 +73,6 @@ def dropped(x: Array, kept: Array | None, drops: Drops | None) -> Array:
 
 
 def scope(seed: Seed | None, options: Options):
-    """Names a launch, so that whoever reads a program knows how much it computes."""
+    """Names a launch, so that `lineage plan` can tell how much it computes."""
     causal, drops = "causal" if options.causal else "full", "kept" if seed is None else "dropout"
     return jax.named_scope(f"{causal}/{drops}")

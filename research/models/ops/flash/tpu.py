@@ -1,8 +1,7 @@
-"""Attention on a TPU in two kernels that keep the scores to themselves (Dao, 2023), with dropout.
+"""Attention on a TPU in two kernels that do not store the scores (Dao, 2023), with dropout.
 
-As `gpu`, for another memory: a program finds whole heads in vector memory, and programs run one after the
-other, so that each adds its part of the queries' gradient to what those before it found. Queries stand along
-the last axis of the scores, where their sums are rows.
+As `gpu`, but a program has whole heads in vector memory, and programs run sequentially, so each adds its part
+to the gradient of the queries. Queries are along the last axis of the scores, so that their sums are rows.
 
 Shapes: B batch, H heads, G heads of a program, L length, K head size.
 """
@@ -21,14 +20,16 @@ from research.models.ops.attention import BLOCKS, NEGATIVE, Segments
 from research.models.ops.dropout import Seed
 from research.models.ops.flash.pair import First, Options, Pair, dropped, drops_of, scope
 
-BLOCK = 512  # most queries, and most keys, that are worked on at once
-PLACES = 1_024  # most of a program that takes several heads: a short one costs more to start than to run
+BLOCK = 512  # maximum queries, and keys, processed at once
+PLACES = (
+    1_024  # maximum positions of a program with several heads; short programs cost more to start than to run
+)
 LANES = BLOCKS["tpu"]
 IN_TURN = tpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary"))
 
 
 def block_of(length: int) -> int:
-    """Queries, or keys, that a kernel works on at once."""
+    """The number of queries, or keys, that a kernel processes at once."""
     return max(size for size in range(LANES, BLOCK + 1, LANES) if length % size == 0)
 
 
@@ -66,7 +67,7 @@ def _flash_forward(q, k, v, segments, seed, first, options):
 def _flash_backward(options, saved, dy):
     q, k, v, segments, seed, first, y, log_sums = saved
     split, drops = _split(q.shape), drops_of(seed, first)
-    # What the softmax's derivative subtracts is also the product of the output and its gradient.
+    # The term that the softmax's derivative subtracts equals the product of the output and its gradient.
     shared = jnp.sum(y.astype(jnp.float32) * dy.astype(jnp.float32), -1)[:, :, None]
     heads, length, size = split.whole.block_shape[1:]
     backward = pl.pallas_call(
@@ -92,7 +93,7 @@ _flash.defvjp(_flash_forward, _flash_backward)
 
 
 class _Split(NamedTuple):
-    """How arrays are split over programs: by rows, heads and blocks of places."""
+    """How arrays are split over programs: by rows, heads and blocks of positions."""
 
     grid: tuple[int, int, int]
     whole: pl.BlockSpec  # (G, L, K) of (B, H, L, K)
@@ -101,7 +102,7 @@ class _Split(NamedTuple):
     part_row: pl.BlockSpec  # (G, 1, block)
 
     def given(self, segments, drops):
-        """Of segments, as rows (B, 1, L), and of what a dropout mask is made from."""
+        """Specifications of segments, as rows (B, 1, L), and of the seed of a dropout mask."""
         length = self.whole.block_shape[2]
         row = pl.BlockSpec((None, 1, length), lambda b, h, i: (b, 0, 0))
         scalars = pl.BlockSpec(memory_space=tpu.SMEM)
@@ -126,7 +127,7 @@ def _as_rows(segments):
 
 
 def _forward_kernel(options, q_ref, k_ref, v_ref, segments, drops, y_ref, log_sums_ref):
-    """A block of queries and all keys that any of them attends to."""
+    """Processes a block of queries with all keys that they attend to."""
     (heads, block, size), length = q_ref.shape, k_ref.shape[1]
     i, q = pl.program_id(2), q_ref[...]
     pair = _pairs(options, segments, drops, heads, length, block)
@@ -165,7 +166,7 @@ def _backward_kernel(
     dv_ref,
     sum_ref,
 ):
-    """The gradients of a block of keys and values, and of the queries when the last has added to them."""
+    """Computes the gradients of a block of keys and values; the last block completes those of queries."""
     (heads, block, size), length = k_ref.shape, q_ref.shape[1]
     i, last, k, v = pl.program_id(2), pl.num_programs(2) - 1, k_ref[...], v_ref[...]
     pair = _pairs(options, segments, drops, heads, length, block)
@@ -195,7 +196,7 @@ def _backward_kernel(
 
 
 def _pairs(options, segments, drops, heads, length, block):
-    """Of a block of queries and one of keys: scores (G, keys, queries), and which of them dropout keeps."""
+    """Scores (G, keys, queries) of a block of queries and one of keys, and which of them dropout keeps."""
     row = pl.program_id(0)
     head = pl.program_id(1) * heads + lax.broadcasted_iota(jnp.int32, (heads, 1, 1), 0)
 
@@ -225,5 +226,5 @@ def _places(block_number, block):
 
 
 def _product(a, b, axis_a, axis_b):
-    """Of each head, over one axis of each."""
+    """Products per head, over one axis of each operand."""
     return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0,), (0,))), preferred_element_type=jnp.float32)

@@ -37,7 +37,7 @@ function groupTable() {
   });
   find("groups").append(element("thead", {}, element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title)))), element("tbody", {}, ...rows));
   const pairs = paired.filter(Boolean).length;
-  const how = pairs === paired.length ? "Student's t of pairs of one seed" : pairs ? "t-tests, of pairs where seeds match" : "Welch's t-test, as no seeds match";
+  const how = pairs === paired.length ? "Student's t-test, paired by seed" : pairs ? "t-tests, paired where seeds match" : "Welch's t-test, since no seeds match";
   const notes = [
     "±: standard error of the mean over n seeds; one seed has none.",
     comparisons ? `Brackets: 95% interval of the difference, by ${how}.` : null,

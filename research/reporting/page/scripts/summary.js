@@ -36,6 +36,6 @@ function summary() {
     if (bits && bits.length) tile("Bits per byte", decimal(bits[bits.length - 1]), "at the last evaluation");
     tile("Steps", large(step), step === steps ? state : `of ${large(steps)}, ${state}`);
   }
-  if (runs.length === 1) tile("Throughput", large(runs[0].outcome.tokens_per_second), "tokens a second, median");
+  if (runs.length === 1) tile("Throughput", large(runs[0].outcome.tokens_per_second), "tokens per second, median");
   tile("Training time", duration(total("seconds")), runs.length > 1 ? "of all runs, without evaluation" : "without evaluation");
 }
