@@ -100,7 +100,7 @@ def test_words_that_are_numbers_are_text(tmp_path):
 
 def test_words_without_a_tag_are_refused_but_in_a_test_file(tmp_path):
     for tag in (None, -100):
-        with pytest.raises(UsageError, match=rf"x\.jsonl:1: tag {tag} is none of a word"):
+        with pytest.raises(UsageError, match=rf"x\.jsonl:1: tag {tag} means none"):
             corpus_of(tagged(tmp_path, {"tokens": ["a", "b"], "tags": ["O", tag]}))
     rows = ({"tokens": ["a", "b"], "tags": tags} for tags in ([-1, -1], [0, 1], None))
     declared = tagged(tmp_path, *rows)

@@ -156,13 +156,13 @@ def test_the_size_that_an_error_recommends_is_not_refused_in_turn(tmp_path):
     path = tmp_path / "letters.txt"
     words = [f"{a}{b}{c}" for a in "bcdfgh" for b in "aeiou" for c in "lmnrst"]
     path.write_text(" ".join([chr(0x4E00 + n) for n in range(99)] + 9 * words))
-    with pytest.raises(UsageError, match=r"gives \d+ entries and no more; type data\.tokenizer=") as raised:
+    with pytest.raises(UsageError, match=r"gives at most \d+ entries; set data\.tokenizer=") as raised:
         load(data(f"files:{path}", "wordpiece:4096", split="tail"))
     recommended = str(raised.value).rpartition("data.tokenizer=")[2]
     size = int(recommended.partition(":")[2])
     assert load(data(f"files:{path}", recommended, split="tail")).get_vocab_size() == size
     path.write_text(" ".join(chr(97 + n) for n in range(26)))
-    with pytest.raises(UsageError, match=r"gives \d+ entries and no more; expected a longer text$"):
+    with pytest.raises(UsageError, match=r"gives at most \d+ entries; expected a longer text$"):
         load(data(f"files:{path}", "wordpiece:4096", split="tail"))
 
 
