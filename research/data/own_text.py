@@ -119,7 +119,7 @@ def _fields(source: Source) -> list[str]:
     """The fields of the first file that has any."""
     if source.scheme != "files":
         return SCHEMES[source.scheme].columns(source)
-    suffixes = tuple(suffix for suffix in files.SUFFIXES if suffix != ".txt")
+    suffixes = tuple(suffix for suffix in files.SUFFIXES if suffix not in files.TEXTS)
     path = next((path for path in files.match(source.name) if path.name.endswith(suffixes)), None)
     return labelled_files.columns(path) if path else []
 
@@ -177,7 +177,7 @@ def _is_one(data: Data, source: Source) -> bool:
     if source.scheme != "files":
         return False
     paths = files.match(source.name)
-    whole = data.documents == "files" and all(path.suffix == ".txt" for path in paths)
+    whole = data.documents == "files" and all(path.name.endswith(files.TEXTS) for path in paths)
     return len(paths) == 1 if whole else _count(data, "all", 2) == 1
 
 

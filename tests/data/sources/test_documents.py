@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from research.config import Data
 from research.data.sources import tfds_source
 from research.data.sources.documents import documents, fingerprint, parts, read
-from research.errors import EnvironmentFault, UsageError
+from research.errors import EnvironmentFault, LineageWarning, UsageError
 
 
 def data(source, **changes):
@@ -310,3 +310,35 @@ def test_a_mixture_needs_weights(source):
 def test_a_mixture_has_no_tail():
     with pytest.raises(UsageError, match=r"data\.split=tail: a mixture has no tail"):
         list(documents(data("1*files:a+1*files:b", split="tail"), "all"))
+
+
+def test_texts_in_other_files(tmp_path):
+    """A text compressed or in Markdown, a column of a .csv file, JSON lines with another name."""
+    whole = "One.\n\nTwo, or more."
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(whole.encode()))
+    (tmp_path / "b.md").write_text(whole)
+    for name in ("a.txt.gz", "b.md"):
+        assert list(documents(data(f"files:{tmp_path}/{name}"), "all")) == [whole]
+        by_paragraphs = data(f"files:{tmp_path}/{name}", documents="paragraphs")
+        assert list(documents(by_paragraphs, "all")) == ["One.", "Two, or more."]
+    (tmp_path / "c.csv").write_text('id,text\n1,One.\n2,"Two, or\nmore."\n')
+    assert list(documents(data(f"files:{tmp_path}/c.csv"), "all")) == ["One.", "Two, or\nmore."]
+    assert list(documents(data(f"files:{tmp_path}/c.csv", field="0"), "all")) == ["id", "1", "2"]
+    (tmp_path / "d.ndjson").write_text('{"text": "One."}\n')
+    assert list(documents(data(f"files:{tmp_path}/d.ndjson"), "all")) == ["One."]
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(whole.encode())[:-9])
+    with pytest.raises(UsageError, match=r"a\.txt\.gz: damaged gzip file"):
+        list(documents(data(f"files:{tmp_path}/a.txt.gz"), "all"))
+
+
+def test_a_compressed_text_is_not_mistaken_for_the_same_bytes_as_json_lines(tmp_path):
+    for name in ("a.txt.gz", "b.jsonl.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(b'{"text": "One."}\n'))
+    first, second = (fingerprint(data(f"files:{tmp_path}/{name}")) for name in ("a.txt.gz", "b.jsonl.gz"))
+    assert first != second
+
+
+def test_nulls_in_json_lines_are_left_out_and_counted(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "One."}\n{"text": null}\n{"text": null}\n')
+    with pytest.warns(LineageWarning, match=r"a\.jsonl: lines with null for text left out: 2"):
+        assert list(documents(data(f"files:{tmp_path}/a.jsonl"), "all")) == ["One."]
