@@ -23,7 +23,16 @@ def tsv(path: Path, field: str) -> Iterator[str]:
 
 def csv(path: Path, field: str) -> Iterator[str]:
     """A column of a .csv file, named or numbered as in a .tsv file."""
-    return _column(path, field, delimited.csv(path))
+    return _column(path, field, _as_long(path))
+
+
+def _as_long(path: Path) -> Iterator[delimited.Row]:
+    """The rows of a .csv file, none longer than the first."""
+    width = None
+    for line, cells in delimited.csv(path):
+        width = len(cells) if width is None else width
+        delimited.refuse_longer(path, line, cells, width)
+        yield line, cells
 
 
 def _column(path: Path, field: str, rows: Iterator[delimited.Row]) -> Iterator[str]:
@@ -34,6 +43,7 @@ def _column(path: Path, field: str, rows: Iterator[delimited.Row]) -> Iterator[s
                 raise UsageError(
                     f"{path}:{number}: no column {field!r} (data.field){did_you_mean(field, cells)}"
                 )
+            delimited.refuse_doubled(path, number, cells, [field])
             column = cells.index(field)
         elif cells == [""]:
             continue

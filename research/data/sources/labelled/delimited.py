@@ -27,18 +27,15 @@ def records(path: Path, names: Collection[str], every_row: bool) -> Iterator[tup
     header, named, width, broken = None, -1, None, []
     for row, (line, cells) in enumerate(READERS[path.suffix](path)):
         if row == 0 and (found := {name for name in names if not name.isdecimal()} & set(cells)):
-            for name in found:
-                if cells.count(name) > 1:
-                    raise UsageError(f"{path}:{line}: {cells.count(name)} columns are called {name}")
+            refuse_doubled(path, line, cells, found)
             header, named, width = cells, max(map(cells.index, found)), len(cells)
         elif len(cells) <= named:
             broken.append(line)
         else:
             if width is None and path.suffix == ".csv":
                 width = len(cells)  # without a header, that of the first row
-            if width is not None and any(cells[width:]):
-                hint = "; a text with a separator in it needs quotes" if path.suffix == ".csv" else ""
-                raise UsageError(f"{path}:{line}: {len(cells)} cells; expected {width}, as above it{hint}")
+            if width is not None:
+                refuse_longer(path, line, cells, width)
             columns = header or [str(column) for column in range(len(cells))]
             yield f"{path}:{line}", dict(zip(columns, cells, strict=False))
     if broken:
@@ -46,6 +43,20 @@ def records(path: Path, names: Collection[str], every_row: bool) -> Iterator[tup
         if every_row or path.suffix == ".csv":
             raise UsageError(f"{problem}; expected a cell in each of its named columns")
         warnings.warn(f"{problem}; rows like this left out: {len(broken):,}", LineageWarning, stacklevel=2)
+
+
+def refuse_doubled(path: Path, line: int, header: list[str], names: Collection[str]) -> None:
+    """Raises UsageError for a header with one of `names` twice."""
+    for name in names:
+        if header.count(name) > 1:
+            raise UsageError(f"{path}:{line}: {header.count(name)} columns are called {name}; expected one")
+
+
+def refuse_longer(path: Path, line: int, cells: list[str], width: int) -> None:
+    """Raises UsageError for a row with more cells than `width`; empty ones may follow."""
+    if any(cells[width:]):
+        hint = "; a text with a separator in it needs quotes" if path.suffix == ".csv" else ""
+        raise UsageError(f"{path}:{line}: {len(cells)} cells; expected {width}, as above it{hint}")
 
 
 def tsv(path: Path) -> Iterator[Row]:
