@@ -3,6 +3,7 @@
 import json as json_
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,11 +69,16 @@ def evaluate(
         _predict(names, target, data, json)
     else:
         _check(names, target, data)
-        facts = _evaluate_tasks(str(target), names, data, (limit, stride, batch, raw), tokenizer)
-        if json:
-            print(json_.dumps(facts, indent=2, ensure_ascii=False))
-        else:
-            _print_table(str(target), facts)
+        facts: dict[str, Any] = {}
+        try:
+            settings = limit, stride, batch, raw
+            for name, found in _evaluate_tasks(str(target), names, data, settings, tokenizer):
+                facts[name] = found
+        finally:  # a task that fails does not take the others' results with it
+            if json and facts:
+                print(json_.dumps(facts, indent=2, ensure_ascii=False))
+            elif facts:
+                _print_table(str(target), facts)
 
 
 def _import_with(target: str) -> None:
@@ -107,6 +113,7 @@ def _list_tasks(json: bool) -> None:
 def _check(names: list[str], target: str | None, data: Path | None) -> None:
     """Raises UsageError for mistakes that can be found before a model is loaded."""
     with starting():
+        from research.evaluation.data_files import check_found
         from research.evaluation.tasks import task
 
     if not names:
@@ -115,7 +122,7 @@ def _check(names: list[str], target: str | None, data: Path | None) -> None:
         if name == "squad":
             raise UsageError("--task squad: expected --predictions FILE and --data FILE")
         if name != "validation" and not name.startswith(HARNESS):
-            task(name)
+            check_found(name, task(name).files, data, task(name).tfds)
     if target is None:
         raise UsageError(f"--task {','.join(names)}: expected a run or weights to evaluate")
     if data is not None and data.is_file() and len(names) > 1:
@@ -191,30 +198,32 @@ def _predict(names: list[str], target: str | None, data: Path | None, json: bool
 
 def _evaluate_tasks(
     target: str, names: list[str], data: Path | None, settings: tuple, tokenizer: str | None
-) -> dict[str, Any]:
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(task, facts), of one after the other."""
     from research.evaluation.eval_model import Settings
     from research.evaluation.published import published
     from research.evaluation.tasks import evaluate as evaluate_task
 
-    facts: dict[str, Any] = {}
     loaded = None
     for name in names:
         if name == "validation":
-            facts[name] = _validation(target)
+            yield name, _validation(target)
             continue
         eval_model, config = loaded = loaded or _load(target, tokenizer)
         if name.startswith(HARNESS):  # which shows its own progress
-            facts[name] = _harness(eval_model, name.removeprefix(HARNESS), Settings(*settings), data)
+            yield name, _harness(eval_model, name.removeprefix(HARNESS), Settings(*settings), data)
             continue
         with activity(f"evaluating {name}"):
             result = evaluate_task(eval_model, name, data, Settings(*settings))
-        facts[name] = {
-            "metrics": result.metrics,
-            "published": published(name, config, result, Settings(*settings)),
-            "examples": result.examples,
-            "settings": result.settings,
-        }
-    return facts
+        yield (
+            name,
+            {
+                "metrics": result.metrics,
+                "published": published(name, config, result, Settings(*settings)),
+                "examples": result.examples,
+                "settings": result.settings,
+            },
+        )
 
 
 def _load(target: str, tokenizer: str | None) -> tuple:

@@ -91,6 +91,8 @@ def generate(
     with activity(f"loading {target}"):
         loaded = load_with_tokenizer(target, tokenizer)
     if loaded.model.bidirectional:
+        if any(path.startswith("masked/") for path in loaded.report.missing):
+            raise UsageError(f"{target}: the weights have no masked-token head")
         _fill_masks(loaded, prompts, top, json)
         return
     from research.generation import complete

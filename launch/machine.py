@@ -68,9 +68,9 @@ def plan(
         from research.training.placement import DoesNotFit
 
     try:
-        with activity(f"compiling the step for {on}"):
+        with activity(f"compiling the step for {on}") as show:
             asked = experiment, devices_, chip, together
-            found = plans_that_fit(*asked) if fit else [plan_for(*asked)]
+            found = plans_that_fit(*asked, show) if fit else [plan_for(*asked)]
     except DoesNotFit as fault:
         raise UsageError(f"--on {on}: {name} does not fit: {fault}") from None
     changes = [typed(experiment, chosen) for chosen, _ in found]

@@ -1,6 +1,6 @@
 """Lineage: GPT-1, GPT-2 and BERT in JAX, for research.
 
-    from research import load, read_metrics, resolve, train
+    from research import load, predict, read_metrics, resolve, train
 
 `research.api` documents these; they are imported when they are first used, since they import JAX.
 """
@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from research.api import LanguageModel, load, read_metrics, resolve, train
+    from research.api import LanguageModel, load, predict, read_metrics, resolve, train
 
 __version__ = "0.1.0"
-__all__ = ["LanguageModel", "load", "read_metrics", "resolve", "train"]
+__all__ = ["LanguageModel", "load", "predict", "read_metrics", "resolve", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -85,6 +85,8 @@ def test_parts_of_ones_own_register_and_compute(registries):
     batch = {"tokens": jnp.asarray(tokens), "targets": jnp.asarray(tokens), "weights": ones}
     sums = names.OBJECTIVES["late_tokens"].loss(model, batch, None, mine.objective)
     assert np.isfinite(float(sums["loss"])) and model.positions is None
+    window = models.build(override(mine, {"model.positions": "window"}).model, key=jax.random.key(0))
+    assert np.isfinite(window(jnp.asarray(tokens))).all()
     update = optimizer(mine.optimizer, mine.run.steps)
     assert jax.tree.leaves(update.init(model))
 

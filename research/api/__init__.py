@@ -7,12 +7,14 @@
     metrics = read_metrics("runs/tiny")
     model = load("runs/tiny")
     model.loss("The text to score."), model.generate("Once upon", tokens=20)
+    predict("runs/sst2", ["A splendid film."])  # of a fine-tuned run
 
 Errors are `research.errors.UsageError` and `EnvironmentFault`, each a message of one line.
 """
 
 from research.api.language_model import LanguageModel, load
 from research.api.metrics import read_metrics
+from research.api.predicting import predict
 from research.api.running import resolve, train
 
-__all__ = ["LanguageModel", "load", "read_metrics", "resolve", "train"]
+__all__ = ["LanguageModel", "load", "predict", "read_metrics", "resolve", "train"]

@@ -12,8 +12,17 @@ from tokenizers import Tokenizer
 from research.data.tokenizers.tokenizer import encode as encode_text
 from research.errors import UsageError
 
-# A text, a list of texts, the ids of one row, or of several (perhaps of uneven lengths).
-TextOrIds = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | np.ndarray
+# A text, a list of texts or, for a BERT, of pairs of texts; the ids of one row, or of several (perhaps of
+# uneven lengths).
+TextOrIds = (
+    str
+    | Sequence[str]
+    | Sequence[tuple[str, str]]
+    | Sequence[str | tuple[str, str]]
+    | Sequence[int]
+    | Sequence[Sequence[int]]
+    | np.ndarray
+)
 
 PAD_MULTIPLE = 64  # lengths are rounded up to a multiple, so that few shapes are compiled
 
@@ -41,14 +50,15 @@ class Inputs(NamedTuple):
 def encode(
     text_or_ids: TextOrIds, tokenizer: Tokenizer | None, vocabulary: int, special_tokens: bool
 ) -> Inputs:
-    """A batch of one row for one text, or of a row per text or list of ids.
+    """A batch with one row for one text, or a row per text, pair of texts or list of ids.
 
-    `special_tokens`: texts get those of the tokenizer around them, a BERT's [CLS] and [SEP]; ids are taken as
-    they are. Raises UsageError for an empty row, for ids outside the vocabulary, and for texts without a
-    tokenizer.
+    With `special_tokens`, texts get a BERT's [CLS] and [SEP], and may be pairs; ids are taken as they are.
+    Raises UsageError for an empty row, for ids outside the vocabulary, and for texts without a tokenizer.
     """
+    if not isinstance(text_or_ids, Sequence | np.ndarray):
+        raise UsageError(f"{text_or_ids!r}: expected a text, texts or ids")
     rows = [text_or_ids] if isinstance(text_or_ids, str) else list(text_or_ids)
-    if any(isinstance(row, str) for row in rows):
+    if any(isinstance(row, str) or _is_pair(row) for row in rows):
         ids, segments = _tokenize(rows, tokenizer, special_tokens)
     else:
         ids = [rows] if rows and np.ndim(rows[0]) == 0 else rows
@@ -56,8 +66,8 @@ def encode(
         segments = [np.zeros(len(row), np.int32) for row in ids]
     if not ids:
         raise UsageError("an empty list: expected a text, texts or ids")
-    for row in ids:
-        _check(row, vocabulary)
+    for number, row in enumerate(ids):
+        _check(number, row, vocabulary)
     lengths_B = np.asarray([len(row) for row in ids], np.int32)
     tokens_BL, segments_BL = (np.zeros((len(ids), lengths_B.max()), np.int32) for _ in range(2))
     for n, length in enumerate(lengths_B):
@@ -68,17 +78,24 @@ def encode(
 def _tokenize(texts: list, tokenizer: Tokenizer | None, special_tokens: bool) -> tuple[list, list]:
     if tokenizer is None:
         raise UsageError("no tokenizer beside the weights: expected ids, or load(…, tokenizer=NAME or PATH)")
-    if not all(isinstance(text, str) for text in texts):
+    if not all(isinstance(text, str) or _is_pair(text) for text in texts):
         raise UsageError("texts and ids in one list: expected either")
-    encoded = [encode_text(tokenizer, text, special_tokens) for text in texts]
+    if not special_tokens and any(map(_is_pair, texts)):
+        raise UsageError("a pair of texts: only a BERT reads pairs")
+    pairs = [(text, None) if isinstance(text, str) else text for text in texts]
+    encoded = [encode_text(tokenizer, text, special_tokens, second) for text, second in pairs]
     return [np.asarray(row.ids, np.int64) for row in encoded], [row.type_ids for row in encoded]
 
 
-def _check(row: np.ndarray, vocabulary: int) -> None:
+def _is_pair(row: object) -> bool:
+    return isinstance(row, tuple) and len(row) == 2 and all(isinstance(text, str) for text in row)
+
+
+def _check(number: int, row: np.ndarray, vocabulary: int) -> None:
     if row.ndim != 1 or row.size == 0:
-        raise UsageError(f"a row of shape {row.shape}: expected at least one token")
+        raise UsageError(f"row {number}, of shape {row.shape}: expected at least one token")
     if row.dtype.kind not in "iu":
-        raise UsageError(f"ids of type {row.dtype}: expected integers")
+        raise UsageError(f"row {number}: ids of type {row.dtype}: expected integers")
     if row.min() < 0 or row.max() >= vocabulary:
         outside = row[(row < 0) | (row >= vocabulary)][0]
-        raise UsageError(f"id {outside}: expected from 0 to {vocabulary - 1}, the vocabulary")
+        raise UsageError(f"row {number}: id {outside}: expected from 0 to {vocabulary - 1}, the vocabulary")

@@ -125,15 +125,18 @@ class LanguageModel:
         """The continuation of a prompt by at most `tokens` tokens, or of each in a list.
 
         Temperature 0 takes the most likely token; `beams` searches for the most likely text instead of
-        sampling. The empty prompt starts a document. Raises UsageError for a BERT.
+        sampling. The empty prompt starts a document. Raises UsageError for a BERT, and for sampling options
+        together with `beams`.
         """
         if self.module.bidirectional:
             raise UsageError("generate: a BERT does not continue texts; expected a GPT, or use fill_mask")
-        decoding = (
-            Sampling(temperature=temperature, top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty)
-            if beams is None
-            else BeamSearch(beams)
-        )
+        options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        options["repetition_penalty"] = repetition_penalty
+        if beams is not None:
+            for name, value in options.items():
+                if value != getattr(Sampling, name):
+                    raise UsageError(f"generate: {name}: not with beams, which does not sample")
+        decoding = Sampling(**options) if beams is None else BeamSearch(beams)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         stops = [stop] if isinstance(stop, str) else list(stop)
         done = complete(self._decoder, self._tokenizer(), prompts, tokens, decoding, seed, stops, BATCH)
@@ -189,8 +192,7 @@ def _states(module: GPT | BERT, inputs: Inputs) -> list[Array]:
 
 @jax.jit
 def _attentions(module: GPT | BERT, inputs: Inputs) -> Array:
-    states = module.states(*arguments(module, inputs))
-    return attention_probabilities(module, states, inputs.lengths_B)
+    return attention_probabilities(module, *arguments(module, inputs))
 
 
 def arguments(module: GPT | BERT, inputs: Inputs) -> tuple[Array, ...]:

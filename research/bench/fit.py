@@ -1,4 +1,4 @@
-"""A plan that fits into a device's memory, as declared or with settings that are found by compiling."""
+"""Plans that fit into a device's memory, as declared or with settings found by compiling."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,13 +15,13 @@ from research.models.platform import tracing_for_device
 from research.training.placement import DoesNotFit, settled
 
 Planned = tuple[Experiment, Plan]  # a settled experiment and its plan
-REMAT = ("none", "dots", "block")  # the more, the less memory and the more products
+REMAT = ("none", "dots", "block")  # in this order, less memory and more recomputation
 
 
 def plan_for(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, together: int = 1) -> Planned:
-    """`experiment` settled for `devices` of the kind `chip`, and its plan; of so many runs in one program.
+    """`experiment` settled for `devices` of kind `chip`, and its plan, for `together` runs in one program.
 
-    Raises DoesNotFit, with the largest batch that does fit.
+    Raises DoesNotFit with the largest batch that fits.
     """
     built, usable = cache(partial(build, devices=devices, together=together)), usable_of(chip)
     chosen, planned = _settled_plan(experiment, devices, chip, together, built)
@@ -30,19 +30,29 @@ def plan_for(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, 
         smaller = f"; data.batch={batch} fits" if batch else ""
         raise DoesNotFit(
             f"{(planned.peak - usable) / 1e9:.2f} GB too much{smaller}; "
-            "--fit searches the overrides with which it does"
+            "--fit searches for overrides that make it fit"
         )
     return chosen, planned
 
 
 def plans_that_fit(
-    experiment: Experiment, devices: Sequence[Any], chip: Chip | None, together: int = 1
+    experiment: Experiment,
+    devices: Sequence[Any],
+    chip: Chip | None,
+    together: int = 1,
+    show: Callable[[str], None] = lambda text: None,
 ) -> list[Planned]:
-    """`experiment` with the settings that `search` finds, the least bound first."""
+    """The plans that `search` finds; `show` gets the settings being compiled."""
     built = cache(partial(build, devices=devices, together=together))
-    return search(
-        experiment, len(devices), lambda tried: _settled_plan(tried, devices, chip, together, built)
-    )
+
+    def planned_for(tried: Experiment) -> Planned:
+        show(f"{len(built_for) + 1} of up to {most}: {' '.join(typed(experiment, tried)) or 'as declared'}")
+        built_for.append(tried)
+        return _settled_plan(tried, devices, chip, together, built)
+
+    built_for: list[Experiment] = []
+    most = len(REMAT[REMAT.index(experiment.model.remat) :]) * len(layouts(experiment, len(devices)))
+    return search(experiment, len(devices), planned_for)
 
 
 def _settled_plan(
@@ -60,11 +70,10 @@ def _settled_plan(
 def search(
     experiment: Experiment, devices: int, planned_for: Callable[[Experiment], Planned]
 ) -> list[Planned]:
-    """Plans of all `candidates` that fit, that with the least bound first; the first alone without bounds.
+    """Searches layouts and `model.remat` for plans that fit, and sorts them by their minimum time.
 
-    Nothing is tried that takes more time to save memory which is not needed: no blocks computed again where
-    the batch fits whole without that, and no other layout where it does in the declared one.
-    Raises DoesNotFit where nothing fits.
+    If the whole batch fits, it tries no further recomputation, and no other layout than the declared one.
+    Without bounds, it returns only the first plan that fits. Raises DoesNotFit if none fits.
     """
     found: list[Planned] = []
     for layout in layouts(experiment, devices):

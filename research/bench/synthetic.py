@@ -13,7 +13,7 @@ from research.config import Experiment
 from research.data.examples import Batch
 from research.data.sources import token_files
 from research.errors import UsageError
-from research.objectives import objective_of
+from research.objectives import check_batch, objective_of
 
 
 def batches(experiment: Experiment, tokens: np.ndarray | None = None) -> Iterator[Batch]:
@@ -22,7 +22,9 @@ def batches(experiment: Experiment, tokens: np.ndarray | None = None) -> Iterato
     rows = partial(_rows, experiment.model.vocabulary, random, tokens)
     synthetic = objective_of(experiment.objective).synthetic
     while True:
-        yield synthetic(experiment, random, rows)
+        batch = synthetic(experiment, random, rows)
+        check_batch(experiment, batch, "a batch of `synthetic`")
+        yield batch
 
 
 def read_tokens(path: Path, length: int, vocabulary: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from research.config.registry import Registry
 
 FAMILIES: Registry = Registry("model.family", "gpt1", "gpt2", "bert")  # see research.models
 NORMS: Registry = Registry("model.normalization", "layer", "rms")  # see research.models.parts
-POSITIONS: Registry = Registry("model.positions", "learned", "rotary", "none")
+POSITIONS: Registry = Registry("model.positions", "learned", "rotary", "alibi", "none")
 ACTIVATIONS: Registry = Registry("model.activation", "gelu_tanh", "gelu_erf", "relu_squared", "swiglu")
 OBJECTIVES: Registry = Registry(  # see research.objectives.objective
     "objective.name",

@@ -28,35 +28,48 @@ def data_folder() -> Path:
     return home() / "evaluation"
 
 
+def check_found(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) -> None:
+    """Raises UsageError, with the expected file, where `find` has nothing to read."""
+    if data is not None and not data.exists():
+        raise UsageError(f"--data {data}: no such file or folder")
+    if (tfds is not None and data is None) or _file(names, data) is not None:
+        return
+    if not names and tfds is None:
+        raise UsageError(f"{task}: expected its data as a file: --data PATH")
+    if data is not None:
+        raise UsageError(f"{task}: {data} has no {' or '.join(names)}; name the file itself: --data PATH")
+    raise UsageError(f"{task}: no data; {_put(names)}")
+
+
 def find(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) -> TaskData:
     """Read the data of a task: the file `data`, or the first of `names` in a folder, or else `tfds`.
 
-    The folder is `data`, or `data_folder()` if `data` is None. Raises UsageError, with the expected file, if
-    there are no data; EnvironmentFault if TFDS cannot prepare the data set on this machine.
+    The folder is `data`, or `data_folder()` if `data` is None. Raises UsageError as `check_found`;
+    EnvironmentFault if TFDS cannot prepare the data set on this machine.
     """
-    if data is not None and not data.exists():
-        raise UsageError(f"--data {data}: no such file or folder")
-    if data is not None and data.is_file():
-        return _read(data)
-    folder = data_folder() if data is None else data
-    for name in names:
-        for path in sorted(folder.glob(name)):
-            return _read(path)
-    if not names and tfds is None:
-        raise UsageError(f"{task}: expected its data as a file: --data PATH")
-    put = f"put {' or '.join(names)} in {data_folder()}, or name it: --data PATH"
-    if data is not None:
-        raise UsageError(f"{task}: {data} has no {' or '.join(names)}; name the file itself: --data PATH")
-    if tfds is None:
-        raise UsageError(f"{task}: no data; {put}")
+    check_found(task, names, data, tfds)
+    if (path := _file(names, data)) is not None:
+        return _read(path)
+    assert tfds is not None  # as `check_found` saw
     try:
         from research.data.sources import tfds_source
 
         texts = list(tfds_source.read(tfds.name, tfds.split, tfds.field))
     except EnvironmentFault as fault:
-        raise EnvironmentFault(f"{task}: {fault}; or {put}") from fault
+        raise EnvironmentFault(f"{task}: {fault}; or {_put(names)}") from fault
     lines = "\n".join(text.replace("\n", " ") for text in texts)
     return TaskData(lines, f"tfds:{tfds.name}:{tfds.split}", None)
+
+
+def _file(names: Sequence[str], data: Path | None) -> Path | None:
+    if data is not None and data.is_file():
+        return data
+    folder = data_folder() if data is None else data
+    return next((path for name in names for path in sorted(folder.glob(name))), None)
+
+
+def _put(names: Sequence[str]) -> str:
+    return f"put {' or '.join(names)} in {data_folder()}, or name it: --data PATH"
 
 
 def _read(path: Path) -> TaskData:

@@ -8,7 +8,10 @@ whole sequence; and `output_table`. Everything else is a setting of `research.co
 that it selects.
 """
 
+import jax
+from flax import nnx
 from jax import Array
+from jax.tree_util import keystr
 
 from research.config import Model
 from research.config.names import FAMILIES
@@ -25,4 +28,18 @@ def build(config: Model, *, key: Array) -> GPT | BERT:
     family = FAMILIES[config.family]
     if config.scaling == "mup" and not getattr(family, "scales", False):
         raise UsageError(f"model.scaling=mup: model.family={config.family} has only standard")
-    return family(config, key=key)
+    model = family(config, key=key)
+    check_parameters(model)
+    return model
+
+
+def check_parameters(model: nnx.Module) -> None:
+    """Raises UsageError for a variable other than `nnx.Param`, which would be trained as one."""
+    leaves = jax.tree_util.tree_leaves_with_path(model, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+    for path, leaf in leaves:
+        if not isinstance(leaf, nnx.Param):
+            where = keystr(path, simple=True, separator="/")
+            raise UsageError(
+                f"{where}: a {type(leaf).__name__} would be trained as a parameter; expected nnx.Param: "
+                "parts of a model have no state"
+            )

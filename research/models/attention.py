@@ -3,7 +3,9 @@
 Shapes: B batch, L queries, S keys, H heads, K head size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import NamedTuple
 
@@ -14,12 +16,23 @@ from jax import Array
 from research.config import Model
 from research.errors import UsageError
 from research.models.axes import on_each_device
-from research.models.ops.attention import BLOCKS, FLASH_SIZES, TPU_LENGTH, Segments, attention
+from research.models.ops.attention import (
+    BLOCKS,
+    FLASH_SIZES,
+    TPU_LENGTH,
+    Segments,
+    attention,
+    biased_attention,
+    probabilities,
+)
 from research.models.ops.dropout import Mask, chosen_generator
+from research.models.parts.positions import adds_to_scores
 from research.models.platform import AMPERE, capability, is_differentiated_again, platform
 from research.models.precision import compute_dtype
 
 HIDDEN = -1  # number of a key that no query attends to
+
+_recorded: ContextVar[list[Array] | None] = ContextVar("attention probabilities", default=None)
 
 Attend = Callable[[Array, Array, Array, Mask | None], Array]  # q, k, v, dropout mask → (B, L, H, K)
 
@@ -32,6 +45,7 @@ class AttentionMask(NamedTuple):
     start: Array | None = None  # the first query's position, if a cache holds earlier keys
     padding_B: Array | None = None  # number of padding keys at the start of each row
     documents_BL: Array | None = None  # keys of the query's own document, by number
+    bias: Array | None = None  # narrows nothing: added to the scores, broadcasts to (B, H, L, S)
 
     def mask(self, queries: int, keys: int) -> Array | None:
         """The boolean mask, True where to attend, broadcasting to (B, H, L, S); None: attend everywhere."""
@@ -76,22 +90,34 @@ class Choice(NamedTuple):
 FUSED = {"gpu": ("cudnn", "flash"), "tpu": ("splash", "flash")}  # in the order in which auto tries them
 
 
-def choose(config: Model, trains: bool, documents: bool = False, length: int | None = None) -> Choice:
+def choose(
+    config: Model,
+    trains: bool,
+    documents: bool = False,
+    length: int | None = None,
+    own_mask: bool = False,
+) -> Choice:
     """Chooses the implementation of `model.attention` on this device.
 
     `trains`: with dropout; `documents`: attention stays within documents; `length`: of sequences, default:
-    the longest. Raises UsageError if the configured implementation does not support the model.
+    the longest; `own_mask`: the family has a mask of its own class. Raises UsageError if the configured
+    implementation does not support the model.
     """
     length = config.context if length is None else length
     if config.attention == "xla":
         return Choice("xla", "as set")
     if is_differentiated_again():
         return Choice("xla", "the gradient is differentiated")
+    if _recorded.get() is not None:
+        return Choice("xla", "the probabilities are recorded")
+    special = "the family's mask is of its own class" if own_mask else None
+    if adds_to_scores(config):
+        special = f"model.positions={config.positions} adds to the scores"
     if config.attention != "auto":
-        if why := _obstacle(config.attention, config, trains, documents, length):
+        if why := special or _obstacle(config.attention, config, trains, documents, length):
             raise UsageError(f"model.attention={config.attention}: {why}; expected auto or xla")
         return Choice(config.attention, "as set")
-    if why := _old_gpu():
+    if why := special or _old_gpu():
         return Choice("xla", why)
     obstacles = []
     for implementation in FUSED.get(platform(), ()):
@@ -152,9 +178,30 @@ def attend_by(
         return _by_splash(attention_mask, queries, keys, interpret)
     if implementation == "flash":
         return _by_flash(attention_mask, queries, keys, interpret)
-    mask = attention_mask.mask(queries, keys)
-    causal = attention_mask.causal and attention_mask.start is None
-    return lambda q, k, v, dropout_mask: attention(q, k, v, mask, dropout_mask, causal)
+    mask, bias = attention_mask.mask(queries, keys), attention_mask.bias
+    causal, recorded = attention_mask.causal and attention_mask.start is None, _recorded.get()
+
+    def attend(q: Array, k: Array, v: Array, dropout_mask: Mask | None) -> Array:
+        if recorded is not None:
+            recorded.append(probabilities(q, k, mask, bias))
+        if bias is not None:
+            return biased_attention(q, k, v, mask, dropout_mask, bias)
+        return attention(q, k, v, mask, dropout_mask, causal)
+
+    return attend
+
+
+@contextmanager
+def recording() -> Iterator[list[Array]]:
+    """Collects the probabilities (B, H, L, S) of every block that runs, without dropout.
+
+    The blocks must be unstacked: a loop's arrays do not leave it.
+    """
+    token = _recorded.set(found := [])
+    try:
+        yield found
+    finally:
+        _recorded.reset(token)
 
 
 def _by_splash(attention_mask: AttentionMask, queries: int, keys: int, interpret: bool) -> Attend:

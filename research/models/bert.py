@@ -18,7 +18,7 @@ from research.models.heads import MaskedHead
 from research.models.linear import Linear, truncated_normal
 from research.models.ops.dropout import dropout
 from research.models.parts.norms import norm
-from research.models.parts.positions import positions
+from research.models.parts.positions import positions, score_bias
 from research.models.precision import compute_dtype
 from research.models.transformer import run_blocks, stack
 
@@ -118,7 +118,9 @@ class BERT(nnx.Module):
         x_BLD = scheme.embed(self.positions, self.tokens[...][tokens_BL], None)
         x_BLD = self.norm(x_BLD + self.segments[...][segments_BL]).astype(compute_dtype(config.precision))
         x_BLD = dropout(x_BLD, config.dropout, key_embed, config.dropout_generator)
-        mask = AttentionMask(causal=config.left_only, lengths_B=lengths_B)
-        rotate = scheme.rotation(self.positions, None, tokens_BL.shape[1])
+        length = tokens_BL.shape[1]
+        bias = score_bias(scheme, self.positions, None, length, length, None)
+        mask = AttentionMask(causal=config.left_only, lengths_B=lengths_B, bias=bias)
+        rotate = scheme.rotation(self.positions, None, length)
         y_BLD, states, _ = run_blocks(self.blocks, config, x_BLD, mask, rotate, key_blocks)
         return x_BLD, y_BLD, states

@@ -17,7 +17,7 @@ from research.models.axes import BOTH, parameter, split_features
 from research.models.linear import Linear, normal
 from research.models.ops.dropout import dropout
 from research.models.parts.norms import norm
-from research.models.parts.positions import positions
+from research.models.parts.positions import positions, score_bias
 from research.models.precision import compute_dtype
 from research.models.transformer import BlockCache, run_blocks, stack
 
@@ -106,7 +106,11 @@ class GPT(nnx.Module):
         rate = 0.0 if config.table_dropout else config.dropout  # the table's: `table_dropout`
         x_BLD = split_features(x_BLD.astype(compute_dtype(config.precision)))
         x_BLD = dropout(x_BLD, rate, key_embed, config.dropout_generator)
-        rotate = scheme.rotation(self.positions, places_BL, tokens_BL.shape[1])
+        length = tokens_BL.shape[1]
+        keys = length if caches is None else caches[0].keys_BSHK.shape[1]
+        bias = score_bias(scheme, self.positions, places_BL, length, keys, attention_mask.padding_B)
+        attention_mask = attention_mask._replace(bias=bias)
+        rotate = scheme.rotation(self.positions, places_BL, length)
         y_BLD, states, caches = run_blocks(
             self.blocks, config, x_BLD, attention_mask, rotate, key_blocks, caches
         )

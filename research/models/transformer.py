@@ -154,8 +154,8 @@ def run_blocks(
     length = x_BLD.shape[1]
     keys = None if key is None else jax.random.split(key, config.depth)
     if caches is None:
-        documents = attention_mask.documents_BL is not None
-        implementation = choose(config, key is not None, documents, length).used
+        documents, own = attention_mask.documents_BL is not None, type(attention_mask) is not AttentionMask
+        implementation = choose(config, key is not None, documents, length, own).used
         attend = attend_by(implementation, attention_mask, length, length)
     else:
         attend = attend_by("xla", attention_mask, length, caches[0].keys_BSHK.shape[1])

@@ -12,6 +12,7 @@ from research.objectives import (
 from research.objectives.objective import (
     Objective,
     check,
+    check_batch,
     evaluation_loss,
     objective_of,
     training_loss,
@@ -21,6 +22,7 @@ from research.objectives.objective import (
 __all__ = [
     "Objective",
     "check",
+    "check_batch",
     "classification",
     "evaluation_loss",
     "left_to_right",

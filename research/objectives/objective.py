@@ -95,6 +95,15 @@ def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:
     return sums_and_outputs
 
 
+def check_batch(experiment: Experiment, batch: Mapping[str, Any], origin: str) -> None:
+    """Raises UsageError where the arrays of `origin` are not those of the objective's `batch_shapes`."""
+    name = experiment.objective.name
+    shapes = objective_of(experiment.objective).batch_shapes(experiment)
+    if odd := sorted(shapes.keys() ^ batch.keys()):
+        there, missing = (origin, "batch_shapes") if odd[0] in batch else ("batch_shapes", origin)
+        raise UsageError(f"objective.name={name}: {odd[0]} is in {there}, and not in {missing}")
+
+
 def weights_in(batch: Mapping[str, Any]) -> list[str]:
     """The names of a batch's weights, one array per kind of target."""
     return [name for name in batch if name.endswith("weights")]

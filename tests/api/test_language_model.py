@@ -110,8 +110,7 @@ def test_attention_times_values_is_the_blocks_own(change):
     config = Model(family="gpt2", vocabulary=11, context=8, width=8, depth=2, heads=2, **change)
     model = drawn(config)
     tokens = np.asarray([[1, 2, 3, 4, 5, 6]], np.int32)
-    states, lengths = model.states(tokens), np.asarray([6], np.int32)
-    probabilities = attention_probabilities(model, states, lengths)
+    states, probabilities = model.states(tokens), attention_probabilities(model, tokens)
     rotate = positions(config).rotation(model.positions, None, 6)
     own = attend_by("xla", AttentionMask(causal=True), 6, 6)
     for n, block in enumerate(unstack(model.blocks, 2)):
@@ -160,7 +159,14 @@ def test_parameters_are_those_on_disk(golden):
         ("gpt2", lambda model: model.logits([1] * 20), "20 tokens: expected at most 19"),
         ("gpt2", lambda model: model.logits([0.5]), "ids of type float64"),
         ("gpt2", lambda model: model.logits([]), "an empty list"),
-        ("gpt2", lambda model: model.logits([[1], []]), "at least one token"),
+        (
+            "gpt2",
+            lambda model: model.logits([[1], []]),
+            r"row 1, of shape \(0,\): expected",
+        ),
+        ("gpt2", lambda model: model.logits(None), "None: expected a text, texts or ids"),
+        ("gpt2", lambda model: model.generate("a", beams=2, top_p=0.5), "top_p: not with beams"),
+        ("gpt2", lambda model: model.generate("a", beams=2, temperature=0.5), "temperature: not with beams"),
         ("gpt2", lambda model: model.loss([1]), "two tokens or more"),
     ],
 )

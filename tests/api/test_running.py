@@ -7,7 +7,9 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from launch.__main__ import run as run_command
 from research import load, read_metrics, resolve, train
 from research.data.batches import validation_batches
 from research.errors import UsageError
@@ -158,6 +160,20 @@ def test_a_bert_fills_masks_and_gives_logits(tmp_path):
     order = model.logits(text)[0, place].argsort()[::-1]
     assert [one.piece for one in filled.masks[0]] == [model.tokenizer.id_to_token(int(n)) for n in order[:2]]
     assert [one.text for one in model.fill_mask([text, text])] == [filled.text] * 2
+    pair, single = model.encode([("3 of 9", "bottles"), "3"]), model.tokenizer.encode("3 of 9", "bottles")
+    assert pair.rows[0].tolist() == single.ids and pair.segments_BL[0].tolist() == single.type_ids
+    assert 1 in single.type_ids and model.logits([("3 of 9", "bottles")]).shape[1] == len(single.ids)
+
+
+def test_masks_are_not_filled_by_a_head_that_was_not_trained(tmp_path, capsys):
+    experiment = shrunk("bert_tiny", tmp_path / "text.txt", run__steps=1, run__sample=0)
+    train(experiment, tmp_path / "run", silent)
+    assert run_command(["export", str(tmp_path / "run"), str(tmp_path / "out")]) == 0
+    file = tmp_path / "out" / "model.safetensors"
+    save_file({name: x for name, x in load_file(file).items() if not name.startswith("cls.")}, file)
+    capsys.readouterr()
+    assert run_command(["generate", str(tmp_path / "out"), "--prompt", "3 [MASK] of 9"]) == 2
+    assert capsys.readouterr().err == f"lineage: {tmp_path}/out: the weights have no masked-token head\n"
 
 
 def test_settings_are_given_either_way(tmp_path):

@@ -187,6 +187,21 @@ def test_commands(eval_model, directory, tmp_path, capsys):
     assert capsys.readouterr().out == f"Once{one['text']}\n"
 
 
+def test_a_task_that_fails_leaves_the_others_results(directory, tmp_path, capsys):
+    """And one whose data are missing is refused before any other is run."""
+    data = tmp_path / "data"
+    (data / "wikitext-2").mkdir(parents=True)
+    (data / "text8").write_text("the cat sat on a mat " * 3)
+    asked = ["evaluate", str(directory), "--data", str(data), "--json", "--task"]
+    assert run([*asked, "text8,ptb"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and "ptb: " in err and "has no ptb.test.txt" in err
+    (data / "wikitext-2" / "test.txt").write_text("")
+    assert run([*asked, "text8,wikitext2"]) == 2
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)) == ["text8"] and err.count("\n") == 1 and "test.txt" in err
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -61,6 +61,9 @@ def numpy_gpt(model, tokens):
             if c.positions == "rotary":
                 q_h, k_h = turned(q_h), turned(k_h)
             scores = q_h @ k_h.T / math.sqrt(K)
+            if c.positions == "alibi":
+                places = np.arange(L)
+                scores = scores - 2.0 ** (-8 * (h + 1) / c.heads) * (places[:, None] - places)
             scores[np.triu_indices(L, 1)] = -np.inf
             weights = np.exp(scores - scores.max(-1, keepdims=True))
             heads.append(weights / weights.sum(-1, keepdims=True) @ v[:, part])
@@ -110,6 +113,8 @@ VARIANTS = [
     {"normalization": "rms"},
     {"positions": "rotary"},
     {"positions": "none"},
+    {"positions": "alibi", "heads": 2},
+    {"positions": "alibi", "qk_norm": True},
     {"activation": "relu_squared"},
     {"activation": "swiglu", "hidden": 16},
     {"qk_norm": True},

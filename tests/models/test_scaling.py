@@ -50,7 +50,7 @@ def loss_of(model) -> jax.Array:
 
 def seen(model) -> dict[str, jax.Array]:
     states = model.states(TOKENS)
-    probabilities = attention_probabilities(model, states, jnp.full(len(TOKENS), TOKENS.shape[1]))
+    probabilities = attention_probabilities(model, TOKENS)
     scores = jnp.log(jnp.where(probabilities > 0, probabilities, 1))
     return {"embeddings": states[0], "final": states[-1], "logits": logits_of(model), "scores": scores}
 

@@ -45,21 +45,25 @@ def load(data: Data) -> Tokenizer:
     return tokenizer
 
 
-def encode(tokenizer: Tokenizer, text: str, add_special_tokens: bool = False) -> Encoding:
-    """`text` as tokens.
+def encode(
+    tokenizer: Tokenizer, text: str, add_special_tokens: bool = False, second: str | None = None
+) -> Encoding:
+    """`text` as tokens, or the pair of it and `second`.
 
     Raises UsageError for a text that is not UTF-8, and for characters missing in a character vocabulary;
     EnvironmentFault if a tokenizer needs spaCy and it is missing.
     """
+    texts = [text] if second is None else [text, second]
+    for each in texts:
+        try:
+            each.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{as_utf8(each)[:60]!r}: is not UTF-8") from None
+    texts = [spacy_words.prepared(tokenizer, each) for each in texts]
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"{as_utf8(text)[:60]!r}: is not UTF-8") from None
-    text = spacy_words.prepared(tokenizer, text)
-    try:
-        return tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        return tokenizer.encode(*texts, add_special_tokens=add_special_tokens)
     except Exception as fault:  # the library raises plain Exception
-        if missing := sorted(set(text) - tokenizer.get_vocab().keys()):
+        if missing := sorted(set("".join(texts)) - tokenizer.get_vocab().keys()):
             shown = ", ".join(map(repr, missing[:10]))
             raise UsageError(f"{text[:60]!r}: the vocabulary has no {shown}") from fault
         raise

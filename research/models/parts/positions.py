@@ -1,10 +1,11 @@
 """Position schemes, chosen by `model.positions`.
 
-A scheme is a class, constructed as `scheme(model)`, with the methods of `Positions`; methods that it does not
-override have no effect. `parameter` is the result of its `init`: an `nnx.Param` (on disk `positions`), a
-module, or None. `places` are the tokens' positions (B, L), int32; None means 0 to L - 1 in every row.
+A scheme acts on embeddings (`embed`), on queries and keys (`rotation`) or on scores (`bias`). It is a class,
+constructed as `scheme(model)`, with the methods of `Positions`; methods that it does not override have no
+effect. `parameter` is the result of its `init`: an `nnx.Param` (on disk `positions`), a module, or None.
+`places` are the tokens' positions (B, L), int32; None means 0 to L - 1 in every row.
 
-Shapes: B batch, L length, H heads, K head size, D width.
+Shapes: B batch, L length, S source length, H heads, K head size, D width.
 """
 
 from collections.abc import Callable
@@ -38,6 +39,13 @@ class Positions:
     def rotation(self, parameter, places: Array | None, length: int) -> Rotate:
         """The rotation of queries and keys. Called once for all blocks: compute tables here."""
         return lambda q, k: (q, k)
+
+    def bias(self, parameter, queries: Array, keys: Array) -> Array | None:
+        """What is added to the scores before the softmax, broadcasting to (B, H, L, S); -inf hides a key.
+
+        `queries` (L,) or (B, L) and `keys` (S,) or (B, S) are positions. Called once for all blocks.
+        """
+        return None
 
 
 @POSITIONS.register("none")
@@ -77,6 +85,35 @@ class Rotary(Positions):
             return jnp.concatenate(turned, axis=-1).astype(x_BLHK.dtype)
 
         return lambda q, k: (turn(q), turn(k))
+
+
+@POSITIONS.register("alibi")
+class ALiBi(Positions):
+    """A penalty on scores that grows with the distance, at a slope of each head (Press et al., 2022)."""
+
+    def bias(self, parameter: None, queries: Array, keys: Array) -> Array:
+        heads = self.model.heads
+        power = 2 ** (heads.bit_length() - 1)  # the paper's slopes are for powers of 2; its code adds others'
+        slopes = [2.0 ** (-8 * (n + 1) / power) for n in range(power)]
+        slopes += [2.0 ** (-4 * (2 * n + 1) / power) for n in range(heads - power)]
+        distances = jnp.abs(queries[..., :, None] - keys[..., None, :])[..., None, :, :]
+        return -jnp.asarray(slopes, jnp.float32)[:, None, None] * distances.astype(jnp.float32)
+
+
+def adds_to_scores(model: Model) -> bool:
+    """Whether the scheme has a `bias`, which only XLA's attention takes."""
+    return POSITIONS[model.positions].bias is not Positions.bias
+
+
+def score_bias(
+    scheme: Positions, parameter, places: Array | None, length: int, keys: int, padding_B: Array | None
+) -> Array | None:
+    """The scheme's `bias` for a forward pass; cached keys of a row begin after its padding."""
+    if not adds_to_scores(scheme.model):
+        return None
+    queries = jnp.arange(length) if places is None else places
+    sources = jnp.arange(keys) if padding_B is None else jnp.arange(keys) - padding_B[:, None]
+    return scheme.bias(parameter, queries, sources)
 
 
 def positions(model: Model) -> Positions:

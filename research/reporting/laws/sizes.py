@@ -10,7 +10,7 @@ from research.reporting.runs import Run
 
 BUILT_IN = {
     "family": ("gpt1", "gpt2", "bert"),
-    "positions": ("learned", "rotary", "none"),
+    "positions": ("learned", "rotary", "alibi", "none"),
     "normalization": ("layer", "rms"),
     "activation": ("gelu_tanh", "gelu_erf", "relu_squared", "swiglu"),
 }

@@ -79,3 +79,20 @@ def test_decoding_runs_them():
 def test_a_name_that_nobody_registered():
     with pytest.raises(UsageError, match=r"model.positions=rotery: not known.*rotary"):
         Model(family="gpt2", **SIZES | {"positions": "rotery"})
+
+
+@NORMS.register("test_stateful")
+class Stateful(nnx.Module):
+    def __init__(self, width, epsilon, bias):
+        self.inner = nnx.BatchNorm(width, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.inner(x)
+
+
+def test_a_part_with_a_state_is_refused():
+    """Its running mean would be trained, and decayed, as a parameter."""
+    with pytest.raises(UsageError, match=r"blocks/attention_norm/inner/mean: a BatchStat would be trained"):
+        models.build(
+            Model(family="gpt2", **SIZES | {"normalization": "test_stateful"}), key=jax.random.key(0)
+        )
