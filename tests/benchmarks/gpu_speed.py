@@ -55,7 +55,8 @@ ROWS = [
 ]
 
 
-def main() -> None:
+def main() -> int:
+    """1 if a row failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=330.0)
     parser.add_argument("--json", type=Path)
@@ -65,7 +66,7 @@ def main() -> None:
         print(
             "no GPU: models shrunk; on one this measures " + ", ".join(SIZES[row.size][2] for row in ROWS[:6])
         )
-    began, found = time.monotonic(), []
+    began, found, failed = time.monotonic(), [], False
     columns = f"{'ms':>9}{'tokens/s':>12}{'MFU':>7}{'of eager':>10}{'of compile':>11}{'GB':>7}"
     print(f"{'':<52}{columns}{'planned':>9}{'bound':>7}")
     rows = ROWS if not small else [ROWS[0], ROWS[2]._replace(peers=())]
@@ -77,11 +78,13 @@ def main() -> None:
             measured = measure(row, small)
         except SystemExit as failure:
             print(f"{describe(row):<52}failed: {failure}", flush=True)
+            failed = True
             continue
         found.append(measured)
         show(row, measured)
         if arguments.json:
             arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+    return int(failed)
 
 
 def measure(row: Row, small: dict) -> dict:
