@@ -182,8 +182,11 @@ def _predict(names: list[str], target: str | None, data: Path | None, json: bool
 
     source = str(data) if str(data).partition(":")[0] in SCHEMES else f"files:{data}"
     directory, step = split_step(target)
+    notes: list[str] = []
     with activity(f"loading {target}"):
-        predictions, metrics = predict(directory, step, source, lambda line: None)
+        predictions, metrics = predict(directory, step, source, notes.append)
+    for note in notes:
+        print(f"lineage: {note}", file=sys.stderr)
     if json:
         print_json({"answers": predictions, "metrics": metrics}, ensure_ascii=False)
         return

@@ -26,7 +26,18 @@ def text_settings(
     A source without published splits is split by documents, or by its tail if it is one text (by its
     paragraphs for BERT's `in_pairs`); with `data.validation` not at all. `typed` settings are kept. Errors of
     unreadable sources are left to their preparation, or raised if they are `required`.
+
+    Raises UsageError for a source of a mixture without documents for both splits, unless sources are
+    `required`: a resumed run keeps its split.
     """
+    followed = _followed(data, typed, in_pairs=in_pairs, required=required)
+    data = replace(data, **{name.removeprefix("data."): value for name, value in followed.items()})
+    if not required and data.split == "documents" and data.validation is None:
+        _refuse_one_sided(data)
+    return followed
+
+
+def _followed(data: Data, typed: Collection[str], *, in_pairs: bool, required: bool) -> dict[str, Any]:
     followed: dict[str, Any] = {}
     parsed: list[Source] = []
     try:
@@ -108,7 +119,7 @@ def _fields(source: Source) -> list[str]:
     """The fields of the first file that has any."""
     if source.scheme != "files":
         return SCHEMES[source.scheme].columns(source)
-    suffixes = tuple(suffix for suffix in files.SUFFIXES if suffix != ".txt")
+    suffixes = tuple(suffix for suffix in files.SUFFIXES if suffix not in files.TEXTS)
     path = next((path for path in files.match(source.name) if path.name.endswith(suffixes)), None)
     return labelled_files.columns(path) if path else []
 
@@ -118,11 +129,12 @@ def _split(data: Data, typed: Collection[str], parsed: list[Source], in_pairs: b
     data = replace(data, split="documents")
     if not all(SCHEMES[source.scheme].columns for source in parsed):
         return split
-    one = len(parsed) == 1 and parsed[0].scheme == "files" and _is_one(data, parsed[0].name)
-    paragraphs = replace(data, documents="paragraphs")
-    if one and in_pairs and "data.documents" not in typed and _count(paragraphs, "all", 2) == 2:
-        split["data.documents"], data, one = "paragraphs", paragraphs, False
-    if one:
+    each = [one for _, one in parts(data)]
+    short = [one for one, source in zip(each, parsed, strict=True) if _is_one(one, source)]
+    by_paragraphs = in_pairs and "data.documents" not in typed
+    if short and by_paragraphs and all(_has_paragraphs(one) for one in each):
+        split["data.documents"], data, short = "paragraphs", replace(data, documents="paragraphs"), []
+    if short and len(each) == 1:
         holdout = {} if "data.holdout" in typed else {"data.holdout": max(data.holdout, HOLDOUTS[0])}
         return {"data.split": "tail"} | holdout
     if "data.holdout" in typed or _both_sides(data):
@@ -133,14 +145,39 @@ def _split(data: Data, typed: Collection[str], parsed: list[Source], in_pairs: b
     return split
 
 
+def _has_paragraphs(data: Data) -> bool:
+    return _count(replace(data, documents="paragraphs"), "all", 2) == 2
+
+
 def _both_sides(data: Data) -> bool:
-    """Whether both splits have a document."""
-    return all(_count(data, split, 1) for split in ("train", "validation"))
+    """Whether both splits have a document of each source."""
+    return all(_count(one, split, 1) for _, one in parts(data) for split in SPLITS)
 
 
-def _is_one(data: Data, pattern: str) -> bool:
-    paths = files.match(pattern)
-    whole = data.documents == "files" and all(path.suffix == ".txt" for path in paths)
+def _refuse_one_sided(data: Data) -> None:
+    """Raises UsageError for a source of a mixture without a document in one of the splits."""
+    try:
+        mixture = [one for _, one in parts(data)]
+        sources = [parse(one.source, "data.source", "documents") for one in mixture]
+        if len(mixture) == 1 or not all(SCHEMES[source.scheme].columns for source in sources):
+            return
+        missing = [(one, split) for one in mixture for split in SPLITS if not _count(one, split, 1)]
+    except (UsageError, EnvironmentFault):
+        return  # preparing the sources raises the error
+    if missing:
+        one, split = missing[0]
+        role = "trains" if split == "train" else "validates"
+        raise UsageError(
+            f"{one.source}: no document of it {role} with data.holdout={data.holdout:g}; expected one of "
+            "each source of a mixture; type data.documents=paragraphs or data.validation=SOURCE"
+        )
+
+
+def _is_one(data: Data, source: Source) -> bool:
+    if source.scheme != "files":
+        return False
+    paths = files.match(source.name)
+    whole = data.documents == "files" and all(path.name.endswith(files.TEXTS) for path in paths)
     return len(paths) == 1 if whole else _count(data, "all", 2) == 1
 
 

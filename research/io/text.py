@@ -70,8 +70,14 @@ def read_text(path: Path) -> str:
 
 def read_exact(path: Path) -> str:
     """The whole text, with its own line ends. Raises UsageError as `lines` does."""
-    with reading(path):
-        content = path.read_bytes().removeprefix(BYTE_ORDER_MARK)
+    packed = COMPRESSED.get(path.suffix)
+    with reading(path), _opened(path) as file:
+        try:
+            content = file.read().removeprefix(BYTE_ORDER_MARK)
+        except (EOFError, zlib.error, OSError) as fault:
+            if packed is None:
+                raise
+            raise UsageError(f"{path}: damaged {packed} file: {fault}") from fault
     try:
         return content.decode()
     except UnicodeDecodeError as fault:

@@ -1,6 +1,7 @@
 """A task's metrics as GLUE defines them, by scikit-learn and SciPy."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,20 @@ from research.metrics.entities import f1 as of_entities
 Metric = Callable[[Sequence, Sequence], float]  # (labels, predictions), one item per example
 
 
-def scores(metrics: Sequence[str], labels: Sequence, predictions: Sequence) -> dict[str, float]:
-    """{"accuracy": …} of class numbers, scores or lists of tags; raises UsageError for an unknown metric."""
+def scores(
+    metrics: Sequence[str], labels: Sequence, predictions: Sequence, classes: int = 2
+) -> dict[str, float]:
+    """{"accuracy": …} of class numbers below `classes`, scores or lists of tags.
+
+    Raises UsageError for an unknown metric.
+    """
     for metric in metrics:
         if metric not in METRICS:
             raise UsageError(f"{metric}: no such metric{did_you_mean(metric, METRICS)}")
     if len(labels) != len(predictions):
         raise UsageError(f"{len(predictions)} predictions of {len(labels)} examples")
-    return {metric: float(METRICS[metric](labels, predictions)) for metric in metrics}
+    known = METRICS | {"f1": partial(f1, classes=classes)}
+    return {metric: float(known[metric](labels, predictions)) for metric in metrics}
 
 
 def accuracy(labels: Sequence, predictions: Sequence) -> float:
@@ -27,14 +34,18 @@ def accuracy(labels: Sequence, predictions: Sequence) -> float:
     return accuracy_score(_flat(labels), _flat(predictions))
 
 
-def f1(labels: Sequence, predictions: Sequence) -> float:
-    """F1 of class 1 of two, as for MRPC and QQP; the mean over more classes; of entities for tags."""
+def f1(labels: Sequence, predictions: Sequence, classes: int = 2) -> float:
+    """F1 of class 1 of two, as for MRPC and QQP; the mean over more classes; of entities for tags.
+
+    A class that does not occur has an F1 of 0, so that every split averages over the same classes.
+    """
     if len(labels) and isinstance(labels[0], list):
         return of_entities(labels, predictions)
     from sklearn.metrics import f1_score
 
-    average = "binary" if set(np.unique(labels)) | set(np.unique(predictions)) <= {0, 1} else "macro"
-    return f1_score(labels, predictions, average=average, zero_division=0)
+    if classes == 2:
+        return f1_score(labels, predictions, average="binary", zero_division=0)
+    return f1_score(labels, predictions, labels=range(classes), average="macro", zero_division=0)
 
 
 def matthews(labels: Sequence, predictions: Sequence) -> float:

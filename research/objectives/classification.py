@@ -66,15 +66,21 @@ def labelled_examples(experiment: Experiment, labels: Any) -> Examples:
 
 def predict_class(task: Task, split: Any, outputs: np.ndarray) -> tuple[list[str], dict[str, float]]:
     """Predicts class names from outputs (B, K), or from (B, S, 1) for choices."""
-    chosen = outputs.reshape(len(outputs), -1).argmax(-1).tolist()
-    metrics = task.metrics if split.labels_known else ()
-    return [task.labels[one] for one in chosen], scores(metrics, split.labels.tolist(), chosen)
+    chosen = outputs.reshape(len(outputs), -1).argmax(-1)
+    return [task.labels[one] for one in chosen.tolist()], _scores(task, split, chosen)
 
 
 def predict_score(task: Task, split: Any, outputs_B1: np.ndarray) -> tuple[list[float], dict[str, float]]:
-    predictions = outputs_B1[:, 0].astype(float).tolist()
-    metrics = task.metrics if split.labels_known else ()
-    return predictions, scores(metrics, split.labels.tolist(), predictions)
+    predictions = outputs_B1[:, 0].astype(float)
+    return predictions.tolist(), _scores(task, split, predictions)
+
+
+def _scores(task: Task, split: Any, predictions: np.ndarray) -> dict[str, float]:
+    """The task's metrics of the examples with a label; none where there is no such example."""
+    if not split.known.any():
+        return {}
+    labels, given = split.labels[split.known].tolist(), predictions[split.known].tolist()
+    return scores(task.metrics, labels, given, classes=len(task.labels))
 
 
 evaluate_classes = task_evaluation(whole_example, classification_loss)

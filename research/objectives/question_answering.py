@@ -65,9 +65,12 @@ def predict(task: Task, split: Any, outputs_WL2: np.ndarray) -> tuple[dict[str, 
     if task.unanswerable:
         nulls = null_scores(split, outputs_WL2)
         spans = {name: Prediction(one.text, nulls[name] - one.score) for name, one in best.items()}
-        wanted = {question.name: question.answers for question in split.questions}
-        measured = measure(wanted, spans, task.null_threshold)
         answers = {name: final_text(one, task.null_threshold) for name, one in spans.items()}
+        asked = zip(split.questions, split.known, strict=True)
+        wanted = {question.name: question.answers for question, known in asked if known}
+        if not wanted:
+            return answers, {}
+        measured = measure(wanted, spans, task.null_threshold)
         return answers, {metric: measured[metric] for metric in task.metrics}
     answers = {name: one.text for name, one in best.items()}
     known = {question.name: question.answers for question in split.questions if question.answers}

@@ -34,7 +34,10 @@ def examples(experiment: Experiment) -> Examples:
 
 
 def predict(task: Task, split: Any, outputs_BLK: np.ndarray) -> tuple[list[list[str]], dict[str, float]]:
-    """Predicts the tags of each sentence's words; truncated words and words without pieces get no entity."""
+    """Predicts the tags of each sentence's words; truncated words and words without pieces get no entity.
+
+    Metrics cover the sentences with tags.
+    """
     outside = task.labels.index("O") if "O" in task.labels else 0
     predictions, expected = [], []
     for row, words, firsts, labels in zip(
@@ -44,7 +47,11 @@ def predict(task: Task, split: Any, outputs_BLK: np.ndarray) -> tuple[list[list[
         tags[words[inside]] = row[firsts[inside] + 1]
         predictions.append([task.labels[tag] for tag in tags.tolist()])
         expected.append([task.labels[tag] for tag in labels.tolist()])
-    return predictions, scores(task.metrics, expected, predictions)
+    if not split.known.any():
+        return predictions, {}
+    pairs = zip(expected, predictions, split.known, strict=True)
+    labels, given = zip(*((one, other) for one, other, known in pairs if known), strict=True)
+    return predictions, scores(task.metrics, labels, given)
 
 
 evaluate = task_evaluation(each_token, classification_loss)

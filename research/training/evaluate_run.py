@@ -41,8 +41,8 @@ def predict(
 ) -> tuple[Any, dict[str, float]]:
     """Predicts the examples of `source` with a fine-tuned run; returns predictions, and metrics given labels.
 
-    Predictions are in the order of the examples, or by question. Raises UsageError as `evaluate_run` does,
-    and for a run that was not fine-tuned.
+    Predictions are in the order of the examples, or by question. Reports how many examples the metrics cover,
+    if some have no label. Raises UsageError as `evaluate_run` does, and for a run that was not fine-tuned.
     """
     experiment = record.experiment_of(directory)
     step = find_checkpoint(directory, step)
@@ -52,12 +52,14 @@ def predict(
     prepare = objective_of(experiment.objective).examples(experiment).prepare_test
     if prepare is None:
         raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it has no task")
-    corpus = prepare(source, report)
+    corpus = prepare(source, lambda line: None)
     with tempfile.TemporaryDirectory() as folder:
         row = _row(directory, step, experiment, corpus, Path(folder))
         predictions = json.loads((Path(folder) / PREDICTIONS).read_text(encoding="utf-8"))
-    known = experiment.task.metrics if corpus.validation.labels_known else ()
-    return predictions, {name: row[name] for name in known}
+    known, rows = int(corpus.validation.known.sum()), len(corpus.validation.known)
+    if 0 < known < rows:
+        report(f"metrics of {known:,} of {rows:,} rows: the others have no label")
+    return predictions, {name: row[name] for name in experiment.task.metrics if known}
 
 
 def answer_lines(task: Task, predictions: list | dict[str, str]) -> Iterator[str]:

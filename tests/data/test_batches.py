@@ -212,5 +212,8 @@ def test_processes_share_a_mixture(order):
 
 
 def test_a_source_without_a_window_is_named():
-    with pytest.raises(UsageError, match=r"a source's training split has 3 tokens; expected 9 or more"):
-        train_batches(declared(), counting(100)._replace(parts=(0, 97), shares=(0.5, 0.5)))
+    config = declared()
+    config = replace(config, data=replace(config.data, source="1*files:a.txt+1*files:b.txt"))
+    message = r"the training split of files:b\.txt has 3 tokens; expected 9 or more"
+    with pytest.raises(UsageError, match=message):
+        train_batches(config, counting(100)._replace(parts=(0, 97), shares=(0.5, 0.5)))

@@ -119,7 +119,9 @@ def scores():
     assert experiments.get("gpt1_stsb").objective.name == "soft_scores"
     given = np.array([0.0, 2.25, 3.8, 5.0])
     logits = np.log(np.asarray(soft_targets(jnp.asarray(given, jnp.float32), 6)) + 1e-12)
-    found, _ = predict(Task(metrics=()), SimpleNamespace(labels_known=False, labels=given), logits)
+    found, _ = predict(
+        Task(metrics=()), SimpleNamespace(known=np.zeros(len(given), bool), labels=given), logits
+    )
     np.testing.assert_allclose(found, given, atol=1e-6)
 
 

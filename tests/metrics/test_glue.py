@@ -18,6 +18,15 @@ def test_of_classes():
     assert scores(("f1", "matthews"), [0, 1, 0], [0, 0, 0]) == {"f1": 0.0, "matthews": 0.0}
 
 
+def test_f1_is_that_of_the_tasks_classes_whichever_occur():
+    """Of three classes the mean, also where the third occurs nowhere; of two that of class 1."""
+    labels, given = [0, 1, 1, 0], [0, 1, 0, 0]
+    first, second = 4 / 5, 2 / 3
+    assert scores(("f1",), labels, given, classes=3)["f1"] == pytest.approx((first + second) / 3)
+    assert scores(("f1",), labels, given, classes=2)["f1"] == pytest.approx(second)
+    assert scores(("f1",), [2, 2], [2, 2], classes=3)["f1"] == pytest.approx(1 / 3)
+
+
 def test_of_scores():
     labels, given = [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 10.0]
     found = scores(("pearson", "spearman"), labels, given)

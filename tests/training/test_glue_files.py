@@ -116,7 +116,7 @@ def test_both_of_mnlis_development_sets(tmp_path):
     source = f"files:{tmp_path}/dev_mismatched.tsv"
     mismatched = examples_of(declared).prepare_test(source, ignore).validation
     for split, letters in ((matched, "abcab"), (mismatched, "aaaccc")):
-        assert split.labels_known
+        assert split.known.all()
         outputs = np.zeros((len(letters), 3), np.float32)
         outputs[:, 0] = 1  # all entailment
         answers, metrics = OBJECTIVES["classification"].predict(declared.task, split, outputs)

@@ -8,7 +8,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from research.config import Data, Task
-from research.data.finetuning.labels import Labels
+from research.data.finetuning.labels import Labels, is_number
 from research.data.sources import records
 from research.data.sources.records import Record
 from research.data.sources.schemes import TEST
@@ -34,7 +34,7 @@ class Split(NamedTuple):
     ends: np.ndarray  # int64 (examples × texts + 1,): where in `tokens` each ends; 0 before the first
     texts: int  # an example
     labels: np.ndarray  # int32, or float32 of scores (examples,)
-    labels_known: bool  # of all examples
+    known: np.ndarray  # bool (examples,): which have a label
     sha256: str  # of tokens, ends and labels
     baseline_loss: float  # when predicting classes by their frequencies, or the mean score
     special_tokens: SpecialTokens | None  # of a BERT tokenizer
@@ -68,7 +68,7 @@ def _tokenized(found: list[Example], kind: Labels, tokenizer: Tokenizer, standar
         ends=ends,
         texts=len(found[0].texts),
         labels=labels,
-        labels_known=not unknown.any(),
+        known=~unknown,
         sha256=hashlib.sha256(tokens.tobytes() + ends.tobytes() + labels.tobytes()).hexdigest(),
         baseline_loss=kind.baseline_loss(labels),
         special_tokens=special_tokens(tokenizer),
@@ -86,7 +86,7 @@ def examples(data: Data, task: Task, kind: Labels, source: str, split: str) -> t
     clean = STANDARDS[data.standardize]
     found, left_out = [], 0
     for where, record in records.read(source, names | {ENDINGS[0]}, split):
-        for one in _unfolded(record):
+        for one in _unfolded(record, where):
             label = _label(one, task, kind, where, split)
             if label is None:
                 left_out += 1
@@ -108,29 +108,38 @@ def _label(record: Record, task: Task, kind: Labels, where: str, split: str) -> 
         if split != TEST:
             raise
         label = None
-    if kind.is_missing(label):
+    if kind.is_missing(label, task):
         return kind.unknown if split == TEST else None
     return kind.parse(label, task, where)
 
 
-def _unfolded(record: Record) -> Iterator[Record]:
-    """RACE asks several questions of an article; StoryCloze and SWAG keep sentences and endings apart."""
-    if {"article", "questions", "options", "answers"} <= record.keys():
-        questions, options, answers = (
-            records.plain(record[name]) for name in ("questions", "options", "answers")
-        )
-        for question, choices, answer in zip(questions, options, answers, strict=True):
-            yield {"article": record["article"], "question": question, "options": choices, "label": answer}
+def _unfolded(record: Record, where: str) -> Iterator[Record]:
+    """RACE asks several questions of an article; StoryCloze and SWAG keep sentences and endings apart.
+
+    The label is None in test sets, which have no answers.
+    """
+    if {"article", "questions", "options"} <= record.keys() and not isinstance(record["questions"], str):
+        yield from _questions(record, where)
     elif ENDINGS[0] in record:
         yield {
-            "context": " ".join(record[name] for name in STORY),
-            "endings": [record[name] for name in ENDINGS],
-            "label": record["AnswerRightEnding"],
+            "context": " ".join(_text(record, name, where, "task.fields") for name in STORY),
+            "endings": [_text(record, name, where, "task.options") for name in ENDINGS],
+            "label": record.get("AnswerRightEnding"),
         }
     elif SWAG[0] in record and "endings" not in record:
-        yield {**record, "endings": [record.get(name) for name in SWAG]}
+        yield {**record, "endings": [_text(record, name, where, "task.options") for name in SWAG]}
     else:
         yield record
+
+
+def _questions(record: Record, where: str) -> Iterator[Record]:
+    questions, options = (records.plain(record[name]) for name in ("questions", "options"))
+    answers = records.plain(record.get("answers")) or [None] * len(questions)
+    if not len(questions) == len(options) == len(answers):
+        counts = f"{len(questions)} questions, {len(options)} lists of options, {len(answers)} answers"
+        raise UsageError(f"{where}: {counts}; expected as many of each")
+    for question, choices, answer in zip(questions, options, answers, strict=True):
+        yield {"article": record["article"], "question": question, "options": choices, "label": answer}
 
 
 def _text(record: Record, field: str, where: str, setting: str) -> str:
@@ -147,4 +156,7 @@ def _options(record: Record, task: Task, where: str) -> list[str]:
         raise UsageError(
             f"{where}: field {task.options}: expected {count} texts, one for each of task.labels"
         )
-    return options
+    for place, option in enumerate(options):
+        if not (isinstance(option, str) or is_number(option)):
+            raise UsageError(f"{where}: field {task.options}[{place}] is not a text but {option!r:.40}")
+    return list(map(str, options))  # some are numbers

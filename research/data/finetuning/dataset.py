@@ -1,7 +1,8 @@
 """Batches of labelled examples by step, whatever the kind of label.
 
 Labelled data sets are small, so they are read and tokenized at every start and kept in memory. A split has
-`labels` (one entry per row), `labels_known`, `sha256` and `baseline_loss`, the loss of a constant predictor.
+`labels` (one entry per row), `known` (bool: which examples have a label), `sha256` and `baseline_loss`, the
+loss of a constant predictor.
 """
 
 from collections.abc import Callable

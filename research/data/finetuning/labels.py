@@ -11,6 +11,7 @@ from research.config import Task
 from research.errors import UsageError, did_you_mean
 
 NO_LABEL = (None, "-", "")  # labels that mean none, such as SNLI's without agreement
+NO_TAG = -100  # means "no tag", in files that store a model's inputs instead of words
 
 
 class Labels(NamedTuple):
@@ -22,24 +23,35 @@ class Labels(NamedTuple):
     baseline_loss: Callable[[np.ndarray], float]
     text: Callable[[Any, Task], str]
 
-    def is_missing(self, label: Any) -> bool:
-        """Whether a record's label means that there is none; -1 is a hidden class."""
-        return label in NO_LABEL or label == self.unknown
+    def is_missing(self, label: Any, task: Task) -> bool:
+        """Whether a record's label means that there is none; -1 is a hidden class, unless the task has it."""
+        return is_empty(label) or (label == self.unknown and self.unknown not in _numbers(task))
+
+
+def is_empty(label: Any) -> bool:
+    """Whether a record's label is null, NaN (pandas' null), or another sign of none."""
+    return label in NO_LABEL or (isinstance(label, float) and math.isnan(label))
 
 
 def class_of(label: Any, task: Task, where: str) -> int:
-    """A class by its name, or by its number from 0 (1 or 1.0, not true) if no name is a number."""
+    """A class by its name (1 and 1.0 are both "1"), or by its number from 0 if no name is a number.
+
+    true and false are not numbers.
+    """
     if str(label) in task.labels:
         return task.labels.index(str(label))
-    numbered = not any(name.isdecimal() for name in task.labels)
-    number = _number(label)
-    if numbered and number is not None and number in range(len(task.labels)):
+    number, names = as_number(label), _numbers(task)
+    if number is not None and number in names:
+        return names.index(number)
+    if number is not None and number in range(len(names)) and not any(name is not None for name in names):
         return int(number)
+    if isinstance(label, list | dict):
+        raise UsageError(f"{where}: label {label!r:.40}: expected one class, not a {type(label).__name__}")
     raise UsageError(f"{where}: label {label!r} (task.labels){did_you_mean(str(label), task.labels)}")
 
 
 def score_of(label: Any, task: Task, where: str) -> float:
-    if (number := _number(label)) is None:
+    if (number := as_number(label)) is None:
         raise UsageError(f"{where}: label {label!r}: expected a finite number")
     return number
 
@@ -51,7 +63,17 @@ def soft_score_of(label: Any, task: Task, where: str) -> float:
     return score
 
 
-def _number(label: Any) -> float | None:
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number and can be read as text; true and NaN are not."""
+    return isinstance(value, int | float) and as_number(value) is not None
+
+
+def _numbers(task: Task) -> list[float | None]:
+    """The numbers that the names of the classes spell."""
+    return [as_number(name) for name in task.labels]
+
+
+def as_number(label: Any) -> float | None:
     """The finite number of a label, also as text; None for other labels, and for true and false."""
     if isinstance(label, bool):
         return None

@@ -49,12 +49,13 @@ class Split(NamedTuple):
     sha256: str
     baseline_loss: float  # when predicting starts and ends by their frequencies
     special_tokens: SpecialTokens
-    labels_known: bool  # of all questions
+    known: np.ndarray  # bool (questions,): whose answers are known, if only that there are none
 
 
 class RawQuestion(NamedTuple):
     """A question as a record has it."""
 
+    where: str  # file and place
     name: str
     question: str
     context: str
@@ -80,12 +81,14 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
     with `task.unanswerable` also those without. The split `TEST` has all. `length` is data.length.
     """
     found = list(_records(task, source, split))
+    if split != "train":
+        _refuse_doubled(found)
     contexts = list(dict.fromkeys(one.context for one in found))
     encoded = tokenizer.encode_batch(contexts, add_special_tokens=False)
     paragraphs = {text: _paragraph(text, one) for text, one in zip(contexts, encoded, strict=True)}
     asked = _ids([one.question for one in found], tokenizer)
     firsts = _ids([one.answers[0][0] if one.answers else "" for one in found], tokenizer)
-    questions, windows, labels, labels_known, left_out = [], [], [], True, 0
+    questions, windows, labels, known, left_out = [], [], [], [], 0
     for one, ids, answer in zip(found, asked, firsts, strict=True):
         paragraph, ids = paragraphs[one.context], ids[: task.question]
         span = _span(paragraph, *one.answers[0], answer) if one.answers else None
@@ -93,8 +96,10 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
         if missing and split != TEST:
             left_out += 1
             continue
-        labels_known &= one.known and (task.unanswerable or bool(one.answers))
+        known.append(one.known and (task.unanswerable or bool(one.answers)))
         cut = cut_up(len(paragraph.tokens), length - SPECIAL - len(ids), task.stride)
+        if not cut and split != "train":
+            cut = [(0, 0)]  # an empty text needs a window too, for the answer "no answer"
         windows += [(len(questions), begin, count) for begin, count in cut]
         labels += [_label(span, begin, count, len(ids)) for begin, count in cut]
         questions.append(Question(one.name, ids, paragraph, tuple(text for text, _ in one.answers)))
@@ -111,7 +116,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
         sha256=digest.hexdigest(),
         baseline_loss=(entropy(places[:, 0]) + entropy(places[:, 1])) / 2,
         special_tokens=special_tokens(tokenizer),
-        labels_known=labels_known,
+        known=np.array(known),
     )
     without = f", {left_out:,} without an answer in the text left out" if left_out else ""
     return store, f"{len(questions):,} questions{without}, {len(windows):,} windows"
@@ -120,9 +125,26 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
 def _records(task: Task, source: str, split: str) -> Iterator[RawQuestion]:
     for number, (where, record) in enumerate(records.read(source, {*task.fields, task.label}, split)):
         question, context = (records.value(record, field, where, "task.fields") for field in task.fields)
-        known = split != TEST or any(name in record for name in task.label.split("|"))
+        for text, field in zip((question, context), task.fields, strict=True):
+            if not isinstance(text, str):
+                raise UsageError(f"{where}: field {field} is not a text but {text!r:.40}")
+        given = [record[name] for name in task.label.split("|") if name in record]
+        known = split != TEST or any(answers is not None for answers in given)
         answers = _answers(records.value(record, task.label, where, "task.label"), where) if known else []
-        yield RawQuestion(str(records.plain(record.get("id", number))), question, context, answers, known)
+        name = records.plain(record.get("id"))
+        name = str(number if name is None else name)
+        yield RawQuestion(where, name, question, context, answers, known)
+
+
+def _refuse_doubled(found: list[RawQuestion]) -> None:
+    """Raises UsageError for two questions with the same id, since predictions are stored by id."""
+    firsts: dict[str, int] = {}
+    for number, one in enumerate(found):
+        if (first := firsts.setdefault(one.name, number)) != number:
+            raise UsageError(
+                f"{one.where}: id {one.name} is also that of {found[first].where}; expected another "
+                f"(questions {first + 1:,} and {number + 1:,})"
+            )
 
 
 def _ids(texts: list[str], tokenizer: Tokenizer) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ Shapes: B rows, L data.length. A batch's keys: `research.objectives.token_classi
 
 import hashlib
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -13,11 +13,13 @@ from tokenizers import Tokenizer
 from research.config import Data, Task
 from research.data.examples import Batch, Examples
 from research.data.finetuning import dataset
-from research.data.finetuning.labels import class_of, entropy
+from research.data.finetuning.labels import NO_TAG, class_of, entropy, is_number
 from research.data.sources import records
 from research.data.sources.schemes import TEST
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
 from research.errors import UsageError
+
+HIDDEN = (None, -1, NO_TAG)  # tags of test sets
 
 
 class Split(NamedTuple):
@@ -27,7 +29,7 @@ class Split(NamedTuple):
     words: list[np.ndarray]  # int32 (kept words,): the words that have a piece
     firsts: list[np.ndarray]  # int32 (kept words,): where in `tokens` each begins
     labels: list[np.ndarray]  # int32 (words,): of all words
-    labels_known: bool
+    known: np.ndarray  # bool (sentences,): which have tags
     sha256: str
     baseline_loss: float  # nats per word when predicting tags by their frequencies
     special_tokens: SpecialTokens
@@ -52,14 +54,14 @@ def _label_text(
 
 def read(task: Task, source: str, split: str, tokenizer: Tokenizer) -> tuple[Split, str]:
     """Reads and tokenizes a split; returns it and a summary. The split `TEST` needs no tags."""
-    sentences, labels, labels_known = [], [], True
+    sentences, labels, known = [], [], []
     for where, record in records.read(source, {*task.fields, task.label}, split):
         words = records.value(record, task.fields[0], where, "task.fields")
         tags = _tags(record, task, where, split)
         if not isinstance(words, list) or (tags is not None and len(words) != len(tags)):
             raise UsageError(f"{where}: expected a list of words and one of as many tags")
-        labels_known &= tags is not None
-        sentences.append(words)
+        known.append(tags is not None)
+        sentences.append([_word(word, where) for word in words])
         labels.append([0] * len(words) if tags is None else [class_of(tag, task, where) for tag in tags])
     if not sentences:
         raise UsageError(f"{source}: no sentence {'' if split == TEST else 'with tags '}in it")
@@ -76,7 +78,7 @@ def read(task: Task, source: str, split: str, tokenizer: Tokenizer) -> tuple[Spl
         words=list(kept_words),
         firsts=list(firsts),
         labels=labels,
-        labels_known=labels_known,
+        known=np.array(known),
         sha256=digest.hexdigest(),
         baseline_loss=entropy(np.concatenate(kept)),
         special_tokens=special_tokens(tokenizer),
@@ -84,13 +86,25 @@ def read(task: Task, source: str, split: str, tokenizer: Tokenizer) -> tuple[Spl
     return store, f"{len(sentences):,} sentences, {sum(map(len, labels)):,} words"
 
 
+def _word(word: Any, where: str) -> str:
+    if not (isinstance(word, str) or is_number(word)):
+        raise UsageError(f"{where}: word {word!r:.40}: expected a text or a number (task.fields)")
+    return str(word)
+
+
 def _tags(record: records.Record, task: Task, where: str, split: str) -> list | None:
-    """The tags of a sentence's words; None if a record of the split `TEST` has none."""
+    """The tags of a sentence's words; None if a record of the split `TEST` has none, or hides them."""
     if split == TEST and not any(name in record for name in task.label.split("|")):
         return None
     tags = records.value(record, task.label, where, "task.label")
+    if split == TEST and tags is None:
+        return None
     if not isinstance(tags, list):
         raise UsageError(f"{where}: expected a list of words and one of as many tags")
+    if split == TEST and tags and all(tag in HIDDEN for tag in tags):
+        return None
+    if (missing := next((tag for tag in tags if tag in (None, NO_TAG)), 0)) != 0:
+        raise UsageError(f"{where}: tag {missing} means none; expected one of task.labels for each word")
     return tags
 
 

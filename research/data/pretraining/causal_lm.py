@@ -14,6 +14,7 @@ from research.data.decode import describe_windows
 from research.data.examples import Batch, Examples
 from research.data.order import order, rows_of
 from research.data.pretraining.document_ids import DocumentStarts, document_ids, document_starts
+from research.data.sources.documents import parts
 from research.data.store import token_store
 from research.data.store.token_store import TokenStore
 from research.errors import UsageError
@@ -38,11 +39,12 @@ def train_batches(
     """
     length = data.length
     edges = [*store.parts, len(store.tokens)]
-    for begin, end in pairwise(edges):
+    for part, (begin, end) in enumerate(pairwise(edges)):
         if end - begin <= length:
-            where = "the training split" if len(edges) == 2 else "a source's training split"
+            where = "" if len(edges) == 2 else f" of {parts(data)[part][1].source}"
             raise UsageError(
-                f"data.length={length}: {where} has {end - begin} tokens; expected {length + 1} or more"
+                f"data.length={length}: the training split{where} has {end - begin} tokens; "
+                f"expected {length + 1} or more"
             )
     step = length if data.order == "shuffled" else 1
     last = (edges[-1] - 1 - length) // step + 1  # one after the last window start, in steps

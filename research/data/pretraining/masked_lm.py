@@ -17,6 +17,7 @@ from research.data.order import order, rows_of
 from research.data.pretraining.counter_rng import bits
 from research.data.pretraining.masking import mask
 from research.data.pretraining.sentence_pairs import open_pairs
+from research.data.sources.documents import parts
 from research.data.store import token_store
 from research.data.store.token_store import TokenStore
 from research.errors import UsageError
@@ -53,10 +54,11 @@ def train_batches(
     Raises UsageError if a source gives no pair.
     """
     rows = rows_of(data.batch, process_count)
-    pairs, parts = open_pairs(store, data)
-    edges = [*parts, len(pairs)]
-    if min(np.diff(edges)) < 1:
-        raise UsageError(f"data.source={data.source}: no document to take a pair of segments from")
+    pairs, begins = open_pairs(store, data)
+    edges = [*begins, len(pairs)]
+    if min(counts := np.diff(edges).tolist()) < 1:
+        source = parts(data)[counts.index(0)][1].source
+        raise UsageError(f"data.source={source}: no document to take a pair of segments from")
     process = {"process_index": process_index, "process_count": process_count}
     chosen = order(data, seed, edges, store.shares, **process)
 

@@ -1,20 +1,22 @@
-"""Documents in files: a .txt file or each of its paragraphs, each line or row of other files."""
+"""Documents in files: a text file or each of its paragraphs, each line or row of other files."""
 
 import difflib
 import glob
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from research.data.sources import tables
-from research.errors import UsageError, did_you_mean
+from research.errors import LineageWarning, UsageError, did_you_mean
 from research.io import content, text
 
-JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
-SUFFIXES = (".txt", *JSON_LINES, ".tsv", ".parquet")
+JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".json.gz", ".json.zst")
+TEXTS = (".txt", ".md", ".txt.gz")  # a document, or one per paragraph
+SUFFIXES = (*TEXTS, *JSON_LINES, ".tsv", ".csv", ".parquet")
 TOKENS = (".bin", ".npy")  # of the scheme tokens
 BLANK_LINE = re.compile(r"(?:\r\n|\n|\r(?!\n))\s*(?:\n|\r(?!\n))")
 
@@ -57,19 +59,19 @@ def expand(pattern: str) -> list[Path]:
 
 
 def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
-    """Every document, in order. `unit` "paragraphs" splits .txt files at blank lines; "files" does not.
+    """Every document, in order. `unit` "paragraphs" splits text files at blank lines; "files" does not.
 
-    Raises UsageError, with file and line, for content that is not text.
+    Nulls in JSON lines are left out, with a LineageWarning. Raises UsageError, with file and line, for
+    content that is not text.
     """
     for path in paths:
-        if path.suffix == ".txt":
+        if path.name.endswith(TEXTS):
             whole = text.read_exact(path)
             yield from BLANK_LINE.split(whole.strip()) if unit == "paragraphs" else [whole]
         elif path.suffix in tables.READERS:
             yield from tables.READERS[path.suffix](path, field)
         else:
-            for where, record in text.json_lines(path):
-                yield field_text(record, field, where)
+            yield from _of_json_lines(path, field)
 
 
 def identity(paths: list[Path]) -> list:
@@ -77,7 +79,21 @@ def identity(paths: list[Path]) -> list:
 
     Raises UsageError for a file that cannot be read.
     """
-    return [(path.suffix, digest) for path, digest in zip(paths, content.hashes(paths), strict=True)]
+    # Caches are named by it: .jsonl.gz has been .gz from the start.
+    suffixes = [".txt.gz" if path.name.endswith(".txt.gz") else path.suffix for path in paths]
+    return list(zip(suffixes, content.hashes(paths), strict=True))
+
+
+def _of_json_lines(path: Path, field: str) -> Iterator[str]:
+    nulls = 0
+    for where, record in text.json_lines(path):
+        if field in record and record[field] is None:
+            nulls += 1
+        else:
+            yield field_text(record, field, where)
+    if nulls:
+        message = f"{path}: lines with null for {field} left out: {nulls:,}"
+        warnings.warn(message, LineageWarning, stacklevel=2)
 
 
 def _explain_no_match(pattern: Path, folders: list[Path], scheme: str, suffixes: tuple[str, ...]) -> str:

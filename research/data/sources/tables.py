@@ -1,4 +1,4 @@
-"""Documents in tables: a column of a GLUE-style .tsv file or of a .parquet file."""
+"""Documents in tables: a column of a GLUE-style .tsv file, a .csv file or a .parquet file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from research.data.sources.labelled import delimited
 from research.errors import EnvironmentFault, UsageError, did_you_mean
 from research.io.text import lines, reading
 
@@ -17,14 +18,34 @@ def tsv(path: Path, field: str) -> Iterator[str]:
 
     The first row names the columns, unless `field` is a column number, counted from 0.
     """
+    return _column(path, field, ((number, line.split("\t")) for number, line in lines(path)))
+
+
+def csv(path: Path, field: str) -> Iterator[str]:
+    """A column of a .csv file, named or numbered as in a .tsv file."""
+    return _column(path, field, _as_long(path))
+
+
+def _as_long(path: Path) -> Iterator[delimited.Row]:
+    """The rows of a .csv file, none longer than the first."""
+    width = None
+    for line, cells in delimited.csv(path):
+        width = len(cells) if width is None else width
+        delimited.refuse_longer(path, line, cells, width)
+        yield line, cells
+
+
+def _column(path: Path, field: str, rows: Iterator[delimited.Row]) -> Iterator[str]:
     column = int(field) if field.isdecimal() else None
-    for number, line in lines(path):
-        cells = line.split("\t")
+    for number, cells in rows:
         if column is None:
             if field not in cells:
-                raise UsageError(f"{path}:1: no column {field!r} (data.field){did_you_mean(field, cells)}")
+                raise UsageError(
+                    f"{path}:{number}: no column {field!r} (data.field){did_you_mean(field, cells)}"
+                )
+            delimited.refuse_doubled(path, number, cells, [field])
             column = cells.index(field)
-        elif not line:
+        elif cells == [""]:
             continue
         elif column < len(cells):
             yield cells[column]
@@ -87,4 +108,4 @@ def _opened(path: Path) -> Iterator[Any]:
         raise UsageError(f"{path}: no Parquet file that can be read: {reason}") from fault
 
 
-READERS = {".tsv": tsv, ".parquet": parquet}
+READERS = {".tsv": tsv, ".csv": csv, ".parquet": parquet}

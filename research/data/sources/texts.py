@@ -24,7 +24,7 @@ def read(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
     elif path.name.endswith(files.JSON_LINES):
         for where, record in text.json_lines(path):
             yield tuple(files.field_text(record, field, where, "--field") for field in fields)
-    elif path.suffix == ".txt":
+    elif path.name.endswith(files.TEXTS):
         for _, line in text.lines(path):
             match = PAIR.fullmatch(line.strip())
             yield match.groups() if match else (line.strip(),)

@@ -40,7 +40,10 @@ def load(data: Data) -> Tokenizer:
 
     def build(folder: Path) -> None:
         with activity(f"training the tokenizer {data.tokenizer}"):
-            tokenizer = SCHEMES[scheme](data, *arguments)
+            try:
+                tokenizer = SCHEMES[scheme](data, *arguments)
+            except TooFewEntries as few:
+                raise TooFewEntries(data, _given(scheme, data, few.most)) from None
         check_unchanged(data, source_hash)
         note_maker(folder, data)
         (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
@@ -116,11 +119,26 @@ class TooFewEntries(UsageError):
     """The source has no further pieces."""
 
     def __init__(self, data: Data, most: int):
-        self.tokenizer = f"{data.tokenizer.partition(':')[0]}:{most}"
+        scheme = data.tokenizer.partition(":")[0]
+        self.most, self.tokenizer = most, f"{scheme}:{most}"
+        enough = most >= MIN_SIZE[scheme]
+        hint = f"set data.tokenizer={self.tokenizer}" if enough else "expected a longer text"
         super().__init__(
-            f"data.tokenizer={data.tokenizer}: {data.source} gives at most {most} entries; "
-            f"set data.tokenizer={self.tokenizer}"
+            f"data.tokenizer={data.tokenizer}: {data.source} gives at most {most} entries; {hint}"
         )
+
+
+def _given(scheme: str, data: Data, most: int) -> int:
+    """The number of entries that a source gives when asked for `most`: with WordPiece possibly fewer, since
+    the size of its alphabet depends on `most`.
+    """
+    if most < MIN_SIZE[scheme]:
+        return most
+    try:
+        SCHEMES[scheme](data, most)
+    except TooFewEntries as few:
+        return _given(scheme, data, few.most)
+    return most
 
 
 def _train(tokenizer: Tokenizer, trainer: trainers.Trainer, data: Data, size: int) -> Tokenizer:

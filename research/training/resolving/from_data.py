@@ -87,6 +87,17 @@ def report_epochs(
         )
 
 
+def report_fields(declared: Experiment, changes: Settings, report: Callable[[str], None]) -> None:
+    """Reports a number of task.fields that differs from the declared one, such as one of a task of pairs."""
+    fields, kinds = changes.get("task.fields", declared.task.fields), {1: "one text", 2: "a pair of texts"}
+    if declared.objective.name in LABELLED and len(fields) != len(declared.task.fields):
+        given, wanted = (kinds.get(len(one), f"{len(one)} texts") for one in (fields, declared.task.fields))
+        report(
+            f"task.fields={format_value(fields)}: an example is {given}; "
+            f"declared is {wanted}, {format_value(declared.task.fields)}"
+        )
+
+
 def _refuse_smaller_vocabulary(typed: int, data: Data) -> None:
     """Raises UsageError for a typed vocabulary smaller than the typed tokenizer."""
     entries = vocabulary(data)

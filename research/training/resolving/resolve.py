@@ -13,7 +13,7 @@ from research.errors import UsageError
 from research.io.hub import PREFIX
 from research.runs.status import split_step
 from research.training.resolving import from_weights
-from research.training.resolving.from_data import from_data, report_epochs
+from research.training.resolving.from_data import from_data, report_epochs, report_fields
 from research.training.resolving.names import (
     DECISIVE,
     SOURCES,
@@ -58,6 +58,7 @@ def _with_data(
         decisive = " ".join(f"{name}={format_value(changes[name])}" for name in DECISIVE if name in changes)
         report(f"{decisive} decides {_listed(followed, before)}")
         changes = changes | followed
+    report_fields(declared, changes, report)
     if examples:
         report_epochs(declared, changes, examples, report)
     return changes

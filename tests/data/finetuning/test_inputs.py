@@ -122,7 +122,7 @@ def test_bert_reads_each_ending_of_swag_after_the_beginning_of_its_sentence(tmp_
     (tmp_path / "y.csv").write_text(header.replace(",label", "") + "0,v_1,7,a b c,a b,c,gold,d,e,f g,d d\n")
     experiment = tuned("bert_swag", tmp_path, "x.csv")
     test = examples_of(experiment).prepare_test(f"files:{tmp_path}/y.csv", lambda line: None)
-    assert len(test.validation) == 1 and not test.validation.labels_known
+    assert len(test.validation) == 1 and not test.validation.known.any()
 
 
 def test_bert_cuts_the_longer_one_as_published():

@@ -74,7 +74,7 @@ def test_no_answer_competes_with_the_best_span(tmp_path):
     squad(tmp_path / "x.json", "A b c d.", ("f", "A", 0), ("g", None, 0))
     declared = tuned("bert_squad2", tmp_path, "x.json")
     store = store_of(declared)
-    assert store.labels_known and [question.answers for question in store.questions] == [("A",), ()]
+    assert store.known.all() and [question.answers for question in store.questions] == [("A",), ()]
     assert store.labels[1].tolist() == [0, 0]
     logits = np.zeros((2, 12, 2), np.float32)
     logits[0, 3], logits[0, 0] = (2, 2), (1, 1)  # A: 4, no answer: 2
@@ -92,11 +92,11 @@ def test_answers_of_a_test_file_are_known_where_it_has_them(tmp_path, name, know
     squad(tmp_path / "x.json", "A b c d.", ("f", "A", 0), ("g", None, 0))
     examples = examples_of(tuned(name, tmp_path, "x.json"))
     source = f"files:{tmp_path / 'x.json'}"
-    assert examples.prepare_test(source, lambda line: None).validation.labels_known == known
+    assert examples.prepare_test(source, lambda line: None).validation.known.all() == known
     text = (tmp_path / "x.json").read_text().replace('"answers"', '"plausible"')
     (tmp_path / "x.json").write_text(text)
     hidden = examples.prepare_test(source, lambda line: None).validation
-    assert not hidden.labels_known and len(hidden.questions) == 2
+    assert not hidden.known.any() and len(hidden.questions) == 2
 
 
 def test_the_best_answer_is_a_span_in_order_and_not_too_long(tmp_path):

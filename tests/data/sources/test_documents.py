@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from research.config import Data
 from research.data.sources import tfds_source
 from research.data.sources.documents import documents, fingerprint, parts, read
-from research.errors import EnvironmentFault, UsageError
+from research.errors import EnvironmentFault, LineageWarning, UsageError
 
 
 def data(source, **changes):
@@ -82,7 +82,11 @@ def test_the_fingerprint_changes_with_the_documents(corpus):
         ("a.txt", b"", r"data\.source=files:.*: no document is in it"),
         ("a.jsonl.gz", b"no gzip", r"a\.jsonl\.gz:1: damaged gzip file: .*"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 9999)[:-9], r"a\.jsonl\.gz:\d+: damaged gzip .*"),
-        ("a.csv", b"x", r"a\.csv: expected a file that ends in \.txt, \.jsonl, \.jsonl\.gz"),
+        ("a.doc", b"x", r"a\.doc: expected a file that ends in \.txt, \.md, \.txt\.gz, \.jsonl"),
+        ("a.csv", b"label\n1\n", r"a\.csv:1: no column 'text' \(data\.field\)"),
+        ("a.csv", b"text,id\na, and b,1\n", r"a\.csv:2: 3 cells; expected 2, as above it; a text with"),
+        ("a.csv", b'id,text\n1,"open\n2,b\n', r"a\.csv:2: a quote opens and does not close"),
+        ("a.csv", b"text,text\na,b\n", r"a\.csv:1: 2 columns are called text"),
         ("a.tsv", b"label\tbody\n1\tx\n", r"a\.tsv:1: no column 'text' \(data\.field\)"),
         ("a.tsv", b"label\ttext\n1\tx\n2\n", r"a\.tsv:3: no column text \(data\.field\); it has 1"),
         ("a.tsv", b"text\n\xff\n", r"a\.tsv:2: byte 0xff is not UTF-8"),
@@ -310,3 +314,35 @@ def test_a_mixture_needs_weights(source):
 def test_a_mixture_has_no_tail():
     with pytest.raises(UsageError, match=r"data\.split=tail: a mixture has no tail"):
         list(documents(data("1*files:a+1*files:b", split="tail"), "all"))
+
+
+def test_texts_in_other_files(tmp_path):
+    """A text compressed or in Markdown, a column of a .csv file, JSON lines with another name."""
+    whole = "One.\n\nTwo, or more."
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(whole.encode()))
+    (tmp_path / "b.md").write_text(whole)
+    for name in ("a.txt.gz", "b.md"):
+        assert list(documents(data(f"files:{tmp_path}/{name}"), "all")) == [whole]
+        by_paragraphs = data(f"files:{tmp_path}/{name}", documents="paragraphs")
+        assert list(documents(by_paragraphs, "all")) == ["One.", "Two, or more."]
+    (tmp_path / "c.csv").write_text('id,text\n1,One.\n2,"Two, or\nmore."\n')
+    assert list(documents(data(f"files:{tmp_path}/c.csv"), "all")) == ["One.", "Two, or\nmore."]
+    assert list(documents(data(f"files:{tmp_path}/c.csv", field="0"), "all")) == ["id", "1", "2"]
+    (tmp_path / "d.ndjson").write_text('{"text": "One."}\n')
+    assert list(documents(data(f"files:{tmp_path}/d.ndjson"), "all")) == ["One."]
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(whole.encode())[:-9])
+    with pytest.raises(UsageError, match=r"a\.txt\.gz: damaged gzip file"):
+        list(documents(data(f"files:{tmp_path}/a.txt.gz"), "all"))
+
+
+def test_a_compressed_text_is_not_mistaken_for_the_same_bytes_as_json_lines(tmp_path):
+    for name in ("a.txt.gz", "b.jsonl.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(b'{"text": "One."}\n'))
+    first, second = (fingerprint(data(f"files:{tmp_path}/{name}")) for name in ("a.txt.gz", "b.jsonl.gz"))
+    assert first != second
+
+
+def test_nulls_in_json_lines_are_left_out_and_counted(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "One."}\n{"text": null}\n{"text": null}\n')
+    with pytest.warns(LineageWarning, match=r"a\.jsonl: lines with null for text left out: 2"):
+        assert list(documents(data(f"files:{tmp_path}/a.jsonl"), "all")) == ["One."]

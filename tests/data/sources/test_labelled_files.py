@@ -50,7 +50,7 @@ def test_columns_are_split_at_spaces_and_tabs_alone(tmp_path, end):
 def test_rows_broken_by_line_ends_are_left_out_and_counted(tmp_path):
     """As in GLUE's QQP."""
     header, names = "id\tquestion1\tquestion2\tis_duplicate", ("question1", "question2", "is_duplicate")
-    text = f"{header}\n1\ta\tb\t0\n2\tbroken\nin two\t1\n\n3\tc\td\t1\textra\n"
+    text = f"{header}\n1\ta\tb\t0\n2\tbroken\nin two\t1\n\n3\tc\td\t1\t\n"
     (tmp_path / "qqp.tsv").write_text(text)
     with pytest.warns(LineageWarning, match=r"qqp\.tsv:3: fewer cells .*; rows like this left out: 2"):
         found = list(read(str(tmp_path / "qqp.tsv"), names))
@@ -60,8 +60,47 @@ def test_rows_broken_by_line_ends_are_left_out_and_counted(tmp_path):
 
 
 def test_an_open_quote_does_not_swallow_the_rows_after_it(tmp_path):
-    with pytest.raises(UsageError, match=r"a\.csv:4: fewer cells than the header has; expected a cell"):
+    with pytest.raises(UsageError, match=r"a\.csv:2: a quote opens and does not close"):
         records(tmp_path / "a.csv", b'sentence,label\n"open,1\nb,0\nc,1\n')
+    with pytest.raises(UsageError, match=r"a\.csv:4: a quote opens and does not close"):
+        records(tmp_path / "a.csv", b'label,sentence\n1,"two\nlines"\n0,"open\n1,b\n0,"c"\n1,d')
+    assert records(tmp_path / "b.csv", b'label,sentence\n1,"two\nlines"\r') == [
+        {"label": "1", "sentence": "two\nlines"}
+    ]
+
+
+def test_rows_with_too_many_cells_are_refused(tmp_path):
+    """They would lose a label, or have half of a text for one."""
+    long = r"a\.csv:3: 3 cells; expected 2, as above it; a text with a separator in it needs quotes"
+    with pytest.raises(UsageError, match=long):
+        records(tmp_path / "a.csv", b"sentence,label\na,1,,\nb, and c,0\n")
+    with pytest.raises(UsageError, match=r"a\.csv:2: 3 cells; expected 2"):
+        records(tmp_path / "a.csv", b"a,1\nb, and c,0\n", ("0", "1"))
+    with pytest.raises(UsageError, match=r"a\.tsv:2: 3 cells; expected 2"):
+        records(tmp_path / "a.tsv", b"sentence\tlabel\nb\tand c\t0\n")
+    assert len(records(tmp_path / "b.tsv", b"b\nand c\t0\n", ("0",))) == 2
+
+
+def test_a_name_that_two_columns_have_is_refused_where_it_is_wanted(tmp_path):
+    text = b"sentence,label,label,more,more\na,1,0,x,y\n"
+    with pytest.raises(UsageError, match=r"a\.csv:1: 2 columns are called label"):
+        records(tmp_path / "a.csv", text)
+    assert records(tmp_path / "a.csv", text, ("sentence",))[0]["sentence"] == "a"
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.ndjson"])
+def test_json_of_objects(tmp_path, name):
+    assert records(tmp_path / name, OBJECTS.encode()) == ROWS
+    if name == "a.json":
+        assert records(tmp_path / name, json.dumps(ROWS, indent=1).encode()) == ROWS
+        assert records(tmp_path / name, json.dumps({"version": 1, "data": ROWS}).encode()) == ROWS
+        assert records(tmp_path / name, json.dumps(ROWS[0]).encode()) == ROWS[:1]
+        with pytest.raises(UsageError, match=r"a\.json: expected SQuAD's data, a list of objects, or"):
+            records(tmp_path / name, b"[1, 2]")
+        with pytest.raises(UsageError, match=r"a\.json: not JSON: "):
+            records(tmp_path / name, b"[1, 2")
+    with pytest.raises(UsageError, match=rf"{name}:3: not a JSON object"):
+        records(tmp_path / name, OBJECTS.encode() + b'{"sentence": ')
 
 
 def test_a_cell_may_have_any_length(tmp_path):

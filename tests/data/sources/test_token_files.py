@@ -66,3 +66,14 @@ def test_what_is_no_row_of_tokens_is_refused(array, message, tmp_path):
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(UsageError, match=message):
         token_files.read(tmp_path / "a.npy")
+
+
+def test_tokens_of_32_bits_without_a_header_are_refused(tmp_path):
+    """Read as 16 bits, every second one would be 0 or 1."""
+    large = np.arange(1_000) * 137 % 100_277
+    (tmp_path / "a.bin").write_bytes(large.astype("<u4").tobytes())
+    with pytest.raises(UsageError, match=r"a\.bin: tokens of 32 bits; expected 16, or a \.npy file"):
+        token_files.read(tmp_path / "a.bin")
+    for tokens in (np.zeros(1_000), np.arange(1_000) % 2, np.arange(4) * np.array([9, 0, 2, 0])):
+        (tmp_path / "b.bin").write_bytes(tokens.astype("<u2").tobytes())
+        assert token_files.read(tmp_path / "b.bin").tolist() == tokens.tolist()

@@ -151,6 +151,21 @@ def test_mistakes_are_one_line(poem, tmp_path, name, message, lineage_home):
     assert not [path for path in trained.glob(".*") if "partial" in path.name]
 
 
+def test_the_size_that_an_error_recommends_is_not_refused_in_turn(tmp_path):
+    """WordPiece's alphabet is a share of the size: with a smaller one, fewer entries follow."""
+    path = tmp_path / "letters.txt"
+    words = [f"{a}{b}{c}" for a in "bcdfgh" for b in "aeiou" for c in "lmnrst"]
+    path.write_text(" ".join([chr(0x4E00 + n) for n in range(99)] + 9 * words))
+    with pytest.raises(UsageError, match=r"gives at most \d+ entries; set data\.tokenizer=") as raised:
+        load(data(f"files:{path}", "wordpiece:4096", split="tail"))
+    recommended = str(raised.value).rpartition("data.tokenizer=")[2]
+    size = int(recommended.partition(":")[2])
+    assert load(data(f"files:{path}", recommended, split="tail")).get_vocab_size() == size
+    path.write_text(" ".join(chr(97 + n) for n in range(26)))
+    with pytest.raises(UsageError, match=r"gives at most \d+ entries; expected a longer text$"):
+        load(data(f"files:{path}", "wordpiece:4096", split="tail"))
+
+
 CHARACTERS = {"\n": 0, " ": 1, "a": 2, "é": 3, "Z": 4}  # not by code point
 
 

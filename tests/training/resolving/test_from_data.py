@@ -85,6 +85,33 @@ def test_few_documents_hold_enough_out_that_one_validates(tmp_path):
     assert decided["data.split"] == "documents" and decided["data.holdout"] in (0.1, 0.2, 0.5)
 
 
+def mixture(folder, *texts: str) -> str:
+    for number, text in enumerate(texts):
+        (folder / f"{number}.txt").write_text(text)
+    return "+".join(f"0.5*files:{folder}/{number}.txt" for number in range(len(texts)))
+
+
+def test_every_source_of_a_mixture_trains_and_validates(tmp_path):
+    """Of two texts none is both; their paragraphs are, with enough held out that one of each validates."""
+    first, second = ("\n\n".join(f"{name} number {n}." for n in range(60)) for name in ("Cat", "Dog"))
+    source = mixture(tmp_path, first, second)
+    found = layout("bert_tiny", data__source=source)
+    assert (found["data.documents"], found["data.holdout"]) == ("paragraphs", 0.1)
+    for changes in ({}, {"data__split": "documents"}, {"data__holdout": 0.5}):
+        with pytest.raises(
+            UsageError, match=r"files:.*/\d\.txt: no document of it (trains|validates) with data"
+        ):
+            followed("quickstart", data__source=source, **changes)
+    typed = {"data__documents": "paragraphs"}
+    assert layout("quickstart", data__source=source, **typed)["data.holdout"] == 0.1
+    assert "data.holdout" not in layout("quickstart", data__source=source, data__validation=source)
+    kept = resolve("quickstart", {"data.source": f"files:{tmp_path}/0.txt"})
+    changes = {"data.source": source, "data.split": "documents"}
+    resolving.resolve(
+        experiments.get("quickstart"), changes, print, kept
+    )  # a run that goes on keeps its split
+
+
 def test_the_field_with_the_text_is_found_by_its_name(tmp_path):
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps({"id": n, "body": f"Text {n}."}) + "\n" for n in range(900)))

@@ -1,0 +1,92 @@
+"""The columns of a typed source of labelled examples: which hold the texts, and which the label."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from research.config import Task
+from research.config.names import SCHEMES
+from research.data.sources import files, labelled_files
+from research.data.sources.schemes import Source
+from research.errors import UsageError
+
+TEXTS = ("text", "sentence", "review", "content", "body", "comment", "tweet", "message", "title", "words")
+TEXTS += ("tokens",)
+PAIRS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"))
+PAIRS += (("text1", "text2"), ("text_a", "text_b"), ("sentence_a", "sentence_b"), ("question", "sentence"))
+LABELS = ("label", "labels", "class", "category", "sentiment", "target", "rating", "stars")
+LABELS += ("tags", "ner_tags", "tag")
+
+
+def column_settings(source: Source, task: Task, typed: Collection[str], tags: bool) -> dict[str, Any]:
+    """task.fields and task.label, if the file lacks the declared columns and they were not `typed`.
+
+    A task of pairs takes both columns of a pair or none, so that it never trains on half of one. Raises
+    UsageError, listing the columns, if none has a known name.
+    """
+    columns = SCHEMES[source.scheme].columns(source)
+    path = f"{source.scheme}:{source.name}"
+    if source.scheme == "files":
+        path = str(files.match(source.name, labelled_files.SUFFIXES)[0])
+    numbered = path.endswith(labelled_files.TABLES)
+    declared = {name for field in (*task.fields, task.label) for name in field.split("|")}
+    known = set(columns)
+    if numbered and not known & {name for name in declared if not name.isdecimal()}:
+        known |= set(map(str, range(len(columns))))  # a table without a header
+        if "task.label" in typed and task.label.isdecimal():
+            columns = [str(column) for column in range(len(columns))]
+    followed: dict[str, Any] = {}
+    label = task.label
+    if "task.label" not in typed and not _has(known, label):
+        found = _label(columns, tags)
+        if found is None:
+            raise UsageError(_unknown(path, "task.label", label, columns, "COLUMN"))
+        followed["task.label"] = label = found
+    if "task.fields" not in typed and not all(_has(known, field) for field in task.fields):
+        others = [name for name in columns if name not in label.split("|")]
+        followed["task.fields"] = _fields(path, task, others, columns)
+    return followed
+
+
+def _label(columns: Sequence[str], tags: bool) -> str | None:
+    last = columns[-1:] if tags and columns[0] == "0" else []  # tags are the last of CoNLL's columns
+    if len(columns) == 2 and (text := _one_of(TEXTS, columns)):
+        last = [name for name in columns if name != text]
+    return _one_of((*LABELS, *last), columns)
+
+
+def _fields(path: str, task: Task, others: Sequence[str], columns: Sequence[str]) -> tuple[str, ...]:
+    """One column, or two for a task of pairs, unless the table has only one text."""
+    pair, wanted = _pair(others), ",".join(task.fields)
+    if len(task.fields) == 2:
+        if pair is None and len(others) != 1:
+            raise UsageError(_unknown(path, "task.fields", wanted, columns, "COLUMN,COLUMN"))
+        return pair or tuple(others)
+    text = _one_of((*TEXTS, *(others if len(others) == 1 else ())), others)
+    if text is None:
+        form = ",".join(pair) if pair else "COLUMN"
+        raise UsageError(_unknown(path, "task.fields", wanted, columns, form))
+    return (text,)
+
+
+def _pair(columns: Sequence[str]) -> tuple[str, ...] | None:
+    """The columns of the first known pair that exists."""
+    found = ((_one_of((first,), columns), _one_of((second,), columns)) for first, second in PAIRS)
+    return next(((first, second) for first, second in found if first and second), None)
+
+
+def _has(columns: Collection[str], field: str) -> bool:
+    return any(name in columns for name in field.split("|"))
+
+
+def _one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
+    """The column of the first of these names that exists, ignoring case."""
+    spelled = {column.lower(): column for column in reversed(columns)}
+    return next((spelled[name.lower()] for name in names if name.lower() in spelled), None)
+
+
+def _unknown(path: str, setting: str, declared: str, columns: Sequence[str], form: str) -> str:
+    shown = ", ".join(column[:30] for column in columns)
+    named = path.endswith((".parquet", ".json", *files.JSON_LINES))
+    number = ", or their numbers from 0" if "," in form else ", or its number from 0"
+    more = "" if named or "COLUMN" not in form else number
+    return f"{path}: no column {declared} ({setting}); it has {shown}; type {setting}={form}{more}"
