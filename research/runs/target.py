@@ -1,11 +1,12 @@
 """Steps, tokens and seconds until a run reached its target, from its rows."""
 
+import math
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from research.config.target import Target
+from research.config.target import PATIENCE, Target, direction_of
 from research.errors import UsageError, did_you_mean
 from research.runs.metrics_log import Row
 
@@ -14,7 +15,7 @@ class Reached(NamedTuple):
     """The first evaluation after step 0 that meets a target."""
 
     target: str  # as typed: loss<3.28
-    value: float
+    value: float  # with patience, the best one so far
     step: int
     tokens: int | None  # None without training rows
     seconds: float | None  # of training, without evaluations and saves
@@ -33,11 +34,31 @@ def reached(rows: Sequence[Row], target: Target | None) -> Reached | None:
     """The first evaluation after step 0 that meets the target; None without a target or evaluation."""
     if target is None:
         return None
+    validation = [row for row in rows if row["split"] == "validation"]
+    met = (_stalled if target.comparison == PATIENCE else _met)(validation, target)
+    if met is None:
+        return None
+    step, value = met
+    tokens, seconds = (_at(rows, name, step) for name in ("tokens", "seconds"))
+    return Reached(str(target), value, step, None if tokens is None else round(tokens), seconds)
+
+
+def _met(rows: Sequence[Row], target: Target) -> tuple[int, float] | None:
+    """(step, value) of the first row after step 0 that meets the target."""
+    found = (row for row in rows if row["step"] and target.met(row.get(target.metric)))
+    return next(((row["step"], row[target.metric]) for row in found), None)
+
+
+def _stalled(rows: Sequence[Row], target: Target) -> tuple[int, float] | None:
+    """(step, best value) of the row with which so many rows in a row were not better than the best before."""
+    sign = 1 if direction_of(target.metric) == "minimize" else -1
+    best, since = math.inf, 0  # the best is negated where high is good
     for row in rows:
-        if row["split"] == "validation" and row["step"] and target.met(row.get(target.metric)):
-            tokens, seconds = (_at(rows, name, row["step"]) for name in ("tokens", "seconds"))
-            whole = None if tokens is None else round(tokens)
-            return Reached(str(target), row[target.metric], row["step"], whole, seconds)
+        value = row.get(target.metric)
+        better = isinstance(value, int | float) and sign * value < best
+        best, since = (sign * value, 0) if better else (best, since + 1)
+        if since >= target.number and row["step"]:
+            return row["step"], sign * best
     return None
 
 

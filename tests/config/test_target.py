@@ -18,6 +18,8 @@ from research.errors import UsageError
         (" bits_per_byte <= 1e0 ", Target("bits_per_byte", "<=", 1.0)),
         ("accuracy>0.9", Target("accuracy", ">", 0.9)),
         ("accuracy>=.9", Target("accuracy", ">=", 0.9)),
+        ("loss patience 5", Target("loss", "patience", 5)),
+        (" exact_match  patience 12 ", Target("exact_match", "patience", 12)),
     ],
 )
 def test_a_target_is_a_metric_a_comparison_and_a_number(text, expected):
@@ -25,11 +27,22 @@ def test_a_target_is_a_metric_a_comparison_and_a_number(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["loss", "loss=3.28", "<3", "loss<three", "loss<nan", "loss<", "3<loss", "loss<inf"]
+    "text",
+    ["loss", "loss=3.28", "<3", "loss<three", "loss<nan", "loss<", "3<loss", "loss<inf", "patience 3"]
+    + ["loss patience -1", "loss patience 1.5", "loss patience"],
 )
 def test_another_text_is_refused_by_the_setting(text):
     with pytest.raises(UsageError, match=r"^run\.stop_at=.*expected METRIC<NUMBER"):
         override(experiments.get("quickstart"), {"run.stop_at": text})
+
+
+def test_patience_needs_an_evaluation_and_a_direction():
+    for text, message in (
+        ("loss patience 0", "at least 1"),
+        ("speed patience 2", "better if low or if high"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            parse(text)
 
 
 def test_what_meets_it():

@@ -1,12 +1,16 @@
 """A run ends at its target, and nothing else about it changes."""
 
+import math
+
 import pytest
 
 from research.config.settings import override
+from research.config.target import parse
 from research.errors import UsageError
 from research.reporting.facts import facts
 from research.runs.checkpoints.integrity import latest_intact_step
 from research.runs.checkpoints.store import Checkpoints
+from research.runs.target import reached
 from research.training.loop import train
 from tests.training.tiny import final_arrays, quickstart, timeless
 
@@ -80,6 +84,47 @@ def test_killed_between_the_evaluation_and_the_save_it_ends_at_the_same_step(run
     monkeypatch.setenv("LINEAGE_HOME", str(folder / "home"))
     assert train(stopping, tmp_path / "run", print).reached.step == 6
     assert timeless(tmp_path / "run") == timeless(folder / "stopped")
+
+
+def rows(*values, metric="loss"):
+    """Evaluations from step 0 on, ten steps apart, and the training row before each."""
+    return [
+        {"split": split, "step": 10 * n, "tokens": 100 * n, "seconds": 2.0 * n, metric: value}
+        for n, value in enumerate(values)
+        for split in (("validation",) if n == 0 else ("train", "validation"))
+    ]
+
+
+@pytest.mark.parametrize(
+    "values, metric, patience, step, best",
+    [
+        ((5, 4, 3, 3, 3.1, 2), "loss", 2, 40, 3),  # equal is not better
+        ((5, 4, 3, 3.1, 2, 2.5, 2.4), "loss", 2, 60, 2),
+        ((5, 6, 7), "loss", 2, 20, 5),  # that of step 0 counts
+        ((0.1, 0.4, 0.3, 0.2), "accuracy", 1, 20, 0.4),
+        ((5, 4, math.nan, math.nan), "loss", 2, 30, 4),
+        ((5, 4, 3, 2), "loss", 1, None, None),
+        ((5,), "loss", 1, None, None),
+    ],
+)
+def test_patience_ends_at_evaluations_without_a_better_value(values, metric, patience, step, best):
+    found = reached(rows(*values, metric=metric), parse(f"{metric} patience {patience}"))
+    if step is None:
+        assert found is None
+    else:
+        text = f"{metric} patience {patience}"
+        assert found == (text, best, step, 10 * step, step / 5)
+
+
+def test_a_run_without_patience_ends_early(runs, tmp_path):
+    """Killed or not: the rows decide. A rate that throws it off leaves step 0 the best."""
+    _, whole, _, _ = runs
+    hopeless = override(whole, {"run.stop_at": "loss patience 2", "optimizer.rate.peak": 3.0})
+    result = train(hopeless, tmp_path / "run", print)
+    assert (result.step, result.finished, result.reached.step) == (6, True, 6)
+    assert train(hopeless, tmp_path / "run", print).step == 6
+    found = facts([tmp_path / "run"])["runs"][0]["outcome"]
+    assert found["state"] == "finished" and found["reached"]["target"] == "loss patience 2"
 
 
 def test_a_metric_that_no_evaluation_measures_is_refused_before_anything_is_written(runs, tmp_path):

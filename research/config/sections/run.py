@@ -23,8 +23,9 @@ class Run:
     # Also keep the best checkpoint by this validation metric: loss, accuracy, a metric of the task …; none:
     # no such checkpoint.
     keep_best: str | None = None
-    # End the run at the first evaluation after step 0 that reaches a target such as 'loss<3.28': a validation
-    # metric, <, <=, > or >=, and a number, quoted for the shell; none: end at run.steps.
+    # End the run at the first evaluation after step 0 that reaches a target such as 'loss<3.28' (a validation
+    # metric, <, <=, > or >=, and a number), or after so many evaluations in a row without a better value:
+    # 'loss patience 5'. Quoted for the shell; none: end at run.steps.
     stop_at: str | None = None
     # End the process, to be resumed, after this many mean step times without a finished step; 0: never
     # [mean step times; from 0]
