@@ -6,7 +6,7 @@ import traceback
 import warnings
 
 from launch.shell import notes
-from research.config.imports import OPTION, import_all
+from research.config.imports import OPTION, import_all, own_line
 from research.devices.environment import prepare_jax
 from research.errors import LineageError, LineageWarning, UsageError
 from research.io import activity
@@ -67,8 +67,10 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if interrupts.interrupted():  # the code that it hit made this of it
             return _print_error("interrupted", interrupts.STATUS, debug)
-        hint = "" if debug else " (--debug shows where)"
-        return _print_error(f"{type(error).__name__}: {' '.join(str(error).split())}{hint}", 1, debug)
+        hint = "" if debug else "--debug shows where"
+        where = "; ".join(filter(None, (own_line(error), hint)))
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return _print_error(f"{text} ({where})" if where else text, 1, debug)
 
 
 def _without_imports(arguments: list[str]) -> tuple[list[str], list[str]]:

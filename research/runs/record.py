@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from research.config import Data, Experiment, Model
-from research.config.imports import OPTION, changed_imports, import_recorded, imported, where_names_come_from
+from research.config.imports import (
+    OPTION,
+    as_recorded,
+    changed_imports,
+    import_recorded,
+    where_names_come_from,
+)
 from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, to_json
 from research.errors import LineageWarning, UsageError
@@ -144,7 +150,7 @@ def claim(
     known = check(directory, experiment, facts, step, allow_change)
     declared = {"experiment": to_json(experiment), "paths": paths.absolute(experiment.data, experiment.start)}
     now = declared | dict(facts) | environment()
-    if plugins := imported():
+    if plugins := as_recorded(now["experiment"]):
         now["imports"] = plugins
     now["attention"] = _attention(experiment.model, experiment.data)._asdict()
     if chosen:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.config import Experiment, Sweep, space
-from research.config.imports import changed_imports, import_recorded, imported, where_names_come_from
+from research.config.imports import as_recorded, changed_imports, import_recorded, where_names_come_from
 from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, override, to_json
 from research.config.sweep import SETTINGS
@@ -30,7 +30,7 @@ class Record(NamedTuple):
     sweep: Sweep
     storage: str  # sqlite or journal (in the directory), journal:PATH, or a URL that SQLAlchemy takes
     study: str  # its name there
-    imports: dict[str, dict[str, str]]  # as research.config.imports.imported gave them
+    imports: dict[str, dict[str, Any]]  # as research.config.imports.as_recorded gave them
     paths: dict[str, str]  # of the base: as research.runs.paths.absolute gave them
 
 
@@ -59,7 +59,7 @@ def base_of(record: Record) -> Experiment:
 
 def refuse_changed_imports(directory: Path, record: Record) -> None:
     """Raises UsageError where the next trial would run other code than the trials before it."""
-    changed = changed_imports({"imports": record.imports})
+    changed = changed_imports({"imports": record.imports, "sweep": sweep_to_json(record.sweep)})
     if changed:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
         raise UsageError(f"{directory}: began with other code: {pairs}; choose another --dir")
@@ -82,7 +82,7 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
             sweep,
             _absolute(storage or default),
             study,
-            imported(),
+            as_recorded(sweep_to_json(sweep)),
             paths.absolute(sweep.base.data, sweep.base.start),
         )
         _write(directory, record)
@@ -110,7 +110,9 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
         raise UsageError(f"{directory}: holds another sweep: {pairs}; choose another --dir")
     refuse_changed_imports(directory, record)
     now = record._replace(
-        sweep=sweep, imports=imported(), paths=paths.absolute(sweep.base.data, sweep.base.start)
+        sweep=sweep,
+        imports=as_recorded(sweep_to_json(sweep)),
+        paths=paths.absolute(sweep.base.data, sweep.base.start),
     )
     if now != record:
         _write(directory, now)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from research.config import imports
+from research.config.imports import loading
 from research.config.imports import import_all, import_plugin, import_recorded, imported, options
 from research.errors import UsageError
 
@@ -20,7 +21,7 @@ BODY = "LOADED = []\nclass Idea: pass\nfrom sibling_{n} import VALUE\n"
 @pytest.fixture(autouse=True)
 def nothing_imported(monkeypatch):
     """A process of its own for each test, but for the modules that Python keeps."""
-    monkeypatch.setattr(imports, "_imported", {})
+    monkeypatch.setattr(loading, "_imported", {})
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv(imports.VARIABLE, raising=False)
 
@@ -96,7 +97,7 @@ def test_options_the_variable_and_entry_points_are_all_imported(tmp_path, monkey
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point] * (group == imports.GROUP))
     import_all([three])
     assert list(imported()) == ["imported_four", one, two, three]
-    imports._imported.clear()
+    loading._imported.clear()
     monkeypatch.setenv(imports.VARIABLE, f"{one}:{two}")
     import_all()
     assert list(imported()) == ["imported_four", one, two]
@@ -140,7 +141,7 @@ def test_a_fault_is_one_line_that_names_it(tmp_path, name, body, message):
 def recorded(path):
     import_plugin(str(path))
     record = {"imports": json.loads(json.dumps(imported()))}
-    imports._imported.clear()
+    loading._imported.clear()
     return record
 
 
@@ -163,7 +164,7 @@ def test_as_quick_and_as_long_an_edit_is_seen(tmp_path):
     path = tmp_path / "quick.py"
     for value in (1, 2):
         path.write_text(f"VALUE = {value}\n")
-        imports._imported.clear()
+        loading._imported.clear()
         import_plugin(str(path))
         assert module_of(path).VALUE is value
 
@@ -174,7 +175,7 @@ def test_a_missing_file_is_known_again_where_it_was_moved(plugin, tmp_path_facto
     assert import_recorded(record)[str(plugin)][1] == "no such file"
     import_plugin(str(elsewhere))
     assert import_recorded(record) == {}  # the same bytes
-    imports._imported.clear()
+    loading._imported.clear()
     edited = elsewhere.with_name(plugin.name)
     edited.write_text(elsewhere.read_text() + "# edited\n")
     import_plugin(str(edited))

@@ -7,6 +7,7 @@ import pytest
 
 import experiments
 from research.config import imports
+from research.config.imports import loading
 from research.config.settings import flatten, override
 from research.errors import LineageWarning, UsageError
 from research.runs import record
@@ -105,7 +106,7 @@ def test_a_record_from_a_later_version_is_refused(run):
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
     """A file that this process has imported."""
-    monkeypatch.setattr(imports, "_imported", {})
+    monkeypatch.setattr(loading, "_imported", {})
     path = tmp_path / "ideas.py"
     path.write_text("")
     imports.import_plugin(str(path))
@@ -114,24 +115,24 @@ def plugin(tmp_path, monkeypatch):
 
 def restart():
     """As in another process, where nothing is imported yet."""
-    imports._imported.clear()
+    loading._imported.clear()
 
 
 def test_a_record_keeps_its_imports_and_imports_them_again(plugin, run):
     (kept,) = record.read(run)["imports"].items()
     restart()
-    assert record.experiment_of(run) == FIRST and imports.imported() == dict([kept])
+    assert record.experiment_of(run) == FIRST and list(imports.imported()) == [kept[0]]
     restart()
     assert record.examine(run, FIRST, FACTS)
 
 
 def test_without_imports_a_record_is_as_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(imports, "_imported", {})
+    monkeypatch.setattr(loading, "_imported", {})
     record.claim(tmp_path / "run", FIRST, FACTS)
     assert "imports" not in record.read(tmp_path / "run")
 
 
-@pytest.mark.parametrize("befall, message", [("# new\n", "now [0-9a-f]{12}"), (None, "now no such file")])
+@pytest.mark.parametrize("befall, message", [("NEW = print()\n", "now [0-9a-f]{12}"), (None, "now no such file")])
 def test_other_imported_code_warns_who_reads_and_refuses_who_continues(plugin, run, befall, message):
     plugin.unlink() if befall is None else plugin.write_text(befall)
     restart()
