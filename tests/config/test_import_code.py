@@ -169,7 +169,7 @@ def test_a_module_and_its_file_are_one_import(lab):
     assert list(loading.imported()) == [lab.name, str(lab.file("rule"))]
     import_plugin(f"{lab.path / lab.name}/")  # a folder, as a shell completes it
     assert len(loading.imported()) == 2
-    with pytest.raises(UsageError, match="a folder without __init__.py; expected a package"):
+    with pytest.raises(UsageError, match=r"a folder without __init__\.py; expected a package"):
         import_plugin(f"{lab.path}/")
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from research.config import imports
-from research.config.imports import loading
-from research.config.imports import import_all, import_plugin, import_recorded, imported, options
+from research.config.imports import import_all, import_plugin, import_recorded, imported, loading, options
 from research.errors import UsageError
 
 BODY = "LOADED = []\nclass Idea: pass\nfrom sibling_{n} import VALUE\n"

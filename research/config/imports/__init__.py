@@ -1,8 +1,8 @@
 """Modules and files of other people, which register their experiments, optimizers, model parts … on import.
 
 They are named by `--import`, by LINEAGE_IMPORT and by the entry-point group `lineage.experiments`. A run's
-record keeps their names, by which they are imported again, and sums of the code behind the names that it uses.
-Standard library only.
+record keeps their names, by which they are imported again, and sums of the code behind the names that the
+run uses. Standard library only.
 """
 
 from research.config.imports.loading import (

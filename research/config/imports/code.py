@@ -9,7 +9,7 @@ import ast
 import hashlib
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from research.config.registry import OURS
@@ -56,7 +56,7 @@ STANDARD = Path(sysconfig.get_path("stdlib"))
 
 
 def code_of(files: Iterable[Path], used: set[str], root: Path) -> Sums:
-    """The code of the names `used` that `files` register, and of what it imports, by paths relative to `root`.
+    """The code of the names `used` that `files` register, and what it imports, by paths relative to `root`.
 
     Files of other folders are relative to the folder that holds their package.
     """

@@ -76,7 +76,7 @@ def import_all(options: Iterable[str] = ()) -> None:
         try:
             import_plugin(point.module, f"{GROUP} entry point {point.name}:", asked=False)
         except UsageError as error:
-            _failed[point.module] = str(error)
+            _failed[point.module] = str(error.__cause__)
             warnings.warn(f"{error}; its names are not known", LineageWarning, stacklevel=2)
     separated = os.environ.get(VARIABLE, "").replace(os.pathsep, ",").split(",")
     for name in filter(None, map(str.strip, separated)):

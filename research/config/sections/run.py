@@ -80,7 +80,8 @@ class Parallel:
     `auto` is settled when a run starts, by the devices that are there.
     """
 
-    # One device; all, one program; all, one each. auto: jit on one device, sharded on several.
+    # One device; all, one program; all, one each. auto: jit on one device, sharded on several, but jit also
+    # on the simulated devices of one CPU, unless data, fsdp or tensor splits over them.
     compile: Literal["auto", "jit", "sharded", "pmap"] = "auto"
     data: int = -1  # devices among which a batch is split; -1: the remaining ones [devices; -1 or above 0]
     fsdp: int = 1  # devices that split a batch and also parameters and moments [devices; -1 or above 0]
@@ -102,6 +103,11 @@ class Parallel:
             raise UsageError(
                 f"parallel.compile={self.compile}: splits no parameters; "
                 "expected sharded, or fsdp=1 and tensor=1"
+            )
+        if self.compile == "jit" and self.data not in (-1, 1):
+            raise UsageError(
+                f"parallel.data={self.data}: parallel.compile=jit uses one device; "
+                "expected sharded, or parallel.data=1"
             )
 
     @property

@@ -8,7 +8,7 @@ from research.reporting.comparison import ABSENT, Metric, Outcome, differing, fo
 from research.reporting.groups.statistics import Difference, Mean, difference, holm, mean
 from research.reporting.runs import Run
 from research.reporting.series import finite
-from research.runs import record
+from research.runs import changes
 
 SEED = "run.seed"
 LEVEL = 0.05  # of all comparisons together
@@ -37,7 +37,7 @@ class Group(NamedTuple):
 
 def free(name: str) -> bool:
     """Whether a setting tells no groups apart: it changes no result, or rounding only."""
-    return name in record.FREE or name in ("name", SEED) or name.startswith("parallel.")
+    return name in changes.FREE or name in ("name", SEED) or name.startswith("parallel.")
 
 
 def grouped(entries: Iterable[Entry], by: Sequence[str], paired_by: Sequence[str] = ()) -> list[Group]:

@@ -9,7 +9,7 @@ from research.errors import UsageError
 from research.reporting.laws.sizes import SIZES
 from research.reporting.runs import Run
 from research.reporting.series import finite
-from research.runs.record import may_change
+from research.runs.changes import may_change
 
 LAWS = {"power": 1, "chinchilla": 2}  # sizes of each
 LEAST = {"power": 4, "chinchilla": 7}  # points: one more than a law has numbers, or two
