@@ -124,7 +124,9 @@ def from_json(record: Mapping[str, Any]) -> Experiment:
         raise UsageError(f"the record has format {record.get('format')}; this version reads format {FORMAT}")
     kept = {k: v for k, v in record.items() if k != "format"}
     parallel = kept.get("parallel", {})
-    if parallel.get("compile") == "jit" and parallel.get("data") != 1:  # which ignored it before it refused it
+    if (
+        parallel.get("compile") == "jit" and parallel.get("data") != 1
+    ):  # which ignored it before it refused it
         kept["parallel"] = parallel | {"data": -1}
     return _build(Experiment, kept, "")
 

@@ -78,7 +78,7 @@ def check(experiment: Experiment) -> None:
 def training_loss(settings: config.Objective) -> Callable[[Any, Batch, Array | None], Sums]:
     """(model, batch, key) → sums, as declared."""
     loss = objective_of(settings).loss
-    return lambda model, batch, key=None: loss(model, batch, key, settings)
+    return lambda model, batch, key=None: _checked(settings, loss(model, batch, key, settings))
 
 
 def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:
@@ -93,6 +93,13 @@ def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:
         return sums | {"outputs": outputs}
 
     return sums_and_outputs
+
+
+def _checked(settings: config.Objective, sums: Sums) -> Sums:
+    if "loss" not in sums:
+        named = ", ".join(sums) or "none"
+        raise UsageError(f"objective.name={settings.name}: its loss has the sums {named}; expected loss")
+    return sums
 
 
 def weights_in(batch: Mapping[str, Any]) -> list[str]:

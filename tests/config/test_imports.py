@@ -12,7 +12,7 @@ import pytest
 
 from research.config import imports
 from research.config.imports import import_all, import_plugin, import_recorded, imported, loading, options
-from research.errors import UsageError
+from research.errors import LineageWarning, UsageError
 
 BODY = "LOADED = []\nclass Idea: pass\nfrom sibling_{n} import VALUE\n"
 
@@ -81,7 +81,7 @@ def test_a_module_of_the_working_directory_is_found_from_elsewhere(tmp_path, mon
         capture_output=True,
         text=True,
         cwd="/",
-        env=os.environ | {"PYTHONPATH": str(Path(imports.__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(imports.__file__).parents[3])},
     )
     assert done.stdout == "{} True\n", done.stderr
 
@@ -100,6 +100,19 @@ def test_options_the_variable_and_entry_points_are_all_imported(tmp_path, monkey
     monkeypatch.setenv(imports.VARIABLE, f"{one}:{two}")
     import_all()
     assert list(imported()) == ["imported_four", one, two]
+
+
+def test_an_entry_point_that_does_not_load_is_a_warning_once(tmp_path, monkeypatch):
+    """It is installed, and this command may need none of its names."""
+    (tmp_path / "broken_plugin.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    point = EntryPoint("mine", "broken_plugin", imports.GROUP)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point])
+    with pytest.warns(LineageWarning, match=r"entry point mine: broken_plugin: ZeroDivision.*are not known"):
+        import_all()
+    import_all()
+    assert imported() == {} and list(imports.failed()) == ["broken_plugin"]
+    assert "made with broken_plugin (ZeroDivisionError" in imports.where_names_come_from({})
 
 
 @pytest.mark.parametrize(
