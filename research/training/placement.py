@@ -125,8 +125,8 @@ def trace(experiment: Experiment, abstract: State, program: Compiled, batches: S
         abstract,
         program.layout,
     )
-    fed = [program.feed(batch) for batch in batches]
-    program.lower(state, fed[0] if experiment.run.steps_per_call == 1 else fed)
+    placed = [program.feed(batch) for batch in batches]
+    program.lower(state, placed[0] if experiment.run.steps_per_call == 1 else placed)
 
 
 def split_by(parallel: Parallel, devices: Sequence[Any]) -> int:

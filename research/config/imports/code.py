@@ -199,7 +199,7 @@ class _Source:
 class _Plain(ast.NodeTransformer):
     """Drops docstrings and other bare constants."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
         return ast.Pass() if isinstance(node.value, ast.Constant) else self.generic_visit(node)
 
 

@@ -97,10 +97,11 @@ def _find(file: str, present: Import) -> Path | None:
 
 def _code(now: Import, declared: Any) -> code.Sums:
     """Of an import that registers no name, which was asked for because of what else it does, its own code."""
-    used = {name: file for setting, name, file in _names(now, declared) if "." in setting}
-    if not used and (any(_registrations(now)) or now.file is None or not now.asked):
-        return {}
-    return code.code_of(used.values() or [now.file], set(used), now.root)
+    used = [(name, file) for setting, name, file in _names(now, declared) if "." in setting]
+    files = {file for _, file in used}
+    if not used and now.file is not None and now.asked and not any(_registrations(now)):
+        files = {now.file}
+    return code.code_of(sorted(files), {name for name, _ in used}, now.root)
 
 
 def _names(now: Import, declared: Any) -> Iterator[tuple[str, str, Path]]:
