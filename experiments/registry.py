@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from research.config import Experiment, Sweep
 from research.config.registry import Registry
@@ -41,6 +42,11 @@ def get(name: str) -> Experiment:
     """The experiment `name`. Raises UsageError, with the nearest names, if it is not registered."""
     if name in SWEEPS:
         raise UsageError(f"{name}: a sweep, not an experiment; it goes with lineage show and lineage sweep")
+    if name not in EXPERIMENTS and Path(name).is_dir():
+        raise UsageError(
+            f"{name}: a directory, not an experiment; lineage show {name}, status {name} and resume {name} "
+            "take that of a run"
+        )
     if name not in EXPERIMENTS:
         raise UsageError(f"{name}: no such experiment{did_you_mean(name, EXPERIMENTS)}")
     return replace(EXPERIMENTS[name](), name=name)

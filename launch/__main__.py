@@ -6,11 +6,13 @@ import traceback
 import warnings
 
 from launch.shell import notes
-from research.config.imports import OPTION, import_all
+from research.config.imports import OPTION, import_all, own_line
 from research.devices.environment import prepare_jax
 from research.errors import LineageError, LineageWarning, UsageError
 from research.io import activity
 from research.training.stopping import interrupts
+
+LONGEST = 300  # characters of an exception's own message
 
 QUIET = "LINEAGE_QUIET"  # set: no lines about what is being done
 
@@ -67,8 +69,15 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if interrupts.interrupted():  # the interrupted code turned it into this error
             return _print_error("interrupted", interrupts.STATUS, debug)
-        hint = "" if debug else " (--debug shows where)"
-        return _print_error(f"{type(error).__name__}: {' '.join(str(error).split())}{hint}", 1, debug)
+        hint = "" if debug else "--debug shows where"
+        where = "; ".join(filter(None, (own_line(error), hint)))
+        text = f"{type(error).__name__}: {_shortened(' '.join(str(error).split()))}"
+        return _print_error(f"{text} ({where})" if where else text, 1, debug)
+
+
+def _shortened(text: str) -> str:
+    """JAX lists the operations on the way to an error."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST].rsplit(' ', 1)[0]} …"
 
 
 def _without_imports(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -4,6 +4,7 @@ import shutil
 import textwrap
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -76,7 +77,7 @@ def show(
         str,
         typer.Argument(
             metavar="NAME",
-            help="Name of an experiment or a sweep; see lineage list.",
+            help="Name of an experiment or a sweep, see lineage list; or a run's directory.",
             autocompletion=completion.sweeps,
         ),
     ],
@@ -88,7 +89,7 @@ def show(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show every setting of an experiment or a sweep."""
+    """Show every setting of an experiment, a sweep or a run."""
     overrides = with_files(overrides, source=train_file, validation=validation_file)
     if name in experiments.sweep_names():
         from research.sweeping.declare import declare_sweep
@@ -97,12 +98,20 @@ def show(
         sweep = declare_sweep(experiments.get_sweep(name), [], changes, {}, note)
         _show_sweep(name, sweep, describe, json)
         return
-    experiment = resolve(name, overrides)
+    known = name not in experiments.names() and _kept(Path(name))
+    experiment = override(known, parse_assignments(overrides or [])) if known else resolve(name, overrides)
     if json:
         print_json(to_json(experiment))
         return
-    print(experiments.describe(name) + "\n")
-    _print_settings(experiment, experiments.get(name), describe)
+    print((f"A run of {experiment.name}." if known else experiments.describe(name)) + "\n")
+    _print_settings(experiment, known or experiments.get(name), describe)
+
+
+def _kept(directory: Path) -> Experiment | None:
+    """The experiment of the run in `directory`, if there is one."""
+    from research.runs.record import FILE, experiment_of
+
+    return experiment_of(directory) if (directory / FILE).exists() else None
 
 
 def explain(

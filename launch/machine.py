@@ -230,7 +230,8 @@ def _seconds(seconds: float) -> str:
 
 
 def doctor(json: Json = False) -> None:
-    """Show devices, versions, caches and missing packages."""
+    """Show devices, versions, caches, missing packages and imports."""
+    from research.config.imports import failed, imported
     from research.io.cache import size_of
     from research.io.home import home
     from research.runs.environment import environment
@@ -243,6 +244,7 @@ def doctor(json: Json = False) -> None:
     facts["extras"] = {
         extra: importlib.util.find_spec(module) is not None for extra, (module, _) in EXTRAS.items()
     }
+    facts["imports"] = dict.fromkeys(imported()) | failed()  # {name: why it does not load}
     if json:
         print_json(facts)
         return
@@ -255,6 +257,8 @@ def doctor(json: Json = False) -> None:
     for extra, present in facts["extras"].items():
         state = "installed" if present else f"missing: pip install 'lineage-lm[{extra}]'"
         print(f"extra     {extra} ({EXTRAS[extra][1]}): {state}")
+    for name, reason in facts["imports"].items():
+        print(f"import    {name}: {'loaded' if reason is None else f'does not load: {reason}'}")
 
 
 def _nearest_existing(path: Path) -> Path:

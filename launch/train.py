@@ -104,8 +104,10 @@ def train(
 def _kept(directory: Path) -> Experiment | None:
     """The experiment of the run in `directory`, if there is one."""
     from research.runs import record
+    from research.runs.status import has_begun
 
-    return record.experiment_of(directory, warn=False) if (directory / record.FILE).exists() else None
+    known = (directory / record.FILE).exists() and has_begun(directory)
+    return record.experiment_of(directory, warn=False) if known else None
 
 
 def resume(

@@ -8,7 +8,8 @@ import jax
 import pytest
 
 from experiments import registry
-from research.config import imports, names
+from research.config import names
+from research.config.imports import loading
 from research.config.registry import Registry
 from research.devices import xla
 from research.devices.environment import prepare_jax
@@ -60,7 +61,8 @@ def compiled_in_haste():
 @pytest.fixture(autouse=True)
 def registries(monkeypatch):
     """What a test imports and registers from outside the project does not outlive it."""
-    monkeypatch.setattr(imports, "_imported", dict(imports._imported))
+    monkeypatch.setattr(loading, "_imported", dict(loading._imported))
+    monkeypatch.setattr(loading, "_failed", {})
     every = [entry for entry in vars(names).values() if isinstance(entry, Registry)]
     every += [registry.EXPERIMENTS, registry.SWEEPS]
     before = [set(one._entries) for one in every]

@@ -74,7 +74,7 @@ def test_parts_of_ones_own_register_and_compute(registries):
 
     text = (ROOT / "research" / "README.md").read_text(encoding="utf-8").partition("## Your own package")[2]
     blocks = BLOCK.findall(text)
-    assert len(blocks) == 5 and len(blocks[0].splitlines()) <= 40
+    assert len(blocks) == 6 and len(blocks[0].splitlines()) <= 40
     for number, block in enumerate(blocks):
         exec(compile(block, f"block {number}", "exec"), {"__name__": f"readme_{number}"})
 
@@ -93,3 +93,4 @@ def test_parts_of_ones_own_register_and_compute(registries):
     squares = override(mine, {"data.source": "squares:3", "data.split": "documents"}).data
     assert len(list(documents(squares, "all"))) == 3
     assert "last_token" in names.TASKS
+    assert registry.get_sweep("my_rates").budget == 12

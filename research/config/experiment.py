@@ -1,6 +1,8 @@
 """An experiment: all sections of a declaration."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache
+from typing import Any, get_type_hints
 
 from research.config import scaling
 from research.config.sections.data import Data, Task
@@ -28,6 +30,7 @@ class Experiment:
     start: Start = field(default_factory=Start)
 
     def __post_init__(self):
+        _refuse_subclasses(self, Experiment)
         if self.data.length > self.model.context:
             raise UsageError(
                 f"data.length={self.data.length}: expected at most model.context={self.model.context}"
@@ -58,3 +61,24 @@ class Experiment:
         data, later = self.data, self.data.later
         longer = max(steps - later.step, 0) if later.step else 0
         return self.task.sequences * data.batch * ((steps - longer) * data.length + longer * later.length)
+
+
+def _refuse_subclasses(section: Any, declared: type, name: str = "") -> None:
+    """A record has the fields of the declared sections alone, and could not be read with others."""
+    given = type(section)
+    if given is not declared and issubclass(given, declared):
+        known = {each.name for each in fields(declared)}
+        more = ", ".join(each.name for each in fields(section) if each.name not in known)
+        raise UsageError(
+            f"{name or 'experiment'}={given.__name__}(…): a record cannot keep {more or 'this class'}; "
+            f"expected {declared.__name__}: its own fields, or a name that is registered for each value, "
+            "such as mine_50 and mine_70"
+        )
+    for inner, hint in _sections(declared):
+        _refuse_subclasses(getattr(section, inner), hint, f"{name}.{inner}" if name else inner)
+
+
+@cache
+def _sections(declared: type) -> list[tuple[str, type]]:
+    hints = get_type_hints(declared)
+    return [(each.name, hints[each.name]) for each in fields(declared) if is_dataclass(hints[each.name])]

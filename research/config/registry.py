@@ -10,8 +10,10 @@ A room registers its implementations under the names declared here; another pack
 A name is checked when a declaration is made and, by the same code, when a record is read.
 """
 
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 from research.errors import UsageError, did_you_mean
 
@@ -29,10 +31,14 @@ class Registry(Generic[T]):
     imports no implementation, and registered by the room that implements them when that is imported.
     """
 
+    every: ClassVar[list["Registry"]] = []
+
     def __init__(self, setting: str, *builtin: str):
         self.setting = setting
         self._builtin = builtin
         self._entries: dict[str, T] = {}
+        self._files: dict[str, Path] = {}
+        Registry.every.append(self)
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that registers a function or class. Raises UsageError for a name that is taken.
@@ -44,9 +50,15 @@ class Registry(Generic[T]):
             if (owner := self._owner(name, entry)) is not None:
                 raise UsageError(f"{self.setting}={name}: already registered by {owner}; choose another name")
             self._entries[name] = entry
+            if file := _registering_file():
+                self._files[name] = file
             return entry
 
         return add
+
+    def files(self) -> dict[str, Path]:
+        """{name: the file whose code registered it} of other packages' names."""
+        return {name: file for name, file in self._files.items() if name in self._entries}
 
     def names(self) -> tuple[str, ...]:
         """Built-in names first, then those of other packages, each in the order of declaration."""
@@ -84,6 +96,26 @@ class Registry(Generic[T]):
 
 
 _PACKAGE = __name__.partition(".")[0]
+OURS = (_PACKAGE, "experiments", "launch")
+
+
+def _registering_file() -> Path | None:
+    """The innermost module that is being executed, or else the caller's; None for one of ours.
+
+    A module may register its names by a helper in another file.
+    """
+    frame, callers = sys._getframe(2), []
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in OURS:
+            callers.append(frame)
+        elif frame.f_code.co_name == "<module>":
+            break
+        frame = frame.f_back
+    modules = [caller for caller in callers if caller.f_code.co_name == "<module>"]
+    for caller in [*modules, *callers][:1]:
+        file = caller.f_globals.get("__file__")
+        return Path(file).absolute() if file else None
+    return None
 
 
 def _origin(entry: Any) -> tuple[str, str]:

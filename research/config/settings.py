@@ -122,7 +122,12 @@ def from_json(record: Mapping[str, Any]) -> Experiment:
     """Raises UsageError for another format, an unknown field, or a missing one that has no default."""
     if record.get("format") != FORMAT:
         raise UsageError(f"the record has format {record.get('format')}; this version reads format {FORMAT}")
-    return _build(Experiment, {k: v for k, v in record.items() if k != "format"}, "")
+    kept = {k: v for k, v in record.items() if k != "format"}
+    parallel = kept.get("parallel", {})
+    # Earlier versions took any number of devices, and used one.
+    if parallel.get("compile") == "jit" and parallel.get("data") != 1:
+        kept["parallel"] = parallel | {"data": -1}
+    return _build(Experiment, kept, "")
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -46,11 +46,14 @@ def compiled(
 
 
 def with_compiler(declared: Parallel, devices: Sequence[Any]) -> Parallel:
-    """Resolves `parallel.compile=auto`. Devices of one CPU share its cores, so one is as fast as all."""
+    """Resolves `parallel.compile=auto`. Devices of one CPU share its cores, so one is as fast as all.
+
+    A number for an axis asks for a mesh; `mesh_of` refuses it if there are too few devices.
+    """
     if declared.compile != "auto":
         return declared
     one = len(devices) == 1 or (devices[0].platform == "cpu" and jax.process_count() == 1)
-    splits = declared.fsdp != 1 or declared.tensor != 1
+    splits = declared.fsdp != 1 or declared.tensor != 1 or declared.data not in (-1, 1)
     return replace(declared, compile="jit" if one and not splits else "sharded")
 
 

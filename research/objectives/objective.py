@@ -78,7 +78,7 @@ def check(experiment: Experiment) -> None:
 def training_loss(settings: config.Objective) -> Callable[[Any, Batch, Array | None], Sums]:
     """(model, batch, key) → sums, as declared."""
     loss = objective_of(settings).loss
-    return lambda model, batch, key=None: loss(model, batch, key, settings)
+    return lambda model, batch, key=None: _checked(settings, loss(model, batch, key, settings))
 
 
 def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:
@@ -102,6 +102,13 @@ def check_batch(experiment: Experiment, batch: Mapping[str, Any], origin: str) -
     if odd := sorted(shapes.keys() ^ batch.keys()):
         there, missing = (origin, "batch_shapes") if odd[0] in batch else ("batch_shapes", origin)
         raise UsageError(f"objective.name={name}: {odd[0]} is in {there}, and not in {missing}")
+
+
+def _checked(settings: config.Objective, sums: Sums) -> Sums:
+    if "loss" not in sums:
+        named = ", ".join(sums) or "none"
+        raise UsageError(f"objective.name={settings.name}: its loss has the sums {named}; expected loss")
+    return sums
 
 
 def weights_in(batch: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from research.reporting.comparison import (
 from research.reporting.groups.summary import has_seeds, seeds_of_runs, summary
 from research.reporting.runs import Run, runs_in
 from research.reporting.series import LEAST, POINTS, columns, samples
-from research.runs import record
+from research.runs import changes
 from research.sweeping.directory import is_sweep
 
 
@@ -40,7 +40,7 @@ def facts(directories: Sequence[Path]) -> dict[str, Any]:
         metric = metric_of(status)
     runs = _begun(sweep) if sweep else runs_in(directories)
     # Settings that may change within a run do not label it, but the table of settings shows them.
-    short = labels([name for name in differing([run.settings for run in runs]) if name not in record.FREE])
+    short = labels([name for name in differing([run.settings for run in runs]) if name not in changes.FREE])
     trials = [trial_of(run, status, sweep) if status else None for run in runs]
     states = [trial.state if trial else run.state for run, trial in zip(runs, trials, strict=True)]
     outcomes = [outcome(run, metric, state) for run, state in zip(runs, states, strict=True)]

@@ -52,6 +52,14 @@ def as_recorded(experiment: Experiment, before: Experiment, recorded: Mapping[st
     return override(experiment, {name: typed[name] for name in recorded if recorded[name] == now.get(name)})
 
 
+def gone(data: Data) -> list[str]:
+    """The settings among data.source and data.validation whose files are not there."""
+    sources = {"data.source": data.source, "data.validation": data.validation}
+    return [
+        name for name, source in sources.items() if source and _patterns(source) and not _is_there(source)
+    ]
+
+
 def other_weights(start: Start, recorded: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """{"start.weights": (as recorded, now)} if the same text names other weights in this folder.
 

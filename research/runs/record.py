@@ -9,15 +9,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from research.config import Data, Experiment, Model
-from research.config.imports import OPTION, changed_imports, import_recorded, imported, where_names_come_from
+from research.config.imports import (
+    as_recorded,
+    changed_imports,
+    import_recorded,
+    where_names_come_from,
+)
 from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, to_json
 from research.errors import LineageWarning, UsageError
 from research.io.files import catch_write_errors, read_record, write_atomic
 from research.runs import paths
+from research.runs.changes import (
+    PLACES,
+    between,
+    describe_schedule,
+    format_changes,
+    may_change,
+    surroundings,
+)
 from research.runs.environment import environment
 from research.runs.lock import FILE as LOCK
 from research.runs.lock import locked
+from research.runs.status import has_begun
 
 if TYPE_CHECKING:
     from research.models.attention import Choice
@@ -44,7 +58,7 @@ def experiment_of(directory: Path, warn: bool = True) -> Experiment:
     record = read(directory)
     experiment = _declared(directory, record)
     if warn and (changed := changed_imports(record)):
-        warnings.warn(f"{directory}: {_format_changes(changed)}", LineageWarning, stacklevel=2)
+        warnings.warn(f"{directory}: {format_changes(changed)}", LineageWarning, stacklevel=2)
     return experiment
 
 
@@ -86,24 +100,42 @@ def examine(
     facts: Mapping[str, Any] | None = None,
     allow_change: bool = False,
 ) -> bool:
-    """Whether `directory` already holds a run of `experiment`.
+    """Whether `directory` already holds a run of `experiment`; a run without a step is started anew.
 
-    For a continued run, `facts` (fingerprints of its data) must be equal too. Raises UsageError if the
-    directory holds something else or, unless `allow_change`, a run that differs in settings other than those
-    that `may_change`; EnvironmentFault if it cannot be written.
+    For a continued run, `facts` (fingerprints of its data) must be equal too. Moved data are the same data;
+    without facts, their name is not compared. Raises UsageError if the directory holds something else or,
+    unless `allow_change`, a run that differs in settings other than those that `may_change`; EnvironmentFault
+    if it cannot be written.
     """
     _try_writing(directory)
     if not (directory / FILE).exists():
         if directory.exists() and any(path.name != LOCK for path in directory.iterdir()):
             raise UsageError(f"{directory}: exists and is not a run; choose another --dir")
         return False
+    if not has_begun(directory):
+        return False
     changed = _changed(directory, experiment, facts or {})
     refused = {name: pair for name, pair in changed.items() if not may_change(name, *pair)}
+    if "data" not in changed:
+        refused = {name: pair for name, pair in refused.items() if name not in PLACES}
     if refused and not allow_change:
-        changes = _format_changes(refused)
+        changes = format_changes(refused)
         choices = "choose another --dir, or --allow-change"
         raise UsageError(f"{directory}: holds another run: {changes}; {choices}")
     return True
+
+
+@contextmanager
+def advice_on_moved_data(directory: Path, experiment: Experiment) -> Iterator[None]:
+    """Adds to a UsageError about data that a run had, and that are gone, how to name their new place."""
+    try:
+        yield
+    except UsageError as error:
+        gone = paths.gone(experiment.data) if (directory / FILE).exists() else []
+        if not gone:
+            raise
+        advice = " ".join(f"{name}=files:NEWPLACE" for name in gone)
+        raise UsageError(f"{error}; if they were moved, {advice} names them where they are") from error
 
 
 def check(
@@ -143,7 +175,7 @@ def claim(
     known = check(directory, experiment, facts, step, allow_change)
     declared = {"experiment": to_json(experiment), "paths": paths.absolute(experiment.data, experiment.start)}
     now = declared | dict(facts) | environment()
-    if plugins := imported():
+    if plugins := as_recorded(now["experiment"]):
         now["imports"] = plugins
     now["attention"] = _attention(experiment.model, experiment.data)._asdict()
     if chosen:
@@ -155,50 +187,18 @@ def claim(
         return
     before = read(directory)
     changed = _changed(directory, experiment, facts)
-    around = _between(_surroundings(before), _surroundings(now, chosen="chosen" in before))
+    around = between(surroundings(before), surroundings(now, chosen="chosen" in before))
     now["experiment"] = to_json(_as_typed(before, experiment))
     if not changed | around:
         if before.get("paths") != now["paths"]:
             write_atomic(directory / FILE, json.dumps(before | {"paths": now["paths"]}, indent=2) + "\n")
         return
     if changed:
-        stretched = _schedule(experiment.optimizer.rate.name, experiment.run.steps, changed)
-        report(f"changed from step {step} on: {_format_changes(changed)}{stretched}")
+        stretched = describe_schedule(experiment.optimizer.rate.name, experiment.run.steps, changed)
+        report(f"changed from step {step} on: {format_changes(changed)}{stretched}")
     old, new = ({name: pair[side] for name, pair in (changed | around).items()} for side in (0, 1))
     changes = [*before.get("changes", []), {"step": step, "from": old, "to": new}]
     write_atomic(directory / FILE, json.dumps(now | {"changes": changes}, indent=2) + "\n")
-
-
-FREE = {
-    "model.remat",
-    "model.unroll",
-    "data.workers",
-    "task.numbered",
-    "task.bounds",
-    "run.log_every",
-    "run.evaluate_every",
-    "run.checkpoint_every",
-    "run.checkpoint_minutes",
-    "run.keep",
-    "run.keep_every",
-    "run.keep_best",
-    "run.stop_at",
-    "run.sample",
-    "run.stop_on_nan",
-    "run.steps_per_call",
-    "run.profile",
-    "run.wandb",
-    "run.watchdog",
-    "run.watchdog_minutes",
-}
-
-
-def may_change(name: str, old: Any, new: Any) -> bool:
-    """Whether a setting may change when a run continues, without --allow-change.
-
-    These are settings that change only rounding, intervals of writing, and an increase of the steps.
-    """
-    return name in FREE or name.startswith("parallel.") or (name == "run.steps" and new > old)
 
 
 def _changed(directory: Path, experiment: Experiment, facts: Mapping[str, Any]) -> dict[str, tuple]:
@@ -208,35 +208,12 @@ def _changed(directory: Path, experiment: Experiment, facts: Mapping[str, Any]) 
     settings = differences(from_json(record["experiment"]), _as_typed(record, experiment))
     weights = paths.other_weights(experiment.start, record.get("paths", {}))
     recorded = {name: record.get(name) for name in facts}
-    return settings | weights | _between(recorded, facts) | changed_imports(record)
+    return settings | weights | between(recorded, facts) | changed_imports(record)
 
 
 def _as_typed(record: Mapping[str, Any], experiment: Experiment) -> Experiment:
     """`experiment`, with the record's paths where both name the same files."""
     return paths.as_recorded(experiment, from_json(record["experiment"]), record.get("paths", {}))
-
-
-def _between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]:
-    return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
-
-
-def _surroundings(record: Mapping[str, Any], chosen: bool = True) -> dict[str, Any]:
-    """Facts of the environment that may change between starts of a run, and the settings `chosen` for it."""
-    versions = {f"versions.{name}": number for name, number in record["versions"].items()}
-    plugins = {f"{OPTION} {name}": kept["sha256"][:12] for name, kept in record.get("imports", {}).items()}
-    choices = dict(record.get("chosen", {})) if chosen else {}
-    return {name: record[name] for name in ("lineage", "devices", "commit")} | versions | plugins | choices
-
-
-def _format_changes(changed: Mapping[str, tuple]) -> str:
-    return ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
-
-
-def _schedule(name: str, steps: int, changed: Mapping[str, tuple]) -> str:
-    """A note that the learning rate now falls until another last step."""
-    if "run.steps" not in changed or name in ("constant", "inverse_sqrt"):
-        return ""
-    return f"; the learning rate now follows the {name} schedule over {steps} steps"
 
 
 def _attention(model: Model, data: Data) -> "Choice":

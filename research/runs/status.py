@@ -72,6 +72,15 @@ def last_step(rows: Sequence[Row]) -> int:
     return max((row["step"] for row in rows), default=0)
 
 
+def has_begun(directory: Path) -> bool:
+    """Whether a run has made a step, as far as its checkpoints and its rows of training know.
+
+    A part of another package that fails in the first step is corrected, and the same command repeated.
+    """
+    rows = read(directory)
+    return bool(steps(directory / "checkpoints")) or any(row["split"] == "train" for row in rows)
+
+
 def newest_checkpoint(run: Path) -> int:
     """The step of a run's newest checkpoint, 0 without one."""
     return max(steps(run / "checkpoints"), default=0)

@@ -54,9 +54,9 @@ def _stalled(rows: Sequence[Row], target: Target) -> tuple[int, float] | None:
     sign = 1 if direction_of(target.metric) == "minimize" else -1
     best, since = math.inf, 0  # the best is negated where high is good
     for row in rows:
-        value = row.get(target.metric)
-        better = isinstance(value, int | float) and sign * value < best
-        best, since = (sign * value, 0) if better else (best, since + 1)
+        measured = row.get(target.metric)
+        value = sign * measured if isinstance(measured, int | float) else math.nan
+        best, since = (value, 0) if value < best else (best, since + 1)
         if since >= target.number and row["step"]:
             return row["step"], sign * best
     return None

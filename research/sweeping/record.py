@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.config import Experiment, Sweep, space
-from research.config.imports import changed_imports, import_recorded, imported, where_names_come_from
+from research.config.imports import as_recorded, changed_imports, import_recorded, where_names_come_from
 from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, override, to_json
 from research.config.sweep import SETTINGS
@@ -32,7 +32,7 @@ class Record(NamedTuple):
     sweep: Sweep
     storage: str  # sqlite or journal (in the directory), journal:PATH, or an SQLAlchemy URL
     study: str  # its name there
-    imports: dict[str, dict[str, str]]  # from research.config.imports.imported
+    imports: dict[str, dict[str, Any]]  # from research.config.imports.as_recorded
     paths: dict[str, str]  # of the base, from research.runs.paths.absolute
     studies: tuple[str, ...] = ()  # names before values were added to the grid
 
@@ -62,8 +62,8 @@ def base_of(record: Record) -> Experiment:
 
 
 def refuse_changed_imports(directory: Path, record: Record) -> None:
-    """Raises UsageError if the imported code has changed since the sweep began."""
-    changed = changed_imports({"imports": record.imports})
+    """Raises UsageError if the next trial would run other code than the trials before it."""
+    changed = changed_imports({"imports": record.imports, "sweep": sweep_to_json(record.sweep)})
     if changed:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
         raise UsageError(f"{directory}: began with other code: {pairs}; choose another --dir")
@@ -88,7 +88,7 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
             sweep,
             _absolute(storage or default),
             _new_name(sweep),
-            imported(),
+            as_recorded(sweep_to_json(sweep)),
             paths.absolute(sweep.base.data, sweep.base.start),
         )
         _write(directory, record)
@@ -126,7 +126,9 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
             )
         record = record._replace(study=_new_name(sweep), studies=(*record.studies, record.study))
     now = record._replace(
-        sweep=sweep, imports=imported(), paths=paths.absolute(sweep.base.data, sweep.base.start)
+        sweep=sweep,
+        imports=as_recorded(sweep_to_json(sweep)),
+        paths=paths.absolute(sweep.base.data, sweep.base.start),
     )
     if grows or now != record:
         _write(directory, now)

@@ -15,6 +15,7 @@ import optuna
 from optuna.trial import TrialState
 
 from research.config import Experiment, Sweep
+from research.config.imports import own_line
 from research.errors import Diverged, EnvironmentFault, LineageError
 from research.io.files import catch_write_errors
 from research.runs import record as runs
@@ -208,7 +209,8 @@ def _describe_error(error: Exception) -> str:
         return text
     if "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError):
         return f"out of memory: {text[:300]}"
-    return f"{type(error).__name__}: {text[:300]}"
+    where = own_line(error)
+    return f"{type(error).__name__}: {text[:300]}" + (f" ({where})" if where else "")
 
 
 def _free_memory() -> None:

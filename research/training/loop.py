@@ -12,7 +12,7 @@ from research.config import Experiment, Run
 from research.config.settings import flatten
 from research.data.batches import train_batches, train_stream
 from research.data.store.token_store import Corpus
-from research.data.tokenizers.for_task import check_vocabulary
+from research.data.tokenizers.for_task import check_same_vocabulary, check_vocabulary
 from research.devices.compilers import Compiled, check_rows
 from research.devices.memory import usable_memory
 from research.devices.processes import Minutes, agreed
@@ -31,8 +31,8 @@ from research.training.logging import trackers
 from research.training.logging.log import Log
 from research.training.logging.profile import profiled
 from research.training.logging.progress import progress
-from research.training.multi_step import step_sums
-from research.training.placement import choices, compile_for, settled, within_memory
+from research.training.multi_step import call_ranges, step_sums
+from research.training.placement import choices, compile_for, settled, trace, within_memory
 from research.training.prefetch import prefetch_to_device
 from research.training.stopping.nan_check import NanCheck
 from research.training.stopping.signals import stop_on_signals
@@ -86,9 +86,10 @@ def running(
     with record.open_run(directory, experiment, report, allow_change), ExitStack() as preparing:
         preparing.enter_context(activity("preparing the run"))
         examples = objective_of(experiment.objective).examples(experiment)
-        corpus = examples.prepare(report)
+        with record.advice_on_moved_data(directory, experiment):
+            corpus = examples.prepare(report)
         # Raises UsageError if the data are too short for a batch.
-        train_batches(examples, experiment.data, experiment.run.seed, corpus.train, **processes())
+        batches = train_batches(examples, experiment.data, experiment.run.seed, corpus.train, **processes())
         facts = {"data": [corpus.train.sha256, corpus.validation.sha256]}
         devices = jax.devices()
         chosen = settled(experiment, devices, usable_memory(devices))
@@ -106,6 +107,7 @@ def running(
             record.check(directory, experiment, facts, step, allow_change)
             if step:
                 compare(kept / str(step), abstract.saved())
+                check_same_vocabulary(experiment.data, corpus.tokenizer, directory)
                 if record.differs(directory, experiment, "start.weights"):
                     load_start_weights(
                         experiment, report
@@ -122,6 +124,9 @@ def running(
             return start
 
         start = agreed(look)
+        if calls := next(call_ranges(experiment.run, start), None):
+            with activity("tracing the training step"):  # in which a part of another package may fail
+                trace(chosen, abstract, program, [batches[step - 1] for step in calls])
         checkpoint = kept / str(start) if start else None
         with activity("restoring the checkpoint" if checkpoint else "initialising the model"):
             state = first_state(chosen, abstract, program.layout, checkpoint, report)

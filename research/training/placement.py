@@ -113,6 +113,22 @@ def compile_for(experiment: Experiment, devices: Sequence[Any] | None = None) ->
         return abstract, compiled(experiment.parallel, step, evaluate, abstract, devices)
 
 
+def trace(experiment: Experiment, abstract: State, program: Compiled, batches: Sequence[Any]) -> None:
+    """Raises what a run's first call of its step would raise before it computes anything.
+
+    `batches` are this process's of that call. JAX keeps the trace, so that nothing is traced twice.
+    """
+    if experiment.parallel.compile == "pmap" and jax.process_count() > 1:
+        return  # whose arguments have to be arrays
+    state = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        abstract,
+        program.layout,
+    )
+    placed = [program.feed(batch) for batch in batches]
+    program.lower(state, placed[0] if experiment.run.steps_per_call == 1 else placed)
+
+
 def split_by(parallel: Parallel, devices: Sequence[Any]) -> int:
     """The number of devices that split the rows of a batch. Raises UsageError as `mesh_of` does."""
     if parallel.compile == "jit":

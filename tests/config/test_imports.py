@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from research.config import imports
-from research.config.imports import import_all, import_plugin, import_recorded, imported, options
-from research.errors import UsageError
+from research.config.imports import import_all, import_plugin, import_recorded, imported, loading, options
+from research.errors import LineageWarning, UsageError
 
 BODY = "LOADED = []\nclass Idea: pass\nfrom sibling_{n} import VALUE\n"
 
@@ -20,7 +20,7 @@ BODY = "LOADED = []\nclass Idea: pass\nfrom sibling_{n} import VALUE\n"
 @pytest.fixture(autouse=True)
 def nothing_imported(monkeypatch):
     """A process of its own for each test, but for the modules that Python keeps."""
-    monkeypatch.setattr(imports, "_imported", {})
+    monkeypatch.setattr(loading, "_imported", {})
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv(imports.VARIABLE, raising=False)
 
@@ -81,7 +81,7 @@ def test_a_module_of_the_working_directory_is_found_from_elsewhere(tmp_path, mon
         capture_output=True,
         text=True,
         cwd="/",
-        env=os.environ | {"PYTHONPATH": str(Path(imports.__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(imports.__file__).parents[3])},
     )
     assert done.stdout == "{} True\n", done.stderr
 
@@ -96,10 +96,23 @@ def test_options_the_variable_and_entry_points_are_all_imported(tmp_path, monkey
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point] * (group == imports.GROUP))
     import_all([three])
     assert list(imported()) == ["imported_four", one, two, three]
-    imports._imported.clear()
+    loading._imported.clear()
     monkeypatch.setenv(imports.VARIABLE, f"{one}:{two}")
     import_all()
     assert list(imported()) == ["imported_four", one, two]
+
+
+def test_an_entry_point_that_does_not_load_is_a_warning_once(tmp_path, monkeypatch):
+    """It is installed, and this command may need none of its names."""
+    (tmp_path / "broken_plugin.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    point = EntryPoint("mine", "broken_plugin", imports.GROUP)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point])
+    with pytest.warns(LineageWarning, match=r"entry point mine: broken_plugin: ZeroDivision.*are not known"):
+        import_all()
+    import_all()
+    assert imported() == {} and list(imports.failed()) == ["broken_plugin"]
+    assert "made with broken_plugin (ZeroDivisionError" in imports.where_names_come_from({})
 
 
 @pytest.mark.parametrize(
@@ -140,7 +153,7 @@ def test_a_fault_is_one_line_that_names_it(tmp_path, name, body, message):
 def recorded(path):
     import_plugin(str(path))
     record = {"imports": json.loads(json.dumps(imported()))}
-    imports._imported.clear()
+    loading._imported.clear()
     return record
 
 
@@ -163,7 +176,7 @@ def test_as_quick_and_as_long_an_edit_is_seen(tmp_path):
     path = tmp_path / "quick.py"
     for value in (1, 2):
         path.write_text(f"VALUE = {value}\n")
-        imports._imported.clear()
+        loading._imported.clear()
         import_plugin(str(path))
         assert module_of(path).VALUE is value
 
@@ -174,7 +187,7 @@ def test_a_missing_file_is_known_again_where_it_was_moved(plugin, tmp_path_facto
     assert import_recorded(record)[str(plugin)][1] == "no such file"
     import_plugin(str(elsewhere))
     assert import_recorded(record) == {}  # the same bytes
-    imports._imported.clear()
+    loading._imported.clear()
     edited = elsewhere.with_name(plugin.name)
     edited.write_text(elsewhere.read_text() + "# edited\n")
     import_plugin(str(edited))

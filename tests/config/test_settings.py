@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import experiments
+from research.config import Schedule
 from research.config.settings import (
     FORMAT,
     differences,
@@ -119,6 +120,24 @@ def test_json_refuses_what_it_does_not_know(small):
     )
     with pytest.raises(UsageError, match=f"format {FORMAT + 1}"):
         from_json(record | {"format": FORMAT + 1})
+
+
+def test_a_number_that_jit_ignored_is_read(small):
+    record = to_json(small)
+    record["parallel"] |= {"compile": "jit", "data": 3}
+    assert from_json(record).parallel.data == -1
+
+
+def test_a_subclass_of_a_section_is_refused(small):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Mine(Schedule):
+        knee: float = 0.5
+
+    optimizer = dataclasses.replace(small.optimizer, rate=Mine(peak=1.0))
+    with pytest.raises(
+        UsageError, match=r"optimizer\.rate=Mine\(…\): a record cannot keep knee; expected Sched"
+    ):
+        dataclasses.replace(small, optimizer=optimizer)
 
 
 def test_differences_name_both_values(small):

@@ -26,11 +26,11 @@ def test_a_target_is_a_metric_a_comparison_and_a_number(text, expected):
     assert parse(text) == expected and parse(str(expected)) == expected
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["loss", "loss=3.28", "<3", "loss<three", "loss<nan", "loss<", "3<loss", "loss<inf", "patience 3"]
-    + ["loss patience -1", "loss patience 1.5", "loss patience"],
-)
+BOUNDS = ("loss", "loss=3.28", "<3", "loss<three", "loss<nan", "loss<", "3<loss", "loss<inf")
+PATIENCES = ("patience 3", "loss patience -1", "loss patience 1.5", "loss patience")
+
+
+@pytest.mark.parametrize("text", [*BOUNDS, *PATIENCES])
 def test_another_text_is_refused_by_the_setting(text):
     with pytest.raises(UsageError, match=r"^run\.stop_at=.*expected METRIC<NUMBER"):
         override(experiments.get("quickstart"), {"run.stop_at": text})

@@ -9,8 +9,10 @@ import jax
 import pytest
 
 import experiments
-from research.config.settings import from_json
+from research.config.imports import loading
+from research.config.settings import from_json, override
 from research.devices import startup
+from research.runs import record
 from tests.training.tiny import assignments, quickstart
 
 
@@ -62,6 +64,8 @@ def test_params_add_up(lineage):
         (["train", "quickstart", "data.source=nonsense", "--dir", "D"], "tfds:NAME"),
         (["batch", "quickstart", "--step", "100000"], "run.steps - 1"),
         (["resume", "."], "experiment.json"),
+        (["train", "..", "--dir", "D"], "..: a directory, not an experiment; lineage show .., status .."),
+        (["show", "quickstart", "parallel.compile=jit", "parallel.data=3"], "parallel.compile=jit uses one"),
         (["show", "quickstart", "--jsn"], "--jsn"),
     ],
 )
@@ -155,6 +159,22 @@ def test_doctor_tells_the_devices(lineage):
     facts = json.loads(out)
     assert status == 0 and facts["devices"] == ["cpu"] * 8 and facts["versions"]["jax"]
     assert facts["home"] in lineage("doctor")[1]
+
+
+def test_doctor_lists_imports(lineage, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("")
+    monkeypatch.setitem(loading._failed, "bad_lab", "ImportError: no")
+    out = lineage("doctor", "--import", tmp_path / "mine.py")[1]
+    assert f"import    {tmp_path}/mine.py: loaded\nimport    bad_lab: does not load: ImportError: no\n" in out
+
+
+def test_show_takes_a_run(lineage, tmp_path):
+    experiment = override(experiments.get("quickstart"), {"run.steps": 77})
+    record.claim(tmp_path / "run", experiment, {"data": ["a", "b"]})
+    status, out, _ = lineage("show", tmp_path / "run")
+    assert (
+        status == 0 and out.startswith("A run of quickstart.") and "\nrun.steps                  77\n" in out
+    )
 
 
 def test_the_end_of_a_file_is_no_interrupt(lineage, monkeypatch):

@@ -16,7 +16,7 @@ from research.runs.record import experiment_of
 from tests.mostly_slow import mostly_slow
 from tests.training.tiny import final_arrays, timeless
 
-OURS = Path(imports.__file__).parents[2]
+OURS = Path(imports.__file__).parents[3]
 OUTSIDE = Path(__file__).parent / "outside"
 IDEAS = OUTSIDE / "ideas.py"
 
@@ -220,7 +220,10 @@ def test_without_the_file_one_line_names_the_run_the_file_and_the_option(lost):
 @pytest.mark.slow
 def test_a_changed_file_warns_who_reads_and_refuses_who_continues(lost):
     lab, run = lost
-    lab.ideas.write_text(lab.ideas.read_text() + "\n# a second thought\n")
+    text = lab.ideas.read_text()
+    lab.ideas.write_text(text + "\n# a second thought\n")
+    assert "ideas" not in lab.lineage("generate", "run", "--tokens", 4)[1]
+    lab.ideas.write_text(text.replace("/ 2", "/ 3"))
     out, err = lab.lineage("generate", "run", "--tokens", 4)
     assert out and err.startswith(f"lineage: run: --import {lab.ideas} was ") and err.count("\n") == 1
     before = (run / "experiment.json").read_text()

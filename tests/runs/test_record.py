@@ -7,9 +7,10 @@ import pytest
 
 import experiments
 from research.config import imports
-from research.config.settings import flatten, override
+from research.config.imports import loading
+from research.config.settings import differences, flatten, override
 from research.errors import LineageWarning, UsageError
-from research.runs import record
+from research.runs import changes, record
 
 FIRST = override(experiments.get("quickstart"), {"run.steps": 100})
 FACTS = {"data": ["a", "b"]}
@@ -17,24 +18,26 @@ FACTS = {"data": ["a", "b"]}
 
 @pytest.fixture
 def run(tmp_path):
+    """One that has made a step."""
     record.claim(tmp_path / "run", FIRST, FACTS)
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1, "split": "train"}\n')
     return tmp_path / "run"
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "settings",
     [
         {"run.steps": 200},
         {"parallel.compile": "sharded", "parallel.fsdp": 2},
         {"run.log_every": 3, "run.keep": 9, "run.checkpoint_minutes": 5.0, "run.watchdog": 0.0},
     ],
 )
-def test_goes_on_with_what_leaves_it_the_same_run(run, changes):
-    assert record.examine(run, override(FIRST, changes), FACTS)
+def test_goes_on_with_what_leaves_it_the_same_run(run, settings):
+    assert record.examine(run, override(FIRST, settings), FACTS)
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "settings",
     [
         {"run.steps": 50},
         {"run.seed": 1},
@@ -43,9 +46,9 @@ def test_goes_on_with_what_leaves_it_the_same_run(run, changes):
         {"model.width": 64},
     ],
 )
-def test_refuses_another_run_without_allow_change(run, changes):
-    other = override(FIRST, changes)
-    ((name, (old, new)),) = record.differences(FIRST, other).items()
+def test_refuses_another_run_without_allow_change(run, settings):
+    other = override(FIRST, settings)
+    ((name, (old, new)),) = differences(FIRST, other).items()
     with pytest.raises(UsageError) as fault:
         record.examine(run, other, FACTS)
     assert f"{name} was {old}, now {new}" in str(fault.value) and "--allow-change" in str(fault.value)
@@ -57,14 +60,35 @@ def test_other_data_are_another_run(run):
         record.examine(run, FIRST, {"data": ["a", "c"]})
 
 
+def test_data_that_have_moved_are_the_same_data(run):
+    moved = override(FIRST, {"data.source": "files:new/train.txt"})
+    assert record.examine(run, moved)  # before they are read
+    assert record.examine(run, moved, FACTS)
+    with pytest.raises(UsageError, match=r"data\.source was"):
+        record.examine(run, moved, {"data": ["a", "c"]})
+    with pytest.raises(UsageError, match=r"data\.split was"):
+        record.examine(run, override(moved, {"data.split": "tail"}), FACTS)
+
+
+def test_a_run_without_a_step_begins_anew(run):
+    """A part of another package may have failed in the first one."""
+    (run / "metrics.jsonl").write_text('{"step": 0, "split": "validation"}\n')
+    other = override(FIRST, {"optimizer.name": "lion"})
+    record.claim(run, other, FACTS, 0, pytest.fail)
+    assert record.experiment_of(run) == other and "changes" not in record.read(run)
+    (run / "checkpoints" / "10").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"optimizer\.name was lion, now muon"):
+        record.claim(run, FIRST, FACTS, 10, pytest.fail)
+
+
 def test_what_changed_when_is_kept(run):
     message = []
     longer = override(FIRST, {"run.steps": 200})
     record.claim(run, longer, FACTS, 70, message.append)
     record.claim(run, longer, FACTS, 80, message.append)  # nothing new
     record.claim(run, override(longer, {"run.seed": 3}), FACTS, 90, message.append, allow_change=True)
-    changes = record.read(run)["changes"]
-    assert [(change["step"], change["from"], change["to"]) for change in changes] == [
+    listed = record.read(run)["changes"]
+    assert [(change["step"], change["from"], change["to"]) for change in listed] == [
         (70, {"run.steps": 100}, {"run.steps": 200}),
         (90, {"run.seed": 0}, {"run.seed": 3}),
     ]
@@ -90,7 +114,7 @@ def test_cannot_end_before_where_it_is(run):
 
 
 def test_what_may_change_is_there():
-    assert flatten(FIRST).keys() >= record.FREE
+    assert flatten(FIRST).keys() >= changes.FREE
 
 
 def test_a_record_from_a_later_version_is_refused(run):
@@ -105,7 +129,7 @@ def test_a_record_from_a_later_version_is_refused(run):
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
     """A file that this process has imported."""
-    monkeypatch.setattr(imports, "_imported", {})
+    monkeypatch.setattr(loading, "_imported", {})
     path = tmp_path / "ideas.py"
     path.write_text("")
     imports.import_plugin(str(path))
@@ -114,24 +138,24 @@ def plugin(tmp_path, monkeypatch):
 
 def restart():
     """As in another process, where nothing is imported yet."""
-    imports._imported.clear()
+    loading._imported.clear()
 
 
 def test_a_record_keeps_its_imports_and_imports_them_again(plugin, run):
     (kept,) = record.read(run)["imports"].items()
     restart()
-    assert record.experiment_of(run) == FIRST and imports.imported() == dict([kept])
+    assert record.experiment_of(run) == FIRST and list(imports.imported()) == [kept[0]]
     restart()
     assert record.examine(run, FIRST, FACTS)
 
 
 def test_without_imports_a_record_is_as_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(imports, "_imported", {})
+    monkeypatch.setattr(loading, "_imported", {})
     record.claim(tmp_path / "run", FIRST, FACTS)
     assert "imports" not in record.read(tmp_path / "run")
 
 
-@pytest.mark.parametrize("befall, message", [("# new\n", "now [0-9a-f]{12}"), (None, "now no such file")])
+@pytest.mark.parametrize("befall, message", [("print()\n", "now [0-9a-f]{12}"), (None, "now no such file")])
 def test_other_imported_code_warns_who_reads_and_refuses_who_continues(plugin, run, befall, message):
     plugin.unlink() if befall is None else plugin.write_text(befall)
     restart()

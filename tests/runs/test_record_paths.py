@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -102,10 +103,16 @@ def test_other_words_for_the_same_files_are_no_change(here):
     assert as_recorded(other, typed, recorded) == other
 
 
+def begun(here, experiment) -> Path:
+    """A run that has made a step."""
+    record.claim(here / "run", experiment, FACTS)
+    (here / "run" / "metrics.jsonl").write_text('{"step": 1, "split": "train"}\n')
+    return here / "run"
+
+
 @pytest.fixture
 def run(here):
-    record.claim(here / "run", declared(), FACTS)
-    return here / "run"
+    return begun(here, declared())
 
 
 def test_a_record_has_both(run, here):
@@ -142,7 +149,7 @@ def test_the_same_words_for_other_weights_are_refused(here, monkeypatch):
     for folder in (here, there):
         (folder / "weights").mkdir()
     experiment = declared(start__weights="weights:30")
-    record.claim(here / "run", experiment, FACTS)
+    begun(here, experiment)
     monkeypatch.chdir(there)
     with pytest.raises(UsageError) as fault:
         record.examine(here / "run", experiment, FACTS)
@@ -160,6 +167,6 @@ def test_a_record_without_paths_is_as_it_was_typed(run, here, monkeypatch):
     assert record.experiment_of(run) == declared()
     assert record.examine(run, declared(), FACTS)
     with pytest.raises(UsageError, match=r"data\.source was"):
-        record.examine(run, declared(f"files:{here}/train.txt"), FACTS)
+        record.examine(run, declared(f"files:{here}/train.txt"), {"data": ["a", "c"]})
     record.claim(run, declared(), FACTS, 10, pytest.fail)
     assert record.read(run)["paths"] == {"data.source": f"files:{os.getcwd()}/train.txt"}

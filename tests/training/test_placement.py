@@ -28,6 +28,8 @@ def devices(count: int, platform: str) -> list:
         (Parallel(), devices(8, "gpu"), "sharded"),
         (Parallel(), devices(8, "cpu"), "jit"),  # which share the cores of one
         (Parallel(fsdp=8, data=1), devices(8, "cpu"), "sharded"),
+        (Parallel(data=8), devices(8, "cpu"), "sharded"),
+        (Parallel(data=3), devices(1, "gpu"), "sharded"),  # which is refused
         (Parallel(compile="pmap"), devices(8, "gpu"), "pmap"),
         (Parallel(compile="jit"), devices(8, "gpu"), "jit"),
     ],

@@ -45,6 +45,11 @@ RESUMED = {
     ),
     "tokenizer": (["data.tokenizer=bpe:280"], "data.tokenizer was bpe:300, now bpe:280"),
     "tokenizer too large, allowed": (["data.tokenizer=bpe:310", ALLOWED], "the tokenizer bpe:310 has 310"),
+    "vocabulary of another tokenizer, allowed": (
+        ["data.tokenizer=char", ALLOWED],
+        "not the vocabulary that the run was trained with; expected data.tokenizer=./run",
+    ),
+    "tokenizer of another source, allowed": (["data.source=files:other.txt", ALLOWED], "not the vocabulary"),
     "tokenizer gone, allowed": (["data.tokenizer=./nowhere", ALLOWED], "nowhere"),
     "weights": (["start.weights=taken"], "start.weights was None"),
     "weights gone, allowed": (["start.weights=nowhere", ALLOWED], "nowhere: no such directory"),

@@ -81,7 +81,7 @@ class Parallel:
     """
 
     # jit: one device; sharded: one program over all; pmap: one per device. auto: jit on one device, sharded
-    # on several.
+    # on several; for simulated devices of one CPU jit, unless data, fsdp or tensor is a number.
     compile: Literal["auto", "jit", "sharded", "pmap"] = "auto"
     data: int = -1  # devices that split the batch; -1: the remaining ones [devices; -1 or above 0]
     fsdp: int = 1  # devices that split the batch, parameters and moments [devices; -1 or above 0]
@@ -103,6 +103,11 @@ class Parallel:
             raise UsageError(
                 f"parallel.compile={self.compile}: does not split parameters; "
                 "expected sharded, or fsdp=1 and tensor=1"
+            )
+        if self.compile == "jit" and self.data not in (-1, 1):
+            raise UsageError(
+                f"parallel.data={self.data}: parallel.compile=jit uses one device; "
+                "expected sharded, or parallel.data=1"
             )
 
     @property

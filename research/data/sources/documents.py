@@ -48,6 +48,9 @@ def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Ite
     """
     empty = True
     for part, split, text in _split_texts(data, splits):
+        if not isinstance(text, str):  # of another package's scheme
+            kind = type(text).__name__
+            raise UsageError(f"data.source={data.source}: a document is a {kind}; expected a text")
         cleaned = standardize.STANDARDS[data.standardize](text)
         if cleaned and split in splits:
             empty = False

@@ -52,6 +52,19 @@ def check_vocabulary(data: Data, start: Start, tokenizer: Tokenizer, expected: s
         )
 
 
+def check_same_vocabulary(data: Data, tokenizer: Tokenizer, run: Path) -> None:
+    """Raises UsageError where a run that has been trained had another vocabulary.
+
+    Its embeddings belong to these tokens, whatever may change otherwise.
+    """
+    theirs = beside(run)
+    if theirs is not None and theirs.get_vocab() != tokenizer.get_vocab():
+        raise UsageError(
+            f"data.tokenizer={data.tokenizer}: not the vocabulary that the run was trained with; "
+            f"expected data.tokenizer={as_tokenizer(str(run))}"
+        )
+
+
 def as_tokenizer(weights: str) -> str:
     """The weights' folder as `data.tokenizer`: with a slash, without a checkpoint number."""
     if weights.startswith(PREFIX):

@@ -1,0 +1,40 @@
+"""Modules and files of other people, which register their experiments, optimizers, model parts … on import.
+
+They are named by `--import`, by LINEAGE_IMPORT and by the entry-point group `lineage.experiments`. A run's
+record keeps their names, by which they are imported again, and sums of the code behind the names that the
+run uses. Standard library only.
+"""
+
+from research.config.imports.loading import (
+    GROUP,
+    OPTION,
+    VARIABLE,
+    failed,
+    import_all,
+    import_plugin,
+    imported,
+    options,
+    own_line,
+)
+from research.config.imports.recorded import (
+    as_recorded,
+    changed_imports,
+    import_recorded,
+    where_names_come_from,
+)
+
+__all__ = [
+    "GROUP",
+    "OPTION",
+    "VARIABLE",
+    "as_recorded",
+    "changed_imports",
+    "failed",
+    "import_all",
+    "import_plugin",
+    "import_recorded",
+    "imported",
+    "options",
+    "own_line",
+    "where_names_come_from",
+]

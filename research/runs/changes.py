@@ -1,0 +1,62 @@
+"""Changes between two starts of a run: which are free, and how they are written in a line."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from research.config.imports import OPTION
+
+PLACES = {"data.source", "data.validation"}  # which name data that have fingerprints
+
+FREE = {
+    "model.remat",
+    "model.unroll",
+    "data.workers",
+    "task.numbered",
+    "task.bounds",
+    "run.log_every",
+    "run.evaluate_every",
+    "run.checkpoint_every",
+    "run.checkpoint_minutes",
+    "run.keep",
+    "run.keep_every",
+    "run.keep_best",
+    "run.stop_at",
+    "run.sample",
+    "run.stop_on_nan",
+    "run.steps_per_call",
+    "run.profile",
+    "run.wandb",
+    "run.watchdog",
+    "run.watchdog_minutes",
+}
+
+
+def may_change(name: str, old: Any, new: Any) -> bool:
+    """Whether a setting may change when a run continues, without --allow-change.
+
+    These are settings of the computation that change rounding only, intervals of writing, and more steps.
+    """
+    return name in FREE or name.startswith("parallel.") or (name == "run.steps" and new > old)
+
+
+def between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]:
+    return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
+
+
+def surroundings(record: Mapping[str, Any], chosen: bool = True) -> dict[str, Any]:
+    """Facts of the environment that may change between two starts of a run, with what was `chosen` for it."""
+    versions = {f"versions.{name}": number for name, number in record["versions"].items()}
+    plugins = {f"{OPTION} {name}": kept["sha256"][:12] for name, kept in record.get("imports", {}).items()}
+    choices = dict(record.get("chosen", {})) if chosen else {}
+    return {name: record[name] for name in ("lineage", "devices", "commit")} | versions | plugins | choices
+
+
+def format_changes(changed: Mapping[str, tuple]) -> str:
+    return ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
+
+
+def describe_schedule(name: str, steps: int, changed: Mapping[str, tuple]) -> str:
+    """A note that the learning rate now falls until another last step."""
+    if "run.steps" not in changed or name in ("constant", "inverse_sqrt"):
+        return ""
+    return f"; the learning rate now follows the {name} schedule over {steps} steps"
