@@ -10,8 +10,8 @@ from research.config.imports import OPTION
 from research.config.settings import flatten, from_json
 from research.errors import UsageError
 from research.runs import record
+from research.runs.changes import may_change
 from research.runs.metrics_log import Row, read
-from research.runs.record import may_change
 from research.runs.status import last_step, run_state
 from research.runs.target import Reached, reached
 from research.runs.wording import Named, alike

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from research.reporting.runs import Run
-from research.runs import record
+from research.runs import changes
 
 SEED = "run.seed"
 
@@ -12,7 +12,7 @@ SEED = "run.seed"
 def free(name: str) -> bool:
     """Whether a setting tells no groups apart: it changes no result, or rounding only."""
     return (
-        name in record.FREE or name in ("name", SEED, "run.hyperparameters") or name.startswith("parallel.")
+        name in changes.FREE or name in ("name", SEED, "run.hyperparameters") or name.startswith("parallel.")
     )
 
 
