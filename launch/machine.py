@@ -1,8 +1,7 @@
 """`lineage plan`, `bench` and `doctor`: a step's memory on any devices, its speed here, the installation."""
 
-import importlib.util
-import math
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,21 +10,25 @@ import typer
 from launch.declarations import resolve
 from launch.options import Json, Name, Overrides, at_least_one
 from launch.shell.as_json import print_json
+from launch.shell.plans import format_seconds, print_comparison, print_plan
 from launch.shell.starting import starting
 from research.config.settings import override
 from research.errors import UsageError
 from research.io.activity import activity
 
-EXTRAS = {  # name: (a module of it, what it is for)
-    "cuda": ("jax_cuda13_plugin", "NVIDIA GPUs"),
+EXTRAS = {  # name: (a distribution of it, or one that serves as well; what it is for)
+    "cuda": ("nvidia-cufft", "NVIDIA GPUs"),
     "tpu": ("libtpu", "Cloud TPUs"),
-    "plan-gpu": ("jax_cuda13_plugin", "lineage plan --on h100, without a GPU"),
+    "plan-gpu": ("jax-cuda13-pjrt", "lineage plan --on h100, without a GPU"),
     "plan-tpu": ("libtpu", "lineage plan --on v5e, without a TPU"),
     "parquet": ("pyarrow", "Parquet files"),
     "gpt1": ("spacy", "GPT-1's word splitting as published"),
-    "tf": ("tensorflow", "TensorFlow checkpoints, and data sets whose builders need TensorFlow"),
-    "evaluation": ("rouge_score", "summaries and translation: ROUGE, BLEU"),
-    "harness": ("lm_eval", "tasks of EleutherAI's evaluation harness"),
+    "tf": (
+        "tensorflow-cpu|tensorflow",
+        "TensorFlow checkpoints, data sets whose builders need it",
+    ),
+    "evaluation": ("rouge-score", "summaries and translation: ROUGE, BLEU"),
+    "harness": ("lm-eval", "tasks of EleutherAI's evaluation harness"),
     "wandb": ("wandb", "logging to Weights & Biases"),
     "figure": ("matplotlib", "lineage figure"),
     "postgres": ("psycopg", "sweeps in PostgreSQL"),
@@ -88,13 +91,9 @@ def plan(
             ]
         print_json(facts)
         return
-    _print_plan(name, f"{len(devices_)} × {devices_[0].device_kind}", planned)
+    print_plan(name, f"{len(devices_)} × {devices_[0].device_kind}", planned)
     if len(found) > 1:
-        print("\nminimum time  peak        with")
-        for typed_, (_, each) in zip(changes, found, strict=True):
-            print(
-                f"{_seconds(each.bound.seconds):<13} {_gb(each.peak):<11} {' '.join(typed_) or 'as declared'}"
-            )
+        print_comparison([each for _, each in found], changes)
     if changes[0]:
         print(f"\noverrides that pin this choice: {' '.join(changes[0])}")
 
@@ -129,55 +128,6 @@ def _devices(on: str, count: int, compile: str) -> tuple[list, Any]:
     return found, chip_of(found[0].device_kind)
 
 
-def _print_plan(name: str, on: str, planned) -> None:
-    mesh = ", ".join(f"{axis} {size}" for axis, size in planned.mesh.items())
-    runs = f"{planned.together} runs of {name} together" if planned.together > 1 else name
-    print(f"{runs} on {on}, parallel.compile={planned.compile} ({mesh})")
-    rows = f"{planned.rows} sequence{'' if planned.rows == 1 else 's'} per device"
-    parts = "" if planned.accumulate == 1 else f" in each of {planned.accumulate} accumulated parts"
-    print(f"{rows}{parts}\n")
-    lines = [
-        ("parameters", _gb(planned.parameters)),
-        ("optimizer state", _gb(planned.opt_state)),
-        ("gradients, activations", _gb(planned.temporaries)),
-        ("peak", _gb(planned.peak)),
-    ]
-    if planned.usable is not None:
-        lines.append(("usable", f"{_gb(planned.usable)}; the rest is reserved for the device's libraries"))
-    lines.append(("attention", f"{planned.attention.used}: {planned.attention.why}"))
-    if math.prod(planned.mesh.values()) > 1:
-        lines.append(("split", f"{planned.split} of {planned.large} arrays over 1 MB"))
-        lines.append(("largest array gathered", _gb(planned.gathered)))
-    if planned.bound is not None:
-        bound = planned.bound
-        lines += [
-            ("launches", f"{bound.launches:,} per step"),
-            *(
-                (kind, f"{count:,} per step, {_gb(moved)}")
-                for kind, (count, moved) in bound.collectives.items()
-            ),
-            (
-                "minimum time",
-                f"{_seconds(bound.seconds)} per step: products {_seconds(bound.products)}, "
-                f"memory {_seconds(bound.memory)}, links {_seconds(bound.links)}",
-            ),
-            ("MFU", f"at most {planned.mfu:.1%} (an upper bound, not an estimate)"),
-        ]
-    if planned.together > 1:
-        each = [f"{_gb(planned.peak / planned.together)}"]
-        if planned.bound is not None:
-            each.append(f"at least {_seconds(planned.bound.seconds / planned.together)} per step")
-            each.append(f"{planned.bound.launches / planned.together:,.1f} launches")
-        lines.append(("per run", ", ".join(each)))
-    lines.append(("compiled in", f"{planned.compile_seconds:.1f} s"))
-    for label, text in lines:
-        print(f"{label:<24} {text}")
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.3f} GB"
-
-
 def bench(
     name: Name,
     overrides: Overrides = None,
@@ -206,14 +156,14 @@ def bench(
     if json:
         print_json({"experiment": name} | found._asdict() | {"formula": FORMULA})
         return
-    first, third = found.step_spread
+    middle = " to ".join(map(format_seconds, found.step_spread))
     mfu = "unknown" if found.mfu is None else f"{found.mfu:.1%} of {found.peak_flops / 1e12:.2f} TFLOP/s"
     scope = ", whole process" if found.device == "cpu" else " per device"
     print(f"{name} on {found.devices} × {found.device}, {found.tokens_a_step:,} tokens per step\n")
     for label, text in (
         ("compile, cold", f"{found.compile_cold:.2f} s"),
         ("compile, warm", f"{found.compile_warm:.2f} s, from the persistent cache"),
-        ("step", f"{_seconds(found.step)} (middle half: {_seconds(first)} to {_seconds(third)})"),
+        ("step", f"{format_seconds(found.step)} (middle half: {middle})"),
         ("speed", f"{found.tokens_a_second:,.0f} tokens/s, {found.flops / 1e12:.3f} TFLOP/s"),
         ("MFU", f"{mfu} ({found.peak_source})"),
         ("work", f"{found.flops_a_token / 1e9:.4f} GFLOP per token: {FORMULA}"),
@@ -221,12 +171,6 @@ def bench(
         ("waiting for data", f"{found.waiting:.1%}"),
     ):
         print(f"{label:<18} {text}")
-
-
-def _seconds(seconds: float) -> str:
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f} µs"
-    return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 def doctor(json: Json = False) -> None:
@@ -241,9 +185,7 @@ def doctor(json: Json = False) -> None:
     facts["home"] = str(home())
     facts["caches"] = {path.name: size_of(path) for path in sorted(home().glob("*")) if path.is_dir()}
     facts["free"] = shutil.disk_usage(_nearest_existing(home())).free
-    facts["extras"] = {
-        extra: importlib.util.find_spec(module) is not None for extra, (module, _) in EXTRAS.items()
-    }
+    facts["extras"] = {extra: _installed(either) for extra, (either, _) in EXTRAS.items()}
     facts["imports"] = dict.fromkeys(imported()) | failed()  # {name: why it does not load}
     if json:
         print_json(facts)
@@ -263,3 +205,8 @@ def doctor(json: Json = False) -> None:
 
 def _nearest_existing(path: Path) -> Path:
     return next(parent for parent in (path, *path.parents) if parent.exists())
+
+
+def _installed(either: str) -> bool:
+    found = {name for name in either.split("|") for _ in metadata.Distribution.discover(name=name)}
+    return bool(found)
