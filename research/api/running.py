@@ -12,6 +12,7 @@ from research.config.imports import import_all, import_plugin
 from research.config.settings import parse_assignments
 from research.devices.startup import use_compilation_cache
 from research.objectives import check
+from research.runs.metrics_log import Row
 from research.training import loop, resolving
 
 
@@ -42,16 +43,19 @@ def train(
     directory: str | Path,
     report: Callable[[str], None] = print,
     allow_change: bool = False,
+    after_evaluation: Callable[[Row], bool | None] = lambda row: None,
 ) -> loop.Result:
     """Train `experiment` in `directory`, or continue the run there; bit-identical to `lineage train`.
 
-    `report` gets lines about data and weights. An interrupt (Ctrl-C, or a notebook's stop button) finishes
-    the step, saves and returns; the same call continues. `allow_change` permits settings other than the
-    run's. Returns the last step, whether it is the run's last, and the last validation row as a dict. Raises
-    UsageError where `directory` holds something else.
+    `report` gets lines about data and weights. `after_evaluation` gets the row of each evaluation after step
+    0, for your own tracker or stopping rule; if it returns True, the run saves and returns. An interrupt
+    (Ctrl-C, or a notebook's stop button) finishes the step, saves and returns; the same call continues.
+    `allow_change` permits settings other than the run's. Returns the last step, whether it is the run's last,
+    and the last validation row as a dict. Raises UsageError where `directory` holds something else.
     """
     keep_compiled()
-    return loop.train(experiment, Path(directory).expanduser(), report, allow_change)
+    path = Path(directory).expanduser()
+    return loop.train(experiment, path, report, allow_change, lambda row: bool(after_evaluation(row)))
 
 
 def keep_compiled() -> None:

@@ -18,7 +18,7 @@ from research.objectives import objective_of
 from research.runs.record import experiment_of
 from research.training.evaluate_run import evaluate_run
 from research.weights import load as load_weights
-from tests.training.tiny import SMALL, quickstart, shrunk
+from tests.training.tiny import SMALL, quickstart, shrunk, timeless
 
 
 def silent(line: str) -> None:
@@ -147,6 +147,21 @@ def test_training_again_continues(run):
     assert (result.step, result.finished) == (12, True)
     with pytest.raises(UsageError, match="holds another run"):
         train(quickstart(run / "text.txt", run__seed=5), run / "run", silent)
+
+
+def test_a_rule_of_ones_own_ends_a_run_that_continues(run, tmp_path):
+    """Stopped by a rule and continued: the rows of a run that was left alone."""
+    experiment = quickstart(tmp_path / "text.txt", data__order="random")
+    seen = []
+
+    def rule(row):
+        seen.append((row["step"], row["loss"]))
+        return row["step"] == 6 or None
+
+    result = train(experiment, tmp_path / "run", silent, after_evaluation=rule)
+    assert (result.step, result.finished, [step for step, _ in seen]) == (6, False, [6])
+    assert train(experiment, tmp_path / "run", silent, after_evaluation=seen.append).finished
+    assert timeless(tmp_path / "run") == timeless(run / "run") and len(seen) == 2
 
 
 def test_a_bert_fills_masks_and_gives_logits(tmp_path):
