@@ -195,7 +195,7 @@ def attend_by(
 def recording() -> Iterator[list[Array]]:
     """Collects the probabilities (B, H, L, S) of every block that runs, without dropout.
 
-    The blocks must be unstacked, because arrays cannot leave a loop (`scan`).
+    The blocks must be unstacked: arrays that a compiled loop records cannot leave it.
     """
     token = _recorded.set(found := [])
     try:

@@ -67,7 +67,7 @@ def _groups(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
 def _curve(
     label: str, split: str, measured: list[dict[str, Any]], metric: str, axis: str, smoothing: float
 ) -> Curve:
-    """Average over the steps that all runs of a group have; tokens and seconds are averaged too."""
+    """The mean of a group at the steps that all its runs have; tokens and seconds are averaged too."""
     by_step = []
     for one in measured:
         if metric in one:
