@@ -244,7 +244,7 @@ def doctor(json: Json = False) -> None:
     facts["extras"] = {
         extra: importlib.util.find_spec(module) is not None for extra, (module, _) in EXTRAS.items()
     }
-    facts["imports"] = dict.fromkeys(imported()) | failed()  # {name: why it fails to load}
+    facts["imports"] = dict.fromkeys(imported()) | failed()  # {name: why it does not load}
     if json:
         print_json(facts)
         return
