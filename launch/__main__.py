@@ -76,7 +76,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _shortened(text: str) -> str:
-    """JAX lists the operations on the way to an error."""
+    """Cut a long message: JAX lists the operations that led to an error."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST].rsplit(' ', 1)[0]} …"
 
 

@@ -74,7 +74,7 @@ def evaluate(
             settings = limit, stride, batch, raw
             for name, found in _evaluate_tasks(str(target), names, data, settings, tokenizer):
                 facts[name] = found
-        finally:  # a task that fails does not take the others' results with it
+        finally:  # keep the others' results if a task fails
             if json and facts:
                 print_json(facts, ensure_ascii=False)
             elif facts:
@@ -199,7 +199,7 @@ def _predict(names: list[str], target: str | None, data: Path | None, json: bool
 def _evaluate_tasks(
     target: str, names: list[str], data: Path | None, settings: tuple, tokenizer: str | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(task, facts), of one after the other."""
+    """Yield (task, facts) for one task after the other."""
     from research.evaluation.eval_model import Settings
     from research.evaluation.published import published
     from research.evaluation.tasks import evaluate as evaluate_task

@@ -158,7 +158,7 @@ def sweep(
         jax.config.update("jax_platforms", "cpu")  # the GPUs are the workers'
         check_metric(declared)
     if not is_sweep(dir):
-        _ = declared.chosen_direction  # raises for a metric that does not say which way it is better
+        _ = declared.chosen_direction  # raises for a metric of unknown direction
     for line in decided:
         (note if dry_run else say)(line)
     if resources is None:

@@ -175,7 +175,7 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool, third: t
             print(f"target            {experiment.run.target} not reached")
         print(f"run               {directory}  ({time_.perf_counter() - began:.0f} s)")
         command, purpose = third
-        if result.reached and command[1] == "resume":  # which would reach it again at once
+        if result.reached and command[1] == "resume":  # another resume would end at once
             command = [*command, "run.stop_at=none"]
         _print_next(experiment, directory, (command, purpose))
     else:

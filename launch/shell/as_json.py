@@ -1,4 +1,4 @@
-"""What commands print with --json."""
+"""Output of commands with --json."""
 
 import json
 import math
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def print_json(facts: Any, indent: int | None = 2, ensure_ascii: bool = True) -> None:
-    """Prints one JSON value; a number that is not finite, which JSON cannot say, is null."""
+    """Prints one JSON value; non-finite numbers, which JSON lacks, become null."""
     print(json.dumps(_sayable(facts), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False))
 
 

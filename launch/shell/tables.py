@@ -1,4 +1,4 @@
-"""Tables of a terminal: of runs or trials, and of groups over their seeds."""
+"""Tables for a terminal: runs or trials, and groups of seeds."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ STYLES = {"finished": "green", "failed": "red", "diverged": "red", "running": "c
 def lines_of(found: dict[str, Any]) -> list[dict[str, Any]]:
     """{"name", …, "settings": {…}} of each run: its results, and the settings that differ.
 
-    A sweep's also have those that it varies, and trials that failed before their first row follow.
+    A sweep adds the settings that it varies and, at the end, trials that failed before their first row.
     """
     varied = {one["name"] for one in found["sweep"]["parameters"]} if found["sweep"] else set()
     differing = {
@@ -105,7 +105,7 @@ def print_table(lines: list[dict[str, Any]], found: dict[str, Any]) -> None:
 
 
 def print_groups(found: dict[str, Any]) -> None:
-    """A table of a `research.reporting.groups.summary.summary`, and what its numbers are."""
+    """Prints the table of a `research.reporting.groups.summary.summary`, with notes on its numbers."""
     from rich.table import Table
     from rich.text import Text
 
@@ -121,7 +121,7 @@ def print_groups(found: dict[str, Any]) -> None:
 
 
 def _console():
-    """Of any width where the output is a file or a pipe."""
+    """A console, wide enough for long rows if the output is a file or a pipe."""
     from rich.console import Console
 
     console = Console(highlight=False)

@@ -7,7 +7,7 @@
     metrics = read_metrics("runs/tiny")
     model = load("runs/tiny")
     model.loss("The text to score."), model.generate("Once upon", tokens=20)
-    predict("runs/sst2", ["A splendid film."])  # of a fine-tuned run
+    predict("runs/sst2", ["A splendid film."])  # for a fine-tuned run
 
 Errors are `research.errors.UsageError` and `EnvironmentFault`, each a message of one line.
 """

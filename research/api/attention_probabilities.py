@@ -16,7 +16,7 @@ from research.models.transformer import unstack
 def attention_probabilities(model: GPT | BERT, *inputs: Array) -> Array:
     """(N, B, H, L, L), float32, without dropout; `inputs` are those of `model.states`.
 
-    They include all that a family or a position scheme adds to the scores or hides.
+    They include the masks and score biases of the family and of the position scheme.
     """
     if not isinstance(model.blocks, tuple):
         model = jax.tree.map(lambda leaf: leaf, model)

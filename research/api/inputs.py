@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from research.data.tokenizers.tokenizer import encode as encode_text
 from research.errors import UsageError
 
-# A text, a list of texts or, for a BERT, of pairs of texts; the ids of one row, or of several (perhaps of
-# uneven lengths).
+# A text, a list of texts or (for a BERT) of pairs of texts, the ids of one row, or those of several rows,
+# perhaps of different lengths.
 TextOrIds = (
     str
     | Sequence[str]
@@ -52,7 +52,7 @@ def encode(
 ) -> Inputs:
     """A batch with one row for one text, or a row per text, pair of texts or list of ids.
 
-    With `special_tokens`, texts get a BERT's [CLS] and [SEP], and may be pairs; ids are taken as they are.
+    With `special_tokens`, texts get BERT's [CLS] and [SEP] and may be pairs; ids stay as they are.
     Raises UsageError for an empty row, for ids outside the vocabulary, and for texts without a tokenizer.
     """
     if not isinstance(text_or_ids, Sequence | np.ndarray):

@@ -122,7 +122,7 @@ class LanguageModel:
         stop: Sequence[str] = (),
         beams: int | None = None,
     ) -> str | list[str]:
-        """The continuation of a prompt by at most `tokens` tokens, or of each in a list.
+        """Continue a prompt, or each of a list, by at most `tokens` tokens.
 
         Temperature 0 takes the most likely token; `beams` searches for the most likely text instead of
         sampling. The empty prompt starts a document. Raises UsageError for a BERT, and for sampling options

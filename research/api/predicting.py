@@ -19,7 +19,7 @@ Example = str | Sequence[str] | Mapping[str, Any]
 
 
 def predict(target: str | Path, examples: Sequence[Example]) -> list[Any]:
-    """The predictions of a fine-tuned run, "runs/sst2" or "runs/sst2:300", in the order of `examples`.
+    """Predict `examples`, in their order, with a fine-tuned run: "runs/sst2", or "runs/sst2:300".
 
     A prediction is a label, a score, the tags of a sentence's words, or the answer to a question. An example
     is a text, a pair of texts (a question and its context), the words of a sentence, or a mapping with the
@@ -46,10 +46,10 @@ def predict(target: str | Path, examples: Sequence[Example]) -> list[Any]:
 
 
 def _row(number: int, example: Example, task: Task, tags: bool) -> dict[str, Any]:
-    """The example by the names of the task's fields."""
+    """The example as a mapping from the task's fields."""
     if isinstance(example, Mapping):
         return dict(example)
-    names = [field.partition("|")[0] for field in task.fields]  # the first of other names for it
+    names = [field.partition("|")[0] for field in task.fields]  # the first of its alternative names
     texts = [list(example)] if tags else [example] if isinstance(example, str) else list(example)
     if len(texts) != len(names) or task.options:
         options = "" if not task.options else f" and {task.options}, by name"
@@ -58,7 +58,7 @@ def _row(number: int, example: Example, task: Task, tags: bool) -> dict[str, Any
 
 
 def _questions(examples: Sequence[Example]) -> dict[str, Any]:
-    """The examples in SQuAD's form, with numbers as ids."""
+    """The examples in SQuAD's format, with numbers as ids."""
     paragraphs = []
     for number, example in enumerate(examples):
         if isinstance(example, Mapping):

@@ -1,4 +1,4 @@
-"""Plans that fit into a device's memory, as declared or with settings found by compiling."""
+"""Plans that fit into a device's memory: as declared, or with settings found by compiling."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from research.models.platform import tracing_for_device
 from research.training.placement import DoesNotFit, settled
 
 Planned = tuple[Experiment, Plan]  # a settled experiment and its plan
-REMAT = ("none", "dots", "block")  # in this order, less memory and more recomputation
+REMAT = ("none", "dots", "block")  # by decreasing memory and increasing recomputation
 
 
 def plan_for(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, together: int = 1) -> Planned:
@@ -72,7 +72,8 @@ def search(
 ) -> list[Planned]:
     """Searches layouts and `model.remat` for plans that fit, and sorts them by their minimum time.
 
-    If the whole batch fits, it tries no further recomputation, and no other layout than the declared one.
+    Once a layout fits the whole batch at once, it tries no more recomputation there; if that needs no change,
+    it stops.
     Without bounds, it returns only the first plan that fits. Raises DoesNotFit if none fits.
     """
     found: list[Planned] = []

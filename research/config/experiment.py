@@ -64,7 +64,7 @@ class Experiment:
 
 
 def _refuse_subclasses(section: Any, declared: type, name: str = "") -> None:
-    """A record has the fields of the declared sections alone, and could not be read with others."""
+    """Raises for a subclass of a section: a record holds only the declared fields and could not be read."""
     given = type(section)
     if given is not declared and issubclass(given, declared):
         known = {each.name for each in fields(declared)}

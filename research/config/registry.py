@@ -57,7 +57,7 @@ class Registry(Generic[T]):
         return add
 
     def files(self) -> dict[str, Path]:
-        """{name: the file whose code registered it} of other packages' names."""
+        """{name: the file that registered it} for names of other packages."""
         return {name: file for name, file in self._files.items() if name in self._entries}
 
     def names(self) -> tuple[str, ...]:
@@ -100,9 +100,9 @@ OURS = (_PACKAGE, "experiments", "launch")
 
 
 def _registering_file() -> Path | None:
-    """The innermost module that is being executed, or else the caller's; None for one of ours.
+    """The file of the innermost module being executed, or else of the caller; None for ours.
 
-    A module may register its names by a helper in another file.
+    A module may register its names through a helper in another file.
     """
     frame, callers = sys._getframe(2), []
     while frame is not None:

@@ -124,7 +124,7 @@ def from_json(record: Mapping[str, Any]) -> Experiment:
         raise UsageError(f"the record has format {record.get('format')}; this version reads format {FORMAT}")
     kept = {k: v for k, v in record.items() if k != "format"}
     parallel = kept.get("parallel", {})
-    # Earlier versions took any number of devices, and used one.
+    # Earlier versions accepted any number of devices and used one.
     if parallel.get("compile") == "jit" and parallel.get("data") != 1:
         kept["parallel"] = parallel | {"data": -1}
     return _build(Experiment, kept, "")

@@ -167,7 +167,7 @@ def extends(space: Space, other: Space) -> bool:
 
 
 def _values(space: Space) -> dict[str, tuple[Value, ...]] | None:
-    """The values of each setting of a plain grid; None of other spaces."""
+    """The values of each setting of a plain grid; None for other spaces."""
     parts = space.parts if isinstance(space, Product) else (space,)
     values = {part.name: part.values for part in parts if isinstance(part, Points)}
     return values if len(values) == len(parts) else None

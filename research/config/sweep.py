@@ -66,7 +66,7 @@ class Sweep:
 
     @property
     def chosen_direction(self) -> Direction:
-        """Raises UsageError for `auto` and a metric of which nothing is known."""
+        """The declared direction, or the metric's. Raises UsageError for `auto` and an unknown metric."""
         if self.direction != "auto":
             return self.direction
         if (known := direction_of(self.metric)) is None:

@@ -9,7 +9,7 @@ from research.errors import UsageError
 
 Direction = Literal["minimize", "maximize"]
 
-LOW_IS_GOOD = ("loss", "bits_per_byte", "perplexity")  # ends of names
+LOW_IS_GOOD = ("loss", "bits_per_byte", "perplexity")  # endings of metric names
 HIGH_IS_GOOD = ("accuracy", "f1", "exact_match", "matthews", "pearson", "spearman")
 COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 FORM = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\S+)\s*")
@@ -18,7 +18,7 @@ PATIENT = re.compile(rf"\s*(\w+)\s+{PATIENCE}\s+(\d+)\s*")
 
 
 def direction_of(metric: str) -> Direction | None:
-    """Which way is better; None of a metric that is not known: of another package's, or of a threshold."""
+    """The better direction; None for an unknown metric, such as another package's or a threshold."""
     if metric.endswith(LOW_IS_GOOD):
         return "minimize"
     return "maximize" if metric.endswith(HIGH_IS_GOOD) else None
@@ -41,7 +41,7 @@ class Target(NamedTuple):
 
 
 def parse(text: str, setting: str = "run.stop_at") -> Target:
-    """The target of 'loss<3.28' or 'loss patience 5'. Raises UsageError for a text of another form."""
+    """Parse 'loss<3.28' or 'loss patience 5'. Raises UsageError for a text of another form."""
     if (patient := PATIENT.fullmatch(text)) is not None:
         metric, evaluations = patient[1], int(patient[2])
         if evaluations < 1:

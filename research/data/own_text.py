@@ -25,7 +25,7 @@ def text_settings(
 
     A source without published splits is split by documents, or by its tail if it is one text (by its
     paragraphs for BERT's `in_pairs`); with `data.validation` not at all. `typed` settings are kept. Errors of
-    unreadable sources are left to their preparation, or raised if they are `required`.
+    unreadable sources are raised only if they are `required`; otherwise, preparing them raises the errors.
 
     Raises UsageError for a source of a mixture without documents for both splits, unless sources are
     `required`: a resumed run keeps its split.
@@ -150,7 +150,7 @@ def _has_paragraphs(data: Data) -> bool:
 
 
 def _both_sides(data: Data) -> bool:
-    """Whether both splits have a document of each source."""
+    """Whether both splits have a document from each source."""
     return all(_count(one, split, 1) for _, one in parts(data) for split in SPLITS)
 
 

@@ -29,7 +29,7 @@ def data_folder() -> Path:
 
 
 def check_found(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) -> None:
-    """Raises UsageError, with the expected file, where `find` has nothing to read."""
+    """Raises UsageError, with the expected file, if `find` has nothing to read."""
     if data is not None and not data.exists():
         raise UsageError(f"--data {data}: no such file or folder")
     if (tfds is not None and data is None) or _file(names, data) is not None:
@@ -50,7 +50,7 @@ def find(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) 
     check_found(task, names, data, tfds)
     if (path := _file(names, data)) is not None:
         return _read(path)
-    assert tfds is not None  # as `check_found` saw
+    assert tfds is not None  # `check_found` made sure of it
     try:
         from research.data.sources import tfds_source
 

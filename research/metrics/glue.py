@@ -15,7 +15,7 @@ Metric = Callable[[Sequence, Sequence], float]  # (labels, predictions), one ite
 def scores(
     metrics: Sequence[str], labels: Sequence, predictions: Sequence, classes: int = 2
 ) -> dict[str, float]:
-    """{"accuracy": …} of class numbers below `classes`, scores or lists of tags.
+    """Compute {metric: value} for class numbers below `classes`, scores, or lists of tags.
 
     Raises UsageError for an unknown metric.
     """
@@ -35,7 +35,7 @@ def accuracy(labels: Sequence, predictions: Sequence) -> float:
 
 
 def f1(labels: Sequence, predictions: Sequence, classes: int = 2) -> float:
-    """F1 of class 1 of two, as for MRPC and QQP; the mean over more classes; of entities for tags.
+    """F1 of class 1 of two, as for MRPC and QQP; of more classes, the mean; of tags, the F1 of entities.
 
     A class that does not occur has an F1 of 0, so that every split averages over the same classes.
     """

@@ -34,7 +34,7 @@ def build(config: Model, *, key: Array) -> GPT | BERT:
 
 
 def check_parameters(model: nnx.Module) -> None:
-    """Raises UsageError for a variable other than `nnx.Param`, which would be trained as one."""
+    """Raises UsageError for a variable that is not an `nnx.Param`: training would treat it as one."""
     leaves = jax.tree_util.tree_leaves_with_path(model, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
     for path, leaf in leaves:
         if not isinstance(leaf, nnx.Param):

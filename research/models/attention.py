@@ -38,14 +38,14 @@ Attend = Callable[[Array, Array, Array, Mask | None], Array]  # q, k, v, dropout
 
 
 class AttentionMask(NamedTuple):
-    """Attention mask specification: which keys a query attends to. Each field that is set restricts them."""
+    """Attention mask specification: fields that are set, except `bias`, restrict the keys of a query."""
 
     causal: bool  # keys at and before the query's position
     lengths_B: Array | None = None  # number of keys before the padding at the end of each row
     start: Array | None = None  # the first query's position, if a cache holds earlier keys
     padding_B: Array | None = None  # number of padding keys at the start of each row
     documents_BL: Array | None = None  # keys of the query's own document, by number
-    bias: Array | None = None  # narrows nothing: added to the scores, broadcasts to (B, H, L, S)
+    bias: Array | None = None  # added to the scores, broadcasts to (B, H, L, S)
 
     def mask(self, queries: int, keys: int) -> Array | None:
         """The boolean mask, True where to attend, broadcasting to (B, H, L, S); None: attend everywhere."""
@@ -100,7 +100,7 @@ def choose(
     """Chooses the implementation of `model.attention` on this device.
 
     `trains`: with dropout; `documents`: attention stays within documents; `length`: of sequences, default:
-    the longest; `own_mask`: the family has a mask of its own class. Raises UsageError if the configured
+    the longest; `own_mask`: the family has its own mask class. Raises UsageError if the configured
     implementation does not support the model.
     """
     length = config.context if length is None else length
@@ -195,7 +195,7 @@ def attend_by(
 def recording() -> Iterator[list[Array]]:
     """Collects the probabilities (B, H, L, S) of every block that runs, without dropout.
 
-    The blocks must be unstacked: a loop's arrays do not leave it.
+    The blocks must be unstacked: arrays that a compiled loop records cannot leave it.
     """
     token = _recorded.set(found := [])
     try:

@@ -76,7 +76,7 @@ def predict_score(task: Task, split: Any, outputs_B1: np.ndarray) -> tuple[list[
 
 
 def _scores(task: Task, split: Any, predictions: np.ndarray) -> dict[str, float]:
-    """The task's metrics of the examples with a label; none where there is no such example."""
+    """The task's metrics over the labelled examples; empty if there are none."""
     if not split.known.any():
         return {}
     labels, given = split.labels[split.known].tolist(), predictions[split.known].tolist()

@@ -96,7 +96,7 @@ def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:
 
 
 def check_batch(experiment: Experiment, batch: Mapping[str, Any], origin: str) -> None:
-    """Raises UsageError where the arrays of `origin` are not those of the objective's `batch_shapes`."""
+    """Raises UsageError if arrays from `origin` differ from the objective's `batch_shapes`."""
     name = experiment.objective.name
     shapes = objective_of(experiment.objective).batch_shapes(experiment)
     if odd := sorted(shapes.keys() ^ batch.keys()):

@@ -30,9 +30,9 @@ class Outcome(NamedTuple):
     state: str  # finished, diverged, running or stopped; a trial may also be pruned, failed or queued
     step: int
     steps: int
-    best: float | None  # of the metric, on the validation split; of step 0 only without later evaluations
+    best: float | None  # on the validation split; at step 0 only without later evaluations
     best_step: int | None
-    last: float | None  # None of a run that diverged
+    last: float | None  # None for a run that diverged
     tokens_per_second: float | None  # median of the training rows, because the first includes compilation
     seconds: float | None  # of training, without evaluations and saves
     reached: dict[str, Any] | None = None  # of research.runs.target.Reached: where the run met run.stop_at
@@ -59,7 +59,7 @@ def outcome(run: Run, metric: Metric, state: str) -> Outcome:
 
 
 def ranked(outcomes: Sequence[Outcome], metric: Metric, finished_only: bool) -> list[Outcome]:
-    """`outcomes` with ranks; equal results share a rank, and a run that diverged has none."""
+    """Rank `outcomes`; equal results share a rank, and a diverged run has none."""
 
     def score(one: Outcome) -> float | None:
         out = one.state == "diverged" or (finished_only and one.state != "finished")

@@ -1,4 +1,4 @@
-"""A run's results by one number of its rows: the last, the finite ones, and whether it diverged."""
+"""Results of a run by one metric: the last value, the finite ones, and whether the run diverged."""
 
 from typing import NamedTuple
 
@@ -10,15 +10,15 @@ from research.runs.metrics_log import Row
 class Ending(NamedTuple):
     """The last row that has a metric."""
 
-    value: float | None  # None of a run that diverged, and without such a row
+    value: float | None  # None for a run that diverged, or without such a row
     diverged: bool
 
 
 def ending(run: Run, metric: str, split: str = "validation") -> Ending:
-    """Where `run` ended.
+    """The last value of `metric`, and whether the run diverged.
 
-    A run diverged if that number is not finite, or the loss of its row: a model of NaNs has an accuracy too.
-    Earlier rows stand for nothing then: the first of them is of a model that nothing has trained.
+    It diverged if that value, or the loss in its row, is not finite: a model of NaNs has an accuracy too.
+    Earlier rows do not replace the value, since the first one measures an untrained model.
     """
     rows = _measured(run, metric, split)
     if not rows:
@@ -27,7 +27,7 @@ def ending(run: Run, metric: str, split: str = "validation") -> Ending:
 
 
 def scores(run: Run, metric: str) -> list[tuple[float, int]]:
-    """(value, step) of the evaluations among which is the best: finite, of step 0 only without later ones."""
+    """(value, step) of the finite evaluations to choose the best from; step 0 counts only if it is alone."""
     rows = _measured(run, metric, "validation")
     trained = [row for row in rows if row["step"]] or rows
     return [(row[metric], row["step"]) for row in trained if _sound(row, metric)]

@@ -18,8 +18,8 @@ from research.runs.wording import Named, alike
 from research.sweeping.directory import is_sweep
 
 DECLARED = ("format", "experiment")  # all other keys of a record describe the environment
-CHANGED = "changed"  # what a run has beside its settings if some of them changed midway
-SCHEDULES_WITHOUT_END = ("constant", "inverse_sqrt")  # which more steps leave as they were
+CHANGED = "changed"  # an additional setting of runs whose settings changed midway
+SCHEDULES_WITHOUT_END = ("constant", "inverse_sqrt")  # more steps do not change them
 
 
 class Run(NamedTuple):
@@ -110,7 +110,7 @@ def _run(directory: Path, name: str) -> Run:
 
 
 def _changed(changes: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
-    """The changes after step 0 that a run's numbers depend on: "step 20: run.steps 20 → 40"."""
+    """The changes after step 0 that affect results, as "step 20: run.steps 20 → 40"."""
     counted = []
     for change in changes:
         names = [name for name in change["to"] if _counts(name, settings)]
@@ -121,7 +121,7 @@ def _changed(changes: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) 
 
 
 def _counts(name: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a change of `name`, a setting or a fact, makes another run."""
+    """Whether a change of `name`, a setting or a fact, affects the results of a run."""
     if name == "run.steps":
         return settings.get("optimizer.rate.name") not in SCHEDULES_WITHOUT_END
     known = name in settings or name == "data" or name.startswith(OPTION)

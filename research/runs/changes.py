@@ -1,11 +1,11 @@
-"""Changes between two starts of a run: which are free, and how they are written in a line."""
+"""Changes between two starts of a run: those allowed without a flag, and their one-line format."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from research.config.imports import OPTION
 
-PLACES = {"data.source", "data.validation"}  # which name data that have fingerprints
+PLACES = {"data.source", "data.validation"}  # fingerprints identify their data
 
 FREE = {
     "model.remat",
@@ -34,7 +34,7 @@ FREE = {
 def may_change(name: str, old: Any, new: Any) -> bool:
     """Whether a setting may change when a run continues, without --allow-change.
 
-    These are settings of the computation that change rounding only, intervals of writing, and more steps.
+    Allowed are settings that change a training step at most by rounding, and more steps.
     """
     return name in FREE or name.startswith("parallel.") or (name == "run.steps" and new > old)
 
@@ -44,7 +44,7 @@ def between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple]:
 
 
 def surroundings(record: Mapping[str, Any], chosen: bool = True) -> dict[str, Any]:
-    """Facts of the environment that may change between two starts of a run, with what was `chosen` for it."""
+    """Environment facts that may change between two starts of a run, and its choices if `chosen`."""
     versions = {f"versions.{name}": number for name, number in record["versions"].items()}
     plugins = {f"{OPTION} {name}": kept["sha256"][:12] for name, kept in record.get("imports", {}).items()}
     choices = dict(record.get("chosen", {})) if chosen else {}
@@ -56,7 +56,7 @@ def format_changes(changed: Mapping[str, tuple]) -> str:
 
 
 def describe_schedule(name: str, steps: int, changed: Mapping[str, tuple]) -> str:
-    """A note that the learning rate now falls until another last step."""
+    """A note that the learning-rate schedule has a new length; empty if it has not."""
     if "run.steps" not in changed or name in ("constant", "inverse_sqrt"):
         return ""
     return f"; the learning rate now follows the {name} schedule over {steps} steps"

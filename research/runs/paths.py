@@ -53,7 +53,7 @@ def as_recorded(experiment: Experiment, before: Experiment, recorded: Mapping[st
 
 
 def gone(data: Data) -> list[str]:
-    """The settings among data.source and data.validation whose files are not there."""
+    """The settings among data.source and data.validation whose files are missing."""
     sources = {"data.source": data.source, "data.validation": data.validation}
     return [
         name for name, source in sources.items() if source and _patterns(source) and not _is_there(source)

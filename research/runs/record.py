@@ -103,7 +103,7 @@ def examine(
     """Whether `directory` already holds a run of `experiment`; a run without a step is started anew.
 
     For a continued run, `facts` (fingerprints of its data) must be equal too. Moved data are the same data;
-    without facts, their name is not compared. Raises UsageError if the directory holds something else or,
+    without facts, names of data are not compared. Raises UsageError if the directory holds something else or,
     unless `allow_change`, a run that differs in settings other than those that `may_change`; EnvironmentFault
     if it cannot be written.
     """
@@ -127,7 +127,7 @@ def examine(
 
 @contextmanager
 def advice_on_moved_data(directory: Path, experiment: Experiment) -> Iterator[None]:
-    """Adds to a UsageError about data that a run had, and that are gone, how to name their new place."""
+    """Adds to a UsageError about a run's missing data how to name their new place."""
     try:
         yield
     except UsageError as error:

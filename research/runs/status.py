@@ -73,9 +73,9 @@ def last_step(rows: Sequence[Row]) -> int:
 
 
 def has_begun(directory: Path) -> bool:
-    """Whether a run has made a step, as far as its checkpoints and its rows of training know.
+    """Whether a run has made a step, according to its checkpoints and training rows.
 
-    A part of another package that fails in the first step is corrected, and the same command repeated.
+    A run whose plugin failed in the first step has not: the same command starts it anew.
     """
     rows = read(directory)
     return bool(steps(directory / "checkpoints")) or any(row["split"] == "train" for row in rows)

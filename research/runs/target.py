@@ -50,9 +50,9 @@ def _met(rows: Sequence[Row], target: Target) -> tuple[int, float] | None:
 
 
 def _stalled(rows: Sequence[Row], target: Target) -> tuple[int, float] | None:
-    """(step, best value) of the row with which so many rows in a row were not better than the best before."""
+    """(step, best value) at the first row that exhausts the target's patience."""
     sign = 1 if direction_of(target.metric) == "minimize" else -1
-    best, since = math.inf, 0  # the best is negated where high is good
+    best, since = math.inf, 0  # negated if higher is better
     for row in rows:
         measured = row.get(target.metric)
         value = sign * measured if isinstance(measured, int | float) else math.nan

@@ -1,27 +1,27 @@
-"""One wording for the files and folders that several records name, so that equal ones compare as equal.
+"""One wording for files and folders in several records, so that equal ones compare as equal.
 
-A run keeps its paths as typed, a trial of a sweep the absolute ones; two folders may each have a data.txt.
+A run keeps paths as typed, a trial of a sweep absolute ones; two folders may each have a data.txt.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 NAMES = ("data.source", "data.validation", "data.tokenizer", "start.weights")
-OF_DATA = ("data.source", "data.validation")  # which the data's fingerprints identify too
+OF_DATA = ("data.source", "data.validation")  # fingerprints identify these too
 
 
 class Named(NamedTuple):
-    """What a record says of its files."""
+    """The settings of a record, and facts that identify the files in them."""
 
     settings: Mapping[str, Any]
     paths: Mapping[str, str]  # {"data.source": its absolute form, …}; empty in records of older versions
-    data: tuple[str, ...]  # SHA-256 of the tokens trained on and of those validated on; empty if not recorded
+    data: tuple[str, ...]  # SHA-256 of training and validation tokens; empty if not recorded
 
 
 def alike(records: Sequence[Named]) -> list[dict[str, Any]]:
     """The settings of each record, with one wording where several records mean the same files.
 
-    It is the shortest that was typed, or the absolute one where the shortest is also typed for other files.
+    It is the shortest one typed, or the absolute path if other files have that shortest wording too.
     """
     found = [dict(one.settings) for one in records]
     for name in NAMES:
@@ -38,7 +38,7 @@ def alike(records: Sequence[Named]) -> list[dict[str, Any]]:
 
 
 def _meant(records: Sequence[Named], name: str) -> list[str]:
-    """For each record, a text that is equal where two mean the same files."""
+    """A text for each record, equal for records that mean the same files."""
     meant, by_data = [], {}
     for one in records:
         what = one.paths.get(name, str(one.settings.get(name)))

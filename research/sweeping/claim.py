@@ -50,7 +50,7 @@ def claim_trial(record: Record, directory: Path, facts: Mapping[str, Any]) -> Cl
     """
     with catch_write_errors(directory), exclusive(study_lock(directory)):
         now = read(directory)
-        record = now if now.study != record.study else record  # values were added since it was read
+        record = now if now.study != record.study else record  # values have been added since it was read
         study = open_study(record, directory)
         trials = study.get_trials(deepcopy=False)
         for known in trials:

@@ -34,7 +34,7 @@ class Record(NamedTuple):
     study: str  # its name there
     imports: dict[str, dict[str, Any]]  # from research.config.imports.as_recorded
     paths: dict[str, str]  # of the base, from research.runs.paths.absolute
-    studies: tuple[str, ...] = ()  # names before values were added to the grid
+    studies: tuple[str, ...] = ()  # earlier names, before values were added to the grid
 
 
 def read(directory: Path) -> Record:
@@ -79,7 +79,7 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
     """
     if not is_sweep(directory) and directory.exists() and not _may_become_sweep(directory):
         raise UsageError(f"{directory}: exists and is not a sweep; choose another --dir")
-    if not is_sweep(directory):  # what is recorded stays, whatever later versions know of the metric
+    if not is_sweep(directory):  # an existing sweep keeps its recorded direction
         sweep = replace(sweep, direction=sweep.chosen_direction)
     with catch_write_errors(directory), exclusive(study_lock(directory)):
         if is_sweep(directory):
@@ -140,13 +140,13 @@ def _new_name(sweep: Sweep) -> str:
 
 
 def _may_grow(before: Sweep, sweep: Sweep) -> bool:
-    """Whether every point of the one is a point of the other, and all are to be visited."""
+    """Whether both visit a whole grid, and that of `sweep` has all points of `before`."""
     both = before.chosen_sampler == sweep.chosen_sampler == "grid"
     return both and space.extends(sweep.space, before.space)
 
 
 def _same_direction(before: Sweep, sweep: Sweep) -> Sweep:
-    """`sweep` with the direction of the study that exists.
+    """`sweep` with the direction of the existing study.
 
     Older versions minimized every metric unless a direction was typed, and recorded that.
     """

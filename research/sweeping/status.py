@@ -42,18 +42,18 @@ class SweepStatus(NamedTuple):
     record: Record
     trials: list[Trial]
     best: int | None  # number of the study's best trial; with several seeds, the first trial of the best mean
-    hours_used_up: bool = False  # so that no other trial begins
+    hours_used_up: bool = False  # then no other trial begins
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials in each state; those that have not begun, and that the budget has, are queued."""
+        """Trials in each state; the rest of the budget is queued."""
         counted = Counter(trial.state for trial in self.trials if trial.state != "queued")
         counted["queued"] = max(0, self.record.sweep.budget - counted.total())
         return {state: counted[state] for state in STATES}
 
     @property
     def total(self) -> int:
-        """The budget, or the trials that have begun where the budget was lowered below their number."""
+        """The budget, or the number of trials begun if that is larger."""
         return sum(self.counts.values())
 
     @property
@@ -69,7 +69,7 @@ class SweepStatus(NamedTuple):
 
     @property
     def over(self) -> bool:
-        """Whether no trial is left to begin or to resume, be it that the sweep's hours are used up."""
+        """Whether no trial is left to resume or begin; none begins once the sweep's hours are used up."""
         resumed = self.counts["running"] or self.counts["stopped"]
         return not resumed and (self.hours_used_up or not self.counts["queued"])
 

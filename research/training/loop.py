@@ -125,7 +125,7 @@ def running(
 
         start = agreed(look)
         if calls := next(call_ranges(experiment.run, start), None):
-            with activity("tracing the training step"):  # in which a part of another package may fail
+            with activity("tracing the training step"):  # a plugin may fail here
                 trace(chosen, abstract, program, [batches[step - 1] for step in calls])
         checkpoint = kept / str(start) if start else None
         with activity("restoring the checkpoint" if checkpoint else "initialising the model"):

@@ -114,12 +114,12 @@ def compile_for(experiment: Experiment, devices: Sequence[Any] | None = None) ->
 
 
 def trace(experiment: Experiment, abstract: State, program: Compiled, batches: Sequence[Any]) -> None:
-    """Raises what a run's first call of its step would raise before it computes anything.
+    """Traces a run's first call of its step, to raise its errors before anything is computed.
 
-    `batches` are this process's of that call. JAX keeps the trace, so that nothing is traced twice.
+    `batches` are this process's batches of that call. JAX caches the trace, so the call does not repeat it.
     """
     if experiment.parallel.compile == "pmap" and jax.process_count() > 1:
-        return  # whose arguments have to be arrays
+        return  # its arguments have to be arrays
     state = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         abstract,

@@ -1,8 +1,8 @@
-"""Modules and files of other people, which register their experiments, optimizers, model parts … on import.
+"""Modules and files of other people that register experiments, optimizers, model parts … when imported.
 
-They are named by `--import`, by LINEAGE_IMPORT and by the entry-point group `lineage.experiments`. A run's
-record keeps their names, by which they are imported again, and sums of the code behind the names that the
-run uses. Standard library only.
+`--import`, LINEAGE_IMPORT and the entry-point group `lineage.experiments` name them. A run's record keeps
+their names, to import them again, and hashes of the code behind the names that the run uses. Standard
+library only.
 """
 
 from research.config.imports.loading import (

@@ -1,8 +1,8 @@
-"""The code behind registered names: its files, each with a sum that a comment leaves as it is.
+"""The code behind registered names: its files, each with a hash that comments do not change.
 
-A definition counts if code that counts mentions its name, and a registration if its name is used: an
-experiment that is added to a file changes nothing for the runs of another one. Names are compared without
-their scopes, so rather too much counts than too little. Standard library only.
+A definition counts if code that counts mentions its name; a registration counts if its name is used. Adding
+an experiment to a file thus changes no hash for runs of another one. The search ignores scopes, so it errs
+towards counting too much. Standard library only.
 """
 
 import ast
@@ -14,27 +14,27 @@ from pathlib import Path
 
 from research.config.registry import OURS
 
-Sums = dict[str, dict[str, str]]  # {file: {"sha256": of its bytes, "code": of its code that counts}}
+Sums = dict[str, dict[str, str]]  # {file: {"sha256": of its bytes, "code": of the code that counts}}
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 # Code with one of these names may import modules that no statement names.
 DYNAMIC = {"import_module", "__import__", "iter_modules", "walk_packages", "spec_from_file_location", "exec"}
 
-_loaded: dict[Path, bytes] = {}  # files as they were when they were imported; an edit since then does not run
+_loaded: dict[Path, bytes] = {}  # files as imported; later edits do not run
 
 
 def remember(file: Path) -> bytes:
-    """The bytes of a file that is imported now."""
+    """Read and keep the bytes of a file that is being imported."""
     _loaded[file] = file.read_bytes()
     return _loaded[file]
 
 
 def content(file: Path) -> bytes:
-    """The bytes of a file as this process imported it, or else as it is."""
+    """The bytes of a file as this process imported it, or else as it is on disk."""
     return _loaded.get(file) or file.read_bytes()
 
 
 def remember_modules(names: Iterable[str]) -> None:
-    """`remember` the files of these modules, but not of ours, Python's or installed ones."""
+    """`remember` the files of these modules, except ours, Python's and installed ones."""
     for name in names:
         file = getattr(sys.modules.get(name), "__file__", None)
         if file and file.endswith(".py") and is_outside(name) and not is_installed(Path(file)):
@@ -56,9 +56,9 @@ STANDARD = Path(sysconfig.get_path("stdlib"))
 
 
 def code_of(files: Iterable[Path], used: set[str], root: Path) -> Sums:
-    """The code of the names `used` that `files` register, and what it imports, by paths relative to `root`.
+    """Hash the code in `files` that registers names in `used`, and the files that it imports.
 
-    Files of other folders are relative to the folder that holds their package.
+    Paths are relative to `root`; those of other folders, to the folder that holds their package.
     """
     behind = _Behind(used, root)
     behind.find(files)
@@ -107,7 +107,7 @@ class _Behind:
         return True
 
     def root_of(self, file: Path) -> Path:
-        """The folder that modules are named from."""
+        """The folder that module names start from."""
         if self.root in file.parents and not is_installed(self.root / "x"):
             return self.root
         folder = file.parent
@@ -119,7 +119,7 @@ class _Behind:
         return sum(source.follow for source in self.sources.values())
 
     def _add(self, file: Path, follow: bool) -> None:
-        """Packages around a module are executed too; what they import for others is not followed."""
+        """Add a file and its packages, which Python executes too; their other imports are not followed."""
         if file not in self.sources:
             self.sources[file] = _Source(file)
             folder, root = file.parent, self.root_of(file)
@@ -141,7 +141,7 @@ class _Behind:
         for statement in statements if source.follow else ():
             for alias in getattr(statement, "names", ()):
                 bound = alias.asname or alias.name.partition(".")[0]
-                # An import that its file does not mention is there for what it does.
+                # An import whose name the file never mentions is there for its side effects.
                 if bound in self.mentioned or bound not in source.mentioned:
                     if isinstance(statement, ast.ImportFrom):
                         self.mentioned.add(alias.name)
@@ -149,7 +149,7 @@ class _Behind:
                         self._add(found, follow=True)
 
     def _files(self, file: Path, statement: ast.stmt, name: str) -> Iterator[Path]:
-        """The files of its own folder that an import names: a module, or a package's `__init__`."""
+        """The files under `file`'s root that an import names: a module, or a package's `__init__`."""
         root = folder = self.root_of(file)
         parts = [name.split(".")]
         if isinstance(statement, ast.ImportFrom):
@@ -174,7 +174,7 @@ class _Behind:
 
 
 class _Source:
-    """A file's top-level statements without docstrings, its imports apart."""
+    """A file's top-level statements without docstrings; imports are kept separately."""
 
     def __init__(self, file: Path):
         self.follow = False
@@ -185,7 +185,7 @@ class _Source:
         self.mentioned = set().union(*map(_identifiers, self.statements))
 
     def text(self, behind: _Behind) -> str:
-        """The code that counts; of imports, those of names that it mentions."""
+        """The code that counts, and the imports of names that it mentions."""
         lines = [ast.unparse(statement) for statement in self.statements if behind.counts(statement)]
         for statement in self.imports:
             source = "." * getattr(statement, "level", 0) + (getattr(statement, "module", None) or "")
@@ -204,7 +204,7 @@ class _Plain(ast.NodeTransformer):
 
 
 def _registered(node: ast.expr) -> str | None:
-    """The name that a decorator registers a definition by; "" for an experiment, None for another one."""
+    """The name that a decorator registers; "" for @experiment and @sweep, None for other decorators."""
     match node:
         case ast.Call(func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name))]):
             return name
@@ -214,7 +214,7 @@ def _registered(node: ast.expr) -> str | None:
 
 
 def _identifiers(node: ast.AST) -> set[str]:
-    """All names in a piece of code, also those in texts, by which Python can ask for them."""
+    """All names in a piece of code, and strings that may be names, as for `getattr`."""
     found = set()
     for part in ast.walk(node):
         match part:

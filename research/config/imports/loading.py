@@ -1,4 +1,4 @@
-"""Imports of a process: found, executed once, and known by their names."""
+"""Imports of a process: find each, execute it once, and keep it by its name."""
 
 import hashlib
 import importlib
@@ -27,11 +27,11 @@ class Import(NamedTuple):
     """One imported module or file."""
 
     sha256: str  # of the file's bytes when it was imported
-    folder: str | None  # of a module that is not installed: where it lies, to find it from elsewhere
+    folder: str | None  # of a module that is not installed; finds it from other folders
     file: Path | None
     root: Path  # the folder that holds the file, or the module's top-level package
-    names: frozenset[tuple[str, str]]  # (setting, name) that were registered meanwhile
-    asked: bool  # by a person or a record; an entry point is imported because it is installed
+    names: frozenset[tuple[str, str]]  # (setting, name) that it registered
+    asked: bool  # by a person or a record; entry points are imported unasked
 
     def holds(self, file: Path) -> bool:
         """Whether a file is the imported one, or lies in the same top-level package."""
@@ -65,8 +65,8 @@ def failed() -> dict[str, str]:
 def import_all(options: Iterable[str] = ()) -> None:
     """Import the installed entry points, the names in LINEAGE_IMPORT, then `options`.
 
-    Raises UsageError, in one line with the name, for one that is missing or raises. An entry point does so
-    only by a LineageWarning: it is installed, and this command may need none of its names.
+    Raises UsageError, in one line with the name, for one that is missing or raises. For an entry point, it
+    only warns (LineageWarning): it is installed, and this command may need none of its names.
     """
     from importlib.metadata import entry_points
 
@@ -88,7 +88,7 @@ def import_all(options: Iterable[str] = ()) -> None:
 def import_plugin(name: str, source: str = OPTION, asked: bool = True) -> None:
     """Import a module by its dotted name or a file by its path, once per process.
 
-    A folder stands for the package in it. `source` says in an error who asked for it. Raises UsageError.
+    A folder stands for the package in it. An error names `source`, which asked for it. Raises UsageError.
     """
     try:
         import_once(name, asked)
@@ -107,7 +107,7 @@ def is_file(name: str) -> bool:
 
 
 def import_once(name: str, asked: bool = True) -> Import:
-    """Raises UsageError with the reason, without the name."""
+    """Import `name`, unless it is imported. Raises UsageError with the reason, without the name."""
     name, known = _named(name), set(sys.modules)
     same = name if name in _imported else _same_file(name)
     if same is not None:
@@ -144,7 +144,7 @@ def _is_own(file: Path) -> bool:
 
 
 def _named(name: str) -> str:
-    """A file's absolute path, or a module's name; a folder is put on the path and named as a module."""
+    """A file's absolute path, or a module's name; for a package's folder, append its parent to the path."""
     if not is_file(name):
         return name
     path = Path(name).expanduser().absolute()
@@ -161,7 +161,7 @@ def _named(name: str) -> str:
 
 
 def _same_file(name: str) -> str | None:
-    """The name by which a module's or path's file is imported already."""
+    """The name under which the file of a module or path is already imported."""
     if is_file(name):
         path = Path(name)
     else:
@@ -183,21 +183,21 @@ def _registered() -> set[tuple[str, str]]:
 
 
 class _UncachedLoader(SourceFileLoader):
-    """Compiles the file at hand: Python tells a cached compilation from it by size and seconds alone."""
+    """Always compiles the source: Python checks its cache by file size and time in seconds alone."""
 
     def get_code(self, fullname: str) -> Any:
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _import_file(path: Path) -> Import:
-    """Import `path` under a name of its own, so that no other module is shadowed; siblings are found."""
+    """Import `path` under a unique name, which shadows no module; it can import its siblings."""
     if not path.is_file():
         raise UsageError("no such file")
     name = f"lineage_import_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     digest = _digest(path)
     kept = Import(digest, None, path, path.parent, frozenset(), True)
     others = (module for other, module in list(sys.modules.items()) if other not in ("__main__", name))
-    if any(_file(module) == path for module in others):  # imported by another import, as a module
+    if any(_file(module) == path for module in others):  # another import has imported it as a module
         return kept
     _append_to_path(str(path.parent))
     loader = _UncachedLoader(name, str(path))
@@ -213,7 +213,7 @@ def _import_file(path: Path) -> Import:
 
 
 def _import_module(name: str) -> Import:
-    _append_to_path(str(Path.cwd()))  # the console script has it not, as `python -m launch` has
+    _append_to_path(str(Path.cwd()))  # the console script lacks it; `python -m launch` has it
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
@@ -251,7 +251,7 @@ def _root(module: ModuleType, file: Path) -> Path:
 
 
 def _append_to_path(folder: str) -> None:
-    """At the end: a file beside a plugin must not shadow a library."""
+    """Append a folder: at the front, a file beside a plugin could shadow a library."""
     if folder not in sys.path:
         sys.path.append(folder)
 

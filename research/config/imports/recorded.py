@@ -1,4 +1,4 @@
-"""Imports in the record of a run or a sweep: written, imported again, compared."""
+"""Imports in the record of a run or a sweep: write them, import them again, compare their code."""
 
 import hashlib
 import sys
@@ -13,19 +13,19 @@ from research.errors import UsageError
 
 
 class Difference(NamedTuple):
-    """A file of an import that is not as it was recorded, or an import that cannot be imported."""
+    """A file of an import that differs from its record, or an import that fails."""
 
     name: str
     before: str
-    now: str  # a sum of 12 digits, or the reason why there is none
+    now: str  # a hash of 12 digits, or the reason why there is none
     used: bool  # whether the run's numbers depend on it
 
 
 def as_recorded(declared: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The imports that the record of `declared`, a declaration as JSON, keeps: {name: {"sha256": …}}.
+    """The imports to record with `declared`, a declaration as JSON: {name: {"sha256": …, "files": …}}.
 
-    These are all that were asked for, and the entry points that register a name in it. "files" are sums of
-    the code behind the names of its parts.
+    These are all that were asked for, and the entry points that register a name in it. "files" holds hashes
+    of the code behind the names of its parts.
     """
     kept = {}
     for name, facts in loading.imported().items():
@@ -38,14 +38,14 @@ def as_recorded(declared: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def import_recorded(record: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Import the modules that a run's or a sweep's record names, and compare the code that it uses.
 
-    Returns {import or file: (recorded sum, present sum or the reason why there is none)} of those that
-    differ. A file that was moved may be named by --import beforehand: it is known by its sum or file name.
+    Returns {import or file: (recorded hash, present hash or the reason why there is none)} of those that
+    differ. A moved file may be imported beforehand by --import: its hash or file name identifies it.
     """
     return {found.name: (found.before, found.now) for found in _differences(record) if found.used}
 
 
 def changed_imports(record: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """`import_recorded`, by names that say in a message that they are imports."""
+    """`import_recorded`, with "--import" before each name, for messages."""
     return {f"{OPTION} {name}": pair for name, pair in import_recorded(record).items()}
 
 
@@ -71,21 +71,21 @@ def _of(name: str, facts: Mapping[str, Any], record: Mapping[str, Any]) -> Itera
     except UsageError as error:
         yield Difference(name, before[:12], str(error), files is None or bool(files))
         return
-    if files is None:  # an older record has the sum of the named file alone
+    if files is None:  # an older record has only the hash of the named file
         if present.sha256 != before:
             yield Difference(name, before[:12], present.sha256[:12], True)
         return
     code_now = _code(present, record.get("experiment") or record.get("sweep"))
     for file, sums in files.items():
         own = is_file(name) and file == Path(name).name
-        here = present.file.name if own and present.file else file  # it may be renamed
+        here = present.file.name if own and present.file else file  # it may have been renamed
         place = name if own else f"{name} ({file})"
         if (path := _find(here, present)) is None:
             yield Difference(place, sums["code"][:12], "no such file", True)
             continue
         digest = hashlib.sha256(code.content(path)).hexdigest()
         present_sum = code_now.get(here, {}).get("code", digest)
-        # Equal bytes are equal code, also where another Python writes it otherwise.
+        # Equal bytes are equal code, even if another version of Python unparses it differently.
         if digest != sums["sha256"] and present_sum != sums["code"]:
             yield Difference(place, sums["code"][:12], present_sum[:12], True)
 
@@ -96,7 +96,7 @@ def _find(file: str, present: Import) -> Path | None:
 
 
 def _code(now: Import, declared: Any) -> code.Sums:
-    """Of an import that registers no name, which was asked for because of what else it does, its own code."""
+    """Hash the code behind used names, or of an import that was asked for and registers none."""
     used = [(name, file) for setting, name, file in _names(now, declared) if "." in setting]
     files = {file for _, file in used}
     if not used and now.file is not None and now.asked and not any(_registrations(now)):
@@ -105,7 +105,7 @@ def _code(now: Import, declared: Any) -> code.Sums:
 
 
 def _names(now: Import, declared: Any) -> Iterator[tuple[str, str, Path]]:
-    """(setting, name, file) of names that an import registers and that a declaration mentions."""
+    """(setting, name, file) of names that an import registers and a declaration mentions."""
     texts = set(_texts(declared))
     for setting, name, file in _registrations(now):
         schemes = setting == "data.source" and any(f"{name}:" in text for text in texts)
@@ -114,7 +114,7 @@ def _names(now: Import, declared: Any) -> Iterator[tuple[str, str, Path]]:
 
 
 def _registrations(now: Import) -> Iterator[tuple[str, str, Path]]:
-    """What is registered by the import's own files, or by files of others that it imported."""
+    """(setting, name, file) of names that the import's own files, or files that it imported, register."""
     every = loading.imports().values()
     for registry in Registry.every:
         for name, file in registry.files().items():
@@ -135,7 +135,7 @@ def _texts(declared: Any) -> Iterator[str]:
 
 
 def _stand_in(name: str, sha256: str) -> Import | None:
-    """The import that serves for a recorded name: of that name, or of a file that was copied or moved."""
+    """The import for a recorded name: the one of that name, or of a copied or moved file."""
     every = loading.imports()
     if name in every or not is_file(name):
         return every.get(name)

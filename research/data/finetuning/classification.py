@@ -34,7 +34,7 @@ class Split(NamedTuple):
     ends: np.ndarray  # int64 (examples × texts + 1,): where in `tokens` each ends; 0 before the first
     texts: int  # an example
     labels: np.ndarray  # int32, or float32 of scores (examples,)
-    known: np.ndarray  # bool (examples,): which have a label
+    known: np.ndarray  # bool (examples,): True with a label
     sha256: str  # of tokens, ends and labels
     baseline_loss: float  # when predicting classes by their frequencies, or the mean score
     special_tokens: SpecialTokens | None  # of a BERT tokenizer

@@ -11,7 +11,7 @@ from research.config import Task
 from research.errors import UsageError, did_you_mean
 
 NO_LABEL = (None, "-", "")  # labels that mean none, such as SNLI's without agreement
-NO_TAG = -100  # means "no tag", in files that store a model's inputs instead of words
+NO_TAG = -100  # "no tag", in files that store model inputs instead of words
 
 
 class Labels(NamedTuple):
@@ -24,12 +24,12 @@ class Labels(NamedTuple):
     text: Callable[[Any, Task], str]
 
     def is_missing(self, label: Any, task: Task) -> bool:
-        """Whether a record's label means that there is none; -1 is a hidden class, unless the task has it."""
+        """Whether a record has no label; -1 is a hidden class, unless the task has a class -1."""
         return is_empty(label) or (label == self.unknown and self.unknown not in _numbers(task))
 
 
 def is_empty(label: Any) -> bool:
-    """Whether a record's label is null, NaN (pandas' null), or another sign of none."""
+    """Whether a label is null, NaN (pandas' null), or another mark of a missing label."""
     return label in NO_LABEL or (isinstance(label, float) and math.isnan(label))
 
 
@@ -64,12 +64,12 @@ def soft_score_of(label: Any, task: Task, where: str) -> float:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number and can be read as text; true and NaN are not."""
+    """Whether a JSON value is a finite number; true and NaN are not."""
     return isinstance(value, int | float) and as_number(value) is not None
 
 
 def _numbers(task: Task) -> list[float | None]:
-    """The numbers that the names of the classes spell."""
+    """The class names as numbers; None for a name that is not a number."""
     return [as_number(name) for name in task.labels]
 
 

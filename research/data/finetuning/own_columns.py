@@ -1,4 +1,4 @@
-"""The columns of a typed source of labelled examples: which hold the texts, and which the label."""
+"""Find the columns of a typed source of labelled examples that hold the texts and the label."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ LABELS += ("tags", "ner_tags", "tag")
 
 
 def column_settings(source: Source, task: Task, typed: Collection[str], tags: bool) -> dict[str, Any]:
-    """task.fields and task.label, if the file lacks the declared columns and they were not `typed`.
+    """Choose task.fields and task.label if the file lacks the declared columns and they were not `typed`.
 
     A task of pairs takes both columns of a pair or none, so that it never trains on half of one. Raises
     UsageError, listing the columns, if none has a known name.
@@ -48,7 +48,7 @@ def column_settings(source: Source, task: Task, typed: Collection[str], tags: bo
 
 
 def _label(columns: Sequence[str], tags: bool) -> str | None:
-    last = columns[-1:] if tags and columns[0] == "0" else []  # tags are the last of CoNLL's columns
+    last = columns[-1:] if tags and columns[0] == "0" else []  # in CoNLL files, tags are the last column
     if len(columns) == 2 and (text := _one_of(TEXTS, columns)):
         last = [name for name in columns if name != text]
     return _one_of((*LABELS, *last), columns)
@@ -69,7 +69,7 @@ def _fields(path: str, task: Task, others: Sequence[str], columns: Sequence[str]
 
 
 def _pair(columns: Sequence[str]) -> tuple[str, ...] | None:
-    """The columns of the first known pair that exists."""
+    """The columns of the first known pair that the file has."""
     found = ((_one_of((first,), columns), _one_of((second,), columns)) for first, second in PAIRS)
     return next(((first, second) for first, second in found if first and second), None)
 
@@ -79,7 +79,7 @@ def _has(columns: Collection[str], field: str) -> bool:
 
 
 def _one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
-    """The column of the first of these names that exists, ignoring case."""
+    """The first column with one of these names, in their order, ignoring case."""
     spelled = {column.lower(): column for column in reversed(columns)}
     return next((spelled[name.lower()] for name in names if name.lower() in spelled), None)
 

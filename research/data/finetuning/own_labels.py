@@ -24,8 +24,8 @@ class Counted(NamedTuple):
     """The labels of a source."""
 
     examples: int
-    places: int  # for a label
-    names: Counter[str]  # how often each label is in a place
+    places: int  # number of labels, missing ones included
+    names: Counter[str]  # how often each label occurs
     lowest: float  # of labels that are numbers
     highest: float
 
@@ -34,7 +34,7 @@ def label_settings(
     data: Data, task: Task, typed: Collection[str], *, classes: bool, tags: bool
 ) -> tuple[dict[str, Any], int]:
     """{setting: value} that follow from a typed `data.source` (columns, labels, bounds of scores,
-    validation); and its number of examples, 0 if it decides nothing.
+    validation), and its number of examples; 0 if nothing follows.
 
     `classes`: labels are classes, else scores; `tags`: one label per word, else per example. Declared columns
     and labels are kept if the file has them, and `typed` settings always. Raises UsageError, listing the
@@ -81,8 +81,8 @@ def _labels(source: str, task: Task, counted: Counted, typed: Collection[str], t
 
 
 def _counted(found: Iterable[tuple[str, records.Record]], field: str, tags: bool, hides: bool) -> Counted:
-    """Counts labels. -1 is a class if the others are numbers too; it is a hidden label if they are names, or
-    if the data set `hides` labels, as published ones do.
+    """Counts labels. -1 is a class if all other labels are numbers; it is a hidden label if some are
+    names, for tags, and if the data set `hides` labels, as published ones do.
     """
     examples, places, hidden, names = 0, 0, 0, Counter()
     for where, record in found:

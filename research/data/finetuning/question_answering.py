@@ -49,13 +49,13 @@ class Split(NamedTuple):
     sha256: str
     baseline_loss: float  # when predicting starts and ends by their frequencies
     special_tokens: SpecialTokens
-    known: np.ndarray  # bool (questions,): whose answers are known, if only that there are none
+    known: np.ndarray  # bool (questions,): True with known answers, or known to have none
 
 
 class RawQuestion(NamedTuple):
     """A question as a record has it."""
 
-    where: str  # file and place
+    where: str  # file and place in it
     name: str
     question: str
     context: str
@@ -99,7 +99,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
         known.append(one.known and (task.unanswerable or bool(one.answers)))
         cut = cut_up(len(paragraph.tokens), length - SPECIAL - len(ids), task.stride)
         if not cut and split != "train":
-            cut = [(0, 0)]  # an empty text needs a window too, for the answer "no answer"
+            cut = [(0, 0)]  # an empty text needs a window too, to predict "no answer"
         windows += [(len(questions), begin, count) for begin, count in cut]
         labels += [_label(span, begin, count, len(ids)) for begin, count in cut]
         questions.append(Question(one.name, ids, paragraph, tuple(text for text, _ in one.answers)))

@@ -29,7 +29,7 @@ class Split(NamedTuple):
     words: list[np.ndarray]  # int32 (kept words,): the words that have a piece
     firsts: list[np.ndarray]  # int32 (kept words,): where in `tokens` each begins
     labels: list[np.ndarray]  # int32 (words,): of all words
-    known: np.ndarray  # bool (sentences,): which have tags
+    known: np.ndarray  # bool (sentences,): True with tags
     sha256: str
     baseline_loss: float  # nats per word when predicting tags by their frequencies
     special_tokens: SpecialTokens
@@ -93,7 +93,7 @@ def _word(word: Any, where: str) -> str:
 
 
 def _tags(record: records.Record, task: Task, where: str, split: str) -> list | None:
-    """The tags of a sentence's words; None if a record of the split `TEST` has none, or hides them."""
+    """The tags of a sentence's words; None if a record of the split `TEST` lacks or hides them."""
     if split == TEST and not any(name in record for name in task.label.split("|")):
         return None
     tags = records.value(record, task.label, where, "task.label")

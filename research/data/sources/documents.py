@@ -48,7 +48,7 @@ def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Ite
     """
     empty = True
     for part, split, text in _split_texts(data, splits):
-        if not isinstance(text, str):  # of another package's scheme
+        if not isinstance(text, str):  # a scheme of another package may yield it
             kind = type(text).__name__
             raise UsageError(f"data.source={data.source}: a document is a {kind}; expected a text")
         cleaned = standardize.STANDARDS[data.standardize](text)

@@ -1,4 +1,4 @@
-"""Documents in files: a text file or each of its paragraphs, each line or row of other files."""
+"""Documents in files: a text file or each of its paragraphs; each line or row of other files."""
 
 import difflib
 import glob
@@ -15,7 +15,7 @@ from research.errors import LineageWarning, UsageError, did_you_mean
 from research.io import content, text
 
 JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".json.gz", ".json.zst")
-TEXTS = (".txt", ".md", ".txt.gz")  # a document, or one per paragraph
+TEXTS = (".txt", ".md", ".txt.gz")  # one document, or one per paragraph
 SUFFIXES = (*TEXTS, *JSON_LINES, ".tsv", ".csv", ".parquet")
 TOKENS = (".bin", ".npy")  # of the scheme tokens
 BLANK_LINE = re.compile(r"(?:\r\n|\n|\r(?!\n))\s*(?:\n|\r(?!\n))")
@@ -79,7 +79,7 @@ def identity(paths: list[Path]) -> list:
 
     Raises UsageError for a file that cannot be read.
     """
-    # Caches are named by it: .jsonl.gz has been .gz from the start.
+    # Cache names contain the suffix; .jsonl.gz has always been .gz there.
     suffixes = [".txt.gz" if path.name.endswith(".txt.gz") else path.suffix for path in paths]
     return list(zip(suffixes, content.hashes(paths), strict=True))
 

@@ -27,7 +27,7 @@ def csv(path: Path, field: str) -> Iterator[str]:
 
 
 def _as_long(path: Path) -> Iterator[delimited.Row]:
-    """The rows of a .csv file, none longer than the first."""
+    """The rows of a .csv file. Raises UsageError for one longer than the first."""
     width = None
     for line, cells in delimited.csv(path):
         width = len(cells) if width is None else width

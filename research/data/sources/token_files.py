@@ -11,7 +11,7 @@ from research.io.text import reading
 HEADER = 256  # int32 at the start of llm.c's files: magic number, version, number of tokens, zeros
 TYPES = {(20_240_520, 1): np.dtype("<u2"), (20_240_801, 7): np.dtype("<u4")}  # GPT-2's and Llama 3's tokens
 RAW = np.dtype("<u2")  # nanoGPT's files have no header
-LOOKED_AT = 1 << 16  # number of 16-bit words that decide whether tokens have 32 bits
+LOOKED_AT = 1 << 16  # number of 16-bit words read to detect 32-bit tokens
 
 
 def read(path: Path) -> np.ndarray:
@@ -67,8 +67,8 @@ def _binary(path: Path) -> np.ndarray:
 
 
 def _has_32_bits(words: np.ndarray, size: int) -> bool:
-    """Whether 16-bit words look like halves of 32-bit tokens: every second word is below 4, as for
-    vocabularies below 262,144, and the others vary.
+    """Whether 16-bit words look like halves of 32-bit tokens: every second word is below 4, as in
+    vocabularies of up to 262,144 tokens, and the others vary.
     """
     low, high = words[0::2], words[1::2]
     return size % 4 == 0 and len(high) >= 8 and bool((high < 4).all() and np.unique(low[low >= 4]).size > 1)

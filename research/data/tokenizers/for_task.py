@@ -53,9 +53,9 @@ def check_vocabulary(data: Data, start: Start, tokenizer: Tokenizer, expected: s
 
 
 def check_same_vocabulary(data: Data, tokenizer: Tokenizer, run: Path) -> None:
-    """Raises UsageError where a run that has been trained had another vocabulary.
+    """Raises UsageError if the trained run in `run` had another vocabulary.
 
-    Its embeddings belong to these tokens, whatever may change otherwise.
+    Its embeddings belong to those tokens, whatever else may change.
     """
     theirs = beside(run)
     if theirs is not None and theirs.get_vocab() != tokenizer.get_vocab():

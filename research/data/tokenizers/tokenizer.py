@@ -48,7 +48,7 @@ def load(data: Data) -> Tokenizer:
 def encode(
     tokenizer: Tokenizer, text: str, add_special_tokens: bool = False, second: str | None = None
 ) -> Encoding:
-    """`text` as tokens, or the pair of it and `second`.
+    """Tokenize `text`, or the pair of `text` and `second`.
 
     Raises UsageError for a text that is not UTF-8, and for characters missing in a character vocabulary;
     EnvironmentFault if a tokenizer needs spaCy and it is missing.

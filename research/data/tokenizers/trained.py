@@ -129,8 +129,8 @@ class TooFewEntries(UsageError):
 
 
 def _given(scheme: str, data: Data, most: int) -> int:
-    """The number of entries that a source gives when asked for `most`: with WordPiece possibly fewer, since
-    the size of its alphabet depends on `most`.
+    """The number of entries that training on a source gives if `most` are requested. WordPiece may give
+    fewer, since the size of its alphabet depends on `most`.
     """
     if most < MIN_SIZE[scheme]:
         return most

@@ -91,7 +91,7 @@ attention.defvjp(_attention_forward, _attention_backward)
 def biased_attention(
     q_BLHK: Array, k_BSHK: Array, v_BSHK: Array, mask: Array | None, dropout_mask: Mask | None, bias: Array
 ) -> Array:
-    """As `attention`, with `bias` added to the scores; it broadcasts to (B, H, L, S) and may be learned."""
+    """`attention` with `bias` added to the scores; it broadcasts to (B, H, L, S) and may be learned."""
     q, k, v = map(_heads_first, (q_BLHK, k_BSHK, v_BSHK))
     p_BHLS = probabilities(q_BLHK, k_BSHK, mask, bias).astype(q.dtype)
     factors_BHLS = _factors(dropout_mask, q, k)

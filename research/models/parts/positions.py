@@ -41,7 +41,7 @@ class Positions:
         return lambda q, k: (q, k)
 
     def bias(self, parameter, queries: Array, keys: Array) -> Array | None:
-        """What is added to the scores before the softmax, broadcasting to (B, H, L, S); -inf hides a key.
+        """The bias added to the scores before the softmax; broadcasts to (B, H, L, S); -inf hides a key.
 
         `queries` (L,) or (B, L) and `keys` (S,) or (B, S) are positions. Called once for all blocks.
         """
@@ -89,11 +89,11 @@ class Rotary(Positions):
 
 @POSITIONS.register("alibi")
 class ALiBi(Positions):
-    """A penalty on scores that grows with the distance, at a slope of each head (Press et al., 2022)."""
+    """A penalty on scores, linear in the distance with one slope per head (Press et al., 2022)."""
 
     def bias(self, parameter: None, queries: Array, keys: Array) -> Array:
         heads = self.model.heads
-        power = 2 ** (heads.bit_length() - 1)  # the paper's slopes are for powers of 2; its code adds others'
+        power = 2 ** (heads.bit_length() - 1)  # the paper's slopes are for powers of 2; its code adds others
         slopes = [2.0 ** (-8 * (n + 1) / power) for n in range(power)]
         slopes += [2.0 ** (-4 * (2 * n + 1) / power) for n in range(heads - power)]
         distances = jnp.abs(queries[..., :, None] - keys[..., None, :])[..., None, :, :]
@@ -101,14 +101,14 @@ class ALiBi(Positions):
 
 
 def adds_to_scores(model: Model) -> bool:
-    """Whether the scheme has a `bias`, which only XLA's attention takes."""
+    """Whether the scheme has a `bias`, which only XLA's attention supports."""
     return POSITIONS[model.positions].bias is not Positions.bias
 
 
 def score_bias(
     scheme: Positions, parameter, places: Array | None, length: int, keys: int, padding_B: Array | None
 ) -> Array | None:
-    """The scheme's `bias` for a forward pass; cached keys of a row begin after its padding."""
+    """The scheme's `bias` in a forward pass; positions of a row's cached keys start after its padding."""
     if not adds_to_scores(scheme.model):
         return None
     queries = jnp.arange(length) if places is None else places

@@ -1,1 +1,1 @@
-"""Figures for papers: means over seeds, along steps or over a setting."""
+"""Figures for papers: means over seeds, plotted over steps or a setting."""

@@ -1,4 +1,4 @@
-"""A curve of a figure, and the settings that its label needs."""
+"""A curve of a figure, and the choice of settings for its label."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,16 +14,16 @@ class Curve(NamedTuple):
     label: str
     split: str
     runs: int
-    seeds: int  # the fewest of a point
+    seeds: int  # the fewest at a point
     x_P: np.ndarray
     mean_P: np.ndarray
     error_P: np.ndarray | None
-    joined: bool = True  # by a line
-    also: tuple[str, ...] = ()  # settings in which the points differ too
+    joined: bool = True  # whether a line joins the points
+    also: tuple[str, ...] = ()  # other settings in which the points differ
 
 
 def enough(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    """Those of `names` that are enough to tell settings apart: a legend has no room for more."""
+    """A few of `names` that tell the settings apart: a legend has no room for more."""
     kept: list[str] = []
     for name in names:
         if different(settings, [*kept, name]) > different(settings, kept):
@@ -32,5 +32,5 @@ def enough(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[
 
 
 def different(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
-    """How many settings there are, by `names` alone."""
+    """The number of different settings, compared by `names` alone."""
     return len({tuple(str(one.get(name)) for name in names) for one in settings})

@@ -1,4 +1,4 @@
-"""Curves of runs for a figure; along steps, runs that differ only in their seed are a mean."""
+"""Curves of runs for a figure; over steps, runs that differ only in their seed are averaged."""
 
 import math
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from research.reporting.series import columns
 def curves(
     runs: Sequence[Run], metric: str, splits: Sequence[str], over: str, smoothing: float
 ) -> list[Curve]:
-    """The curves of `metric`, smoothed in training rows; a split in which no run measures it is left out.
+    """The curves of `metric`, smoothed in training rows; splits in which no run measures it are left out.
 
-    `over` is one of OVER, or a setting: then a point is the end of finished runs that have its value. A copy
-    of a run is drawn once. Raises UsageError for a metric that is nowhere measured and for a setting in which
-    runs do not differ.
+    `over` is one of OVER, or a setting; then a point is the final value of finished runs with one value of
+    it. Copies of a run are drawn once. Raises UsageError for a metric that no run measures and for a setting
+    in which runs do not differ.
     """
     runs = distinct(runs)
     measured = [columns(run, len(run.rows) + 1) for run in runs]
@@ -55,7 +55,7 @@ def smooth(values_P: np.ndarray, weight: float) -> np.ndarray:
 
 
 def _groups(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
-    """(label, indices of runs) of runs equal but for the seed and for settings that change no number."""
+    """(label, indices) of runs that differ only in the seed and in `free` settings."""
     settings = [run.settings for run in runs]
     names = enough(settings, [name for name in differing(settings) if not free(name)])
     short, groups = labels(names), {}
@@ -67,7 +67,7 @@ def _groups(runs: Sequence[Run]) -> list[tuple[str, list[int]]]:
 def _curve(
     label: str, split: str, measured: list[dict[str, Any]], metric: str, axis: str, smoothing: float
 ) -> Curve:
-    """Over the steps that all runs of the group have; tokens and seconds are their means there."""
+    """The mean of a group at the steps that all its runs have; tokens and seconds are averaged too."""
     by_step = []
     for one in measured:
         if metric in one:

@@ -16,7 +16,7 @@ from research.reporting.groups.counted import left_out
 from research.reporting.groups.same_settings import distinct
 from research.reporting.runs import runs_in
 
-WIDTHS = {1: 3.25, 2: 6.75}  # inches, of one and two columns of a page
+WIDTHS = {1: 3.25, 2: 6.75}  # inches, for one and two columns of a page
 KINDS = {
     ".svg": {"Date": None, "Creator": "Lineage"},
     ".pdf": {"CreationDate": None, "Creator": "Lineage"},
@@ -30,8 +30,8 @@ LOOK = {
     "svg.hashsalt": "lineage",
 }  # fmt: skip
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe & Ito's
-LISTED = 3  # settings in a note
-MOST_INSIDE = 5  # curves whose legend is within the axes
+LISTED = 3  # maximum number of settings in a note
+MOST_INSIDE = 5  # maximum number of curves for a legend inside the axes
 STYLES = ("-", "--", ":", "-.")
 
 
@@ -39,7 +39,7 @@ class Options(NamedTuple):
     metric: str = "loss"
     split: str = "validation"  # train, validation or both
     over: str = "steps"  # tokens, seconds, or a setting
-    log: str = ""  # the axes that are logarithmic: x, y, xy
+    log: str = ""  # logarithmic axes: x, y or xy
     smoothing: float = 0.0  # weight of the past in the moving average of training rows
     columns: int = 1
 
@@ -47,7 +47,7 @@ class Options(NamedTuple):
 def write_figure(
     directories: Sequence[Path], path: Path, options: Options
 ) -> tuple[list[Curve], dict[str, int]]:
-    """Draws the runs in `directories` to `path`; returns the curves, and counts of runs not drawn.
+    """Draws the runs in `directories` to `path`; returns the curves and the counts of runs left out.
 
     Raises UsageError as `check` does.
     """
@@ -139,7 +139,7 @@ def _title(found: Sequence[Curve], metric: str) -> str:
 
 
 def _notes(found: Sequence[Curve], smoothing: float) -> list[str]:
-    """Notes on a curve and its band, if they are not raw measurements."""
+    """Notes on means, bands and smoothing, if the curves are not raw measurements."""
     notes = []
     if counts := sorted({curve.seeds for curve in found if curve.error_P is not None}):
         notes.append(f"mean ± standard error, {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} seeds")

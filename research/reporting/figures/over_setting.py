@@ -1,4 +1,4 @@
-"""The ends of runs over one of their settings: a line where nothing else varies along it, else points."""
+"""Final values of runs over a setting: a line if nothing else varies along it, else points."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,15 +17,15 @@ from research.sweeping.directory import is_sweep
 
 
 class _Roles(NamedTuple):
-    """What the settings in which runs differ are in a figure over one of them."""
+    """Roles of the differing settings in a figure over one of them."""
 
-    apart: list[str]  # curves
+    apart: list[str]  # each combination is a curve
     sampled: list[str]  # each point has its own value, so no line joins them
-    joined: bool  # points that nothing tells apart lie on a line
+    joined: bool  # whether a line joins the points
 
 
 def setting_named(typed: str, runs: Sequence[Run]) -> str:
-    """The setting of numbers in which runs differ that `typed` names, whole or by its end."""
+    """The differing numeric setting that `typed` names, in full or by its ending."""
     settings = [run.settings for run in runs]
     known = [name for name in differing(settings) if _numeric(settings, name)]
     matching = [name for name in known if name == typed or name.endswith(f".{typed}")]
@@ -36,9 +36,9 @@ def setting_named(typed: str, runs: Sequence[Run]) -> str:
 
 
 def across(runs: Sequence[Run], metric: str, split: str, setting: str) -> list[Curve]:
-    """The ends of runs: one curve of all that differ in their seed, in `setting` and in what follows.
+    """Final values of runs, one curve for those that differ only in seed, `setting` and its functions.
 
-    Without a line where points also differ in settings that a sampler drew.
+    No line joins points that also differ in settings that a sampler drew.
     """
     ended = counted(runs, metric, split)
     if not ended:
@@ -57,7 +57,7 @@ def across(runs: Sequence[Run], metric: str, split: str, setting: str) -> list[C
 
 
 def _roles(settings: Sequence[Mapping[str, Any]], setting: str, axes: Mapping[str, space.Axis]) -> _Roles:
-    """A setting of a sweep's space never follows from another, nor does one that is no number."""
+    """Settings of a sweep's space and settings that are not numbers never count as functions of `setting`."""
     apart, sampled = [], []
     for name in differing(settings):
         if free(name) or name == setting:
@@ -73,15 +73,15 @@ def _roles(settings: Sequence[Mapping[str, Any]], setting: str, axes: Mapping[st
 
 
 def _is_function(settings: Sequence[Mapping[str, Any]], name: str, setting: str) -> bool:
-    """Whether runs of one value of `setting` have one value of `name`."""
+    """Whether runs with equal `setting` have equal `name`."""
     pairs = {(one[setting], str(one.get(name))) for one in settings}
     return len(pairs) == len({value for value, _ in pairs})
 
 
 def _is_supported(settings: Sequence[Mapping[str, Any]], name: str, setting: str) -> bool:
-    """Whether a value of `setting` occurs in runs that differ elsewhere, and that could differ in `name` too.
+    """Whether runs with equal `setting` differ elsewhere, so that they could differ in `name` too.
 
-    If each value occurs once, every setting is a function of every other. Seeds of one run support nothing.
+    If each value occurs once, every setting is a function of every other. Seeds of one run are no evidence.
     """
     others = [other for other in differing(settings) if not free(other) and other not in (name, setting)]
     others = [other for other in others if not _is_function(settings, other, setting)]
@@ -99,7 +99,7 @@ def _numeric(settings: Sequence[Mapping[str, Any]], name: str) -> bool:
 
 
 def _spaces(runs: Sequence[Run]) -> dict[str, space.Axis]:
-    """The axes of the sweeps that `runs` are trials of."""
+    """The axes of the sweeps to which `runs` belong."""
     from research.sweeping.record import read
 
     sweeps = {run.directory.parent.parent for run in runs if run.directory.parent.name == "trials"}

@@ -96,9 +96,9 @@ def _check_inside(group: Group, names: Sequence[str]) -> None:
 
 
 def _check_repeated(group: Group, paired_by: Sequence[str]) -> None:
-    """Raises UsageError if equal runs have different results, which settings cannot explain.
+    """Raises UsageError if runs with equal settings have different results.
 
-    Settings that change only rounding, such as those of devices, explain a difference; then the first counts.
+    Settings that change rounding, such as those of devices, may explain a difference; then the first counts.
     """
     seen: dict[tuple, Entry] = {}
     for entry in group.entries:

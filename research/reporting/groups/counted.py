@@ -1,4 +1,4 @@
-"""Runs whose ends count in a law or a figure, and why the others do not."""
+"""Runs that count in a law or a figure, and the reasons why others do not."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from research.reporting.runs import Run
 
 
 def counted(runs: Sequence[Run], metric: str, split: str = "validation") -> list[tuple[Run, float]]:
-    """The finished runs with their last values, each settings and seed once."""
+    """The finished runs with their last values; copies with equal settings and seed count once."""
     ended = [(run, ending(run, metric, split).value) for run in distinct(runs) if run.state == "finished"]
     return [(run, value) for run, value in ended if value is not None]
 
 
 def left_out(runs: Sequence[Run], metric: str, split: str = "validation") -> dict[str, int]:
-    """{"diverged": 1, "repeated": 2, …}: how many of `runs` are not `counted`, by the reason."""
+    """{"diverged": 1, "repeated": 2, …}: the number of `runs` not `counted`, by reason."""
     first = {id(run) for run in distinct(runs)}
     reasons: Counter[str] = Counter()
     for run in runs:
@@ -30,5 +30,5 @@ def left_out(runs: Sequence[Run], metric: str, split: str = "validation") -> dic
 
 
 def listed(reasons: dict[str, int]) -> str:
-    """1 diverged, 2 repeated"""
+    """Format as "1 diverged, 2 repeated"."""
     return ", ".join(f"{count} {reason}" for reason, count in reasons.items())

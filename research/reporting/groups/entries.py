@@ -1,4 +1,4 @@
-"""What is compared: runs and trials with their settings, states and results."""
+"""Runs and trials to compare, with their settings, states and results."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from research.runs.target import Reached, reached
 from research.runs.wording import NAMES, Named, alike
 from research.sweeping.directory import is_sweep
 
-TO_TARGET = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}  # metrics, by fields of Reached
+TO_TARGET = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}  # {metric: field of Reached}
 
 
 class Entry(NamedTuple):
@@ -21,16 +21,16 @@ class Entry(NamedTuple):
 
     name: str
     settings: Mapping[str, Any]
-    state: str  # as of research.reporting.comparison.Outcome
+    state: str  # as in research.reporting.comparison.Outcome
     value: float | None  # of the metric
-    reached: Mapping[str, Any] | None = None  # of research.runs.target.Reached
+    reached: Mapping[str, Any] | None = None  # fields of research.runs.target.Reached
     run: Run | None = None
     index: int | None = None  # of the run in a page
     files: Named = Named({}, {}, ())
 
 
 def entries_of(directories: Sequence[Path], metric: Metric, target: str | None) -> list[Entry]:
-    """The runs and trials that `directories` are or hold, with one wording for the files that they share."""
+    """The runs and trials in `directories`, with one wording for shared files."""
     found = [entry for directory in directories for entry in _entries(directory, metric, target)]
     worded = alike([entry.files for entry in found])
     return [

@@ -1,4 +1,4 @@
-"""Which settings tell runs apart, and which runs repeat another one."""
+"""Settings that distinguish runs, and runs that repeat another one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,21 +10,21 @@ SEED = "run.seed"
 
 
 def free(name: str) -> bool:
-    """Whether a setting tells no groups apart: it changes no result, or rounding only."""
+    """Whether a setting changes no result, or only its rounding, so that it separates no groups."""
     return (
         name in changes.FREE or name in ("name", SEED, "run.hyperparameters") or name.startswith("parallel.")
     )
 
 
 def key_of(settings: Mapping[str, Any]) -> tuple:
-    """Equal for runs that no setting tells apart."""
+    """A key that is equal for runs that differ at most in `free` settings."""
     return tuple((name, str(value)) for name, value in sorted(settings.items()) if not free(name))
 
 
 def distinct(runs: Sequence[Run]) -> list[Run]:
-    """`runs` without those that repeat another: a copy of a run is no second sample of its seed.
+    """`runs` without those that repeat another: a copy of a run is not a second sample.
 
-    Of several with equal settings and seed, one that has finished is kept, else the one that came furthest.
+    Of runs with equal settings and seed, a finished one is kept, else the one with the most steps.
     """
     kept: dict[tuple, Run] = {}
     for run in runs:

@@ -38,8 +38,8 @@ def mean(values: Sequence[float]) -> Mean:
 def difference(ours: Mapping[Hashable, float], others: Mapping[Hashable, float]) -> Difference:
     """`ours` minus `others`, paired by keys if every key of one side matches, else by Welch's test.
 
-    Pairs skip values of the larger side without a partner. If both sides had such values, pairs would waste
-    them. Welch's degrees of freedom are Satterthwaite's.
+    Pairs skip values of the larger side that have no partner. If both sides have such values, Welch's
+    test uses all values, with Satterthwaite's degrees of freedom.
     """
     keys = [key for key in ours if key in others]
     if len(keys) > 1 and len(keys) == min(len(ours), len(others)):

@@ -50,7 +50,7 @@ def plus_minus(mean: float | None, error: float | None, digits: int = 4) -> str:
 
 
 def _difference(apart: Mapping[str, Any] | None, digits: int, runs: int) -> str:
-    """With the number of pairs where these are fewer than the `runs` of the larger group."""
+    """Format a difference; adds the number of pairs if it is below the `runs` of the larger group."""
     if apart is None:
         return ""
     text = f"{apart['mean']:+,.{digits}f}"

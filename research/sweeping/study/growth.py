@@ -1,6 +1,6 @@
-"""A grid that gets more values: Optuna gives a list of choices for good, so the trials move to a new study.
+"""Add values to a grid: Optuna fixes a list of choices, so the trials move to a new study.
 
-They keep their numbers, and so their runs. The old study stays as it was.
+They keep their numbers, and thus their runs. The old study stays unchanged.
 """
 
 import copy
@@ -15,7 +15,7 @@ from research.sweeping.study.suggest import grid_parameters, suggest
 
 
 def newest_study(record: Record, storage: BaseStorage) -> optuna.Study:
-    """The study, or the one before it where no worker has begun since. Raises KeyError without one."""
+    """The study, or the previous one if no worker has created it yet. Raises KeyError if there is none."""
     for name in (record.study, *reversed(record.studies)):
         try:
             return optuna.load_study(study_name=name, storage=storage)
@@ -25,9 +25,9 @@ def newest_study(record: Record, storage: BaseStorage) -> optuna.Study:
 
 
 def carry_over(study: optuna.Study, record: Record, storage: BaseStorage) -> None:
-    """Copies the trials that have begun from the study before; what a killed process left out follows.
+    """Copies started trials from the previous study; a repeated call resumes an interrupted copy.
 
-    The caller holds `study_lock`, and nobody trains: see research/sweeping/record.py.
+    The caller holds `study_lock`, and no trial runs: see research/sweeping/record.py.
     """
     try:
         old = newest_study(record._replace(study=record.studies[-1], studies=record.studies[:-1]), storage)
@@ -50,12 +50,12 @@ def _places(record: Record) -> list[tuple[Point, FixedTrial]]:
 
 
 def _moved(trial: FrozenTrial, places: list[tuple[Point, FixedTrial]]) -> FrozenTrial:
-    """`trial` with the number of its point in the new grid."""
+    """A copy of `trial` with the index of its point in the new grid."""
     known = trial.user_attrs.get("settings") or trial.system_attrs.get("fixed_params", {})
     at = next(n for n, (point, _) in enumerate(places) if _agree(point, known))
     moved, fixed = copy.deepcopy(trial), places[at][1]
     moved.user_attrs = trial.user_attrs | {"point": at}
-    if "settings" in trial.user_attrs:  # else its parameters are still to be asked for
+    if "settings" in trial.user_attrs:  # otherwise, it has no parameters yet
         moved.params, moved.distributions = dict(fixed.params), dict(fixed.distributions)
     return moved
 

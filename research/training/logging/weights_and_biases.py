@@ -69,7 +69,7 @@ class WeightsAndBiases:
 
 
 def names_of(directory: Path) -> tuple[str, str | None]:
-    """The name of a run, and of its group: of a trial SWEEP/0000 and SWEEP; every sweep has a 0000."""
+    """The names of a run and its group: SWEEP/0000 and SWEEP for a trial, since every sweep has a 0000."""
     sweep = directory.absolute().parent.parent
     if directory.absolute().parent.name == "trials" and (sweep / "sweep.json").exists():
         return f"{sweep.name}/{directory.name}", sweep.name
@@ -77,7 +77,7 @@ def names_of(directory: Path) -> tuple[str, str | None]:
 
 
 def _identity(directory: Path) -> str:
-    """The run's id, a new one in a copy of a run: two branches of it would write into one run.
+    """The run's id; a copy gets a new one, since two copies would write into one run.
 
     A run that was moved keeps its id, because its old directory is gone.
     """
@@ -93,8 +93,8 @@ def _identity(directory: Path) -> str:
 
 
 def _is_copy(path: Path, place: Path, here: str) -> bool:
-    """Whether another directory, where this run began, still has the id in `path`."""
-    if not place.exists():  # of an older version
+    """Whether the directory recorded in `place` is another one and still has the id in `path`."""
+    if not place.exists():  # written by an older version
         return False
     first = place.read_text(encoding="utf-8", errors="surrogateescape")
     other = Path(first) / "wandb" / "id"

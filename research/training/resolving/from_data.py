@@ -88,7 +88,7 @@ def report_epochs(
 
 
 def report_fields(declared: Experiment, changes: Settings, report: Callable[[str], None]) -> None:
-    """Reports a number of task.fields that differs from the declared one, such as one of a task of pairs."""
+    """Reports a number of task.fields unlike the declared one, such as one text instead of a pair."""
     fields, kinds = changes.get("task.fields", declared.task.fields), {1: "one text", 2: "a pair of texts"}
     if declared.objective.name in LABELLED and len(fields) != len(declared.task.fields):
         given, wanted = (kinds.get(len(one), f"{len(one)} texts") for one in (fields, declared.task.fields))

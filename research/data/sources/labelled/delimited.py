@@ -12,14 +12,14 @@ from typing import Any
 from research.errors import LineageWarning, UsageError
 from research.io import text
 
-Row = tuple[int, list[str]]  # the line where it ends, its cells
+Row = tuple[int, list[str]]  # the number of its last line, its cells
 
-LAST = "\x1c"  # a row added at the end, to see whether an open quote swallows it
+LAST = "\x1c"  # a row appended to see whether an open quote swallows it
 
 
 def records(path: Path, names: Collection[str], every_row: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(file and line, record) of each row. The first is a header if it has a non-numeric one of `names`.
-    Rows with too few cells are an error in a .csv file and with `every_row`, else they are skipped.
+    Rows with too few cells are an error in a .csv file or with `every_row`; otherwise they are skipped.
 
     Raises UsageError for a row with too many cells, whose fields would shift, and for a header with one of
     `names` twice.
@@ -33,7 +33,7 @@ def records(path: Path, names: Collection[str], every_row: bool) -> Iterator[tup
             broken.append(line)
         else:
             if width is None and path.suffix == ".csv":
-                width = len(cells)  # without a header, that of the first row
+                width = len(cells)  # without a header, the first row's
             if width is not None:
                 refuse_longer(path, line, cells, width)
             columns = header or [str(column) for column in range(len(cells))]
@@ -53,14 +53,14 @@ def refuse_doubled(path: Path, line: int, header: list[str], names: Collection[s
 
 
 def refuse_longer(path: Path, line: int, cells: list[str], width: int) -> None:
-    """Raises UsageError for a row with more cells than `width`; empty ones may follow."""
+    """Raises UsageError for a row with more cells than `width`, unless the extra cells are empty."""
     if any(cells[width:]):
         hint = "; a text with a separator in it needs quotes" if path.suffix == ".csv" else ""
         raise UsageError(f"{path}:{line}: {len(cells)} cells; expected {width}, as above it{hint}")
 
 
 def tsv(path: Path) -> Iterator[Row]:
-    """Only tabs and line ends separate cells, as in GLUE's files; quotes are text."""
+    """Rows of cells between tabs, as in GLUE's files; quotes are text."""
     return ((number, line.split("\t")) for number, line in text.lines(path) if line)
 
 
@@ -69,7 +69,7 @@ def csv(path: Path) -> Iterator[Row]:
     csv_.field_size_limit(sys.maxsize)
     whole = text.read_exact(path)
     first = re.match(r"[^\r\n]*", whole)[0]
-    # Spreadsheets write semicolons in some locales.
+    # In some locales, spreadsheets write semicolons.
     separator = ";" if ";" in first and "," not in first else ","
     end = "" if not whole or whole.endswith(("\n", "\r")) else "\n"
     held: list[str] = []  # the lines of the row that is being read

@@ -1,4 +1,4 @@
-"""Labelled records in a .json file: SQuAD's articles, a list of objects, or an object in each line."""
+"""Labelled records in a .json file: SQuAD's articles, a list of objects, or one object per line."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from research.errors import UsageError
 from research.io import text
 
-Records = Iterator[tuple[str, Mapping[str, Any]]]  # with the file and the place of each
+Records = Iterator[tuple[str, Mapping[str, Any]]]  # each with its file and place
 
 
 def records(path: Path) -> Records:
@@ -32,7 +32,7 @@ def records(path: Path) -> Records:
 
 
 def _has_lines(content: str) -> bool:
-    """Whether the first line is an object; then an error names the line that is not."""
+    """Whether the first line is an object; an error then names the first line that is not."""
     try:
         return isinstance(json.loads(content.lstrip().partition("\n")[0]), dict)
     except ValueError:
