@@ -154,7 +154,8 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
         try:
             with redirect_stdout(log):
                 experiment = declared(sweep.base, claimed)
-            at, stops = (claimed.directory, print), pruning(sweep, trial, experiment.run)
+            stops = pruning(sweep, trial, experiment.run, claimed.directory)
+            at = claimed.directory, print
             try:
                 result = yield from printing_to(log, begin(experiment, *at, should_stop=stops))
             except NeedsConstants as reason:

@@ -1,12 +1,14 @@
 """Trials whose workers die, are stopped, or run side by side."""
 
 import gc
+import json
 import random
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -14,6 +16,7 @@ from research.config import space
 from research.config.settings import override
 from research.errors import EnvironmentFault, UsageError
 from research.sweeping import claim as claims
+from research.sweeping.pruning import pruning
 from research.sweeping.record import open_sweep, read
 from research.sweeping.status import sweep_status
 from research.sweeping.study.storage import load_study, storage_of
@@ -130,6 +133,23 @@ def test_a_trial_that_reaches_its_target_is_finished_and_not_pruned(tmp_path, mo
     reached, pruned = trials(tmp_path / "sweep")
     assert (reached.state, reached.last_step) == (TrialState.COMPLETE, 6) and reached.value < 0.15
     assert (pruned.state, pruned.last_step) == (TrialState.PRUNED, 6)
+
+
+@pytest.mark.parametrize("before", [0, 4], ids=["at once", "killed before it"])
+def test_a_trial_out_of_patience_is_finished_and_not_pruned(tmp_path, monkeypatch, before):
+    """The pruner prunes all trials from step 6 on; this one has had two evaluations without a better one."""
+    monkeypatch.setattr(
+        "optuna.trial.Trial.should_prune", lambda trial: trial._cached_frozen_trial.last_step > 5
+    )
+    sweep = declared(tmp_path, pruner="median")
+    patient = override(sweep.base, {"run.stop_at": "loss patience 2"}).run
+    losses = {0: 5.0, 2: 3.0, 4: 2.0, 5: 2.5, 6: 3.0}
+    rows = [{"step": step, "split": "validation", "loss": loss} for step, loss in losses.items()]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:before]))
+    for asked, pruned in ((patient, False), (replace(patient, stop_at=None), True)):
+        trial = optuna.create_study().ask()
+        prune = pruning(sweep, trial, asked, tmp_path)
+        assert [prune(row) for row in rows[before:]][-1] == pruned == ("pruned" in trial.user_attrs)
 
 
 def test_a_signal_in_the_last_step_stops_the_worker_after_the_trial(tmp_path):
