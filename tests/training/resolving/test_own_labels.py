@@ -2,8 +2,9 @@
 
 import json
 
-import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import csv, parquet
 
 import experiments
 from research.config import Task
@@ -29,13 +30,14 @@ def decided(name: str, source: str, **changes) -> dict:
 
 @pytest.mark.parametrize("name", ["own.csv", "own.jsonl", "own.json", "own.parquet", "floats.parquet"])
 def test_minus_one_is_a_class_beside_other_numbers(tmp_path, name):
-    path, table = tmp_path / name, pd.DataFrame(MOODS)
+    path, table = tmp_path / name, pa.Table.from_pylist(MOODS)
     if name == "floats.parquet":  # as pandas keeps numbers in a column with nulls
-        table = pd.concat([table, pd.DataFrame({"text": ["none"], "label": [None]})])
+        rows = [row | {"label": float(row["label"])} for row in MOODS] + [{"text": "none", "label": None}]
+        table = pa.Table.from_pylist(rows)
     if path.suffix == ".csv":
-        table.to_csv(path, index=False)
+        csv.write_csv(table, path)
     elif path.suffix == ".parquet":
-        table.to_parquet(path)
+        parquet.write_table(table, path)
     elif path.suffix == ".json":
         path.write_text(json.dumps(MOODS))
     else:
@@ -124,7 +126,7 @@ def test_tags_as_the_hub_keeps_them(tmp_path, suffix):
     """CoNLL's, whose classes have the declared order."""
     rows = [{"id": str(n), "tokens": ["Jo", "is", "in", "Rome"], "ner_tags": [1, 0, 0, 5]} for n in range(9)]
     path = tmp_path / f"own{suffix}"
-    lines(path, rows) if suffix == ".jsonl" else pd.DataFrame(rows).to_parquet(path)
+    lines(path, rows) if suffix == ".jsonl" else parquet.write_table(pa.Table.from_pylist(rows), path)
     columns = {"task.fields": ("tokens",), "task.label": "ner_tags"}
     assert decided("bert_ner", f"files:{path}") == columns
     other = lines(tmp_path / "other.jsonl", [row | {"ner_tags": [11, 0, -100, 0]} for row in rows])
