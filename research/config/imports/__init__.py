@@ -14,8 +14,8 @@ from research.config.imports.loading import (
     import_plugin,
     imported,
     options,
-    own_line,
 )
+from research.config.imports.own_code import own_line
 from research.config.imports.recorded import (
     as_recorded,
     changed_imports,

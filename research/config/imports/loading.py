@@ -122,27 +122,6 @@ def import_once(name: str, asked: bool = True) -> Import:
     return _imported[name]
 
 
-def own_line(error: BaseException) -> str | None:
-    """'my_lab/optim.py, line 29': the last line of an import's code that an exception went through."""
-    chain: BaseException | None = error
-    while chain is not None:
-        for frame in reversed(traceback.extract_tb(chain.__traceback__)):
-            if _is_own(Path(frame.filename)):
-                path = Path(frame.filename)
-                short = path.relative_to(Path.cwd()) if Path.cwd() in path.parents else path
-                return f"{short}, line {frame.lineno}"
-        chain = chain.__cause__ or chain.__context__
-    return None
-
-
-def _is_own(file: Path) -> bool:
-    if any(kept.holds(file) for kept in _imported.values()):
-        return True
-    beside = any(kept.root in file.parents for kept in _imported.values())
-    top = next((name for name, module in list(sys.modules.items()) if _file(module) == file), "research")
-    return beside and code.is_outside(top) and not code.is_installed(file)
-
-
 def _named(name: str) -> str:
     """A file's absolute path, or a module's name; for a package's folder, append its parent to the path."""
     if not is_file(name):
@@ -197,7 +176,7 @@ def _import_file(path: Path) -> Import:
     digest = _digest(path)
     kept = Import(digest, None, path, path.parent, frozenset(), True)
     others = (module for other, module in list(sys.modules.items()) if other not in ("__main__", name))
-    if any(_file(module) == path for module in others):  # another import has imported it as a module
+    if any(file_of(module) == path for module in others):  # another import has imported it as a module
         return kept
     _append_to_path(str(path.parent))
     loader = _UncachedLoader(name, str(path))
@@ -220,7 +199,7 @@ def _import_module(name: str) -> Import:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             raise UsageError("no such module; expected one, or a file's path that ends in .py") from error
         raise _raised(error) from error
-    file = _file(module)
+    file = file_of(module)
     if file is None:
         return Import("none", None, None, Path.cwd(), frozenset(), True)
     root = _root(module, file)
@@ -240,7 +219,7 @@ def _raised(error: BaseException, path: Path | None = None) -> UsageError:
     return UsageError(f"{type(error).__name__}: {text} ({own[-1].filename}, line {own[-1].lineno})")
 
 
-def _file(module: ModuleType | None) -> Path | None:
+def file_of(module: ModuleType | None) -> Path | None:
     file = getattr(module, "__file__", None)
     return Path(file).absolute() if file else None
 
