@@ -17,7 +17,8 @@ from launch.shell.notes import note
 from launch.shell.parameter_tables import parameter_table
 from launch.shell.starting import starting
 from research.config import Experiment, Sweep
-from research.config.settings import flatten, format_value, override, parse_assignments, to_json
+from research.config.settings import flatten, override, parse_assignments, to_json
+from research.config.values import format_value
 
 
 def resolve(
@@ -177,13 +178,14 @@ def print_sweep(sweep: Sweep) -> None:
 
 
 def _print_settings(experiment: Experiment, declared: Experiment, describe: bool) -> None:
-    before = flatten(declared)
-    for key, value in flatten(experiment).items():
+    before, after, known = flatten(declared), flatten(experiment), meanings.meanings()
+    width = max(map(len, after))
+    for key, value in after.items():
         if key != "name":
-            was = f"  (declared {format_value(before[key])})" if before[key] != value else ""
-            print(f"{key:<26} {format_value(value)}{was}")
+            was = f"  (declared {format_value(before.get(key))})" if before.get(key, value) != value else ""
+            print(f"{key:<{width}} {format_value(value)}{was}")
             if describe:
-                print(_described(meanings.meanings()[key]) + "\n")
+                print(_described(known[key]) + "\n")
 
 
 def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:

@@ -34,7 +34,8 @@ from launch.shell.remaining import Remaining
 from launch.shell.starting import starting
 from launch.status import print_best
 from research.config import Experiment, Sweep
-from research.config.settings import convert, parse_assignments
+from research.config.settings import parse_assignments
+from research.config.values import convert
 from research.io.activity import activity, say
 from research.sweeping.directory import is_sweep
 from research.training.stopping import interrupts

@@ -10,7 +10,7 @@ from launch.options import MODEL, Json, RunDirectory, Tokenizer, at_least_one
 from launch.shell import completion
 from launch.shell.as_json import print_json
 from launch.shell.starting import starting
-from research.config.settings import convert
+from research.config.values import convert
 from research.errors import UsageError, did_you_mean
 from research.io.activity import activity
 

@@ -74,7 +74,7 @@ def test_parts_of_ones_own_register_and_compute(registries):
 
     text = (ROOT / "research" / "README.md").read_text(encoding="utf-8").partition("## Your own package")[2]
     blocks = BLOCK.findall(text)
-    assert len(blocks) == 6 and len(blocks[0].splitlines()) <= 40
+    assert len(blocks) == 7 and len(blocks[0].splitlines()) <= 40
     for number, block in enumerate(blocks):
         exec(compile(block, f"block {number}", "exec"), {"__name__": f"readme_{number}"})
 
@@ -89,6 +89,10 @@ def test_parts_of_ones_own_register_and_compute(registries):
     assert np.isfinite(window(jnp.asarray(tokens))).all()
     update = optimizer(mine.optimizer, mine.run.steps)
     assert jax.tree.leaves(update.init(model))
+    heavy = override(mine, {"optimizer.name": "heavy_ball", "optimizer.own.nesterov": True})
+    assert jax.tree.leaves(optimizer(heavy.optimizer, heavy.run.steps).init(model))
+    leaky = override(mine, {"model.activation": "leaky_relu", "model.own.activation.slope": 1})
+    assert np.isfinite(models.build(leaky.model, key=jax.random.key(0))(jnp.asarray(tokens))).all()
 
     squares = override(mine, {"data.source": "squares:3", "data.split": "documents"}).data
     assert len(list(documents(squares, "all"))) == 3

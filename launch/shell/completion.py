@@ -7,10 +7,11 @@ from typing import get_type_hints
 import typer
 
 import experiments as registered
-from launch.shell.meanings import choices, hint_of, meanings
+from launch.shell.meanings import choices, meanings
 from research.config import Experiment, Sweep
 from research.config.names import TASKS
-from research.config.settings import flatten, format_value
+from research.config.settings import flatten, hint_of
+from research.config.values import format_value
 
 Items = list[tuple[str, str]]  # (text, its help)
 
@@ -94,7 +95,7 @@ def _values(ctx: typer.Context, name: str) -> Iterator[tuple[str, str]]:
     if name not in meanings():
         return
     declared = _declared(str(ctx.params.get("name") or ""))
-    value = None if declared is None else format_value(flatten(declared)[name])
+    value = None if declared is None else format_value(flatten(declared).get(name))
     listed = choices(hint_of(name))
     for text in dict.fromkeys([*listed, *([value] if value and not listed else [])]):
         yield text, "as declared" if text == value else ""

@@ -8,13 +8,14 @@ import inspect
 import io
 import re
 import tokenize
+from collections.abc import Iterator
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from research.config import Experiment
+from research.config import Experiment, own
 from research.config.registry import Registry
-from research.config.settings import format_value
+from research.config.values import format_value
 from research.errors import UsageError, did_you_mean
 
 BRACKET = re.compile(r"^(.*?)\s*\[([^;\]]+); ([^\]]+)\]$", re.DOTALL)
@@ -31,17 +32,29 @@ class Meaning(NamedTuple):
     default: str | None  # as typed; None: experiments must declare it
 
 
-@cache
 def meanings() -> dict[str, Meaning]:
-    """Every setting by its dotted name, in the order of declaration."""
-    return {meaning.name: meaning for meaning in _of_section(Experiment, "")}
+    """Every setting by its dotted name, in the order of declaration, then those of other packages."""
+    return {meaning.name: meaning for meaning in _all()}
+
+
+def _all() -> list[Meaning]:
+    return [*_of_section(Experiment, ""), *_own()]
+
+
+def _own() -> Iterator[Meaning]:
+    """Settings that packages declare for the names that they register."""
+    for place, registry in own.PLACES.items():
+        for name in registry.names():
+            if (declared := registry.settings(name)) is not None:
+                for meaning in _of_section(declared, f"{place}."):
+                    yield meaning._replace(meaning=f"{meaning.meaning} ({registry.setting}={name})".strip())
 
 
 def explain(name: str) -> list[Meaning]:
     """The setting `name`, or all of a section such as optimizer.rate. Raises UsageError if unknown."""
-    known = meanings()
-    found = [meaning for key, meaning in known.items() if key == name or key.startswith(f"{name}.")]
+    found = [each for each in _all() if f"{each.name}.".startswith(f"{name}.")]
     if not found:
+        known = meanings()
         ends = [key for key in known if key.rpartition(".")[2] == name]
         hint = f"; did you mean {' or '.join(ends)}?" if ends else did_you_mean(name, known)
         raise UsageError(f"{name}: no such setting{hint}")
@@ -57,14 +70,6 @@ def choices(hint: Any) -> tuple[str, ...]:
     if get_origin(hint) is Annotated:
         return tuple(name for part in get_args(hint) if isinstance(part, Registry) for name in part.names())
     return {bool: ("true", "false"), type(None): ("none",)}.get(hint, ())
-
-
-def hint_of(name: str) -> Any:
-    """The type of the setting `name`."""
-    hint: Any = Experiment
-    for part in name.split("."):
-        hint = get_type_hints(hint, include_extras=True)[part]
-    return hint
 
 
 def comments(source: str) -> dict[str, str]:
@@ -89,10 +94,12 @@ def comments(source: str) -> dict[str, str]:
 
 
 def _of_section(cls: Any, prefix: str) -> list[Meaning]:
-    hints, written = get_type_hints(cls, include_extras=True), comments(inspect.getsource(cls))
+    hints, written = get_type_hints(cls, include_extras=True), _written(cls)
     found = []
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
+        if prefix + field.name in own.PLACES:
+            continue
         if dataclasses.is_dataclass(hint):
             found += _of_section(hint, f"{prefix}{field.name}.")
         elif prefix:  # an experiment's name is not a setting
@@ -100,11 +107,20 @@ def _of_section(cls: Any, prefix: str) -> list[Meaning]:
     return found
 
 
+@cache
+def _written(cls: type) -> dict[str, str]:
+    try:
+        return comments(inspect.getsource(cls))
+    except OSError:  # a class of a notebook, or of a file that is gone
+        return {}
+
+
 def _meaning(name: str, field: dataclasses.Field, hint: Any, comment: str) -> Meaning:
     match = BRACKET.match(comment)
     text, unit, span = match.groups() if match else (comment, None, None)
-    required = field.default is dataclasses.MISSING
-    default = None if required else format_value(field.default)
+    factory = field.default_factory
+    value = field.default if factory is dataclasses.MISSING else factory()
+    default = None if value is dataclasses.MISSING else format_value(value)
     if not re.match(r"[\w.]+[.:]\w", text):  # names of settings and schemes keep their case
         text = text[:1].upper() + text[1:]
     return Meaning(name, text.removesuffix("."), unit, _values(hint, span), default)

@@ -8,7 +8,8 @@ from typing import Any
 
 from research.bench.plan import Build, Plan, build, plan, usable_of
 from research.config import Experiment
-from research.config.settings import differences, format_value, override
+from research.config.settings import differences, override
+from research.config.values import format_value
 from research.devices.memory import Need
 from research.devices.targets import Chip
 from research.models.platform import tracing_for_device

@@ -3,7 +3,7 @@
 from research.config import space
 from research.config.experiment import Experiment
 from research.config.sections.data import Data, Later, Masking, Task
-from research.config.sections.model import Model
+from research.config.sections.model import Model, Parts
 from research.config.sections.optimizer import Objective, Optimizer, Schedule
 from research.config.sections.run import Parallel, Run, Start
 from research.config.sweep import Sweep
@@ -17,6 +17,7 @@ __all__ = [
     "Objective",
     "Optimizer",
     "Parallel",
+    "Parts",
     "Run",
     "Schedule",
     "Start",

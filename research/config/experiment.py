@@ -71,8 +71,8 @@ def _refuse_subclasses(section: Any, declared: type, name: str = "") -> None:
         more = ", ".join(each.name for each in fields(section) if each.name not in known)
         raise UsageError(
             f"{name or 'experiment'}={given.__name__}(…): a record cannot keep {more or 'this class'}; "
-            f"expected {declared.__name__}: its own fields, or a name that is registered for each value, "
-            "such as mine_50 and mine_70"
+            f"expected {declared.__name__}, with settings of your own in the class that you register with a "
+            "name: OPTIMIZERS.register('mine', settings=Mine)"
         )
     for inner, hint in _sections(declared):
         _refuse_subclasses(getattr(section, inner), hint, f"{name}.{inner}" if name else inner)

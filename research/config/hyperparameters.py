@@ -13,7 +13,9 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Any
 
+from research.config import own
 from research.config.experiment import Experiment
+from research.config.settings import flatten
 
 SHARES = ("optimizer.b1", "optimizer.b2", "optimizer.ema")  # near 1: programs also need their distance from 1
 NUMBERS = (
@@ -77,11 +79,21 @@ INPUT = Input.INPUT
 def split(experiment: Experiment) -> tuple[Experiment, Values]:
     """The declaration with `INPUT` in place of every input number, and those numbers."""
     values: Values = {SEED: (experiment.run.seed + LARGEST) % (2 * LARGEST) - LARGEST}  # as JAX takes seeds
-    for name in NUMBERS:
+    for name in (*NUMBERS, *_own(experiment)):
         number = operator.attrgetter(name)(experiment)
         if number and not (name in INTEGERS and number >= LARGEST):
             values[name] = _value(name, number)
     return replaced(experiment, dict.fromkeys(values, INPUT)), values
+
+
+def _own(experiment: Experiment) -> list[str]:
+    """Settings of other packages that are real numbers, apart from those of a model's parts."""
+    flat = flatten(experiment)
+    return [
+        name
+        for name in flat
+        if own.split(name) and not name.startswith("model.") and isinstance(flat[name], float)
+    ]
 
 
 def examples(names: Iterable[str]) -> Values:

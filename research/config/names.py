@@ -2,10 +2,16 @@
 
 from research.config.registry import Registry
 
-FAMILIES: Registry = Registry("model.family", "gpt1", "gpt2", "bert")  # see research.models
-NORMS: Registry = Registry("model.normalization", "layer", "rms")  # see research.models.parts
-POSITIONS: Registry = Registry("model.positions", "learned", "rotary", "alibi", "none")
-ACTIVATIONS: Registry = Registry("model.activation", "gelu_tanh", "gelu_erf", "relu_squared", "swiglu")
+FAMILIES: Registry = Registry(  # see research.models
+    "model.family", "gpt1", "gpt2", "bert", own_settings=True
+)
+NORMS: Registry = Registry(  # see research.models.parts
+    "model.normalization", "layer", "rms", own_settings=True
+)
+POSITIONS: Registry = Registry("model.positions", "learned", "rotary", "alibi", "none", own_settings=True)
+ACTIVATIONS: Registry = Registry(
+    "model.activation", "gelu_tanh", "gelu_erf", "relu_squared", "swiglu", own_settings=True
+)
 OBJECTIVES: Registry = Registry(  # see research.objectives.objective
     "objective.name",
     "next_token",
@@ -17,6 +23,7 @@ OBJECTIVES: Registry = Registry(  # see research.objectives.objective
     "choice",
     "spans",
     "tags",
+    own_settings=True,
 )
 OPTIMIZERS: Registry = Registry(  # (Optimizer, rate) → optax.GradientTransformation
     "optimizer.name",
@@ -32,6 +39,7 @@ OPTIMIZERS: Registry = Registry(  # (Optimizer, rate) → optax.GradientTransfor
     "soap",
     "sophia",
     "schedule_free_adamw",
+    own_settings=True,
 )
 SCHEDULES: Registry = Registry(  # (step, Schedule, steps) → share of the peak
     "optimizer.rate.name",
@@ -43,6 +51,7 @@ SCHEDULES: Registry = Registry(  # (step, Schedule, steps) → share of the peak
     "bert",
     "gpt1_cosine",
     "gpt1_linear",
+    own_settings=True,
 )
 SCHEMES: Registry = Registry(  # see research.data.sources.schemes
     "data.source", "rest", "drawn", "tokens", "hf", "files", "tfds"

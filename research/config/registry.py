@@ -12,6 +12,7 @@ A name is checked when a declaration is made and, by the same code, when a recor
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -28,33 +29,46 @@ class Registry(Generic[T]):
     """Name → implementation, for one setting.
 
     `builtin` are the names that this project implements. They are declared here, so that checking a name
-    imports no implementation, and registered by the room that implements them when that is imported.
+    imports no implementation, and registered by the room that implements them when that is imported. With
+    `own_settings`, other names may have settings of their own: see `research.config.own`.
     """
 
     every: ClassVar[list["Registry"]] = []
 
-    def __init__(self, setting: str, *builtin: str):
+    def __init__(self, setting: str, *builtin: str, own_settings: bool = False):
         self.setting = setting
+        self.own_settings = own_settings
         self._builtin = builtin
         self._entries: dict[str, T] = {}
+        self._settings: dict[str, type] = {}
         self._files: dict[str, Path] = {}
         Registry.every.append(self)
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str, settings: type | None = None) -> Callable[[T], T]:
         """Decorator that registers a function or class. Raises UsageError for a name that is taken.
 
-        The same definition may register again, as when a notebook cell runs twice.
+        The same definition may register again, as when a notebook cell runs twice. `settings` is a frozen
+        dataclass of the name's own settings, each with a default.
         """
+        if settings is not None:
+            self._check_settings(name, settings)
 
         def add(entry: T) -> T:
             if (owner := self._owner(name, entry)) is not None:
                 raise UsageError(f"{self.setting}={name}: already registered by {owner}; choose another name")
             self._entries[name] = entry
+            self._settings.pop(name, None)
+            if settings is not None:
+                self._settings[name] = settings
             if file := _registering_file():
                 self._files[name] = file
             return entry
 
         return add
+
+    def settings(self, name: str) -> type[Any] | None:
+        """The dataclass of a name's own settings; None if it declares none."""
+        return self._settings.get(name) if name in self._entries else None
 
     def files(self) -> dict[str, Path]:
         """{name: the file that registered it} for names of other packages."""
@@ -84,6 +98,16 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+    def _check_settings(self, name: str, settings: type) -> None:
+        given = f"{self.setting}={name}: settings={getattr(settings, '__name__', settings)}"
+        if not self.own_settings:
+            raise UsageError(f"{given}: names of {self.setting} have no settings of their own")
+        if not getattr(getattr(settings, "__dataclass_params__", None), "frozen", False):
+            raise UsageError(f"{given}: expected a class with @dataclass(frozen=True)")
+        for each in fields(settings):
+            if each.default is each.default_factory is MISSING:
+                raise UsageError(f"{given}: {each.name} has no default; expected one for every setting")
 
     def _owner(self, name: str, entry: T) -> str | None:
         """The module that registered `name`; None if it is free, or `entry` is the same definition."""

@@ -1,24 +1,13 @@
 """Declarations as trees of named settings: set, listed, compared, kept as JSON. Standard library only."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
-from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    Protocol,
-    TypeGuard,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from operator import attrgetter
+from typing import Any, ClassVar, Protocol, TypeGuard, TypeVar, get_type_hints
 
-from research.config import Experiment
-from research.config.checks import choice
+from research.config import Experiment, own
+from research.config.values import convert
 from research.errors import UsageError, did_you_mean
 
 FORMAT = 1  # of experiment.json; a reader refuses other formats
@@ -33,26 +22,28 @@ class Declaration(Protocol):
 T = TypeVar("T", bound=Declaration)
 
 
-def override(config: T, changes: Mapping[str, Any]) -> T:
+def override(config: Experiment, changes: Mapping[str, Any]) -> Experiment:
     """Sets dotted names in `config`, e.g. {"optimizer.rate.peak": "1e-3"}; texts are converted.
 
-    All changes are applied before any is validated, so their order does not matter.
-    Raises UsageError for an unknown name or a value of the wrong type.
+    All changes are applied before any is validated, so their order does not matter. Another name has the
+    defaults of its own settings. Raises UsageError for an unknown name or a value of the wrong type.
     """
+    values = {name: typed(config, name, value) for name, value in changes.items()}
     tree: dict = {}
-    for name, value in changes.items():
-        value = typed(config, name, value)
-        *parents, leaf = name.split(".")
-        branch = tree
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[leaf] = value
+    for name, value in values.items():
+        if own.split(name) is None:
+            _set(tree, name, value)
+    for place, registry in own.PLACES.items():
+        given = {found[1]: value for name, value in values.items() if (found := own.split(name, place))}
+        if given or registry.setting in values:
+            chosen = values.get(registry.setting, attrgetter(registry.setting)(config))
+            _set(tree, place, own.changed(registry, chosen, attrgetter(place)(config), given))
     return _replace(config, tree)
 
 
-def typed(config: Any, name: str, value: Any) -> Any:
+def typed(config: Experiment, name: str, value: Any) -> Any:
     """Converts `value` to the type of the setting `name`, without checks against other settings."""
-    return convert(value, _hint(type(config), name), name)
+    return convert(value, hint_of(name, config), name)
 
 
 def parse_assignments(texts: list[str]) -> dict[str, str]:
@@ -66,56 +57,9 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
     return changes
 
 
-def convert(value: Any, hint: Any, name: str) -> Any:
-    """Converts `value`, a text or a JSON value, to the type `hint`; `name` is for the message."""
-    if get_origin(hint) in (Union, UnionType):
-        options = get_args(hint)
-        if NoneType in options and (value is None or value == "none"):
-            return None
-        if any(value in get_args(option) for option in options if get_origin(option) is Literal):
-            return value
-        (hint,) = (
-            option for option in options if option is not NoneType and get_origin(option) is not Literal
-        )
-    if get_origin(hint) is tuple:  # (x, …): comma-separated
-        items = [item for item in value.split(",") if item] if isinstance(value, str) else value
-        if not isinstance(items, list | tuple):
-            raise UsageError(f"{name}={value}: expected comma-separated texts")
-        return tuple(convert(item, get_args(hint)[0], name) for item in items)
-    if get_origin(hint) in (Literal, Annotated):
-        choice(value, hint, name)
-        return value
-    if hint is str and isinstance(value, str):
-        return value
-    if hint is bool:
-        if isinstance(value, bool):
-            return value
-        if value in ("true", "false"):
-            return value == "true"
-        raise UsageError(f"{name}={value}: expected true or false")
-    if hint in (int, float) and not isinstance(value, bool):
-        for read in (int, float) if hint is int else (float,):  # 6e5 is an integer too
-            try:
-                number = read(value)
-            except (TypeError, ValueError):
-                continue
-            if hint is float or (number % 1 == 0 and (isinstance(value, str) or number == value)):
-                return hint(number)
-    raise UsageError(f"{name}={value}: expected {_a(hint)}")
-
-
-def format_value(value: Any) -> str:
-    """Formats a value so that `convert` can read it: 'none', 'true', 'a,b'."""
-    if value is None:
-        return "none"
-    if isinstance(value, tuple):
-        return ",".join(map(format_value, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def to_json(config: Experiment) -> dict:
     """A JSON object that `from_json` turns back into an equal experiment."""
-    return {"format": FORMAT} | dataclasses.asdict(config)
+    return {"format": FORMAT} | _without_empty(dataclasses.asdict(config))
 
 
 def from_json(record: Mapping[str, Any]) -> Experiment:
@@ -127,7 +71,7 @@ def from_json(record: Mapping[str, Any]) -> Experiment:
     # Earlier versions accepted any number of devices and used one.
     if parallel.get("compile") == "jit" and parallel.get("data") != 1:
         kept["parallel"] = parallel | {"data": -1}
-    return _build(Experiment, kept, "")
+    return _build(Experiment, kept, "", kept)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -141,47 +85,66 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Experiment, new: Experiment) -> dict[str, tuple[Any, Any]]:
-    """{'run.steps': (100, 200), …}: the settings whose values differ."""
+    """{'run.steps': (100, 200), …}: the settings whose values differ; None for one that is missing."""
     before, after = flatten(old), flatten(new)
-    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+    pairs = {name: (before.get(name), after.get(name)) for name in before | after}
+    return {name: (one, other) for name, (one, other) in pairs.items() if one != other}
 
 
-def _hint(cls: type, name: str) -> Any:
-    """The type of a dotted name; suggests the nearest among all names if there is none."""
-    hint: Any = cls
+def hint_of(name: str, config: Experiment | None = None) -> Any:
+    """The type of a setting; of a part's own setting, as the part that `config` chooses declares it.
+
+    Raises UsageError, with the nearest names, if there is no such setting.
+    """
+    hint: Any = Experiment
+    if (found := own.split(name)) is not None:
+        registry = own.PLACES[found[0]]
+        chosen = "" if config is None else attrgetter(registry.setting)(config)
+        hint = own.hint_of(registry, chosen, found[1])
+        if hint is None:
+            raise UsageError(f"{name}: no such setting{did_you_mean(name, own.all_names())}")
+        return hint
     for part in name.split("."):
         hints = get_type_hints(hint, include_extras=True) if _is_section(hint) else {}
         if part not in hints:
-            raise UsageError(f"{name}: no such setting{did_you_mean(name, _names(cls))}")
+            raise UsageError(f"{name}: no such setting{did_you_mean(name, names())}")
         hint = hints[part]
-    if _is_section(hint) or name == "name":
-        raise UsageError(f"{name}: no such setting{did_you_mean(name + '.', _names(cls))}")
+    if _is_section(hint) or name == "name" or name in own.PLACES:
+        raise UsageError(f"{name}: no such setting{did_you_mean(name + '.', names())}")
     return hint
+
+
+def names(cls: type = Experiment, prefix: str = "") -> list[str]:
+    """The dotted names of all settings, those that packages declare included."""
+    found = []
+    for name, hint in get_type_hints(cls).items():
+        if _is_section(hint):
+            found += names(hint, f"{prefix}{name}.")
+        elif prefix and prefix + name not in own.PLACES:
+            found.append(prefix + name)
+    return found if prefix else found + own.all_names()
 
 
 def _is_section(hint: Any) -> TypeGuard[type[Declaration]]:
     return dataclasses.is_dataclass(hint)
 
 
-def _names(cls: type, prefix: str = "") -> list[str]:
-    names = []
-    for name, hint in get_type_hints(cls).items():
-        if _is_section(hint):
-            names += _names(hint, f"{prefix}{name}.")
-        elif prefix:
-            names.append(prefix + name)
-    return names
+def _set(tree: dict, name: str, value: Any) -> None:
+    *parents, leaf = name.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[leaf] = value
 
 
 def _replace(config: T, tree: Mapping[str, Any]) -> T:
     changes = {}
     for name, value in tree.items():
         child = getattr(config, name)
-        changes[name] = _replace(child, value) if _is_section(type(child)) else value
+        changes[name] = _replace(child, value) if isinstance(value, dict) else value
     return dataclasses.replace(config, **changes)
 
 
-def _build(cls: type[T], record: Mapping[str, Any], prefix: str) -> T:
+def _build(cls: type[T], record: Mapping[str, Any], prefix: str, whole: Mapping[str, Any]) -> T:
     hints = get_type_hints(cls, include_extras=True)
     for name in record:
         if name not in hints:
@@ -189,15 +152,22 @@ def _build(cls: type[T], record: Mapping[str, Any], prefix: str) -> T:
     values = {}
     for field in dataclasses.fields(cls):
         name, hint = field.name, hints[field.name]
-        if name in record and _is_section(hint):
-            values[name] = _build(hint, record[name], f"{prefix}{name}.")
-        elif name in record:
+        if name not in record:
+            if field.default is field.default_factory is dataclasses.MISSING:
+                # The default of a new setting must match the behaviour of older versions.
+                raise UsageError(f"{prefix}{name}: missing from the record")
+        elif _is_section(hint):
+            values[name] = _build(hint, record[name], f"{prefix}{name}.", whole)
+        elif (registry := own.PLACES.get(prefix + name)) is not None:
+            *sections, chooser = registry.setting.split(".")
+            chosen = functools.reduce(lambda tree, part: tree[part], sections, whole).get(chooser, "")
+            values[name] = own.changed(registry, chosen, own.NONE, record[name])
+        else:
             values[name] = convert(record[name], hint, prefix + name)
-        elif field.default is field.default_factory is dataclasses.MISSING:
-            # The default of a new setting must match the behaviour of older versions.
-            raise UsageError(f"{prefix}{name}: missing from the record")
     return cls(**values)
 
 
-def _a(hint: type) -> str:
-    return {int: "an integer", float: "a number", str: "a text"}[hint]
+def _without_empty(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the places of settings that no package declares."""
+    kept = {name: _without_empty(value) if isinstance(value, dict) else value for name, value in tree.items()}
+    return {name: value for name, value in kept.items() if value != {}}

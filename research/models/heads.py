@@ -9,7 +9,7 @@ from research.config import Model
 from research.config.names import ACTIVATIONS
 from research.models.axes import parameter
 from research.models.linear import Initializer, Linear
-from research.models.parts.activations import is_gated
+from research.models.parts.activations import activation, is_gated
 from research.models.parts.norms import norm
 from research.models.transformer import GATE
 
@@ -25,9 +25,9 @@ class MaskedHead(nnx.Module):
         self.gate = Linear(width, (width,), init, True, key=key_gate, precision=precision) if gated else None
         self.norm = norm(config, bias=True)
         self.bias = parameter(jnp.zeros(config.vocabulary), None)
-        self.activation = config.activation
+        self.activation, self.own = config.activation, config.own.activation
 
     def __call__(self, x_BPD: Array) -> Array:
-        activation, y_BPD = ACTIVATIONS[self.activation], self.transform(x_BPD)
-        y_BPD = activation(y_BPD) if self.gate is None else activation(y_BPD, self.gate(x_BPD))
+        apply, y_BPD = activation(self.activation, self.own), self.transform(x_BPD)
+        y_BPD = apply(y_BPD) if self.gate is None else apply(y_BPD, self.gate(x_BPD))
         return self.norm(y_BPD)

@@ -20,7 +20,7 @@ from research.models.attention import Attend, AttentionMask, attend_by, choose
 from research.models.axes import split_rows, with_depth
 from research.models.linear import Initializer, Linear
 from research.models.ops.dropout import dropout, dropout_mask
-from research.models.parts.activations import is_gated
+from research.models.parts.activations import activation, is_gated
 from research.models.parts.norms import RMSNorm, norm
 from research.models.parts.positions import Rotate
 from research.models.platform import platform
@@ -80,12 +80,12 @@ class MLP(nnx.Module):
         key_gate = jax.random.fold_in(key, GATE) if gated else None
         self.gate = linear(width, (hidden,), init, key=key_gate) if gated else None
         self.output = linear(hidden, (width,), init_output, key=key_output, axes=("tensor", "fsdp"))
-        self.activation = config.activation
+        self.activation, self.own = config.activation, config.own.activation
 
     def __call__(self, x_BLD: Array) -> Array:
         hidden = self.expand(x_BLD)
         inputs = hidden if self.gate is None else (hidden, self.gate(x_BLD))
-        return self.output(inputs, ACTIVATIONS[self.activation])
+        return self.output(inputs, activation(self.activation, self.own))
 
 
 class Block(nnx.Module):

@@ -5,8 +5,9 @@ from functools import partial
 from typing import Any, get_type_hints
 
 from research.config import Experiment, Sweep, space
-from research.config.settings import convert, flatten, typed
+from research.config.settings import flatten, typed
 from research.config.sweep import SETTINGS
+from research.config.values import convert
 from research.errors import UsageError, did_you_mean
 from research.sweeping.notation import parse_space
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from research.config import Experiment, space
-from research.config.settings import convert, typed
+from research.config.settings import typed
+from research.config.values import convert
 from research.errors import UsageError
 
 EXPECTED = "expected a,b,c or LOW..HIGH, log:LOW..HIGH, int:LOW..HIGH[:STEP]"

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 
 from research import models
 from research.config import Model
-from research.config.settings import flatten, format_value
+from research.config.settings import flatten
+from research.config.values import format_value
 from research.devices import xla
 from research.errors import UsageError, did_you_mean
 from research.io.directories import check_absent

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from research.config import Model
+from research.config.settings import flatten
 from research.errors import UsageError
 
 # Fields that decide the shapes of a model's parameters, or the function that they compute.
@@ -36,11 +37,16 @@ def others(theirs: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
     if family != theirs.family:
         raise UsageError(f"made with model.family={theirs.family}, the experiment has {family}")
     names = (f"model.{field}" for field in FIELDS)
-    return {
+    found = {
         name: getattr(theirs, field)
         for name, field in zip(names, FIELDS, strict=True)
         if name in settings and not _equal(theirs, field, settings[name])
     }
+    for name, value in flatten(theirs.own, "model.own.").items():
+        of = f"model.{name.split('.')[2]}"  # the part that declares it
+        if of in found or settings.get(name, value) != value:
+            found[name] = value
+    return found
 
 
 def _equal(theirs: Model, field: str, value: Any) -> bool:

@@ -63,7 +63,8 @@ def shrunk(name: str, source: Path, **changes) -> Experiment:
 
 def assignments(experiment: Experiment) -> list[str]:
     """What to type after `lineage train NAME` to get `experiment`."""
-    from research.config.settings import differences, format_value
+    from research.config.settings import differences
+    from research.config.values import format_value
 
     declared = experiments.get(experiment.name)
     return [f"{name}={format_value(new)}" for name, (_, new) in differences(declared, experiment).items()]

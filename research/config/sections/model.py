@@ -1,11 +1,22 @@
 """The network, declared."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
 
+from research.config import own
 from research.config.checks import choices, fraction, positive
 from research.config.names import ACTIVATIONS, FAMILIES, NORMS, POSITIONS
 from research.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Settings that other packages declare for the parts of a model that they register."""
+
+    family: Any = own.NONE
+    normalization: Any = own.NONE
+    positions: Any = own.NONE
+    activation: Any = own.NONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +70,11 @@ class Model:
     # Source of dropout's random numbers: JAX's threefry, or a hash of ten operations per element; auto:
     # threefry on CPUs, else hash.
     dropout_generator: Literal["auto", "threefry", "hash"] = "auto"
+    own: Parts = field(default_factory=Parts)  # settings of parts from other packages
 
     def __post_init__(self):
         choices("model", self)
+        object.__setattr__(self, "own", self._own_settings())
         positive("model", self, "vocabulary", "context", "width", "depth", "heads")
         if self.unroll != "auto":
             positive("model", self, "unroll")
@@ -90,6 +103,15 @@ class Model:
                 f"model.positions=rotary: rotates pairs of features, but heads of model.width={self.width} / "
                 f"model.heads={self.heads} have {self.width // self.heads}; expected an even number"
             )
+
+    def _own_settings(self) -> Parts:
+        settled = {
+            part.name: own.settled(
+                own.PLACES[f"model.own.{part.name}"], getattr(self, part.name), getattr(self.own, part.name)
+            )
+            for part in fields(Parts)
+        }
+        return Parts(**settled)
 
     def _check_base(self) -> None:
         if self.base_width is None:

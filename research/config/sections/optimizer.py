@@ -1,8 +1,9 @@
 """Objective, optimizer and learning rate, declared."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
+from research.config import own
 from research.config.checks import choices, fraction, positive
 from research.config.names import OBJECTIVES, OPTIMIZERS, SCHEDULES
 from research.errors import UsageError
@@ -22,9 +23,11 @@ class Objective:
     next: float = 1.0
     # Weight of the squared log of the softmax's denominator (Chowdhery et al., 2022) [weight; any]
     z_loss: float = 0.0
+    own: Any = own.NONE  # settings that another package declares for the name
 
     def __post_init__(self):
         choices("objective", self)
+        object.__setattr__(self, "own", own.settled(OBJECTIVES, self.name, self.own))
         if not self.next >= 0:
             raise UsageError(f"objective.next={self.next}: expected 0 or more")
 
@@ -40,9 +43,11 @@ class Schedule:
     final: float = 0.0
     # Share of steps at the end of the run in which warmup_stable_decay decays [share; any]
     cooldown: float = 0.2
+    own: Any = own.NONE  # settings that another package declares for the name
 
     def __post_init__(self):
         choices("optimizer.rate", self)
+        object.__setattr__(self, "own", own.settled(SCHEDULES, self.name, self.own))
         positive("optimizer.rate", self, "peak")
         if self.warmup < 0:
             raise UsageError(f"optimizer.rate.warmup={self.warmup}: expected a number of steps from 0")
@@ -65,9 +70,11 @@ class Optimizer:
     # Decay of a running average of the parameters, which is evaluated instead of them; none: no average
     # [share; from 0 to below 1]
     ema: float | None = None
+    own: Any = own.NONE  # settings that another package declares for the name
 
     def __post_init__(self):
         choices("optimizer", self)
+        object.__setattr__(self, "own", own.settled(OPTIMIZERS, self.name, self.own))
         fraction("optimizer", self, "b1", "b2")
         if self.clip is not None:
             positive("optimizer", self, "clip")

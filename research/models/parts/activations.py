@@ -1,19 +1,22 @@
 """Activations, chosen by `model.activation`.
 
 An activation is an elementwise function of an MLP's hidden features (…, F). A function marked `@gated` takes
-a second array, which a second linear layer of the MLP, `gate`, computes from the same input. GELU has a
-hand-written derivative (see `research.models.ops.norms` for the reason).
+a second array, which a second linear layer of the MLP, `gate`, computes from the same input. One registered
+with settings takes them as the keyword `own`. GELU has a hand-written derivative (see
+`research.models.ops.norms` for the reason).
 """
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from research.config.names import ACTIVATIONS
+from research.config.own import NONE
 
 F = TypeVar("F", bound=Callable[..., Array])
 
@@ -26,6 +29,11 @@ def gated(activation: F) -> F:
 
 def is_gated(activation: Callable[..., Array]) -> bool:
     return getattr(activation, "gated", False)
+
+
+def activation(name: str, own: Any) -> Callable[..., Array]:
+    """The activation `name`, with its own settings if it has any."""
+    return ACTIVATIONS[name] if own == NONE else partial(ACTIVATIONS[name], own=own)
 
 
 @ACTIVATIONS.register("gelu_tanh")

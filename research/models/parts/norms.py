@@ -2,7 +2,8 @@
 
 A norm is a module, constructed as `norm(width, epsilon, bias)`. It maps (…, width) to the same shape and
 type. Its parameters, created by `research.models.axes.parameter`, are called `scale` and `bias`, which weight
-decay skips. `bias` is `model.bias`; a norm without bias ignores it.
+decay skips. `bias` is `model.bias`; a norm without bias ignores it. One registered with settings takes them
+as the keyword `own`.
 """
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jax import Array
 
 from research.config import Model
 from research.config.names import NORMS
+from research.config.own import NONE
 from research.models.axes import parameter
 from research.models.ops.norms import layer_norm, rms_norm
 
@@ -43,6 +45,7 @@ class RMSNorm(nnx.Module):
 
 def norm(config: Model, bias: bool | None = None) -> nnx.Module:
     """Builds the norm of `config` over its width; `bias` overrides `model.bias` where a model fixes it."""
+    own = {} if config.own.normalization == NONE else {"own": config.own.normalization}
     return NORMS[config.normalization](
-        config.width, config.norm_epsilon, config.bias if bias is None else bias
+        config.width, config.norm_epsilon, config.bias if bias is None else bias, **own
     )

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from research.config import Data, Experiment
-from research.config.settings import flatten, format_value, override
+from research.config.settings import flatten, override
+from research.config.values import format_value
 from research.data.finetuning.own_labels import label_settings
 from research.data.own_text import short_text_tokenizer, text_settings, vocabulary
 from research.errors import UsageError

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from research.config import Experiment, Model
-from research.config.settings import flatten, format_value
+from research.config.settings import flatten
+from research.config.values import format_value
 from research.data.tokenizers import published, trained
 from research.data.tokenizers.for_task import START, as_tokenizer, beside
 from research.errors import EnvironmentFault, UsageError

@@ -6,7 +6,8 @@ from typing import Any
 
 from research import weights
 from research.config import Experiment
-from research.config.settings import flatten, format_value, override, typed
+from research.config.settings import flatten, override, typed
+from research.config.values import format_value
 from research.data.sources.revisions import pinned
 from research.data.tokenizers.for_task import START, as_tokenizer
 from research.errors import UsageError
@@ -108,7 +109,7 @@ def _with_revisions(
 
 def _listed(taken: Settings, before: Settings) -> str:
     return ", ".join(
-        f"{name}={format_value(value)} (declared {format_value(before[name])})"
+        f"{name}={format_value(value)} (declared {format_value(before.get(name))})"
         for name, value in taken.items()
     )
 

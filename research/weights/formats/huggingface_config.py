@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, get_type_hints
 from tokenizers import Tokenizer
 
 from research.config import Model
-from research.config.settings import convert
+from research.config.values import convert
 from research.errors import UsageError, did_you_mean
 from research.weights.layout import TaskHead
 from research.weights.tokenizer_files import roles

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from research.config import Model
-from research.config.settings import convert
+from research.config.values import convert
 from research.errors import UsageError
 from research.weights import tokenizer_files
 from research.weights.formats import torch_pickle

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import experiments
-from launch.shell.meanings import comments, explain, hint_of, meanings
+from launch.shell.meanings import comments, explain, meanings
 from research.config.settings import flatten, override
 from research.errors import UsageError
 
@@ -72,12 +72,7 @@ def test_names_of_other_packages_are_values_too(registries):
     from research.config.names import ACTIVATIONS
 
     ACTIVATIONS.register("mine")(lambda x: x)
-    meanings.cache_clear()
-    try:
-        assert "mine" in explain("model.activation")[0].values
-    finally:
-        meanings.cache_clear()
-    assert str(hint_of("run.keep")) == "<class 'int'>"
+    assert "mine" in explain("model.activation")[0].values
 
 
 def test_comments_are_beside_or_above():
@@ -114,4 +109,4 @@ def test_explain_as_typed(lineage):
         status, _, err = lineage("explain", typed)
         assert status == 2 and hint in err and err.count("\n") == 1
     out = lineage("show", "quickstart", "--describe")[1]
-    assert "run.keep                   2\n  Number of newest checkpoints" in out
+    assert re.search(r"run\.keep +2\n  Number of newest checkpoints", out)
