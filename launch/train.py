@@ -21,7 +21,6 @@ from launch.options import (
     Partition,
     Process,
     Processes,
-    RunDirectory,
     Sbatch,
     Time,
     TrainFile,
@@ -30,6 +29,7 @@ from launch.options import (
     slurm_resources,
     with_files,
 )
+from launch.shell import completion
 from launch.shell.notes import note
 from launch.shell.starting import starting
 from launch.status import format_reached
@@ -111,15 +111,53 @@ def _kept(directory: Path) -> Experiment | None:
 
 
 def resume(
-    directory: RunDirectory,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR",
+            help="Directory of a run; with --dir also DIR:STEP.",
+            autocompletion=completion.directories,
+        ),
+    ],
     overrides: Overrides = None,
+    dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Directory of a new run, which branches off. Default: the run itself continues.",
+        ),
+    ] = None,
     allow_change: AllowChange = False,
     distributed: Distributed = False,
     coordinator: Coordinator = None,
     processes: Processes = None,
     process: Process = None,
 ) -> int:
-    """Continue a run with the settings in its record."""
+    """Continue a run with the settings in its record, or a branch of it."""
+    from research.runs.branch import branched
+    from research.runs.status import split_step
+
+    directory, step = split_step(run)
+    several = distributed, coordinator, processes, process
+    if dir is None:
+        if step is not None:
+            raise UsageError(f"{run}: a run continues from its newest checkpoint; --dir DIR makes a branch")
+        return _resume(directory, overrides, allow_change, *several)
+    if any(several):
+        raise UsageError(f"--dir {dir}: one process makes a branch; then lineage resume {dir} continues it")
+    with branched(directory, step, dir) as fresh:
+        return _resume(dir, overrides, allow_change or fresh, *several)
+
+
+def _resume(
+    directory: Path,
+    overrides: list[str] | None,
+    allow_change: bool,
+    distributed: bool,
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
+) -> int:
     from research.runs.record import experiment_of
 
     experiment = override(experiment_of(directory, warn=False), parse_assignments(overrides or []))

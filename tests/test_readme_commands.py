@@ -13,9 +13,10 @@ import experiments
 from launch import machine
 from launch.app import COMMANDS, app
 from research.config import Experiment, Sweep
-from research.config.settings import flatten, override, parse_assignments
+from research.config.settings import names, override, parse_assignments
 from research.evaluation.tasks import tasks
 from research.sweeping.notation import parse_space
+from tests.test_readmes import run_blocks_of_own_package
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), ROOT / ".github" / "CONTRIBUTING.md"]
@@ -64,7 +65,7 @@ def test_the_readmes_print_commands():
 
 
 @pytest.mark.parametrize(("page", "command"), CASES, ids=lambda case: case if isinstance(case, str) else "")
-def test_a_printed_command_holds(page, command, capsys):
+def test_a_printed_command_holds(page, command, capsys, registries):
     words = [word for word in shlex.split(command) if word not in ("2>&1", "|")]
     match words:
         case ["lineage", *arguments]:
@@ -90,6 +91,7 @@ def test_a_printed_command_holds(page, command, capsys):
 
 def check_lineage(command: str, arguments: list[str]) -> None:
     if "--import" in arguments:
+        run_blocks_of_own_package()
         at = arguments.index("--import")
         arguments = arguments[:at] + arguments[at + 2 :]
     if not arguments or "COMMAND" in arguments or arguments[0].startswith("-"):
@@ -129,8 +131,7 @@ def check_declared(name: str, given: dict) -> None:
     elif name == "resume":
         assert isinstance(override(experiments.get("quickstart"), overrides), Experiment)
     elif name == "explain" and given.get("setting"):
-        names = flatten(experiments.get("quickstart"))
-        assert any(key == given["setting"] or key.startswith(f"{given['setting']}.") for key in names)
+        assert any(f"{key}.".startswith(f"{given['setting']}.") for key in names())
     elif name == "average" and given.get("last"):
         assert given["last"] <= experiments.get("quickstart").run.keep  # no run keeps more by default
     elif name == "evaluate" and given.get("task"):

@@ -65,6 +65,15 @@ def test_every_room_is_in_the_table():
     assert rooms <= set(re.findall(r"^\| `(\w+)/` \|", table, re.MULTILINE))
 
 
+def run_blocks_of_own_package() -> list[str]:
+    """Runs the examples of `research/README.md`, which register names."""
+    text = (ROOT / "research" / "README.md").read_text(encoding="utf-8").partition("## Your own package")[2]
+    blocks = BLOCK.findall(text)
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"block {number}", "exec"), {"__name__": f"readme_{number}"})
+    return blocks
+
+
 @pytest.mark.slow
 def test_parts_of_ones_own_register_and_compute(registries):
     from research import models
@@ -72,11 +81,8 @@ def test_parts_of_ones_own_register_and_compute(registries):
     from research.data.sources.documents import documents
     from research.optimizers.optimizer import optimizer
 
-    text = (ROOT / "research" / "README.md").read_text(encoding="utf-8").partition("## Your own package")[2]
-    blocks = BLOCK.findall(text)
+    blocks = run_blocks_of_own_package()
     assert len(blocks) == 7 and len(blocks[0].splitlines()) <= 40
-    for number, block in enumerate(blocks):
-        exec(compile(block, f"block {number}", "exec"), {"__name__": f"readme_{number}"})
 
     mine = override(registry.get("my_experiment"), {"model.positions": "sinusoidal", "model.width": 16})
     model = models.build(mine.model, key=jax.random.key(0))

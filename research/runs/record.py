@@ -186,6 +186,7 @@ def claim(
         write_atomic(directory / FILE, json.dumps(now, indent=2) + "\n")
         return
     before = read(directory)
+    now |= {"branch": before["branch"]} if "branch" in before else {}
     changed = _changed(directory, experiment, facts)
     around = between(surroundings(before), surroundings(now, chosen="chosen" in before))
     now["experiment"] = to_json(_as_typed(before, experiment))

@@ -108,7 +108,8 @@ def check_metric(sweep: Sweep) -> None:
     """
     import jax
 
-    from research.runs import best, target
+    from research.runs import target
+    from research.runs.checkpoints import best
     from research.runs.state import initial_state
     from research.training.validation import validation_numbers
 

@@ -20,7 +20,8 @@ from research.io.activity import activity
 from research.io.files import write_atomic
 from research.objectives import check, objective_of
 from research.optimizers.schedules import schedule
-from research.runs import best, record, target
+from research.runs import record, target
+from research.runs.checkpoints import best
 from research.runs.checkpoints.integrity import latest_intact_step, move_damaged
 from research.runs.checkpoints.store import Checkpoints, check_disk_space, compare
 from research.runs.metrics_log import Metrics, Row

@@ -114,6 +114,7 @@ def declared(folder, **changes):
     return override(experiment, MINE | {"optimizer.clip": None, "optimizer.rate.peak": 0.1} | changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", EACH)
 def test_each_setting_changes_the_run_and_is_kept_by_its_record(setting, tmp_path):
     train(declared(tmp_path), tmp_path / "default", lambda line: None)
@@ -149,6 +150,7 @@ def test_a_berts_head_has_the_activation_with_its_settings(tmp_path):
     assert (outputs[0] != outputs[1]).any()
 
 
+@pytest.mark.slow
 def test_real_numbers_share_a_program_and_give_the_results_of_constants(tmp_path):
     inputs = {"run.hyperparameters": "inputs"}
     one = declared(tmp_path, **inputs)
