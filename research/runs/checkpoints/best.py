@@ -1,5 +1,6 @@
 """Finds the best of a run's evaluations by one number of their rows."""
 
+import math
 from collections.abc import Collection, Sequence
 
 from research.config.target import LOW_IS_GOOD
@@ -8,11 +9,11 @@ from research.runs.metrics_log import Row
 
 
 def score(row: Row, name: str | None) -> float | None:
-    """The number `name` of a validation row, negated if lower is better; None without a name.
+    """The number `name` of a validation row, negated if lower is better; None without a name, or if NaN.
 
     Raises UsageError if the row has no such number.
     """
-    return None if name is None else _score(row, name)
+    return None if name is None or math.isnan(found := _score(row, name)) else found
 
 
 def _score(row: Row, name: str) -> float:
@@ -30,10 +31,8 @@ def check(name: str | None, numbers: Collection[str]) -> None:
 
 
 def is_best(row: Row, rows: Sequence[Row], name: str | None) -> bool:
-    """Whether a validation row's score exceeds that of every other validation row."""
-    if name is None:
+    """Whether a validation row's score exceeds that of every other validation row; NaN exceeds none."""
+    if (best := score(row, name)) is None:
         return False
-    others = [
-        _score(old, name) for old in rows if old["split"] == "validation" and old["step"] != row["step"]
-    ]
-    return _score(row, name) > max(others, default=float("-inf"))
+    others = (score(old, name) for old in rows if old["split"] == "validation" and old["step"] != row["step"])
+    return best > max((other for other in others if other is not None), default=-math.inf)
