@@ -5,10 +5,11 @@ from typing import Annotated
 import typer
 
 from launch import data, declarations, evaluate, generate, machine, results, status, sweep, train, weights
+from launch.executors import stopping, worker
 from launch.shell.help import NAMES, Command, Group
 
 GROUPS = {
-    "Train": {"train": train.train, "resume": train.resume, "stop": status.stop},
+    "Train": {"train": train.train, "resume": train.resume, "stop": stopping.stop},
     "Look": {
         "list": declarations.list_,
         "show": declarations.show,
@@ -24,7 +25,7 @@ GROUPS = {
         "evaluate": evaluate.evaluate,
         "features": weights.features,
     },
-    "Sweep": {"sweep": sweep.sweep, "work": sweep.work},
+    "Sweep": {"sweep": sweep.sweep, "work": worker.work},
     "Data": {"prepare": data.prepare, "batch": data.batch, "cache": data.cache},
     "Weights": {"import": weights.import_, "export": weights.export, "average": weights.average},
     "Machine": {"plan": machine.plan, "bench": machine.bench, "doctor": machine.doctor},

@@ -1,4 +1,4 @@
-"""`lineage status` and `lineage stop`, of a run or a sweep."""
+"""`lineage status`, of a run or a sweep."""
 
 import time
 from pathlib import Path
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from research.sweeping.status import SweepStatus, Trial
 
 DEPTH = 3  # levels of folders in which status looks for runs
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run or a sweep.")]
 
 
 def status(
@@ -60,31 +59,6 @@ def status(
         _print_run(directory, run)
     for job, state in jobs.items():
         print(f"job {job}  {state.lower()}")
-
-
-def stop(directory: Directory) -> int:
-    """Ask all processes of a run or a sweep to save and stop."""
-    from research.sweeping.directory import is_sweep
-    from research.sweeping.stop import ask_to_stop, processes_to_stop
-
-    jobs = slurm.stop(directory)
-    processes = processes_to_stop(directory, jobs_stopped=bool(jobs))
-    for job in jobs:
-        print(f"job {job}: asked to stop")
-    elsewhere = 0
-    for who in processes:
-        if ask_to_stop(who):
-            print(f"process {who['pid']}: asked to stop")
-        else:
-            elsewhere += 1
-            print(f"process {who['pid']}: runs on {who['host']}; run lineage stop {directory} there")
-    if not processes and not jobs:
-        if not is_sweep(directory):
-            from research.runs.record import read
-
-            read(directory)  # raises if it is not a run
-        print(f"{directory}: no process is running")
-    return 1 if elsewhere else 0
 
 
 def _inside(folder: Path, depth: int) -> list[Path]:

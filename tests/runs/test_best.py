@@ -32,5 +32,5 @@ def test_a_metric_that_is_better_high_and_one_that_is_missing():
     row = {"step": 1, "split": "validation", "accuracy": 0.5}
     assert best.score(row, "accuracy") == 0.5 and best.score(row, None) is None
     assert not best.is_best(row, [], None)
-    with pytest.raises(UsageError, match=r"run\.keep_best=acuracy: not a number of a validation row; did you"):
+    with pytest.raises(UsageError, match=r"run\.keep_best=acuracy: not a number of a validation row; did"):
         best.score(row, "acuracy")
