@@ -54,7 +54,7 @@ def bound_of(text: str, chip: Chip) -> Bound:
             continue
         if launch.operation.kind in COPIES:
             continue
-        peak = chip.float32 if float32 else chip.bfloat16
+        peak = chip.float32 if float32 else chip.half
         random = integers / chip.integers if chip.integers else 0
         took = launch.times * max(operations / peak, each / chip.bandwidth, random)
         seconds["memory" if kind == "memory" else "products"] += took

@@ -57,7 +57,7 @@ def peak(precision: str, devices: int) -> Peak:
     chip = chip_of(device.device_kind)
     if chip is None:
         return Peak(None, f"{device.device_kind}: unknown")
-    return Peak(devices * chip.bfloat16, f"dense bf16, from the data sheet of {device.device_kind}")
+    return Peak(devices * chip.half, f"dense 16-bit, from the data sheet of {device.device_kind}")
 
 
 def measured(dtype: jnp.dtype, size: int = 2_048, repeats: int = 5) -> float:

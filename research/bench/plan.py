@@ -111,7 +111,7 @@ def plan(
         attention=attention,
         compile_seconds=seconds,
         bound=bound,
-        mfu=work / (chip.bfloat16 * bound.seconds) if chip is not None and bound is not None else None,
+        mfu=work / (chip.half * bound.seconds) if chip is not None and bound is not None else None,
     )
 
 

@@ -31,7 +31,7 @@ class Chip(NamedTuple):
 
     platform: str  # as JAX calls it
     kinds: tuple[str, ...]  # parts of the device kinds that JAX reports
-    bfloat16: float
+    half: float  # of products of bfloat16, or of float16 where there is none
     float32: float  # of products as XLA makes them by default: TF32 on a GPU, bfloat16 on a TPU
     memory: float = 0
     bandwidth: float = 0  # of memory
@@ -106,8 +106,7 @@ CHIPS = {
         ADA._replace(count=128, cache=75_497_472),
     ),
     "rtx-3090": Chip("gpu", ("RTX 3090",), 71e12, 35e12, 25_286_672_384, 0.936e12, 32e9, AMPERE_GRAPHICS),
-    # Without bfloat16: its products have the rate of float32.
-    "t4": Chip("gpu", ("T4",), 8.1e12, 8.1e12, 15_843_721_216, 0.32e12, 16e9, TURING),
+    "t4": Chip("gpu", ("T4",), 65e12, 8.1e12, 15_843_721_216, 0.32e12, 16e9, TURING),
     "v5e": Chip(
         "tpu", ("TPU v5 lite", "TPU v5e"), 197e12, 197e12, 16 * 2**30, 0.819e12, 200e9, None, SQUARES
     ),

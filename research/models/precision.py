@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from research.config import Model
+from research.errors import UsageError
 from research.models.platform import AMPERE, capability, platform
 
 
@@ -11,6 +12,8 @@ def compute_dtype(precision: str) -> jnp.dtype:
     if precision == "auto":
         before = platform() == "gpu" and (capability() or AMPERE) < AMPERE
         precision = "float32" if platform() == "cpu" or before else "bfloat16"
+    if precision == "float16" and platform() == "tpu":
+        raise UsageError("model.precision=float16: a TPU has none; expected bfloat16")
     return jnp.dtype("float32" if precision == "bfloat16_matmul" else precision)
 
 
@@ -24,3 +27,8 @@ def logits_dtype(model: Model) -> jnp.dtype:
     if model.logits != "auto":
         return jnp.dtype(model.logits)
     return jnp.dtype(jnp.float32) if platform() == "cpu" else compute_dtype(model.precision)
+
+
+def needs_loss_scale(model: Model) -> bool:
+    """Whether gradients would underflow without a scale."""
+    return model.precision == "float16"

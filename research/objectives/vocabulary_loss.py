@@ -21,6 +21,7 @@ from research.models.platform import is_differentiated_again, platform
 from research.objectives.vocabulary_shards import on_shards, word_shards
 
 LOGITS_AT_ONCE = 2**25  # on a CPU: 667 tokens with GPT-2's vocabulary, enough for fast matrix products
+TINY = 1e-30  # below every weight but 0
 LOGITS_AT_ONCE_ELSEWHERE = 2**29  # each piece adds to the table's whole gradient, in float32
 
 
@@ -75,6 +76,9 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied
 
     def of_rows(words, rows, table, bias):
         filled, width = table.shape
+        # Weights are about one over a batch's tokens, and their products underflow in float16.
+        unit = jnp.maximum(jnp.abs(rows[2]).max(), TINY) if table.dtype == jnp.float16 else None
+        scaled = (lambda x: x) if unit is None else (lambda x: x * unit)
 
         def add(sums, piece):
             loss, correct, dtable, dbias = sums
@@ -83,13 +87,14 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied
             if z_loss is not None:
                 dlogits = dlogits * (1 + 2 * z_loss * log_z)
             dlogits = dlogits - jax.nn.one_hot(targets - words.first, filled)
-            dlogits = dlogits * weights[..., None]
+            dlogits = dlogits * (weights if unit is None else weights / unit)[..., None]
             if dbias is not None:
-                dbias = dbias + dlogits.sum((0, 1))
+                dbias = dbias + scaled(dlogits.sum((0, 1)))
             dlogits = dlogits.astype(table.dtype)
-            dx = jnp.einsum("BLV,VD->BLD", dlogits, table, preferred_element_type=x.dtype)
+            dtype = x.dtype if unit is None else jnp.float32
+            dx = scaled(jnp.einsum("BLV,VD->BLD", dlogits, table, preferred_element_type=dtype))
             products = dlogits.reshape(-1, filled), x.astype(table.dtype).reshape(-1, width)
-            dtable = dtable + rows_by_rows(*products, jnp.float32)
+            dtable = dtable + scaled(rows_by_rows(*products, jnp.float32))
             return (loss + (losses * weights).sum(), correct + (hits * weights).sum(), dtable, dbias), dx
 
         zero = jnp.float32(0)
@@ -99,14 +104,14 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied
 
     sums, (dx, dtable, dbias) = on_shards(of_rows, (x_BLD, targets_BL, weights_BL), table, bias, True)
     entries = len(table_VD)
-    return sums, (dx, dtable[:entries], None if dbias is None else dbias[:entries])
+    return sums, (dx, dtable[:entries], None if dbias is None else dbias[:entries], jnp.zeros(0, x_BLD.dtype))
 
 
 def _backward(multiplied, kept, saved, above):
-    dx, dtable, dbias = saved
+    dx, dtable, dbias, x = saved
     g = above[0]  # the hits have no derivative
     return (
-        dx * g.astype(dx.dtype),
+        (dx * g.astype(dx.dtype)).astype(x.dtype),
         dtable * g,
         None if dbias is None else dbias * g,
         None,

@@ -11,7 +11,10 @@ from jax import Array
 from research import config, models
 from research.config import Experiment
 from research.config.hyperparameters import Values
+from research.models.precision import needs_loss_scale
+from research.optimizers import loss_scale
 from research.optimizers import optimizer as optimizers
+from research.optimizers.loss_scale import LossScale
 from research.optimizers.spike_guard import Guard, fresh
 from research.runs.traced_numbers import fill
 
@@ -23,6 +26,7 @@ class State:
     opt_state: Any  # the optimizer's state
     ema_params: Any  # of the parameters over steps, or None
     guard: Guard
+    loss_scale: LossScale | None  # of float16
     key: Array  # constant; each step folds its own number into it
     # With run.hyperparameters=inputs the hyperparameters, constant and not saved; else None.
     hyperparameters: Values | None = None
@@ -51,6 +55,7 @@ def initial_state(experiment: Experiment, model: Any = None, hyperparameters: Va
         opt_state=update.init(model),
         ema_params=None if experiment.optimizer.ema is None else jax.tree.map(jnp.copy, model),
         guard=fresh(),
+        loss_scale=loss_scale.fresh() if needs_loss_scale(experiment.model) else None,
         key=_keys(experiment.run.seed)[1],
         hyperparameters=hyperparameters,
     )

@@ -15,8 +15,10 @@ from research.errors import UsageError
 from research.models.axes import data_shards, over_shards
 from research.models.ops.dropout import chosen_generator, rate_is, shard_is
 from research.models.platform import differentiated_again, platform
+from research.models.precision import needs_loss_scale
 from research.objectives import training_loss, weights_in
 from research.objectives.objective import Batch, Sums
+from research.optimizers import loss_scale
 from research.optimizers.optimizer import evaluates_loss, optimizer
 from research.optimizers.spike_guard import also_finite, should_apply
 from research.runs.checkpoints.former_names import in_former_order
@@ -68,15 +70,20 @@ def drops_by_row(model: Model) -> bool:
 
 
 def check_optimizer(experiment: Experiment) -> None:
-    """Raises UsageError for an optimizer that the experiment's compiler cannot run.
+    """Raises UsageError for an optimizer that the experiment's compiler or precision does not support.
 
-    Under pmap, devices do not sum their estimates of the curvature.
+    Under pmap, devices do not sum their estimates of the curvature; in float16, these have no loss scale.
     """
-    name = experiment.optimizer.name
-    if experiment.parallel.compile != "pmap":
+    name, scaled = experiment.optimizer.name, needs_loss_scale(experiment.model)
+    if experiment.parallel.compile != "pmap" and not scaled:
         return
     shapes = jax.eval_shape(partial(initial_model, experiment.model, experiment.run.seed))
     if evaluates_loss(optimizer(experiment.optimizer, experiment.run.steps, experiment.model), shapes):
+        if scaled:
+            raise UsageError(
+                f"optimizer.name={name}: its curvature underflows in float16; "
+                "expected model.precision=float32"
+            )
         raise UsageError(
             f"optimizer.name={name}: its curvature is not added up under pmap; "
             "expected parallel.compile=sharded"
@@ -103,7 +110,7 @@ def train_step(
 
     Weights are divided by their sum over all devices before the loss: a mean of per-device means would weigh
     a target by how many others its device has. Gradients then add up over microbatches and over a pmapped
-    `axis`; `by_shard` is as in `add_up`.
+    `axis`; `by_shard` is as in `add_up`. In float16 they are those of the loss times `state.loss_scale`.
     """
     key = jax.random.fold_in(state.key, state.step)
     if axis is not None:
@@ -112,11 +119,14 @@ def train_step(
 
     def sums_of(model: Any, part: Batch, index: Array) -> tuple[Array, Sums]:
         sums = loss(model, part, jax.random.fold_in(key, index))
-        return sums["loss"], sums
+        return sums["loss"] if scale is None else scale * sums["loss"], sums
 
+    scale = None if state.loss_scale is None else state.loss_scale.scale
     grads, sums = add_up(jax.grad(sums_of, has_aux=True), state.model, parts, by_shard)
     if axis is not None:
         grads, sums = lax.psum((grads, sums), axis)
+    if scale is not None:
+        grads = jax.tree.map(lambda grad: grad / scale, grads)
     norm = optax.tree.norm(in_former_order(grads))
     sound, guard = should_apply(state.guard, state.step, sums["loss"], norm, limit)
 
@@ -141,7 +151,12 @@ def train_step(
         sound, guard = also_finite(sound, guard, state.step, sums["update_norm"])
         update = lambda: made  # noqa: E731
     model, opt_state, ema_params = if_sound(sound, update, (state.model, state.opt_state, state.ema_params))
-    state = State(state.step + 1, model, opt_state, ema_params, guard, state.key, state.hyperparameters)
+    following = None
+    if state.loss_scale is not None:
+        following = loss_scale.following(state.loss_scale, jnp.isfinite(norm))
+        sums["loss_scale"] = state.loss_scale.scale
+    kept = state.key, state.hyperparameters
+    state = State(state.step + 1, model, opt_state, ema_params, guard, following, *kept)
     return state, sums | {"skipped": guard.skipped}
 
 

@@ -172,13 +172,17 @@ def test_blocks_that_are_computed_again_keep_little():
         assert block < 0.4 * none and dots < 0.7 * none, needed
 
 
-@pytest.mark.parametrize("target, launched", [("rtx-3090", 2 * BLOCKS), ("t4", 0)])
-def test_smaller_gpus_compile_what_fits_them(target, launched):
-    """Heads of 128 in kernels with 99 KB of shared memory; without bfloat16 none of ours, and all float32."""
-    (facts,) = compiled(target, [("gpt1", "jit")], more={"model.width": 256}).values()
+@pytest.mark.parametrize(
+    "target, precision, launched",
+    [("rtx-3090", "auto", 2 * BLOCKS), ("t4", "auto", 0), ("t4", "float16", 0)],
+)
+def test_smaller_gpus_compile_what_fits_them(target, precision, launched):
+    """Heads of 128 in kernels with 99 KB of shared memory; without bfloat16 none of ours."""
+    more = {"model.width": 256, "model.precision": precision}
+    (facts,) = compiled(target, [("gpt1", "jit")], more=more).values()
     assert facts["attention"] == launched
     assert undonated(facts) == 0
-    assert bool(single_products(facts)) == (target == "t4")
+    assert bool(single_products(facts)) == ((target, precision) == ("t4", "auto"))
 
 
 def test_a_state_that_is_not_donated_is_found():

@@ -63,7 +63,7 @@ body=%body, backend_config={"known_trip_count":{"n":"2"}}
 }
 """
 ROW, TABLE, PRODUCT = 16 * 4, 100 * 16 * 4, (4 * 8 + 8 * 16 + 4 * 16) * 2
-SLOW = Chip("gpu", (), bfloat16=1e3, float32=5e2, memory=1e6, bandwidth=1e2, link=10.0)
+SLOW = Chip("gpu", (), half=1e3, float32=5e2, memory=1e6, bandwidth=1e2, link=10.0)
 
 
 def test_launches_are_counted_with_the_turns_of_their_loop():
@@ -173,7 +173,7 @@ def test_a_tpus_program_is_read_as_it_is_meant():
 
 
 def test_copies_beside_other_launches_take_no_time_of_their_own():
-    fast = SLOW._replace(bandwidth=1e12, bfloat16=1e15, float32=1e15)
+    fast = SLOW._replace(bandwidth=1e12, half=1e15, float32=1e15)
     bound = bound_of(TPU, fast)
     alone = bound_of(TPU.replace("copy-start(%x)", "nothing-done(%x)"), fast)
     assert bound.seconds == pytest.approx(max(alone.seconds, 12 * 4 * ARRAY / 1e12))

@@ -54,7 +54,7 @@ def main() -> None:
         "allocator": _allocator(kept),
         "first_step": time.perf_counter() - began,
         "flops_a_token": flops_a_token(experiment),
-        "peak_flops": None if chip is None else chip.bfloat16,
+        "peak_flops": None if chip is None else chip.half,
         "device_peak": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.model)),
     } | _planned(program, state, batch, count, chip)

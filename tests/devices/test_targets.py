@@ -78,7 +78,7 @@ def test_a_compiler_that_is_not_installed_is_named_with_its_extra(monkeypatch):
 def test_what_can_be_compiled_for_is_known_whole(name):
     chip = CHIPS[name]
     assert min(chip.memory, chip.bandwidth, chip.link, chip.float32) > 0
-    assert chip.bfloat16 >= chip.float32
+    assert chip.half >= chip.float32
     if chip.platform == "gpu":
         text = describe_gpu(chip)
         assert f"device_memory_size: {chip.memory}\n" in text

@@ -41,6 +41,25 @@ def test_vocabulary_loss(length, has_bias, z_loss, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("weight", [1.0, 1e-6])
+def test_gradients_in_float16_do_not_underflow(weight):
+    """With the weights of a batch of a million tokens and a loss scale; half of them would be zero."""
+    x, table, bias = arrays((2, 16, 8), (50, 8), (50,))
+    targets = jax.random.randint(KEY, (2, 16), 0, 50)
+    weights = jnp.linspace(0.1, 1, 32).reshape(2, 16) * weight
+    scale = 64 / weight
+
+    def gradients(dtype):
+        def loss(x, table, bias):
+            return scale * vocabulary_loss(x, table, bias, targets, weights, multiplied=dtype)[0]
+
+        found = jax.grad(loss, argnums=(0, 1, 2))(x.astype(dtype), table, bias)
+        return [np.asarray(each, np.float32) for each in found]
+
+    for found, expected in zip(gradients(jnp.float16), gradients(jnp.float32), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0.02, atol=2e-3 * np.abs(expected).max())
+
+
 def test_vocabulary_loss_never_holds_all_logits():
     """Read off the compiled gradient: four times the tokens take less than a tenth of the logits more."""
     D, V = 8, 16_384

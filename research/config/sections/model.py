@@ -48,8 +48,9 @@ class Model:
     base_width: int | None = None  # width at which mup equals standard [features; above 0]
     base_heads: int | None = None  # heads at that width; none: model.heads [heads; above 0]
     # Type of activations; auto: bfloat16 on TPUs and on GPUs that have it, else float32. With
-    # bfloat16_matmul only the operands of matrix products are bfloat16.
-    precision: Literal["auto", "float32", "bfloat16", "bfloat16_matmul"] = "auto"
+    # bfloat16_matmul only the operands of matrix products are bfloat16. float16 is for GPUs without bfloat16
+    # and scales the loss dynamically.
+    precision: Literal["auto", "float32", "bfloat16", "bfloat16_matmul", "float16"] = "auto"
     # Type in which training stores vocabulary logits; sums over them are float32. auto: float32 on CPUs, else
     # the type of activations. Evaluation always stores float32.
     logits: Literal["auto", "float32", "bfloat16"] = "auto"

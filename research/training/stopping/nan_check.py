@@ -14,6 +14,7 @@ CHECKED = {  # of the step's sums
     "gradient_norm": "the gradient is not finite",
     "update_norm": "the optimizer's update is not finite, its gradient is",
 }
+SCALE = "loss_scale"
 
 
 class NanCheck:
@@ -28,7 +29,7 @@ class NanCheck:
         """Checks the held call, then holds this one, whose last step is `step`. Raises Diverged."""
         self.settle()
         if self._enabled:
-            self._held = step, {name: sums[name] for name in CHECKED if name in sums}
+            self._held = step, {name: sums[name] for name in (*CHECKED, SCALE) if name in sums}
 
     def settle(self) -> None:
         """Checks the held call. Call it before its state is evaluated or saved. Raises Diverged."""
@@ -36,7 +37,10 @@ class NanCheck:
             return
         (step, numbers), self._held = self._held, None
         # By name, and per step of the call.
-        finite = {name: np.isfinite(value).reshape(-1) for name, value in jax.device_get(numbers).items()}
+        values = {name: np.reshape(value, -1) for name, value in jax.device_get(numbers).items()}
+        scale = values.pop(SCALE, np.ones(1))
+        finite = {name: np.isfinite(value) for name, value in values.items()}
+        finite["gradient_norm"] |= np.isfinite(values["loss"]) & (scale > 1)  # an overflow lowers the scale
         finite_S = np.all(list(finite.values()), axis=0)
         if not finite_S.all():
             first = int(finite_S.argmin())
