@@ -10,11 +10,21 @@ from research.models.platform import AMPERE, capability, platform
 def compute_dtype(precision: str) -> jnp.dtype:
     """The type of activations: `auto` is bfloat16 where native. Norms, softmax and losses are float32."""
     if precision == "auto":
-        before = platform() == "gpu" and (capability() or AMPERE) < AMPERE
-        precision = "float32" if platform() == "cpu" or before else "bfloat16"
+        precision = "float32" if platform() == "cpu" or _before_ampere() else "bfloat16"
     if precision == "float16" and platform() == "tpu":
         raise UsageError("model.precision=float16: a TPU has none; expected bfloat16")
     return jnp.dtype("float32" if precision == "bfloat16_matmul" else precision)
+
+
+def advice(precision: str) -> str | None:
+    """A note for a GPU without bfloat16, on which `auto` is float32."""
+    if precision != "auto" or not _before_ampere():
+        return None
+    return "this GPU has no bfloat16, so model.precision=auto is float32; float16 is several times as fast"
+
+
+def _before_ampere() -> bool:
+    return platform() == "gpu" and (capability() or AMPERE) < AMPERE
 
 
 def matmul_dtype(precision: str) -> jnp.dtype:

@@ -18,6 +18,7 @@ from research.devices.memory import usable_memory
 from research.devices.processes import Minutes, agreed
 from research.io.activity import activity
 from research.io.files import write_atomic
+from research.models import precision
 from research.objectives import check, objective_of
 from research.optimizers.schedules import schedule
 from research.runs import record, target
@@ -94,6 +95,8 @@ def running(
         facts = {"data": [corpus.train.sha256, corpus.validation.sha256]}
         devices = jax.devices()
         chosen = settled(experiment, devices, usable_memory(devices))
+        if (note := precision.advice(experiment.model.precision)) is not None:
+            report(note)
         abstract, program = compile_for(chosen, devices)
         check_rows(experiment.data.batch, program.parts)
         if experiment.run.keep_best is not None or experiment.run.target is not None:

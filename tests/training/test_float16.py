@@ -8,7 +8,7 @@ import pytest
 from research.errors import UsageError
 from research.models.parameters import by_path
 from research.models.platform import tracing_for
-from research.models.precision import compute_dtype
+from research.models.precision import advice, compute_dtype
 from research.optimizers.loss_scale import FIRST, GROWTH, LARGEST, LossScale, following
 from research.training.first_state import drawn
 from research.training.loop import train
@@ -112,6 +112,17 @@ def test_a_run_that_was_stopped_is_one_that_was_not(tmp_path):
     rows = [row for row in timeless(tmp_path / "parts") if row["split"] == "train"]
     assert {row["loss_scale"] for row in rows} == {FIRST}
     assert final_arrays(experiment, tmp_path / "parts")["loss_scale/steps"] == 12
+
+
+def test_a_gpu_without_bfloat16_is_told_of_float16():
+    for device, asked, told in (
+        (("gpu", (7, 5)), "auto", True),
+        (("gpu", (7, 5)), "float16", False),
+        (("gpu", (8, 0)), "auto", False),
+        (("cpu", None), "auto", False),
+    ):
+        with tracing_for(*device):
+            assert (advice(asked) is not None) == told
 
 
 def test_what_float16_does_not_support_is_refused(tmp_path):
