@@ -114,15 +114,15 @@ def test_a_run_that_was_stopped_is_one_that_was_not(tmp_path):
     assert final_arrays(experiment, tmp_path / "parts")["loss_scale/steps"] == 12
 
 
-def test_a_gpu_without_bfloat16_is_told_of_float16():
-    for device, asked, told in (
+def test_a_gpu_without_bfloat16_is_advised_to_use_float16():
+    for device, asked, advised in (
         (("gpu", (7, 5)), "auto", True),
         (("gpu", (7, 5)), "float16", False),
         (("gpu", (8, 0)), "auto", False),
         (("cpu", None), "auto", False),
     ):
         with tracing_for(*device):
-            assert (advice(asked) is not None) == told
+            assert (advice(asked) is not None) == advised
 
 
 def test_what_float16_does_not_support_is_refused(tmp_path):
