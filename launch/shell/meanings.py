@@ -115,7 +115,7 @@ def _values(hint: Any, span: str | None) -> str:
     texts = []
     for option in options:
         if get_origin(option) is tuple:
-            texts.append("texts with commas between them")
+            texts.append(f"{', '.join(choices(get_args(option)[0])) or 'texts'} with commas between them")
         elif listed := choices(option):
             texts.append(", ".join(listed))
         else:
