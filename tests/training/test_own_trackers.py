@@ -1,4 +1,4 @@
-"""Trackers of another package: each row once, in one thread, and no fault or delay of theirs reaches the run."""
+"""Trackers of another package get each row once, in one thread; their faults and delays stay theirs."""
 
 import json
 import subprocess

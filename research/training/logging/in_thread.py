@@ -26,7 +26,7 @@ class End(NamedTuple):
 
 
 class InThread:
-    """A tracker of `kind` for `run`, which gets rows when it is free. Raises its `__init__`'s LineageError."""
+    """A tracker of `kind`, which gets rows when it is free. Raises a LineageError of its `__init__`."""
 
     def __init__(self, name: str, kind: type[Tracker], run: TrackedRun, new: bool):
         """A `new` run has made no step, so the tracker has none of its rows."""

@@ -48,7 +48,7 @@ class Tracker:
         self.run = run
 
     def write(self, row: Row) -> None:
-        """Takes {"step": …, "split": "train" or "validation", "loss": …, …}: numbers, and texts such as `sample`."""
+        """Takes a row of metrics.jsonl: `step`, `split`, `loss` … are numbers or, like `sample`, texts."""
 
     def close(self, failed: bool) -> None:
         """Ends the tracker, when the run has finished, stopped or `failed`; resuming makes a new one."""

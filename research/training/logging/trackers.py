@@ -17,7 +17,7 @@ BUILT_IN = (tensorboard, weights_and_biases)  # imported to be registered
 
 
 def check(run: Run) -> None:
-    """Raises what the trackers' `check` raises, EnvironmentFault for a missing package. Call it before preparing data."""
+    """Raises EnvironmentFault for a missing package of a tracker. Call it before preparing data."""
     for kind in _kinds(run).values():
         kind.check()
 
