@@ -24,10 +24,12 @@ from research.errors import UsageError
 from research.evaluation.scoring import score_windows, windows
 from research.generation import BeamSearch, Sampling, complete, fill_masks
 from research.generation.fill_mask import Filled
+from research.io.directories import check_absent
 from research.models import BERT, GPT
 from research.models.decoding import decoder
 from research.models.parameters import by_path
 from research.weights import Report
+from research.weights.formats import huggingface
 from research.weights.with_tokenizer import load_with_tokenizer
 
 BATCH = 8  # rows scored or generated together
@@ -154,6 +156,16 @@ class LanguageModel:
         texts = [text] if isinstance(text, str) else list(text)
         filled = fill_masks(self.module, self._tokenizer(), texts, top)
         return filled[0] if isinstance(text, str) else filled
+
+    def save(self, directory: str | Path) -> None:
+        """Writes a Hugging Face directory, which `load`, `start.weights` and Transformers read.
+
+        Raises UsageError if it exists, and for a model that no class of Transformers computes.
+        """
+        path = Path(directory).expanduser()
+        check_absent(path)
+        arrays = {name: np.asarray(array) for name, array in self.parameters.items()}
+        huggingface.write(path, self.config, arrays, self.tokenizer)
 
     @cached_property
     def _decoder(self) -> GPT:
