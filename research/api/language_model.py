@@ -18,8 +18,9 @@ from tokenizers import Tokenizer
 
 from research.api.attention_probabilities import attention_probabilities
 from research.api.inputs import Inputs, TextOrIds, encode
-from research.api.running import keep_compiled
+from research.api.running import in_32_bits, keep_compiled
 from research.config import Model
+from research.config.registry import Registry
 from research.errors import UsageError
 from research.evaluation.scoring import score_windows, windows
 from research.generation import BeamSearch, Sampling, complete, fill_masks
@@ -34,7 +35,11 @@ from research.weights.with_tokenizer import load_with_tokenizer
 
 BATCH = 8  # rows scored or generated together
 
+# A model's compiled functions are found by the names of its parts, whose definitions may have changed.
+Registry.on_change.append(jax.clear_caches)
 
+
+@in_32_bits
 def load(target: str | Path, tokenizer: str | None = None) -> "LanguageModel":
     """Loads a run ("runs/muon", or "runs/muon:300" for one checkpoint) or weights.
 
@@ -48,7 +53,7 @@ def load(target: str | Path, tokenizer: str | None = None) -> "LanguageModel":
     return LanguageModel(loaded.model, loaded.config, loaded.tokenizer, loaded.report)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LanguageModel:
     """A GPT or BERT with its tokenizer."""
 

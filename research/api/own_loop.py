@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from research.api.language_model import LanguageModel
-from research.api.running import keep_compiled
+from research.api.running import in_32_bits, keep_compiled
 from research.config import Experiment
 from research.data.batches import train_batches
 from research.data.examples import Batch
@@ -53,6 +53,7 @@ def batches(experiment: Experiment) -> grain.MapDataset[Batch]:
     return train_batches(examples, experiment.data, experiment.run.seed, corpus.train, **processes())
 
 
+@in_32_bits
 def first_state(experiment: Experiment, checkpoint: str | Path | None = None) -> State:
     """The state before the first step, from `start.weights` or the seed, on the experiment's devices.
 
@@ -80,6 +81,7 @@ def compile_step(
     keep_compiled()
     program = _compiled(experiment)[2]
 
+    @in_32_bits
     def step(state: State, batch: Mapping[str, Any]) -> tuple[State, Metrics]:
         given = state if donate else jax.tree.map(jnp.copy, state)
         return program.step(given, program.feed(dict(batch)))
@@ -110,6 +112,7 @@ def compile_evaluation(experiment: Experiment) -> Callable[[State], Row]:
     keep_compiled()
     program, corpus = _compiled(experiment)[2], _corpus(experiment)
 
+    @in_32_bits
     def evaluate(state: State) -> Row:
         with tempfile.TemporaryDirectory() as folder:  # for a task's predictions
             return validation(experiment, corpus, Path(folder))(state, program)

@@ -12,6 +12,7 @@ import jax
 
 from research.config import Experiment
 from research.config.hyperparameters import Values, examples, split, without_comparisons
+from research.config.registry import Registry
 from research.devices import xla
 from research.devices.compilers import Compiled, compiled
 from research.errors import UsageError
@@ -63,6 +64,9 @@ def _shared(experiment: Experiment, devices: tuple[Any, ...], names: tuple[str, 
         step=step,
         place=jax.jit(lambda values: values, out_shardings=program.layout.hyperparameters),
     )
+
+
+Registry.on_change.append(_shared.cache_clear)
 
 
 def _traced(
