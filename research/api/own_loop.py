@@ -14,15 +14,14 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
-import grain
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from research.api.language_model import LanguageModel
-from research.api.running import in_32_bits, keep_compiled
+from research.api.running import check_given, in_32_bits, keep_compiled
 from research.config import Experiment
 from research.data.batches import train_batches
 from research.data.examples import Batch
@@ -43,14 +42,22 @@ from research.weights import Report
 Metrics = dict[str, Array]  # numbers: loss, accuracy …, and those that the step adds, such as gradient_norm
 
 
-def batches(experiment: Experiment) -> grain.MapDataset[Batch]:
+class Batches(Protocol):
+    """Batches by step, a `grain.MapDataset`."""
+
+    def __getitem__(self, step: int, /) -> Batch: ...
+
+
+def batches(experiment: Experiment) -> Batches:
     """The training batches: `[n]` is that of step n, from 0, as NumPy arrays by name, for any n.
 
     `weights` say how much a target counts; the step and `loss_function` divide them by their sum. Prepares
     the data if necessary. Raises UsageError if they are too short.
     """
-    examples, corpus = objective_of(experiment.objective).examples(experiment), _corpus(experiment, print)
-    return train_batches(examples, experiment.data, experiment.run.seed, corpus.train, **processes())
+    corpus = _corpus(experiment, print)
+    examples = objective_of(experiment.objective).examples(experiment)
+    made = train_batches(examples, experiment.data, experiment.run.seed, corpus.train, **processes())
+    return cast(Batches, made)
 
 
 @in_32_bits
@@ -95,6 +102,7 @@ def loss_function(experiment: Experiment) -> Callable[..., tuple[Array, Metrics]
     The loss is a mean over the batch's targets. A key turns dropout on. `step` matters to objectives that
     read it.
     """
+    check_given(experiment)
     loss, reads_step = training_loss(experiment.objective), objective_of(experiment.objective).reads_step
 
     def loss_and_metrics(
@@ -127,12 +135,14 @@ def language_model(experiment: Experiment, state: State) -> LanguageModel:
 
 
 def _corpus(experiment: Experiment, report: Callable[[str], None] = lambda line: None) -> Corpus:
+    check_given(experiment)
     check(experiment)
     return objective_of(experiment.objective).examples(experiment).prepare(report)
 
 
 def _compiled(experiment: Experiment) -> tuple[Experiment, State, Compiled]:
     """The experiment for these devices and one step per call, the state's shapes, and the program."""
+    check_given(experiment)
     check(experiment)
     single = replace(experiment, run=replace(experiment.run, steps_per_call=1))
     devices = jax.devices()

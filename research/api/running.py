@@ -12,6 +12,7 @@ from research.config import Experiment
 from research.config.imports import import_all, import_edited
 from research.config.settings import parse_assignments
 from research.devices.startup import use_compilation_cache
+from research.errors import UsageError
 from research.objectives import check
 from research.runs.metrics_log import Row
 from research.training import loop, resolving
@@ -29,6 +30,13 @@ def in_32_bits(function: Callable[P, R]) -> Callable[P, R]:
             return function(*arguments, **named)
 
     return inside
+
+
+def check_given(experiment: Any) -> None:
+    """Raises UsageError for what is no Experiment, such as its name."""
+    if not isinstance(experiment, Experiment):
+        given = repr(experiment) if isinstance(experiment, str) else type(experiment).__name__
+        raise UsageError(f"{given}: expected an Experiment, such as resolve('gpt2_tiny') returns")
 
 
 def resolve(
@@ -70,6 +78,7 @@ def train(
     `allow_change` permits settings other than the run's. Returns the last step, whether it is the run's last,
     and the last validation row as a dict. Raises UsageError where `directory` holds something else.
     """
+    check_given(experiment)
     keep_compiled()
     path = Path(directory).expanduser()
     return loop.train(experiment, path, report, allow_change, lambda row: bool(after_evaluation(row)))

@@ -140,3 +140,8 @@ def test_faults_are_named(trained):
     wider = research.resolve("gpt2_tiny")
     with pytest.raises(UsageError):
         research.first_state(wider, run)
+    for part in (research.batches, research.first_state, research.compile_step, research.loss_function):
+        with pytest.raises(UsageError, match="'gpt2_tiny': expected an Experiment, such as resolve"):
+            part("gpt2_tiny")
+    with pytest.raises(UsageError, match="Run: expected an Experiment"):
+        research.train(experiment.run, run, silent)
