@@ -156,11 +156,20 @@ def test_a_slow_tracker_delays_no_row(tmp_path, mine, tracked):
 
 def test_a_run_ends_without_a_tracker_that_hangs(tmp_path, mine, tracked, monkeypatch):
     monkeypatch.setattr(in_thread, "PATIENCE", 0.1)
-    goes_on = threading.Event()
-    mine.write = lambda self, row: goes_on.wait()
-    with pytest.warns(LineageWarning, match="made no progress in 0 s; some rows are not written"):
-        follow(tracked, tmp_path, 0, row(1), row(2))
+    goes_on, written = threading.Event(), []
+
+    def wait(self, row):
+        goes_on.wait()
+        written.append(row["step"])
+
+    mine.write = wait
+    with pytest.warns(LineageWarning, match="still busy 0 s after the last row; rows not written: 3"):
+        follow(tracked, tmp_path, 0, row(1), row(2), row(3))
     goes_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "tracker mine":
+            thread.join()
+    assert written == [1]  # the run may be resumed by now
 
 
 def test_names_are_checked(tmp_path, registries):

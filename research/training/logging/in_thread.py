@@ -15,7 +15,7 @@ from research.io.files import catch_write_errors, write_atomic
 from research.runs.metrics_log import Row
 from research.training.logging.tracker import TrackedRun, Tracker
 
-PATIENCE = 60.0  # seconds that the end of a run waits for a tracker that makes no progress
+PATIENCE = 300.0  # seconds that the end of a run waits for a tracker
 FOLDER = "trackers"  # of a run: for each tracker, the last row that it has
 
 Place = tuple[int, str]  # a row's step and split; rows are written in this order: train, then validation
@@ -34,7 +34,7 @@ class InThread:
         self._file = None if kind.replaces else run.directory / FOLDER / quote(name, safe="")
         self._last = (-1, "") if new or self._file is None else _read(self._file)
         self._queue: SimpleQueue[Row | End] = SimpleQueue()
-        self._fault, self._warned, self._done = "", False, 0
+        self._fault, self._warned, self._left = "", False, False
         refusals: list[LineageError] = []
         opened = threading.Event()
         work = threading.Thread(target=self._work, args=(kind, opened, refusals), daemon=True)
@@ -51,15 +51,15 @@ class InThread:
         self._warn()
 
     def close(self, failed: bool) -> None:
-        """Waits until all rows are written, as long as the tracker makes progress."""
+        """Waits until the rows are written, at most `PATIENCE` seconds; then the others are not."""
         self._queue.put(End(failed))
-        before = -1
-        while self._thread.is_alive() and before != self._done:
-            before = self._done
-            self._thread.join(PATIENCE)
+        self._thread.join(PATIENCE)
         self._warn()
         if self._thread.is_alive():
-            self._say(f"made no progress in {PATIENCE:.0f} s; some rows are not written")
+            self._left = True
+            self._say(
+                f"still busy {PATIENCE:.0f} s after the last row; rows not written: {self._queue.qsize()}"
+            )
 
     def _work(self, kind: type[Tracker], opened: threading.Event, refusals: list[LineageError]) -> None:
         try:
@@ -73,8 +73,8 @@ class InThread:
             return self._failed(error)
         finally:
             opened.set()
-        while not self._ended(tracker, self._queue.get()):
-            self._done += 1
+        while not self._left and not self._ended(tracker, self._queue.get()):
+            pass
 
     def _ended(self, tracker: Tracker, item: Row | End) -> bool:
         try:
