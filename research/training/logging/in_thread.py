@@ -53,13 +53,14 @@ class InThread:
     def close(self, failed: bool) -> None:
         """Waits until the rows are written, at most `PATIENCE` seconds; then the others are not."""
         self._queue.put(End(failed))
-        self._thread.join(PATIENCE)
+        try:
+            self._thread.join(PATIENCE)
+        finally:  # an interrupt ends the wait, too
+            self._left = self._thread.is_alive()
         self._warn()
-        if self._thread.is_alive():
-            self._left = True
-            self._say(
-                f"still busy {PATIENCE:.0f} s after the last row; rows not written: {self._queue.qsize()}"
-            )
+        if self._left:
+            rows = self._queue.qsize()
+            self._say(f"still busy {PATIENCE:.0f} s after the last row; rows not written: {rows}")
 
     def _work(self, kind: type[Tracker], opened: threading.Event, refusals: list[LineageError]) -> None:
         try:
