@@ -2,13 +2,17 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 
 import research
+from research import models
+from research.config.names import ACTIVATIONS
 from research.errors import LineageWarning, UsageError
+from research.weights import Report
 from tests.training.tiny import assignments, quickstart, timeless
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
@@ -90,10 +94,30 @@ def test_an_edited_file_is_used_by_the_next_cell(tmp_path, hyperparameters):
         return loss, research.load(tmp_path / name).loss("7 green bottles")
 
     first, edited = cell(1.0, "first"), cell(-3.0, "edited")
-    assert first[0] != edited[0] and first[1] != edited[1]
+    assert all(one != other for one, other in zip(first, edited, strict=True))
     with pytest.raises(UsageError, match=r"imports: .*part\.py: unmatched"):
         cell(")", "broken")
     assert cell(1.0, "again") == first
+
+
+def test_a_loaded_model_has_the_part_of_the_last_cell(plain, registries):
+    """With equal parameters and shapes: compiled functions are found by a part's name alone."""
+    _, run = plain
+    module = research.load(run).module
+
+    def cell(scale):
+        @ACTIVATIONS.register("typed")
+        def typed(x):
+            return scale * x
+
+        changed = replace(module.config, activation="typed")
+        model = models.build(changed, key=jax.random.key(0))
+        model = research.LanguageModel(model, changed, None, Report({}, {}, {}))
+        return model.loss([1, 2, 3, 4]), float(model.logits([1, 2, 3])[0, -1, 0])
+
+    first = cell(1.0)
+    assert not set(first) & set(cell(-3.0))
+    assert cell(1.0) == first
 
 
 def test_edited_modules_that_python_keeps_are_named(tmp_path, monkeypatch):
