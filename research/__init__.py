@@ -9,10 +9,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from research.api import LanguageModel, load, predict, read_metrics, resolve, train
+    from research.api import (
+        LanguageModel,
+        batches,
+        compile_evaluation,
+        compile_step,
+        first_state,
+        language_model,
+        load,
+        loss_function,
+        predict,
+        read_metrics,
+        resolve,
+        train,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["LanguageModel", "load", "predict", "read_metrics", "resolve", "train"]
+__all__ = [
+    "LanguageModel",
+    "batches",
+    "compile_evaluation",
+    "compile_step",
+    "first_state",
+    "language_model",
+    "load",
+    "loss_function",
+    "predict",
+    "read_metrics",
+    "resolve",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

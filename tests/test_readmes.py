@@ -1,6 +1,9 @@
 """The READMEs hold: their links and paths exist, and the parts they show register and compute."""
 
+import json
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import jax
@@ -75,14 +78,14 @@ def run_blocks_of_own_package() -> list[str]:
 
 
 @pytest.mark.slow
-def test_parts_of_ones_own_register_and_compute(registries):
+def test_parts_of_ones_own_register_and_compute(registries, monkeypatch):
     from research import models
     from research.config.settings import override
     from research.data.sources.documents import documents
     from research.optimizers.optimizer import optimizer
 
     blocks = run_blocks_of_own_package()
-    assert len(blocks) == 7 and len(blocks[0].splitlines()) <= 40
+    assert len(blocks) == 8 and len(blocks[0].splitlines()) <= 40
 
     mine = override(registry.get("my_experiment"), {"model.positions": "sinusoidal", "model.width": 16})
     model = models.build(mine.model, key=jax.random.key(0))
@@ -103,4 +106,47 @@ def test_parts_of_ones_own_register_and_compute(registries):
     squares = override(mine, {"data.source": "squares:3", "data.split": "documents"}).data
     assert len(list(documents(squares, "all"))) == 3
     assert "last_token" in names.TASKS
+    assert posted(names.TRACKERS["webhook"], monkeypatch) == {"run": "mine", "step": 1, "loss": 2.5}
     assert registry.get_sweep("my_rates").budget == 12
+
+
+def posted(tracker, monkeypatch):
+    """What the README's webhook sends for a row."""
+    from research.training.logging.tracker import TrackedRun
+
+    found = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            found.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        monkeypatch.setenv("WEBHOOK", f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        tracker(TrackedRun(ROOT, "mine", None, {}, 0, 1)).write({"step": 1, "loss": 2.5})
+        thread.join()
+    return found[0]
+
+
+@pytest.mark.slow
+def test_a_loop_of_ones_own_is_that_of_the_readme(tmp_path, monkeypatch):
+    """With a smaller model and text."""
+    import research
+    from tests.training.tiny import quickstart
+
+    text = (ROOT / "research" / "README.md").read_text(encoding="utf-8")
+    (block,) = BLOCK.findall(text.partition("### A loop of your own")[2].partition("\n### ")[0])
+    small = quickstart(tmp_path / "text.txt", run__steps=100, run__sample=0)
+    monkeypatch.setattr(research, "resolve", lambda name, changes: small, raising=False)
+    monkeypatch.chdir(tmp_path)
+    found: dict = {"__name__": "loop"}
+    with jax.numpy_dtype_promotion("standard"):
+        exec(compile(block, "the loop", "exec"), found)
+    assert int(found["state"].step) == 100 and found["row"]["loss"] < 5
+    assert research.load("weights").logits("7 green bottles").shape[-1] == small.model.vocabulary

@@ -65,6 +65,8 @@ def choices(hint: Any) -> tuple[str, ...]:
     """The values that a type lists: of a Literal, a registry, a bool; empty for other types."""
     if get_origin(hint) in (Union, UnionType):
         return tuple(value for option in get_args(hint) for value in choices(option))
+    if get_origin(hint) is tuple:
+        return choices(get_args(hint)[0])
     if get_origin(hint) is Literal:
         return tuple(map(str, get_args(hint)))
     if get_origin(hint) is Annotated:
@@ -131,7 +133,8 @@ def _values(hint: Any, span: str | None) -> str:
     texts = []
     for option in options:
         if get_origin(option) is tuple:
-            texts.append("texts with commas between them")
+            listed = ", ".join(choices(option))
+            texts.append((f"some of {listed}," if listed else "texts") + " with commas between them")
         elif listed := choices(option):
             texts.append(", ".join(listed))
         else:

@@ -9,12 +9,35 @@
     model.loss("The text to score."), model.generate("Once upon", tokens=20)
     predict("runs/sst2", ["A splendid film."])  # for a fine-tuned run
 
+`research.api.own_loop` has the parts of `train` for a training loop of your own.
+
 Errors are `research.errors.UsageError` and `EnvironmentFault`, each a message of one line.
 """
 
 from research.api.language_model import LanguageModel, load
 from research.api.metrics import read_metrics
+from research.api.own_loop import (
+    batches,
+    compile_evaluation,
+    compile_step,
+    first_state,
+    language_model,
+    loss_function,
+)
 from research.api.predicting import predict
 from research.api.running import resolve, train
 
-__all__ = ["LanguageModel", "load", "predict", "read_metrics", "resolve", "train"]
+__all__ = [
+    "LanguageModel",
+    "batches",
+    "compile_evaluation",
+    "compile_step",
+    "first_state",
+    "language_model",
+    "load",
+    "loss_function",
+    "predict",
+    "read_metrics",
+    "resolve",
+    "train",
+]

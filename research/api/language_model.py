@@ -18,21 +18,28 @@ from tokenizers import Tokenizer
 
 from research.api.attention_probabilities import attention_probabilities
 from research.api.inputs import Inputs, TextOrIds, encode
-from research.api.running import keep_compiled
+from research.api.running import in_32_bits, keep_compiled
 from research.config import Model
+from research.config.registry import Registry
 from research.errors import UsageError
 from research.evaluation.scoring import score_windows, windows
 from research.generation import BeamSearch, Sampling, complete, fill_masks
 from research.generation.fill_mask import Filled
+from research.io.directories import check_absent
 from research.models import BERT, GPT
 from research.models.decoding import decoder
 from research.models.parameters import by_path
 from research.weights import Report
+from research.weights.formats import huggingface
 from research.weights.with_tokenizer import load_with_tokenizer
 
 BATCH = 8  # rows scored or generated together
 
+# A model's compiled functions are found by the names of its parts, whose definitions may have changed.
+Registry.on_change.append(jax.clear_caches)
 
+
+@in_32_bits
 def load(target: str | Path, tokenizer: str | None = None) -> "LanguageModel":
     """Loads a run ("runs/muon", or "runs/muon:300" for one checkpoint) or weights.
 
@@ -46,7 +53,7 @@ def load(target: str | Path, tokenizer: str | None = None) -> "LanguageModel":
     return LanguageModel(loaded.model, loaded.config, loaded.tokenizer, loaded.report)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LanguageModel:
     """A GPT or BERT with its tokenizer."""
 
@@ -154,6 +161,16 @@ class LanguageModel:
         texts = [text] if isinstance(text, str) else list(text)
         filled = fill_masks(self.module, self._tokenizer(), texts, top)
         return filled[0] if isinstance(text, str) else filled
+
+    def save(self, directory: str | Path) -> None:
+        """Writes a Hugging Face directory, which `load`, `start.weights` and Transformers read.
+
+        Raises UsageError if it exists, and for a model that no class of Transformers computes.
+        """
+        path = Path(directory).expanduser()
+        check_absent(path)
+        arrays = {name: np.asarray(array) for name, array in self.parameters.items()}
+        huggingface.write(path, self.config, arrays, self.tokenizer)
 
     @cached_property
     def _decoder(self) -> GPT:

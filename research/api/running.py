@@ -1,19 +1,42 @@
 """Experiments from Python: `lineage train` without a command line."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 
 import experiments
 from research.config import Experiment
-from research.config.imports import import_all, import_plugin
+from research.config.imports import import_all, import_edited
 from research.config.settings import parse_assignments
 from research.devices.startup import use_compilation_cache
+from research.errors import UsageError
 from research.objectives import check
 from research.runs.metrics_log import Row
 from research.training import loop, resolving
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_32_bits(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` with numbers of 32 bits, also where a notebook uses JAX's 64 bits for something else."""
+
+    @wraps(function)
+    def inside(*arguments: P.args, **named: P.kwargs) -> R:
+        with jax.enable_x64(False):
+            return function(*arguments, **named)
+
+    return inside
+
+
+def check_given(experiment: Any) -> None:
+    """Raises UsageError for what is no Experiment, such as its name."""
+    if not isinstance(experiment, Experiment):
+        given = repr(experiment) if isinstance(experiment, str) else type(experiment).__name__
+        raise UsageError(f"{given}: expected an Experiment, such as resolve('gpt2_tiny') returns")
 
 
 def resolve(
@@ -23,12 +46,13 @@ def resolve(
 
     `overrides` are {"model.depth": 2} or ["model.depth=2"]. `data.source` decides split, columns and labels,
     `start.weights` the architecture and the tokenizer; changes to the experiment are printed. `imports` are
-    modules or files (as with `--import`) that register your own experiments or parts. Raises UsageError for
-    an unknown name, setting or value, for a conflict with the weights, and if sections do not fit together.
+    modules or files (as with `--import`) that register your own experiments or parts; a file that you edited
+    since is imported again. Raises UsageError for an unknown name, setting or value, for a conflict with the
+    weights, and if sections do not fit together.
     """
     import_all()
     for plugin in imports:
-        import_plugin(plugin, "imports:")
+        import_edited(plugin, "imports:")
     changes = overrides if isinstance(overrides, Mapping) else parse_assignments(list(overrides))
     decided: list[str] = []
     experiment = resolving.resolve(experiments.get(name), changes, decided.append)
@@ -38,6 +62,7 @@ def resolve(
     return experiment
 
 
+@in_32_bits
 def train(
     experiment: Experiment,
     directory: str | Path,
@@ -53,6 +78,7 @@ def train(
     `allow_change` permits settings other than the run's. Returns the last step, whether it is the run's last,
     and the last validation row as a dict. Raises UsageError where `directory` holds something else.
     """
+    check_given(experiment)
     keep_compiled()
     path = Path(directory).expanduser()
     return loop.train(experiment, path, report, allow_change, lambda row: bool(after_evaluation(row)))

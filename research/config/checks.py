@@ -26,7 +26,12 @@ def choices(section: str, config: Any) -> None:
 
 
 def choice(value: Any, hint: Any, name: str) -> None:
-    """Check a value against its type: a Literal, or text annotated with a Registry."""
+    """Check a value against its type: a Literal, text annotated with a Registry, or a tuple of them."""
+    if get_origin(hint) is tuple:
+        if not isinstance(value, tuple):
+            raise UsageError(f"{name}={value}: expected a tuple, such as ({value!r},)")
+        for item in value:
+            choice(item, get_args(hint)[0], name)
     if get_origin(hint) is Literal and value not in get_args(hint):
         raise UsageError(f"{name}={value}: not known{did_you_mean(str(value), get_args(hint))}")
     if get_origin(hint) is Annotated:
@@ -38,4 +43,6 @@ def choice(value: Any, hint: Any, name: str) -> None:
 @lru_cache
 def _listed(cls: type) -> tuple[tuple[str, Any], ...]:
     hints = get_type_hints(cls, include_extras=True)
-    return tuple((name, hint) for name, hint in hints.items() if get_origin(hint) in (Literal, Annotated))
+    return tuple(
+        (name, hint) for name, hint in hints.items() if get_origin(hint) in (Literal, Annotated, tuple)
+    )

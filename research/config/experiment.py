@@ -1,6 +1,7 @@
 """An experiment: all sections of a declaration."""
 
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -52,6 +53,11 @@ class Experiment:
                 f"run.steps_per_call={self.run.steps_per_call}, as all steps of a call share a shape"
             )
 
+    def __repr__(self) -> str:
+        """A line for each section, without settings that have their defaults."""
+        lines = [f"    {setting},\n" for setting in _changed(self)]
+        return f"Experiment(\n{''.join(lines)})"
+
     def at_step(self, step: int) -> "Experiment":
         """This experiment with the data section that applies at `step`."""
         return replace(self, data=self.data.at_step(step))
@@ -61,6 +67,17 @@ class Experiment:
         data, later = self.data, self.data.later
         longer = max(steps - later.step, 0) if later.step else 0
         return self.task.sequences * data.batch * ((steps - longer) * data.length + longer * later.length)
+
+
+def _changed(section: Any) -> Iterator[str]:
+    """name=value of each field that does not have its default, as code."""
+    for each in fields(section):
+        value = getattr(section, each.name)
+        if value != (each.default if each.default_factory is MISSING else each.default_factory()):
+            inner = ", ".join(_changed(value)) if is_dataclass(value) else None
+            yield (
+                f"{each.name}={value!r}" if inner is None else f"{each.name}={type(value).__name__}({inner})"
+            )
 
 
 def _refuse_subclasses(section: Any, declared: type, name: str = "") -> None:

@@ -56,6 +56,7 @@ SCHEDULES: Registry = Registry(  # (step, Schedule, steps) → share of the peak
 SCHEMES: Registry = Registry(  # see research.data.sources.schemes
     "data.source", "rest", "drawn", "tokens", "hf", "files", "tfds"
 )
+TRACKERS: Registry = Registry("run.trackers", "tensorboard", "wandb")  # see research.training.logging.tracker
 TASKS: Registry = Registry(  # see research.evaluation.tasks
     "--task",
     "lambada",

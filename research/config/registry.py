@@ -13,6 +13,7 @@ A name is checked when a declaration is made and, by the same code, when a recor
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -34,6 +35,7 @@ class Registry(Generic[T]):
     """
 
     every: ClassVar[list["Registry"]] = []
+    on_change: ClassVar[list[Callable[[], object]]] = []  # called when a setting's name gets another entry
 
     def __init__(self, setting: str, *builtin: str, own_settings: bool = False):
         self.setting = setting
@@ -47,8 +49,9 @@ class Registry(Generic[T]):
     def register(self, name: str, settings: type | None = None) -> Callable[[T], T]:
         """Decorator that registers a function or class. Raises UsageError for a name that is taken.
 
-        The same definition may register again, as when a notebook cell runs twice. `settings` is a frozen
-        dataclass of the name's own settings, each with a default.
+        The same definition may register again, as when a notebook cell runs twice; an interactive session
+        may also give its own name to another definition. `settings` is a frozen dataclass of the name's own
+        settings, each with a default.
         """
         if settings is not None:
             self._check_settings(name, settings)
@@ -56,10 +59,13 @@ class Registry(Generic[T]):
         def add(entry: T) -> T:
             if (owner := self._owner(name, entry)) is not None:
                 raise UsageError(f"{self.setting}={name}: already registered by {owner}; choose another name")
+            changed = self._entries.get(name, entry) is not entry
             self._entries[name] = entry
             self._settings.pop(name, None)
             if settings is not None:
                 self._settings[name] = settings
+            for forget in Registry.on_change if changed and "." in self.setting else ():
+                forget()  # what was compiled with the former entry
             if file := _registering_file():
                 self._files[name] = file
             return entry
@@ -113,7 +119,8 @@ class Registry(Generic[T]):
         """The module that registered `name`; None if it is free, or `entry` is the same definition."""
         known = self._entries.get(name)
         if known is not None:
-            return None if _origin(known) == _origin(entry) else _origin(known)[0]
+            typed = _origin(known)[0] == _origin(entry)[0] == "__main__" and _is_interactive()
+            return None if typed or _origin(known) == _origin(entry) else _origin(known)[0]
         # A built-in name is taken before the room that implements it is imported.
         builtin = name in self._builtin and _origin(entry)[0].partition(".")[0] != _PACKAGE
         return _PACKAGE if builtin else None
@@ -145,8 +152,16 @@ def _registering_file() -> Path | None:
 def _origin(entry: Any) -> tuple[str, str]:
     """The module and name of a definition, which stay the same when its module is loaded again.
 
-    For a record, a NamedTuple, they are those of its first function.
+    For a record, a NamedTuple, they are those of its first function; for an object, those of its class.
     """
     if isinstance(entry, tuple):
         entry = next((part for part in entry if callable(part)), entry)
-    return getattr(entry, "__module__", ""), getattr(entry, "__qualname__", repr(entry))
+    while isinstance(entry, partial):
+        entry = entry.func
+    named = entry if hasattr(entry, "__qualname__") else type(entry)
+    return getattr(named, "__module__", ""), named.__qualname__
+
+
+def _is_interactive() -> bool:
+    """Whether definitions are typed, in a notebook or at Python's prompt."""
+    return not hasattr(sys.modules["__main__"], "__file__")

@@ -45,7 +45,8 @@ def read_ahead(opened: Opened, start: int, stop: int, *, workers: int) -> Iterat
             yield batch
     except BrokenProcessPool as fault:
         raise EnvironmentFault(
-            f"data.workers={workers}: a worker died before its batch was made; fewer workers need less memory"
+            f"data.workers={workers}: a worker died before its batch was made; fewer workers need less "
+            "memory, and a script has to train under if __name__ == '__main__', since workers import it"
         ) from fault
     finally:
         pool.shutdown(cancel_futures=True)

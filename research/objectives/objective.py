@@ -52,6 +52,7 @@ class Objective(NamedTuple):
     generates: bool = False  # the model generates text: evaluations sample it
     per_byte: bool = False  # the loss covers all tokens of a text: evaluations report bits per byte
     unit: str = "nats"  # of the loss
+    reads_step: bool = False  # the loss also reads batch["step"], int32 (): the updates made before it
     head: Literal["pretraining", "sequence", "tokens"] = "pretraining"  # the model's
     outputs: Callable[[Task], int] = no_outputs  # number of the head's outputs
     metrics: tuple[str, ...] = ()  # allowed in task.metrics

@@ -25,6 +25,7 @@ FREE = {
     "run.stop_on_nan",
     "run.steps_per_call",
     "run.profile",
+    "run.trackers",
     "run.wandb",
     "run.watchdog",
     "run.watchdog_minutes",

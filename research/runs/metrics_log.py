@@ -13,8 +13,8 @@ from research.io.files import catch_write_errors, write_atomic
 Row = dict[str, Any]  # {"step", "split": "train" | "validation", "loss", …}
 
 
-class Tracker(Protocol):
-    """Another place that receives each row of metrics."""
+class Receiver(Protocol):
+    """A place that gets each row of metrics, too, such as a tracker."""
 
     def write(self, row: Row) -> None: ...
 
@@ -33,7 +33,7 @@ class Metrics:
         directory: Path,
         step: int,
         writes: bool = True,
-        trackers: Sequence[Tracker] = (),
+        trackers: Sequence[Receiver] = (),
         report: Callable[[str], None] = print,
     ):
         """Without `writes`, as in all processes but the first, rows stay in memory."""

@@ -12,6 +12,7 @@ import jax
 
 from research.config import Experiment
 from research.config.hyperparameters import Values, examples, split, without_comparisons
+from research.config.registry import Registry
 from research.devices import xla
 from research.devices.compilers import Compiled, compiled
 from research.errors import UsageError
@@ -65,18 +66,23 @@ def _shared(experiment: Experiment, devices: tuple[Any, ...], names: tuple[str, 
     )
 
 
+Registry.on_change.append(_shared.cache_clear)
+
+
 def _traced(
     experiment: Experiment, step: Callable, initialize: Callable, evaluate: Callable, names: tuple[str, ...]
 ) -> State:
     """The shapes of a state, after tracing everything that uses its hyperparameters."""
-    shapes = objective_of(experiment.objective).batch_shapes(experiment.at_step(0))
+    objective = objective_of(experiment.objective)
+    shapes = objective.batch_shapes(experiment.at_step(0))
     batch = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
     count = experiment.run.steps_per_call
     try:
         with without_comparisons():
             abstract = jax.eval_shape(initialize, None, examples(names))
             jax.eval_shape(step, abstract, batch if count == 1 else [batch] * count)
-            jax.eval_shape(evaluate, evaluation_params(abstract), batch, abstract.hyperparameters)
+            evaluated = batch | ({"step": abstract.step} if objective.reads_step else {})
+            jax.eval_shape(evaluate, evaluation_params(abstract), evaluated, abstract.hyperparameters)
     except (jax.errors.JAXTypeError, TypeError) as error:
         reason = " ".join(str(error).split("\n")[0].split())
         optimizer = experiment.optimizer

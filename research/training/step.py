@@ -16,7 +16,7 @@ from research.models.axes import data_shards, over_shards
 from research.models.ops.dropout import chosen_generator, rate_is, shard_is
 from research.models.platform import differentiated_again, platform
 from research.models.precision import needs_loss_scale
-from research.objectives import training_loss, weights_in
+from research.objectives import objective_of, training_loss, weights_in
 from research.objectives.objective import Batch, Sums
 from research.optimizers import loss_scale
 from research.optimizers.optimizer import evaluates_loss, optimizer
@@ -51,6 +51,7 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "optimizer": optimizer(experiment.optimizer, experiment.run.steps, experiment.model),
         "accumulate": experiment.parallel.parts,
         "by_shard": drops_by_row(experiment.model),
+        "reads_step": objective_of(experiment.objective).reads_step,
         "limit": experiment.run.skip_spikes,
         "ema": experiment.optimizer.ema,
         "measure_update": not (
@@ -98,6 +99,7 @@ def train_step(
     optimizer: optax.GradientTransformationExtraArgs,
     accumulate: int = 1,
     by_shard: bool = False,
+    reads_step: bool = False,
     limit: float = 0.0,
     ema: float | None = None,
     measure_update: bool = False,
@@ -110,7 +112,8 @@ def train_step(
 
     Weights are divided by their sum over all devices before the loss: a mean of per-device means would weigh
     a target by how many others its device has. Gradients then add up over microbatches and over a pmapped
-    `axis`; `by_shard` is as in `add_up`. In float16 they are those of the loss times `state.loss_scale`.
+    `axis`; `by_shard` is as in `add_up`. With `reads_step`, the loss reads the step's number in its batch. In
+    float16 gradients are those of the loss times `state.loss_scale`.
     """
     key = jax.random.fold_in(state.key, state.step)
     if axis is not None:
@@ -118,6 +121,7 @@ def train_step(
     parts = split(normalized(batch, axis), accumulate)
 
     def sums_of(model: Any, part: Batch, index: Array) -> tuple[Array, Sums]:
+        part = part | {"step": state.step} if reads_step else part
         sums = loss(model, part, jax.random.fold_in(key, index))
         return sums["loss"] if scale is None else scale * sums["loss"], sums
 

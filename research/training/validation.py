@@ -13,7 +13,7 @@ from research.data.batches import stream, validation_batches
 from research.data.store.token_store import Corpus
 from research.devices.compilers import Compiled
 from research.io.activity import activity, count
-from research.objectives import evaluation_loss, objective_of
+from research.objectives import Objective, evaluation_loss, objective_of
 from research.runs.metrics_log import Row
 from research.runs.state import State, evaluation_params
 from research.training.evaluation import (
@@ -33,6 +33,7 @@ def validation_numbers(experiment: Experiment, abstract: State) -> set[str]:
     objective = objective_of(experiment.objective)
     shapes = objective.batch_shapes(replace(experiment, data=experiment.data.at_step(0)))
     batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
+    batch |= {"step": abstract.step} if objective.reads_step else {}
     model = jax.eval_shape(evaluation_params, abstract)
     sums = jax.eval_shape(evaluation_loss(experiment.objective), model, batch)
     more = {"bits_per_byte"} if objective.per_byte else set()
@@ -61,7 +62,7 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
             batches, sums = split(experiment.data.at_step(int(state.step) - 1))
             with closing(stream(batches, 0, len(batches))) as read:
                 counted = count(map(program.feed, shared(read, sums)), len(batches), show)
-                means, outputs = evaluate(model, counted, _evaluation(state, program))
+                means, outputs = evaluate(model, counted, _evaluation(objective, state, program))
         row = {"step": int(state.step), "split": "validation", **means}
         if objective.predict is not None and outputs is not None:
             outputs = outputs[: len(corpus.validation.labels)]  # without the rows that fill the last batch
@@ -80,11 +81,11 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
     return validate
 
 
-def _evaluation(state: State, program: Compiled) -> Callable:
-    """(model, batch) → sums, with the state's hyperparameters."""
-    if state.hyperparameters is None:
-        return program.evaluate
-    return lambda model, batch: program.evaluate(model, batch, state.hyperparameters)
+def _evaluation(objective: Objective, state: State, program: Compiled) -> Callable:
+    """(model, batch) → sums, with the state's hyperparameters and, if the loss reads it, its step."""
+    values = () if state.hyperparameters is None else (state.hyperparameters,)
+    step = {"step": state.step} if objective.reads_step else {}
+    return lambda model, batch: program.evaluate(model, batch | step, *values)
 
 
 def processes() -> dict[str, int]:

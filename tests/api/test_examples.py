@@ -44,6 +44,15 @@ EXPECTED = {  # in the order in which they are printed
         r"states: \(1, \d+, 64\) before the first block",
         r"attention of \[MASK\] to what follows it: \['0\.\d+'",
     ],
+    "own_loop": [
+        r"loss before update 0: 6\.\d+",
+        r"gradient norms of the blocks: \[0\.\d+, 0\.\d+\]",
+        r"gradient noise scale: -?\d+\.\d sequences",
+        r"validation loss after shrinking the weights: 5\.\d+",
+        r"validation losses: 5\.\d+, 5\.\d+",
+        r"half-way between the two: 5\.[2-9]\d+",  # worse than both
+        r"text: '",
+    ],
 }
 
 

@@ -1,6 +1,9 @@
 """Names of settings: open to other packages, checked alike where they are declared and read."""
 
 import dataclasses
+import sys
+from functools import partial
+from types import ModuleType
 from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
@@ -74,3 +77,57 @@ def test_a_definition_may_be_loaded_again_but_a_name_is_not_given_twice():
     with pytest.raises(UsageError, match=r"room\.part=built_in: already registered by research"):
         registry.register("built_in")(other)  # though its own room has not been imported yet
     assert registry["part"] is part and list(registry) == ["built_in", "part"]
+
+
+def test_a_cell_may_run_again_and_compiled_functions_are_forgotten(monkeypatch):
+    """A record, a partial, an object: as often as you like. Another definition, in a session alone."""
+    forgotten = []
+    monkeypatch.setattr(Registry, "on_change", [lambda: forgotten.append(1)])
+    registry = Registry("room.part")
+
+    def cell():
+        def part(x):
+            return x
+
+        class Part:
+            def __call__(self, x):
+                return x
+
+        return part, partial(part, x=1), partial(partial(part), x=1), Part()
+
+    for number, entry in enumerate(cell()):
+        registry.register(f"part_{number}")(entry)
+        registry.register(f"part_{number}")(entry)
+    assert not forgotten
+    for number, entry in enumerate(cell()):
+        registry.register(f"part_{number}")(entry)
+        assert registry[f"part_{number}"] is entry and len(forgotten) == number + 1
+
+    def other(x):
+        return -x
+
+    monkeypatch.setattr(sys, "modules", sys.modules | {"__main__": ModuleType("__main__")})
+    with pytest.raises(UsageError, match="already registered"):
+        registry.register("part_0")(other)
+    part = cell()[0]
+    part.__module__ = other.__module__ = "__main__"
+    registry.register("typed")(part)
+    assert registry.register("typed")(other) is registry["typed"] is other
+    sys.modules["__main__"].__file__ = "script.py"
+    with pytest.raises(UsageError, match="already registered by __main__"):
+        registry.register("typed")(part)
+
+
+def test_an_experiment_is_printed_as_the_code_that_makes_it():
+    """Without defaults: a line for each section, not one of two thousand letters."""
+    from research import config
+    from research.config.sections import data, model, optimizer, run
+
+    names = {
+        name: value for part in (config, data, model, optimizer, run) for name, value in vars(part).items()
+    }
+    for name in experiments.names():
+        declared = experiments.get(name)
+        assert eval(repr(declared), names) == declared
+        assert "log_every" in repr(override(declared, {"run.log_every": 3}))
+    assert "dropout" not in repr(QUICKSTART) and "context=" in repr(QUICKSTART)

@@ -13,7 +13,8 @@ from research.config.settings import flatten
 from research.errors import EnvironmentFault
 from research.runs.metrics_log import Metrics
 from research.training.logging import trackers
-from research.training.logging.weights_and_biases import _identity, names_of
+from research.training.logging.tracker import names_of
+from research.training.logging.weights_and_biases import _identity
 from tests.training.tiny import quickstart
 
 
@@ -197,7 +198,9 @@ def test_event_files_need_no_pytorch(tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
         "from research.training.logging.tensorboard import TensorBoard\n"
-        f"TensorBoard({{}}, Path({str(tmp_path)!r}), 0, 1).close(failed=False)\n"
+        "from research.training.logging.tracker import TrackedRun\n"
+        f"run = TrackedRun(Path({str(tmp_path)!r}), 'run', None, {{}}, 0, 1)\n"
+        "TensorBoard(run).close(failed=False)\n"
         "assert 'torch' not in sys.modules; import torch"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

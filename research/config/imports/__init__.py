@@ -5,6 +5,7 @@ their names, to import them again, and hashes of the code behind the names that 
 library only.
 """
 
+from research.config.imports.editing import import_edited
 from research.config.imports.loading import (
     GROUP,
     OPTION,
@@ -31,6 +32,7 @@ __all__ = [
     "changed_imports",
     "failed",
     "import_all",
+    "import_edited",
     "import_plugin",
     "import_recorded",
     "imported",

@@ -33,6 +33,11 @@ def content(file: Path) -> bytes:
     return _loaded.get(file) or file.read_bytes()
 
 
+def edited() -> list[Path]:
+    """The files whose bytes on disk are no longer those that were imported."""
+    return [file for file, content in _loaded.items() if file.is_file() and file.read_bytes() != content]
+
+
 def remember_modules(names: Iterable[str]) -> None:
     """`remember` the files of these modules, except ours, Python's and installed ones."""
     for name in names:

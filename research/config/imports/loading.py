@@ -57,6 +57,14 @@ def imports() -> dict[str, Import]:
     return dict(_imported)
 
 
+def replace(name: str, kept: Import | None) -> None:
+    """Keep another import by a name, or none."""
+    if kept is None:
+        del _imported[name]
+    else:
+        _imported[name] = kept
+
+
 def failed() -> dict[str, str]:
     """Installed plugins that do not load: {name: reason}."""
     return dict(_failed)
@@ -108,8 +116,8 @@ def is_file(name: str) -> bool:
 
 def import_once(name: str, asked: bool = True) -> Import:
     """Import `name`, unless it is imported. Raises UsageError with the reason, without the name."""
-    name, known = _named(name), set(sys.modules)
-    same = name if name in _imported else _same_file(name)
+    name, known = named(name), set(sys.modules)
+    same = name if name in _imported else same_file(name)
     if same is not None:
         _imported[same] = _imported[same]._replace(asked=asked or _imported[same].asked)
         return _imported[same]
@@ -122,7 +130,7 @@ def import_once(name: str, asked: bool = True) -> Import:
     return _imported[name]
 
 
-def _named(name: str) -> str:
+def named(name: str) -> str:
     """A file's absolute path, or a module's name; for a package's folder, append its parent to the path."""
     if not is_file(name):
         return name
@@ -139,7 +147,7 @@ def _named(name: str) -> str:
     return str(path)
 
 
-def _same_file(name: str) -> str | None:
+def same_file(name: str) -> str | None:
     """The name under which the file of a module or path is already imported."""
     if is_file(name):
         path = Path(name)

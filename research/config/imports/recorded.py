@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from research.config.imports import code, loading
 from research.config.imports.loading import OPTION, Import, import_once, is_file
+from research.config.names import TRACKERS
 from research.config.registry import Registry
 from research.errors import UsageError
 
@@ -96,8 +97,15 @@ def _find(file: str, present: Import) -> Path | None:
 
 
 def _code(now: Import, declared: Any) -> code.Sums:
-    """Hash the code behind used names, or of an import that was asked for and registers none."""
-    used = [(name, file) for setting, name, file in _names(now, declared) if "." in setting]
+    """Hash the code behind used names, or of an import that was asked for and registers none.
+
+    Trackers do not count: no number depends on them.
+    """
+    used = [
+        (name, file)
+        for setting, name, file in _names(now, declared)
+        if "." in setting and setting != TRACKERS.setting
+    ]
     files = {file for _, file in used}
     if not used and now.file is not None and now.asked and not any(_registrations(now)):
         files = {now.file}

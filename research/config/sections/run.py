@@ -1,10 +1,11 @@
 """Declarations of a run: its length, its intervals, its devices."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from research.config import target
 from research.config.checks import choices, positive
+from research.config.names import TRACKERS
 from research.errors import UsageError
 
 
@@ -44,7 +45,9 @@ class Run:
     # the gradients of embedding tables. CPUs are always deterministic.
     deterministic: bool = False
     stop_on_nan: bool = False  # end at the first non-finite step instead of skipping its update
-    wandb: bool = False  # also log to Weights & Biases; WANDB_MODE, WANDB_PROJECT … apply
+    # Where metrics go beside metrics.jsonl; run.trackers= for nowhere
+    trackers: tuple[Annotated[str, TRACKERS], ...] = ("tensorboard",)
+    wandb: bool = False  # also track in Weights & Biases; WANDB_MODE, WANDB_PROJECT … apply
 
     def __post_init__(self):
         choices("run", self)

@@ -1,40 +1,45 @@
 """TensorBoard files of a run: its rows, and its settings for the HPARAMS tab."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from research.config.names import TRACKERS
 from research.io.files import as_utf8, catch_write_errors
 from research.runs.metrics_log import Row
+from research.training.logging.tracker import TrackedRun, Tracker
 
 COMPARED = ("validation/loss", "train/loss")  # columns of the HPARAMS tab, beside the settings
 
 
-class TensorBoard:
-    """Event files in `directory`/tensorboard of a run that continues after `step`, to the last of `steps`.
+@TRACKERS.register("tensorboard")
+class TensorBoard(Tracker):
+    """Event files in the run's folder `tensorboard`.
 
     Settings are written to the run's own files, because `SummaryWriter.add_hparams` would create a second
     run without curves.
     """
 
-    def __init__(self, settings: Mapping[str, Any], directory: Path, step: int, steps: int):
+    replaces = True  # by TensorBoard's `purge_step`: rows that were not yet on disk at a kill are not lost
+
+    def __init__(self, run: TrackedRun):
+        super().__init__(run)
         with _hidden("torch"):  # tensorboardX would load all of it for one type that we do not use
             from tensorboardX import SummaryWriter
             from tensorboardX.summary import hparams
 
-        with catch_write_errors(directory):
-            self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+        with catch_write_errors(run.directory):
+            self._writer = SummaryWriter(str(run.directory / "tensorboard"), purge_step=run.start + 1)
         file = self._writer.file_writer
         assert file is not None  # an open writer has one
         self._file = file
         columns, begun, self._ended = hparams(
-            {name: _shown(value) for name, value in settings.items()}, dict.fromkeys(COMPARED)
+            {name: _shown(value) for name, value in run.settings.items()}, dict.fromkeys(COMPARED)
         )
         for summary in (columns, begun):
             self._file.add_summary(summary)
-        self._step, self._steps = step, steps
+        self._step = run.start
 
     def write(self, row: Row) -> None:
         self._step = row["step"]
@@ -49,7 +54,7 @@ class TensorBoard:
 
     def close(self, failed: bool) -> None:
         """Marks a finished run as a success. A stopped run stays unmarked, because it may be continued."""
-        if self._step == self._steps and not failed:
+        if self._step == self.run.steps and not failed:
             self._file.add_summary(self._ended)
         self._writer.close()
 

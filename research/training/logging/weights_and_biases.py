@@ -1,19 +1,19 @@
-"""A run in Weights & Biases, with `run.wandb=true`.
+"""A run in Weights & Biases, with `run.wandb=true` or `run.trackers=wandb`.
 
 Its environment variables apply: WANDB_MODE=offline, WANDB_PROJECT, WANDB_ENTITY, WANDB_API_KEY.
 """
 
 import os
 import secrets
-from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
+from research.config.names import TRACKERS
 from research.errors import EnvironmentFault
 from research.io.files import catch_write_errors, write_atomic
 from research.runs.metrics_log import Row
+from research.training.logging.tracker import TrackedRun, Tracker
 
 
 def package() -> ModuleType:
@@ -21,32 +21,41 @@ def package() -> ModuleType:
     try:
         import wandb
     except ImportError:
-        raise EnvironmentFault("run.wandb=true: it needs wandb: pip install 'lineage-lm[wandb]'") from None
+        raise EnvironmentFault(
+            "run.wandb=true or run.trackers=wandb: it needs wandb: pip install 'lineage-lm[wandb]'"
+        ) from None
     return wandb
 
 
-class WeightsAndBiases:
+@TRACKERS.register("wandb")
+class WeightsAndBiases(Tracker):
     """A run in Weights & Biases. It stays one run when killed and resumed; `directory`/wandb/id holds its id.
 
     Steps repeated after a kill are not sent again; their numbers are the same. Trials of a sweep are a group.
     """
 
-    def __init__(self, settings: Mapping[str, Any], directory: Path):
+    replaces = True  # `write` asks W&B itself, which may have lost rows that it was sent
+
+    @classmethod
+    def check(cls) -> None:
+        package()
+
+    def __init__(self, run: TrackedRun):
+        super().__init__(run)
         self._wandb = package()
-        name, group = names_of(directory)
         try:
             self._run = self._wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "lineage"),
-                id=_identity(directory),
+                id=_identity(run.directory),
                 resume="allow",
-                name=name,
-                group=os.environ.get("WANDB_RUN_GROUP", group),
-                dir=str(directory),
-                config=dict(settings),
+                name=run.name,
+                group=os.environ.get("WANDB_RUN_GROUP", run.group),
+                dir=str(run.directory),
+                config=dict(run.settings),
                 settings=self._wandb.Settings(console="off", silent=True),
             )
         except self._wandb.errors.Error as fault:
-            raise EnvironmentFault(f"run.wandb=true: {' '.join(str(fault).split())}") from None
+            raise EnvironmentFault(f"wandb: {' '.join(str(fault).split())}") from None
         self._first = self._run.step  # W&B refuses earlier steps; 0 for a new run
 
     def write(self, row: Row) -> None:
@@ -66,14 +75,6 @@ class WeightsAndBiases:
 
     def _text(self, value: str):
         return self._wandb.Html(f"<pre>{escape(value)}</pre>", inject=False)
-
-
-def names_of(directory: Path) -> tuple[str, str | None]:
-    """The names of a run and its group: SWEEP/0000 and SWEEP for a trial, since every sweep has a 0000."""
-    sweep = directory.absolute().parent.parent
-    if directory.absolute().parent.name == "trials" and (sweep / "sweep.json").exists():
-        return f"{sweep.name}/{directory.name}", sweep.name
-    return directory.absolute().name, None
 
 
 def _identity(directory: Path) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -54,10 +55,13 @@ def stop_on_signals(start: int) -> Iterator[Stop]:
 
     Before the first step, when there is nothing to save, SIGINT has its usual effect at once. With several
     processes, JAX handles SIGTERM outside Python, and SIGINT is passed on as SIGTERM. `start` is the step
-    from which the run continues.
+    from which the run continues. Outside the main thread, which alone receives signals, none is recorded.
     """
     several = jax.process_count() > 1
     stop = SharedStop(start) if several else Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
     handled = (signal.SIGINT,) if several else SIGNALS
     before = {number: signal.getsignal(number) for number in handled}
 
