@@ -1,0 +1,102 @@
+"""The task of a file's examples, for weights that come with their head and labels.
+
+Columns with usual names are found; `Wanted` has those that the user names.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from research.config import Task
+from research.config.names import SCHEMES
+from research.data.finetuning.classification import ENDINGS, unfolded
+from research.data.finetuning.own_columns import LABELS, TEXTS, one_of, pair_of
+from research.data.sources import records
+from research.data.sources.schemes import TEST, Source, chain
+from research.errors import UsageError
+
+OPTIONS = ("options", "endings", "choices")
+CONTEXTS = (("article", "question"), ("sent1", "sent2"), ("context", "question"), ("context",))
+
+
+class Wanted(NamedTuple):
+    """Columns that the user names; empty: found by their usual names."""
+
+    fields: tuple[str, ...] = ()
+    label: str = ""
+
+
+def found_task(source: str, objective: str, labels: tuple[str, ...], wanted: Wanted) -> Task:
+    """The task of the examples of `source`, without metrics.
+
+    Raises UsageError, listing the columns, if no text has a usual name.
+    """
+    if objective == "spans":
+        label = wanted.label or "answers"
+        fields = wanted.fields or ("question", "context")
+        return Task(fields=fields, label=label, unanswerable=_asks_in_vain(source, label))
+    columns = _columns(chain(source, "--data")[0], wanted)
+    tags = objective == "tags"
+    label = wanted.label or _label(columns, tags)
+    if objective == "choice":
+        return _choice(source, wanted, label)
+    fields = wanted.fields or _fields([name for name in columns if name != label], tags)
+    if not fields:
+        shown = ", ".join(name[:30] for name in columns)
+        raise UsageError(
+            f"{source}: no column of a usual name for the text; it has {shown}; expected --field COLUMN, or "
+            "COLUMN,COLUMN of a pair, and --label COLUMN, or their numbers from 0"
+        )
+    return Task(fields=fields, label=label, labels=labels)
+
+
+def _columns(source: Source, wanted: Wanted) -> Sequence[str]:
+    find = SCHEMES[source.scheme].columns
+    if find is None and not wanted.fields:
+        raise UsageError(f"{source.scheme}:{source.name}: expected --field COLUMN, the column of the text")
+    return [] if find is None else find(source)
+
+
+def _label(columns: Sequence[str], tags: bool) -> str:
+    """The column of the label; a file of examples to predict may have none."""
+    last = columns[-1] if tags and len(columns) > 1 and columns[0] == "0" else None  # CoNLL's columns
+    return one_of(LABELS, columns) or last or "label"
+
+
+def _fields(columns: Sequence[str], tags: bool) -> tuple[str, ...]:
+    if tags and columns and columns[0] == "0":
+        return ("0",)
+    if not tags and (pair := pair_of(columns)):
+        return pair
+    text = one_of((*TEXTS, *(columns if len(columns) == 1 else ())), columns)
+    return (text,) if text else ()
+
+
+def _choice(source: str, wanted: Wanted, label: str) -> Task:
+    """A task with as many choices as the first example has."""
+    names = {*OPTIONS, *(name for names in CONTEXTS for name in names), *wanted.fields}
+    where, row = next(records.read(source, names, TEST), (source, {}))
+    first = next(unfolded(row, where), {})
+    options = one_of(OPTIONS, tuple(first))
+    fields = wanted.fields or next((names for names in CONTEXTS if set(names) <= first.keys()), ())
+    listed = records.plain(first[options]) if options else None
+    if not isinstance(listed, list) or not fields:
+        raise UsageError(
+            f"{source}: no choices; it has {', '.join(map(str, first)) or 'no example'}; expected a list of "
+            f"them as {', '.join(OPTIONS)}, and the text before them as context, or --field COLUMN"
+        )
+    given = records.plain(first.get(label))
+    if isinstance(given, str) and given.isalpha():  # RACE's A, B, …
+        labels = tuple(chr(ord("A") + n) for n in range(len(listed)))
+    else:  # StoryCloze counts from 1
+        labels = tuple(str(n + (ENDINGS[0] in row)) for n in range(len(listed)))
+    return Task(fields=fields, options=str(options), label=label, labels=labels)
+
+
+def _asks_in_vain(source: str, label: str) -> bool:
+    """Whether some questions are known to have no answer."""
+    return any(_is_empty(row.get(label)) for _, row in records.read(source, {label}, TEST))
+
+
+def _is_empty(answers: Any) -> bool:
+    found = records.plain(answers)
+    return found == [] or (isinstance(found, dict) and found.get("text") == [])
