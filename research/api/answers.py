@@ -53,12 +53,14 @@ def answers(
         return Answers(record.experiment_of(directory, warn=False).task, predictions, metrics)
     head = weights.task_head_of(target)
     experiment = _experiment(target, head, source, wanted, tokenizer)
-    corpus = objective_of(experiment.objective).examples(experiment).prepare_test(source, report)
+    corpus = objective_of(experiment.objective).examples(experiment).prepare_test(source, lambda line: None)
     if head.objective == "tags":  # whose batches are as long as data.length
         longest = max(map(len, corpus.validation.tokens)) + 2
         experiment = replace(
             experiment, data=replace(experiment.data, length=min(longest, experiment.data.length))
         )
+    if not corpus.validation.known.any():
+        report(f"no labels in a column {experiment.task.label} (--label), so no metrics")
     predictions, metrics = evaluate_run.predicted(
         experiment, corpus, partial(_loaded, target, experiment), report
     )

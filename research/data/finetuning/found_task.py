@@ -14,6 +14,7 @@ from research.data.sources import records
 from research.data.sources.schemes import TEST, Source, chain
 from research.errors import UsageError
 
+SCORES = ("score", "similarity", "similarity_score")
 OPTIONS = ("options", "endings", "choices")
 CONTEXTS = (("article", "question"), ("sent1", "sent2"), ("context", "question"), ("context",))
 
@@ -36,7 +37,7 @@ def found_task(source: str, objective: str, labels: tuple[str, ...], wanted: Wan
         return Task(fields=fields, label=label, unanswerable=_asks_in_vain(source, label))
     columns = _columns(chain(source, "--data")[0], wanted)
     tags = objective == "tags"
-    label = wanted.label or _label(columns, tags)
+    label = wanted.label or _label(columns, objective)
     if objective == "choice":
         return _choice(source, wanted, label)
     fields = wanted.fields or _fields([name for name in columns if name != label], tags)
@@ -56,10 +57,12 @@ def _columns(source: Source, wanted: Wanted) -> Sequence[str]:
     return [] if find is None else find(source)
 
 
-def _label(columns: Sequence[str], tags: bool) -> str:
+def _label(columns: Sequence[str], objective: str) -> str:
     """The column of the label; a file of examples to predict may have none."""
-    last = columns[-1] if tags and len(columns) > 1 and columns[0] == "0" else None  # CoNLL's columns
-    return one_of(LABELS, columns) or last or "label"
+    if objective == "tags" and len(columns) > 1 and columns[0] == "0":  # CoNLL's columns
+        return columns[-1]
+    scores = SCORES if objective == "regression" else ()
+    return one_of((*LABELS, *scores), columns) or LABELS[0]
 
 
 def _fields(columns: Sequence[str], tags: bool) -> tuple[str, ...]:

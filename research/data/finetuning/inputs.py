@@ -86,8 +86,8 @@ def assemble_gpt(
     batch = _padded(sequences, length, pad=0) | _labels(split, indices)
     if auxiliary:
         # A mean of each sequence's mean, as published: all sequences count equally, whatever their length.
-        targets_BS1 = batch["lengths"][..., None] - 1
-        weights_BSL = (np.arange(length) < targets_BS1) / targets_BS1
+        targets_BS1 = batch["lengths"][..., None] - 1  # none in a text of one token
+        weights_BSL = (np.arange(length) < targets_BS1) / np.maximum(targets_BS1, 1)
         batch["auxiliary_weights"] = weights_BSL.astype(np.float32)
     return _trimmed(batch) if trimmed else batch
 

@@ -108,7 +108,7 @@ def write(
     needed, ours = shapes(dataclasses.replace(config, bias=True)), shapes(config)
     zeros = {path: np.broadcast_to(np.float32(0), needed[path]) for path in needed if path not in ours}
     arrays = zeros | arrays
-    described = to_config(config, tokenizer, complete=needed.keys() <= arrays.keys())
+    described = to_config(config, tokenizer, needed.keys() <= arrays.keys(), pads=head is not None)
     table = HUGGING_FACE[config.family]
     if head is not None and task_head is not None:
         described |= head_config(head, task_head)
@@ -125,7 +125,7 @@ def write(
             raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error
         (folder / WHOLE).chmod((folder / CONFIG).stat().st_mode)  # the library's files are private
         if tokenizer is not None:
-            tokenizer_files.write(folder, tokenizer, config.context, dialect.inputs)
+            tokenizer_files.write(folder, tokenizer, config.context, dialect.inputs, pads=head is not None)
 
 
 def _without(name: str, prefix: str) -> str:

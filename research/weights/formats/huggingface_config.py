@@ -171,15 +171,17 @@ def _head_settings(head: Head, task_head: TaskHead) -> dict[str, Any]:
     return settings if head.bias else settings | {"special_tokens": False}
 
 
-def to_config(model: Model, tokenizer: Tokenizer | None, complete: bool) -> dict[str, Any]:
-    """The configuration of a model, `complete` with its heads or not.
+def to_config(
+    model: Model, tokenizer: Tokenizer | None, complete: bool, pads: bool = False
+) -> dict[str, Any]:
+    """The configuration of a model, `complete` with its heads or not; `pads` as in `tokenizer_files.roles`.
 
     Raises UsageError for a model that no class of Transformers computes.
     """
     dialect = DIALECTS[model.family]
     theirs = {ours: name for name, ours in reversed(dialect.activations.items())}
     _check_exportable(model, dialect, list(theirs))
-    played = roles(tokenizer)
+    played = roles(tokenizer, pads)
     ids = {
         f"{role}_id": tokenizer.token_to_id(played[role]) if role in played else None
         for role in ("bos_token", "eos_token", "pad_token")
