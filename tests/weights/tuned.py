@@ -24,6 +24,7 @@ CLASSES = {  # class, labels → objective
     ("BertForQuestionAnswering", 2): "spans",
     ("GPT2ForSequenceClassification", 3): "classification",
     ("GPT2ForSequenceClassification", 1): "regression",
+    ("GPT2ForTokenClassification", 4): "tags",
     ("OpenAIGPTForSequenceClassification", 2): "classification",
 }
 

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from research.config import Model
+from research.data.tokenizers.published import spaced
 from research.errors import EnvironmentFault, UsageError
 from research.io.directories import new_directory, read_json
 from research.weights import tokenizer_files
@@ -125,6 +126,8 @@ def write(
             raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error
         (folder / WHOLE).chmod((folder / CONFIG).stat().st_mode)  # the library's files are private
         if tokenizer is not None:
+            words = head is not None and head.shape == "tokens" and config.family != "bert"
+            tokenizer = spaced(tokenizer) if words else tokenizer
             tokenizer_files.write(folder, tokenizer, config.context, dialect.inputs, pads=head is not None)
 
 

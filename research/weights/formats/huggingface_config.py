@@ -154,7 +154,10 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
         )
     task_head = read_head(config, dialect.heads)
     if isinstance(task_head, TaskHead):
-        values |= _head_settings(dialect.heads[task_head.objective], task_head)
+        head = dialect.heads[task_head.objective]
+        # Classes with a head have no output table, so ours is tied.
+        values |= {"head": head.shape, "outputs": outputs_of(task_head), "tied": True}
+        values |= head.settings(FAMILIES[kind])
     return Model(
         family=FAMILIES[kind], norm=dialect.norm, activation=dialect.activations[activation], **values
     )
@@ -163,12 +166,6 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
 def task_head_of(config: Mapping[str, Any]) -> TaskHead | str:
     """The task head of a supported configuration, or the reason why it has none."""
     return read_head(config, DIALECTS[FAMILIES[config["model_type"]]].heads)
-
-
-def _head_settings(head: Head, task_head: TaskHead) -> dict[str, Any]:
-    """The settings of a model with a task head; Transformers' have no output table, so ours is tied."""
-    settings = {"head": head.shape, "outputs": outputs_of(task_head), "tied": True}
-    return settings if head.bias else settings | {"special_tokens": False}
 
 
 def to_config(

@@ -1,7 +1,7 @@
 """Transformers' classes with a head for a task, and config.json's keys for the head's outputs.
 
-A BERT's head reads what ours does. A GPT's reads the state of the last token of plain texts and has no bias:
-ours do with model.special_tokens=false.
+A BERT's head reads what ours does. A GPT's reads the state of the last token, or of every one, of plain
+texts: ours do with model.special_tokens=false.
 """
 
 from collections.abc import Mapping
@@ -30,6 +30,10 @@ class Head(NamedTuple):
         kernel = Row("task_head/kernel", f"{self.name}.weight", TRANSPOSED)
         return (kernel, Row("task_head/bias", f"{self.name}.bias", SAME)) if self.bias else (kernel,)
 
+    def settings(self, family: str) -> dict[str, bool]:
+        """The settings of our model that computes what the class does; a BERT has none."""
+        return {} if family == "bert" else {"special_tokens": False, "head_bias": self.bias}
+
 
 def _sequences(architecture: str, name: str, bias: bool = True) -> dict[str, Head]:
     """By our objectives."""
@@ -45,13 +49,13 @@ BERT_HEADS = _sequences("BertForSequenceClassification", "classifier") | {
     "tags": Head("BertForTokenClassification", "classifier", shape="tokens"),
 }
 GPT1_HEADS = _sequences("OpenAIGPTForSequenceClassification", "score", bias=False)
-GPT2_HEADS = _sequences("GPT2ForSequenceClassification", "score", bias=False)
+GPT2_HEADS = _sequences("GPT2ForSequenceClassification", "score", bias=False) | {
+    "tags": Head("GPT2ForTokenClassification", "classifier", shape="tokens"),
+}
 NAMES = ("classifier.", "qa_outputs.", "score.")  # beginnings of the names of heads' parameters
 
 # Classes with heads that no objective here has.
 UNSUPPORTED = {
-    "GPT2ForTokenClassification": "it tags a word before it has read the next one, and objective.name=tags "
-    "needs model.family=bert",
     "GPT2ForQuestionAnswering": "objective.name=spans needs model.family=bert",
 }
 LABELED = ("classification", "tags")  # objectives whose labels config.json names
@@ -100,11 +104,11 @@ def find_head(config: Model, task_head: TaskHead | None, heads: Mapping[str, Hea
             "start.weights and evaluate read the run itself"
         )
     head = heads[task_head.objective]
-    for name in () if head.bias else ("special_tokens", "head_bias"):
-        if getattr(config, name):
+    for name, value in head.settings(config.family).items():
+        if (given := getattr(config, name)) != value:
             raise NoClass(
-                f"model.{name}=true: Transformers' {head.architecture} has none; "
-                "start.weights and evaluate read the run itself"
+                f"model.{name}={str(given).lower()}: Transformers' {head.architecture} has only "
+                f"{str(value).lower()}; start.weights and evaluate read the run itself"
             )
     return head
 
