@@ -193,14 +193,14 @@ def _predict(
         raise UsageError(f"--task {','.join(names)}: expected a fine-tuned model, no other task, --data")
     with starting():
         from research.api.answers import answers
-        from research.data.finetuning.found_task import Wanted
+        from research.data.finetuning.found_task import NamedColumns
         from research.training.evaluate_run import answer_lines
 
     source = str(data) if str(data).partition(":")[0] in SCHEMES else f"files:{data}"
-    wanted = Wanted(tuple(field.split(",")) if field else (), label)
+    named = NamedColumns(tuple(field.split(",")) if field else (), label)
     notes: list[str] = []
     with activity(f"loading {target}"):
-        found = answers(target, source, notes.append, wanted, tokenizer)
+        found = answers(target, source, notes.append, named, tokenizer)
     for note in notes:
         print(f"lineage: {note}", file=sys.stderr)
     if json:

@@ -56,7 +56,7 @@ def export(
         ),
     ] = "huggingface",
 ) -> None:
-    """Write weights as a Hugging Face directory for Transformers, or as a file for llm.c."""
+    """Write weights for Transformers or llm.c."""
     with starting():
         from research.weights import export
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from research import weights
 from research.config import Data, Experiment, Objective, Optimizer, Parallel, Run, Schedule, Task
-from research.data.finetuning.found_task import Wanted, found_task
+from research.data.finetuning.found_task import NamedColumns, found_task
 from research.data.tokenizers.for_task import as_tokenizer, beside
 from research.devices.compilers import Compiled
 from research.errors import UsageError
@@ -26,7 +26,7 @@ BATCH = 8  # examples evaluated together
 WINDOW = 384  # tokens of a question and a part of its text, as in Google's and Hugging Face's scripts
 
 
-class Answers(NamedTuple):
+class Predictions(NamedTuple):
     task: Task
     predictions: Any  # in the order of the examples, or by question
     metrics: dict[str, float]  # empty without labels
@@ -36,23 +36,23 @@ def answers(
     target: str,
     source: str,
     report: Callable[[str], None],
-    wanted: Wanted = Wanted(),  # noqa: B008  (it is immutable)
+    named: NamedColumns = NamedColumns(),  # noqa: B008  (it is immutable)
     tokenizer: str | None = None,
-) -> Answers:
+) -> Predictions:
     """Predict the examples of `source` with a run ("runs/sst2", "runs/sst2:300") or with weights.
 
-    A run has its task; for weights, the columns of the source are found or `wanted`, and the tokenizer is
+    A run has its task; for weights, the columns of the source are found or `named`, and the tokenizer is
     that beside them or the given one. Raises UsageError for a target without a task's head, and for examples
     that do not fit it.
     """
     directory, step = split_step(target)
     if step is not None or (directory / record.FILE).exists():
-        if wanted != Wanted() or tokenizer is not None:
+        if named != NamedColumns() or tokenizer is not None:
             raise UsageError(f"{target}: a run has its own columns and tokenizer; expected weights")
         predictions, metrics = evaluate_run.predict(directory, step, source, report)
-        return Answers(record.experiment_of(directory, warn=False).task, predictions, metrics)
+        return Predictions(record.experiment_of(directory, warn=False).task, predictions, metrics)
     head = weights.task_head_of(target)
-    experiment = _experiment(target, head, source, wanted, tokenizer)
+    experiment = _experiment(target, head, source, named, tokenizer)
     corpus = objective_of(experiment.objective).examples(experiment).prepare_test(source, lambda line: None)
     if head.objective == "tags":  # whose batches are as long as data.length
         longest = max(map(len, corpus.validation.tokens)) + 2
@@ -64,14 +64,14 @@ def answers(
     predictions, metrics = evaluate_run.predicted(
         experiment, corpus, partial(_loaded, target, experiment), report
     )
-    return Answers(experiment.task, predictions, metrics)
+    return Predictions(experiment.task, predictions, metrics)
 
 
 def _experiment(
-    target: str, head: TaskHead, source: str, wanted: Wanted, tokenizer: str | None
+    target: str, head: TaskHead, source: str, named: NamedColumns, tokenizer: str | None
 ) -> Experiment:
     """An experiment of one step, to evaluate and not to train."""
-    model, task = weights.model_of(target), found_task(source, head.objective, head.labels, wanted)
+    model, task = weights.model_of(target), found_task(source, head.objective, head.labels, named)
     if tokenizer is None:
         if beside(located(target, TOKENIZER)) is None:
             raise UsageError(f"{target}: no tokenizer beside the weights; pass --tokenizer NAME|PATH")

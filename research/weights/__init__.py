@@ -163,6 +163,9 @@ def _found(path: Path) -> tuple[Format, Path, int | None]:
     for format in FORMATS.values():
         if any((path / name).exists() for name in format.files):
             return format, path, None
+    for name in huggingface.TENSORS:
+        if (path / name).exists():
+            raise UsageError(f"{path}: has {name}, but no {huggingface.CONFIG}, which describes its model")
     known = "; ".join(f"{name}: {' or '.join(format.files)}" for name, format in FORMATS.items())
     raise UsageError(f"{path}: holds no weights in a known format ({known})")
 

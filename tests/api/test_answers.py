@@ -84,7 +84,7 @@ def test_scores_are_those_of_transformers(tmp_path):
 
 @pytest.mark.parametrize("name", mostly_slow(["BertForTokenClassification", "GPT2ForTokenClassification"]))
 def test_tags_are_those_of_transformers(name, tmp_path):
-    saved(name, tmp_path, 4, seed=3, **named(TAGS))
+    saved(name, tmp_path, 4, seed=3 if name.startswith("Bert") else 7, **named(TAGS))
     expected = []
     for words in WORDS:
         found, places = logits(tmp_path, name, words, is_split_into_words=True)

@@ -168,6 +168,13 @@ def test_a_shard_without_a_listed_tensor(tmp_path):
             {"id2label": {"0": "a", "2": "b"}},
             "id2label: numbers 0,2: expected all",
         ),
+        ("BertForTokenClassification", {"id2label": {}}, "id2label: numbers none: "),
+        (
+            "BertForTokenClassification",
+            {"id2label": None, "num_labels": "3"},
+            "num_labels=3: expected a number",
+        ),
+        ("BertForTokenClassification", {"architectures": "BertModel"}, "architectures=None: has no head"),
         ("BertForTokenClassification", {"id2label": ["a", "b"]}, r"id2label=\['a', 'b'\]: expected numbers"),
     ],
 )

@@ -1,6 +1,6 @@
 """The task of a file's examples, for weights that come with their head and labels.
 
-Columns with usual names are found; `Wanted` has those that the user names.
+Columns with usual names are found; `NamedColumns` has those that the user names.
 """
 
 from collections.abc import Sequence
@@ -19,28 +19,28 @@ OPTIONS = ("options", "endings", "choices")
 CONTEXTS = (("article", "question"), ("sent1", "sent2"), ("context", "question"), ("context",))
 
 
-class Wanted(NamedTuple):
+class NamedColumns(NamedTuple):
     """Columns that the user names; empty: found by their usual names."""
 
     fields: tuple[str, ...] = ()
     label: str = ""
 
 
-def found_task(source: str, objective: str, labels: tuple[str, ...], wanted: Wanted) -> Task:
+def found_task(source: str, objective: str, labels: tuple[str, ...], named: NamedColumns) -> Task:
     """The task of the examples of `source`, without metrics.
 
     Raises UsageError, listing the columns, if no text has a usual name.
     """
     if objective == "spans":
-        label = wanted.label or "answers"
-        fields = wanted.fields or ("question", "context")
+        label = named.label or "answers"
+        fields = named.fields or ("question", "context")
         return Task(fields=fields, label=label, unanswerable=_asks_in_vain(source, label))
-    columns = _columns(chain(source, "--data")[0], wanted)
+    columns = _columns(chain(source, "--data")[0], named)
     tags = objective == "tags"
-    label = wanted.label or _label(columns, objective)
+    label = named.label or _label(columns, objective)
     if objective == "choice":
-        return _choice(source, wanted, label)
-    fields = wanted.fields or _fields([name for name in columns if name != label], tags)
+        return _choice(source, named, label)
+    fields = named.fields or _fields([name for name in columns if name != label], tags)
     if not fields:
         shown = ", ".join(name[:30] for name in columns)
         raise UsageError(
@@ -50,9 +50,9 @@ def found_task(source: str, objective: str, labels: tuple[str, ...], wanted: Wan
     return Task(fields=fields, label=label, labels=labels)
 
 
-def _columns(source: Source, wanted: Wanted) -> Sequence[str]:
+def _columns(source: Source, named: NamedColumns) -> Sequence[str]:
     find = SCHEMES[source.scheme].columns
-    if find is None and not wanted.fields:
+    if find is None and not named.fields:
         raise UsageError(f"{source.scheme}:{source.name}: expected --field COLUMN, the column of the text")
     return [] if find is None else find(source)
 
@@ -74,13 +74,13 @@ def _fields(columns: Sequence[str], tags: bool) -> tuple[str, ...]:
     return (text,) if text else ()
 
 
-def _choice(source: str, wanted: Wanted, label: str) -> Task:
+def _choice(source: str, named: NamedColumns, label: str) -> Task:
     """A task with as many choices as the first example has."""
-    names = {*OPTIONS, *(name for names in CONTEXTS for name in names), *wanted.fields}
+    names = {*OPTIONS, *(name for names in CONTEXTS for name in names), *named.fields}
     where, row = next(records.read(source, names, TEST), (source, {}))
     first = next(unfolded(row, where), {})
     options = one_of(OPTIONS, tuple(first))
-    fields = wanted.fields or next((names for names in CONTEXTS if set(names) <= first.keys()), ())
+    fields = named.fields or next((names for names in CONTEXTS if set(names) <= first.keys()), ())
     listed = records.plain(first[options]) if options else None
     if not isinstance(listed, list) or not fields:
         raise UsageError(

@@ -41,6 +41,7 @@ from research.weights.layout import (
 
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+TENSORS = (WHOLE, INDEX, PICKLED, PICKLED_INDEX)
 # Masks and positions in older files, which models now compute.
 BUFFERS = re.compile(r"(^|\.)(attn\.(bias|masked_bias)|position_ids)$")
 OUTSIDE = ("cls.", "lm_head.", *NAMES)  # parameters that are not the inner model's

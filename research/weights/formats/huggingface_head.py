@@ -67,7 +67,7 @@ def read_head(config: Mapping[str, Any], heads: Mapping[str, Head]) -> TaskHead 
     Transformers leaves the number of choices to the data, so the head of `choice` has no labels.
     """
     named = config.get("architectures")
-    name = named[0] if isinstance(named, list) and named else None
+    name = str(named[0]) if isinstance(named, list) and named else None
     found = [objective for objective, head in heads.items() if head.architecture == name]
     if not found:
         return f"architectures={name}: {UNSUPPORTED.get(name, 'has no head of a task')}"
@@ -129,13 +129,16 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...] | str:
     """Names by number, or what is wrong with them. Without id2label, LABEL_0 and so on as in Transformers."""
     named = config.get("id2label")
     if named is None:
-        return tuple(f"LABEL_{index}" for index in range(config.get("num_labels") or 2))
+        count = config.get("num_labels", 2)
+        if not isinstance(count, int) or count < 1:
+            return f"num_labels={count}: expected a number above 0"
+        return tuple(f"LABEL_{index}" for index in range(count))
     try:
         names = {int(index): str(name) for index, name in named.items()}
     except (AttributeError, ValueError):
         return f"id2label={str(named)[:60]}: expected numbers and names"
-    if sorted(names) != list(range(len(names))):
-        return f"id2label: numbers {','.join(map(str, sorted(names)))[:60]}: expected all from 0"
+    if not names or sorted(names) != list(range(len(names))):
+        return f"id2label: numbers {','.join(map(str, sorted(names)))[:60] or 'none'}: expected all from 0"
     if len(set(names.values())) < len(names):
         return "id2label: two labels have the same name"
     return tuple(names[index] for index in range(len(names)))
