@@ -222,6 +222,13 @@ def test_a_file_is_evaluated(name, config, file, more, metrics, lab, capsys):
         ),
         ("GPT2ForSequenceClassification", {}, "empty.tsv", [], "example 2 has no token, and model.special_t"),
         ("BertForSequenceClassification", TWO, "none.tsv", [], "none.tsv"),
+        (
+            "BertForSequenceClassification",
+            TWO,
+            "sst.tsv",
+            ["--label", "lable"],
+            "no column lable (--label); did",
+        ),
     ],
 )
 def test_files_that_do_not_fit_are_refused_in_one_line(name, config, file, more, message, lab, capsys):
@@ -320,3 +327,22 @@ def test_predictions_of_weights_refuse_what_runs_refuse(lab):
     ):
         with pytest.raises(UsageError, match=message):
             predict("model", examples)
+
+
+def test_a_repository_of_the_hub_in_pickled_shards(hub, lab, capsys):
+    model = saved("BertForSequenceClassification", lab / "model", **TWO)
+    shards = lab / "shards"
+    shards.mkdir()
+    for name in ("config.json", "tokenizer.json"):
+        (shards / name).write_bytes((lab / "model" / name).read_bytes())
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    where = {name: f"pytorch_model-0000{1 + n % 2}-of-00002.bin" for n, name in enumerate(state)}
+    for shard in set(where.values()):
+        torch.save({name: state[name] for name in state if where[name] == shard}, shards / shard)
+    (shards / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": where}))
+    hub.repositories["lineage/sst2"] = shards
+    assert predict("hub:lineage/sst2", TEXTS) == predict(lab / "model", TEXTS)
+    capsys.readouterr()
+    assert run(["evaluate", "hub:lineage/sst2", "--task", "answers", "--data", "sst.tsv"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 4 and "accuracy" in err

@@ -12,7 +12,7 @@ from research.data.finetuning.classification import ENDINGS, unfolded
 from research.data.finetuning.own_columns import LABELS, TEXTS, one_of, pair_of
 from research.data.sources import records
 from research.data.sources.schemes import TEST, Source, chain
-from research.errors import UsageError
+from research.errors import UsageError, did_you_mean
 
 SCORES = ("score", "similarity", "similarity_score")
 OPTIONS = ("options", "endings", "choices")
@@ -38,6 +38,8 @@ def found_task(source: str, objective: str, labels: tuple[str, ...], named: Name
     columns = _columns(chain(source, "--data")[0], named)
     tags = objective == "tags"
     label = named.label or _label(columns, objective)
+    if columns and named.label and not label.isdecimal() and not set(label.split("|")) & set(columns):
+        raise UsageError(f"{source}: no column {label} (--label){did_you_mean(label, columns)}")
     if objective == "choice":
         return _choice(source, named, label)
     fields = named.fields or _fields([name for name in columns if name != label], tags)
