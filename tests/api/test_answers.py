@@ -26,7 +26,7 @@ PAIRS = [
     ("a b", "c d e"),
     ("d", "e"),
     ("xyz", "f"),
-    ("a b c d e f g h i j a b", "j i h g f e d c b a d"),
+    ("a b c d e f g h i j a b c d e", "j i h g f e d c b a d"),
     ("c", "a"),
 ]
 WORDS = [["a", "xyz", "."], ["b", "c", "'", "d"], ["e"]]
