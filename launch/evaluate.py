@@ -53,12 +53,20 @@ def evaluate(
     ] = None,
     batch: Annotated[int, typer.Option(metavar="N", help="Number of sequences processed together.")] = 8,
     raw: Annotated[bool, typer.Option("--raw", help="Evaluate the raw text, without detokenizers.")] = False,
+    field: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="answers of weights: column of the text, or two of a pair: a,b."),
+    ] = "",
+    label: Annotated[str, typer.Option(metavar="NAME", help="answers of weights: column of the label.")] = "",
     tokenizer: Tokenizer = None,
     json: Json = False,
 ) -> None:
     """Evaluate a model on the papers' tasks, or list the tasks."""
     at_least_one(limit=limit, stride=stride, batch=batch)
     names = [name.strip() for name in task.split(",") if name.strip()]
+    for option, given in (("--field", field), ("--label", label)):
+        if given and "answers" not in names:
+            raise UsageError(f"{option} {given}: only with --task answers")
     if target is not None:
         _import_with(target)
     if names == ["list"]:
@@ -66,7 +74,7 @@ def evaluate(
     elif predictions is not None:
         _score_predictions(names, data, predictions, null_odds, json)
     elif "answers" in names:
-        _predict(names, target, data, json)
+        _predict(names, target, data, field, label, tokenizer, json)
     else:
         _check(names, target, data)
         facts: dict[str, Any] = {}
@@ -98,7 +106,7 @@ def _list_tasks(json: bool) -> None:
     lines = {name: task.description for name, task in tasks().items()}
     lines |= {
         "validation": "the run's own validation split",
-        "answers": "predictions of a fine-tuned run for the examples of --data, labelled or not",
+        "answers": "predictions of a fine-tuned run or weights for the examples of --data, labelled or not",
         "squad": "exact match and F1 of --predictions for the questions of --data",
         "harness:NAME": "any task of EleutherAI's lm-evaluation-harness (extra harness)",
     }
@@ -171,28 +179,36 @@ def _score_predictions(
     print(f"{'questions':<{width}} {len(answers):8,}")
 
 
-def _predict(names: list[str], target: str | None, data: Path | None, json: bool) -> None:
+def _predict(
+    names: list[str],
+    target: str | None,
+    data: Path | None,
+    field: str,
+    label: str,
+    tokenizer: str | None,
+    json: bool,
+) -> None:
     """Prints predictions as GLUE's server takes them, and metrics to standard error."""
     if names != ["answers"] or target is None or data is None:
-        raise UsageError(f"--task {','.join(names)}: expected a fine-tuned run, no other task, --data")
+        raise UsageError(f"--task {','.join(names)}: expected a fine-tuned model, no other task, --data")
     with starting():
-        from research.runs.record import experiment_of
-        from research.runs.status import split_step
-        from research.training.evaluate_run import answer_lines, predict
+        from research.api.answers import answers
+        from research.data.finetuning.found_task import NamedColumns
+        from research.training.evaluate_run import answer_lines
 
     source = str(data) if str(data).partition(":")[0] in SCHEMES else f"files:{data}"
-    directory, step = split_step(target)
+    named = NamedColumns(tuple(field.split(",")) if field else (), label)
     notes: list[str] = []
     with activity(f"loading {target}"):
-        predictions, metrics = predict(directory, step, source, notes.append)
+        found = answers(target, source, notes.append, named, tokenizer)
     for note in notes:
         print(f"lineage: {note}", file=sys.stderr)
     if json:
-        print_json({"answers": predictions, "metrics": metrics}, ensure_ascii=False)
+        print_json({"answers": found.predictions, "metrics": found.metrics}, ensure_ascii=False)
         return
-    for line in answer_lines(experiment_of(directory, warn=False).task, predictions):
+    for line in answer_lines(found.task, found.predictions):
         print(line)
-    for metric, value in metrics.items():
+    for metric, value in found.metrics.items():
         print(f"{metric} {value:.4f}", file=sys.stderr)
 
 

@@ -22,13 +22,15 @@ def import_(
         str,
         typer.Argument(
             metavar="FORMAT",
-            help="huggingface, openai (GPT-1), nanogpt or tensorflow (GPT-2, BERT).",
-            autocompletion=completion.one_of("huggingface", "openai", "nanogpt", "tensorflow"),
+            help="huggingface, openai (GPT-1), nanogpt, llmc or tensorflow (GPT-2, BERT).",
+            autocompletion=completion.one_of("huggingface", "openai", "nanogpt", "llmc", "tensorflow"),
         ),
     ],
     source: Annotated[
         Path,
-        typer.Argument(metavar="SOURCE", help="Directory of published weights, or hub:OWNER/NAME."),
+        typer.Argument(
+            metavar="SOURCE", help="Directory of published weights, hub:OWNER/NAME, or llm.c's file."
+        ),
     ],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to create.")],
 ) -> None:
@@ -44,14 +46,22 @@ def import_(
 
 def export(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run or of weights.")],
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Directory to create.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Directory to create, or llm.c's file.")],
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT",
+            help="huggingface, or llm.c's model file: llmc (float32), llmc_bf16 (bfloat16).",
+            autocompletion=completion.one_of("huggingface", "llmc", "llmc_bf16"),
+        ),
+    ] = "huggingface",
 ) -> None:
-    """Write weights as a Hugging Face directory for Transformers."""
+    """Write weights for Transformers or llm.c."""
     with starting():
         from research.weights import export
 
     with activity(f"writing {target}"):
-        report = export(directory, target)
+        report = export(directory, target, format)
     print(report)
     print(f"weights   {target}")
 
@@ -66,7 +76,10 @@ def average(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Average the weights of a run's last checkpoints."""
+    """Average the weights of a run's last checkpoints.
+
+    For Transformers, or in Lineage's own form if Transformers has no class for the model.
+    """
     with starting():
         from research.weights import average
 

@@ -1,10 +1,8 @@
 """Features on disk: google-research/bert's JSON lines, or one NumPy archive."""
 
 import json
-import os
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import IO
@@ -14,7 +12,7 @@ import numpy as np
 from research.api.features import Features
 from research.errors import UsageError
 from research.io.directories import check_absent
-from research.io.files import catch_write_errors
+from research.io.files import new_file
 
 SUFFIXES = (".jsonl", ".npz")
 
@@ -43,7 +41,7 @@ def write(path: Path, stream: Iterable[Features], layers: Sequence[int], width: 
     the file exists, EnvironmentFault if it cannot be written.
     """
     check_new(path)
-    with _new_file(path) as file:
+    with new_file(path) as file:
         if path.suffix == ".npz":
             return _write_archive(file, stream, layers, width)
         counts = []
@@ -93,16 +91,3 @@ def _write_archive(
     finally:
         states.unlink(missing_ok=True)
     return len(counts), sum(counts)
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file under a temporary name, which becomes `path` at the end."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with catch_write_errors(path):
-        try:
-            with open(temporary, "wb") as file:
-                yield file
-            temporary.rename(path)
-        finally:
-            temporary.unlink(missing_ok=True)

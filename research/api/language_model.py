@@ -5,15 +5,16 @@ ids is a batch of one. Rows are padded at their end; values at padded positions 
 `encode(…).lengths_B` says where they begin. All arrays are NumPy's, float32.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from tokenizers import Tokenizer
 
 from research.api.attention_probabilities import attention_probabilities
@@ -21,16 +22,15 @@ from research.api.inputs import Inputs, TextOrIds, encode
 from research.api.running import in_32_bits, keep_compiled
 from research.config import Model
 from research.config.registry import Registry
-from research.errors import UsageError
+from research.errors import UsageError, did_you_mean
 from research.evaluation.scoring import score_windows, windows
 from research.generation import BeamSearch, Sampling, complete, fill_masks
 from research.generation.fill_mask import Filled
-from research.io.directories import check_absent
 from research.models import BERT, GPT
 from research.models.decoding import decoder
-from research.models.parameters import by_path
-from research.weights import Report
-from research.weights.formats import huggingface
+from research.models.parameters import by_path, refill
+from research.weights import Report, save
+from research.weights.layout import TaskHead, Weights
 from research.weights.with_tokenizer import load_with_tokenizer
 
 BATCH = 8  # rows scored or generated together
@@ -50,7 +50,11 @@ def load(target: str | Path, tokenizer: str | None = None) -> "LanguageModel":
     """
     keep_compiled()
     loaded = load_with_tokenizer(str(target), tokenizer, required=False)
-    return LanguageModel(loaded.model, loaded.config, loaded.tokenizer, loaded.report)
+    leaves = by_path(loaded.model)
+    initial = {path: leaves[path] for path in loaded.report.missing}
+    return LanguageModel(
+        loaded.model, loaded.config, loaded.tokenizer, loaded.report, loaded.task_head, initial
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +65,43 @@ class LanguageModel:
     config: Model
     tokenizer: Tokenizer | None
     report: Report  # the parameters found, missing (heads with initial values) and unused
+    task_head: TaskHead | None = None  # the meaning of a fine-tuned model's outputs
+    # Initial values of missing heads: not saved unless they have changed.
+    initial: Mapping[str, Array] = field(default_factory=dict, repr=False)
+    _decoded: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __repr__(self) -> str:
         c, count = self.config, sum(array.size for array in self.parameters.values())
         return f"LanguageModel({c.family}, {c.depth} × {c.width}, {c.heads} heads, {count:,} parameters)"
 
-    @cached_property
+    @property
     def parameters(self) -> dict[str, Array]:
         """{path: array}, such as blocks/mlp/expand/kernel (N, D, 4 D); blocks have a leading axis N."""
         return by_path(self.module)
+
+    def with_parameters(self, changes: Mapping[str, ArrayLike]) -> "LanguageModel":
+        """A model with other values for the parameters in `changes`, by path; this one stays as it is.
+
+        Raises UsageError for an unknown path, another shape, and values that are not numbers.
+        """
+        leaves = self.parameters
+        given = {path: _checked(path, array, leaves) for path, array in changes.items()}
+        return replace(self, module=refill(self.module, leaves | given))
+
+    def save(self, directory: str | Path) -> None:
+        """Write the model and its tokenizer to a new directory, which `load` and all commands read.
+
+        `lineage export` turns it into one for Transformers. Edits of `module` are saved too. Raises
+        UsageError if the directory exists, and for parameters that are not finite.
+        """
+        arrays = {path: np.asarray(array) for path, array in self.parameters.items()}
+        for path in self._untouched():
+            del arrays[path]
+        save(directory, Weights(self.config, arrays, {}, self.tokenizer, self.task_head))
+
+    def _untouched(self) -> list[str]:
+        """Missing heads that still have their initial values."""
+        return [path for path, array in self.parameters.items() if self.initial.get(path) is array]
 
     def encode(self, text_or_ids: TextOrIds) -> Inputs:
         """The batch that the other methods use: tokens (B, L), segments (B, L), lengths (B,)."""
@@ -146,7 +178,7 @@ class LanguageModel:
         decoding = Sampling(**options) if beams is None else BeamSearch(beams)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         stops = [stop] if isinstance(stop, str) else list(stop)
-        done = complete(self._decoder, self._tokenizer(), prompts, tokens, decoding, seed, stops, BATCH)
+        done = complete(self._decoder(), self._tokenizer(), prompts, tokens, decoding, seed, stops, BATCH)
         return done[0].text if isinstance(prompt, str) else [one.text for one in done]
 
     def fill_mask(self, text: str | Sequence[str], top: int = 5) -> Filled | list[Filled]:
@@ -162,19 +194,12 @@ class LanguageModel:
         filled = fill_masks(self.module, self._tokenizer(), texts, top)
         return filled[0] if isinstance(text, str) else filled
 
-    def save(self, directory: str | Path) -> None:
-        """Writes a Hugging Face directory, which `load`, `start.weights` and Transformers read.
-
-        Raises UsageError if it exists, and for a model that no class of Transformers computes.
-        """
-        path = Path(directory).expanduser()
-        check_absent(path)
-        arrays = {name: np.asarray(array) for name, array in self.parameters.items()}
-        huggingface.write(path, self.config, arrays, self.tokenizer)
-
-    @cached_property
     def _decoder(self) -> GPT:
-        return decoder(self.module)
+        """The module converted for decoding, again if it has been edited."""
+        leaves = jax.tree.leaves(self.module)
+        if not self._decoded or any(a is not b for a, b in zip(leaves, self._decoded[0], strict=True)):
+            self._decoded[:] = leaves, decoder(self.module)
+        return self._decoded[1]
 
     def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -184,7 +209,7 @@ class LanguageModel:
     def _check_masked_head(self, method: str) -> None:
         if self.config.head != "pretraining":
             raise UsageError(f"{method}: this BERT is fine-tuned for a task and has no masked-token head")
-        if any(path.startswith("masked/") for path in self.report.missing):
+        if any(path.startswith("masked/") for path in self._untouched()):
             raise UsageError(f"{method}: the weights have no masked-token head")
 
     def _padded(self, text_or_ids: TextOrIds) -> tuple[Inputs, int]:
@@ -215,3 +240,15 @@ def _attentions(module: GPT | BERT, inputs: Inputs) -> Array:
 def arguments(module: GPT | BERT, inputs: Inputs) -> tuple[Array, ...]:
     """A GPT takes only tokens: no position attends to the padding after it."""
     return tuple(inputs) if module.bidirectional else (inputs.tokens_BL,)
+
+
+def _checked(path: str, array: ArrayLike, leaves: Mapping[str, Array]) -> Array:
+    """`array` in the type of the parameter that it replaces."""
+    if path not in leaves:
+        raise UsageError(f"{path}: no such parameter{did_you_mean(path, leaves)}")
+    found, leaf = np.asarray(array), leaves[path]
+    if found.shape != leaf.shape:
+        raise UsageError(f"{path}: shape {found.shape}: expected {leaf.shape}")
+    if not (found.dtype.kind in "iuf" or jnp.issubdtype(found.dtype, jnp.floating)):
+        raise UsageError(f"{path}: type {found.dtype}: expected numbers")
+    return jnp.asarray(found, leaf.dtype)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from research.errors import EnvironmentFault, UsageError
 
@@ -16,6 +16,19 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     with catch_write_errors(path):
         try:
             temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file under a temporary name, which becomes `path` at the end."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with catch_write_errors(path):
+        try:
+            with open(temporary, "wb") as file:
+                yield file
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)

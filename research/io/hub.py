@@ -7,7 +7,8 @@ from research.errors import EnvironmentFault, UsageError
 
 PREFIX = "hub:"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt")
-OLDER = "pytorch_model.bin"  # fetched only if there are no safetensors: a repository may have both
+# Fetched only if there are no safetensors: a repository may have both.
+OLDER = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 WEIGHTS = ("config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 
 
@@ -18,7 +19,7 @@ def located(path: Path | str, files: tuple[str, ...] = (*WEIGHTS, *TOKENIZER)) -
     folder = snapshot(str(path), files, "a directory works too")
     if "model.safetensors" in files and not any(folder.glob("*.safetensors*")):
         same = f"{str(path).partition('@')[0]}@{folder.name}"
-        folder = snapshot(same, (*files, OLDER), "a directory works too")
+        folder = snapshot(same, (*files, *OLDER), "a directory works too")
     return folder
 
 

@@ -1,5 +1,6 @@
 """A task's metrics as GLUE defines them, by scikit-learn and SciPy."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -52,7 +53,9 @@ def matthews(labels: Sequence, predictions: Sequence) -> float:
     """Matthews's correlation, as for CoLA; 0 if all predictions are equal."""
     from sklearn.metrics import matthews_corrcoef
 
-    return matthews_corrcoef(labels, predictions)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a single class in both gives 0
+        return matthews_corrcoef(labels, predictions)
 
 
 def pearson(labels: Sequence, predictions: Sequence) -> float:

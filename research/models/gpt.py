@@ -57,9 +57,10 @@ class GPT(nnx.Module):
         self.output = None if config.tied else parameter(init(key_output, table), None, BOTH)
         # The only new parameters in fine-tuning: three rows and W_y, with a bias only in the paper's code.
         tuned = config.head != "pretraining"
+        marked = tuned and config.special_tokens
         key_special, key_head = jax.random.split(jax.random.fold_in(key, SPECIAL_EMBEDDINGS))
         special = SPECIAL_EMBEDDINGS, config.width
-        self.special_embeddings = parameter(init(key_special, special), None, BOTH) if tuned else None
+        self.special_embeddings = parameter(init(key_special, special), None, BOTH) if marked else None
         outputs, self.multiplier = (config.outputs,), scaling.output_multiplier(config)
         self.task_head = (
             Linear(config.width, outputs, init, config.head_bias, key=key_head, multiplier=self.multiplier)

@@ -59,6 +59,7 @@ def labelled_examples(experiment: Experiment, labels: Any) -> Examples:
         experiment.model.vocabulary,
         labels=labels,
         bidirectional=bidirectional(experiment.model),
+        special_tokens=experiment.model.special_tokens,
         auxiliary=experiment.objective.auxiliary > 0,
         trimmed=experiment.run.steps_per_call == 1,
     )

@@ -135,9 +135,12 @@ def check_pretraining(experiment: Experiment, both_ways: bool) -> None:
 
 def refuse_gpts_settings(model: config.Model) -> None:
     """Raises UsageError for GPT settings in a model of another family."""
-    for name in ("table_dropout", "head_bias"):
-        if getattr(model, name) and bidirectional(model):
-            raise UsageError(f"model.{name}=true: for GPTs; expected false with model.family={model.family}")
+    for name, usual in (("table_dropout", "false"), ("head_bias", "false"), ("special_tokens", "true")):
+        value = str(getattr(model, name)).lower()
+        if value != usual and bidirectional(model):
+            raise UsageError(
+                f"model.{name}={value}: for GPTs; expected {usual} with model.family={model.family}"
+            )
 
 
 def refuse_attention_in_documents(experiment: Experiment) -> None:

@@ -39,7 +39,7 @@ SQUAD2 = (  # metrics with task.unanswerable, beside those of SQuAD 1.1
 
 
 def check(experiment: Experiment) -> None:
-    check_task(experiment, fields=(2,), labels=False)
+    check_task(experiment, fields=(2,), labels=False, causal=False)
     for metric in () if experiment.task.unanswerable else experiment.task.metrics:
         if metric in SQUAD2:
             raise UsageError(f"task.metrics={metric}: expected task.unanswerable=true, as in SQuAD 2.0")

@@ -28,11 +28,13 @@ def check_task(
     both_orders: bool = False,
     labels: bool = True,
     options: bool = False,
+    causal: bool = True,
 ) -> None:
     """Raises UsageError if the sections of a fine-tuning experiment do not fit.
 
     `fields`: allowed numbers of texts per example (empty: any); `both_orders`: whether pairs may be read in
-    both orders; `labels`: whether classes are named; `options`: whether examples list choices.
+    both orders; `labels`: whether classes are named; `options`: whether examples list choices; `causal`:
+    whether a GPT can learn it.
     """
     refuse_attention_in_documents(experiment)
     refuse_gpts_settings(experiment.model)
@@ -61,7 +63,7 @@ def check_task(
             f"model.head={model.head}, model.outputs={model.outputs}: objective.name={name} with its "
             f"{len(task.labels)} task.labels needs {objective.head}, {outputs}"
         )
-    if objective.head == "tokens" and not bidirectional(model):
+    if not causal and not bidirectional(model):
         raise UsageError(f"objective.name={name}: needs model.family=bert, which reads in both directions")
     if experiment.objective.auxiliary and bidirectional(model):
         raise UsageError("objective.auxiliary: a bert has no next-token loss; expected 0")

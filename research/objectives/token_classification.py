@@ -1,4 +1,7 @@
-"""Classifies every word at its first piece (Devlin et al., 2018, section 5.3)."""
+"""Classifies every word at its first piece (Devlin et al., 2018, section 5.3).
+
+A GPT reads the words alone, as Transformers' GPT2ForTokenClassification.
+"""
 
 from typing import Any
 
@@ -7,15 +10,21 @@ import numpy as np
 from research.config import Experiment, Task
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
+from research.errors import UsageError
 from research.metrics.entities import check_tags
 from research.metrics.glue import scores
-from research.objectives.objective import Objective, Shapes
+from research.objectives.objective import Objective, Shapes, bidirectional
 from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes, task_tokenizer
 from research.objectives.task_head import classification_loss, each_token, task_evaluation, training_sums
 
 
 def check(experiment: Experiment) -> None:
     check_task(experiment, fields=(1,))
+    if not bidirectional(experiment.model):
+        if experiment.model.special_tokens:
+            raise UsageError("model.special_tokens=true: tags of a GPT's words alone; expected false")
+        if experiment.objective.auxiliary:
+            raise UsageError("objective.auxiliary: tags have no next-token loss; expected 0")
     if "f1" in experiment.task.metrics:
         check_tags(experiment.task.labels)
 
@@ -29,8 +38,10 @@ def batch_shapes(experiment: Experiment) -> Shapes:
 def examples(experiment: Experiment) -> Examples:
     from research.data.finetuning import token_classification
 
-    tokenizer, vocabulary = task_tokenizer(experiment), experiment.model.vocabulary
-    return token_classification.examples(experiment.data, experiment.task, tokenizer, vocabulary)
+    model = experiment.model
+    return token_classification.examples(
+        experiment.data, experiment.task, task_tokenizer(experiment), model.vocabulary, bidirectional(model)
+    )
 
 
 def predict(task: Task, split: Any, outputs_BLK: np.ndarray) -> tuple[list[list[str]], dict[str, float]]:
@@ -39,12 +50,13 @@ def predict(task: Task, split: Any, outputs_BLK: np.ndarray) -> tuple[list[list[
     Metrics cover the sentences with tags.
     """
     outside = task.labels.index("O") if "O" in task.labels else 0
+    marks = split.marks  # one on each side of the words
     predictions, expected = [], []
     for row, words, firsts, labels in zip(
         outputs_BLK.argmax(-1), split.words, split.firsts, split.labels, strict=True
     ):
-        tags, inside = np.full(len(labels), outside), firsts < len(row) - 2
-        tags[words[inside]] = row[firsts[inside] + 1]
+        tags, inside = np.full(len(labels), outside), firsts < len(row) - 2 * marks
+        tags[words[inside]] = row[firsts[inside] + marks]
         predictions.append([task.labels[tag] for tag in tags.tolist()])
         expected.append([task.labels[tag] for tag in labels.tolist()])
     if not split.known.any():

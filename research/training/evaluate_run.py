@@ -4,20 +4,25 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from research.config import Experiment, Start, Task
 from research.data.store.token_store import Corpus
+from research.devices.compilers import Compiled
 from research.errors import UsageError
 from research.objectives import check, objective_of
 from research.runs import record
 from research.runs.metrics_log import Row
+from research.runs.state import State
 from research.runs.status import find_checkpoint
 from research.training.evaluation import PREDICTIONS
 from research.training.first_state import restored
 from research.training.placement import compile_for
 from research.training.validation import validation
+
+Load = Callable[[State, Compiled], State]  # (shapes, program) → the state to evaluate, on its devices
 
 
 def evaluate_run(directory: Path, step: int | None, report: Callable[[str], None]) -> Row:
@@ -33,7 +38,8 @@ def evaluate_run(directory: Path, step: int | None, report: Callable[[str], None
     if now != then:
         raise UsageError(f"{directory}: {experiment.data.source} now gives other data than the run's")
     with tempfile.TemporaryDirectory() as folder:  # for predictions, which the run already has
-        return _row(directory, step, experiment, corpus, Path(folder))
+        checkpoint = directory / "checkpoints" / str(step)
+        return _row(experiment, corpus, partial(_restored, experiment, checkpoint), Path(folder))
 
 
 def predict(
@@ -53,8 +59,16 @@ def predict(
     if prepare is None:
         raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it has no task")
     corpus = prepare(source, lambda line: None)
+    checkpoint = directory / "checkpoints" / str(step)
+    return predicted(experiment, corpus, partial(_restored, experiment, checkpoint), report)
+
+
+def predicted(
+    experiment: Experiment, corpus: Corpus, load: Load, report: Callable[[str], None]
+) -> tuple[Any, dict[str, float]]:
+    """Predictions, and metrics given labels, of the state that `load` makes; see `predict`."""
     with tempfile.TemporaryDirectory() as folder:
-        row = _row(directory, step, experiment, corpus, Path(folder))
+        row = _row(experiment, corpus, load, Path(folder))
         predictions = json.loads((Path(folder) / PREDICTIONS).read_text(encoding="utf-8"))
     known, rows = int(corpus.validation.known.sum()), len(corpus.validation.known)
     if 0 < known < rows:
@@ -82,9 +96,12 @@ def _answer(task: Task, answer: str | float | list[str]) -> str:
     return str(min(max(answer, task.bounds[0]), task.bounds[1]) if task.bounds else answer)
 
 
-def _row(directory: Path, step: int, experiment: Experiment, corpus: Corpus, folder: Path) -> Row:
+def _row(experiment: Experiment, corpus: Corpus, load: Load, folder: Path) -> Row:
     """Evaluates, and writes predictions to `folder`."""
     check(experiment)
     abstract, program = compile_for(experiment)
-    state = restored(experiment, abstract, program.layout, directory / "checkpoints" / str(step))
-    return validation(experiment, corpus, folder)(state, program)
+    return validation(experiment, corpus, folder)(load(abstract, program), program)
+
+
+def _restored(experiment: Experiment, checkpoint: Path, abstract: State, program: Compiled) -> State:
+    return restored(experiment, abstract, program.layout, checkpoint)

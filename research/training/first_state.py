@@ -12,6 +12,7 @@ from research.devices import xla
 from research.runs.checkpoints.store import restore
 from research.runs.state import State, initial_model, initial_state
 from research.training.shared_program import shared_program
+from research.weights.layout import TaskHead
 
 
 def first_state(
@@ -53,6 +54,7 @@ def load_start_weights(experiment: Experiment, report: Callable[[str], None]) ->
         model = shared_program(experiment).draw(split(experiment)[1][SEED])
     else:
         model = xla.jit(partial(initial_model, experiment.model, experiment.run.seed))()
-    model, found = weights.start(model, experiment.start.weights)
+    head = TaskHead(experiment.objective.name, experiment.task.labels)
+    model, found = weights.start(model, experiment.start.weights, head)
     report(str(found))
     return model

@@ -1,7 +1,8 @@
 """Model weights: `load` reads any of FORMATS; `import_` and `export` write Hugging Face directories.
 
 A Hugging Face directory has config.json, model.safetensors and tokenizer.json. Other software can read
-exported weights, and weights published in this form need no import.
+exported weights, and weights published in this form need no import. `save` writes our own form, which holds
+any model.
 """
 
 from collections.abc import Callable
@@ -24,10 +25,13 @@ from research.models.gpt import GPT
 from research.runs.status import find_checkpoint, split_step
 from research.weights import architecture, run
 from research.weights.fit import Report, compare, fill
-from research.weights.formats import huggingface, nanogpt, openai, tensorflow
-from research.weights.layout import Weights, shapes
+from research.weights.fit_head import fit_head
+from research.weights.formats import huggingface, llmc, nanogpt, native, openai, tensorflow
+from research.weights.formats.huggingface_head import NoClass
+from research.weights.layout import TaskHead, Weights, shapes
 
 __all__ = [
+    "EXPORTS",
     "FORMATS",
     "Loaded",
     "Report",
@@ -39,7 +43,9 @@ __all__ = [
     "load",
     "model_of",
     "read",
+    "save",
     "start",
+    "task_head_of",
 ]
 
 
@@ -55,7 +61,12 @@ FORMATS = {
     "openai": Format((openai.SHAPES,), openai.read, openai.model),
     "nanogpt": Format((nanogpt.FILE,), nanogpt.read, nanogpt.model),
     "tensorflow": Format(tuple(tensorflow.RELEASES), tensorflow.read, tensorflow.model),
+    "native": Format((native.RECORD,), native.read, native.model),
 }
+
+
+LLMC = "llmc"  # the format of a file, not of a directory
+EXPORTS = ("huggingface", *llmc.VERSIONS)  # formats that `export` writes
 
 
 class Loaded(NamedTuple):
@@ -63,6 +74,7 @@ class Loaded(NamedTuple):
     config: Model
     tokenizer: Tokenizer | None
     report: Report
+    task_head: TaskHead | None = None
 
 
 def load(path: Path | str) -> Loaded:
@@ -79,13 +91,17 @@ def load(path: Path | str) -> Loaded:
     model, report = fill(jax.eval_shape(fresh, jax.random.key(0)), weights.arrays)
     if report.missing:
         model, report = fill(xla.jit(fresh)(jax.random.key(0)), weights.arrays)
-    return Loaded(model, weights.config, weights.tokenizer, report._replace(unused=weights.unused))
+    report = report._replace(unused=weights.unused)
+    return Loaded(model, weights.config, weights.tokenizer, report, weights.task_head)
 
 
-def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
-    """Fill `model` with the weights at `path`, for `start.weights` of an experiment.
+def start(
+    model: GPT | BERT, path: Path | str, task_head: TaskHead | None = None
+) -> tuple[GPT | BERT, Report]:
+    """Fill `model` with the weights at `path`, for `start.weights` of an experiment with this `task_head`.
 
-    A head of another task is skipped. Raises UsageError for weights of another architecture.
+    A head of another task is skipped; labels of the same names keep their outputs. Raises UsageError for
+    weights of another architecture.
     """
     weights = read(path)
     try:
@@ -95,12 +111,9 @@ def start(model: GPT | BERT, path: Path | str) -> tuple[GPT | BERT, Report]:
     if different:
         expected = " ".join(f"{name}={format_value(value)}" for name, value in different.items())
         raise UsageError(f"start.weights={path}: of another architecture; expected {expected}")
-    arrays, unused = dict(weights.arrays), dict(weights.unused)
-    if (weights.config.head, weights.config.outputs) != (model.config.head, model.config.outputs):
-        heads = [name for name in arrays if name.startswith("task_head/")]
-        unused |= {name: arrays.pop(name).shape for name in heads}
+    arrays, skipped = fit_head(weights, model.config, task_head)
     model, report = fill(model, arrays)
-    return model, report._replace(unused=unused | report.unused)
+    return model, report._replace(unused=weights.unused | skipped | report.unused)
 
 
 def read(path: Path | str) -> Weights:
@@ -117,6 +130,20 @@ def model_of(path: Path | str) -> Model:
     """The configuration of the weights at `path` (as in `read`), without reading arrays."""
     format, path, _ = _found(located(path, (huggingface.CONFIG,)))
     return format.model(path)
+
+
+def task_head_of(path: Path | str) -> TaskHead:
+    """The task head of the weights at `path`. Raises UsageError, with the reason, if they have none."""
+    format, folder, _ = _found(located(path, (huggingface.CONFIG,)))
+    if format is FORMATS["huggingface"]:
+        head = huggingface.task_head(folder)
+        if isinstance(head, str):
+            raise UsageError(f"{path}: {head}; expected a fine-tuned model")
+        return head
+    head = native.task_head(folder) if format is FORMATS["native"] else read(path).task_head
+    if head is None:
+        raise UsageError(f"{path}: has no head of a task; expected a fine-tuned model")
+    return head
 
 
 def check_present(path: Path | str) -> None:
@@ -137,20 +164,27 @@ def _found(path: Path) -> tuple[Format, Path, int | None]:
     for format in FORMATS.values():
         if any((path / name).exists() for name in format.files):
             return format, path, None
+    for name in huggingface.TENSORS:
+        if (path / name).exists():
+            raise UsageError(f"{path}: has {name}, but no {huggingface.CONFIG}, which describes its model")
     known = "; ".join(f"{name}: {' or '.join(format.files)}" for name, format in FORMATS.items())
     raise UsageError(f"{path}: holds no weights in a known format ({known})")
 
 
 def _refuse_file(path: Path) -> None:
+    if path.is_file() and llmc.is_model(path):
+        raise UsageError(f"{path}: a model file of llm.c; lineage import {LLMC} {path} DIR converts it")
     if path.is_file():
         raise UsageError(f"{path}: a file; expected its directory, {path.parent}")
 
 
 def import_(format: str, source: Path | str, directory: Path | str) -> Report:
     """Convert weights of a named format to a Hugging Face directory; raises as `load` and `export` do."""
-    if format not in FORMATS:
-        raise UsageError(f"{format}: no such format{did_you_mean(format, FORMATS)}")
+    if format not in (*FORMATS, LLMC):
+        raise UsageError(f"{format}: no such format{did_you_mean(format, (*FORMATS, LLMC))}")
     source = located(source)
+    if format == LLMC:
+        return _export(llmc.read(source), Path(directory).expanduser(), "huggingface")
     _refuse_file(source)
     if not any((source / name).exists() for name in FORMATS[format].files):
         raise UsageError(f"{source}: not {format}: has no {' or '.join(FORMATS[format].files)}")
@@ -158,22 +192,43 @@ def import_(format: str, source: Path | str, directory: Path | str) -> Report:
 
 
 def average(directory: Path | str, target: Path | str, last: int | None = None) -> list[int]:
-    """Export the mean of a run's `last` checkpoints, or of all; return their steps."""
+    """Write the mean of a run's `last` checkpoints, or of all; return their steps.
+
+    As a Hugging Face directory, or in our own form if Transformers has no class for the model.
+    """
     directory, target = Path(directory).expanduser(), Path(target).expanduser()
     check_absent(target)
     weights, steps = run.average(directory, last)
-    huggingface.write(target, weights.config, weights.arrays, weights.tokenizer, weights.task_head)
+    try:
+        huggingface.write(target, weights.config, weights.arrays, weights.tokenizer, weights.task_head)
+    except NoClass:
+        native.write(target, weights)
     return steps
 
 
-def export(source: Path | str, directory: Path | str) -> Report:
-    """Write the newest weights of a run, or any other weights, as a Hugging Face directory, atomically.
+def export(source: Path | str, directory: Path | str, format: str = "huggingface") -> Report:
+    """Write the newest weights of a run, or any other weights, in one of EXPORTS, whole or not at all.
 
-    Raises UsageError if `directory` exists, and for a model that no class of Transformers supports.
+    A Hugging Face directory, or a file for llm.c. Raises UsageError if it exists, and for a model that the
+    other software does not compute.
     """
+    if format not in EXPORTS:
+        raise UsageError(f"{format}: no such format{did_you_mean(format, EXPORTS)}")
     directory = Path(directory).expanduser()
     check_absent(directory)
-    weights = read(source)
+    return _export(read(source), directory, format)
+
+
+def _export(weights: Weights, directory: Path, format: str) -> Report:
+    check_absent(directory)
     report = compare(shapes(weights.config), weights.arrays)
-    huggingface.write(directory, weights.config, weights.arrays, weights.tokenizer, weights.task_head)
+    if format in llmc.VERSIONS:
+        llmc.write(directory, weights.config, weights.arrays, llmc.VERSIONS[format])
+    else:
+        huggingface.write(directory, weights.config, weights.arrays, weights.tokenizer, weights.task_head)
     return report._replace(unused=weights.unused)
+
+
+def save(directory: Path | str, weights: Weights) -> None:
+    """Write weights in our own form, which `load`, `export` and `start.weights` read; see `native.write`."""
+    native.write(Path(directory).expanduser(), weights)

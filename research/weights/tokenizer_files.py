@@ -37,14 +37,21 @@ def read(directory: Path) -> Tokenizer | None:
     return tokenizer
 
 
-def roles(tokenizer: Tokenizer | None) -> dict[str, str]:
-    """Special tokens by role, such as {'eos_token': '<|endoftext|>'}."""
+def roles(tokenizer: Tokenizer | None, pads: bool = False) -> dict[str, str]:
+    """Special tokens by role, such as {'eos_token': '<|endoftext|>'}.
+
+    With `pads`, the end of text also pads if nothing else does: Transformers' GPTs with a head take several
+    texts only with padding.
+    """
     vocabulary = {} if tokenizer is None else tokenizer.get_vocab()
-    return {role: token for token, names in ROLES.items() if token in vocabulary for role in names}
+    found = {role: token for token, names in ROLES.items() if token in vocabulary for role in names}
+    return ({"pad_token": found["eos_token"]} | found) if pads and "eos_token" in found else found
 
 
-def write(directory: Path, tokenizer: Tokenizer, context: int, inputs: Sequence[str]) -> None:
-    """Write the files that Transformers' `AutoTokenizer` reads.
+def write(
+    directory: Path, tokenizer: Tokenizer, context: int, inputs: Sequence[str], pads: bool = False
+) -> None:
+    """Write the files that Transformers' `AutoTokenizer` reads; `pads` as in `roles`.
 
     `inputs` are the model's; without token_type_ids a BERT would take both texts of a pair for the first.
     Transformers has no spaCy tokenizer: a LineageWarning says that the exported one splits words by BERT's
@@ -65,5 +72,5 @@ def write(directory: Path, tokenizer: Tokenizer, context: int, inputs: Sequence[
     }
     (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     (directory / "tokenizer_config.json").write_text(
-        json.dumps(config | roles(tokenizer), indent=2) + "\n", encoding="utf-8"
+        json.dumps(config | roles(tokenizer, pads), indent=2) + "\n", encoding="utf-8"
     )

@@ -48,7 +48,7 @@ COMMANDS = {
 }
 RUN = {"status", "table", "report", "figure", "batch", "validation", "average", "export", "stop", "resume"}
 TEXT = {"generate", "fill", "likelihood"}  # a prompt for a GPT may have anything in it
-NO_CLASS = {"export", "average"}  # Transformers has no GPT-1 with these heads
+NO_CLASS = {"export"}  # Transformers has no GPT-1 with these heads
 WORKS = {
     "trial": RUN | TEXT,
     "bert": RUN | {"fill"},
@@ -72,7 +72,9 @@ SAID = {  # in the line of a refusal
     ("trial", "answers"): "it has no task",
     ("spans", "fill"): "fine-tuned (model.head=tokens)",
     ("tags", "generate"): "fine-tuned (model.head=tokens)",
-    ("classification", "export"): "Transformers has no gpt1 with this head",
+    ("classification", "export"): "model.special_tokens=true: Transformers' OpenAIGPTForSequence",
+    ("choice", "export"): "Transformers has no gpt1 with this head",
+    ("averaged", "answers"): "architectures=GPT2LMHeadModel: has no head of a task",
     ("averaged", "batch"): "not a run",
     ("imported", "resume"): "not a run",
     ("unfinished", "generate"): "has no checkpoint",

@@ -16,6 +16,7 @@ def test_of_classes():
     matthews = (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     assert found == pytest.approx({"accuracy": 3 / 5, "f1": 2 / 3, "matthews": matthews})
     assert scores(("f1", "matthews"), [0, 1, 0], [0, 0, 0]) == {"f1": 0.0, "matthews": 0.0}
+    assert scores(("matthews",), [1, 1], [1, 1]) == {"matthews": 0.0}  # without scikit-learn's warning
 
 
 def test_f1_is_that_of_the_tasks_classes_whichever_occur():

@@ -68,6 +68,8 @@ WRONG = [
         {"model.family": "gpt2"},
         "objective.name=spans: needs model.family=bert, which reads in both directions",
     ),
+    ("bert_ner", {"model.family": "gpt2"}, "model.special_tokens=true: tags of a GPT's words alone"),
+    ("bert_sst2", {"model.special_tokens": "false"}, "model.special_tokens=false: for GPTs; expected true"),
     ("bert_sst2", {"objective.auxiliary": "0.5"}, "objective.auxiliary: a bert has no next-token loss"),
     ("bert_sst2", {"model.table_dropout": "true"}, "model.table_dropout=true: for GPTs; expected false"),
     ("bert_base", {"model.head_bias": "true"}, "model.head_bias=true: for GPTs; expected false with model"),

@@ -79,6 +79,12 @@ def test_unsupported_configurations(name, change, message, directory):
     assert message in refused(d.write())
 
 
+def test_without_a_configuration(directory):
+    d = directory("bert")
+    (d.path / "config.json").unlink()
+    assert "has model.safetensors, but no config.json, which describes its model" in refused(d.path)
+
+
 def test_without_weights(directory):
     d = directory("bert")
     (d.path / "model.safetensors").unlink()

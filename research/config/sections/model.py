@@ -62,6 +62,9 @@ class Model:
     head: Literal["pretraining", "sequence", "tokens"] = "pretraining"
     outputs: int = 0  # outputs of a fine-tuning head, one per label; else 0 [numbers; from 0]
     head_bias: bool = False  # bias in a GPT's fine-tuning head, as in GPT-1's code; a BERT's always has one
+    # Start, delimiter and classify tokens around the texts that a GPT is fine-tuned on, as in GPT-1's paper;
+    # false: the texts alone, as Transformers' classes read them
+    special_tokens: bool = True
     # Activations that the backward pass recomputes: none, all but matrix products (dots), or all inside a
     # block (least memory, a third more time).
     remat: Literal["none", "dots", "block"] = "none"

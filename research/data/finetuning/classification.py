@@ -86,7 +86,7 @@ def examples(data: Data, task: Task, kind: Labels, source: str, split: str) -> t
     clean = STANDARDS[data.standardize]
     found, left_out = [], 0
     for where, record in records.read(source, names | {ENDINGS[0]}, split):
-        for one in _unfolded(record, where):
+        for one in unfolded(record, where):
             label = _label(one, task, kind, where, split)
             if label is None:
                 left_out += 1
@@ -113,7 +113,7 @@ def _label(record: Record, task: Task, kind: Labels, where: str, split: str) -> 
     return kind.parse(label, task, where)
 
 
-def _unfolded(record: Record, where: str) -> Iterator[Record]:
+def unfolded(record: Record, where: str) -> Iterator[Record]:
     """RACE asks several questions of an article; StoryCloze and SWAG keep sentences and endings apart.
 
     The label is None in test sets, which have no answers.

@@ -1,19 +1,23 @@
-"""Classification examples as model inputs: with start, delimiter and classify, or with [CLS] and [SEP].
+"""Classification examples as model inputs.
+
+With start, delimiter and classify, as texts alone, or with [CLS] and [SEP].
 
 Shapes: B rows, S sequences per example, L their length, at most data.length. A batch's keys:
 `research.objectives.task.task_shapes`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from research.config import Data, Task
 from research.data.examples import Batch, Examples
 from research.data.finetuning import classification, dataset
 from research.data.finetuning.classification import Split
 from research.data.finetuning.labels import Labels
+from research.errors import UsageError
 
 START, DELIMITER, CLASSIFY = range(3)  # a GPT's special embeddings, after its vocabulary
 LENGTHS = 8  # maximum number of batch lengths; each compiles a program
@@ -27,25 +31,27 @@ def examples(
     *,
     labels: Labels,
     bidirectional: bool,
+    special_tokens: bool,
     auxiliary: bool,
     trimmed: bool,
 ) -> Examples:
     """Examples with labels of one kind, as inputs of a `bidirectional` or causal model.
 
-    `auxiliary`: a GPT's batches have weights for an auxiliary loss; `trimmed`: batches are as long as their
-    longest example instead of data.length.
+    `special_tokens`: a GPT's batches have start, delimiter and classify; `auxiliary`: they have weights for
+    an auxiliary loss; `trimmed`: batches are as long as their longest example instead of data.length.
     """
+    read = partial(classification.read, data, task, labels)
     if bidirectional:
         assemble = partial(assemble_bert, task=task, trimmed=trimmed)
     else:
-        assemble = partial(
-            assemble_gpt, task=task, vocabulary=vocabulary, auxiliary=auxiliary, trimmed=trimmed
-        )
+        sequence = partial(_gpt, vocabulary) if special_tokens else _plain
+        assemble = partial(assemble_gpt, task=task, sequence=sequence, auxiliary=auxiliary, trimmed=trimmed)
+        read = read if special_tokens else partial(_read_plain, read, task)
     return dataset.examples(
         data,
         tokenizer,
         vocabulary,
-        read=partial(classification.read, data, task, labels),
+        read=read,
         assemble=assemble,
         label_text=partial(_label_text, task=task, labels=labels),
         separators=bidirectional,
@@ -64,24 +70,24 @@ def assemble_gpt(
     length: int,
     *,
     task: Task,
-    vocabulary: int,
+    sequence: "GPTSequence",
     auxiliary: bool,
     trimmed: bool,
 ) -> Batch:
-    """Assembles a GPT's batch of the examples with these indices; `vocabulary` is the model's.
+    """Assembles a GPT's batch of the examples with these indices.
 
     With `auxiliary`, adds weights for predicting each next token. With `trimmed`, cuts it to its longest
     sequence.
     """
     sequences = [
-        [_gpt(vocabulary, context, last, length) for context, last in readings(task, split, index)]
+        [sequence(context, last, length) for context, last in readings(task, split, index)]
         for index in indices.tolist()
     ]
     batch = _padded(sequences, length, pad=0) | _labels(split, indices)
     if auxiliary:
         # A mean of each sequence's mean, as published: all sequences count equally, whatever their length.
-        targets_BS1 = batch["lengths"][..., None] - 1
-        weights_BSL = (np.arange(length) < targets_BS1) / targets_BS1
+        targets_BS1 = batch["lengths"][..., None] - 1  # none in a text of one token
+        weights_BSL = (np.arange(length) < targets_BS1) / np.maximum(targets_BS1, 1)
         batch["auxiliary_weights"] = weights_BSL.astype(np.float32)
     return _trimmed(batch) if trimmed else batch
 
@@ -124,6 +130,7 @@ def _trimmed(batch: Batch) -> Batch:
 
 
 Texts = list[np.ndarray]
+GPTSequence = Callable[[Texts, np.ndarray | None, int], np.ndarray]  # (context, last, data.length) → ids
 
 
 def readings(task: Task, split: Split, example: int) -> Iterator[tuple[Texts, np.ndarray | None]]:
@@ -154,6 +161,28 @@ def _gpt(vocabulary: int, context: Texts, last: np.ndarray | None, length: int) 
     last = last[:half]
     room = half if len(context) == 1 else length - 3 - len(last)
     return np.concatenate([start, *_giving_way(context, room), delimiter, last, classify])
+
+
+def _plain(context: Texts, last: np.ndarray | None, length: int) -> np.ndarray:
+    """The texts one after another; of a pair the longer one is cut, as by Transformers' tokenizers."""
+    if last is None:
+        return context[0][:length]
+    first = np.concatenate(context)
+    kept_first, kept_last = cut_longer(len(first), len(last), length)
+    return np.concatenate([first[:kept_first], last[:kept_last]])
+
+
+def _read_plain(
+    read: dataset.Read, task: Task, source: str, split: str, tokenizer: Tokenizer
+) -> tuple[Split, str]:
+    """Raises UsageError for an example without a token, since a GPT reads the state of the last one."""
+    found, summary = read(source, split, tokenizer)
+    for example in range(len(found)):
+        if not all(len(_plain(context, last, 2)) for context, last in readings(task, found, example)):
+            raise UsageError(
+                f"{source}: example {example + 1:,} has no token, and model.special_tokens=false adds none"
+            )
+    return found, summary
 
 
 def _bert(split: Split, context: Texts, last: np.ndarray | None, length: int) -> tuple[np.ndarray, int]:

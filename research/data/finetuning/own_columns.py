@@ -49,28 +49,28 @@ def column_settings(source: Source, task: Task, typed: Collection[str], tags: bo
 
 def _label(columns: Sequence[str], tags: bool) -> str | None:
     last = columns[-1:] if tags and columns[0] == "0" else []  # in CoNLL files, tags are the last column
-    if len(columns) == 2 and (text := _one_of(TEXTS, columns)):
+    if len(columns) == 2 and (text := one_of(TEXTS, columns)):
         last = [name for name in columns if name != text]
-    return _one_of((*LABELS, *last), columns)
+    return one_of((*LABELS, *last), columns)
 
 
 def _fields(path: str, task: Task, others: Sequence[str], columns: Sequence[str]) -> tuple[str, ...]:
     """One column, or two for a task of pairs, unless the table has only one text."""
-    pair, wanted = _pair(others), ",".join(task.fields)
+    pair, wanted = pair_of(others), ",".join(task.fields)
     if len(task.fields) == 2:
         if pair is None and len(others) != 1:
             raise UsageError(_unknown(path, "task.fields", wanted, columns, "COLUMN,COLUMN"))
         return pair or tuple(others)
-    text = _one_of((*TEXTS, *(others if len(others) == 1 else ())), others)
+    text = one_of((*TEXTS, *(others if len(others) == 1 else ())), others)
     if text is None:
         form = ",".join(pair) if pair else "COLUMN"
         raise UsageError(_unknown(path, "task.fields", wanted, columns, form))
     return (text,)
 
 
-def _pair(columns: Sequence[str]) -> tuple[str, ...] | None:
+def pair_of(columns: Sequence[str]) -> tuple[str, ...] | None:
     """The columns of the first known pair that the file has."""
-    found = ((_one_of((first,), columns), _one_of((second,), columns)) for first, second in PAIRS)
+    found = ((one_of((first,), columns), one_of((second,), columns)) for first, second in PAIRS)
     return next(((first, second) for first, second in found if first and second), None)
 
 
@@ -78,7 +78,7 @@ def _has(columns: Collection[str], field: str) -> bool:
     return any(name in columns for name in field.split("|"))
 
 
-def _one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
+def one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
     """The first column with one of these names, in their order, ignoring case."""
     spelled = {column.lower(): column for column in reversed(columns)}
     return next((spelled[name.lower()] for name in names if name.lower() in spelled), None)

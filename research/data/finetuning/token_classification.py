@@ -16,6 +16,7 @@ from research.data.finetuning import dataset
 from research.data.finetuning.labels import NO_TAG, class_of, entropy, is_number
 from research.data.sources import records
 from research.data.sources.schemes import TEST
+from research.data.tokenizers.published import spaced
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
 from research.errors import UsageError
 
@@ -32,13 +33,20 @@ class Split(NamedTuple):
     known: np.ndarray  # bool (sentences,): True with tags
     sha256: str
     baseline_loss: float  # nats per word when predicting tags by their frequencies
-    special_tokens: SpecialTokens
+    special_tokens: SpecialTokens | None  # None: a GPT reads the words alone
+
+    @property
+    def marks(self) -> int:
+        """Special tokens before the words, and after them."""
+        return 0 if self.special_tokens is None else 1
 
 
-def examples(data: Data, task: Task, tokenizer: dataset.OpenTokenizer, vocabulary: int) -> Examples:
-    label_text = partial(_label_text, task=task)
+def examples(
+    data: Data, task: Task, tokenizer: dataset.OpenTokenizer, vocabulary: int, bidirectional: bool = True
+) -> Examples:
+    label_text, read_split = partial(_label_text, task=task), partial(read, task, bidirectional)
     return dataset.examples(
-        data, tokenizer, vocabulary, partial(read, task), assemble, label_text, separators=True
+        data, tokenizer, vocabulary, read_split, assemble, label_text, separators=bidirectional
     )
 
 
@@ -52,8 +60,9 @@ def _label_text(
     return "", " ".join(tagged)
 
 
-def read(task: Task, source: str, split: str, tokenizer: Tokenizer) -> tuple[Split, str]:
+def read(task: Task, bidirectional: bool, source: str, split: str, tokenizer: Tokenizer) -> tuple[Split, str]:
     """Reads and tokenizes a split; returns it and a summary. The split `TEST` needs no tags."""
+    tokenizer = tokenizer if bidirectional else spaced(tokenizer)
     sentences, labels, known = [], [], []
     for where, record in records.read(source, {*task.fields, task.label}, split):
         words = records.value(record, task.fields[0], where, "task.fields")
@@ -81,7 +90,7 @@ def read(task: Task, source: str, split: str, tokenizer: Tokenizer) -> tuple[Spl
         known=np.array(known),
         sha256=digest.hexdigest(),
         baseline_loss=entropy(np.concatenate(kept)),
-        special_tokens=special_tokens(tokenizer),
+        special_tokens=special_tokens(tokenizer) if bidirectional else None,
     )
     return store, f"{len(sentences):,} sentences, {sum(map(len, labels)):,} words"
 
@@ -109,24 +118,19 @@ def _tags(record: records.Record, task: Task, where: str, split: str) -> list | 
 
 
 def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
-    """[CLS] sentence [SEP] for the sentences with these indices, cut to `length`; cut tags have weight 0."""
-    B, L = len(indices), length
-    tokens_B1L = np.full((B, 1, L), split.special_tokens.pad, np.int32)
+    """[CLS] sentence [SEP], or for a GPT the sentence, cut to `length`; cut tags have weight 0."""
+    B, L, special = len(indices), length, split.special_tokens
+    before, after, pad = ([], [], 0) if special is None else ([special.cls], [special.sep], special.pad)
+    tokens_B1L = np.full((B, 1, L), pad, np.int32)
     lengths_B1 = np.zeros((B, 1), np.int32)
     labels_BL, weights_BL = np.zeros((B, L), np.int32), np.zeros((B, L), np.float32)
     for row, index in enumerate(indices.tolist()):
-        ids = np.concatenate(
-            [[split.special_tokens.cls], split.tokens[index][: L - 2], [split.special_tokens.sep]]
-        )
-        places = split.firsts[index][split.firsts[index] < L - 2]
+        room = L - 2 * split.marks
+        ids = [*before, *split.tokens[index][:room].tolist(), *after]
+        places = split.firsts[index][split.firsts[index] < room]
         tokens_B1L[row, 0, : len(ids)] = ids
         lengths_B1[row] = len(ids)
-        labels_BL[row, places + 1] = split.labels[index][split.words[index][: len(places)]]
-        weights_BL[row, places + 1] = 1
-    return {
-        "tokens": tokens_B1L,
-        "segments": np.zeros_like(tokens_B1L),
-        "lengths": lengths_B1,
-        "labels": labels_BL,
-        "label_weights": weights_BL,
-    }
+        labels_BL[row, places + split.marks] = split.labels[index][split.words[index][: len(places)]]
+        weights_BL[row, places + split.marks] = 1
+    batch = {"tokens": tokens_B1L, "lengths": lengths_B1, "labels": labels_BL, "label_weights": weights_BL}
+    return batch if special is None else batch | {"segments": np.zeros_like(tokens_B1L)}

@@ -99,6 +99,16 @@ def byte_level(model: models.BPE) -> Tokenizer:
     return tokenizer
 
 
+def spaced(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer for separate words: GPT-2's then puts a space before each, as Transformers demands."""
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.encode_special_tokens = tokenizer.encode_special_tokens
+    if isinstance(scheme := copy.pre_tokenizer, pre_tokenizers.ByteLevel):
+        scheme.add_prefix_space = True
+        copy.pre_tokenizer = scheme
+    return copy
+
+
 def word_level(
     model: models.WordPiece, *, cased: bool, strip_accents: bool | None = None, split_chinese: bool = True
 ) -> Tokenizer:

@@ -80,7 +80,7 @@ def parts(model: Model) -> dict[str, int]:
     found["norm"] = norm if bert or model.norm == "pre" else 0
     found["output"] = 0 if model.tied else V * D
     if not bert:
-        found["special_embeddings"] = 3 * D if tuned else 0
+        found["special_embeddings"] = 3 * D if tuned and model.special_tokens else 0
         found["task_head"] = K * (D + model.head_bias) if tuned else 0
         return found
     found["segments"] = 2 * D

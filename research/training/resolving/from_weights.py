@@ -27,7 +27,19 @@ def architecture(path: str, declared: Experiment, changes: Settings, theirs: Mod
         raise UsageError(
             f"{given}: start.weights={path} differ; expected {expected}, or leave these settings out"
         )
-    return different
+    return different | _head(declared, changes, theirs)
+
+
+def _head(declared: Experiment, changes: Settings, theirs: Model) -> Settings:
+    """The settings of a GPT's head, if the weights have one of the declared kind; else it would be lost."""
+    head = changes.get("model.head", declared.model.head)
+    if theirs.head == "pretraining" or theirs.head != head:
+        return {}
+    return {
+        f"model.{name}": getattr(theirs, name)
+        for name in ("special_tokens", "head_bias")
+        if f"model.{name}" not in changes and getattr(theirs, name) != getattr(declared.model, name)
+    }
 
 
 def tokenizer(path: str, declared: Experiment, changes: Settings, resized: bool) -> Settings:

@@ -1,6 +1,6 @@
 """Hugging Face directories: config.json, model.safetensors (whole or in shards), tokenizer.json.
 
-Older ones have pytorch_model.bin instead.
+Older ones have pytorch_model.bin instead, whole or in shards.
 
 Weights outside of runs are kept in this form only.
 """
@@ -8,7 +8,7 @@ Weights outside of runs are kept in this form only.
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401  (NumPy then knows bfloat16, in which many are published)
@@ -19,12 +19,14 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from research.config import Model
+from research.data.tokenizers.published import spaced
 from research.errors import EnvironmentFault, UsageError
 from research.io.directories import new_directory, read_json
 from research.weights import tokenizer_files
 from research.weights.folding import folded
 from research.weights.formats import torch_pickle
-from research.weights.formats.huggingface_config import DIALECTS, head_config, to_config, to_model
+from research.weights.formats.huggingface_config import DIALECTS, task_head_of, to_config, to_model
+from research.weights.formats.huggingface_head import NAMES, NoClass, find_head, head_config
 from research.weights.formats.names import HUGGING_FACE
 from research.weights.layout import (
     Arrays,
@@ -38,10 +40,11 @@ from research.weights.layout import (
 )
 
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-PICKLED = "pytorch_model.bin"
+PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+TENSORS = (WHOLE, INDEX, PICKLED, PICKLED_INDEX)
 # Masks and positions in older files, which models now compute.
 BUFFERS = re.compile(r"(^|\.)(attn\.(bias|masked_bias)|position_ids)$")
-OUTSIDE = ("cls.", "lm_head.")  # parameters that are not the inner model's
+OUTSIDE = ("cls.", "lm_head.", *NAMES)  # parameters that are not the inner model's
 OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
 # The second name of a tied parameter → its first.
 TIED = {
@@ -56,8 +59,11 @@ TIED = {
 
 def read(directory: Path) -> Weights:
     """Read a directory. Raises UsageError for files that are missing, damaged, misshapen or unsupported."""
-    config = model(directory)
-    prefix = DIALECTS[config.family].prefix
+    described = read_json(directory / CONFIG, dict)
+    config = to_model(described, directory / CONFIG)
+    head, dialect = task_head_of(described), DIALECTS[config.family]
+    task_head = head if isinstance(head, TaskHead) else None
+    prefix = dialect.prefix
     tensors = {
         _without(name, prefix): tensor
         for name, tensor in _tensors(directory).items()
@@ -65,13 +71,21 @@ def read(directory: Path) -> Weights:
     }
     if config.tied:
         merge_tied(tensors, TIED[config.family], directory)
-    arrays = to_ours(HUGGING_FACE[config.family], tensors, config, directory)
-    return Weights(config, arrays, unused_tensors(tensors), tokenizer_files.read(directory))
+    rows = dialect.heads[task_head.objective].rows if task_head else ()
+    arrays = to_ours((*HUGGING_FACE[config.family], *rows), tensors, config, directory)
+    return Weights(config, arrays, unused_tensors(tensors), tokenizer_files.read(directory), task_head)
 
 
 def model(directory: Path) -> Model:
     """The model of a directory's config.json; raises as `to_model`."""
     return to_model(read_json(directory / CONFIG, dict), directory / CONFIG)
+
+
+def task_head(directory: Path) -> TaskHead | str:
+    """The task head of a directory's config.json, or the reason why it has none; raises as `to_model`."""
+    described = read_json(directory / CONFIG, dict)
+    to_model(described, directory / CONFIG)
+    return task_head_of(described)
 
 
 def write(
@@ -89,32 +103,22 @@ def write(
     """
     if config.family not in DIALECTS:
         known = ", ".join(DIALECTS)
-        raise UsageError(f"model.family={config.family}: Transformers has only {known} of the families here")
+        raise NoClass(f"model.family={config.family}: Transformers has only {known} of the families here")
     dialect = DIALECTS[config.family]
     config, arrays = folded(config, arrays)
-    needs_head = task_head is not None or config.head != "pretraining"
-    if needs_head and (task_head is None or task_head.objective not in dialect.heads):
-        head = f"objective.name={task_head.objective}" if task_head else f"model.head={config.head}"
-        raise UsageError(
-            f"{head}: Transformers has no {config.family} with this head; "
-            "start.weights and evaluate read the run itself"
-        )
+    head = find_head(config, task_head, dialect.heads)
     needed, ours = shapes(dataclasses.replace(config, bias=True)), shapes(config)
     zeros = {path: np.broadcast_to(np.float32(0), needed[path]) for path in needed if path not in ours}
     arrays = zeros | arrays
-    described = to_config(config, tokenizer, complete=needed.keys() <= arrays.keys())
-    prefix, table = dialect.prefix, HUGGING_FACE[config.family]
+    described = to_config(config, tokenizer, needed.keys() <= arrays.keys(), pads=head is not None)
+    table = HUGGING_FACE[config.family]
+    if head is not None and task_head is not None:
+        described |= head_config(head, task_head)
+        table = (*table, *head.rows)
     tensors = {
-        name if name.startswith(OUTSIDE) else prefix + name: np.ascontiguousarray(tensor)
+        name if name.startswith(OUTSIDE) else dialect.prefix + name: np.ascontiguousarray(tensor)
         for name, tensor in to_theirs(table, arrays).items()
     }
-    if task_head is not None:
-        head = dialect.heads[task_head.objective]
-        described |= head_config(head, task_head)
-        tensors |= {
-            f"{head.name}.weight": np.ascontiguousarray(arrays["task_head/kernel"].T),
-            f"{head.name}.bias": arrays["task_head/bias"],
-        }
     with new_directory(directory) as folder:
         (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         try:
@@ -123,7 +127,9 @@ def write(
             raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error
         (folder / WHOLE).chmod((folder / CONFIG).stat().st_mode)  # the library's files are private
         if tokenizer is not None:
-            tokenizer_files.write(folder, tokenizer, config.context, dialect.inputs)
+            words = head is not None and head.shape == "tokens" and config.family != "bert"
+            tokenizer = spaced(tokenizer) if words else tokenizer
+            tokenizer_files.write(folder, tokenizer, config.context, dialect.inputs, pads=head is not None)
 
 
 def _without(name: str, prefix: str) -> str:
@@ -137,22 +143,45 @@ def _without(name: str, prefix: str) -> str:
 
 def _tensors(directory: Path) -> Arrays:
     """All shards' tensors by name."""
-    if (directory / WHOLE).exists():
-        return _load(directory / WHOLE)
-    if (directory / INDEX).exists():
-        where = read_json(directory / INDEX, dict).get("weight_map")
-        if not isinstance(where, dict) or not where:
-            raise UsageError(f"{directory / INDEX}: has no weight_map")
-        tensors = {}
-        for shard in sorted(set(where.values())):
-            tensors |= _load(directory / shard)
-        for name, shard in where.items():
-            if name not in tensors:
-                raise UsageError(f"{directory / shard}: has no {name}, which {INDEX} lists")
-        return tensors
-    if (path := directory / PICKLED).exists():
-        return torch_pickle.arrays(path, torch_pickle.load(path))
-    raise UsageError(f"{directory}: has no {WHOLE}, no {INDEX} and no {PICKLED}")
+    for whole, index, load in ((WHOLE, INDEX, _load), (PICKLED, PICKLED_INDEX, _unpickled)):
+        if (directory / whole).exists():
+            return load(directory / whole)
+        if (directory / index).exists():
+            return _sharded(directory, index, load)
+    raise UsageError(f"{directory}: has no {WHOLE}, no {INDEX} and no {PICKLED}{_other_form(directory)}")
+
+
+def _sharded(directory: Path, index: str, load: Callable[[Path], Arrays]) -> Arrays:
+    where = read_json(directory / index, dict).get("weight_map")
+    if not isinstance(where, dict) or not where:
+        raise UsageError(f"{directory / index}: has no weight_map")
+    for shard in where.values():
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise UsageError(
+                f"{directory / index}: shard {shard!r:.60}: expected the name of a file beside it"
+            )
+    tensors = {}
+    for shard in sorted(set(where.values())):
+        tensors |= load(directory / shard)
+    for name, shard in where.items():
+        if name not in tensors:
+            raise UsageError(f"{directory / shard}: has no {name}, which {index} lists")
+    return tensors
+
+
+def _other_form(directory: Path) -> str:
+    """How to convert the files of a repository that has only TensorFlow's or Flax's form."""
+    for file, option in (("tf_model.h5", "from_tf"), ("flax_model.msgpack", "from_flax")):
+        if (directory / file).exists():
+            return (
+                f"; {file} needs Transformers 4: its class's from_pretrained(DIR, {option}=True) and "
+                "save_pretrained(OTHER) convert it"
+            )
+    return ""
+
+
+def _unpickled(path: Path) -> Arrays:
+    return torch_pickle.arrays(path, torch_pickle.load(path))
 
 
 def _load(path: Path) -> Arrays:

@@ -9,25 +9,17 @@ from tokenizers import Tokenizer
 from research.config import Model
 from research.config.values import convert
 from research.errors import UsageError, did_you_mean
+from research.weights.formats.huggingface_head import (
+    BERT_HEADS,
+    GPT1_HEADS,
+    GPT2_HEADS,
+    Head,
+    NoClass,
+    outputs_of,
+    read_head,
+)
 from research.weights.layout import TaskHead
 from research.weights.tokenizer_files import roles
-
-
-class Head(NamedTuple):
-    """One of Transformers' BERTs for a task."""
-
-    architecture: str
-    name: str  # of its last layer
-    problem: str | None = None
-
-
-HEADS = {  # by our objectives
-    "classification": Head("BertForSequenceClassification", "classifier", "single_label_classification"),
-    "regression": Head("BertForSequenceClassification", "classifier", "regression"),
-    "choice": Head("BertForMultipleChoice", "classifier"),
-    "spans": Head("BertForQuestionAnswering", "qa_outputs"),
-    "tags": Head("BertForTokenClassification", "classifier"),
-}
 
 
 class Dialect(NamedTuple):
@@ -77,7 +69,7 @@ DIALECTS = {
         inner=None,
         fixed={},
         defaults=_GPT_DEFAULTS | {"afn": "gelu"},
-        heads={},
+        heads=GPT1_HEADS,
     ),
     "gpt2": Dialect(
         model_type="gpt2",
@@ -96,7 +88,7 @@ DIALECTS = {
             "add_cross_attention": False,
         },
         defaults=_GPT_DEFAULTS | {"activation_function": "gelu_new"},
-        heads={},
+        heads=GPT2_HEADS,
     ),
     "bert": Dialect(
         model_type="bert",
@@ -124,7 +116,7 @@ DIALECTS = {
             "tie_word_embeddings": True,
         },
         defaults={"layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "hidden_act": "gelu"},
-        heads=HEADS,
+        heads=BERT_HEADS,
         inputs=("input_ids", "token_type_ids", "attention_mask"),
     ),
 }
@@ -160,32 +152,33 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
             f"{source}: {dialect.activation}={activation}: not known"
             + did_you_mean(str(activation), dialect.activations)
         )
+    task_head = read_head(config, dialect.heads)
+    if isinstance(task_head, TaskHead):
+        head = dialect.heads[task_head.objective]
+        # Classes with a head have no output table, so ours is tied.
+        values |= {"head": head.shape, "outputs": outputs_of(task_head), "tied": True}
+        values |= head.settings(FAMILIES[kind])
     return Model(
         family=FAMILIES[kind], norm=dialect.norm, activation=dialect.activations[activation], **values
     )
 
 
-def head_config(head: Head, task_head: TaskHead) -> dict[str, Any]:
-    """Additional keys of a fine-tuned BERT's configuration: its class and labels."""
-    found = {"architectures": [head.architecture]}
-    if head.problem is not None:
-        found["problem_type"] = head.problem
-    names = {"regression": ("score",), "classification": task_head.labels, "tags": task_head.labels}
-    if labels := names.get(task_head.objective):
-        found["id2label"] = {str(index): label for index, label in enumerate(labels)}
-        found["label2id"] = {label: index for index, label in enumerate(labels)}
-    return found
+def task_head_of(config: Mapping[str, Any]) -> TaskHead | str:
+    """The task head of a supported configuration, or the reason why it has none."""
+    return read_head(config, DIALECTS[FAMILIES[config["model_type"]]].heads)
 
 
-def to_config(model: Model, tokenizer: Tokenizer | None, complete: bool) -> dict[str, Any]:
-    """The configuration of a model, `complete` with its heads or not.
+def to_config(
+    model: Model, tokenizer: Tokenizer | None, complete: bool, pads: bool = False
+) -> dict[str, Any]:
+    """The configuration of a model, `complete` with its heads or not; `pads` as in `tokenizer_files.roles`.
 
     Raises UsageError for a model that no class of Transformers computes.
     """
     dialect = DIALECTS[model.family]
     theirs = {ours: name for name, ours in reversed(dialect.activations.items())}
     _check_exportable(model, dialect, list(theirs))
-    played = roles(tokenizer)
+    played = roles(tokenizer, pads)
     ids = {
         f"{role}_id": tokenizer.token_to_id(played[role]) if role in played else None
         for role in ("bos_token", "eos_token", "pad_token")
@@ -203,7 +196,7 @@ def to_config(model: Model, tokenizer: Tokenizer | None, complete: bool) -> dict
 
 
 def _check_exportable(model: Model, dialect: Dialect, activations: list[str]) -> None:
-    """Raises UsageError for a variant that Transformers' class does not compute, with the first reason."""
+    """Raises NoClass for a variant that Transformers' class does not compute, with the first reason."""
     supported = {
         "norm": [dialect.norm],
         "normalization": ["layer"],
@@ -220,7 +213,7 @@ def _check_exportable(model: Model, dialect: Dialect, activations: list[str]) ->
     for field, values in supported.items():
         value = getattr(model, field)
         if value not in values:
-            raise UsageError(
+            raise NoClass(
                 f"model.{field}={value}: Transformers' {dialect.model_type} has only "
                 + ", ".join(map(str, values))
             )

@@ -1,4 +1,4 @@
-"""The tables of names: Hugging Face's GPTs and BERT, OpenAI's GPTs, Google's BERT, nanoGPT's GPT-2.
+"""The tables of names: Hugging Face's and OpenAI's GPTs, BERT, nanoGPT's and llm.c's GPT-2.
 
 Names are without the prefix of the outer model (`transformer.`, `bert.`, `model/`, `bert/`).
 """
@@ -131,6 +131,14 @@ OPENAI_GPT2: Table = (
 NANOGPT: Table = (
     *_arrays(("tokens", "wte.weight"), ("positions", "wpe.weight")),
     *_blocks(TORCH_LINEAR_GPT, GPT_BLOCK),
+    *_modules(TORCH_LINEAR_GPT, GPT2_NORM),
+)
+
+# In the order of llm.c's files, which have no names: those of Transformers, by block.
+LLMC_ORDER = ("attention_norm", "attention/qkv", "attention/output", "mlp_norm", "mlp/expand", "mlp/output")
+LLMC: Table = (
+    *_arrays(("tokens", "wte"), ("positions", "wpe")),
+    *_blocks(TORCH_LINEAR_GPT, sorted(GPT_BLOCK, key=lambda row: LLMC_ORDER.index(row[0]))),
     *_modules(TORCH_LINEAR_GPT, GPT2_NORM),
 )
 

@@ -50,6 +50,18 @@ def test_gpt1_classifies_one_text(tmp_path):
     assert found["labels"].tolist() == [1, 0] and found["label_weights"].tolist() == [1, 1]
 
 
+def test_a_gpt_without_special_tokens_reads_the_texts_alone(tmp_path):
+    """A text of one token has no next token to predict."""
+    (tmp_path / "x.tsv").write_text(PAIRS + "a b c d e f\tg\tentailment\n")
+    plain = {"model__special_tokens": False, "data__length": 8}
+    found = batch(tuned("gpt1_rte", tmp_path, "x.tsv", **plain))
+    assert rows(found["tokens"]) == [[A, B, C], [D, E, F], [A, B, C, D, E, F, G]]
+    (tmp_path / "y.tsv").write_text("sentence\tlabel\na\t1\nc d e\t0\n")
+    found = batch(tuned("gpt1_sst2", tmp_path, "y.tsv", **plain))
+    assert rows(found["tokens"]) == [[A], [C, D, E]] and found["lengths"].tolist() == [[1], [3]]
+    assert found["auxiliary_weights"][:, 0].tolist() == [[0, 0, 0], [0.5, 0.5, 0]]
+
+
 def test_gpt1_entailment_and_its_auxiliary_weights(tmp_path):
     """premise $ hypothesis; all tokens but the first are predicted, and a sequence's weights add up to 1."""
     (tmp_path / "x.tsv").write_text(PAIRS)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from research.config import Data
 from research.data.tokenizers.fast_bert import encoder
-from research.data.tokenizers.published import ON_HUB, SPECIAL, load, read
+from research.data.tokenizers.published import ON_HUB, SPECIAL, load, read, spaced
 from research.data.tokenizers.tokenizer import special_tokens
 from research.data.tokenizers.trained import word_pieces
 from research.errors import EnvironmentFault, UsageError
@@ -238,3 +238,11 @@ def test_wordpiece_training_is_deterministic():
     assert "[UNK]" not in encoding.tokens
     with pytest.raises(UsageError, match=r"gives at most \d+ entries"):
         word_pieces(declared, 200_000)
+
+
+def test_separate_words_of_gpt2_have_a_space_before_them(tokenizers):
+    plain = tokenizers["gpt2"]
+    words = ["The", "file", "isn't", "here", "."]
+    ids = [index for word in words for index in plain.encode(f" {word}").ids]
+    assert spaced(plain).encode(words, is_pretokenized=True).ids == ids
+    assert plain.encode("file").ids != plain.encode(" file").ids  # and the given one stays as it was

@@ -1,0 +1,106 @@
+"""Predictions of a fine-tuned run, or of fine-tuned weights, for the examples of a source."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from research import weights
+from research.config import Data, Experiment, Objective, Optimizer, Parallel, Run, Schedule, Task
+from research.data.finetuning.found_task import NamedColumns, found_task
+from research.data.tokenizers.for_task import as_tokenizer, beside
+from research.devices.compilers import Compiled
+from research.errors import UsageError
+from research.io.hub import PREFIX, TOKENIZER, located
+from research.metrics.entities import TAG
+from research.objectives import objective_of
+from research.runs import record
+from research.runs.state import State
+from research.runs.status import split_step
+from research.training import evaluate_run
+from research.training.first_state import drawn
+from research.weights.layout import TaskHead
+
+BATCH = 8  # examples evaluated together
+WINDOW = 384  # tokens of a question and a part of its text, as in Google's and Hugging Face's scripts
+
+
+class Predictions(NamedTuple):
+    task: Task
+    predictions: Any  # in the order of the examples, or by question
+    metrics: dict[str, float]  # empty without labels
+
+
+def answers(
+    target: str,
+    source: str,
+    report: Callable[[str], None],
+    named: NamedColumns = NamedColumns(),  # noqa: B008  (it is immutable)
+    tokenizer: str | None = None,
+) -> Predictions:
+    """Predict the examples of `source` with a run ("runs/sst2", "runs/sst2:300") or with weights.
+
+    A run has its task; for weights, the columns of the source are found or `named`, and the tokenizer is
+    that beside them or the given one. Raises UsageError for a target without a task's head, and for examples
+    that do not fit it.
+    """
+    directory, step = split_step(target)
+    if step is not None or (directory / record.FILE).exists():
+        if named != NamedColumns() or tokenizer is not None:
+            raise UsageError(f"{target}: a run has its own columns and tokenizer; expected weights")
+        predictions, metrics = evaluate_run.predict(directory, step, source, report)
+        return Predictions(record.experiment_of(directory, warn=False).task, predictions, metrics)
+    head = weights.task_head_of(target)
+    experiment = _experiment(target, head, source, named, tokenizer)
+    corpus = objective_of(experiment.objective).examples(experiment).prepare_test(source, lambda line: None)
+    if head.objective == "tags":  # whose batches are as long as data.length
+        longest = max(map(len, corpus.validation.tokens)) + 2
+        experiment = replace(
+            experiment, data=replace(experiment.data, length=min(longest, experiment.data.length))
+        )
+    if not corpus.validation.known.any():
+        report(f"no labels in a column {experiment.task.label} (--label), so no metrics")
+    predictions, metrics = evaluate_run.predicted(
+        experiment, corpus, partial(_loaded, target, experiment), report
+    )
+    return Predictions(experiment.task, predictions, metrics)
+
+
+def _experiment(
+    target: str, head: TaskHead, source: str, named: NamedColumns, tokenizer: str | None
+) -> Experiment:
+    """An experiment of one step, to evaluate and not to train."""
+    model, task = weights.model_of(target), found_task(source, head.objective, head.labels, named)
+    if tokenizer is None:
+        if beside(located(target, TOKENIZER)) is None:
+            raise UsageError(f"{target}: no tokenizer beside the weights; pass --tokenizer NAME|PATH")
+        tokenizer = target if target.startswith(PREFIX) else as_tokenizer(str(Path(target).absolute()))
+    length = min(model.context, WINDOW) if head.objective == "spans" else model.context
+    return Experiment(
+        model=model,
+        data=Data(source=source, validation=source, tokenizer=tokenizer, batch=BATCH, length=length),
+        objective=Objective(name=head.objective),
+        task=replace(task, metrics=_metrics(head, task)),
+        optimizer=Optimizer(name="sgd", b1=0.0, rate=Schedule(name="constant", peak=1.0)),
+        run=Run(steps=1, sample=0),
+        parallel=Parallel(compile="jit", data=1, accumulate=1),
+    )
+
+
+def _metrics(head: TaskHead, task: Task) -> tuple[str, ...]:
+    if head.objective == "spans":
+        more = ("has_answer_f1", "no_answer_accuracy", "best_f1", "best_f1_threshold", "best_exact_match")
+        return ("f1", "exact_match", *(more if task.unanswerable else ()))
+    if head.objective == "classification":
+        return ("accuracy", "f1", "matthews") if len(task.labels) == 2 else ("accuracy",)
+    if head.objective == "tags":
+        return ("f1", "accuracy") if all(map(TAG.fullmatch, task.labels)) else ("accuracy",)
+    return objective_of(Objective(name=head.objective)).metrics
+
+
+def _loaded(target: str, experiment: Experiment, abstract: State, program: Compiled) -> State:
+    loaded = weights.load(target)
+    if loaded.report.missing:
+        raise UsageError(f"{target}: has no {next(iter(loaded.report.missing))}, which its task needs")
+    return drawn(experiment, program.layout, loaded.model)

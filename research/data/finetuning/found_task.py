@@ -1,0 +1,107 @@
+"""The task of a file's examples, for weights that come with their head and labels.
+
+Columns with usual names are found; `NamedColumns` has those that the user names.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from research.config import Task
+from research.config.names import SCHEMES
+from research.data.finetuning.classification import ENDINGS, unfolded
+from research.data.finetuning.own_columns import LABELS, TEXTS, one_of, pair_of
+from research.data.sources import records
+from research.data.sources.schemes import TEST, Source, chain
+from research.errors import UsageError, did_you_mean
+
+SCORES = ("score", "similarity", "similarity_score")
+OPTIONS = ("options", "endings", "choices")
+CONTEXTS = (("article", "question"), ("sent1", "sent2"), ("context", "question"), ("context",))
+
+
+class NamedColumns(NamedTuple):
+    """Columns that the user names; empty: found by their usual names."""
+
+    fields: tuple[str, ...] = ()
+    label: str = ""
+
+
+def found_task(source: str, objective: str, labels: tuple[str, ...], named: NamedColumns) -> Task:
+    """The task of the examples of `source`, without metrics.
+
+    Raises UsageError, listing the columns, if no text has a usual name.
+    """
+    if objective == "spans":
+        label = named.label or "answers"
+        fields = named.fields or ("question", "context")
+        return Task(fields=fields, label=label, unanswerable=_asks_in_vain(source, label))
+    columns = _columns(chain(source, "--data")[0], named)
+    tags = objective == "tags"
+    label = named.label or _label(columns, objective)
+    if columns and named.label and not label.isdecimal() and not set(label.split("|")) & set(columns):
+        raise UsageError(f"{source}: no column {label} (--label){did_you_mean(label, columns)}")
+    if objective == "choice":
+        return _choice(source, named, label)
+    fields = named.fields or _fields([name for name in columns if name != label], tags)
+    if not fields:
+        shown = ", ".join(name[:30] for name in columns)
+        raise UsageError(
+            f"{source}: no column of a usual name for the text; it has {shown}; expected --field COLUMN, or "
+            "COLUMN,COLUMN of a pair, and --label COLUMN, or their numbers from 0"
+        )
+    return Task(fields=fields, label=label, labels=labels)
+
+
+def _columns(source: Source, named: NamedColumns) -> Sequence[str]:
+    find = SCHEMES[source.scheme].columns
+    if find is None and not named.fields:
+        raise UsageError(f"{source.scheme}:{source.name}: expected --field COLUMN, the column of the text")
+    return [] if find is None else find(source)
+
+
+def _label(columns: Sequence[str], objective: str) -> str:
+    """The column of the label; a file of examples to predict may have none."""
+    if objective == "tags" and len(columns) > 1 and columns[0] == "0":  # CoNLL's columns
+        return columns[-1]
+    scores = SCORES if objective == "regression" else ()
+    return one_of((*LABELS, *scores), columns) or LABELS[0]
+
+
+def _fields(columns: Sequence[str], tags: bool) -> tuple[str, ...]:
+    if tags and columns and columns[0] == "0":
+        return ("0",)
+    if not tags and (pair := pair_of(columns)):
+        return pair
+    text = one_of((*TEXTS, *(columns if len(columns) == 1 else ())), columns)
+    return (text,) if text else ()
+
+
+def _choice(source: str, named: NamedColumns, label: str) -> Task:
+    """A task with as many choices as the first example has."""
+    names = {*OPTIONS, *(name for names in CONTEXTS for name in names), *named.fields}
+    where, row = next(records.read(source, names, TEST), (source, {}))
+    first = next(unfolded(row, where), {})
+    options = one_of(OPTIONS, tuple(first))
+    fields = named.fields or next((names for names in CONTEXTS if set(names) <= first.keys()), ())
+    listed = records.plain(first[options]) if options else None
+    if not isinstance(listed, list) or not fields:
+        raise UsageError(
+            f"{source}: no choices; it has {', '.join(map(str, first)) or 'no example'}; expected a list of "
+            f"them as {', '.join(OPTIONS)}, and the text before them as context, or --field COLUMN"
+        )
+    given = records.plain(first.get(label))
+    if isinstance(given, str) and given.isalpha():  # RACE's A, B, …
+        labels = tuple(chr(ord("A") + n) for n in range(len(listed)))
+    else:  # StoryCloze counts from 1
+        labels = tuple(str(n + (ENDINGS[0] in row)) for n in range(len(listed)))
+    return Task(fields=fields, options=str(options), label=label, labels=labels)
+
+
+def _asks_in_vain(source: str, label: str) -> bool:
+    """Whether some questions are known to have no answer."""
+    return any(_is_empty(row.get(label)) for _, row in records.read(source, {label}, TEST))
+
+
+def _is_empty(answers: Any) -> bool:
+    found = records.plain(answers)
+    return found == [] or (isinstance(found, dict) and found.get("text") == [])
