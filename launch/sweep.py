@@ -144,7 +144,7 @@ def sweep(
     declaration, changes = _declaration(name), parse_assignments(overrides)
     resources = slurm_resources(executor, partition, time, gpus, cpus, sbatch)
     if resources is None and not dry_run:  # of a Slurm job the first line is its number
-        print(f"{name}: a sweep in {dir}", flush=True)  # before JAX is imported
+        say(f"{name}: a sweep in {dir}")  # before JAX is imported
     decided: list[str] = []
     with activity("checking the sweep") as show:
         with starting():
@@ -260,7 +260,7 @@ def _train_trials(directory: Path, devices: Sequence[str]) -> int | None:
     use_compilation_cache()
     reuse_step_memory()
     facts = {"devices": devices, "host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID")}
-    return work(directory, facts, lambda line: print(line, flush=True), train, running)
+    return work(directory, facts, say, train, running)
 
 
 def _listed(text: str | None) -> tuple[str, ...]:
