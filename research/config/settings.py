@@ -1,6 +1,7 @@
 """Declarations as trees of named settings: set, listed, compared, kept as JSON. Standard library only."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import (
@@ -99,6 +100,8 @@ def convert(value: Any, hint: Any, name: str) -> Any:
                 number = read(value)
             except (TypeError, ValueError):
                 continue
+            if not math.isfinite(number):
+                break
             if hint is float or (number % 1 == 0 and (isinstance(value, str) or number == value)):
                 return hint(number)
     raise UsageError(f"{name}={value}: expected {_a(hint)}")
