@@ -18,6 +18,7 @@ QUIET = "LINEAGE_QUIET"  # set: no lines about what is being done
 
 
 def main() -> None:
+    _open_closed_streams()
     interrupts.end_promptly()
     if QUIET not in os.environ:
         activity.show()
@@ -92,6 +93,17 @@ def _without_imports(arguments: list[str]) -> tuple[list[str], list[str]]:
         else:
             raise UsageError(f"{OPTION}: expected a module or a file")
     return others, plugins
+
+
+def _open_closed_streams() -> None:
+    """Opens the null device for standard streams that are closed, as some schedulers leave them.
+
+    Otherwise the next file opened would take the number, and get what native code prints.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            free = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            setattr(sys, name, os.fdopen(free, "w" if number else "r"))
 
 
 def _write_utf8() -> None:

@@ -137,7 +137,7 @@ def sweep(
     declaration, changes = _declaration(name), parse_assignments(overrides)
     resources = slurm_resources(executor, partition, time, gpus, cpus, sbatch)
     if resources is None and not dry_run:  # of a Slurm job the first line is its number
-        print(f"{name}: a sweep in {dir}", flush=True)  # before JAX is imported
+        say(f"{name}: a sweep in {dir}")  # before JAX is imported
     decided: list[str] = []
     with activity("checking the sweep") as show:
         with starting():

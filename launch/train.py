@@ -170,7 +170,7 @@ def _resume(
 
 def _announce(experiment: Experiment, directory: Path) -> None:
     """The first line of a run, printed before JAX is imported, which takes a second or two."""
-    print(f"{experiment.name}: {experiment.run.steps:,} steps in {directory}", flush=True)
+    say(f"{experiment.name}: {experiment.run.steps:,} steps in {directory}")
 
 
 def _join_processes(
@@ -217,6 +217,6 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool, third: t
             command = [*command, "run.stop_at=none"]
         print_next(experiment, directory, (command, purpose))
     else:
-        print(f"\nstopped at step {result.step} of {experiment.run.steps}; saved in {directory}")
-        print(f"to continue, repeat the command or run: lineage resume {directory}")
+        say(f"\nstopped at step {result.step} of {experiment.run.steps}; saved in {directory}")
+        say(f"to continue, repeat the command or run: lineage resume {directory}")
     return status

@@ -13,6 +13,7 @@ import typer
 
 from launch.shell.starting import starting
 from research.config.values import convert
+from research.io.activity import say
 from research.training.stopping import interrupts
 
 
@@ -57,7 +58,7 @@ def _train_trials(directory: Path, devices: Sequence[str]) -> int | None:
     use_compilation_cache()
     reuse_step_memory()
     facts = {"devices": devices, "host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID")}
-    return work(directory, facts, lambda line: print(line, flush=True), train, running)
+    return work(directory, facts, say, train, running)
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

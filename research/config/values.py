@@ -1,5 +1,6 @@
 """Values of settings as texts and as JSON, converted to the types of their fields. Standard library only."""
 
+import math
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -40,6 +41,8 @@ def convert(value: Any, hint: Any, name: str) -> Any:
                 number = read(value)
             except (TypeError, ValueError):
                 continue
+            if not math.isfinite(number):
+                break
             if hint is float or (number % 1 == 0 and (isinstance(value, str) or number == value)):
                 return hint(number)
     raise UsageError(f"{name}={value}: expected {_a(hint)}")

@@ -24,7 +24,7 @@ Batch = dict[str, np.ndarray]
 Opened = Callable[[], Sequence[Batch]]  # sent to the workers, so it must be picklable
 
 # A terminal or a scheduler signals all of a job's processes; only the training process reacts.
-NOT_OURS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
+NOT_OURS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 
 
 def read_ahead(opened: Opened, start: int, stop: int, *, workers: int) -> Iterator[Batch]:

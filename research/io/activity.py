@@ -5,13 +5,14 @@ intervals. Nothing is shown until `show` is called, which the command line does;
 quiet.
 """
 
+import os
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 T = TypeVar("T")
 
@@ -37,10 +38,27 @@ def show() -> None:
 
 def say(text: str) -> None:
     """Prints a line of results, replacing the activity line."""
-    with _terminal:
+    with _terminal, outliving(sys.stdout):
         if _running and _shown and not _displays and sys.stderr.isatty():
             _line("")
         print(text, flush=True)
+
+
+@contextmanager
+def outliving(stream: TextIO) -> Iterator[None]:
+    """Drops the output from now on if it cannot be written: work goes on without its reader.
+
+    A terminal may close, `head` may have seen enough, and the disk under a log may be full.
+    """
+    try:
+        yield
+    except OSError as fault:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+        if stream is not sys.stderr:
+            with outliving(sys.stderr):
+                print(f"lineage: standard output: {fault.strerror}; the rest is not shown", file=sys.stderr)
 
 
 @contextmanager
@@ -99,7 +117,8 @@ class _Activity:
                 self.display(f"{FRAMES[ticks % len(FRAMES)]} {self._text(seconds)}")
             elif self.display is None and innermost and seconds >= due:
                 due = seconds + min(max(THEN, seconds / 10), LONGEST)
-                print(self._text(seconds), file=sys.stderr, flush=True)
+                with outliving(sys.stderr):
+                    print(self._text(seconds), file=sys.stderr, flush=True)
             ticks += 1
         if self.display is not None and ticks:
             self.display("")
@@ -112,5 +131,5 @@ class _Activity:
 def _line(text: str) -> None:
     """One line of the terminal, which the next output overwrites."""
     text = text[: shutil.get_terminal_size().columns - 1]
-    with _terminal:
+    with _terminal, outliving(sys.stderr):
         print(f"\r\x1b[2K{text}\r", end="", file=sys.stderr, flush=True)

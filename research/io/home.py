@@ -6,6 +6,7 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
+from research.errors import EnvironmentFault
 from research.io.locks import Holder, Lock, acquire, holder
 
 _locks: dict[Path, Lock] = {}  # of this process, one for each home
@@ -18,7 +19,10 @@ def home() -> Path:
         return Path(path).expanduser().absolute()
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("lineage"))
+    try:
+        return Path(platformdirs.user_cache_dir("lineage"))
+    except RuntimeError:  # of a user whom the system does not know, as in some containers
+        raise EnvironmentFault("this user has no home directory for caches; set LINEAGE_HOME") from None
 
 
 def use(target: Path) -> None:

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import research
+from research.config import Experiment
+from research.config.imports import OPTION, as_recorded
+from research.config.settings import flatten, to_json
+from research.runs.changes import PLACES
 
 PACKAGES = (
     "jax",
@@ -31,6 +35,14 @@ def environment() -> dict[str, Any]:
         "devices": [device.device_kind for device in jax.devices()],
         "commit": _commit(),
     }
+
+
+def shared(experiment: Experiment) -> dict[str, Any]:
+    """What all processes of a run must have alike: settings, versions of packages and the user's own code."""
+    settings = {name: value for name, value in flatten(experiment).items() if name not in PLACES}
+    versions = {"lineage": research.__version__} | {name: _version(name) for name in PACKAGES}
+    code = as_recorded(to_json(experiment)).items()
+    return settings | versions | {f"{OPTION} {name}": facts["sha256"][:12] for name, facts in code}
 
 
 def _version(package: str) -> str | None:

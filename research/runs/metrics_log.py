@@ -4,6 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,11 +71,12 @@ class Metrics:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_) -> None:
-        if self._file is not None:
-            self.flush()
-            self._file.close()
-        for tracker in self._trackers:
-            tracker.close(failed=kind is not None)
+        with ExitStack() as closing:  # what fails to close must not keep the others from it
+            for tracker in self._trackers:
+                closing.push(lambda fault, *_, close=tracker.close: close(failed=bool(kind or fault)))
+            if self._file is not None:
+                with catch_write_errors(self._path), self._file:
+                    self.flush()
 
 
 def read(directory: Path) -> list[Row]:

@@ -80,9 +80,12 @@ def open_run(
 ) -> Iterator[bool]:
     """Locks `directory` for a run of `experiment`; yields whether it already holds that run.
 
-    Raises as `examine` and `locked` do, in all processes. The first process has the lock.
+    Raises as `examine` and `locked` do, in all processes. The first process has the lock, which all must see.
     """
-    from research.devices.processes import agreed  # imports JAX, which no reader of a record needs
+    from research.devices.processes import (
+        agreed,
+        check_shared,
+    )  # imports JAX, which no reader of a record needs
 
     with ExitStack() as kept:
 
@@ -91,7 +94,9 @@ def open_run(
             kept.enter_context(locked(directory, report))
             return examine(directory, experiment, allow_change=allow_change)
 
-        yield bool(agreed(enter))
+        known = bool(agreed(enter))
+        check_shared(directory / LOCK)
+        yield known
 
 
 def examine(

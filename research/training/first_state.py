@@ -9,6 +9,7 @@ from research import weights
 from research.config import Experiment
 from research.config.hyperparameters import SEED, split
 from research.devices import xla
+from research.errors import UsageError
 from research.runs.checkpoints.store import restore
 from research.runs.state import State, initial_model, initial_state
 from research.training.shared_program import shared_program
@@ -32,8 +33,13 @@ def first_state(
 
 
 def restored(experiment: Experiment, abstract: State, layout: State, checkpoint: Path) -> State:
-    """Restores `checkpoint`, with the hyperparameters that the experiment declares now."""
+    """Restores `checkpoint`, with the hyperparameters that the experiment declares now.
+
+    Raises UsageError for a directory that was renamed, whose steps would get other batches and rates.
+    """
     state = restore(checkpoint, abstract.saved(), layout.saved())
+    if int(state.step) != int(checkpoint.name):
+        raise UsageError(f"{checkpoint}: holds step {state.step}; its directory was renamed or copied")
     if experiment.run.hyperparameters == "constants":
         return state
     return state.replace(hyperparameters=shared_program(experiment).place(split(experiment)[1]))

@@ -15,7 +15,7 @@ from research.data.store.token_store import Corpus
 from research.data.tokenizers.for_task import check_same_vocabulary, check_vocabulary
 from research.devices.compilers import Compiled, check_rows
 from research.devices.memory import usable_memory
-from research.devices.processes import Minutes, agreed
+from research.devices.processes import Minutes, agreed, refuse_differences
 from research.io.activity import activity
 from research.io.files import write_atomic
 from research.models import precision
@@ -25,6 +25,7 @@ from research.runs import record, target
 from research.runs.checkpoints import best
 from research.runs.checkpoints.integrity import latest_intact_step, move_damaged
 from research.runs.checkpoints.store import Checkpoints, check_disk_space, compare
+from research.runs.environment import shared
 from research.runs.metrics_log import Metrics, Row
 from research.runs.state import State
 from research.training.driving import Begun, Outer, Running, alone
@@ -84,6 +85,7 @@ def running(
     """
     check(experiment)
     trackers.check(experiment.run)
+    refuse_differences(shared(experiment))
     kept = directory / "checkpoints"
     with record.open_run(directory, experiment, report, allow_change), ExitStack() as preparing:
         preparing.enter_context(activity("preparing the run"))
@@ -92,7 +94,9 @@ def running(
             corpus = examples.prepare(report)
         # Raises UsageError if the data are too short for a batch.
         batches = train_batches(examples, experiment.data, experiment.run.seed, corpus.train, **processes())
-        facts = {"data": [corpus.train.sha256, corpus.validation.sha256]}
+        trained_on, held_out = corpus.train.sha256, corpus.validation.sha256
+        refuse_differences({"data.source": trained_on[:12], "data.validation": held_out[:12]})
+        facts = {"data": [trained_on, held_out]}
         devices = jax.devices()
         chosen = settled(experiment, devices, usable_memory(devices))
         if (note := precision.advice(experiment.model.precision)) is not None:

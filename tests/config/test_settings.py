@@ -38,7 +38,7 @@ def small():
         ("data.source", "files:a=b.txt", "files:a=b.txt"),
         ("data.split", "tail", "tail"),
         ("model.heads", 8, 8),
-        ("run.seed", "9007199254740993", 9007199254740993),
+        ("optimizer.rate.warmup", "9007199254740993", 9007199254740993),
         ("run.seed", 8.0, 8),
     ],
 )
@@ -68,7 +68,11 @@ def test_override_converts(small, name, text, value):
         ({"model.bias": "1"}, "true or false"),
         ({"model.family": "gtp2"}, "gpt2"),
         ({"model.dropout": "1.0"}, "below 1"),
-        ({"optimizer.rate.peak": "nan"}, "more than 0"),
+        ({"optimizer.rate.peak": "nan"}, "expected a number"),
+        ({"optimizer.rate.peak": "inf"}, "expected a number"),
+        ({"run.watchdog": "nan"}, "expected a number"),
+        ({"run.seed": str(2**32)}, "at most 4294967295"),  # JAX draws what it draws for 0
+        ({"run.steps": "1e20"}, "at most 2147483647"),
         ({"optimizer.rate.warmup": "-1"}, "from 0"),
     ],
 )

@@ -1,6 +1,9 @@
 """What a command is busy with: on a terminal a line that counts, in a log a line now and then."""
 
 import io
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -90,3 +93,17 @@ def test_a_block_that_fails_is_no_longer_shown():
     with pytest.raises(ZeroDivisionError), activity("dividing"):
         raise ZeroDivisionError
     assert module._running == []
+
+
+def test_work_goes_on_when_its_reader_is_gone():
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = (
+        "import sys; from research.io.activity import say\n"
+        "for n in range(3): say(n)\n"
+        "print('done', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 0
+    assert done.stderr == "lineage: standard output: Broken pipe; the rest is not shown\ndone\n"

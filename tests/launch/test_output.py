@@ -46,3 +46,21 @@ def test_commands_print_json_in_one_place():
             node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)
         }
         assert "dumps" not in names, path
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_streams_may_be_closed(closed):
+    """Their numbers lead nowhere: a file of a run with number 1 would get what native code prints."""
+    script = (
+        "import os; from launch.__main__ import _open_closed_streams; _open_closed_streams()\n"
+        f"nowhere = [os.path.samestat(os.fstat(n), os.stat(os.devnull)) for n in {closed}]\n"
+        "os._exit(0 if all(nowhere) else 3)"
+    )
+    close = " ".join(f"{number}>&-" for number in closed)
+    for arguments, status in (
+        (["-c", script], 0),
+        (["-m", "launch", "list"], 0),
+        (["-m", "launch", "lst"], 2),
+    ):
+        done = subprocess.run(["sh", "-c", f'exec "$@" {close}', "sh", sys.executable, *arguments])
+        assert done.returncode == status, arguments

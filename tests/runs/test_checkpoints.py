@@ -1,5 +1,7 @@
 """State goes to disk and comes back, under any layout; a damaged checkpoint or a full disk is one line."""
 
+import errno
+import os
 import shutil
 from functools import partial
 
@@ -77,3 +79,16 @@ def test_a_disk_without_room_is_reported_before_anything_is_written(state, tmp_p
             ):
                 ask(state)
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_quota_that_ends_a_save_is_one_line(state, tmp_path, monkeypatch, number):
+    """TensorStore's error has only the text: a real one leaves its threads on a closed event loop."""
+
+    def save(*arguments, **named):
+        raise ValueError(f'Error writing "step": Failed writing: [OS error {number}: {os.strerror(number)}]')
+
+    with Checkpoints(tmp_path / "checkpoints", 2) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "save", save)
+        with pytest.raises(EnvironmentFault, match="the disk or a quota is full; earlier"):
+            checkpoints.save(1, state)

@@ -112,6 +112,10 @@ def torn_record(made, patch):
     (made.directory / record.FILE).write_text('{"experiment": {')
 
 
+def renamed_checkpoint(made, patch):
+    (made.directory / "checkpoints/4").rename(made.directory / "checkpoints/5")
+
+
 def no_record(made, patch):
     (made.directory / record.FILE).unlink()
 

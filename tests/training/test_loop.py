@@ -84,15 +84,29 @@ def test_a_signal_saves_and_the_same_call_goes_on(straight, tmp_path, monkeypatc
     experiment, directory, _ = straight
     monkeypatch.setenv("LINEAGE_HOME", str(directory.parent / "home"))
 
+    stops = {3: signal.SIGINT, 7: signal.SIGHUP, 12: signal.SIGTERM}
+
     def interrupt(lines, step):
-        if step in (3, 7, 12):
-            os.kill(os.getpid(), signal.SIGINT if step == 3 else signal.SIGTERM)
+        if step in stops:
+            for _ in range(1 + (stops[step] == signal.SIGHUP)):  # a terminal that closes may send it twice
+                os.kill(os.getpid(), stops[step])
 
     monkeypatch.setattr(Lines, "advance", interrupt)
-    for step, number in [(3, signal.SIGINT), (7, signal.SIGTERM), (12, signal.SIGTERM), (12, None)]:
+    for step, number in [*stops.items(), (12, None)]:
         result = train(experiment, tmp_path / "run", print)
         assert (result.step, result.finished, result.signal) == (step, step == 12, number)
     assert_same_run(experiment, directory, tmp_path / "run")
+
+
+def test_nohup_keeps_a_run_from_the_end_of_its_terminal(straight, tmp_path, monkeypatch):
+    experiment, directory, _ = straight
+    monkeypatch.setenv("LINEAGE_HOME", str(directory.parent / "home"))
+    monkeypatch.setattr(Lines, "advance", lambda lines, step: os.kill(os.getpid(), signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert train(experiment, tmp_path / "run", print).signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_finished_run_stays_as_it_is(straight, monkeypatch):

@@ -9,13 +9,20 @@ import numpy as np
 import pytest
 
 from research.config.settings import override
+from research.devices.startup import join_processes
+from research.errors import EnvironmentFault, UsageError
 from tests.training.tiny import assignments, final_arrays, quickstart, timeless
 
 DEVICES = 4
 
 
-def start(experiment, directory, processes: int, devices: int = DEVICES) -> list[subprocess.Popen]:
-    """`lineage train` by `processes` processes, each with its part of the devices."""
+def start(
+    experiment, directory, processes: int, devices: int = DEVICES, differently: tuple[str, ...] = ()
+) -> list[subprocess.Popen]:
+    """`lineage train` by `processes` processes, each with its part of the devices.
+
+    The last process also gets the arguments `differently`.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
@@ -26,7 +33,9 @@ def start(experiment, directory, processes: int, devices: int = DEVICES) -> list
         command += ["--coordinator", coordinator, "--processes", str(processes)]
     return [
         subprocess.Popen(
-            command if processes == 1 else [*command, "--process", str(index)],
+            command
+            if processes == 1
+            else [*command, "--process", str(index), *(differently if index == processes - 1 else ())],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -86,3 +95,33 @@ def test_two_processes_then_one_then_two_go_one_way(tmp_path, compiler):
     for last, processes in ((4, 2), (8, 1), (12, 2)):
         launch(override(experiment, {"run.steps": last}), tmp_path / "way", processes)
     assert_alike(experiment, tmp_path / "straight", tmp_path / "way")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["run.seed", "data.source", "--dir"])
+def test_processes_that_disagree_refuse_and_leave_nothing(tmp_path, what):
+    """Other settings or data in one process would give wrong numbers, and another directory no checkpoint."""
+    experiment = quickstart(tmp_path / "corpus.txt", parallel__compile="sharded")
+    text = (tmp_path / "corpus.txt").read_text()
+    (tmp_path / "other.txt").write_text(text.replace("a", "e"))
+    differently = {
+        "run.seed": ("run.seed=1",),
+        "data.source": (f"data.source=files:{tmp_path / 'other.txt'}",),
+        "--dir": ("--dir", str(tmp_path / "elsewhere")),
+    }[what]
+    started = start(experiment, tmp_path / "run", 2, 2, differently)
+    outputs = [process.communicate(timeout=300)[0] for process in started]
+    assert [process.returncode for process in started] == [2, 2], outputs
+    expected = "has another directory of this name" if what == "--dir" else f"lineage: {what}: "
+    assert all(expected in text for text in outputs), outputs
+    assert not (tmp_path / "run").exists() and not (tmp_path / "elsewhere").exists()
+
+
+def test_a_port_in_use_is_refused_before_jax_crashes():
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        with pytest.raises(EnvironmentFault, match="cannot be used: Address already in use"):
+            join_processes(f"localhost:{taken.getsockname()[1]}", 2, 0)
+    with pytest.raises(UsageError, match="expected HOST:PORT"):
+        join_processes("localhost", 2, 0)

@@ -21,6 +21,7 @@ from tests.training.refusals import (
     no_wandb,
     other_text,
     refused,
+    renamed_checkpoint,
     torn_record,
 )
 
@@ -114,6 +115,7 @@ def test_a_refused_train(made, capsys, more, message):
             (later_format, ["run.steps=6"], "which reads formats 1 to 2"),
             (later_record, ["run.steps=6"], "the record has format 7"),
             (torn_record, ["run.steps=6"], "not JSON"),
+            (renamed_checkpoint, ["run.steps=6"], "checkpoints/5: holds step 4"),
             (no_record, [], "not a run"),
             (no_memory, ["run.steps=6"], "RESOURCE_EXHAUSTED"),
             (no_room_for_the_record, ["run.steps=6"], "No space left"),

@@ -205,3 +205,36 @@ def test_event_files_need_no_pytorch(tmp_path):
     )
     subprocess.run([sys.executable, "-c", script], check=True)
     assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_full_disk_ends_a_run_in_one_line_and_never_blocks_it(tmp_path):
+    """No file may grow beyond 3,000 bytes, which TensorBoard's reaches first."""
+    script = (
+        "import resource; from pathlib import Path\n"
+        "from research.errors import EnvironmentFault\n"
+        "from research.training.logging import tensorboard\n"
+        "tensorboard.FLUSH = 0\n"
+        f"followed = tensorboard.TensorBoard({{}}, Path({str(tmp_path)!r}), 0, 1000)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+        "try:\n"
+        "    for step in range(1, 1000): followed.write({'step': step, 'split': 'train', 'loss': 1.0})\n"
+        "except EnvironmentFault as fault: print(fault)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{tmp_path}: cannot be written: File too large\n", done.stderr
+    assert done.returncode == 0 and not done.stderr
+
+
+def test_a_tracker_that_cannot_close_leaves_no_other_open(tmp_path):
+    class Full:
+        def close(self, failed):
+            raise EnvironmentFault("full")
+
+    class Other:
+        def close(self, failed):
+            self.failed = failed
+
+    first, last = Other(), Other()
+    with pytest.raises(EnvironmentFault, match="full"), Metrics(tmp_path, 0, trackers=[first, Full(), last]):
+        pass
+    assert first.failed and not last.failed

@@ -14,7 +14,7 @@ class Run:
     """Length and intervals. `*_every` count steps; 0 means only at the last step."""
 
     steps: int  # number of parameter updates [steps; above 0]
-    seed: int = 0  # seed of initial parameters, order of examples and dropout [number; from 0]
+    seed: int = 0  # seed of initial parameters, order of examples and dropout [number; from 0 to 4294967295]
     log_every: int = 10  # interval of rows of training metrics; 0: last step only [steps; from 0]
     evaluate_every: int = 250  # interval of evaluations on the validation split; 0: last step [steps; from 0]
     checkpoint_every: int = 250  # interval of checkpoints; 0: last step only [steps; from 0]
@@ -56,6 +56,10 @@ class Run:
         for name in (*not_negative, "checkpoint_minutes", "keep_every", "watchdog", "watchdog_minutes"):
             if getattr(self, name) < 0:
                 raise UsageError(f"run.{name}={getattr(self, name)}: expected 0 or more")
+        for name, value in vars(self).items():
+            limit = 2**32 if name == "seed" else 2**31  # JAX ignores higher bits of a seed, and counts in 32
+            if isinstance(value, int) and value >= limit:
+                raise UsageError(f"run.{name}={value}: expected at most {limit - 1}")
         for name in ("evaluate_every", "checkpoint_every", "keep_every"):
             if getattr(self, name) % self.steps_per_call:
                 raise UsageError(

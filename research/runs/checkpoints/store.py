@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,6 +27,7 @@ from research.runs.checkpoints.former_names import former_names
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs its progress, and logs errors twice
 
+FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG  # TensorStore passes on only their texts
 BEST = {"get_metric_fn": lambda scores: scores["score"], "n": 1, "keep_checkpoints_without_metrics": False}
 
 
@@ -192,9 +194,9 @@ def _io_errors(directory: Path) -> Iterator[None]:
         raise
     except Exception as error:
         text = f"{error} {error.__cause__}"
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text:
+        if any(os.strerror(number) in text for number in FULL):
             raise EnvironmentFault(
-                f"{directory}: the disk is full; earlier checkpoints are intact"
+                f"{directory}: the disk or a quota is full; earlier checkpoints are intact"
             ) from error
         if isinstance(error, OSError) or "Permission denied" in text or "Read-only file system" in text:
             raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error

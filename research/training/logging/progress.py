@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from research.io.activity import displayed_by
+from research.io.activity import displayed_by, outliving, say
 from research.runs.metrics_log import Row
 
 
@@ -25,7 +25,7 @@ class Lines(Silent):
         self._steps, self._columns = steps, columns
 
     def row(self, row: Row) -> None:
-        print(describe(row, self._steps, self._columns), flush=True)
+        say(describe(row, self._steps, self._columns))
 
 
 class Bar(Silent):
@@ -54,7 +54,8 @@ class Bar(Silent):
             self._progress.update(self._task, loss=f"{row['loss']:.4f}", speed=speed)
         else:
             line = describe(row, self._steps, self._columns)
-            self._progress.console.print(line, markup=False, highlight=False)
+            with outliving(sys.stdout):
+                self._progress.console.print(line, markup=False, highlight=False)
 
     def advance(self, step: int) -> None:
         self._progress.update(self._task, completed=step)
@@ -64,7 +65,8 @@ class Bar(Silent):
         self._progress.update(self._task, activity=text)
 
     def stop(self) -> None:
-        self._progress.stop()
+        with outliving(sys.stdout):
+            self._progress.stop()
 
 
 @contextmanager

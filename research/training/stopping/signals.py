@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 from research.training.stopping.interrupts import graceful
 
 MESSAGE = "stopping: finishes the current computation and saves; a second interrupt ends it at once"
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last from a terminal that closes
 
 
 class Stop:
@@ -51,22 +51,28 @@ class SharedStop(Stop):
 
 @contextmanager
 def stop_on_signals(start: int) -> Iterator[Stop]:
-    """Records SIGINT and SIGTERM in the yielded Stop; a second signal has its usual effect.
+    """Records SIGINT, SIGTERM and SIGHUP in the yielded Stop; a second signal has its usual effect.
 
     Before the first step, when there is nothing to save, SIGINT has its usual effect at once. With several
-    processes, JAX handles SIGTERM outside Python, and SIGINT is passed on as SIGTERM. `start` is the step
-    from which the run continues. Outside the main thread, which alone receives signals, none is recorded.
+    processes, JAX handles SIGTERM outside Python, and the others are passed on as SIGTERM. `start` is the
+    step from which the run continues. Outside the main thread, which alone receives signals, none is
+    recorded.
     """
     several = jax.process_count() > 1
     stop = SharedStop(start) if several else Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    handled = (signal.SIGINT,) if several else SIGNALS
-    before = {number: signal.getsignal(number) for number in handled}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    if several:
+        del before[signal.SIGTERM]
+    if before[signal.SIGHUP] == signal.SIG_IGN:  # set by nohup
+        del before[signal.SIGHUP]
 
     def request(number, frame):
         restore()
+        if number == signal.SIGHUP:  # a closing terminal may send it twice
+            signal.signal(number, signal.SIG_IGN)
         if not stop.begun and callable(before[number]):  # to the handler that was there before
             os.kill(os.getpid(), number)
             return
@@ -79,7 +85,7 @@ def stop_on_signals(start: int) -> Iterator[Stop]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    for number in handled:
+    for number in before:
         signal.signal(number, request)
     try:
         with graceful(MESSAGE, lambda: stop.begun):
