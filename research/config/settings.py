@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, ClassVar, Protocol, TypeGuard, TypeVar, get_type_hints
 
-from research.config import Experiment, own
+from research.config import Experiment, Model, own
 from research.config.values import convert
 from research.errors import UsageError, did_you_mean
 
@@ -72,6 +72,16 @@ def from_json(record: Mapping[str, Any]) -> Experiment:
     if parallel.get("compile") == "jit" and parallel.get("data") != 1:
         kept["parallel"] = parallel | {"data": -1}
     return _build(Experiment, kept, "", kept)
+
+
+def model_to_json(model: Model) -> dict:
+    """As `to_json`, of the section `model` alone."""
+    return _without_empty(dataclasses.asdict(model))
+
+
+def model_from_json(record: Mapping[str, Any]) -> Model:
+    """As `from_json`, of the section `model` alone."""
+    return _build(Model, record, "model.", {"model": record})
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -150,7 +150,11 @@ def test_nothing_is_written_over_and_no_nan_is_written(tmp_path):
     [
         ("weights.json", {"format": 2}, "weights.json: format 2: expected format 1 and a model"),
         ("weights.json", {"model": {"family": "gpt2"}}, "weights.json: .*missing"),
-        ("weights.json", {"model": {"width": "a"}}, "weights.json: model.width=a: expected an integer"),
+        (
+            "weights.json",
+            {"model": {"family": "gpt2", "vocabulary": "a"}},
+            "model.vocabulary=a: expected an integer",
+        ),
         ("weights.json", {"model": {"wide": 1}}, "weights.json: model.wide: no such setting"),
         ("weights.json", {"task_head": 3}, "weights.json: task_head: expected objective and labels"),
         ("weights.safetensors", {"token": (1,)}, "token: no such parameter; did you mean tokens"),

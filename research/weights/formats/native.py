@@ -5,9 +5,8 @@ They hold any model, also one that no class of Transformers computes.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from research.config import Model
 from research.config.imports import as_recorded, import_recorded, where_names_come_from
 from research.config.registry import UnknownName
-from research.config.settings import convert
+from research.config.settings import model_from_json, model_to_json
 from research.errors import EnvironmentFault, UsageError, did_you_mean
 from research.io.directories import new_directory, read_json
 from research.weights import tokenizer_files
@@ -67,7 +66,7 @@ def write(directory: Path, weights: Weights) -> None:
     arrays = {path: np.ascontiguousarray(array, np.float32) for path, array in weights.arrays.items()}
     check(arrays, shapes(weights.config), str(directory))
     head = weights.task_head
-    record = {"format": FORMAT, "model": asdict(weights.config), "task_head": head and head._asdict()}
+    record = {"format": FORMAT, "model": model_to_json(weights.config), "task_head": head and head._asdict()}
     if plugins := as_recorded(record):
         record["imports"] = plugins
     with new_directory(directory) as folder:
@@ -104,13 +103,8 @@ def _record(directory: Path) -> dict[str, Any]:
 
 
 def _model(settings: Mapping[str, Any], directory: Path, record: Mapping[str, Any]) -> Model:
-    hints = get_type_hints(Model, include_extras=True)
-    for name in settings:
-        if name not in hints:
-            raise UsageError(f"{directory / RECORD}: model.{name}: no such setting in this version")
     try:
-        values = {name: convert(value, hints[name], f"model.{name}") for name, value in settings.items()}
-        return Model(**values)
+        return model_from_json(settings)
     except UnknownName as error:
         raise UsageError(f"{directory / RECORD}: {error}; {where_names_come_from(record)}") from None
     except (UsageError, TypeError) as error:
