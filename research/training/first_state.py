@@ -5,10 +5,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from research import weights
 from research.config import Experiment
+from research.config.freezing import trains
 from research.config.hyperparameters import SEED, split
 from research.devices import xla
+from research.optimizers.trained import count_trained
 from research.runs.checkpoints.store import restore
 from research.runs.state import State, initial_model, initial_state
 from research.training.shared_program import shared_program
@@ -55,4 +59,18 @@ def load_start_weights(experiment: Experiment, report: Callable[[str], None]) ->
         model = xla.jit(partial(initial_model, experiment.model, experiment.run.seed))()
     model, found = weights.start(model, experiment.start.weights)
     report(str(found))
+    freeze = experiment.optimizer.freeze
+    if random := [name for name in found.missing if not trains(freeze, name, experiment.model)]:
+        report(
+            f"optimizer.freeze={freeze}: freezes random initial values, since the weights do not have "
+            + ", ".join(random)
+        )
     return model
+
+
+def describe_trained(experiment: Experiment, model: Any) -> str:
+    """The number of parameters that train, of the model's arrays or shapes."""
+    freeze = experiment.optimizer.freeze
+    total = sum(leaf.size for leaf in jax.tree.leaves(model))
+    count = count_trained(freeze, model, experiment.model)
+    return f"training {count:,} of {total:,} parameters: optimizer.freeze={freeze}"

@@ -26,7 +26,7 @@ from research.runs.checkpoints.store import Checkpoints, check_disk_space, compa
 from research.runs.metrics_log import Metrics, Row
 from research.runs.state import State
 from research.training.driving import Begun, Outer, Running, alone
-from research.training.first_state import first_state, load_start_weights
+from research.training.first_state import describe_trained, first_state, load_start_weights
 from research.training.logging import trackers
 from research.training.logging.log import Log
 from research.training.logging.profile import profiled
@@ -136,6 +136,8 @@ def running(
         with within_memory(chosen), Checkpoints(kept, run.keep, run.keep_every) as checkpoints:
             if start:
                 report(f"continuing from step {start} of {run.steps}")
+            if experiment.optimizer.freeze is not None:
+                report(describe_trained(experiment, abstract.model))
             current = yield Begun(chosen, program, state)
             del state
             from_here = corpus, program, current, start, checkpoints

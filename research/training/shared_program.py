@@ -76,7 +76,8 @@ def _traced(
         with without_comparisons():
             abstract = jax.eval_shape(initialize, None, examples(names))
             jax.eval_shape(step, abstract, batch if count == 1 else [batch] * count)
-            jax.eval_shape(evaluate, evaluation_params(abstract), batch, abstract.hyperparameters)
+            params = jax.eval_shape(partial(evaluation_params, experiment), abstract)
+            jax.eval_shape(evaluate, params, batch, abstract.hyperparameters)
     except (jax.errors.JAXTypeError, TypeError) as error:
         reason = " ".join(str(error).split("\n")[0].split())
         optimizer = experiment.optimizer
