@@ -191,7 +191,7 @@ def params(
     overrides: Overrides = None,
     paths: Annotated[
         bool,
-        typer.Option("--paths", help="List parameters by path, and those that optimizer.freeze freezes."),
+        typer.Option("--paths", help="List parameters by path, and which are frozen."),
     ] = False,
     json: Json = False,
 ) -> None:

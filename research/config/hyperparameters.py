@@ -81,8 +81,9 @@ def split(experiment: Experiment) -> tuple[Experiment, Values]:
     values: Values = {SEED: (experiment.run.seed + LARGEST) % (2 * LARGEST) - LARGEST}  # as JAX takes seeds
     for name in NUMBERS:
         number = operator.attrgetter(name)(experiment)
-        off = is_zero(number) or number is None or (name == LAYER_DECAY and is_one(number))
-        if not off and not (name in INTEGERS and number >= LARGEST):
+        if not number or (name == LAYER_DECAY and number == 1):
+            continue
+        if not (name in INTEGERS and number >= LARGEST):
             values[name] = _value(name, number)
     return replaced(experiment, dict.fromkeys(values, INPUT)), values
 

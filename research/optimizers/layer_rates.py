@@ -2,8 +2,8 @@
 
 The rate of a parameter is multiplied by the decay to the power of its steps down from the heads: 0 for heads
 and all else that follows the blocks, depth − n for block n (from 0), depth + 1 for the embeddings. Howard &
-Ruder (2018) and Bao et al. (2021) count like this; in the code of ELECTRA (Clark et al., 2020) every power but
-the heads' is greater by 1.
+Ruder (2018) and Bao et al. (2021) count like this; in the code of ELECTRA (Clark et al., 2020) every power
+but the heads' is greater by 1.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ def powers(tree: Any, freeze: str | None, model: Model) -> Any:
         if not name.startswith(BLOCKS):
             return model.depth + 1 if is_embedding(name, model) else 0
         blocks = [block for run in trained_blocks(freeze, name, model) for block in run]
-        return (model.depth - np.float32(blocks)).reshape(-1, *[1] * (leaf.ndim - 1))
+        return (model.depth - np.asarray(blocks, np.float32)).reshape(-1, *[1] * (leaf.ndim - 1))
 
     return tree_map_with_path(power, tree)
 

@@ -26,8 +26,9 @@ def optimizer(
 ) -> optax.GradientTransformationExtraArgs:
     """The clipped optimizer of `config` for a run of `steps`, with the rate multipliers of `model.scaling`.
 
-    It takes the part of a model that trains: see `research.optimizers.trained`. `update` takes the gradients' global `norm`, if known, the loss as `value`, and the loss as a function of
-    the parameters, `obj_fn`, for optimizers that estimate the curvature.
+    It takes the part of a model that trains: see `research.optimizers.trained`. `update` takes the gradients'
+    global `norm`, if known, the loss as `value`, and the loss as a function of the parameters, `obj_fn`, for
+    optimizers that estimate the curvature.
     """
     chosen = _with_layer_rates(config, schedule(config.rate, steps), model)
     if model is not None and relative_width(model) != 1:
@@ -89,8 +90,8 @@ def _without_iterates(inner: optax.GradientTransformation, name: str) -> optax.G
         state = inner.init(params)
         if averages_iterates(state):
             raise UsageError(
-                f"optimizer.rate.layer_decay: optimizer.name={name} keeps iterates of its own; expected 1, or "
-                "a function with a third argument `multiply`, as research/optimizers/algorithms.py has"
+                f"optimizer.rate.layer_decay: optimizer.name={name} keeps iterates of its own; expected 1, "
+                "or a function with a third argument `multiply`, as research/optimizers/algorithms.py has"
             )
         return state
 

@@ -26,7 +26,12 @@ from research.runs.checkpoints.store import Checkpoints, check_disk_space, compa
 from research.runs.metrics_log import Metrics, Row
 from research.runs.state import State
 from research.training.driving import Begun, Outer, Running, alone
-from research.training.first_state import describe_trained, first_state, load_start_weights
+from research.training.first_state import (
+    advice_on_freezing,
+    describe_trained,
+    first_state,
+    load_start_weights,
+)
 from research.training.logging import trackers
 from research.training.logging.log import Log
 from research.training.logging.profile import profiled
@@ -106,7 +111,8 @@ def running(
                 step = latest_intact_step(kept)
             record.check(directory, experiment, facts, step, allow_change)
             if step:
-                compare(kept / str(step), abstract.saved())
+                with advice_on_freezing(directory, experiment):
+                    compare(kept / str(step), abstract.saved())
                 check_same_vocabulary(experiment.data, corpus.tokenizer, directory)
                 if record.differs(directory, experiment, "start.weights"):
                     load_start_weights(

@@ -1,5 +1,7 @@
 """The notation of `optimizer.freeze`: which parameters a text freezes, and what is refused."""
 
+from itertools import pairwise
+
 import pytest
 
 import experiments
@@ -48,7 +50,7 @@ BIASES = {name for name in EVERY if name.endswith("bias")}
     ],
 )
 def test_patterns_freeze_parameters(freeze, expected):
-    assert EVERY == named(BERT, *{name.split("/")[0] for name, *_ in components(BERT)})
+    assert named(BERT, *{name.split("/")[0] for name, *_ in components(BERT)}) == EVERY
     assert frozen(freeze) == expected
 
 
@@ -74,7 +76,7 @@ def test_patterns_freeze_blocks_of_a_stack(freeze, mlp, attention):
     for name, expected in (("blocks/mlp/expand/kernel", mlp), ("blocks/attention/qkv/bias", attention)):
         runs = trained_blocks(freeze, name, BERT)
         assert [block for run in runs for block in run] == expected
-        assert all(one.stop < other.start for one, other in zip(runs, runs[1:], strict=False))
+        assert all(one.stop < other.start for one, other in pairwise(runs))
         assert share_trained(freeze, name, BERT) * 4 == len(expected)
         assert trains(freeze, name, BERT) == bool(expected)
 
@@ -106,6 +108,6 @@ def test_malformed_patterns_are_refused_where_they_are_declared(freeze):
 
 
 def test_blocks_that_are_not_stacked_have_no_numbers():
-    with pytest.raises(UsageError, match="expected a leading axis of model.depth=4"):
+    with pytest.raises(UsageError, match=r"expected a leading axis of model\.depth=4"):
         check("blocks/0", {"blocks/shared": (7, 7), "tokens": (9, 7)}, BERT)
     check("blocks", {"blocks/shared": (7, 7), "tokens": (9, 7)}, BERT)

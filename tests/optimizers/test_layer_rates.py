@@ -110,7 +110,7 @@ def test_an_optimizer_that_keeps_iterates_has_to_scale_them(registries):
 
     experiment = declared(optimizer__name="iterates", optimizer__rate__layer_decay=DECAY)
     model = model_of(experiment)
-    with pytest.raises(UsageError, match="optimizer.name=iterates keeps iterates of its own"):
+    with pytest.raises(UsageError, match=r"optimizer\.name=iterates keeps iterates of its own"):
         optimizer(experiment.optimizer, 10, experiment.model).init(model)
     one_rate = replace(experiment.optimizer, rate=replace(experiment.optimizer.rate, layer_decay=1.0))
     optimizer(one_rate, 10, experiment.model).init(model)

@@ -1,4 +1,4 @@
-"""What is frozen keeps its bits, whatever the optimizer, and costs it nothing; the rest trains as if alone."""
+"""What is frozen keeps its bits under every optimizer and costs no state; the rest trains as if alone."""
 
 from functools import partial
 
