@@ -14,7 +14,7 @@ from launch.options import Json, Name, Overrides, TrainFile, ValidationFile, wit
 from launch.shell import completion, meanings
 from launch.shell.as_json import print_json
 from launch.shell.notes import note
-from launch.shell.parameter_tables import parameter_table
+from launch.shell.parameter_tables import parameter_table, print_paths
 from launch.shell.starting import starting
 from research.config import Experiment, Sweep
 from research.config.settings import flatten, override, parse_assignments, to_json
@@ -188,14 +188,31 @@ def _print_settings(experiment: Experiment, declared: Experiment, describe: bool
                 print(_described(known[key]) + "\n")
 
 
-def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:
+def params(
+    name: Name,
+    overrides: Overrides = None,
+    paths: Annotated[
+        bool,
+        typer.Option("--paths", help="List parameters by path, and which are frozen."),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Count parameters by component, with shapes."""
     count = partial(_counted, name, overrides)
     asks = _asks_files(experiments.get(name), parse_assignments(overrides or []))
     counted = count() if asks else parameter_table(declared(name, overrides), count)
     if json:
-        print_json({"total": counted["total"], "components": counted["components"]})
+        print_json({name: counted[name] for name in ("total", "trained", "components")})
         return
+    if paths:
+        print_paths(counted["components"])
+    else:
+        _print_table(counted)
+    if counted["trained"] < counted["total"]:
+        print(f"\n{counted['trained']:,} of {counted['total']:,} parameters train")
+
+
+def _print_table(counted: Mapping[str, Any]) -> None:
     rows = [
         (title, ", ".join("×".join(map(str, shape)) for shape in shapes), formula, letter)
         for title, shapes, formula, _, letter in counted["lines"]
@@ -209,10 +226,18 @@ def params(name: Name, overrides: Overrides = None, json: Json = False) -> None:
 
 
 def _counted(name: str, overrides: list[str] | None) -> dict[str, Any]:
-    model = resolve(name, overrides).model
+    experiment = resolve(name, overrides)
+    model, freeze = experiment.model, experiment.optimizer.freeze
     with starting():
+        from research.config.freezing import share_trained
         from research.models.parameters import ACCOUNT, components
         from research.models.parameters import parameter_table as lines_of
-    listed = [component._asdict() for component in components(model)]
-    total = sum(component["count"] for component in listed)
-    return {"total": total, "components": listed, "lines": lines_of(model), "account": ACCOUNT}
+    listed = [
+        component._asdict() | {"trained": int(component.count * share_trained(freeze, component.name, model))}
+        for component in components(model)
+    ]
+    totals = {
+        "total": sum(component["count"] for component in listed),
+        "trained": sum(component["trained"] for component in listed),
+    }
+    return totals | {"components": listed, "lines": lines_of(model), "account": ACCOUNT}

@@ -1,8 +1,8 @@
-"""Caches tables of parameters under home, so that a model counted before is listed without starting JAX."""
+"""Tables of parameters, cached under home, so that a model counted before is listed without starting JAX."""
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,24 @@ def parameter_table(experiment: Experiment, count: Callable[[], dict[str, Any]])
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, json.dumps(table))
     return table
+
+
+def print_paths(components: Sequence[Mapping[str, Any]]) -> None:
+    """Parameters by path, with shapes, numbers, and those that train where some do not."""
+    frozen = any(component["trained"] < component["count"] for component in components)
+    rows = [
+        (
+            component["name"],
+            "×".join(map(str, component["shape"])) or "1",
+            f"{component['count']:,}",
+            f"{component['trained']:,} train" if component["trained"] else "frozen",
+        )
+        for component in components
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, shape, count, trained in rows:
+        row = f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{widths[2]}}"
+        print(row + (f"  {trained:>{widths[3]}}" if frozen else ""))
 
 
 def _key(experiment: Experiment) -> str:

@@ -1,18 +1,23 @@
 """Floating-point operations of a step by the usual formula, and the peak rate of this machine's devices."""
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from research.config import Experiment
+from research.config import Experiment, Model
+from research.config.freezing import BLOCKS, is_embedding, share_trained, trained_blocks, trains
 from research.devices.targets import chip_of
 from research.models.parameters import components
 from research.models.precision import matmul_dtype
 from research.objectives import objective_of
 
-FORMULA = "6N + 12·depth·length·width per token; N: parameters without embedding look-ups"
+FORMULA = (
+    "6N + 12·depth·length·width per token; N: parameters without embedding look-ups; less if some are frozen"
+)
+LAST = ("tokens", "output", "task_head", "next_sentence")  # modules that make a model's outputs
 
 
 class Peak(NamedTuple):
@@ -21,13 +26,46 @@ class Peak(NamedTuple):
 
 
 def flops_a_token(experiment: Experiment) -> float:
-    """Forward and backward FLOPs by PaLM's formula (Chowdhery et al., 2022, appendix B), without remat."""
-    model = experiment.model
-    return 6 * multiplied(experiment) + 12 * model.depth * experiment.data.length * model.width
+    """Forward and backward FLOPs by PaLM's formula (Chowdhery et al., 2022, appendix B), without remat.
+
+    The forward pass takes a third of them, and so do the gradients of parameters and those of states. The
+    latter two count only for parameters that train, and above the lowest of them.
+    """
+    model, freeze = experiment.model, experiment.optimizer.freeze
+    lowest = _lowest_trained(freeze, model)
+
+    def trained(name: str) -> float:
+        return float(share_trained(freeze, name, model))
+
+    def passed(name: str) -> float:
+        if name.startswith(BLOCKS):
+            return min(max(model.depth + 1 - lowest, 0) / model.depth, 1.0)
+        return float(lowest < _layer(name, model))
+
+    products = sum(2 * multiplied(experiment, share) for share in (lambda name: 1.0, trained, passed))
+    scores = 4 * model.depth * experiment.data.length * model.width
+    return products + scores * (1 + 2 * passed(BLOCKS))
 
 
-def multiplied(experiment: Experiment) -> float:
-    """Parameters applied to a token on average; embedding look-ups do not count.
+def _lowest_trained(freeze: str | None, model: Model) -> int:
+    """The layer of the lowest parameter that trains: 0 for embeddings, n + 1 for block n, then the heads."""
+    layers = []
+    for name, *_ in components(model):
+        if name.startswith(BLOCKS):
+            layers += [run[0] + 1 for run in trained_blocks(freeze, name, model)]
+        elif trains(freeze, name, model):
+            embedded = is_embedding(name, model) or name == "special_embeddings"
+            layers.append(0 if embedded else _layer(name, model))
+    return min(layers)
+
+
+def _layer(name: str, model: Model) -> int:
+    """The layer of a module above the blocks."""
+    return model.depth + (2 if name.split("/")[0] in LAST else 1)
+
+
+def multiplied(experiment: Experiment, factor: Callable[[str], float] = lambda name: 1.0) -> float:
+    """Parameters applied to a token on average, times their factors; embedding look-ups do not count.
 
     The output table counts at predicted positions: all of a GPT, a few of a BERT, and in fine-tuning only for
     an auxiliary loss.
@@ -44,7 +82,10 @@ def multiplied(experiment: Experiment) -> float:
     }
     share |= {"pooler": once, "next_sentence": once}
     share |= {"task_head": 1 if experiment.model.head == "tokens" else once}
-    return sum(part.count * share.get(part.name.split("/")[0], 1) for part in components(experiment.model))
+    return sum(
+        part.count * share.get(part.name.split("/")[0], 1) * factor(part.name)
+        for part in components(experiment.model)
+    )
 
 
 def peak(precision: str, devices: int) -> Peak:

@@ -2,7 +2,7 @@
 
 With run.hyperparameters=inputs a program is compiled for a declaration without these numbers (`split`), and
 puts their traced values back (`research.runs.traced_numbers`). A number that is none or 0 stays: without
-clipping, dropout or a z-loss the program differs. Standard library only.
+clipping, dropout or a z-loss the program differs. So does a layer decay of 1. Standard library only.
 """
 
 import copy
@@ -18,12 +18,14 @@ from research.config.experiment import Experiment
 from research.config.settings import flatten
 
 SHARES = ("optimizer.b1", "optimizer.b2", "optimizer.ema")  # near 1: programs also need their distance from 1
+LAYER_DECAY = "optimizer.rate.layer_decay"
 NUMBERS = (
     *SHARES,
     "optimizer.rate.peak",
     "optimizer.rate.warmup",
     "optimizer.rate.final",
     "optimizer.rate.cooldown",
+    LAYER_DECAY,
     "optimizer.epsilon",
     "optimizer.decay",
     "optimizer.clip",
@@ -81,7 +83,9 @@ def split(experiment: Experiment) -> tuple[Experiment, Values]:
     values: Values = {SEED: (experiment.run.seed + LARGEST) % (2 * LARGEST) - LARGEST}  # as JAX takes seeds
     for name in (*NUMBERS, *_own(experiment)):
         number = operator.attrgetter(name)(experiment)
-        if number and not (name in INTEGERS and number >= LARGEST):
+        if not number or (name == LAYER_DECAY and number == 1):
+            continue
+        if not (name in INTEGERS and number >= LARGEST):
             values[name] = _value(name, number)
     return replaced(experiment, dict.fromkeys(values, INPUT)), values
 
@@ -110,6 +114,11 @@ def _value(name: str, number: Any) -> Any:
 def is_zero(number: Any) -> bool:
     """Whether a number is declared as 0; a traced number is not."""
     return isinstance(number, int | float) and number == 0
+
+
+def is_one(number: Any) -> bool:
+    """Whether a number is declared as 1; a traced number is not."""
+    return isinstance(number, int | float) and number == 1
 
 
 def replaced(config: Any, changes: Mapping[str, Any]) -> Any:

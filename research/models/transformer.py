@@ -4,9 +4,11 @@ Modules are plain pytrees of parameters. A call takes a `key` for dropout; witho
 Shapes: B batch, L length, S source length, H heads, K head size, D width, N depth.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -120,6 +122,7 @@ class Block(nnx.Module):
         return self.mlp_norm(x_BLD + drop(self.mlp(x_BLD), key=keys[2])), cache
 
 
+_frozen_blocks: ContextVar[tuple[int, Any, Any]] = ContextVar("frozen blocks", default=(0, None, None))
 Blocks = Block | tuple[Block, ...]  # one stacked Block with a leading axis N, or N of them
 
 
@@ -173,9 +176,33 @@ def run_blocks(
         x, _ = block(split_rows(x), attend, rotate, key)
         return split_rows(x), x
 
-    step = rematerialized(step, config)
-    x_BLD, states_NBLD = lax.scan(step, x_BLD, (blocks, keys), unroll=blocks_in_a_turn(config))
-    return x_BLD, states_NBLD, None
+    step, unroll = rematerialized(step, config), blocks_in_a_turn(config)
+    count, before, merged = _frozen_blocks.get()
+    if not (0 < count < config.depth and all(map(is_, *map(jax.tree.leaves, (merged, blocks))))):
+        x_BLD, states_NBLD = lax.scan(step, x_BLD, (blocks, keys), unroll=unroll)
+        return x_BLD, states_NBLD, None
+
+    def frozen_step(x, n):
+        return step(x, jax.tree.map(itemgetter(n), (before, keys)))  # a slice of them would be a copy
+
+    above = jax.tree.map(itemgetter(slice(count, None)), (blocks, keys))
+    x_BLD, states_below = lax.scan(frozen_step, x_BLD, jnp.arange(count), unroll=min(unroll, count))
+    x_BLD, states_above = lax.scan(step, x_BLD, above, unroll=min(unroll, config.depth - count))
+    return x_BLD, jnp.concatenate([states_below, states_above]), None
+
+
+@contextmanager
+def frozen_blocks_are(count: int, before: Any, merged: Any) -> Iterator[None]:
+    """Traces the model `merged`, whose first `count` blocks are those of `before`, with a loop for them.
+
+    One loop over all blocks would compute the gradients of all. If the blocks' input does not train either,
+    there is no backward pass through these blocks, and it keeps none of their states.
+    """
+    token = _frozen_blocks.set((count, before.blocks, merged.blocks) if count else (0, None, None))
+    try:
+        yield
+    finally:
+        _frozen_blocks.reset(token)
 
 
 def blocks_in_a_turn(config: Model) -> int:

@@ -15,11 +15,12 @@ import numpy as np
 from jax import Array
 
 from research import config
-from research.config import Experiment, Task
+from research.config import Experiment, Task, freezing
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
 from research.errors import UsageError
 from research.models import FAMILIES
+from research.models.parameters import components
 
 Batch = dict[str, Array]
 Sums = dict[str, Array]
@@ -72,8 +73,21 @@ def objective_of(settings: config.Objective) -> Objective:
 
 
 def check(experiment: Experiment) -> None:
-    """Raises UsageError if the sections of a declaration do not fit its objective."""
+    """Raises UsageError if the sections of a declaration do not fit its objective, or each other."""
     objective_of(experiment.objective).check(experiment)
+    check_layers(experiment.optimizer, experiment.model)
+
+
+def check_layers(optimizer: config.Optimizer, model: config.Model) -> None:
+    """Raises UsageError if `optimizer.freeze` or the layers' rates do not fit the model's parameters."""
+    by_layer = optimizer.rate.layer_decay != 1
+    if optimizer.freeze is None and not by_layer:
+        return
+    shapes = {component.name: component.shape for component in components(model)}
+    if by_layer:
+        freezing.check_stacked("optimizer.rate.layer_decay", shapes, model)
+    if optimizer.freeze is not None:
+        freezing.check(optimizer.freeze, shapes, model)
 
 
 def training_loss(settings: config.Objective) -> Callable[[Any, Batch, Array | None], Sums]:

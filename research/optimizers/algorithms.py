@@ -146,12 +146,16 @@ def sophia(config: Optimizer, rate: Rate):
 
 
 @OPTIMIZERS.register("schedule_free_adamw")
-def schedule_free_adamw(config: Optimizer, rate: Rate):
-    """Defazio et al. (2024); `research.optimizers.optimizer.evaluation_params` returns its average."""
+def schedule_free_adamw(config: Optimizer, rate: Rate, multiply: optax.GradientTransformation | None = None):
+    """Defazio et al. (2024); `research.optimizers.optimizer.evaluation_params` returns its average.
+
+    `multiply` has the factors of the layers' rates.
+    """
     inner = optax.chain(
         optax.scale_by_rms(config.b2, config.epsilon, eps_in_sqrt=False, bias_correction=True),
         _decay(config),
         _times(rate),
+        optax.identity() if multiply is None else multiply,
     )
     return contrib.schedule_free(inner, learning_rate=rate, b1=config.b1)
 

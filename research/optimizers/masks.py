@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jax.tree_util import tree_map_with_path
+from jax.tree_util import keystr, tree_map_with_path
 from optax import contrib
 
 from research.config import Model, scaling
@@ -32,6 +32,11 @@ def rate_multipliers(params: Any, optimizer: str, model: Model) -> Any:
 def are_hidden_matrices(model: Any) -> Any:
     """True for the blocks' kernels, else False."""
     return tree_map_with_path(lambda path, _: {"blocks", "kernel"} <= _names(path), model)
+
+
+def path_name(path: Any) -> str:
+    """blocks/mlp/expand/kernel: as parameters are named on disk."""
+    return keystr(path, simple=True, separator="/").removesuffix("/value")
 
 
 def _names(path) -> set[str]:

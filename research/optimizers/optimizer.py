@@ -1,5 +1,7 @@
 """The optimizer of a declaration: gradient clipping, then the registered algorithm under its schedule."""
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,9 +11,12 @@ from jax import Array
 from optax import contrib
 
 from research.config import Model, Optimizer
+from research.config.hyperparameters import is_one
 from research.config.names import OPTIMIZERS
 from research.config.scaling import relative_width
+from research.errors import UsageError
 from research.optimizers import algorithms as algorithms  # registers the built-in ones
+from research.optimizers.layer_rates import by_layer
 from research.optimizers.masks import rate_multipliers
 from research.optimizers.schedules import schedule
 
@@ -21,10 +26,11 @@ def optimizer(
 ) -> optax.GradientTransformationExtraArgs:
     """The clipped optimizer of `config` for a run of `steps`, with the rate multipliers of `model.scaling`.
 
-    `update` takes the gradients' global `norm`, if known, the loss as `value`, and the loss as a function of
-    the parameters, `obj_fn`, for optimizers that estimate the curvature.
+    It takes the part of a model that trains: see `research.optimizers.trained`. `update` takes the gradients'
+    global `norm`, if known, the loss as `value`, and the loss as a function of the parameters, `obj_fn`, for
+    optimizers that estimate the curvature.
     """
-    chosen = OPTIMIZERS[config.name](config, schedule(config.rate, steps))
+    chosen = _with_layer_rates(config, schedule(config.rate, steps), model)
     if model is not None and relative_width(model) != 1:
         chosen = _by_role(chosen, config.name, model)
     clip = optax.identity() if config.clip is None else _clip(config.clip)
@@ -57,6 +63,39 @@ def evaluates_loss(update: optax.GradientTransformationExtraArgs, model: Any) ->
 
     jax.eval_shape(trace, model)
     return bool(calls)
+
+
+def _with_layer_rates(
+    config: Optimizer, rate: Callable[..., Array], model: Model | None
+) -> optax.GradientTransformation:
+    """The algorithm, with its updates multiplied by the factors of `optimizer.rate.layer_decay`.
+
+    An algorithm that keeps iterates of its own multiplies what it adds to them: it takes a third argument,
+    `multiply`. Multiplying its final update would move the parameters away from these iterates.
+    """
+    algorithm = OPTIMIZERS[config.name]
+    if is_one(config.rate.layer_decay):
+        return algorithm(config, rate)
+    assert model is not None  # without it there are no layers
+    multiply = by_layer(config.rate.layer_decay, config.freeze, model)
+    if "multiply" in inspect.signature(algorithm).parameters:
+        return algorithm(config, rate, multiply=multiply)
+    return optax.chain(_without_iterates(algorithm(config, rate), config.name), multiply)
+
+
+def _without_iterates(inner: optax.GradientTransformation, name: str) -> optax.GradientTransformation:
+    """`inner`. Raises UsageError if it keeps iterates."""
+
+    def init(params: Any) -> Any:
+        state = inner.init(params)
+        if averages_iterates(state):
+            raise UsageError(
+                f"optimizer.rate.layer_decay: optimizer.name={name} keeps iterates of its own; expected 1, "
+                "or a function with a third argument `multiply`, as research/optimizers/algorithms.py has"
+            )
+        return state
+
+    return optax.GradientTransformationExtraArgs(init, optax.with_extra_args_support(inner).update)
 
 
 def _by_role(inner: optax.GradientTransformation, name: str, model: Model) -> optax.GradientTransformation:

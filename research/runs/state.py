@@ -16,6 +16,7 @@ from research.optimizers import loss_scale
 from research.optimizers import optimizer as optimizers
 from research.optimizers.loss_scale import LossScale
 from research.optimizers.spike_guard import Guard, fresh
+from research.optimizers.trained import trained
 from research.runs.traced_numbers import fill
 
 
@@ -24,7 +25,7 @@ class State:
     step: Array  # updates done
     model: Any  # the parameters, as the module that applies them
     opt_state: Any  # the optimizer's state
-    ema_params: Any  # of the parameters over steps, or None
+    ema_params: Any  # of the parameters that train, over steps; or None
     guard: Guard
     loss_scale: LossScale | None  # of float16
     key: Array  # constant; each step folds its own number into it
@@ -49,11 +50,12 @@ def initial_state(experiment: Experiment, model: Any = None, hyperparameters: Va
     experiment = fill(experiment, hyperparameters)
     model = initial_model(experiment.model, experiment.run.seed) if model is None else model
     update = optimizers.optimizer(experiment.optimizer, experiment.run.steps, experiment.model)
+    part = trained(experiment.optimizer.freeze, experiment.model).select(model)
     return State(
         step=jnp.int32(0),
         model=model,
-        opt_state=update.init(model),
-        ema_params=None if experiment.optimizer.ema is None else jax.tree.map(jnp.copy, model),
+        opt_state=update.init(part),
+        ema_params=None if experiment.optimizer.ema is None else jax.tree.map(jnp.copy, part),
         guard=fresh(),
         loss_scale=loss_scale.fresh() if needs_loss_scale(experiment.model) else None,
         key=_keys(experiment.run.seed)[1],
@@ -67,8 +69,12 @@ def _keys(seed: int) -> tuple[Array, Array]:
     return model, steps
 
 
-def evaluation_params(state: State) -> Any:
+def evaluation_params(experiment: Experiment, state: State) -> Any:
     """The parameters to evaluate and to export: an average over steps if the run keeps one."""
+    split = trained(experiment.optimizer.freeze, experiment.model)
     if state.ema_params is not None:
-        return state.ema_params
-    return optimizers.evaluation_params(state.model, state.opt_state)
+        return split.merge(state.model, state.ema_params)
+    if not optimizers.averages_iterates(state.opt_state):
+        return state.model
+    part = optimizers.evaluation_params(split.select(state.model), state.opt_state)
+    return split.merge(state.model, part)

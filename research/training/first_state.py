@@ -1,15 +1,21 @@
 """The state with which a run starts or continues, on its devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from research import weights
 from research.config import Experiment
+from research.config.freezing import trains
 from research.config.hyperparameters import SEED, split
 from research.devices import xla
 from research.errors import UsageError
+from research.optimizers.trained import count_trained
+from research.runs import record
 from research.runs.checkpoints.store import restore
 from research.runs.state import State, initial_model, initial_state
 from research.training.shared_program import shared_program
@@ -63,4 +69,32 @@ def load_start_weights(experiment: Experiment, report: Callable[[str], None]) ->
     head = TaskHead(experiment.objective.name, experiment.task.labels)
     model, found = weights.start(model, experiment.start.weights, head)
     report(str(found))
+    freeze = experiment.optimizer.freeze
+    if random := [name for name in found.missing if not trains(freeze, name, experiment.model)]:
+        report(
+            f"optimizer.freeze={freeze}: freezes random initial values, since the weights do not have "
+            + ", ".join(random)
+        )
     return model
+
+
+@contextmanager
+def advice_on_freezing(directory: Path, experiment: Experiment) -> Iterator[None]:
+    """Explains a UsageError about the state of a run that trained other parameters."""
+    try:
+        yield
+    except UsageError as error:
+        if not record.differs(directory, experiment, "optimizer.freeze"):
+            raise
+        raise UsageError(
+            f"{directory}: optimizer.freeze={experiment.optimizer.freeze}: the run trained other "
+            f"parameters; expected start.weights={directory} and another --dir"
+        ) from error
+
+
+def describe_trained(experiment: Experiment, model: Any) -> str:
+    """The number of parameters that train, of the model's arrays or shapes."""
+    freeze = experiment.optimizer.freeze
+    total = sum(leaf.size for leaf in jax.tree.leaves(model))
+    count = count_trained(freeze, model, experiment.model)
+    return f"training {count:,} of {total:,} parameters: optimizer.freeze={freeze}"

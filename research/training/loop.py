@@ -29,7 +29,12 @@ from research.runs.environment import shared
 from research.runs.metrics_log import Metrics, Row
 from research.runs.state import State
 from research.training.driving import Begun, Outer, Running, alone
-from research.training.first_state import first_state, load_start_weights
+from research.training.first_state import (
+    advice_on_freezing,
+    describe_trained,
+    first_state,
+    load_start_weights,
+)
 from research.training.logging import trackers
 from research.training.logging.log import Log
 from research.training.logging.profile import profiled
@@ -114,7 +119,8 @@ def running(
                 step = latest_intact_step(kept)
             record.check(directory, experiment, facts, step, allow_change)
             if step:
-                compare(kept / str(step), abstract.saved())
+                with advice_on_freezing(directory, experiment):
+                    compare(kept / str(step), abstract.saved())
                 check_same_vocabulary(experiment.data, corpus.tokenizer, directory)
                 if record.differs(directory, experiment, "start.weights"):
                     load_start_weights(
@@ -144,6 +150,8 @@ def running(
         with within_memory(chosen), Checkpoints(kept, run.keep, run.keep_every) as checkpoints:
             if start:
                 report(f"continuing from step {start} of {run.steps}")
+            if experiment.optimizer.freeze is not None:
+                report(describe_trained(experiment, abstract.model))
             current = yield Begun(chosen, program, state)
             del state
             from_here = corpus, program, current, start, checkpoints

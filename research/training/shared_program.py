@@ -82,7 +82,8 @@ def _traced(
             abstract = jax.eval_shape(initialize, None, examples(names))
             jax.eval_shape(step, abstract, batch if count == 1 else [batch] * count)
             evaluated = batch | ({"step": abstract.step} if objective.reads_step else {})
-            jax.eval_shape(evaluate, evaluation_params(abstract), evaluated, abstract.hyperparameters)
+            params = jax.eval_shape(partial(evaluation_params, experiment), abstract)
+            jax.eval_shape(evaluate, params, evaluated, abstract.hyperparameters)
     except (jax.errors.JAXTypeError, TypeError) as error:
         reason = " ".join(str(error).split("\n")[0].split())
         optimizer = experiment.optimizer

@@ -16,16 +16,18 @@ from research.models.axes import data_shards, over_shards
 from research.models.ops.dropout import chosen_generator, rate_is, shard_is
 from research.models.platform import differentiated_again, platform
 from research.models.precision import needs_loss_scale
+from research.models.transformer import frozen_blocks_are
 from research.objectives import objective_of, training_loss, weights_in
 from research.objectives.objective import Batch, Sums
 from research.optimizers import loss_scale
 from research.optimizers.optimizer import evaluates_loss, optimizer
 from research.optimizers.spike_guard import also_finite, should_apply
+from research.optimizers.trained import ALL, Trained, trained
 from research.runs.checkpoints.former_names import in_former_order
 from research.runs.state import State, initial_model
 from research.runs.traced_numbers import fill
 
-Kept = tuple[Any, Any, Any]  # parameters, moments, average
+Kept = tuple[Any, Any, Any]  # parameters that train, moments, average
 
 
 def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
@@ -54,6 +56,7 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "reads_step": objective_of(experiment.objective).reads_step,
         "limit": experiment.run.skip_spikes,
         "ema": experiment.optimizer.ema,
+        "trained": trained(experiment.optimizer.freeze, experiment.model),
         "measure_update": not (
             OPTIMIZERS.is_builtin(experiment.optimizer.name)
             and SCHEDULES.is_builtin(experiment.optimizer.rate.name)
@@ -79,6 +82,7 @@ def check_optimizer(experiment: Experiment) -> None:
     if experiment.parallel.compile != "pmap" and not scaled:
         return
     shapes = jax.eval_shape(partial(initial_model, experiment.model, experiment.run.seed))
+    shapes = jax.eval_shape(trained(experiment.optimizer.freeze, experiment.model).select, shapes)
     if evaluates_loss(optimizer(experiment.optimizer, experiment.run.steps, experiment.model), shapes):
         if scaled:
             raise UsageError(
@@ -102,6 +106,7 @@ def train_step(
     reads_step: bool = False,
     limit: float = 0.0,
     ema: float | None = None,
+    trained: Trained = ALL,
     measure_update: bool = False,
     axis: str | None = None,
 ) -> tuple[State, Sums]:
@@ -112,21 +117,24 @@ def train_step(
 
     Weights are divided by their sum over all devices before the loss: a mean of per-device means would weigh
     a target by how many others its device has. Gradients then add up over microbatches and over a pmapped
-    `axis`; `by_shard` is as in `add_up`. With `reads_step`, the loss reads the step's number in its batch. In
-    float16 gradients are those of the loss times `state.loss_scale`.
+    `axis`; `by_shard` is as in `add_up`. The gradient, its norm and the update are of the part of the model
+    that is `trained`. With `reads_step`, the loss reads the step's number in its batch. In float16 gradients
+    are those of the loss times `state.loss_scale`.
     """
     key = jax.random.fold_in(state.key, state.step)
     if axis is not None:
         key = jax.random.fold_in(key, lax.axis_index(axis))
-    parts = split(normalized(batch, axis), accumulate)
+    parts, before = split(normalized(batch, axis), accumulate), trained.select(state.model)
 
-    def sums_of(model: Any, part: Batch, index: Array) -> tuple[Array, Sums]:
+    def sums_of(params: Any, part: Batch, index: Array) -> tuple[Array, Sums]:
+        model = trained.combine(state.model, params)
         part = part | {"step": state.step} if reads_step else part
-        sums = loss(model, part, jax.random.fold_in(key, index))
+        with frozen_blocks_are(trained.frozen_blocks(model), state.model, model):
+            sums = loss(model, part, jax.random.fold_in(key, index))
         return sums["loss"] if scale is None else scale * sums["loss"], sums
 
     scale = None if state.loss_scale is None else state.loss_scale.scale
-    grads, sums = add_up(jax.grad(sums_of, has_aux=True), state.model, parts, by_shard)
+    grads, sums = add_up(jax.grad(sums_of, has_aux=True), before, parts, by_shard)
     if axis is not None:
         grads, sums = lax.psum((grads, sums), axis)
     if scale is not None:
@@ -139,22 +147,23 @@ def train_step(
             updates, opt_state = optimizer.update(
                 grads,
                 state.opt_state,
-                state.model,
+                before,
                 norm=norm,
                 value=sums["loss"],
                 obj_fn=of_parts(sums_of, parts),
             )
-        model = optax.apply_updates(state.model, updates)
-        ema_params = None if ema is None else optax.tree.update_moment(model, state.ema_params, ema, 1)
-        return model, opt_state, ema_params
+        params = optax.apply_updates(before, updates)
+        ema_params = None if ema is None else optax.tree.update_moment(params, state.ema_params, ema, 1)
+        return params, opt_state, ema_params
 
     sums |= {"gradient_norm": norm}
     if measure_update:
         made = update()
-        sums["update_norm"] = optax.tree.norm(optax.tree.sub(made[0], state.model))
+        sums["update_norm"] = optax.tree.norm(optax.tree.sub(made[0], before))
         sound, guard = also_finite(sound, guard, state.step, sums["update_norm"])
         update = lambda: made  # noqa: E731
-    model, opt_state, ema_params = if_sound(sound, update, (state.model, state.opt_state, state.ema_params))
+    params, opt_state, ema_params = if_sound(sound, update, (before, state.opt_state, state.ema_params))
+    model = trained.merge(state.model, params)
     following = None
     if state.loss_scale is not None:
         following = loss_scale.following(state.loss_scale, jnp.isfinite(norm))
@@ -237,6 +246,7 @@ def _scanned(function: Callable, model: Any, parts: Batch, indices: Array) -> An
     def add(total, part_and_index):
         return jax.tree.map(jnp.add, total, function(model, *part_and_index)), None
 
-    shapes = jax.eval_shape(function, model, jax.tree.map(lambda x: x[0], parts), indices[0])
+    # Not of the model: JAX would compare its settings with those of other models, and inputs refuse that.
+    shapes = jax.eval_shape(partial(function, model), jax.tree.map(lambda x: x[0], parts), indices[0])
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     return lax.scan(add, zeros, (parts, indices))[0]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -34,7 +34,7 @@ def validation_numbers(experiment: Experiment, abstract: State) -> set[str]:
     shapes = objective.batch_shapes(replace(experiment, data=experiment.data.at_step(0)))
     batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
     batch |= {"step": abstract.step} if objective.reads_step else {}
-    model = jax.eval_shape(evaluation_params, abstract)
+    model = jax.eval_shape(partial(evaluation_params, experiment), abstract)
     sums = jax.eval_shape(evaluation_loss(experiment.objective), model, batch)
     more = {"bits_per_byte"} if objective.per_byte else set()
     return (sums.keys() - {"outputs"}) | more | set(experiment.task.metrics if objective.supervised else ())
@@ -56,7 +56,7 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
         return validation_batches(examples, data, corpus.validation, **processes()), sums
 
     def validate(state: State, program: Compiled) -> Row:
-        model = evaluation_params(state)
+        model = evaluation_params(experiment, state)
         with activity("evaluating") as show:
             # As in the step just made.
             batches, sums = split(experiment.data.at_step(int(state.step) - 1))

@@ -30,7 +30,7 @@ def read(directory: Path, step: int | None = None) -> Weights:
     """
     experiment = experiment_of(directory)
     shapes = jax.eval_shape(partial(initial_state, experiment))
-    model = evaluation_params(_restore(shapes, directory, step))
+    model = evaluation_params(experiment, _restore(shapes, directory, step))
     arrays = {path: np.asarray(array) for path, array in by_path(model).items()}
     task_head = None
     if objective_of(experiment.objective).supervised:
@@ -87,8 +87,12 @@ def _restore(shapes: State, directory: Path, step: int | None) -> State:
 def _evaluated(state: State) -> tuple[str, ...]:
     """Path prefixes of the arrays that `evaluation_params` reads.
 
-    The optimizer state is twice as large as the parameters, so it is read only if they depend on it.
+    The optimizer state is twice as large as the parameters, so it is read only if they depend on it. An
+    average of all parameters makes the parameters themselves needless.
     """
     if state.ema_params is not None:
-        return ("ema_params/",)
+        model, ema_params = (
+            [leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (state.model, state.ema_params)
+        )
+        return ("ema_params/",) if model == ema_params else ("model/", "ema_params/")
     return ("model/", "opt_state/") if averages_iterates(state.opt_state) else ("model/",)

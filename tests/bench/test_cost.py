@@ -60,3 +60,35 @@ def test_attention_grows_with_the_length():
     short = override(experiments.get("gpt2_small"), {"data.length": 512})
     more = flops_a_token(experiments.get("gpt2_small")) - flops_a_token(short)
     assert more == 12 * 12 * 512 * 768
+
+
+HEADS = (POOLER + 8 * 2 + 2) / 16
+SCORES = 16 * 8  # length × width
+
+
+@pytest.mark.parametrize(
+    "freeze, gradients",
+    [
+        (None, 4 * (BLOCK + EMBEDDING_NORM + HEADS) + 8 * SCORES),
+        ("!task_head", 2 * (8 * 2 + 2) / 16),
+        ("!task_head+!pooler", 2 * HEADS + 2 * (8 * 2 + 2) / 16),
+        ("embeddings", 4 * (BLOCK + HEADS) + 2 * EMBEDDING_NORM + 8 * SCORES),  # it is listed with the heads
+        ("blocks", 2 * BLOCK + 4 * (EMBEDDING_NORM + HEADS) + 8 * SCORES),
+    ],
+)
+def test_what_is_frozen_has_no_gradient(freeze, gradients):
+    """Forward 2 per parameter; gradients of parameters 2, and of states 2, above the lowest that trains."""
+    forward = 2 * (BLOCK + EMBEDDING_NORM + HEADS) + 4 * SCORES
+    found = flops_a_token(small("bert_tiny_sst2", optimizer__freeze=freeze))
+    assert found == pytest.approx(forward + gradients)
+
+
+def test_half_of_the_blocks():
+    found = [
+        flops_a_token(override(experiments.get("gpt2_small"), {"optimizer.freeze": freeze}))
+        for freeze in (None, "embeddings+blocks/0-5", "embeddings+blocks")
+    ]
+    block = 7_087_872
+    assert found[0] - found[1] == pytest.approx(4 * 6 * block + 8 * 6 * 1_024 * 768 + 2 * 50_257 * 768)
+    states_of_the_norm = 2 * 2 * 768
+    assert found[1] - found[2] == pytest.approx(4 * 6 * block + 8 * 6 * 1_024 * 768 + states_of_the_norm)

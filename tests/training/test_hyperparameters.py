@@ -31,6 +31,7 @@ ONE = {
     "optimizer.rate.name": "warmup_stable_decay",
     "optimizer.rate.final": 0.1,
     "optimizer.rate.cooldown": 0.9,
+    "optimizer.rate.layer_decay": 0.9,
     "optimizer.decay": 0.1,
     "optimizer.clip": 0.5,
     "optimizer.ema": 0.9999,
@@ -44,6 +45,7 @@ OTHER = {
     "optimizer.rate.warmup": 1,
     "optimizer.rate.final": 0.3,
     "optimizer.rate.cooldown": 0.6,
+    "optimizer.rate.layer_decay": 0.7,
     "optimizer.b1": 0.8,
     "optimizer.b2": 0.9999,
     "optimizer.epsilon": 1e-3,
@@ -94,6 +96,7 @@ def test_numbers_are_taken_out_and_put_back(tmp_path):
 
 def test_what_is_none_or_zero_is_another_program(tmp_path):
     zero = {"optimizer.clip": None, "optimizer.ema": None, "model.dropout": 0.0, "objective.z_loss": 0.0}
+    zero |= {"optimizer.rate.layer_decay": 1.0}
     shape, values = split(declared(tmp_path, **zero))
     assert not zero.keys() & values.keys()
     assert {name: flatten(shape)[name] for name in zero} == zero

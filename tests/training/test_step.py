@@ -131,7 +131,7 @@ def test_the_average_is_that_of_the_parameters(tmp_path):
     for state in states[1:]:
         expected = 0.75 * expected + 0.25 * np.asarray(state.model.tokens[...])
     np.testing.assert_allclose(states[-1].ema_params.tokens[...], expected, rtol=1e-5, atol=1e-7)
-    assert evaluation_params(states[-1]) is states[-1].ema_params
+    assert evaluation_params(experiment, states[-1]) is states[-1].ema_params
 
 
 def test_curvature_is_refused_under_pmap(tmp_path):

@@ -35,7 +35,7 @@ def trained(directory, **changes):
             if state.ema_params is not None:
                 state = state.replace(ema_params=drawn(experiment.model, seed=100 + step))
             checkpoints.save(step, state)
-    return evaluation_params(state)
+    return evaluation_params(experiment, state)
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer.ema": 0.9}, {"optimizer.name": "schedule_free_adamw"}])

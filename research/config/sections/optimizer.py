@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from research.config import own
+from research.config import freezing, own
 from research.config.checks import choices, fraction, positive
 from research.config.names import OBJECTIVES, OPTIMIZERS, SCHEDULES
 from research.errors import UsageError
@@ -43,11 +43,16 @@ class Schedule:
     final: float = 0.0
     # Share of steps at the end of the run in which warmup_stable_decay decays [share; any]
     cooldown: float = 0.2
+    # Factor of the rate from each layer to the one below: 1 for heads, this to the power depth − n for block
+    # n, depth + 1 for embeddings; 1: one rate for all [factor; above 0 to 1]
+    layer_decay: float = 1.0
     own: Any = own.NONE  # settings that another package declares for the name
 
     def __post_init__(self):
         choices("optimizer.rate", self)
         object.__setattr__(self, "own", own.settled(SCHEDULES, self.name, self.own))
+        if not 0 < self.layer_decay <= 1:
+            raise UsageError(f"optimizer.rate.layer_decay={self.layer_decay}: expected above 0 to 1")
         positive("optimizer.rate", self, "peak")
         if self.warmup < 0:
             raise UsageError(f"optimizer.rate.warmup={self.warmup}: expected a number of steps from 0")
@@ -70,6 +75,9 @@ class Optimizer:
     # Decay of a running average of the parameters, which is evaluated instead of them; none: no average
     # [share; from 0 to below 1]
     ema: float | None = None
+    # Parameters that do not train: paths joined by +, as in lineage params --paths, such as
+    # embeddings+blocks/0-5; with a ! before them, all but these: !task_head; none: all train
+    freeze: str | None = None
     own: Any = own.NONE  # settings that another package declares for the name
 
     def __post_init__(self):
@@ -80,5 +88,7 @@ class Optimizer:
             positive("optimizer", self, "clip")
         if self.ema is not None:
             fraction("optimizer", self, "ema")
+        if self.freeze is not None:
+            freezing.parse(self.freeze)
         if self.cautious and self.name in DECAY_THEMSELVES:
             raise UsageError(f"optimizer.cautious=true: {self.name} has its own rule of weight decay")

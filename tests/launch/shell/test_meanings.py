@@ -48,6 +48,7 @@ def test_the_range_is_the_one_that_is_checked(meaning):
         "from 0 to below 1": ([0, 0.5], [-1, 1]),
         "from 0 to 1": ([0, 0.1], [-0.1, 1.1]),
         "above 0 to below 1": ([0.5], [0, 1]),
+        "above 0 to 1": ([0.5, 1], [0, 1.1]),
         "-1 or above 0": ([-1], [0, -2]),
         "from 0 to 4294967295": ([0, 2**32 - 1], [-1, 2**32]),
     }[span]

@@ -40,3 +40,20 @@ def test_own_files_are_asked_each_time(lineage, tmp_path):
         _, out, _ = lineage("params", "gpt2_tiny", *typed, "--json")
         (tokens,) = [one for one in json.loads(out)["components"] if one["name"].startswith("tokens")]
         assert tokens["shape"][0] == len(set(text))
+
+
+def test_what_trains_is_counted(lineage):
+    """Of gpt2_tiny's four blocks, two; the table and the list by path have the same totals."""
+    typed = ("params", "gpt2_tiny", "optimizer.freeze=embeddings+blocks/0-1")
+    counted = json.loads(lineage(*typed, "--json")[1])
+    parts = {part["name"]: part for part in counted["components"]}
+    assert parts["tokens"]["trained"] == 0 and parts["norm/scale"]["trained"] == parts["norm/scale"]["count"]
+    assert 2 * parts["blocks/mlp/expand/kernel"]["trained"] == parts["blocks/mlp/expand/kernel"]["count"]
+    assert counted["trained"] == sum(part["trained"] for part in parts.values()) < counted["total"]
+    total = f"{counted['trained']:,} of {counted['total']:,} parameters train"
+    for more in ((), ("--paths",)):
+        assert total in lineage(*typed, *more)[1]
+    listed = lineage(*typed, "--paths")[1]
+    assert all(name in listed for name in parts) and "frozen" in listed
+    whole = lineage("params", "gpt2_tiny", "run.seed=7", "--paths")[1]
+    assert all(name in whole for name in parts) and "frozen" not in whole and "train" not in whole
