@@ -229,7 +229,7 @@ def _counted(name: str, overrides: list[str] | None) -> dict[str, Any]:
     experiment = resolve(name, overrides)
     model, freeze = experiment.model, experiment.optimizer.freeze
     with starting():
-        from research.config.freezing import share_trained
+        from research.config.sections.freezing import share_trained
         from research.models.parameters import ACCOUNT, components
         from research.models.parameters import parameter_table as lines_of
     listed = [

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from research.config import Experiment, Model
-from research.config.freezing import BLOCKS, is_embedding, share_trained, trained_blocks, trains
+from research.config.sections.freezing import BLOCKS, is_embedding, share_trained, trained_blocks, trains
 from research.devices.targets import chip_of
 from research.models.parameters import components
 from research.models.precision import matmul_dtype

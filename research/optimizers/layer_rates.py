@@ -15,7 +15,7 @@ import optax
 from jax.tree_util import tree_map_with_path
 
 from research.config import Model
-from research.config.freezing import BLOCKS, is_embedding, trained_blocks
+from research.config.sections.freezing import BLOCKS, is_embedding, trained_blocks
 from research.optimizers.masks import path_name
 
 

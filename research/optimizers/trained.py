@@ -15,7 +15,7 @@ from jax import Array, lax
 from jax.tree_util import tree_leaves_with_path, tree_map_with_path
 
 from research.config import Model
-from research.config.freezing import BLOCKS, trained_blocks, trains
+from research.config.sections.freezing import BLOCKS, trained_blocks, trains
 from research.optimizers.masks import path_name
 
 

@@ -10,8 +10,8 @@ import jax
 
 from research import weights
 from research.config import Experiment
-from research.config.freezing import trains
 from research.config.hyperparameters import SEED, split
+from research.config.sections.freezing import trains
 from research.devices import xla
 from research.errors import UsageError
 from research.optimizers.trained import count_trained

@@ -7,7 +7,7 @@ import pytest
 import experiments
 import research.models  # noqa: F401  # registers the families
 from research.config import Model
-from research.config.freezing import check, share_trained, trained_blocks, trains
+from research.config.sections.freezing import check, share_trained, trained_blocks, trains
 from research.config.settings import override
 from research.errors import UsageError
 from research.models.parameters import components

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from research.config import freezing, own
+from research.config import own
 from research.config.checks import choices, fraction, positive
 from research.config.names import OBJECTIVES, OPTIMIZERS, SCHEDULES
+from research.config.sections import freezing
 from research.errors import UsageError
 
 DECAY_THEMSELVES = ("lamb", "sophia")
