@@ -2,7 +2,6 @@
 
 import math
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +12,8 @@ from launch.shell import completion
 from launch.shell.as_json import print_json
 from launch.shell.starting import starting
 from research.config.names import SCHEMES
-from research.errors import EnvironmentFault, UsageError
+from research.errors import UsageError
 from research.io.activity import activity
-
-HARNESS = "harness:"
 
 
 def evaluate(
@@ -67,41 +64,23 @@ def evaluate(
     for option, given in (("--field", field), ("--label", label)):
         if given and "answers" not in names:
             raise UsageError(f"{option} {given}: only with --task answers")
-    if target is not None:
-        _import_with(target)
     if names == ["list"]:
-        _list_tasks(json)
+        _list_tasks(target, json)
     elif predictions is not None:
         _score_predictions(names, data, predictions, null_odds, json)
     elif "answers" in names:
         _predict(names, target, data, field, label, tokenizer, json)
     else:
-        _check(names, target, data)
-        facts: dict[str, Any] = {}
-        try:
-            settings = limit, stride, batch, raw
-            for name, found in _evaluate_tasks(str(target), names, data, settings, tokenizer):
-                facts[name] = found
-        finally:  # keep the others' results if a task fails
-            if json and facts:
-                print_json(facts, ensure_ascii=False)
-            elif facts:
-                _print_table(str(target), facts)
+        _evaluate(names, target, data, (limit, stride, batch, raw), tokenizer, json)
 
 
-def _import_with(target: str) -> None:
-    """Imports again the modules and files of a run, which may register tasks."""
-    from research.runs import record
-    from research.runs.status import split_step
-
-    directory, _ = split_step(target)
-    if (directory / record.FILE).exists():
-        record.read(directory)
-
-
-def _list_tasks(json: bool) -> None:
+def _list_tasks(target: str | None, json: bool) -> None:
     with starting():
+        from research.api.evaluating import import_with
         from research.evaluation.tasks import tasks
+
+    if target is not None:
+        import_with(target)
 
     lines = {name: task.description for name, task in tasks().items()}
     lines |= {
@@ -118,23 +97,30 @@ def _list_tasks(json: bool) -> None:
         print(f"{name:<{width}}  {line}")
 
 
-def _check(names: list[str], target: str | None, data: Path | None) -> None:
-    """Raises UsageError for mistakes that can be found before a model is loaded."""
+def _evaluate(
+    names: list[str],
+    target: str | None,
+    data: Path | None,
+    settings: tuple[Any, ...],
+    tokenizer: str | None,
+    json: bool,
+) -> None:
     with starting():
-        from research.evaluation.data_files import check_found
-        from research.evaluation.tasks import task
+        from research.api.evaluating import check, evaluations
+        from research.evaluation.eval_model import Settings
 
-    if not names:
-        raise UsageError("--task: expected the name of a task; `lineage evaluate` lists them")
-    for name in names:
-        if name == "squad":
-            raise UsageError("--task squad: expected --predictions FILE and --data FILE")
-        if name != "validation" and not name.startswith(HARNESS):
-            check_found(name, task(name).files, data, task(name).tfds)
     if target is None:
+        check(names, data)
         raise UsageError(f"--task {','.join(names)}: expected a run or weights to evaluate")
-    if data is not None and data.is_file() and len(names) > 1:
-        raise UsageError(f"--data {data}: one file, {len(names)} tasks; expected a folder")
+    facts: dict[str, Any] = {}
+    try:
+        for name, found in evaluations(target, names, data, Settings(*settings), tokenizer):
+            facts[name] = found._asdict()
+    finally:  # keep the others' results if a task fails
+        if json and facts:
+            print_json(facts, ensure_ascii=False)
+        elif facts:
+            _print_table(target, facts)
 
 
 def _score_predictions(
@@ -210,77 +196,6 @@ def _predict(
         print(line)
     for metric, value in found.metrics.items():
         print(f"{metric} {value:.4f}", file=sys.stderr)
-
-
-def _evaluate_tasks(
-    target: str, names: list[str], data: Path | None, settings: tuple, tokenizer: str | None
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (task, facts) for one task after the other."""
-    from research.evaluation.eval_model import Settings
-    from research.evaluation.published import published
-    from research.evaluation.tasks import evaluate as evaluate_task
-
-    loaded = None
-    for name in names:
-        if name == "validation":
-            yield name, _validation(target)
-            continue
-        eval_model, config = loaded = loaded or _load(target, tokenizer)
-        if name.startswith(HARNESS):  # which shows its own progress
-            yield name, _harness(eval_model, name.removeprefix(HARNESS), Settings(*settings), data)
-            continue
-        with activity(f"evaluating {name}"):
-            result = evaluate_task(eval_model, name, data, Settings(*settings))
-        yield (
-            name,
-            {
-                "metrics": result.metrics,
-                "published": published(name, config, result, Settings(*settings)),
-                "examples": result.examples,
-                "settings": result.settings,
-            },
-        )
-
-
-def _load(target: str, tokenizer: str | None) -> tuple:
-    """(EvalModel, its config)."""
-    with starting():
-        from research.devices.startup import use_compilation_cache
-        from research.evaluation.eval_model import EvalModel
-        from research.weights.with_tokenizer import load_with_tokenizer
-
-    use_compilation_cache()
-    with activity(f"loading {target}"):
-        loaded = load_with_tokenizer(target, tokenizer)
-    if loaded.model.bidirectional:
-        raise UsageError(f"{target}: a BERT gives no likelihoods; these tasks are for GPTs")
-    return EvalModel(loaded.model, loaded.tokenizer), loaded.config
-
-
-def _harness(eval_model, name: str, settings, data: Path | None) -> dict[str, Any]:
-    try:
-        from research.evaluation.harness import run
-    except ImportError as fault:
-        raise EnvironmentFault(f"harness:{name}: pip install 'lineage-lm[harness]'") from fault
-    folder = None if data is None else str(data)
-    metrics = run(eval_model, name, settings.batch, settings.limit, folder)
-    return {"metrics": metrics, "published": {}, "examples": settings.limit, "settings": {"harness": name}}
-
-
-def _validation(target: str) -> dict[str, Any]:
-    with starting():
-        from research.runs.record import experiment_of
-        from research.runs.status import split_step
-        from research.training.evaluate_run import evaluate_run
-
-    directory, step = split_step(target)
-    with activity(f"loading {target}"):
-        row = evaluate_run(directory, step, lambda line: None)
-    metrics = {name: value for name, value in row.items() if isinstance(value, float)}
-    settings: dict[str, Any] = {"step": row["step"]}
-    if (source := experiment_of(directory, warn=False).data.validation) is not None:
-        settings["data.validation"] = source
-    return {"metrics": metrics, "published": {}, "examples": None, "settings": settings}
 
 
 def _print_table(target: str, facts: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Lineage: GPT-1, GPT-2 and BERT in JAX, for research.
 
-    from research import load, predict, read_metrics, resolve, train
+    from research import evaluate, load, predict, read_metrics, resolve, train
 
 `research.api` documents these; they are imported when they are first used, since they import JAX.
 """
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         batches,
         compile_evaluation,
         compile_step,
+        evaluate,
         first_state,
         language_model,
         load,
@@ -30,6 +31,7 @@ __all__ = [
     "batches",
     "compile_evaluation",
     "compile_step",
+    "evaluate",
     "first_state",
     "language_model",
     "load",

@@ -15,8 +15,9 @@ import numpy as np
 from jax import Array
 
 from research import config
-from research.config import Experiment, Task, freezing
+from research.config import Experiment, Task
 from research.config.names import OBJECTIVES
+from research.config.sections import freezing
 from research.data.examples import Examples
 from research.errors import UsageError
 from research.models import FAMILIES

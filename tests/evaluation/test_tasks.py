@@ -207,7 +207,7 @@ def test_a_task_that_fails_leaves_the_others_results(directory, tmp_path, capsys
     [
         (["evaluate", "--task", "lambada"], "expected a run or weights"),
         (["evaluate", "--task", "squad"], "--predictions"),
-        (["evaluate", "--task", "answers"], "expected a fine-tuned run"),
+        (["evaluate", "--task", "answers"], "expected a fine-tuned model"),
         (["evaluate", "nowhere", "--task", "lambada"], "nowhere"),
         (["evaluate", "nowhere", "--task", "lambda"], "did you mean lambada"),
         (["generate", "nowhere"], "nowhere"),
