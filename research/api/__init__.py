@@ -1,6 +1,6 @@
 """Lineage in notebooks and scripts: declare an experiment, train it, read its metrics, look into the model.
 
-    from research import evaluate, load, read_metrics, resolve, train
+    from research import evaluate, load, predict, read_metrics, resolve, train
 
     experiment = resolve("gpt2_tiny", {"run.steps": 100})
     train(experiment, "runs/tiny")

@@ -86,9 +86,11 @@ def advice_on_freezing(directory: Path, experiment: Experiment) -> Iterator[None
     except UsageError as error:
         if not record.differs(directory, experiment, "optimizer.freeze"):
             raise
+        origin = record.read(directory).get("branch")  # a refused branch is removed
+        run = directory if origin is None else f"{origin['run']}:{origin['step']}"
         raise UsageError(
             f"{directory}: optimizer.freeze={experiment.optimizer.freeze}: the run trained other "
-            f"parameters; expected start.weights={directory} and another --dir"
+            f"parameters; expected start.weights={run} and another --dir"
         ) from error
 
 

@@ -98,6 +98,9 @@ def test_a_refused_branch_leaves_nothing_behind(trunk, tmp_path):
     _, run = trunk
     with pytest.raises(UsageError, match="not a state of this declaration"):
         branch(run, 4, tmp_path / "wide", {"model.width": 32})
+    advice = rf"the run trained other parameters; expected start\.weights={run}:4 and another --dir"
+    with pytest.raises(UsageError, match=advice):
+        branch(run, 4, tmp_path / "frozen", {"optimizer.freeze": "embeddings"})
     with pytest.raises(UsageError, match=r"run:5: no such checkpoint; there are 4, 8, 12"):
         branch(run, 5, tmp_path / "none", {})
     damaged = tmp_path / "damaged"
