@@ -131,7 +131,9 @@ def compile_evaluation(experiment: Experiment) -> Callable[[State], Row]:
 def language_model(experiment: Experiment, state: State) -> LanguageModel:
     """The model of a state, as `load` returns that of a run: it generates text and can be saved."""
     nothing = Report({}, {}, {})  # was read from a file
-    return LanguageModel(evaluation_params(state), experiment.model, _corpus(experiment).tokenizer, nothing)
+    return LanguageModel(
+        evaluation_params(experiment, state), experiment.model, _corpus(experiment).tokenizer, nothing
+    )
 
 
 def _corpus(experiment: Experiment, report: Callable[[str], None] = lambda line: None) -> Corpus:

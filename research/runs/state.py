@@ -27,8 +27,8 @@ class State:
     opt_state: Any  # the optimizer's state
     ema_params: Any  # of the parameters that train, over steps; or None
     guard: Guard
-    loss_scale: LossScale | None  # of float16
     key: Array  # constant; each step folds its own number into it
+    loss_scale: LossScale | None = None  # of float16
     # With run.hyperparameters=inputs the hyperparameters, constant and not saved; else None.
     hyperparameters: Values | None = None
 

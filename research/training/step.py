@@ -168,8 +168,8 @@ def train_step(
     if state.loss_scale is not None:
         following = loss_scale.following(state.loss_scale, jnp.isfinite(norm))
         sums["loss_scale"] = state.loss_scale.scale
-    kept = state.key, state.hyperparameters
-    state = State(state.step + 1, model, opt_state, ema_params, guard, following, *kept)
+    kept = following, state.hyperparameters
+    state = State(state.step + 1, model, opt_state, ema_params, guard, state.key, *kept)
     return state, sums | {"skipped": guard.skipped}
 
 

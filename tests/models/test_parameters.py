@@ -120,5 +120,10 @@ def test_printed_and_as_json(capsys):
     params("bert_base", ["model.depth=2"], json=True)
     listed = json.loads(capsys.readouterr().out)
     assert listed["total"] == 110_106_428 - 10 * 7_087_872
-    assert {"name": "tokens", "shape": [30_522, 768], "count": 30_522 * 768} in listed["components"]
+    assert {
+        "name": "tokens",
+        "shape": [30_522, 768],
+        "count": 30_522 * 768,
+        "trained": 30_522 * 768,
+    } in listed["components"]
     assert sum(component["count"] for component in listed["components"]) == listed["total"]
