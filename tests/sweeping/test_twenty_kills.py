@@ -44,6 +44,7 @@ def _slow_steps(experiment, step):
 def _train(directory: Path, chance: random.Random) -> None:
     worker._free_memory, worker.alone = lambda: None, drained
     worker.together = taking_turns(chance)
+    worker.ATTEMPTS = KILLS + 1  # on a busy machine many kills meet one trial between two steps
     here = FACTS | {"host": socket.gethostname()}  # a dead one elsewhere counts as alive for a while
     worker.work(directory, here, lambda line: None, training(_slow_steps), turns(_slow_steps))
 
