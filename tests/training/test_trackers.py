@@ -220,6 +220,8 @@ def test_a_full_disk_ends_a_run_in_one_line_and_never_blocks_it(tmp_path):
         "try:\n"
         "    for step in range(1, 1000): followed.write({'step': step, 'split': 'train', 'loss': 1.0})\n"
         "except EnvironmentFault as fault: print(fault)\n"
+        "try: followed.close(True)\n"
+        "except EnvironmentFault: pass\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout == f"{tmp_path}: cannot be written: File too large\n", done.stderr

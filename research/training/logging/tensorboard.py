@@ -1,5 +1,7 @@
 """TensorBoard files of a run: its rows, and its settings for the HPARAMS tab."""
 
+import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -29,17 +31,20 @@ class TensorBoard(Tracker):
     def __init__(self, run: TrackedRun):
         super().__init__(run)
         with _hidden("torch"):  # tensorboardX would load all of it for one type that we do not use
-            from tensorboardX.event_file_writer import EventsWriter
             from tensorboardX.proto import event_pb2, summary_pb2
+            from tensorboardX.record_writer import RecordWriter
             from tensorboardX.summary import hparams, text
 
         events: Any = event_pb2  # whose classes are made at import, unseen by type checkers
         summaries: Any = summary_pb2
         self._event, self._summary, self._text = events.Event, summaries.Summary, text
         self._step = run.start
+        folder = run.directory / "tensorboard"
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
         with catch_write_errors(run.directory):
-            (run.directory / "tensorboard").mkdir(exist_ok=True)
-            self._file, self._flushed = EventsWriter(str(run.directory / "tensorboard" / "events")), 0.0
+            folder.mkdir(exist_ok=True)
+            self._file, self._flushed = RecordWriter(str(folder / name)), 0.0
+        self._add(0, file_version="brain.Event:2")
         columns, begun, self._ended = hparams(
             {name: _shown(value) for name, value in run.settings.items()}, dict.fromkeys(COMPARED)
         )
@@ -65,12 +70,15 @@ class TensorBoard(Tracker):
         if self._step == self.run.steps and not failed:
             self._add(self._step, summary=self._ended)
         with catch_write_errors(self.run.directory):
-            self._file.close()
+            try:
+                self._file.flush()
+            finally:
+                self._file.close()
 
     def _add(self, step: int, **what: Any) -> None:
         now = time.time()
         with catch_write_errors(self.run.directory):
-            self._file.write_event(self._event(wall_time=now, step=step, **what))
+            self._file.write(self._event(wall_time=now, step=step, **what).SerializeToString())
             if now > self._flushed + FLUSH:
                 self._flushed = now
                 self._file.flush()
