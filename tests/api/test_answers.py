@@ -264,6 +264,7 @@ RUN = {"run__steps": 2, "run__evaluate_every": 2, "run__checkpoint_every": 1, "r
 RUN |= {"optimizer__rate__warmup": 1, "optimizer__rate__peak": 1e-9}
 
 
+@pytest.mark.slow
 def test_fine_tuning_goes_on_with_the_head(lab, capsys):
     """The outputs before the first step are those of the weights, whatever the order of labels."""
     saved("BertForSequenceClassification", lab / "model", **TWO)

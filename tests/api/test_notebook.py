@@ -79,7 +79,8 @@ def edited(x):
 """
 
 
-@pytest.mark.parametrize("hyperparameters", ["constants", pytest.param("inputs", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("hyperparameters", ["constants", "inputs"])
 def test_an_edited_file_is_used_by_the_next_cell(tmp_path, hyperparameters):
     """Neither its former functions nor what was compiled with them."""
     plugin, source = tmp_path / "part.py", tmp_path / "text.txt"

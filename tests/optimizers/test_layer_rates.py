@@ -16,6 +16,7 @@ from research.models.parameters import by_path
 from research.optimizers.layer_rates import powers
 from research.optimizers.optimizer import evaluation_params, optimizer
 from research.optimizers.trained import trained
+from tests.mostly_slow import mostly_slow
 from tests.optimizers.test_trained import declared, gradients_of, model_of
 
 DECAY = 0.8
@@ -81,7 +82,7 @@ def trajectory(experiment, steps: int, model):
     return [by_path(tree) for tree in run(model)]
 
 
-@pytest.mark.parametrize("name", list(OPTIMIZERS))
+@pytest.mark.parametrize("name", mostly_slow(OPTIMIZERS))
 def test_a_layer_moves_as_with_a_smaller_rate(name):
     """Also its weight decay. LAMB and Adafactor scale by a norm of all blocks, which rates change later."""
     steps = 1 if name in ("lamb", "adafactor") else 2

@@ -16,6 +16,7 @@ from research.models import build
 from research.models.parameters import by_path
 from research.optimizers.optimizer import evaluation_params, optimizer
 from research.optimizers.trained import ALL, count_trained, trained
+from tests.mostly_slow import mostly_slow
 
 DEPTH = 4
 SMALL = {
@@ -79,7 +80,7 @@ def expected_of(case: dict, name: str):
 
 
 @pytest.mark.parametrize("freeze", CASES)
-@pytest.mark.parametrize("name", list(OPTIMIZERS))
+@pytest.mark.parametrize("name", mostly_slow(OPTIMIZERS))
 def test_every_optimizer_moves_what_trains_and_nothing_else(name, freeze):
     experiment = declared(optimizer__name=name, optimizer__freeze=freeze, optimizer__rate__layer_decay=0.9)
     model = model_of(experiment)

@@ -18,6 +18,7 @@ from research.training.first_state import drawn, load_start_weights
 from research.training.loop import train
 from research.training.placement import compile_for
 from research.training.step import train_step
+from tests.mostly_slow import mostly_slow
 from tests.training.test_loop import assert_same_run
 from tests.training.test_multi_step import batch_of
 from tests.training.tiny import quickstart, timeless
@@ -75,7 +76,7 @@ def assert_only_the_top_changed(before, after):
             assert bool(rows) == name.startswith("norm"), name
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", mostly_slow(WAYS))
 def test_frozen_parameters_keep_their_bits(way, tmp_path):
     experiment = declared(tmp_path, BOTTOM, **WAYS[way])
     abstract, program = compile_for(experiment)
@@ -92,6 +93,7 @@ def test_frozen_parameters_keep_their_bits(way, tmp_path):
     assert not kept
 
 
+@pytest.mark.slow
 def test_ways_agree_on_the_loss(tmp_path):
     losses = []
     for way in ("jit", "data", "fsdp", "remat"):
@@ -106,7 +108,9 @@ def test_ways_agree_on_the_loss(tmp_path):
     np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("freeze", [BOTTOM, "blocks/0-2", "!blocks/1-2/mlp+!positions", "tokens", "!*/bias"])
+@pytest.mark.parametrize(
+    "freeze", mostly_slow([BOTTOM, "blocks/0-2", "!blocks/1-2/mlp+!positions", "tokens", "!*/bias"])
+)
 def test_the_step_is_that_of_the_whole_gradient_where_it_trains(freeze, tmp_path):
     """With dropout. The norm, and so clipping, leaves out what is frozen."""
     experiment = declared(tmp_path, freeze)
@@ -174,6 +178,7 @@ def test_nothing_is_differentiated_below_what_trains(freeze, expected, tmp_path)
     assert {length: found.count(length) for length in set(found) & {1, 3, 4}} == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_a_run_stopped_and_resumed_is_one_that_was_not(ema, tmp_path):
     experiment, lines = declared(tmp_path, BOTTOM, optimizer__ema=ema), []
@@ -193,6 +198,7 @@ def test_a_run_stopped_and_resumed_is_one_that_was_not(ema, tmp_path):
     assert row["step"] == 12 and by_path(again).keys() == fresh.keys()
 
 
+@pytest.mark.slow
 def test_another_freeze_is_another_run(tmp_path):
     experiment = declared(tmp_path, BOTTOM, run__steps=4)
     train(experiment, tmp_path / "run", lambda line: None)

@@ -195,6 +195,7 @@ class Lines(Tracker):
 """
 
 
+@pytest.mark.slow
 def test_a_run_s_trackers_may_change(tmp_path, capsys):
     """Their names and their code, since no number depends on them; resuming imports them again."""
     plugin, directory = tmp_path / "lines.py", str(tmp_path / "run")
