@@ -47,11 +47,13 @@ def settled(registry: Registry, name: str, own: Any) -> Any:
     Raises UsageError for settings of another name, and for a value of the wrong type.
     """
     place, declared = _place(registry), registry.settings(name)
-    if declared is None or own == NONE:
+    if declared is None:
         if own != NONE:
             given = type(own).__name__
             raise UsageError(f"{place}={given}(…): {registry.setting}={name} has no settings of its own")
-        return NONE if declared is None else declared()
+        return NONE
+    if own == NONE:
+        own = declared()
     if not isinstance(own, declared):
         # A notebook's cell that runs again defines an equal class anew.
         if {each.name for each in fields(own)} != {each.name for each in fields(declared)}:
@@ -59,8 +61,18 @@ def settled(registry: Registry, name: str, own: Any) -> Any:
             raise UsageError(f"{place}={type(own).__name__}(…): {expected}")
         own = declared(**asdict(own))
     hints = get_type_hints(declared, include_extras=True)
-    values = {key: convert(getattr(own, key), hint, f"{place}.{key}") for key, hint in hints.items()}
+    values = {key: _converted(getattr(own, key), hint, f"{place}.{key}") for key, hint in hints.items()}
     return _made(place, own, values)
+
+
+def _converted(value: Any, hint: Any, name: str) -> Any:
+    try:
+        return convert(value, hint, name)
+    except (KeyError, ValueError):
+        raise UsageError(
+            f"{name}: {getattr(hint, '__name__', hint)} is no type of a setting; expected bool, int, float, "
+            "str, a Literal, one of these or None, or a tuple of one of these"
+        ) from None
 
 
 def changed(registry: Registry, name: str, own: Any, values: Mapping[str, Any]) -> Any:

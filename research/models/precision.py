@@ -20,7 +20,7 @@ def advice(precision: str) -> str | None:
     """A note for a GPU without bfloat16, on which `auto` is float32."""
     if precision != "auto" or not _before_ampere():
         return None
-    return "this GPU has no bfloat16, so model.precision=auto is float32; float16 is several times as fast"
+    return "this GPU has no bfloat16, so model.precision=auto is float32; its products are faster in float16"
 
 
 def _before_ampere() -> bool:

@@ -14,6 +14,7 @@ from research.errors import EnvironmentFault, UsageError
 from research.io.files import catch_write_errors
 from research.runs import record
 from research.runs.checkpoints.integrity import find_corruption, steps
+from research.runs.lock import trainer
 from research.runs.metrics_log import read
 from research.runs.status import find_checkpoint, last_step
 
@@ -35,7 +36,7 @@ def branched(run: Path, step: int | None, directory: Path) -> Iterator[bool]:
     try:
         yield not _advanced(directory, step)
     except BaseException:
-        if new and not _advanced(directory, step):
+        if new and not _advanced(directory, step) and trainer(directory) is None:
             shutil.rmtree(directory)
         raise
 
@@ -55,6 +56,9 @@ def _create(run: Path, step: int, directory: Path) -> None:
             if (run / COPIED).exists():
                 shutil.copyfile(run / COPIED, partial / COPIED)
             partial.rename(directory)
+        except shutil.Error as error:  # of several files: (source, target, reason)
+            reason = error.args[0][0][2]
+            raise EnvironmentFault(f"{directory}: cannot be written: {reason}") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

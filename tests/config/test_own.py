@@ -1,7 +1,7 @@
 """Settings that a package declares for the names that it registers: typed, checked, recorded."""
 
 import operator
-from dataclasses import dataclass, fields, make_dataclass, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from typing import Any, Literal
 
 import pytest
@@ -128,6 +128,21 @@ def test_a_class_that_cannot_be_settings_is_refused_where_it_is_registered():
     with pytest.raises(UsageError, match=r"data\.source=other: settings=Window: names of data\.source have"):
         SCHEMES.register("other", settings=Window)(lambda: None)
     assert "other" not in OPTIMIZERS and "other" not in SCHEMES
+
+
+def test_a_type_that_no_setting_has_is_named():
+    @dataclass(frozen=True)
+    class Listed:
+        sizes: list[int] = field(default_factory=list)
+
+    @dataclass(frozen=True)
+    class Either:
+        size: int | str = 1
+
+    for number, settings in enumerate((Listed, Either)):
+        OPTIMIZERS.register(f"odd_{number}", settings=settings)(lambda config, rate: None)
+        with pytest.raises(UsageError, match=r"optimizer\.own\.size.*is no type of a setting; expected bool"):
+            override(TINY, {"optimizer.name": f"odd_{number}"})
 
 
 def test_a_record_keeps_them_and_a_record_without_them_has_defaults():

@@ -111,6 +111,16 @@ def test_a_refused_branch_leaves_nothing_behind(trunk, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged"]
 
 
+def test_a_full_disk_leaves_nothing_behind(trunk, tmp_path, monkeypatch):
+    def full(source, target, *, follow_symlinks=True):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil.copytree, "__defaults__", (False, None, full, False, False))
+    with pytest.raises(EnvironmentFault, match=r"branch: cannot be written: .*No space left") as raised:
+        branch(trunk[1], 4, tmp_path / "branch", {})
+    assert "\n" not in str(raised.value) and not [*tmp_path.iterdir()]
+
+
 @pytest.mark.slow
 def test_as_typed(trunk, tmp_path, capsys):
     from launch.__main__ import run as typed
