@@ -85,7 +85,7 @@ def test_parts_of_ones_own_register_and_compute(registries, monkeypatch):
     from research.optimizers.optimizer import optimizer
 
     blocks = run_blocks_of_own_package()
-    assert len(blocks) == 8 and len(blocks[0].splitlines()) <= 40
+    assert len(blocks) == 9 and len(blocks[0].splitlines()) <= 40
 
     mine = override(registry.get("my_experiment"), {"model.positions": "sinusoidal", "model.width": 16})
     model = models.build(mine.model, key=jax.random.key(0))
@@ -100,6 +100,9 @@ def test_parts_of_ones_own_register_and_compute(registries, monkeypatch):
     assert jax.tree.leaves(update.init(model))
     heavy = override(mine, {"optimizer.name": "heavy_ball", "optimizer.own.nesterov": True})
     assert jax.tree.leaves(optimizer(heavy.optimizer, heavy.run.steps).init(model))
+    adapted = models.build(override(mine, {"model.block": "adapter"}).model, key=jax.random.key(0))
+    plain = models.build(mine.model, key=jax.random.key(0))
+    assert (adapted(jnp.asarray(tokens)) == plain(jnp.asarray(tokens))).all()  # before training
     leaky = override(mine, {"model.activation": "leaky_relu", "model.own.activation.slope": 1})
     assert np.isfinite(models.build(leaky.model, key=jax.random.key(0))(jnp.asarray(tokens))).all()
 

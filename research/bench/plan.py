@@ -16,7 +16,7 @@ from research.devices.environment import POOL
 from research.devices.memory import USABLE, Need, compile_step
 from research.devices.sharding import bytes_on_each
 from research.devices.targets import Chip
-from research.models.attention import Choice, choose
+from research.models.attention_choice import Choice, choose
 from research.models.platform import tracing_for_device
 from research.objectives import objective_of
 from research.runs.state import State

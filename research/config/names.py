@@ -5,9 +5,8 @@ from research.config.registry import Registry
 FAMILIES: Registry = Registry(  # see research.models
     "model.family", "gpt1", "gpt2", "bert", own_settings=True
 )
-NORMS: Registry = Registry(  # see research.models.parts
-    "model.normalization", "layer", "rms", own_settings=True
-)
+BLOCKS: Registry = Registry("model.block", "transformer", own_settings=True)  # see research.models.parts
+NORMS: Registry = Registry("model.normalization", "layer", "rms", own_settings=True)
 POSITIONS: Registry = Registry("model.positions", "learned", "rotary", "alibi", "none", own_settings=True)
 ACTIVATIONS: Registry = Registry(
     "model.activation", "gelu_tanh", "gelu_erf", "relu_squared", "swiglu", own_settings=True

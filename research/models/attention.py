@@ -1,4 +1,4 @@
-"""Which keys a query attends to, and which implementation computes attention.
+"""Attention: which keys a query attends to, and its computation by one of the implementations.
 
 Shapes: B batch, L queries, S keys, H heads, K head size.
 """
@@ -13,28 +13,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from research.config import Model
-from research.errors import UsageError
 from research.models.axes import on_each_device
-from research.models.ops.attention import (
-    BLOCKS,
-    FLASH_SIZES,
-    TPU_LENGTH,
-    Segments,
-    attention,
-    biased_attention,
-    probabilities,
-)
-from research.models.ops.dropout import Mask, chosen_generator
-from research.models.parts.positions import adds_to_scores
-from research.models.platform import AMPERE, capability, is_differentiated_again, platform
-from research.models.precision import compute_dtype
+from research.models.ops.attention import Segments, attention, biased_attention, probabilities
+from research.models.ops.dropout import Mask
+from research.models.platform import platform
 
 HIDDEN = -1  # number of a key that no query attends to
 
 _recorded: ContextVar[list[Array] | None] = ContextVar("attention probabilities", default=None)
 
-Attend = Callable[[Array, Array, Array, Mask | None], Array]  # q, k, v, dropout mask → (B, L, H, K)
+Compute = Callable[[Array, Array, Array, Mask | None], Array]  # q, k, v, dropout mask → (B, L, H, K)
 
 
 class AttentionMask(NamedTuple):
@@ -82,92 +70,28 @@ class AttentionMask(NamedTuple):
         return queries_BL, keys_BS if seen is None else jnp.where(seen[:, 0, 0], keys_BS, HIDDEN)
 
 
-class Choice(NamedTuple):
-    used: str  # "xla", "cudnn", "flash" or "splash"
-    why: str
+class Attend(NamedTuple):
+    """What a block's attention is given: attends with q, k and v (B, L, H, K), under one mask for all blocks.
 
-
-FUSED = {"gpu": ("cudnn", "flash"), "tpu": ("splash", "flash")}  # in the order in which auto tries them
-
-
-def choose(
-    config: Model,
-    trains: bool,
-    documents: bool = False,
-    length: int | None = None,
-    own_mask: bool = False,
-) -> Choice:
-    """Chooses the implementation of `model.attention` on this device.
-
-    `trains`: with dropout; `documents`: attention stays within documents; `length`: of sequences, default:
-    the longest; `own_mask`: the family has its own mask class. Raises UsageError if the configured
-    implementation does not support the model.
+    An attention of another package may compute by itself, and read `mask`; or call this, also several times,
+    with heads of its own number and size, which only XLA's attention supports.
     """
-    length = config.context if length is None else length
-    if config.attention == "xla":
-        return Choice("xla", "as set")
-    if is_differentiated_again():
-        return Choice("xla", "the gradient is differentiated")
-    if _recorded.get() is not None:
-        return Choice("xla", "the probabilities are recorded")
-    special = "the family's mask is of its own class" if own_mask else None
-    if adds_to_scores(config):
-        special = f"model.positions={config.positions} adds to the scores"
-    if config.attention != "auto":
-        if why := special or _obstacle(config.attention, config, trains, documents, length):
-            raise UsageError(f"model.attention={config.attention}: {why}; expected auto or xla")
-        return Choice(config.attention, "as set")
-    if why := special or _old_gpu():
-        return Choice("xla", why)
-    obstacles = []
-    for implementation in FUSED.get(platform(), ()):
-        why = _obstacle(implementation, config, trains, documents, length)
-        if why is None:
-            return Choice(implementation, "; ".join(obstacles) or "the preferred implementation here")
-        obstacles.append(f"{implementation}: {why}")
-    return Choice("xla", "; ".join(obstacles) or f"the device is a {platform()}")
 
+    mask: AttentionMask
+    compute: Compute
+    heads: tuple[int, int]  # number and size that `compute` was chosen for
+    queries: int
+    keys: int
 
-def _obstacle(implementation: str, config: Model, trains: bool, documents: bool, length: int) -> str | None:
-    """Why a fused attention does not support the model; None if it does."""
-    dtype, size = compute_dtype(config.precision), config.width // config.heads
-    if implementation not in FUSED.get(platform(), ()):
-        return f"the device is a {platform()}"
-    if why := _old_gpu():
-        return why
-    if dtype != jnp.bfloat16:
-        return f"activations are {dtype}"
-    drops = trains and config.dropout != 0
-    if implementation == "flash":
-        if drops and chosen_generator(config.dropout_generator) != "hash":
-            return f"it needs model.dropout_generator=hash, not {config.dropout_generator}"
-        if size not in FLASH_SIZES:
-            return f"head size {size} is not one of {', '.join(map(str, FLASH_SIZES))}"
-        if platform() == "tpu" and length > TPU_LENGTH:
-            return f"sequence length {length} exceeds {TPU_LENGTH:,}"
-    elif drops:
-        return "it has no dropout of attention probabilities"
-    if implementation != "cudnn":
-        block = BLOCKS[platform()]
-        return f"sequence length {length} is not a multiple of {block}" if length % block else None
-    if size % 8 or size > 128:
-        return f"head size {size} is not a multiple of 8 up to 128"
-    return "it cannot restrict attention to documents" if documents else None
-
-
-def _old_gpu() -> str | None:
-    """Why this GPU runs no fused kernel; None if it does, or on other devices."""
-    if platform() != "gpu":
-        return None
-    found = capability()
-    if found is None:
-        return "the GPU is not made by NVIDIA"
-    return None if found >= AMPERE else f"the GPU's compute capability is {found[0]}.{found[1]}, below 8.0"
+    def __call__(self, q: Array, k: Array, v: Array, dropout_mask: Mask | None = None) -> Array:
+        declared = all(x.shape[2:] == self.heads for x in (q, k, v))
+        compute = self.compute if declared else attend_by("xla", self.mask, self.queries, self.keys)
+        return compute(q, k, v, dropout_mask)
 
 
 def attend_by(
     implementation: str, attention_mask: AttentionMask, queries: int, keys: int, interpret: bool = False
-) -> Attend:
+) -> Compute:
     """Attention under `attention_mask`, with the mask computed once for all layers.
 
     `interpret` runs the kernels of flash and splash on any device, slowly.
@@ -191,6 +115,10 @@ def attend_by(
     return attend
 
 
+def is_recording() -> bool:
+    return _recorded.get() is not None
+
+
 @contextmanager
 def recording() -> Iterator[list[Array]]:
     """Collects the probabilities (B, H, L, S) of every block that runs, without dropout.
@@ -204,7 +132,7 @@ def recording() -> Iterator[list[Array]]:
         _recorded.reset(token)
 
 
-def _by_splash(attention_mask: AttentionMask, queries: int, keys: int, interpret: bool) -> Attend:
+def _by_splash(attention_mask: AttentionMask, queries: int, keys: int, interpret: bool) -> Compute:
     from research.models.ops.splash import splash
 
     segments = attention_mask.segments(queries, keys)
@@ -216,7 +144,7 @@ def _by_splash(attention_mask: AttentionMask, queries: int, keys: int, interpret
     return lambda q, k, v, dropout_mask: on_each_device(on_each, (q, k, v), segments)
 
 
-def _by_flash(attention_mask: AttentionMask, queries: int, keys: int, interpret: bool) -> Attend:
+def _by_flash(attention_mask: AttentionMask, queries: int, keys: int, interpret: bool) -> Compute:
     from research.models.ops.flash import gpu, tpu
     from research.models.ops.flash.pair import Options
 
@@ -237,7 +165,7 @@ def _by_flash(attention_mask: AttentionMask, queries: int, keys: int, interpret:
     return attend
 
 
-def by_library(attention_mask: AttentionMask, implementation: str) -> Attend:
+def by_library(attention_mask: AttentionMask, implementation: str) -> Compute:
     """JAX's own attention, without dropout of probabilities and without a cache."""
     return lambda q, k, v, dropout_mask: jax.nn.dot_product_attention(
         q,

@@ -47,14 +47,14 @@ def declared_heads(variable: nnx.Variable) -> int | None:
     return variable.get_metadata("heads", None)
 
 
-def with_depth(blocks: Any) -> Any:
-    """Declares the leading axis of depth of stacked `blocks` as never split."""
+def stacked(modules: Any) -> Any:
+    """Declares the leading axis of modules that `jax.vmap` made, such as blocks, as never split."""
 
     def add(variable: nnx.Variable) -> nnx.Variable:
         axes = declared_axes(variable)
         return variable if axes is None else variable.replace(axes=(None, *axes))
 
-    return jax.tree.map(add, blocks, is_leaf=lambda x: isinstance(x, nnx.Variable))
+    return jax.tree.map(add, modules, is_leaf=lambda x: isinstance(x, nnx.Variable))
 
 
 def split_rows(x: Array) -> Array:

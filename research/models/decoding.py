@@ -1,10 +1,12 @@
 """Decoding a GPT a few tokens at a time, with the keys and values of earlier positions cached.
 
 Rows of different lengths are padded on the left, so that all continue at the same position.
-Shapes: B batch, L length, S cache size, D width, V vocabulary, H heads, K head size.
+Shapes: B batch, L length, D width, V vocabulary.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +14,25 @@ from flax import nnx
 from jax import Array
 
 from research.config import Model
+from research.config.names import BLOCKS
 from research.models.attention import AttentionMask
 from research.models.gpt import GPT
 from research.models.parameters import name
 from research.models.precision import compute_dtype
-from research.models.transformer import BlockCache, unstack
+from research.models.transformer import unstack
 
 
-class Cache(NamedTuple):
-    keys: tuple[Array, ...]  # of each block (B, S, H, K)
-    values: tuple[Array, ...]
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["blocks", "position", "padding_B"],
+    meta_fields=["places"],
+)
+@dataclass(frozen=True)
+class Cache:
+    blocks: tuple[Any, ...]  # of each block; arrays of a tree have the rows as their first axis
     position: Array  # the next position to fill
     padding_B: Array  # number of padding tokens at the start of each row
+    places: int  # positions that there is room for
 
 
 def decoder(model: GPT) -> GPT:
@@ -51,12 +60,9 @@ def decoder(model: GPT) -> GPT:
 
 def empty(config: Model, padding_B: Array, places: int) -> Cache:
     """An empty cache with room for `places` tokens per row, for rows that begin with padding."""
-    shape = (len(padding_B), places, config.heads, config.width // config.heads)
-    keys, values = (
-        tuple(jnp.zeros(shape, compute_dtype(config.precision)) for _ in range(config.depth))
-        for _ in range(2)
-    )
-    return Cache(keys, values, jnp.int32(0), jnp.asarray(padding_B, jnp.int32))
+    empty_cache = BLOCKS[config.block].empty_cache
+    blocks = tuple(empty_cache(config, len(padding_B), places) for _ in range(config.depth))
+    return Cache(blocks, jnp.int32(0), jnp.asarray(padding_B, jnp.int32), places)
 
 
 def decode(decoder: GPT, tokens_BL: Array, cache: Cache) -> tuple[Array, Cache]:
@@ -67,14 +73,11 @@ def decode(decoder: GPT, tokens_BL: Array, cache: Cache) -> tuple[Array, Cache]:
     length, start = tokens_BL.shape[1], cache.position
     places_BL = jnp.maximum(start + jnp.arange(length) - cache.padding_B[:, None], 0)
     mask = AttentionMask(causal=True, start=start, padding_B=cache.padding_B)
-    pairs = zip(cache.keys, cache.values, strict=True)
-    caches = tuple(BlockCache(keys, values, start) for keys, values in pairs)
-    found = decoder.forward(tokens_BL, mask, places_BL=places_BL, caches=caches)
-    keys, values, _ = zip(*found.caches, strict=True)
-    return found.final_BLD, Cache(keys, values, start + length, cache.padding_B)
+    found = decoder.forward(tokens_BL, mask, places_BL=places_BL, caches=cache.blocks, places=cache.places)
+    return found.final_BLD, replace(cache, blocks=found.caches, position=start + length)
 
 
 def reorder(cache: Cache, rows_B: Array) -> Cache:
     """Reorders the rows of a cache: each new row continues one of the old rows."""
-    keys, values, padding_B = jax.tree.map(lambda x: x[rows_B], (cache.keys, cache.values, cache.padding_B))
-    return Cache(keys, values, cache.position, padding_B)
+    blocks, padding_B = jax.tree.map(lambda x: x[rows_B], (cache.blocks, cache.padding_B))
+    return replace(cache, blocks=blocks, padding_B=padding_B)

@@ -3,7 +3,7 @@
 Shapes: B batch, L length, D width, V vocabulary, N depth.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from research.models.ops.dropout import dropout
 from research.models.parts.norms import norm
 from research.models.parts.positions import positions, score_bias
 from research.models.precision import compute_dtype
-from research.models.transformer import BlockCache, run_blocks, stack
+from research.models.transformer import run_blocks, stack
 
 SPECIAL_EMBEDDINGS = 3  # start, delimiter, classify: tokens that fine-tuning adds after the vocabulary
 OUTPUT = 4  # folded into the key for an untied output table
@@ -31,7 +31,7 @@ class Forward(NamedTuple):
     embedded_BLD: Array  # the first block's input
     states: Array | tuple[Array, ...]  # after each block
     final_BLD: Array  # the last block's output, normalized
-    caches: tuple[BlockCache, ...] | None  # grown by L positions
+    caches: tuple[Any, ...] | None  # grown by L positions
 
 
 class GPT(nnx.Module):
@@ -95,11 +95,12 @@ class GPT(nnx.Module):
         *,
         places_BL: Array | None = None,
         key: Array | None = None,
-        caches: tuple[BlockCache, ...] | None = None,
+        caches: tuple[Any, ...] | None = None,
+        places: int | None = None,
     ) -> Forward:
         """The forward pass of training and decoding; `places_BL` are the tokens' positions, None: from 0.
 
-        Caches need blocks that are a tuple; see `research.models.decoding`.
+        Caches, with room for `places` keys, need blocks that are a tuple; see `research.models.decoding`.
         """
         config, scheme = self.config, positions(self.config)
         key_embed, key_blocks = (None, None) if key is None else jax.random.split(key)
@@ -108,12 +109,12 @@ class GPT(nnx.Module):
         x_BLD = split_features(x_BLD.astype(compute_dtype(config.precision)))
         x_BLD = dropout(x_BLD, rate, key_embed, config.dropout_generator)
         length = tokens_BL.shape[1]
-        keys = length if caches is None else caches[0].keys_BSHK.shape[1]
+        keys = length if places is None else places
         bias = score_bias(scheme, self.positions, places_BL, length, keys, attention_mask.padding_B)
         attention_mask = attention_mask._replace(bias=bias)
         rotate = scheme.rotation(self.positions, places_BL, length)
         y_BLD, states, caches = run_blocks(
-            self.blocks, config, x_BLD, attention_mask, rotate, key_blocks, caches
+            self.blocks, config, x_BLD, attention_mask, rotate, key_blocks, caches, places
         )
         return Forward(x_BLD, states, y_BLD if self.norm is None else self.norm(y_BLD), caches)
 

@@ -22,6 +22,7 @@ from research.data.examples import Examples
 from research.errors import UsageError
 from research.models import FAMILIES
 from research.models.parameters import components
+from research.models.parts.blocks import auxiliary_losses
 
 Batch = dict[str, Array]
 Sums = dict[str, Array]
@@ -92,9 +93,20 @@ def check_layers(optimizer: config.Optimizer, model: config.Model) -> None:
 
 
 def training_loss(settings: config.Objective) -> Callable[[Any, Batch, Array | None], Sums]:
-    """(model, batch, key) → sums, as declared."""
-    loss = objective_of(settings).loss
-    return lambda model, batch, key=None: _checked(settings, loss(model, batch, key, settings))
+    """(model, batch, key) → sums, as declared; the loss with what the model's blocks add to it."""
+    declared = objective_of(settings).loss
+
+    def loss(model: Any, batch: Batch, key: Array | None = None) -> Sums:
+        with auxiliary_losses() as added:
+            sums = _checked(settings, declared(model, batch, key, settings))
+        if not added:
+            return sums
+        # Means over the tokens of this part of a batch. Each kind of weights sums to 1 over the whole batch.
+        kinds = weights_in(batch)
+        added_loss = sum(added) * sum(batch[kind].sum() for kind in kinds) / len(kinds)
+        return sums | {"loss": sums["loss"] + added_loss, "auxiliary_loss": added_loss}
+
+    return loss
 
 
 def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:

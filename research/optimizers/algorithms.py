@@ -124,15 +124,19 @@ def normuon(config: Optimizer, rate: Rate):
 def soap(config: Optimizer, rate: Rate):
     """Vyas et al. (2024): SOAP for hidden matrices (the paper's `b1` and `b2` are 0.95), else Adam."""
     hidden = scale_by_soap(config.b1, config.b2, config.epsilon)
-    return optax.chain(_hidden_apart(hidden, config), _decay(config), _times(rate))
+    return optax.chain(_hidden_apart(hidden, config, experts=False), _decay(config), _times(rate))
 
 
-def _hidden_apart(hidden: optax.GradientTransformation, config: Optimizer) -> optax.GradientTransformation:
-    """`hidden` for the kernels of blocks, Adam for the rest."""
+def _hidden_apart(
+    hidden: optax.GradientTransformation, config: Optimizer, experts: bool = True
+) -> optax.GradientTransformation:
+    """`hidden` for the kernels of blocks, if `experts` also of their experts, and Adam for the rest."""
     adam = optax.scale_by_adam(config.b1, config.b2, config.epsilon)
 
     def labels(params: Any) -> Any:
-        return jax.tree.map(lambda hidden: "hidden" if hidden else "rest", are_hidden_matrices(params))
+        return jax.tree.map(
+            lambda hidden: "hidden" if hidden else "rest", are_hidden_matrices(params, experts)
+        )
 
     return optax.partition({"hidden": hidden, "rest": adam}, labels)
 

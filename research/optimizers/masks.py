@@ -14,14 +14,22 @@ def decays(model: Any) -> Any:
 
 
 def hidden_matrices(model: Any) -> Any:
-    """The input and output axes of the blocks' kernels (N, in, …out), for Muon; None for other parameters."""
+    """The input and output axes of the blocks' kernels, for Muon; None for other parameters."""
 
     def axes(path, leaf):
         if not {"blocks", "kernel"} <= _names(path):
             return None
-        return contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=tuple(range(2, leaf.ndim)))
+        first = matrix_axis(path)
+        return contrib.MuonDimensionNumbers(
+            reduction_axis=first, output_axis=tuple(range(first + 1, leaf.ndim))
+        )
 
     return tree_map_with_path(axes, model)
+
+
+def matrix_axis(path: Any) -> int:
+    """The first axis of the matrices in a kernel (N, in, …out) of blocks, or (N, E, in, …out) of experts."""
+    return 2 if "experts" in _names(path) else 1
 
 
 def rate_multipliers(params: Any, optimizer: str, model: Model) -> Any:
@@ -29,9 +37,13 @@ def rate_multipliers(params: Any, optimizer: str, model: Model) -> Any:
     return tree_map_with_path(lambda path, _: scaling.rate_multiplier(_names(path), optimizer, model), params)
 
 
-def are_hidden_matrices(model: Any) -> Any:
-    """True for the blocks' kernels, else False."""
-    return tree_map_with_path(lambda path, _: {"blocks", "kernel"} <= _names(path), model)
+def are_hidden_matrices(model: Any, experts: bool = True) -> Any:
+    """True for the blocks' kernels, else False; without `experts`, also False for theirs."""
+
+    def hidden(path, _):
+        return {"blocks", "kernel"} <= _names(path) and (experts or matrix_axis(path) == 1)
+
+    return tree_map_with_path(hidden, model)
 
 
 def path_name(path: Any) -> str:

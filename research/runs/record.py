@@ -34,7 +34,7 @@ from research.runs.lock import locked
 from research.runs.status import has_begun
 
 if TYPE_CHECKING:
-    from research.models.attention import Choice
+    from research.models.attention_choice import Choice
 
 FILE = "experiment.json"
 
@@ -223,7 +223,7 @@ def _as_typed(record: Mapping[str, Any], experiment: Experiment) -> Experiment:
 
 
 def _attention(model: Model, data: Data) -> "Choice":
-    from research.models.attention import choose
+    from research.models.attention_choice import choose
 
     return choose(model, True, data.attend == "document", data.length)
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from research.config import Model
+from research.config.names import BLOCKS
 from research.config.settings import flatten
 from research.errors import UsageError
 
 # Fields that decide the shapes of a model's parameters, or the function that they compute.
 FIELDS = (
-    *("vocabulary", "context", "width", "depth", "heads", "hidden"),
+    *("vocabulary", "context", "width", "depth", "heads", "hidden", "block"),
     *(
         "norm",
         "normalization",
@@ -31,7 +32,8 @@ FIELDS = (
 def others(theirs: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
     """{"model.heads": theirs, …} for those `settings` that differ in the weights.
 
-    Raises UsageError for a model of another family.
+    A block of another package may take over the parameters of a built-in one that it also has. Raises
+    UsageError for a model of another family.
     """
     family = settings.get("model.family", theirs.family)
     if family != theirs.family:
@@ -52,4 +54,6 @@ def others(theirs: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _equal(theirs: Model, field: str, value: Any) -> bool:
     if field == "hidden":  # none means 4 times their width
         return replace(theirs, hidden=value).mlp_width == theirs.mlp_width
+    if field == "block" and BLOCKS.is_builtin(theirs.block):
+        return True
     return getattr(theirs, field) == value

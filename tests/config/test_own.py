@@ -216,4 +216,4 @@ def test_real_numbers_are_inputs_of_a_shared_program():
 
 def test_every_place_is_a_field():
     flat = {place: operator.attrgetter(place)(TINY) for place in own.PLACES}
-    assert len(flat) == 7 and set(flat.values()) == {own.NONE}
+    assert len(flat) == 8 and set(flat.values()) == {own.NONE}

@@ -92,6 +92,7 @@ def lost(lab, trained, tmp_path) -> tuple[Lab, Path]:
     [
         ("ideas", 60, 3),  # an optimizer, an activation, an experiment
         ("rope", 25, 1),  # positions
+        ("blocks", 120, 4),
         ("late_tokens", 15, 1),  # an objective
         ("squares", 12, 1),  # a data scheme
         ("last_token", 15, 1),  # an evaluation task
@@ -240,9 +241,10 @@ def test_a_changed_file_warns_who_reads_and_refuses_who_continues(lost):
 
 @pytest.mark.slow
 def test_parts_of_all_kinds_serve_together(lab):
-    """Positions, activation, objective, data scheme, optimizer, evaluation task: each from its own file."""
+    """Positions, activation, block, objective, data scheme, optimizer, evaluation task, from their files."""
     files = {imports.VARIABLE: ",".join(str(path) for path in sorted(OUTSIDE.glob("*.py")))}
     parts = ["model.positions=rope", "model.activation=softsign_gelu", "objective.name=late_tokens"]
+    parts += ["model.block=experts", "model.own.block.number=3"]
     more = ["optimizer.name=sign_momentum", "data.source=squares:900", "data.holdout=0.1", "run.steps=4"]
     lab.lineage("train", "quickstart", *AS_SMALL, *parts, *more, "--dir", "parts", **files)
     assert lab.lineage("generate", "parts", "--tokens", 4)[0]  # every file is in the record

@@ -7,7 +7,8 @@ import pytest
 
 from research.config import Model
 from research.errors import UsageError
-from research.models.attention import AttentionMask, attend_by, by_library, choose
+from research.models.attention import AttentionMask, attend_by, by_library
+from research.models.attention_choice import choose
 from research.models.platform import differentiated_again, tracing_for
 from research.models.precision import compute_dtype
 

@@ -9,7 +9,8 @@ from flax import nnx
 from research.config import Model
 from research.errors import UsageError
 from research.models import build
-from research.models.attention import AttentionMask, choose
+from research.models.attention import AttentionMask
+from research.models.attention_choice import choose
 from research.models.platform import AMPERE, tracing_for
 from research.objectives.next_token import loss
 from tests.mostly_slow import mostly_slow

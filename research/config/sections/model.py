@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from research.config import own
 from research.config.checks import choices, fraction, positive
-from research.config.names import ACTIVATIONS, FAMILIES, NORMS, POSITIONS
+from research.config.names import ACTIVATIONS, BLOCKS, FAMILIES, NORMS, POSITIONS
 from research.errors import UsageError
 
 
@@ -14,6 +14,7 @@ class Parts:
     """Settings that other packages declare for the parts of a model that they register."""
 
     family: Any = own.NONE
+    block: Any = own.NONE
     normalization: Any = own.NONE
     positions: Any = own.NONE
     activation: Any = own.NONE
@@ -30,6 +31,9 @@ class Model:
     depth: int  # number of transformer blocks [blocks; above 0]
     heads: int  # attention heads per block; a divisor of model.width [heads; above 0]
     hidden: int | None = None  # width of the MLP; none: 4 × model.width [features; above 0]
+    block: Annotated[str, BLOCKS] = (
+        "transformer"  # kind of block: its attention, its MLP and their residual sums
+    )
     # Dropout rate of embeddings, residual branches and attention probabilities [share; from 0 to below 1]
     dropout: float = 0.0
     # Drop entries of a GPT's embedding table once per step, as in GPT-1's code

@@ -10,6 +10,7 @@ from research.reporting.runs import Run
 
 BUILT_IN = {
     "family": ("gpt1", "gpt2", "bert"),
+    "block": ("transformer",),
     "positions": ("learned", "rotary", "alibi", "none"),
     "normalization": ("layer", "rms"),
     "activation": ("gelu_tanh", "gelu_erf", "relu_squared", "swiglu"),

@@ -198,6 +198,7 @@ def to_config(
 def _check_exportable(model: Model, dialect: Dialect, activations: list[str]) -> None:
     """Raises NoClass for a variant that Transformers' class does not compute, with the first reason."""
     supported = {
+        "block": ["transformer"],
         "norm": [dialect.norm],
         "normalization": ["layer"],
         "positions": ["learned"],

@@ -139,6 +139,7 @@ def _check_exportable(config: Model) -> None:
     only = {
         "family": "gpt2",
         "head": "pretraining",
+        "block": "transformer",
         "norm": "pre",
         "normalization": "layer",
         "norm_epsilon": 1e-5,

@@ -11,7 +11,7 @@ from research.api.attention_probabilities import attention_probabilities
 from research.config import Model
 from research.config.names import POSITIONS
 from research.errors import UsageError
-from research.models.attention import choose
+from research.models.attention_choice import choose
 from research.models.axes import BOTH, parameter
 from research.models.decoding import decode, decoder, empty
 from research.models.parts.positions import Positions, positions
