@@ -22,7 +22,7 @@ def architecture(path: str, declared: Experiment, changes: Settings, theirs: Mod
     except UsageError as error:
         raise UsageError(f"start.weights={path}: {error}") from None
     if wrong:
-        given = " ".join(f"{name}={format_value(changes[name])}" for name in wrong)
+        given = " ".join(f"{name}={format_value(changes[name])}" for name in wrong if name in changes)
         expected = " ".join(f"{name}={format_value(value)}" for name, value in wrong.items())
         raise UsageError(
             f"{given}: start.weights={path} differ; expected {expected}, or leave these settings out"

@@ -22,6 +22,7 @@ from research.models.parts.blocks import MLP, Block, auxiliary_loss
 from research.optimizers.optimizer import optimizer
 from research.runs.state import initial_state
 from research.training.loop import train
+from research.training.resolving.from_weights import architecture
 from research.training.step import step_of
 from research.weights.formats import huggingface, huggingface_config
 from tests.mostly_slow import mostly_slow
@@ -174,6 +175,17 @@ def test_weights_of_a_plain_model_fill_what_a_block_shares_with_it(tmp_path):
     filled, report = weights.start(adapted, tmp_path / "plain")
     assert set(report.missing) == {f"blocks/mlp/adapter/{name}" for name in ("kernel", "bias")}
     np.testing.assert_array_equal(filled(TOKENS), plain(TOKENS))
+
+
+def test_weights_with_a_block_decide_it_and_refuse_another(tmp_path):
+    experts = replace(MODEL, block="experts", own=Parts(block=BLOCKS.settings("experts")(number=3)))
+    declared = override(quickstart(tmp_path / "text.txt"), {"model.block": "transformer"})
+    found = architecture("run", declared, {}, experts)
+    assert found["model.block"] == "experts" and found["model.own.block.number"] == 3
+    wrong = r"^model\.block=adapter: start.* expected model\.block=experts model\.own\.block\.number=3"
+    with pytest.raises(UsageError, match=wrong):
+        architecture("run", declared, {"model.block": "adapter"}, experts)
+    assert "model.block" not in architecture("run", declared, {"model.block": "adapter"}, MODEL)
 
 
 def test_a_format_that_has_no_such_block_refuses_it():
