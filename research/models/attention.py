@@ -82,6 +82,7 @@ class Attend(NamedTuple):
     heads: tuple[int, int]  # number and size that `compute` was chosen for
     queries: int
     keys: int
+    layer: Array | int | None = None  # the block's number from 0, if its class has `reads_layer`
 
     def __call__(self, q: Array, k: Array, v: Array, dropout_mask: Mask | None = None) -> Array:
         declared = all(x.shape[2:] == self.heads for x in (q, k, v))

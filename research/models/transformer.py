@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from research.config import Model
+from research.config.names import BLOCKS
 from research.models.attention import Attend, AttentionMask, attend_by
 from research.models.attention_choice import choose
 from research.models.axes import split_rows, stacked
@@ -72,28 +73,32 @@ def run_blocks(
         states, grown = [], []
         for n, block in enumerate(blocks):
             cache = None if caches is None else caches[n]
-            x_BLD, cache = block(x_BLD, attend, rotate, None if keys is None else keys[n], cache)
+            key = None if keys is None else keys[n]
+            x_BLD, cache = block(x_BLD, attend._replace(layer=n), rotate, key, cache)
             states.append(x_BLD)
             grown.append(cache)
         return x_BLD, tuple(states), None if caches is None else tuple(grown)
 
     def step(x, layer):
-        block, key = layer
+        block, key, n = layer
         with auxiliary_losses() as added:
-            x, _ = block(split_rows(x), attend, rotate, key)
+            x, _ = block(split_rows(x), attend._replace(layer=n), rotate, key)
         return split_rows(x), (x, added)
 
     step, unroll = rematerialized(step, config), blocks_in_a_turn(config)
+    numbers = jnp.arange(config.depth) if BLOCKS[config.block].reads_layer else None
     count, before, merged = _frozen_blocks.get()
     if not (0 < count < config.depth and all(map(is_, *map(jax.tree.leaves, (merged, blocks))))):
-        x_BLD, (states_NBLD, added) = lax.scan(step, x_BLD, (blocks, keys), unroll=unroll)
+        x_BLD, (states_NBLD, added) = lax.scan(step, x_BLD, (blocks, keys, numbers), unroll=unroll)
         _add_up(added)
         return x_BLD, states_NBLD, None
 
     def frozen_step(x, n):
-        return step(x, jax.tree.map(itemgetter(n), (before, keys)))  # a slice of them would be a copy
+        return step(
+            x, jax.tree.map(itemgetter(n), (before, keys, numbers))
+        )  # a slice of them would be a copy
 
-    above = jax.tree.map(itemgetter(slice(count, None)), (blocks, keys))
+    above = jax.tree.map(itemgetter(slice(count, None)), (blocks, keys, numbers))
     x_BLD, (states_below, added_below) = lax.scan(
         frozen_step, x_BLD, jnp.arange(count), unroll=min(unroll, count)
     )
@@ -146,9 +151,9 @@ def rematerialized(step: Callable, config: Model) -> Callable:
     unrolled = blocks_in_a_turn(config) > 1
 
     def ordered(x, layer):
-        block, key = layer
+        block, *others = layer
         x, block = _gradients_together((x, block)) if unrolled else (x, block)
-        return step(x, (block, key))
+        return step(x, (block, *others))
 
     return jax.checkpoint(ordered, policy=policies[config.remat], prevent_cse=unrolled)
 

@@ -126,6 +126,7 @@ class Block(nnx.Module):
 
     attention_class: ClassVar[Any] = Attention
     mlp_class: ClassVar[Any] = MLP
+    reads_layer: ClassVar[bool] = False  # whether the call reads its number, `attend.layer`
 
     def __init__(self, config: Model, init: Initializer, init_output: Initializer, *, key: Array):
         key_attention, key_mlp = jax.random.split(key)

@@ -43,6 +43,15 @@ class Steep(Block):
         return super().__call__(x_BLD, attend, rotate, key, cache)
 
 
+class Louder(Block):
+    """Adds its number, from 0, to the state."""
+
+    reads_layer = True
+
+    def __call__(self, x_BLD, attend, rotate, key=None, cache=None):
+        return x_BLD + jnp.float32(attend.layer), cache
+
+
 class AdaptedMLP(MLP):
     def __init__(self, config, init, init_output, *, key):
         super().__init__(config, init, init_output, key=key)
@@ -63,6 +72,7 @@ def registered(registries):
     code = compile(OUTSIDE.read_text(encoding="utf-8"), OUTSIDE, "exec")
     exec(code, {"__name__": "outside"})
     BLOCKS.register("steep")(Steep)
+    BLOCKS.register("louder")(Louder)
     BLOCKS.register("adapter")(AdapterBlock)
 
 
@@ -97,6 +107,18 @@ def test_every_parameter_learns_and_is_counted(name):
     assert not still
     total = parameter_table(model.config)[-1]
     assert total.count == sum(leaf.size for leaf in jax.tree.leaves(model))
+
+
+@pytest.mark.parametrize("remat, unroll", [("none", 1), ("block", 2)])
+def test_a_block_reads_its_number(remat, unroll):
+    model = models.build(replace(MODEL, block="louder", depth=4), key=jax.random.key(0))
+    model.config = replace(model.config, remat=remat, unroll=unroll)
+    embedded, *states = model.states(TOKENS)[:-1]
+    for state, total in zip(states, (0, 1, 3), strict=True):
+        np.testing.assert_allclose(state, embedded + total, rtol=1e-6)
+    cache = empty(model.config, jnp.zeros(4, jnp.int32), 16)
+    found, _ = decode(decoder(model), TOKENS, cache)
+    np.testing.assert_allclose(found, model.features(TOKENS), rtol=1e-5)
 
 
 def test_a_bert_of_experts_attends_both_ways():
