@@ -92,7 +92,7 @@ def lost(lab, trained, tmp_path) -> tuple[Lab, Path]:
     [
         ("ideas", 60, 3),  # an optimizer, an activation, an experiment
         ("rope", 25, 1),  # positions
-        ("blocks", 120, 4),
+        ("blocks", 125, 4),
         ("late_tokens", 15, 1),  # an objective
         ("squares", 12, 1),  # a data scheme
         ("last_token", 15, 1),  # an evaluation task

@@ -9,6 +9,7 @@ from flax import nnx
 from jax import Array, lax
 
 from research.config.names import BLOCKS
+from research.errors import UsageError
 from research.models.axes import parameter, stacked
 from research.models.linear import Linear
 from research.models.ops.dropout import dropout
@@ -92,6 +93,8 @@ class Linearized(Attention):
     """Attention without a softmax, a recurrence when decoding (Katharopoulos et al., 2020)."""
 
     def __call__(self, x_BLD, attend, rotate, key, cache):
+        if not attend.mask.causal or attend.mask.documents_BL is not None:
+            raise UsageError("model.block=linear: expected a GPT that attends to whole windows")
         B, L, D = x_BLD.shape
         qkv = self.qkv(x_BLD).astype(jnp.float32).reshape(B, L, 3, self.heads, D // self.heads)
         q, k, v = jax.nn.elu(qkv[:, :, 0]) + 1, jax.nn.elu(qkv[:, :, 1]) + 1, qkv[:, :, 2]
