@@ -16,6 +16,7 @@ from jax import Array, lax
 
 from research.config import Model
 from research.config.names import BLOCKS
+from research.errors import UsageError
 from research.models.attention import Attend, AttentionMask, attend_by
 from research.models.attention_choice import choose
 from research.models.axes import split_rows, stacked
@@ -74,7 +75,7 @@ def run_blocks(
         for n, block in enumerate(blocks):
             cache = None if caches is None else caches[n]
             key = None if keys is None else keys[n]
-            x_BLD, cache = block(x_BLD, attend._replace(layer=n), rotate, key, cache)
+            x_BLD, cache = _called(block, config, x_BLD, attend._replace(layer=n), rotate, key, cache)
             states.append(x_BLD)
             grown.append(cache)
         return x_BLD, tuple(states), None if caches is None else tuple(grown)
@@ -82,7 +83,7 @@ def run_blocks(
     def step(x, layer):
         block, key, n = layer
         with auxiliary_losses() as added:
-            x, _ = block(split_rows(x), attend._replace(layer=n), rotate, key)
+            x, _ = _called(block, config, split_rows(x), attend._replace(layer=n), rotate, key)
         return split_rows(x), (x, added)
 
     step, unroll = rematerialized(step, config), blocks_in_a_turn(config)
@@ -107,6 +108,22 @@ def run_blocks(
     )
     _add_up(added_below + added_above)
     return x_BLD, jnp.concatenate([states_below, states_above]), None
+
+
+def _called(block: Block, config: Model, x_BLD: Array, *others: Any) -> tuple[Array, Any]:
+    """The block's result. Raises UsageError unless it is a state like the given one, and a cache."""
+    result = block(x_BLD, *others)
+    match result:
+        case (Array(shape=x_BLD.shape, dtype=x_BLD.dtype), _):
+            return result
+        case (Array() as y, _):
+            returned = f"a state of shape {y.shape} and type {y.dtype}"
+        case _:
+            returned = type(result).__name__
+    raise UsageError(
+        f"model.block={config.block}: its call returned {returned}; expected (state, cache), the state of "
+        f"shape {x_BLD.shape} and type {x_BLD.dtype}"
+    )
 
 
 def _add_up(losses_N: list[Array]) -> None:

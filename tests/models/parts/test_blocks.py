@@ -109,6 +109,24 @@ def test_every_parameter_learns_and_is_counted(name):
     assert total.count == sum(leaf.size for leaf in jax.tree.leaves(model))
 
 
+@pytest.mark.parametrize(
+    "returned, named",
+    [
+        (lambda x, cache: x, r"model\.block=wrong: its call returned \w+; expected \(state, cache\)"),
+        (
+            lambda x, cache: (x.astype(jnp.float16), cache),
+            r"type float16; .* \(4, 12, 24\) and type f",
+        ),
+        (lambda x, cache: (x[:, 1:], cache), r"a state of shape \(4, 11, 24\)"),
+    ],
+)
+def test_a_block_that_returns_something_else_is_named(returned, named):
+    call = lambda self, x, attend, rotate, key=None, cache=None: returned(x, cache)  # noqa: E731
+    BLOCKS.register("wrong")(type("Wrong", (Block,), {"__call__": call}))
+    with pytest.raises(UsageError, match=named):
+        jax.eval_shape(models.build(replace(MODEL, block="wrong"), key=jax.random.key(0)), TOKENS)
+
+
 @pytest.mark.parametrize("remat, unroll", [("none", 1), ("block", 2)])
 def test_a_block_reads_its_number(remat, unroll):
     model = models.build(replace(MODEL, block="louder", depth=4), key=jax.random.key(0))
