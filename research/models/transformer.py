@@ -119,7 +119,7 @@ def _called(block: Block, config: Model, x_BLD: Array, *others: Any) -> tuple[Ar
         case (Array() as y, _):
             returned = f"a state of shape {y.shape} and type {y.dtype}"
         case _:
-            returned = type(result).__name__
+            returned = "an array alone" if isinstance(result, Array) else f"a {type(result).__name__}"
     raise UsageError(
         f"model.block={config.block}: its call returned {returned}; expected (state, cache), the state of "
         f"shape {x_BLD.shape} and type {x_BLD.dtype}"
