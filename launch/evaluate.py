@@ -180,7 +180,7 @@ def _predict(
     with starting():
         from research.api.answers import answers
         from research.data.finetuning.found_task import NamedColumns
-        from research.training.evaluate_run import answer_lines
+        from research.training.evaluating.evaluate_run import answer_lines
 
     source = str(data) if str(data).partition(":")[0] in SCHEMES else f"files:{data}"
     named = NamedColumns(tuple(field.split(",")) if field else (), label)

@@ -85,7 +85,7 @@ def test_parts_of_ones_own_register_and_compute(registries, monkeypatch):
     from research.optimizers.optimizer import optimizer
 
     blocks = run_blocks_of_own_package()
-    assert len(blocks) == 9 and len(blocks[0].splitlines()) <= 40
+    assert len(blocks) == 10 and len(blocks[0].splitlines()) <= 40
 
     mine = override(registry.get("my_experiment"), {"model.positions": "sinusoidal", "model.width": 16})
     model = models.build(mine.model, key=jax.random.key(0))
@@ -110,6 +110,9 @@ def test_parts_of_ones_own_register_and_compute(registries, monkeypatch):
     assert len(list(documents(squares, "all"))) == 3
     assert "last_token" in names.TASKS
     assert posted(names.TRACKERS["webhook"], monkeypatch) == {"run": "mine", "step": 1, "loss": 2.5}
+    confidence = names.EVALUATORS["confidence"](mine, None)
+    measured = confidence.measure(model, lambda: iter([{"tokens": tokens}]))
+    assert 0 < float(measured["prediction_entropy"]) < np.log(mine.model.vocabulary)
     assert registry.get_sweep("my_rates").budget == 12
 
 

@@ -18,7 +18,7 @@ from research.objectives import objective_of
 from research.runs import record
 from research.runs.state import State
 from research.runs.status import split_step
-from research.training import evaluate_run
+from research.training.evaluating import evaluate_run
 from research.training.first_state import drawn
 from research.weights.layout import TaskHead
 

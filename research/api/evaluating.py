@@ -14,7 +14,7 @@ from research.evaluation.published import published
 from research.io.activity import activity
 from research.runs import record
 from research.runs.status import split_step
-from research.training.evaluate_run import evaluate_run
+from research.training.evaluating.evaluate_run import evaluate_run
 from research.weights.with_tokenizer import load_with_tokenizer
 
 HARNESS = "harness:"

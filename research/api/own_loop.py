@@ -34,9 +34,9 @@ from research.runs.metrics_log import Row
 from research.runs.state import State, evaluation_params
 from research.runs.status import find_checkpoint, split_step
 from research.training import first_state as first_states
+from research.training.evaluating.validation import processes, validation
 from research.training.placement import compile_for, settled
 from research.training.step import normalized
-from research.training.validation import processes, validation
 from research.weights import Report
 
 Metrics = dict[str, Array]  # numbers: loss, accuracy …, and those that the step adds, such as gradient_norm

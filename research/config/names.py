@@ -55,6 +55,7 @@ SCHEDULES: Registry = Registry(  # (step, Schedule, steps) → share of the peak
 SCHEMES: Registry = Registry(  # see research.data.sources.schemes
     "data.source", "rest", "drawn", "tokens", "hf", "files", "tfds"
 )
+EVALUATORS: Registry = Registry("run.evaluators", "parameter_rms")  # see research.training.evaluating
 TRACKERS: Registry = Registry("run.trackers", "tensorboard", "wandb")  # see research.training.logging.tracker
 TASKS: Registry = Registry(  # see research.evaluation.tasks
     "--task",

@@ -21,6 +21,7 @@ FREE = {
     "run.keep_every",
     "run.keep_best",
     "run.stop_at",
+    "run.evaluators",
     "run.sample",
     "run.stop_on_nan",
     "run.steps_per_call",

@@ -111,7 +111,7 @@ def check_metric(sweep: Sweep) -> None:
     from research.runs import target
     from research.runs.checkpoints import best
     from research.runs.state import initial_state
-    from research.training.validation import validation_numbers
+    from research.training.evaluating.validation import validation_numbers
 
     abstract = jax.eval_shape(partial(initial_state, sweep.base))
     numbers = validation_numbers(sweep.base, abstract)

@@ -29,6 +29,8 @@ from research.runs.environment import shared
 from research.runs.metrics_log import Metrics, Row
 from research.runs.state import State
 from research.training.driving import Begun, Outer, Running, alone
+from research.training.evaluating import evaluators
+from research.training.evaluating.validation import processes, validation, validation_numbers
 from research.training.first_state import (
     advice_on_freezing,
     describe_trained,
@@ -45,7 +47,6 @@ from research.training.prefetch import prefetch_to_device
 from research.training.stopping.nan_check import NanCheck
 from research.training.stopping.signals import stop_on_signals
 from research.training.stopping.watchdog import watchdog
-from research.training.validation import processes, validation, validation_numbers
 
 
 class Result(NamedTuple):
@@ -90,6 +91,7 @@ def running(
     """
     check(experiment)
     trackers.check(experiment.run)
+    evaluators.names_of(experiment)
     refuse_differences(shared(experiment))
     kept = directory / "checkpoints"
     with record.open_run(directory, experiment, report, allow_change), ExitStack() as preparing:
@@ -108,10 +110,11 @@ def running(
             report(note)
         abstract, program = compile_for(chosen, devices)
         check_rows(experiment.data.batch, program.parts)
-        if experiment.run.keep_best is not None or experiment.run.target is not None:
+        run = experiment.run
+        if run.keep_best is not None or run.target is not None or run.evaluators:
             numbers = validation_numbers(experiment, abstract)
-            best.check(experiment.run.keep_best, numbers)
-            target.check(experiment.run.target, numbers)
+            best.check(run.keep_best, numbers)
+            target.check(run.target, numbers)
 
         # A refused command must change nothing, so all checks come before any write.
         def look() -> int:
@@ -146,7 +149,6 @@ def running(
             state = first_state(chosen, abstract, program.layout, checkpoint, report)
         agreed(claim)
         preparing.close()
-        run = experiment.run
         with within_memory(chosen), Checkpoints(kept, run.keep, run.keep_every) as checkpoints:
             if start:
                 report(f"continuing from step {start} of {run.steps}")

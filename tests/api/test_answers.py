@@ -9,7 +9,7 @@ from launch.__main__ import run
 from research import predict, weights
 from research.config.settings import override
 from research.errors import LineageWarning, UsageError
-from research.training.evaluate_run import evaluate_run
+from research.training.evaluating.evaluate_run import evaluate_run
 from research.training.loop import train
 from tests.by_experiment import ignore
 from tests.data.finetuning.labelled import tuned

@@ -6,7 +6,7 @@ import pytest
 
 from research import predict
 from research.errors import UsageError
-from research.training import evaluate_run
+from research.training.evaluating import evaluate_run
 from research.training.loop import train
 from tests.mostly_slow import mostly_slow
 from tests.training.test_finetune import experiment

@@ -16,7 +16,7 @@ from research.errors import UsageError
 from research.models.parameters import by_path
 from research.objectives import objective_of
 from research.runs.record import experiment_of
-from research.training.evaluate_run import evaluate_run
+from research.training.evaluating.evaluate_run import evaluate_run
 from research.weights import load as load_weights
 from tests.training.tiny import SMALL, quickstart, shrunk, timeless
 

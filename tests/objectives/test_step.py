@@ -4,7 +4,7 @@ import pytest
 
 from research.config.names import OBJECTIVES
 from research.objectives.next_token import NEXT_TOKEN
-from research.training.evaluate_run import evaluate_run
+from research.training.evaluating.evaluate_run import evaluate_run
 from research.training.loop import train
 from tests.mostly_slow import mostly_slow
 from tests.training.tiny import quickstart, timeless

@@ -4,7 +4,7 @@ import pytest
 
 from research.errors import UsageError
 from research.runs.metrics_log import read
-from research.training.evaluate_run import evaluate_run, predict
+from research.training.evaluating.evaluate_run import evaluate_run, predict
 from research.training.loop import train
 from tests.training.tiny import quickstart
 

@@ -12,11 +12,11 @@ from launch.__main__ import run
 from research import weights
 from research.config.settings import override
 from research.errors import UsageError
-from research.training import evaluate_run
+from research.training.evaluating import evaluate_run
+from research.training.evaluating.validation import validation_numbers
 from research.training.logging.progress import Lines
 from research.training.loop import train
 from research.training.placement import compile_for
-from research.training.validation import validation_numbers
 from research.weights.formats.huggingface_head import BERT_HEADS
 from tests.by_experiment import batch_shapes, corpus_of, train_batches
 from tests.data.finetuning.labelled import tuned

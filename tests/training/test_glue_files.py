@@ -15,7 +15,7 @@ from research.data.finetuning.classification import examples
 from research.data.finetuning.labels import CLASSES, SCORES
 from research.data.sources.schemes import TEST
 from research.errors import UsageError
-from research.training.evaluate_run import answer_lines
+from research.training.evaluating.evaluate_run import answer_lines
 from tests.by_experiment import corpus_of, examples_of, ignore
 from tests.data.finetuning.labelled import tuned
 

@@ -9,7 +9,7 @@ import pytest
 
 from research.data.store.token_store import prepare
 from research.errors import UsageError
-from research.training import validation
+from research.training.evaluating import validation
 from research.training.logging.progress import Lines
 from research.training.loop import train
 from tests.by_experiment import batch_shapes, train_batches, validation_batches

@@ -12,7 +12,7 @@ import pytest
 from research import weights
 from research.generation import GREEDY, complete, fill_masks
 from research.objectives import objective_of
-from research.training.evaluate_run import predict
+from research.training.evaluating.evaluate_run import predict
 from research.training.loop import train
 from research.weights.with_tokenizer import load_with_tokenizer
 from tests.by_experiment import ignore, validation_batches

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from research.config import target
 from research.config.checks import choices, positive
-from research.config.names import TRACKERS
+from research.config.names import EVALUATORS, TRACKERS
 from research.errors import UsageError
 
 
@@ -32,6 +32,7 @@ class Run:
     # [mean step times; from 0]
     watchdog: float = 50.0
     watchdog_minutes: float = 10.0  # minimum time that counts as a hang [minutes; from 0]
+    evaluators: tuple[Annotated[str, EVALUATORS], ...] = ()  # further measurements at every evaluation
     sample: int = 200  # length of the text sampled at each evaluation of a GPT; 0: none [tokens; from 0]
     steps_per_call: int = 1  # steps per compiled call; results are equal up to rounding [steps; above 0]
     profile: int = 0  # step to trace into the run's profile/; 0: none [step; from 0]

@@ -112,7 +112,10 @@ def test_every_parameter_learns_and_is_counted(name):
 @pytest.mark.parametrize(
     "returned, named",
     [
-        (lambda x, cache: x, r"model\.block=wrong: its call returned an array alone; expected \(state, cache\)"),
+        (
+            lambda x, cache: x,
+            r"model\.block=wrong: its call returned an array alone; expected \(state, cache\)",
+        ),
         (
             lambda x, cache: (x.astype(jnp.float16), cache),
             r"type float16; .* \(4, 12, 24\) and type f",

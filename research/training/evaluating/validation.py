@@ -1,22 +1,26 @@
 """Evaluates a state on the whole validation split, for a row of the metrics log."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
+import grain
 import jax
 
 from research.config import Data, Experiment
 from research.data.batches import stream, validation_batches
+from research.data.examples import Batch
 from research.data.store.token_store import Corpus
 from research.devices.compilers import Compiled
+from research.errors import UsageError
 from research.io.activity import activity, count
 from research.objectives import Objective, evaluation_loss, objective_of
 from research.runs.metrics_log import Row
 from research.runs.state import State, evaluation_params
-from research.training.evaluation import (
+from research.training.evaluating import evaluators
+from research.training.evaluating.evaluation import (
     bits_per_byte,
     evaluate,
     sample_text,
@@ -36,8 +40,12 @@ def validation_numbers(experiment: Experiment, abstract: State) -> set[str]:
     batch |= {"step": abstract.step} if objective.reads_step else {}
     model = jax.eval_shape(partial(evaluation_params, experiment), abstract)
     sums = jax.eval_shape(evaluation_loss(experiment.objective), model, batch)
-    more = {"bits_per_byte"} if objective.per_byte else set()
-    return (sums.keys() - {"outputs"}) | more | set(experiment.task.metrics if objective.supervised else ())
+    known = sums.keys() - {"outputs"} | ({"bits_per_byte"} if objective.per_byte else set())
+    known |= set(experiment.task.metrics if objective.supervised else ())
+    further = evaluators.names_of(experiment)
+    if taken := next((name for name in further if name in known), None):
+        raise UsageError(f"run.evaluators={further[taken]}: {taken} is measured anyway; choose another name")
+    return known | further.keys()
 
 
 def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Callable[[State, Compiled], Row]:
@@ -47,7 +55,7 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
     and sampled text. Predictions are written to `directory`.
     """
     objective, first = objective_of(experiment.objective), jax.process_index() == 0
-    examples = objective.examples(experiment)
+    examples, further = objective.examples(experiment), evaluators.make(experiment, corpus.tokenizer)
 
     @cache
     def split(data: Data) -> tuple:
@@ -63,7 +71,8 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
             with closing(stream(batches, 0, len(batches))) as read:
                 counted = count(map(program.feed, shared(read, sums)), len(batches), show)
                 means, outputs = evaluate(model, counted, _evaluation(objective, state, program))
-        row = {"step": int(state.step), "split": "validation", **means}
+            row = {"step": int(state.step), "split": "validation", **means}
+            row |= evaluators.measured(further, model, partial(_all_of, batches))
         if objective.predict is not None and outputs is not None:
             outputs = outputs[: len(corpus.validation.labels)]  # without the rows that fill the last batch
             predictions, metrics = objective.predict(experiment.task, corpus.validation, outputs)
@@ -79,6 +88,11 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
         return row
 
     return validate
+
+
+def _all_of(batches: grain.MapDataset[Batch]) -> Iterator[Batch]:
+    with closing(stream(batches, 0, len(batches))) as read:
+        yield from read
 
 
 def _evaluation(objective: Objective, state: State, program: Compiled) -> Callable:

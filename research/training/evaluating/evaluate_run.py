@@ -17,10 +17,10 @@ from research.runs import record
 from research.runs.metrics_log import Row
 from research.runs.state import State
 from research.runs.status import find_checkpoint
-from research.training.evaluation import PREDICTIONS
+from research.training.evaluating.evaluation import PREDICTIONS
+from research.training.evaluating.validation import validation
 from research.training.first_state import restored
 from research.training.placement import compile_for
-from research.training.validation import validation
 
 Load = Callable[[State, Compiled], State]  # (shapes, program) → the state to evaluate, on its devices
 
