@@ -75,7 +75,7 @@ def test_damage_is_one_line(tmp_path):
         ({"transformer/h/3/ln_1/scale": np.ones(20, np.float32)}, "holds h.3.ln_1.weight, but its configur"),
         ({"transformer/ln_f/bias": np.ones(20, np.int32)}, "ln_f.bias is of type int32"),
         ({"transformer/ln_f/bias": np.full(20, np.nan, np.float32)}, "ln_f.bias holds numbers that are not"),
-        ({"step": 3}, "flax_model.msgpack: step: a int; expected the parameters of a model"),
+        ({"step": 3}, "flax_model.msgpack: step is of type int; expected arrays, a model's param"),
     ],
 )
 def test_parameters_that_do_not_fit(change, message, tmp_path):

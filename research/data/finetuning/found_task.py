@@ -69,7 +69,7 @@ def match_labels(source: str, task: Task, tags: bool) -> list[str]:
         )
     notes = []
     if found and are_numbers(found) and not set(found) <= set(task.labels):
-        pairs = ", ".join(f"{number} is {name}" for number, name in enumerate(task.labels))
+        pairs = listed([f"{number} is {name}" for number, name in enumerate(task.labels)])
         notes.append(f"{source}: labels are numbers, taken for those of the model's outputs: {pairs}")
     if found and not tags and len(task.labels) == 2:
         notes.append(f"f1 is that of the second output, {task.labels[1]}")

@@ -23,5 +23,6 @@ def load(path: Path) -> Arrays:
         raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {message:.200}") from None
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise UsageError(f"{path}: {name}: a {type(array).__name__}; expected the parameters of a model")
+            kind = type(array).__name__
+            raise UsageError(f"{path}: {name} is of type {kind}; expected arrays, a model's parameters")
     return arrays
