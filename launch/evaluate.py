@@ -55,13 +55,17 @@ def evaluate(
         typer.Option(metavar="NAMES", help="answers of weights: column of the text, or two of a pair: a,b."),
     ] = "",
     label: Annotated[str, typer.Option(metavar="NAME", help="answers of weights: column of the label.")] = "",
+    labels: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="answers of weights: names of their classes, in order: a,b,c."),
+    ] = "",
     tokenizer: Tokenizer = None,
     json: Json = False,
 ) -> None:
     """Evaluate a model on the papers' tasks, or list the tasks."""
     at_least_one(limit=limit, stride=stride, batch=batch)
     names = [name.strip() for name in task.split(",") if name.strip()]
-    for option, given in (("--field", field), ("--label", label)):
+    for option, given in (("--field", field), ("--label", label), ("--labels", labels)):
         if given and "answers" not in names:
             raise UsageError(f"{option} {given}: only with --task answers")
     if names == ["list"]:
@@ -69,7 +73,7 @@ def evaluate(
     elif predictions is not None:
         _score_predictions(names, data, predictions, null_odds, json)
     elif "answers" in names:
-        _predict(names, target, data, field, label, tokenizer, json)
+        _predict(names, target, data, (field, label, labels), tokenizer, json)
     else:
         _evaluate(names, target, data, (limit, stride, batch, raw), tokenizer, json)
 
@@ -169,8 +173,7 @@ def _predict(
     names: list[str],
     target: str | None,
     data: Path | None,
-    field: str,
-    label: str,
+    given: tuple[str, str, str],
     tokenizer: str | None,
     json: bool,
 ) -> None:
@@ -179,11 +182,12 @@ def _predict(
         raise UsageError(f"--task {','.join(names)}: expected a fine-tuned model, no other task, --data")
     with starting():
         from research.api.answers import answers
-        from research.data.finetuning.found_task import NamedColumns
+        from research.data.finetuning.found_task import Named
         from research.training.evaluating.evaluate_run import answer_lines
 
     source = str(data) if str(data).partition(":")[0] in SCHEMES else f"files:{data}"
-    named = NamedColumns(tuple(field.split(",")) if field else (), label)
+    field, label, labels = given
+    named = Named(tuple(field.split(",")) if field else (), label, tuple(labels.split(",")) if labels else ())
     notes: list[str] = []
     with activity(f"loading {target}"):
         found = answers(target, source, notes.append, named, tokenizer)

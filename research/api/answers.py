@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from research import weights
 from research.config import Data, Experiment, Objective, Optimizer, Parallel, Run, Schedule, Task
-from research.data.finetuning.found_task import NamedColumns, found_task
+from research.data.finetuning.found_task import Named, found_task, match_labels
+from research.data.finetuning.labels import listed
 from research.data.tokenizers.for_task import as_tokenizer, beside
 from research.devices.compilers import Compiled
 from research.errors import UsageError
@@ -20,6 +21,7 @@ from research.runs.state import State
 from research.runs.status import split_step
 from research.training.evaluating import evaluate_run
 from research.training.first_state import drawn
+from research.weights.formats.huggingface_head import LABELED
 from research.weights.layout import TaskHead
 
 BATCH = 8  # examples evaluated together
@@ -36,23 +38,26 @@ def answers(
     target: str,
     source: str,
     report: Callable[[str], None],
-    named: NamedColumns = NamedColumns(),  # noqa: B008  (it is immutable)
+    named: Named = Named(),  # noqa: B008  (it is immutable)
     tokenizer: str | None = None,
 ) -> Predictions:
     """Predict the examples of `source` with a run ("runs/sst2", "runs/sst2:300") or with weights.
 
     A run has its task; for weights, the columns of the source are found or `named`, and the tokenizer is
     that beside them or the given one. Raises UsageError for a target without a task's head, and for examples
-    that do not fit it.
+    or labels that do not fit it.
     """
     directory, step = split_step(target)
     if step is not None or (directory / record.FILE).exists():
-        if named != NamedColumns() or tokenizer is not None:
+        if named != Named() or tokenizer is not None:
             raise UsageError(f"{target}: a run has its own columns and tokenizer; expected weights")
         predictions, metrics = evaluate_run.predict(directory, step, source, report)
         return Predictions(record.experiment_of(directory, warn=False).task, predictions, metrics)
-    head = weights.task_head_of(target)
+    head = _named_head(target, named)
     experiment = _experiment(target, head, source, named, tokenizer)
+    if head.objective in LABELED:
+        for note in match_labels(source, experiment.task, head.objective == "tags"):
+            report(note)
     corpus = objective_of(experiment.objective).examples(experiment).prepare_test(source, lambda line: None)
     if head.objective == "tags":  # whose batches are as long as data.length
         longest = max(map(len, corpus.validation.tokens)) + 2
@@ -67,9 +72,18 @@ def answers(
     return Predictions(experiment.task, predictions, metrics)
 
 
-def _experiment(
-    target: str, head: TaskHead, source: str, named: NamedColumns, tokenizer: str | None
-) -> Experiment:
+def _named_head(target: str, named: Named) -> TaskHead:
+    """The head of weights, with the classes that the user names."""
+    head = weights.task_head_of(target)
+    if named.labels and head.objective not in LABELED:
+        raise UsageError(f"--labels {','.join(named.labels)}: {target} has {head.objective}, not classes")
+    if named.labels and len(set(named.labels)) != len(head.labels):
+        has = f"{target} has {len(head.labels)} classes, {listed(head.labels)}"
+        raise UsageError(f"--labels {','.join(named.labels)}: {has}; expected as many different names")
+    return head._replace(labels=named.labels or head.labels)
+
+
+def _experiment(target: str, head: TaskHead, source: str, named: Named, tokenizer: str | None) -> Experiment:
     """An experiment of one step, to evaluate and not to train."""
     model, task = weights.model_of(target), found_task(source, head.objective, head.labels, named)
     if tokenizer is None:

@@ -50,6 +50,7 @@ SCHEDULES: Registry = Registry(  # (step, Schedule, steps) → share of the peak
     "bert",
     "gpt1_cosine",
     "gpt1_linear",
+    "transformers_linear",
     own_settings=True,
 )
 SCHEMES: Registry = Registry(  # see research.data.sources.schemes

@@ -1,5 +1,6 @@
 """Repositories of the Hugging Face Hub, in the Hub library's shared cache."""
 
+import itertools
 from functools import cache
 from pathlib import Path
 
@@ -7,9 +8,12 @@ from research.errors import EnvironmentFault, UsageError
 
 PREFIX = "hub:"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt")
-# Fetched only if there are no safetensors: a repository may have both.
-OLDER = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 WEIGHTS = ("config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
+# Fetched in this order, each only if there are none of those before it: a repository may have all.
+OLDER = (
+    ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"),
+    ("flax_model.msgpack", "flax_model-*.msgpack", "flax_model.msgpack.index.json"),
+)
 
 
 def located(path: Path | str, files: tuple[str, ...] = (*WEIGHTS, *TOKENIZER)) -> Path:
@@ -17,9 +21,12 @@ def located(path: Path | str, files: tuple[str, ...] = (*WEIGHTS, *TOKENIZER)) -
     if not str(path).startswith(PREFIX):
         return Path(path).expanduser()
     folder = snapshot(str(path), files, "a directory works too")
-    if "model.safetensors" in files and not any(folder.glob("*.safetensors*")):
+    wanted = [WEIGHTS[1:], *OLDER] if "model.safetensors" in files else []
+    for before, older in itertools.pairwise(wanted):
+        if any(list(folder.glob(pattern)) for pattern in before):
+            break
         same = f"{str(path).partition('@')[0]}@{folder.name}"
-        folder = snapshot(same, (*files, *OLDER), "a directory works too")
+        folder = snapshot(same, (*files, *older), "a directory works too")
     return folder
 
 

@@ -83,6 +83,13 @@ def bert(step, config, steps):
     return jnp.where(step < config.warmup, step / at_least(config.warmup, 1), line)
 
 
+@SCHEDULES.register("transformers_linear")
+def transformers_linear(step, config, steps):
+    """Hugging Face Transformers, get_linear_schedule_with_warmup; also that of its Flax examples."""
+    left = (steps - step) / at_least(steps - config.warmup, 1)
+    return jnp.where(step < config.warmup, step / at_least(config.warmup, 1), jnp.maximum(left, 0))
+
+
 @SCHEDULES.register("gpt1_cosine")
 def gpt1_cosine(step, config, steps):
     """openai/finetune-transformer-lm, opt.py: warmup_cosine."""

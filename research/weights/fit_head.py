@@ -3,6 +3,7 @@
 import warnings
 
 from research.config import Model
+from research.data.finetuning.labels import are_numbers, listed, spelling
 from research.errors import LineageWarning
 from research.weights.layout import Arrays, TaskHead, Weights
 
@@ -14,8 +15,9 @@ def fit_head(
 ) -> tuple[Arrays, dict[str, tuple[int, ...]]]:
     """The arrays for a model `config` with this `task_head`, and the shapes of those of another head.
 
-    A head is kept if the objective and the number of labels are the same. If the names are the same too, its
-    outputs are put into their order; else label n becomes label n, with a LineageWarning.
+    A head is kept if the objective and the number of classes are the same. Outputs are put into the order of
+    `task_head` by the names of their classes. Without names on one side, output n becomes output n; a head
+    with other names is another task's. Both give a LineageWarning.
     """
     arrays, theirs = dict(weights.arrays), weights.task_head
     same = all(getattr(weights.config, name) == getattr(config, name) for name in SHAPE)
@@ -25,17 +27,21 @@ def fit_head(
         return _without_head(arrays)
     if len(theirs.labels) != weights.config.outputs or theirs.labels == task_head.labels:
         return arrays, {}
-    if set(theirs.labels) == set(task_head.labels):
-        order = [theirs.labels.index(label) for label in task_head.labels]
+    before, now = ([spelling(label) for label in head.labels] for head in (theirs, task_head))
+    if len(set(before)) == len(before) and set(before) == set(now):
+        order = [before.index(label) for label in now]
         heads = {name: array[..., order] for name, array in arrays.items() if name.startswith("task_head/")}
         return arrays | heads, {}
-    before, now = (", ".join(labels[:6]) for labels in (theirs.labels, task_head.labels))
-    warnings.warn(
-        f"start.weights: its labels {before} become task.labels {now}, in this order",
-        LineageWarning,
-        stacklevel=3,
-    )
-    return arrays, {}
+    labels = f"start.weights: its labels {listed(theirs.labels)}"
+    if are_numbers(theirs.labels) or are_numbers(task_head.labels):
+        _warn(f"{labels} become task.labels {listed(task_head.labels)}, in this order")
+        return arrays, {}
+    _warn(f"{labels} are not task.labels {listed(task_head.labels)}; its task head is left out")
+    return _without_head(arrays)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, LineageWarning, stacklevel=4)
 
 
 def _without_head(arrays: Arrays) -> tuple[Arrays, dict[str, tuple[int, ...]]]:

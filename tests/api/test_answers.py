@@ -178,23 +178,59 @@ def test_a_file_is_evaluated(name, config, file, more, metrics, lab, capsys):
     assert ("no labels in a column label (--label), so no metrics" in err) == (not metrics)
 
 
+@pytest.mark.parametrize("order", [(1, 0), pytest.param((0, 1), marks=pytest.mark.slow)])
+def test_classes_are_matched_by_name(order, lab, capsys):
+    """Accuracy on the model's own predictions is 1, whichever output has which name."""
+    names = ["very_negative", "Positive"]
+    saved("BertForSequenceClassification", lab / "model", 2, 4, **named({n: names[order[n]] for n in (0, 1)}))
+    found = predict("model", TEXTS)
+    assert sorted(set(found)) == sorted(names)
+    outputs = [order.index(names.index(label)) for label in found]
+    wanted = {
+        "same.tsv": (found, "f1 is that of the second output, " + names[order[1]]),
+        "like.tsv": ([label.replace("_", " ").upper() for label in found], "f1 is that of the second"),
+        "numbers.tsv": (outputs, f"outputs: 0 is {names[order[0]]}, 1 is {names[order[1]]}\n"),
+    }
+    for file, (labels, note) in wanted.items():
+        rows = [f"{text}\t{label}\n" for text, label in zip(TEXTS, labels, strict=True)]
+        (lab / file).write_text("sentence\tlabel\n" + "".join(rows))
+        capsys.readouterr()
+        assert run(["evaluate", "model", "--task", "answers", "--data", file, "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["metrics"]["accuracy"] == 1.0
+        assert note in err and ("taken for" in err) == (file == "numbers.tsv")
+    (lab / "none.tsv").write_text((lab / "same.tsv").read_text().replace("very_negative", "bad"))
+    command = ["evaluate", "model", "--task", "answers", "--data", "none.tsv", "--json"]
+    labels = ["Positive" if names[n] == "Positive" else "bad" for n in order]
+    assert run([*command, "--labels", ",".join(labels)]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"] == 1.0
+
+
 @pytest.mark.parametrize(
     "name, config, file, more, message",
     [
         (
             "BertForSequenceClassification",
-            TWO,
+            {},
             "lower.tsv",
             [],
-            "label 'negative' (task.labels); expected one",
+            "labels negative; the model's (id2label) are LABEL_0, LABEL_1; expected the same names, or",
         ),
         (
             "BertForSequenceClassification",
             TWO,
             "three.tsv",
             [],
-            "label '2' (task.labels); expected one of NEG",
+            "files:three.tsv: labels 0, 2; the model's (id2label) are NEGATIVE, POSITIVE; expected the same",
         ),
+        (
+            "BertForSequenceClassification",
+            TWO,
+            "names.tsv",
+            ["--labels", "bad,so,good"],
+            "--labels bad,so,good: model has 2 classes, NEGATIVE, POSITIVE; expected as many",
+        ),
+        ("BertForQuestionAnswering", {}, "squad.json", ["--labels", "a"], "--labels a: model has spans, not"),
         (
             "BertForSequenceClassification",
             TWO,
@@ -273,16 +309,19 @@ def test_fine_tuning_goes_on_with_the_head(lab, capsys):
     (lab / "mine.tsv").write_text("sentence\tlabel\n" + "".join(rows))
     declared = tuned("bert_sst2", lab, "mine.tsv", **RUN)
     weights_of = {"start.weights": str(lab / "model"), "model.activation": "gelu_erf", "model.context": 24}
-    for labels in (("NEGATIVE", "POSITIVE"), ("POSITIVE", "NEGATIVE")):
+    for labels in (("NEGATIVE", "POSITIVE"), ("positive", "Negative")):
         changes = weights_of | {"task.labels": labels, "data.tokenizer": "start"}
         folder = lab / labels[0]
         train(override(declared, changes), folder, ignore)
         assert evaluate_run(folder, 1, ignore)["accuracy"] == 1.0
     with pytest.warns(LineageWarning, match="its labels NEGATIVE, POSITIVE become task.labels 0, 1"):
         model, report = weights.start(
-            weights.load(lab / "POSITIVE").model, lab / "model", _head("classification", "0", "1")
+            weights.load(lab / "positive").model, lab / "model", _head("classification", "0", "1")
         )
     assert not report.unused
+    with pytest.warns(LineageWarning, match="its labels NEGATIVE, POSITIVE are not task.labels bad, NEG"):
+        _, report = weights.start(model, lab / "model", _head("classification", "bad", "NEGATIVE"))
+    assert report.unused.keys() == {"task_head/bias", "task_head/kernel"}
     for head in (_head("soft_scores", "0", "1"), _head("spans")):
         _, report = weights.start(model, lab / "model", head)
         assert report.unused.keys() == {"task_head/bias", "task_head/kernel"}

@@ -88,7 +88,7 @@ def test_without_a_configuration(directory):
 def test_without_weights(directory):
     d = directory("bert")
     (d.path / "model.safetensors").unlink()
-    assert "has no model.safetensors, no model.safetensors.index.json and no pytorch_model" in refused(d.path)
+    assert "has no model.safetensors, no model.safetensors.index.json, no pytorch_model" in refused(d.path)
 
 
 def test_not_a_directory_of_weights(tmp_path):

@@ -1,6 +1,6 @@
 """The task of a file's examples, for weights that come with their head and labels.
 
-Columns with usual names are found; `NamedColumns` has those that the user names.
+Columns with usual names are found, and labels matched by name; `Named` has what the user names.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from research.config import Task
 from research.config.names import SCHEMES
 from research.data.finetuning.classification import ENDINGS, unfolded
+from research.data.finetuning.labels import are_numbers, is_class, listed
 from research.data.finetuning.own_columns import LABELS, TEXTS, one_of, pair_of
+from research.data.finetuning.own_labels import count_labels
 from research.data.sources import records
 from research.data.sources.schemes import TEST, Source, chain
 from research.errors import UsageError, did_you_mean
@@ -19,14 +21,15 @@ OPTIONS = ("options", "endings", "choices")
 CONTEXTS = (("article", "question"), ("sent1", "sent2"), ("context", "question"), ("context",))
 
 
-class NamedColumns(NamedTuple):
-    """Columns that the user names; empty: found by their usual names."""
+class Named(NamedTuple):
+    """What the user names: columns, else found by their usual names; classes, else as in config.json."""
 
     fields: tuple[str, ...] = ()
     label: str = ""
+    labels: tuple[str, ...] = ()  # in the order of the model's outputs
 
 
-def found_task(source: str, objective: str, labels: tuple[str, ...], named: NamedColumns) -> Task:
+def found_task(source: str, objective: str, labels: tuple[str, ...], named: Named) -> Task:
     """The task of the examples of `source`, without metrics.
 
     Raises UsageError, listing the columns, if no text has a usual name.
@@ -52,7 +55,28 @@ def found_task(source: str, objective: str, labels: tuple[str, ...], named: Name
     return Task(fields=fields, label=label, labels=labels)
 
 
-def _columns(source: Source, named: NamedColumns) -> Sequence[str]:
+def match_labels(source: str, task: Task, tags: bool) -> list[str]:
+    """Notes on how the labels of `source` are matched with the model's classes, for what has to be known.
+
+    Raises UsageError, with both lists, if a label is no name of a class: metrics would be of another order.
+    """
+    names = {name for field in (*task.fields, task.label) for name in field.split("|")}
+    found = list(count_labels(records.read(source, names, TEST), task.label, tags, hides=True).names)
+    if not all(is_class(name, task) for name in found):
+        raise UsageError(
+            f"{source}: labels {listed(sorted(found))}; the model's (id2label) are {listed(task.labels)}; "
+            f"expected the same names, or --labels NAMES, those of its {len(task.labels)} outputs in order"
+        )
+    notes = []
+    if found and are_numbers(found) and not set(found) <= set(task.labels):
+        pairs = listed([f"{number} is {name}" for number, name in enumerate(task.labels)])
+        notes.append(f"{source}: labels are numbers, taken for those of the model's outputs: {pairs}")
+    if found and not tags and len(task.labels) == 2:
+        notes.append(f"f1 is that of the second output, {task.labels[1]}")
+    return notes
+
+
+def _columns(source: Source, named: Named) -> Sequence[str]:
     find = SCHEMES[source.scheme].columns
     if find is None and not named.fields:
         raise UsageError(f"{source.scheme}:{source.name}: expected --field COLUMN, the column of the text")
@@ -76,7 +100,7 @@ def _fields(columns: Sequence[str], tags: bool) -> tuple[str, ...]:
     return (text,) if text else ()
 
 
-def _choice(source: str, named: NamedColumns, label: str) -> Task:
+def _choice(source: str, named: Named, label: str) -> Task:
     """A task with as many choices as the first example has."""
     names = {*OPTIONS, *(name for names in CONTEXTS for name in names), *named.fields}
     where, row = next(records.read(source, names, TEST), (source, {}))

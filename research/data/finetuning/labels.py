@@ -1,8 +1,9 @@
 """Labels of examples as numbers: classes, scores, and the loss of a constant predictor."""
 
 import math
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from research.config import Task
 from research.errors import UsageError, did_you_mean
 
 NO_LABEL = (None, "-", "")  # labels that mean none, such as SNLI's without agreement
+MOST_LISTED = 20  # class names in a message
 NO_TAG = -100  # "no tag", in files that store model inputs instead of words
 
 
@@ -34,6 +36,18 @@ def is_empty(label: Any) -> bool:
 
 
 def class_of(label: Any, task: Task, where: str) -> int:
+    """A class as in `exact_class`, or by a name that differs in case, spaces, underscores or hyphens."""
+    if (found := exact_class(label, task)) is not None:
+        return found
+    if isinstance(label, list | dict):
+        raise UsageError(f"{where}: label {label!r:.40}: expected one class, not a {type(label).__name__}")
+    alike = [index for index, name in enumerate(task.labels) if spelling(name) == spelling(str(label))]
+    if len(alike) != 1 or as_number(label) is not None:
+        raise UsageError(f"{where}: label {label!r} (task.labels){did_you_mean(str(label), task.labels)}")
+    return alike[0]
+
+
+def exact_class(label: Any, task: Task) -> int | None:
     """A class by its name (1 and 1.0 are both "1"), or by its number from 0 if no name is a number.
 
     true and false are not numbers.
@@ -45,9 +59,32 @@ def class_of(label: Any, task: Task, where: str) -> int:
         return names.index(number)
     if number is not None and number in range(len(names)) and not any(name is not None for name in names):
         return int(number)
-    if isinstance(label, list | dict):
-        raise UsageError(f"{where}: label {label!r:.40}: expected one class, not a {type(label).__name__}")
-    raise UsageError(f"{where}: label {label!r} (task.labels){did_you_mean(str(label), task.labels)}")
+    return None
+
+
+def spelling(name: str) -> str:
+    """A class name in lower case, with spaces for underscores and hyphens."""
+    return re.sub(r"[\s_-]+", " ", name).casefold()
+
+
+def is_class(label: str, task: Task) -> bool:
+    """Whether a label is the name or the number of a class."""
+    try:
+        class_of(label, task, "")
+    except UsageError:
+        return False
+    return True
+
+
+def are_numbers(labels: Collection[str]) -> bool:
+    """Whether classes are numbered and have no names. Transformers numbers them LABEL_0, LABEL_1, …"""
+    return all(as_number(label.removeprefix("LABEL_")) is not None for label in labels)
+
+
+def listed(labels: Sequence[str]) -> str:
+    """For a message: NEGATIVE, POSITIVE."""
+    more = f", … ({len(labels)})" if len(labels) > MOST_LISTED else ""
+    return ", ".join(label[:30] for label in labels[:MOST_LISTED]) + more
 
 
 def score_of(label: Any, task: Task, where: str) -> float:

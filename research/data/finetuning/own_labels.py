@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from research.config import Data, Task
 from research.config.names import SCHEMES
-from research.data.finetuning.labels import NO_TAG, as_number, class_of, is_empty
+from research.data.finetuning.labels import NO_TAG, as_number, exact_class, is_empty
 from research.data.finetuning.own_columns import column_settings
 from research.data.sources import records
 from research.data.sources.schemes import Source, chain
@@ -49,7 +49,7 @@ def label_settings(
     hides = classes and any(source.scheme != "files" for source in sources)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LineageWarning)  # training reads them again and warns
-        counted = _counted(records.read(data.source, names, "train"), task.label, tags, hides)
+        counted = count_labels(records.read(data.source, names, "train"), task.label, tags, hides)
     if classes and "task.labels" not in typed:
         followed |= _labels(data.source, task, counted, typed, tags)
     if not classes and "task.bounds" not in typed and not _is_within(task.bounds, counted):
@@ -62,7 +62,7 @@ def label_settings(
 def _labels(source: str, task: Task, counted: Counted, typed: Collection[str], tags: bool) -> dict[str, Any]:
     """The labels of the examples, if they differ from the declared ones."""
     counts, places = counted.names, counted.places
-    if not counts or all(_fits(name, task) for name in counts):
+    if not counts or all(exact_class(name, task) is not None for name in counts):
         return {}
     if len(counts) > CLASSES or len(counts) == places > 2:
         raise UsageError(
@@ -80,8 +80,8 @@ def _labels(source: str, task: Task, counted: Counted, typed: Collection[str], t
     return followed
 
 
-def _counted(found: Iterable[tuple[str, records.Record]], field: str, tags: bool, hides: bool) -> Counted:
-    """Counts labels. -1 is a class if all other labels are numbers; it is a hidden label if some are
+def count_labels(found: Iterable[tuple[str, records.Record]], field: str, tags: bool, hides: bool) -> Counted:
+    """The labels of records. -1 is a class if all other labels are numbers; it is a hidden label if some are
     names, for tags, and if the data set `hides` labels, as published ones do.
     """
     examples, places, hidden, names = 0, 0, 0, Counter()
@@ -131,11 +131,3 @@ def _none(source: Source) -> dict[str, str]:
 def _held_out(source: str, examples: int) -> dict[str, str]:
     count = max(1, round(HELD_OUT * examples))
     return {"data.source": f"rest:{count}:0:{source}", "data.validation": f"drawn:{count}:0:{source}"}
-
-
-def _fits(label: str, task: Task) -> bool:
-    try:
-        class_of(label, task, "")
-    except UsageError:
-        return False
-    return True

@@ -1,6 +1,7 @@
 """Hugging Face directories: config.json, model.safetensors (whole or in shards), tokenizer.json.
 
-Older ones have pytorch_model.bin instead, whole or in shards.
+Older ones have pytorch_model.bin or, of Transformers' Flax classes, flax_model.msgpack instead, whole or in
+shards.
 
 Weights outside of runs are kept in this form only.
 """
@@ -8,6 +9,7 @@ Weights outside of runs are kept in this form only.
 import dataclasses
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,11 +22,11 @@ from tokenizers import Tokenizer
 
 from research.config import Model
 from research.data.tokenizers.published import spaced
-from research.errors import EnvironmentFault, UsageError
+from research.errors import EnvironmentFault, LineageWarning, UsageError
 from research.io.directories import new_directory, read_json
 from research.weights import tokenizer_files
 from research.weights.folding import folded
-from research.weights.formats import torch_pickle
+from research.weights.formats import flax_msgpack, torch_pickle
 from research.weights.formats.huggingface_config import DIALECTS, task_head_of, to_config, to_model
 from research.weights.formats.huggingface_head import NAMES, NoClass, find_head, head_config
 from research.weights.formats.names import HUGGING_FACE
@@ -40,12 +42,18 @@ from research.weights.layout import (
 )
 
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-TENSORS = (WHOLE, INDEX, PICKLED, PICKLED_INDEX)
+PICKLED, FLAX = "pytorch_model.bin", "flax_model.msgpack"
 # Masks and positions in older files, which models now compute.
 BUFFERS = re.compile(r"(^|\.)(attn\.(bias|masked_bias)|position_ids)$")
 OUTSIDE = ("cls.", "lm_head.", *NAMES)  # parameters that are not the inner model's
-OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
+# Of PyTorch's older names and of Flax's → of PyTorch's.
+ENDINGS = {
+    ".gamma": ".weight",
+    ".beta": ".bias",
+    ".kernel": ".weight",
+    ".scale": ".weight",
+    ".embedding": ".weight",
+}
 # The second name of a tied parameter → its first.
 TIED = {
     "gpt1": {"lm_head.weight": "tokens_embed.weight"},
@@ -64,11 +72,11 @@ def read(directory: Path) -> Weights:
     head, dialect = task_head_of(described), DIALECTS[config.family]
     task_head = head if isinstance(head, TaskHead) else None
     prefix = dialect.prefix
-    tensors = {
-        _without(name, prefix): tensor
+    tensors = dict(
+        _as_in_pytorch(name, tensor, prefix)
         for name, tensor in _tensors(directory).items()
         if not BUFFERS.search(name)
-    }
+    )
     if config.tied:
         merge_tied(tensors, TIED[config.family], directory)
     rows = dialect.heads[task_head.objective].rows if task_head else ()
@@ -132,23 +140,41 @@ def write(
             tokenizer_files.write(folder, tokenizer, config.context, dialect.inputs, pads=head is not None)
 
 
-def _without(name: str, prefix: str) -> str:
-    """The name as in newer files, without the prefix of the outer model."""
-    name = name.removeprefix(prefix)
-    for old, new in OLD_ENDINGS.items():
-        if name.endswith(old):
-            return name.removesuffix(old) + new
-    return name
+def _as_in_pytorch(name: str, tensor: NDArray, prefix: str) -> tuple[str, NDArray]:
+    """Name and values as PyTorch's newer files have them, without the prefix of the outer model.
+
+    Flax's kernels are the transposes of PyTorch's weights, also in GPT-2's convolutions.
+    """
+    name = name.replace("/", ".").removeprefix(prefix)
+    for ending, new in ENDINGS.items():
+        if name.endswith(ending):
+            return name.removesuffix(ending) + new, tensor.T if ending == ".kernel" else tensor
+    return name, tensor
 
 
 def _tensors(directory: Path) -> Arrays:
-    """All shards' tensors by name."""
-    for whole, index, load in ((WHOLE, INDEX, _load), (PICKLED, PICKLED_INDEX, _unpickled)):
-        if (directory / whole).exists():
-            return load(directory / whole)
-        if (directory / index).exists():
-            return _sharded(directory, index, load)
-    raise UsageError(f"{directory}: has no {WHOLE}, no {INDEX} and no {PICKLED}{_other_form(directory)}")
+    """All shards' tensors by name. Of several forms the first is read, with a LineageWarning for Flax's.
+
+    Transformers' classes for PyTorch have this order. Its Flax classes read their own form first.
+    """
+    found = [form for form in FORMS if any((directory / name).exists() for name in _files(form))]
+    if not found:
+        forms = f"no {WHOLE}, no {INDEX}, no {PICKLED} and no {FLAX}"
+        raise UsageError(f"{directory}: has {forms}{_tensorflow(directory)}")
+    if found[-1] == FLAX and len(found) > 1:
+        warnings.warn(
+            f"{directory}: has {found[0]} and {FLAX}; reads {found[0]}; rename it to read {FLAX}",
+            LineageWarning,
+            stacklevel=2,
+        )
+    form, index = _files(found[0])
+    load = FORMS[found[0]]
+    return load(directory / form) if (directory / form).exists() else _sharded(directory, index, load)
+
+
+def _files(form: str) -> tuple[str, str]:
+    """The whole file of a form, and the index of its shards."""
+    return form, f"{form}.index.json"
 
 
 def _sharded(directory: Path, index: str, load: Callable[[Path], Arrays]) -> Arrays:
@@ -169,15 +195,14 @@ def _sharded(directory: Path, index: str, load: Callable[[Path], Arrays]) -> Arr
     return tensors
 
 
-def _other_form(directory: Path) -> str:
-    """How to convert the files of a repository that has only TensorFlow's or Flax's form."""
-    for file, option in (("tf_model.h5", "from_tf"), ("flax_model.msgpack", "from_flax")):
-        if (directory / file).exists():
-            return (
-                f"; {file} needs Transformers 4: its class's from_pretrained(DIR, {option}=True) and "
-                "save_pretrained(OTHER) convert it"
-            )
-    return ""
+def _tensorflow(directory: Path) -> str:
+    """How to convert the file of a repository that has only TensorFlow's form."""
+    if not (directory / "tf_model.h5").exists():
+        return ""
+    return (
+        "; tf_model.h5 needs Transformers 4: its class's from_pretrained(DIR, from_tf=True) and "
+        "save_pretrained(OTHER) convert it"
+    )
 
 
 def _unpickled(path: Path) -> Arrays:
@@ -191,3 +216,8 @@ def _load(path: Path) -> Arrays:
         raise UsageError(f"{path}: no such file") from None
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {error}") from None
+
+
+# The whole file of each form → how it and its shards are read.
+FORMS = {WHOLE: _load, PICKLED: _unpickled, FLAX: flax_msgpack.load}
+TENSORS = tuple(name for form in FORMS for name in _files(form))

@@ -120,6 +120,16 @@ def test_a_class_is_a_name_or_a_number(label, number):
     assert class_of(label, TASK, "a.tsv:1") == number
 
 
+def test_a_name_may_differ_in_case_and_underscores():
+    task = Task(fields=("sentence",), labels=("not_entailment", "entailment", "b-per", "B_PER"))
+    for label in ("not_entailment", "Not Entailment", "not-entailment"):
+        assert class_of(label, task, "a.tsv:1") == 0
+    assert class_of("B_PER", task, "a.tsv:1") == 3
+    for label in ("B PER", "notentailment", ""):  # of two classes, and of none
+        with pytest.raises(UsageError, match="label"):
+            class_of(label, task, "a.tsv:1")
+
+
 @pytest.mark.parametrize("label", [True, "true", 2, -1, "-1", 0.5, "nan", float("inf"), "", None])
 def test_other_classes_are_refused_with_their_place(label):
     with pytest.raises(UsageError, match=r"a\.tsv:1: label "):
