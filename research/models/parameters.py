@@ -76,8 +76,8 @@ ACCOUNT = (
 
 
 def components(config: Model) -> list[Component]:
-    """Every parameter of a model, without allocating any."""
-    abstract = jax.eval_shape(lambda key: models.build(config, key=key), jax.random.key(0))
+    """Every parameter of a model, without allocating any and without a device."""
+    abstract = jax.eval_shape(lambda: models.build(config, key=jax.random.key(0)))
     return [
         Component(name(path), leaf.shape, math.prod(leaf.shape))
         for path, leaf in tree_leaves_with_path(abstract)
