@@ -7,7 +7,6 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from research.evaluation.eval_model import EvalModel
-from research.evaluation.perplexity import document_start
 from research.evaluation.scoring import Pair, log_likelihood, score_pairs
 from research.generation import Sampling, complete
 from research.models.decoding import decoder
@@ -31,13 +30,14 @@ class Adapter(LM):
         self, requests: Sequence[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         pairs = [self._pair(*request.args) for request in requests]
-        return [tuple(score) for score in score_pairs(self.eval_model.model, pairs, self.batch)]
+        scores = score_pairs(self.eval_model.model, pairs, self.batch)
+        return [(score.log_probability, score.greedy) for score in scores]
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood of whole texts, in windows that do not overlap, as the harness's own models do."""
         stride, totals = self.eval_model.model.config.context, []
         for request in requests:
-            ids = document_start(self.eval_model) + self.eval_model.encode(request.args[0])
+            ids = self.eval_model.document_start + self.eval_model.encode(request.args[0])
             total = log_likelihood(self.eval_model.model, ids, stride, self.batch) if len(ids) > 1 else 0.0
             totals.append(total)
         return totals
@@ -48,7 +48,7 @@ class Adapter(LM):
 
     def _pair(self, context: str, continuation: str) -> Pair:
         if not context:
-            before = document_start(self.eval_model) or self.eval_model.encode("\n")
+            before = self.eval_model.document_start or self.eval_model.encode("\n")
             return Pair(before, self.eval_model.encode(continuation))
         spaces = context[len(context.rstrip()) :]
         context, continuation = context[: len(context) - len(spaces)], spaces + continuation

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from research.generation.sampling import round_up
 from research.io.activity import activity
 from research.models.gpt import GPT
 
-PAD_MULTIPLE = 64  # lengths are rounded up to a multiple, so that few shapes are compiled
 MAX_LOGITS = 1 << 26  # elements of the largest logits array; longer sequences are scored in chunks
 
 
@@ -28,6 +28,7 @@ class Pair(NamedTuple):
 class Score(NamedTuple):
     log_probability: float  # of the continuation, in nats
     greedy: bool  # whether each of its tokens is the most likely one
+    greedy_allowed: bool  # the same, if no banned token may be the first
 
 
 class Window(NamedTuple):
@@ -56,27 +57,27 @@ def log_likelihood(model: GPT, ids: Sequence[int] | np.ndarray, stride: int, bat
     return float(sum(score.log_probability for score in scores))
 
 
-def score_pairs(model: GPT, pairs: Sequence[Pair], batch: int) -> list[Score]:
-    """Score each pair, in order. Pairs that are longer than the model's context are cut at the beginning."""
+def score_pairs(
+    model: GPT, pairs: Sequence[Pair], batch: int, banned_V: np.ndarray | None = None
+) -> list[Score]:
+    """Score each pair, in order. Pairs that are longer than the model's context are cut at the beginning.
+
+    `banned_V` (bool) marks the tokens that `Score.greedy_allowed` excludes.
+    """
     context = model.config.context
     cut = []
     for pair in pairs:
         tokens = np.asarray([*pair.context, *pair.continuation][-(context + 1) :], np.int32)
         cut.append(Window(tokens, min(len(pair.continuation), len(tokens) - 1)))
     order = sorted(range(len(cut)), key=lambda n: -len(cut[n].tokens))  # longest first, similar ones together
-    scores: list[Score | None] = [None] * len(cut)
-    for n, score in zip(order, score_windows(model, (cut[n] for n in order), batch), strict=True):
-        scores[n] = score
-    return scores
+    scores = dict(zip(order, score_windows(model, (cut[n] for n in order), batch, banned_V), strict=True))
+    return [scores[n] for n in range(len(cut))]
 
 
 def score_windows(
     model: GPT, windows: Iterable[Window], batch: int, banned_V: np.ndarray | None = None
 ) -> Iterator[Score]:
-    """Score each window, in order.
-
-    `banned_V` (bool) excludes tokens from being the most likely first token, for `Score.greedy`.
-    """
+    """Score each window, in order; `banned_V` as in `score_pairs`."""
     group: list[Window] = []
     with activity("scoring") as show:
         for number, window in enumerate(windows, 1):
@@ -91,28 +92,31 @@ def score_windows(
 
 def _score_batch(model: GPT, group: list[Window], batch: int, banned_V) -> Iterator[Score]:
     longest = max(len(window.tokens) for window in group) - 1
-    length = min(-(-longest // PAD_MULTIPLE) * PAD_MULTIPLE, model.config.context)
+    length = min(round_up(longest), model.config.context)
     tokens_BL, targets_BL = (np.zeros((batch, length), np.int32) for _ in range(2))
     firsts_BL = np.zeros((batch, length), bool)
     for n, window in enumerate(group):
         size = len(window.tokens) - 1
         tokens_BL[n, :size], targets_BL[n, :size] = window.tokens[:-1], window.tokens[1:]
         firsts_BL[n, size - window.scored] = True
-    if banned_V is None:
-        banned_V = np.zeros(model.config.vocabulary, bool)
-    log_BL, hits_BL = jax.device_get(_score_tokens(model, tokens_BL, targets_BL, firsts_BL, banned_V))
+    log_BL, hits_BL, allowed_BL = jax.device_get(
+        _score_tokens(model, tokens_BL, targets_BL, firsts_BL, banned_V)
+    )
     for n, window in enumerate(group):
         scored = slice(len(window.tokens) - 1 - window.scored, len(window.tokens) - 1)
         total = float(log_BL[n, scored].sum(dtype=np.float64))
-        yield Score(total, bool(hits_BL[n, scored].all()))
+        yield Score(total, bool(hits_BL[n, scored].all()), bool(allowed_BL[n, scored].all()))
 
 
 @jax.jit
-def _score_tokens(model: GPT, tokens_BL, targets_BL, firsts_BL, banned_V: Array) -> tuple[Array, Array]:
-    """Log-probability of each target, and whether it is the most likely token: both (B, L)."""
+def _score_tokens(model: GPT, tokens_BL, targets_BL, firsts_BL, banned_V) -> tuple[Array, Array, Array]:
+    """Log-probability of each target, and whether it is the most likely token, of all and of allowed ones.
+
+    All are (B, L).
+    """
     x_BLD = model.features(tokens_BL)
     B, L = tokens_BL.shape
-    fits = max(MAX_LOGITS // (B * len(banned_V)), 1)
+    fits = max(MAX_LOGITS // (B * model.config.vocabulary), 1)
     chunk = max(n for n in range(1, L + 1) if L % n == 0 and n <= fits)
 
     def score(arrays):
@@ -120,8 +124,11 @@ def _score_tokens(model: GPT, tokens_BL, targets_BL, firsts_BL, banned_V: Array)
         logits = model.logits(x)
         log_z = jax.nn.logsumexp(logits, axis=-1)
         target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+        hits = logits.argmax(-1) == targets
+        if banned_V is None:
+            return target_logits - log_z, hits, hits
         allowed = jnp.where(firsts[..., None] & banned_V, -jnp.inf, logits)
-        return target_logits - log_z, allowed.argmax(-1) == targets
+        return target_logits - log_z, hits, allowed.argmax(-1) == targets
 
     arrays = (x_BLD, targets_BL, firsts_BL)
     chunks = tuple(x.reshape(B, -1, chunk, *x.shape[2:]).swapaxes(0, 1) for x in arrays)

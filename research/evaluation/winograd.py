@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 from research.errors import UsageError
 from research.evaluation.cloze import pair
 from research.evaluation.eval_model import EvalModel, Result, Settings
-from research.evaluation.perplexity import document_start
 from research.evaluation.scoring import Pair, score_pairs
 
 SCHEMAS = 273  # the collection's first ones, which publications use; others were added later
@@ -53,7 +52,7 @@ def _partial(eval_model: EvalModel, sentences: Sequence[str]) -> list[Pair]:
 
 
 def _full(eval_model: EvalModel, sentences: Sequence[str]) -> list[Pair]:
-    start = document_start(eval_model) or eval_model.encode("\n")
+    start = eval_model.document_start or eval_model.encode("\n")
     return [Pair(start, eval_model.encode(one)) for one in sentences]
 
 

@@ -85,4 +85,5 @@ def tokens_in(texts: Sequence[Sequence[int]], vocabulary: int) -> Array:
 
 
 def round_up(length: int) -> int:
+    """The next multiple of PAD_MULTIPLE."""
     return -(-length // PAD_MULTIPLE) * PAD_MULTIPLE
