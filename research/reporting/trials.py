@@ -9,6 +9,7 @@ from research.reporting.comparison import ABSENT, Metric, Outcome, format_labell
 from research.reporting.groups.summary import SEED, Entry, Group, grouped
 from research.reporting.importance import importance, logarithmic
 from research.reporting.runs import Run
+from research.reporting.series import number
 from research.sweeping.directory import run_directory
 from research.sweeping.notation import format_space
 from research.sweeping.status import SweepStatus, Trial
@@ -22,10 +23,9 @@ def metric_of(status: SweepStatus) -> Metric:
     return Metric(sweep.metric, sweep.chosen_direction, score_by="last")  # as in the study
 
 
-def trial_of(run: Run, status: SweepStatus, directory: Path) -> Trial | None:
-    """The trial to which a run belongs."""
-    at = {run_directory(directory, trial.number).resolve(): trial for trial in status.trials}
-    return at.get(run.directory)
+def trials_by_run(status: SweepStatus, directory: Path) -> dict[Path, Trial]:
+    """{directory of a trial's run: trial}."""
+    return {run_directory(directory, trial.number).resolve(): trial for trial in status.trials}
 
 
 def seeds_of_trials(
@@ -39,8 +39,8 @@ def seeds_of_trials(
     common = {SEED: base.run.seed, "run.stop_at": base.run.stop_at}
     indices = {run.directory: index for index, run in enumerate(runs)}
     entries = []
-    for trial in status.trials:
-        index = indices.get(run_directory(directory, trial.number).resolve())
+    for path, trial in trials_by_run(status, directory).items():
+        index = indices.get(path)
         run, result = (None, None) if index is None else (runs[index], outcomes[index])
         name, reached = f"{trial.number:04d}", result.reached if result else None
         if trial.state != "queued":
@@ -73,7 +73,7 @@ def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> di
                 "number": trial.number,
                 "point": trial.point,
                 "name": f"{trial.number:04d}",
-                "run": indices.get(run_directory(directory, trial.number).resolve()),
+                "run": indices.get(path),
                 "state": trial.state,
                 "value": trial.value,
                 "settings": trial.settings,
@@ -81,7 +81,7 @@ def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> di
                 "note": format_labelled(trial.settings, short),
                 "reason": trial.reason,
             }
-            for trial in status.trials
+            for path, trial in trials_by_run(status, directory).items()
         ],
         "parameters": [],
         "importance": [],
@@ -103,5 +103,4 @@ def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> di
 
 def _spread(values: list[Any]) -> bool:
     """Whether all values are positive numbers that span at least a factor of SPREAD."""
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    return bool(numbers) and len(numbers) == len(values) and 0 < min(numbers) * SPREAD <= max(numbers)
+    return bool(values) and all(map(number, values)) and 0 < min(values) * SPREAD <= max(values)

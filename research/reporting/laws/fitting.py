@@ -67,16 +67,15 @@ def fit(sizes_PK: NDArray, losses: Sequence[Sequence[float]], resamples: int, se
     return Fit(vector, np.array(found), scatter, freedom, "seeds" if by_seed else "runs")
 
 
-def interval(values: NDArray) -> tuple[float, float]:
-    """The central COVERAGE of resamples (B,)."""
-    low, high = np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return float(low), float(high)
+def interval(values: NDArray) -> list:
+    """The limits of the central COVERAGE of resamples (B, …): numbers, or lists of them."""
+    return np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0).tolist()
 
 
-def of_a_run(found: Fit, sizes_K: NDArray, seed: int = 0) -> tuple[float, float]:
+def of_a_run(found: Fit, sizes_K: NDArray) -> list[float]:
     """The interval of the loss of a new run at these sizes: the law's, and a run's scatter around it."""
     losses_B = predicted(found.resamples, sizes_K[None])[:, 0]
-    noise = np.random.default_rng(seed).standard_t(found.freedom, (50, len(losses_B)))
+    noise = np.random.default_rng(0).standard_t(found.freedom, (50, len(losses_B)))
     return interval((losses_B * np.exp(found.scatter * noise)).ravel())
 
 
