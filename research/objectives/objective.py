@@ -111,15 +111,6 @@ def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:
     return sums_and_outputs
 
 
-def check_batch(experiment: Experiment, batch: Mapping[str, Any], origin: str) -> None:
-    """Raises UsageError if arrays from `origin` differ from the objective's `batch_shapes`."""
-    name = experiment.objective.name
-    shapes = objective_of(experiment.objective).batch_shapes(experiment)
-    if odd := sorted(shapes.keys() ^ batch.keys()):
-        there, missing = (origin, "batch_shapes") if odd[0] in batch else ("batch_shapes", origin)
-        raise UsageError(f"objective.name={name}: {odd[0]} is in {there}, and not in {missing}")
-
-
 def _checked(settings: config.Objective, sums: Sums) -> Sums:
     if "loss" not in sums:
         named = ", ".join(sums) or "none"

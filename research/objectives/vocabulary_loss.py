@@ -8,6 +8,8 @@ Shapes: B batch, L length, D width, V vocabulary, padded to a multiple of the de
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from research.config.hyperparameters import is_zero
 from research.models.ops.attention import NEGATIVE
 from research.models.ops.linear import rows_by_rows
 from research.models.platform import is_differentiated_again, platform
+from research.models.precision import logits_dtype, matmul_dtype
 from research.objectives.vocabulary_shards import on_shards, word_shards
 
 LOGITS_AT_ONCE = 2**25  # on a CPU: 667 tokens with GPT-2's vocabulary, enough for fast matrix products
@@ -69,6 +72,15 @@ def vocabulary_loss(
     """
     added = None if is_zero(z_loss) else z_loss
     return _loss(x_BLD, table_VD, bias_V, targets_BL, weights_BL, added, multiplied, kept)
+
+
+def targets_loss(
+    model: Any, x_BLD: Array, bias_V: Array | None, batch: Mapping[str, Array], z_loss: ArrayLike
+) -> tuple[Array, Array]:
+    """`vocabulary_loss` of a batch's `targets` (B, L) by the model's output table, in its precision."""
+    types = matmul_dtype(model.config.precision), logits_dtype(model.config)
+    table_VD, targets_BL, weights_BL = model.output_table(), batch["targets"], batch["weights"]
+    return vocabulary_loss(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, *types)
 
 
 def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied, kept):
