@@ -53,7 +53,9 @@ def answers(
         return Predictions(record.experiment_of(directory, warn=False).task, predictions, metrics)
     head = weights.task_head_of(target)
     experiment = _experiment(target, head, source, named, tokenizer)
-    corpus = objective_of(experiment.objective).examples(experiment).prepare_test(source, lambda line: None)
+    prepare = objective_of(experiment.objective).examples(experiment).prepare_test
+    assert prepare is not None  # every objective of a task's head has it
+    corpus = prepare(source, lambda line: None)
     if head.objective == "tags":  # whose batches are as long as data.length
         longest = max(map(len, corpus.validation.tokens)) + 2
         experiment = replace(

@@ -41,7 +41,7 @@ def sample(
         full = [row for row, text in enumerate(texts) if len(text) > context]
         for row in full:
             texts[row] = texts[row][-(context // 2) :]
-        if cache is None or full:
+        if cache is None or next_B is None or full:
             logits_BV, cache = prefill(gpt, texts, room=tokens - index)
         else:
             logits_BV, cache = step(gpt, next_B[:, None], cache)

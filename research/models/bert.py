@@ -11,19 +11,38 @@ from flax import nnx
 from jax import Array
 
 from research.config import Model, scaling
-from research.config.names import FAMILIES
+from research.config.names import ACTIVATIONS, FAMILIES
 from research.models.attention import AttentionMask
 from research.models.axes import BOTH, parameter
-from research.models.heads import MaskedHead
-from research.models.linear import Linear, truncated_normal
+from research.models.linear import Initializer, Linear, truncated_normal
 from research.models.ops.dropout import dropout
+from research.models.parts.activations import activation, is_gated
 from research.models.parts.norms import norm
 from research.models.parts.positions import positions, score_bias
 from research.models.precision import compute_dtype
-from research.models.transformer import run_blocks, stack
+from research.models.transformer import GATE, Blocks, run_blocks, stack
 
 SEGMENTS = 2
 OUTPUT = 7  # folded into the key for an untied output table
+
+
+class MaskedHead(nnx.Module):
+    """BERT's head for masked tokens, before the output table; `bias` (V,) is added after the table."""
+
+    def __init__(self, config: Model, init: Initializer, *, key: Array):
+        width, precision = config.width, config.precision
+        self.transform = Linear(width, (width,), init, True, key=key, precision=precision)
+        gated = is_gated(ACTIVATIONS[config.activation])
+        key_gate = jax.random.fold_in(key, GATE) if gated else None
+        self.gate = Linear(width, (width,), init, True, key=key_gate, precision=precision) if gated else None
+        self.norm = norm(config, bias=True)
+        self.bias = parameter(jnp.zeros(config.vocabulary), None)
+        self.activation, self.own = config.activation, config.own.activation
+
+    def __call__(self, x_BPD: Array) -> Array:
+        apply, y_BPD = activation(self.activation, self.own), self.transform(x_BPD)
+        y_BPD = apply(y_BPD) if self.gate is None else apply(y_BPD, self.gate(x_BPD))
+        return self.norm(y_BPD)
 
 
 @FAMILIES.register("bert")
@@ -49,7 +68,7 @@ class BERT(nnx.Module):
         self.positions = positions(config).init(init, keys[1])
         self.segments = parameter(init(keys[2], (SEGMENTS, width)), None, BOTH)
         self.norm = norm(config)
-        self.blocks = stack(config, init_hidden, init_hidden, key=keys[3])
+        self.blocks: Blocks = stack(config, init_hidden, init_hidden, key=keys[3])
         key_output = jax.random.fold_in(key, OUTPUT)
         self.output = None if config.tied else parameter(init(key_output, table), None, BOTH)
         tuned, outputs = config.head != "pretraining", (config.outputs,)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 
@@ -49,7 +50,7 @@ def decoder(model: GPT) -> GPT:
     return copy
 
 
-def empty(config: Model, padding_B: Array, places: int) -> Cache:
+def empty(config: Model, padding_B: Array | np.ndarray, places: int) -> Cache:
     """An empty cache with room for `places` tokens per row, for rows that begin with padding."""
     shape = (len(padding_B), places, config.heads, config.width // config.heads)
     keys, values = (
@@ -74,7 +75,7 @@ def decode(decoder: GPT, tokens_BL: Array, cache: Cache) -> tuple[Array, Cache]:
     return found.final_BLD, Cache(keys, values, start + length, cache.padding_B)
 
 
-def reorder(cache: Cache, rows_B: Array) -> Cache:
+def reorder(cache: Cache, rows_B: Array | np.ndarray) -> Cache:
     """Reorders the rows of a cache: each new row continues one of the old rows."""
     keys, values, padding_B = jax.tree.map(lambda x: x[rows_B], (cache.keys, cache.values, cache.padding_B))
     return Cache(keys, values, cache.position, padding_B)

@@ -154,22 +154,44 @@ def run_blocks(
 
     A stack runs as a compiled loop and takes no caches.
     """
-    length = x_BLD.shape[1]
     keys = None if key is None else jax.random.split(key, config.depth)
-    if caches is None:
-        documents, own = attention_mask.documents_BL is not None, type(attention_mask) is not AttentionMask
-        implementation = choose(config, key is not None, documents, length, own).used
-        attend = attend_by(implementation, attention_mask, length, length)
-    else:
-        attend = attend_by("xla", attention_mask, length, caches[0].keys_BSHK.shape[1])
+    attend = _attend(config, attention_mask, x_BLD.shape[1], key is not None, caches)
     if isinstance(blocks, tuple):
-        states, grown = [], []
-        for n, block in enumerate(blocks):
-            cache = None if caches is None else caches[n]
-            x_BLD, cache = block(x_BLD, attend, rotate, None if keys is None else keys[n], cache)
-            states.append(x_BLD)
-            grown.append(cache)
-        return x_BLD, tuple(states), None if caches is None else tuple(grown)
+        return _one_by_one(blocks, x_BLD, attend, rotate, keys, caches)
+    return *_in_a_loop(blocks, config, x_BLD, attend, rotate, keys), None
+
+
+def _attend(
+    config: Model, mask: AttentionMask, length: int, trains: bool, caches: tuple[BlockCache, ...] | None
+) -> Attend:
+    """The attention of every block, of `length` queries."""
+    if caches is not None:
+        return attend_by("xla", mask, length, caches[0].keys_BSHK.shape[1])
+    documents, own = mask.documents_BL is not None, type(mask) is not AttentionMask
+    return attend_by(choose(config, trains, documents, length, own).used, mask, length, length)
+
+
+def _one_by_one(
+    blocks: tuple[Block, ...],
+    x_BLD: Array,
+    attend: Attend,
+    rotate: Rotate,
+    keys: Array | None,
+    caches: tuple[BlockCache, ...] | None,
+) -> tuple[Array, tuple[Array, ...], tuple[BlockCache, ...] | None]:
+    states, grown = [], []
+    for n, block in enumerate(blocks):
+        cache = None if caches is None else caches[n]
+        x_BLD, cache = block(x_BLD, attend, rotate, None if keys is None else keys[n], cache)
+        states.append(x_BLD)
+        grown.append(cache)
+    return x_BLD, tuple(states), None if caches is None else tuple(grown)
+
+
+def _in_a_loop(
+    blocks: Block, config: Model, x_BLD: Array, attend: Attend, rotate: Rotate, keys: Array | None
+) -> tuple[Array, Array]:
+    """The last state, and all of them (N, B, L, D); frozen first blocks have a loop of their own."""
 
     def step(x, layer):
         block, key = layer
@@ -179,8 +201,7 @@ def run_blocks(
     step, unroll = rematerialized(step, config), blocks_in_a_turn(config)
     count, before, merged = _frozen_blocks.get()
     if not (0 < count < config.depth and all(map(is_, *map(jax.tree.leaves, (merged, blocks))))):
-        x_BLD, states_NBLD = lax.scan(step, x_BLD, (blocks, keys), unroll=unroll)
-        return x_BLD, states_NBLD, None
+        return lax.scan(step, x_BLD, (blocks, keys), unroll=unroll)
 
     def frozen_step(x, n):
         return step(x, jax.tree.map(itemgetter(n), (before, keys)))  # a slice of them would be a copy
@@ -188,7 +209,7 @@ def run_blocks(
     above = jax.tree.map(itemgetter(slice(count, None)), (blocks, keys))
     x_BLD, states_below = lax.scan(frozen_step, x_BLD, jnp.arange(count), unroll=min(unroll, count))
     x_BLD, states_above = lax.scan(step, x_BLD, above, unroll=min(unroll, config.depth - count))
-    return x_BLD, jnp.concatenate([states_below, states_above]), None
+    return x_BLD, jnp.concatenate([states_below, states_above])
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from research.config.names import ACTIVATIONS, NORMS, OBJECTIVES, OPTIMIZERS, PO
 from research.config.settings import override
 from research.models.attention import AttentionMask
 from research.models.axes import parameter
+from research.models.bert import MaskedHead
 from research.models.decoding import decode, decoder, empty
-from research.models.heads import MaskedHead
 from research.models.linear import normal
 from research.models.parts.positions import Positions
 from research.objectives.next_token import NEXT_TOKEN

@@ -10,6 +10,7 @@ Shapes: P points, K sizes, B resamples; a law's vector is (E, A_1 â€¦ A_K, a_1 â
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -91,12 +92,11 @@ def solve(sizes_PK: NDArray, losses_P: NDArray, guess: NDArray | None = None) ->
         starts.append(np.concatenate([np.log(guess[:1]), np.log(A) - a * middle_K, a]))
     low, high = y_P.min(), y_P.max()
     bounds = [(low - 8, low), *[(low - 12, high + 8)] * K, *[(FLATTEST, STEEPEST)] * K]
-    best = None
-    for start in starts:
-        start = np.clip(start, *np.transpose(bounds))
-        options = {"maxiter": 300, "ftol": 1e-11, "gtol": 1e-6}
-        end = minimize(_objective, start, (x_PK, y_P), "L-BFGS-B", True, bounds=bounds, options=options)
-        best = end if best is None or end.fun < best.fun else best
+    options = {"maxiter": 300, "ftol": 1e-11, "gtol": 1e-6}
+    search = partial(
+        minimize, _objective, args=(x_PK, y_P), method="L-BFGS-B", jac=True, bounds=bounds, options=options
+    )
+    best = min((search(np.clip(start, *np.transpose(bounds))) for start in starts), key=lambda end: end.fun)
     e, c_K, a_K = best.x[:1], best.x[1 : K + 1], best.x[K + 1 :]
     return np.concatenate([np.exp(e), np.exp(c_K + a_K * middle_K), a_K])
 
