@@ -1,6 +1,5 @@
 """Tasks scored by likelihood: the last word, a blank with ten candidates, one of four answers."""
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from research.errors import UsageError
+from research.evaluation.data_files import as_text, json_objects
 from research.evaluation.detokenizers import DETOKENIZERS
 from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.evaluation.scoring import Pair, score_pairs
@@ -30,17 +30,20 @@ def lambada(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     token of a word, which is easier.
     """
     openai = text.lstrip().startswith("{")
-    lines = [line for line in split_lines(text) if line.strip()][: settings.limit]
-    if not lines:
-        raise UsageError("no passage; expected one per line")
     detokenizer = "none" if openai or settings.raw else "books"
+    if openai:
+        passages = [row["text"] for row in json_objects(text, {"text": as_text}, settings.limit)]
+    else:
+        lines = [line.strip() for line in split_lines(text) if line.strip()][: settings.limit]
+        passages = list(map(DETOKENIZERS[detokenizer], lines))
+    if not passages:
+        raise UsageError("no passage; expected one per line")
     pairs = []
-    for number, line in enumerate(lines, 1):
-        passage = _field(line, "text", number) if openai else DETOKENIZERS[detokenizer](line.strip())
+    for number, passage in enumerate(passages, 1):
         before, _, last = passage.strip().rpartition(" ")
         context = eval_model.encode(before)
         if not context:
-            raise UsageError(f"line {number}: has no words before its last")
+            raise UsageError(f"passage {number}: has no words before its last")
         pairs.append(Pair(context, _continuation(eval_model, before, f" {last}")))
     scores = score_pairs(eval_model.model, pairs, settings.batch, _stop_tokens(eval_model))
     count = len(pairs)
@@ -180,10 +183,3 @@ def _stop_tokens(eval_model: EvalModel) -> np.ndarray:
         text = eval_model.tokenizer.decode([index], skip_special_tokens=False).strip().lower()
         banned[index] = text in STOP_WORDS or not any(char.isalnum() for char in text)
     return banned
-
-
-def _field(line: str, name: str, number: int) -> str:
-    try:
-        return json.loads(line)[name]
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"line {number}: expected a JSON object with {name!r}") from None

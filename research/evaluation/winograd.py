@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 from research.errors import UsageError
 from research.evaluation.cloze import pair
+from research.evaluation.data_files import as_text
 from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.evaluation.scoring import Pair, score_pairs
 
@@ -110,5 +111,5 @@ def _substitutions(text: str) -> Iterator[Schema]:
     for one, other in zip(rows[::2], rows[1::2], strict=True):
         if one["question_id"] != other["question_id"] or one["correctness"] == other["correctness"]:
             raise ValueError(f"question {one['question_id']}: expected a correct and a wrong sentence")
-        sentences = one["substitution"], other["substitution"]
+        sentences = as_text(one["substitution"]), as_text(other["substitution"])
         yield Schema(str(one["question_id"]), sentences, int(other["correctness"]))
