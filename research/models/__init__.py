@@ -3,9 +3,9 @@
 A family is a class, called as `family(model, key=key)` and registered under its name. It declares whether a
 position attends to later ones (`bidirectional`), whether the norm outside its blocks is that of `embeddings`
 or of the final `states` (`norm_of`), and whether it supports `model.scaling=mup` (`scales`, default no). It
-provides `features`, the final states (B, L, D); `states`, those after every block; `summary`, one state for a
-whole sequence; and `output_table`. Everything else is a setting of `research.config.Model`, read by the part
-that it selects.
+provides `features`, the final states (B, L, D); `states`, the input of every block and the final states;
+`summary`, one state for a whole sequence; and `output_table`. Everything else is a setting of
+`research.config.Model`, read by the part that it selects.
 """
 
 from typing import TypeGuard

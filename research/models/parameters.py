@@ -1,4 +1,4 @@
-"""Parameters by path, without the model library."""
+"""Parameters by path: their names in tables and on disk, and the arrays of a tree by name."""
 
 import math
 from typing import Any, NamedTuple

@@ -1,6 +1,6 @@
 """The content of a sweep's page: trials, varied settings and their importance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,9 @@ def _varies(name: str, status: SweepStatus) -> bool:
 
 def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> dict[str, Any]:
     sweep = status.record.sweep
-    varied = [name for name in names(sweep.space) if _varies(name, status)]
-    short = labels(varied)
+    short = labels([name for name in names(sweep.space) if _varies(name, status)])
     indices = {run.directory: index for index, run in enumerate(runs)}
-    facts: dict[str, Any] = {
+    return {
         "name": sweep.name,
         "base": sweep.base.name,
         "space": format_space(sweep.space),
@@ -83,22 +82,24 @@ def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> di
             }
             for path, trial in trials_by_run(status, directory).items()
         ],
-        "parameters": [],
-        "importance": [],
-        "why": "No trial has started.",
-    }
-    if status.trials:
-        study = load_study(status.record, directory)
-        by_logarithm = logarithmic(study)
-        for name, label in short.items():
-            values = [run.settings.get(name, ABSENT) for run in runs]
-            log = by_logarithm.get(name, False) or _spread(values)
-            facts["parameters"].append({"name": name, "label": label, "values": values, "logarithmic": log})
-        found = importance(study)
-        facts |= (
-            {"importance": [], "why": found} if isinstance(found, str) else {"importance": found, "why": ""}
-        )
-    return facts
+    } | _searched(directory, status, short, runs)
+
+
+def _searched(
+    directory: Path, status: SweepStatus, short: Mapping[str, str], runs: Sequence[Run]
+) -> dict[str, Any]:
+    """The varied settings with their values, and their importance, or the reason why there is none."""
+    if not status.trials:
+        return {"parameters": [], "importance": [], "why": "No trial has started."}
+    study = load_study(status.record, directory)
+    by_logarithm, found = logarithmic(study), importance(study)
+    parameters = []
+    for name, label in short.items():
+        values = [run.settings.get(name, ABSENT) for run in runs]
+        log = by_logarithm.get(name, False) or _spread(values)
+        parameters.append({"name": name, "label": label, "values": values, "logarithmic": log})
+    shares, why = ([], found) if isinstance(found, str) else (found, "")
+    return {"parameters": parameters, "importance": shares, "why": why}
 
 
 def _spread(values: list[Any]) -> bool:
