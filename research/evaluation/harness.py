@@ -10,6 +10,7 @@ from research.evaluation.eval_model import EvalModel
 from research.evaluation.scoring import Pair, log_likelihood, score_pairs
 from research.generation import Sampling, complete
 from research.models.decoding import decoder
+from research.models.gpt import GPT
 
 DEFAULT_TOKENS = 256  # new tokens if a task sets no maximum
 
@@ -20,7 +21,7 @@ class Adapter(LM):
     def __init__(self, eval_model: EvalModel, batch: int = 8, seed: int = 0):
         super().__init__()
         self.eval_model, self.batch, self.seed = eval_model, batch, seed
-        self._decoder = None
+        self._decoder: GPT | None = None
 
     @property
     def tokenizer_name(self) -> str:
@@ -43,8 +44,8 @@ class Adapter(LM):
         return totals
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
-        self._decoder = self._decoder or decoder(self.eval_model.model)
-        return [self._generate(*request.args) for request in requests]
+        gpt = self._decoder = self._decoder or decoder(self.eval_model.model)
+        return [self._generate(gpt, *request.args) for request in requests]
 
     def _pair(self, context: str, continuation: str) -> Pair:
         if not context:
@@ -55,7 +56,7 @@ class Adapter(LM):
         before = self.eval_model.encode(context)
         return Pair(before, self.eval_model.encode(context + continuation)[len(before) :])
 
-    def _generate(self, prompt: str, options: dict[str, Any]) -> str:
+    def _generate(self, gpt: GPT, prompt: str, options: dict[str, Any]) -> str:
         tokens = int(options.get("max_gen_toks", DEFAULT_TOKENS))
         stops = options.get("until") or []
         stops = [stops] if isinstance(stops, str) else [stop for stop in stops if stop]
@@ -68,9 +69,8 @@ class Adapter(LM):
         kept = max(self.eval_model.model.config.context - tokens, 1)
         ids = self.eval_model.encode(prompt)
         prompt = prompt if len(ids) <= kept else self.eval_model.tokenizer.decode(ids[-kept:])
-        (completion,) = complete(
-            self._decoder, self.eval_model.tokenizer, [prompt], tokens, sampling, self.seed, stops
-        )
+        tokenizer = self.eval_model.tokenizer
+        (completion,) = complete(gpt, tokenizer, [prompt], tokens, sampling, self.seed, stops)
         return completion.text
 
 
@@ -82,7 +82,8 @@ def run(
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=folder)
-    results = lm_eval.simple_evaluate(
+    evaluate: Any = lm_eval.simple_evaluate  # its decorator hides its parameters from a type checker
+    results = evaluate(
         Adapter(eval_model, batch),
         tasks=[name],
         limit=limit,

@@ -81,16 +81,18 @@ def read_schemas(text: str) -> list[Schema]:
 def _collection(text: str) -> Iterator[Schema]:
     root = ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text))
     for number, schema in enumerate(list(root)[:SCHEMAS]):
-        before, pronoun, after = (
-            " ".join(schema.findtext(f"text/{part}").split()) for part in ("txt1", "pron", "txt2")
-        )
-        candidates = [" ".join(answer.text.split()) for answer in schema.find("answers")]
-        letter = schema.findtext("correctAnswer").strip()[:1]
+        before, pronoun, after = (_words(schema.findtext(f"text/{x}")) for x in ("txt1", "pron", "txt2"))
+        candidates = [_words(answer.text) for answer in schema.findall("answers/*")]
+        letter = _words(schema.findtext("correctAnswer"))[:1]
         if len(candidates) != 2 or letter not in ("A", "B"):
             raise ValueError(f"schema {number + 1}: expected two answers, A or B correct")
         space = " " if after[:1].isalnum() or after[:1] in "\"'(" else ""
         first, second = (f"{before} {_in_place(one, pronoun)}{space}{after}".strip() for one in candidates)
         yield Schema(str(number), (first, second), "AB".index(letter))
+
+
+def _words(text: str | None) -> str:
+    return " ".join(as_text(text).split())
 
 
 def _in_place(candidate: str, pronoun: str) -> str:
