@@ -4,6 +4,7 @@ Rows of different lengths are padded on the left, so that all continue at the sa
 Shapes: B batch, L length, S cache size, D width, V vocabulary, H heads, K head size.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from research.models.attention import AttentionMask
 from research.models.gpt import GPT
 from research.models.parameters import name
 from research.models.precision import compute_dtype
-from research.models.transformer import BlockCache, unstack
+from research.models.transformer import Block, BlockCache, unstack
 
 
 class Cache(NamedTuple):
@@ -35,19 +36,21 @@ def decoder(model: GPT) -> GPT:
     if isinstance(model.blocks, tuple):
         return model
     dtype = compute_dtype(model.config.precision)
+    table = model.tokens if model.output is None else model.output
+    copy = jax.tree.map(lambda leaf: leaf, model)
+    copy.blocks = nnx.data(_converted(model.blocks, model.config.depth, dtype))
+    copy.output = nnx.data(nnx.Param(table[...].astype(dtype)))
+    return copy
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _converted(blocks: Block, depth: int, dtype: jnp.dtype) -> tuple[Block, ...]:
+    """Unstacked blocks with matrices of `dtype`."""
 
     def convert(path, leaf):
         return leaf if "norm" in name(path) else leaf.astype(dtype)
 
-    @jax.jit
-    def converted(blocks):
-        return unstack(jax.tree_util.tree_map_with_path(convert, blocks), model.config.depth)
-
-    table = model.tokens if model.output is None else model.output
-    copy = jax.tree.map(lambda leaf: leaf, model)
-    copy.blocks = nnx.data(converted(model.blocks))
-    copy.output = nnx.data(nnx.Param(table[...].astype(dtype)))
-    return copy
+    return unstack(jax.tree_util.tree_map_with_path(convert, blocks), depth)
 
 
 def empty(config: Model, padding_B: Array | np.ndarray, places: int) -> Cache:
