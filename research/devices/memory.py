@@ -60,7 +60,8 @@ def usable_memory(devices: Sequence[Any]) -> int | None:
 
     It is the same in all processes, which must choose the same program.
     """
-    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices if _is_here(device)]
+    here = [device for device in devices if device.process_index == jax.process_index()]
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in here]
     known = [int(USABLE * limit) // 2**20 for limit in limits if limit]
     least = smallest(min(known, default=None))
     return None if least is None else least * 2**20
@@ -83,10 +84,6 @@ def fewest_parts(rows: int, need: Callable[[int], Need], usable: int) -> int | N
         if not more:
             return None
         parts = next((count for count in more if rows / count <= fits), more[-1])
-
-
-def _is_here(device: Any) -> bool:
-    return device.process_index == jax.process_index()
 
 
 def _refused(message: str, state: int) -> int | None:

@@ -31,10 +31,10 @@ class MaskedHead(nnx.Module):
 
     def __init__(self, config: Model, init: Initializer, *, key: Array):
         width, precision = config.width, config.precision
-        self.transform = Linear(width, (width,), init, True, key=key, precision=precision)
+        linear = partial(Linear, width, (width,), init, True, precision=precision)
+        self.transform = linear(key=key)
         gated = is_gated(ACTIVATIONS[config.activation])
-        key_gate = jax.random.fold_in(key, GATE) if gated else None
-        self.gate = Linear(width, (width,), init, True, key=key_gate, precision=precision) if gated else None
+        self.gate = linear(key=jax.random.fold_in(key, GATE)) if gated else None
         self.norm = norm(config, bias=True)
         self.bias = parameter(jnp.zeros(config.vocabulary), None)
         self.activation, self.own = config.activation, config.own.activation
