@@ -1,6 +1,6 @@
 """Log-probabilities of texts under a GPT: of a whole token stream, or of continuations of contexts.
 
-Shapes: B batch, L length, V vocabulary.
+Shapes: B batch, L length, S scored tokens, V vocabulary.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -91,33 +91,30 @@ def score_windows(
 
 
 def _score_batch(model: GPT, group: list[Window], batch: int, banned_V) -> Iterator[Score]:
-    longest = max(len(window.tokens) for window in group) - 1
+    longest, most = max(len(window.tokens) for window in group) - 1, max(window.scored for window in group)
     length = min(round_up(longest), model.config.context)
-    tokens_BL, targets_BL = (np.zeros((batch, length), np.int32) for _ in range(2))
-    firsts_BL = np.zeros((batch, length), bool)
-    for n, window in enumerate(group):
-        size = len(window.tokens) - 1
-        tokens_BL[n, :size], targets_BL[n, :size] = window.tokens[:-1], window.tokens[1:]
-        firsts_BL[n, size - window.scored] = True
-    log_BL, hits_BL, allowed_BL = jax.device_get(
-        _score_tokens(model, tokens_BL, targets_BL, firsts_BL, banned_V)
-    )
-    for n, window in enumerate(group):
-        scored = slice(len(window.tokens) - 1 - window.scored, len(window.tokens) - 1)
-        total = float(log_BL[n, scored].sum(dtype=np.float64))
-        yield Score(total, bool(hits_BL[n, scored].all()), bool(allowed_BL[n, scored].all()))
+    scored = min(1 << (most - 1).bit_length(), length)  # a power of 2, so that few shapes are compiled
+    tokens_BL = np.zeros((batch, length), np.int32)
+    places_BS, targets_BS = (np.zeros((batch, scored), np.int32) for _ in range(2))
+    for n, (tokens, count) in enumerate(group):
+        tokens_BL[n, : len(tokens) - 1], targets_BS[n, :count] = tokens[:-1], tokens[-count:]
+        places_BS[n, :count] = np.arange(len(tokens) - 1 - count, len(tokens) - 1)
+    found = jax.device_get(_score_tokens(model, tokens_BL, places_BS, targets_BS, banned_V))
+    for n, (_, count) in enumerate(group):
+        log_S, hits_S, allowed_S = (x_BS[n, :count] for x_BS in found)
+        yield Score(float(log_S.sum(dtype=np.float64)), bool(hits_S.all()), bool(allowed_S.all()))
 
 
 @jax.jit
-def _score_tokens(model: GPT, tokens_BL, targets_BL, firsts_BL, banned_V) -> tuple[Array, Array, Array]:
-    """Log-probability of each target, and whether it is the most likely token, of all and of allowed ones.
+def _score_tokens(model: GPT, tokens_BL, places_BS, targets_BS, banned_V) -> tuple[Array, Array, Array]:
+    """Log-probabilities of the targets after these places, and whether each is the most likely token.
 
-    All are (B, L).
+    (B, S): log-probabilities, hits among all tokens, and hits without those that may not be the first.
     """
-    x_BLD = model.features(tokens_BL)
-    B, L = tokens_BL.shape
+    x_BSD = jnp.take_along_axis(model.features(tokens_BL), places_BS[..., None], axis=1)
+    B, S = targets_BS.shape
     fits = max(MAX_LOGITS // (B * model.config.vocabulary), 1)
-    chunk = max(n for n in range(1, L + 1) if L % n == 0 and n <= fits)
+    chunk = max(n for n in range(1, S + 1) if S % n == 0 and n <= fits)
 
     def score(arrays):
         x, targets, firsts = arrays
@@ -130,6 +127,6 @@ def _score_tokens(model: GPT, tokens_BL, targets_BL, firsts_BL, banned_V) -> tup
         allowed = jnp.where(firsts[..., None] & banned_V, -jnp.inf, logits)
         return target_logits - log_z, hits, allowed.argmax(-1) == targets
 
-    arrays = (x_BLD, targets_BL, firsts_BL)
+    arrays = (x_BSD, targets_BS, jnp.broadcast_to(jnp.arange(S) == 0, (B, S)))
     chunks = tuple(x.reshape(B, -1, chunk, *x.shape[2:]).swapaxes(0, 1) for x in arrays)
-    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(B, L), lax.map(score, chunks))
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(B, S), lax.map(score, chunks))
