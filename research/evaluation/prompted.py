@@ -27,8 +27,8 @@ def summarization(eval_model: EvalModel, text: str, settings: Settings) -> Resul
     The first three sentences count. The data are JSON lines with "article" and "highlights"; ROUGE compares
     word stems.
     """
-    rouge = _package("rouge_score.rouge_scorer", "rouge-score")
     rows = json_objects(text, {"article": as_text, "highlights": as_text}, settings.limit)
+    rouge = _package("rouge_score.rouge_scorer", "rouge-score")
     prompts = [(row["article"].strip(), "\nTL;DR:") for row in rows]
     outputs = _generate(eval_model, prompts, 100, settings, Sampling(top_k=2))
     names = ("rouge1", "rouge2", "rougeLsum")

@@ -34,10 +34,6 @@ Predict = Callable[[Task, Any, np.ndarray], tuple[Any, dict[str, float]]]
 DEFAULTS = config.Objective()  # settings of a loss called without settings
 
 
-def no_outputs(task: Task) -> int:
-    return 0
-
-
 class Objective(NamedTuple):
     """One objective. Fields after `columns` have the defaults of pre-training."""
 
@@ -56,7 +52,7 @@ class Objective(NamedTuple):
     unit: str = "nats"  # of the loss
     reads_step: bool = False  # the loss also reads batch["step"], int32 (): the updates made before it
     head: Literal["pretraining", "sequence", "tokens"] = "pretraining"  # the model's
-    outputs: Callable[[Task], int] = no_outputs  # number of the head's outputs
+    outputs: Callable[[Task], int] = lambda task: 0  # number of the head's outputs
     metrics: tuple[str, ...] = ()  # allowed in task.metrics
     evaluate: Outputs | None = None  # as `loss`, plus the head's outputs of every row
     # (task, split, outputs of its rows) → predictions as JSON, task.metrics; none without labels

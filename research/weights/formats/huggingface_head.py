@@ -58,7 +58,6 @@ NAMES = ("classifier.", "qa_outputs.", "score.")  # beginnings of the names of h
 UNSUPPORTED = {
     "GPT2ForQuestionAnswering": "objective.name=spans needs model.family=bert",
 }
-LABELED = ("classification", "tags")  # objectives whose labels config.json names
 
 
 def read_head(config: Mapping[str, Any], heads: Mapping[str, Head]) -> TaskHead | str:
