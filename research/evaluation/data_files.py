@@ -106,10 +106,9 @@ def json_objects(
                 row = json.loads(line)
                 rows.append({name: read(row[name]) for name, read in fields.items()})
             except (ValueError, KeyError, TypeError) as fault:
-                expected = ", ".join(map(repr, fields))
-                raise UsageError(
-                    f"line {number}: expected a JSON object with {expected}: {fault!r}"
-                ) from None
+                expected = " and ".join(map(repr, fields))
+                reason = f"{fault} is missing" if isinstance(fault, KeyError) else fault
+                raise UsageError(f"line {number}: expected a JSON object with {expected}: {reason}") from None
     if not rows:
         raise UsageError("no examples; expected a JSON object per line")
     return rows
