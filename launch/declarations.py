@@ -230,8 +230,9 @@ def _counted(name: str, overrides: list[str] | None) -> dict[str, Any]:
     model, freeze = experiment.model, experiment.optimizer.freeze
     with starting():
         from research.config.sections.freezing import share_trained
-        from research.models.parameters import ACCOUNT, components
-        from research.models.parameters import parameter_table as lines_of
+        from research.models.parameter_table import ACCOUNT
+        from research.models.parameter_table import parameter_table as lines_of
+        from research.models.parameters import components
     listed = [
         component._asdict() | {"trained": int(component.count * share_trained(freeze, component.name, model))}
         for component in components(model)

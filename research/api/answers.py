@@ -58,7 +58,9 @@ def answers(
     if head.objective in LABELED:
         for note in match_labels(source, experiment.task, head.objective == "tags"):
             report(note)
-    corpus = objective_of(experiment.objective).examples(experiment).prepare_test(source, lambda line: None)
+    prepare = objective_of(experiment.objective).examples(experiment).prepare_test
+    assert prepare is not None  # every objective of a task's head has it
+    corpus = prepare(source, lambda line: None)
     if head.objective == "tags":  # whose batches are as long as data.length
         longest = max(map(len, corpus.validation.tokens)) + 2
         experiment = replace(

@@ -20,9 +20,10 @@ def attention_probabilities(model: GPT | BERT, *inputs: Array) -> Array:
     They include the masks and score biases of the family and of the position scheme. Raises UsageError for a
     block of another package that does not call `attend` once.
     """
-    if not isinstance(model.blocks, tuple):
+    blocks = model.blocks
+    if not isinstance(blocks, tuple):
         model = jax.tree.map(lambda leaf: leaf, model)
-        model.blocks = nnx.data(unstack(model.blocks, model.config.depth))
+        model.blocks = nnx.data(unstack(blocks, model.config.depth))
     with recording() as found:
         model.states(*inputs)
     if len(found) != model.config.depth:

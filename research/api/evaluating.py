@@ -12,6 +12,7 @@ from research.evaluation.data_files import check_found
 from research.evaluation.eval_model import EvalModel, Settings
 from research.evaluation.published import published
 from research.io.activity import activity
+from research.models import is_gpt
 from research.runs import record
 from research.runs.status import split_step
 from research.training.evaluating.evaluate_run import evaluate_run
@@ -98,8 +99,9 @@ def check(names: Sequence[str], data: Path | None) -> None:
 def _load(target: str, tokenizer: str | None) -> tuple[EvalModel, Model]:
     with activity(f"loading {target}"):
         loaded = load_with_tokenizer(target, tokenizer)
-    if loaded.model.bidirectional:
+    if not is_gpt(loaded.model):
         raise UsageError(f"{target}: a BERT gives no likelihoods; these tasks are for GPTs")
+    assert loaded.tokenizer is not None  # it was required
     return EvalModel(loaded.model, loaded.tokenizer), loaded.config
 
 

@@ -66,7 +66,7 @@ def encode(model: LanguageModel, texts: Sequence[str], length: int) -> Row:
     if room < len(texts):
         raise UsageError(f"--length {length}: expected more, for a token of each text")
     sizes = [len(part.ids) for part in parts]
-    kept = [min(sizes[0], room)] if len(parts) == 1 else cut_longer(*sizes, room)
+    kept = [min(sizes[0], room)] if len(parts) == 1 else cut_longer(sizes[0], sizes[1], room)
     ids, segments, words, first = [], [], [], 0
     if special:
         ids, segments, words = [special.cls], [0], [-1]
@@ -78,9 +78,9 @@ def encode(model: LanguageModel, texts: Sequence[str], length: int) -> Row:
             ids.append(special.sep)
             words.append(-1)
         segments += [which] * (len(ids) - len(segments))
-    names = [tokenizer.id_to_token(index) for index in ids]
-    arrays = (np.asarray(column, np.int32) for column in (ids, segments, words))
-    return Row(*arrays, names, sum(kept) < sum(sizes))
+    names = [str(tokenizer.id_to_token(index)) for index in ids]
+    ids, segments, words = (np.asarray(column, np.int32) for column in (ids, segments, words))
+    return Row(ids, segments, words, names, sum(kept) < sum(sizes))
 
 
 def features(

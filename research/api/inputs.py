@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from research.data.tokenizers.tokenizer import encode as encode_text
 from research.errors import UsageError
+from research.generation.sampling import round_up
 
 # A text, a list of texts or (for a BERT) of pairs of texts, the ids of one row, or those of several rows,
 # perhaps of different lengths.
@@ -23,8 +24,6 @@ TextOrIds = (
     | Sequence[Sequence[int]]
     | np.ndarray
 )
-
-PAD_MULTIPLE = 64  # lengths are rounded up to a multiple, so that few shapes are compiled
 
 
 class Inputs(NamedTuple):
@@ -40,9 +39,9 @@ class Inputs(NamedTuple):
         return [row[:length] for row, length in zip(self.tokens_BL, self.lengths_B, strict=True)]
 
     def padded(self, context: int) -> "Inputs":
-        """With L rounded up to a multiple of PAD_MULTIPLE, or to `context`."""
+        """With L rounded up, at most to `context`, so that few shapes are compiled."""
         length = self.tokens_BL.shape[1]
-        more = max(min(-(-length // PAD_MULTIPLE) * PAD_MULTIPLE, context) - length, 0)
+        more = max(min(round_up(length), context) - length, 0)
         tokens_BL, segments_BL = (np.pad(x, ((0, 0), (0, more))) for x in self[:2])
         return Inputs(tokens_BL, segments_BL, self.lengths_B)
 

@@ -26,7 +26,7 @@ from research.errors import UsageError, did_you_mean
 from research.evaluation.scoring import score_windows, windows
 from research.generation import BeamSearch, Sampling, complete, fill_masks
 from research.generation.fill_mask import Filled
-from research.models import BERT, GPT
+from research.models import BERT, GPT, is_bert, is_gpt
 from research.models.decoding import decoder
 from research.models.parameters import by_path, refill
 from research.weights import Report, save
@@ -123,7 +123,7 @@ class LanguageModel:
         Rows longer than the context are read in windows that overlap by half of it. Raises UsageError for a
         BERT, which gives no likelihood of a text, and if no row has two tokens.
         """
-        if self.module.bidirectional:
+        if not is_gpt(self.module):
             raise UsageError("loss: a BERT gives no likelihood of a text; load a GPT, or use fill_mask")
         rows, context = self.encode(text_or_ids).rows, self.config.context
         parts = [window for row in rows for window in windows(row, context, max(context // 2, 1))]
@@ -167,7 +167,7 @@ class LanguageModel:
         sampling. The empty prompt starts a document. Raises UsageError for a BERT, and for sampling options
         together with `beams`.
         """
-        if self.module.bidirectional:
+        if not is_gpt(self.module):
             raise UsageError("generate: a BERT does not continue texts; expected a GPT, or use fill_mask")
         options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         options["repetition_penalty"] = repetition_penalty
@@ -178,7 +178,8 @@ class LanguageModel:
         decoding = Sampling(**options) if beams is None else BeamSearch(beams)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         stops = [stop] if isinstance(stop, str) else list(stop)
-        done = complete(self._decoder(), self._tokenizer(), prompts, tokens, decoding, seed, stops, BATCH)
+        gpt, tokenizer = self._decoder(self.module), self._tokenizer()
+        done = complete(gpt, tokenizer, prompts, tokens, decoding, seed, stops, BATCH)
         return done[0].text if isinstance(prompt, str) else [one.text for one in done]
 
     def fill_mask(self, text: str | Sequence[str], top: int = 5) -> Filled | list[Filled]:
@@ -187,18 +188,18 @@ class LanguageModel:
         `Filled.text` is the text with the most likely pieces, `Filled.masks` lists (piece, probability) for
         each [MASK]. Raises UsageError for a GPT, and for a BERT fine-tuned for a task.
         """
-        if not self.module.bidirectional:
+        if not is_bert(self.module):
             raise UsageError("fill_mask: a GPT reads from left to right; expected a BERT, or use generate")
         self._check_masked_head("fill_mask")
         texts = [text] if isinstance(text, str) else list(text)
         filled = fill_masks(self.module, self._tokenizer(), texts, top)
         return filled[0] if isinstance(text, str) else filled
 
-    def _decoder(self) -> GPT:
+    def _decoder(self, module: GPT) -> GPT:
         """The module converted for decoding, again if it has been edited."""
-        leaves = jax.tree.leaves(self.module)
+        leaves = jax.tree.leaves(module)
         if not self._decoded or any(a is not b for a, b in zip(leaves, self._decoded[0], strict=True)):
-            self._decoded[:] = leaves, decoder(self.module)
+            self._decoded[:] = leaves, decoder(module)
         return self._decoded[1]
 
     def _tokenizer(self) -> Tokenizer:
@@ -224,7 +225,7 @@ class LanguageModel:
 @jax.jit
 def _logits(module: GPT | BERT, inputs: Inputs) -> Array:
     outputs = module(*arguments(module, inputs))
-    return outputs[0] if module.bidirectional else outputs
+    return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
 @jax.jit
@@ -237,7 +238,7 @@ def _attentions(module: GPT | BERT, inputs: Inputs) -> Array:
     return attention_probabilities(module, *arguments(module, inputs))
 
 
-def arguments(module: GPT | BERT, inputs: Inputs) -> tuple[Array, ...]:
+def arguments(module: GPT | BERT, inputs: Inputs) -> tuple[Any, ...]:
     """A GPT takes only tokens: no position attends to the padding after it."""
     return tuple(inputs) if module.bidirectional else (inputs.tokens_BL,)
 

@@ -86,5 +86,5 @@ def train(
 
 def keep_compiled() -> None:
     """Keep compiled programs on disk, unless the caller has already chosen a place."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         use_compilation_cache()

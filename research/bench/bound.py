@@ -7,7 +7,7 @@ the longest of the three counts. A program that runs may well take twice as long
 bound and no estimate.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import NamedTuple
 
 from research.bench.hlo import COLLECTIVES, Launch, launches, parse
@@ -40,9 +40,9 @@ class Bound(NamedTuple):
 def bound_of(text: str, chip: Chip) -> Bound:
     """The bound of a program on devices of this kind."""
     program = parse(text)
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     counts: Counter[str] = Counter()
-    moved: Counter[str] = Counter()
+    moved: defaultdict[str, float] = defaultdict(float)
     kernels = []
     for launch in launches(program):
         kind, read, written, operations, float32, integers = cost(program, launch)

@@ -42,7 +42,7 @@ def flops_a_token(experiment: Experiment) -> float:
             return min(max(model.depth + 1 - lowest, 0) / model.depth, 1.0)
         return float(lowest < _layer(name, model))
 
-    products = sum(2 * multiplied(experiment, share) for share in (lambda name: 1.0, trained, passed))
+    products = sum(2 * applied_parameters(experiment, share) for share in (lambda name: 1.0, trained, passed))
     scores = 4 * model.depth * experiment.data.length * model.width
     return products + scores * (1 + 2 * passed(BLOCKS))
 
@@ -64,7 +64,7 @@ def _layer(name: str, model: Model) -> int:
     return model.depth + (2 if name.split("/")[0] in LAST else 1)
 
 
-def multiplied(experiment: Experiment, factor: Callable[[str], float] = lambda name: 1.0) -> float:
+def applied_parameters(experiment: Experiment, factor: Callable[[str], float] = lambda name: 1.0) -> float:
     """Parameters applied to a token on average, times their factors; embedding look-ups do not count.
 
     The output table counts at predicted positions: all of a GPT, a few of a BERT, and in fine-tuning only for

@@ -86,10 +86,10 @@ def plan(
         attention = choose(
             experiment.model, True, experiment.data.attend == "document", experiment.data.length
         )
-    mesh = mesh_of(experiment.parallel, devices)
+    mesh, layout = mesh_of(experiment.parallel, devices), program.layout
     shares = [
         (math.prod(sharding.shard_shape(leaf.shape)), leaf)
-        for leaf, sharding in zip(jax.tree.leaves(abstract), jax.tree.leaves(program.layout), strict=True)
+        for leaf, sharding in zip(jax.tree.leaves(abstract), jax.tree.leaves(layout), strict=True)
         if leaf.size * leaf.dtype.itemsize > LARGE
     ]
     bound = bound_of(text, chip) if chip is not None and chip.bandwidth and text else None
@@ -100,8 +100,10 @@ def plan(
         accumulate=experiment.parallel.parts,
         mesh=dict(mesh.shape),
         rows=experiment.data.batch // (split_by(experiment.parallel, devices) * experiment.parallel.parts),
-        parameters=bytes_on_each(abstract.model, mesh),
-        opt_state=bytes_on_each((abstract.opt_state, abstract.ema_params), mesh),
+        parameters=bytes_on_each(abstract.model, layout.model),
+        opt_state=bytes_on_each(
+            (abstract.opt_state, abstract.ema_params), (layout.opt_state, layout.ema_params)
+        ),
         temporaries=need.temporaries,
         peak=need.peak,
         usable=usable_of(chip),

@@ -13,17 +13,23 @@ from research.config import Experiment
 from research.data.examples import Batch
 from research.data.sources import token_files
 from research.errors import UsageError
-from research.objectives import check_batch, objective_of
+from research.objectives import objective_of
 
 
 def batches(experiment: Experiment, tokens: np.ndarray | None = None) -> Iterator[Batch]:
     """One after the other without end, the same ones every time. `tokens` (n,) are cut at random places."""
     random = np.random.default_rng(0)
     rows = partial(_rows, experiment.model.vocabulary, random, tokens)
-    synthetic = objective_of(experiment.objective).synthetic
+    objective = objective_of(experiment.objective)
+    declared = objective.batch_shapes(experiment)
     while True:
-        batch = synthetic(experiment, random, rows)
-        check_batch(experiment, batch, "a batch of `synthetic`")
+        batch = objective.synthetic(experiment, random, rows)
+        for name in sorted(declared.keys() ^ batch.keys()):
+            places = "a batch of `synthetic`", "batch_shapes"
+            there, missing = places if name in batch else reversed(places)
+            raise UsageError(
+                f"objective.name={experiment.objective.name}: {name} is in {there}, and not in {missing}"
+            )
         yield batch
 
 

@@ -1,0 +1,1 @@
+"""Devices: their memory and meshes, the compilers of the step, processes."""

@@ -114,18 +114,12 @@ def pmap(
         devices=None if local == jax.local_devices() else local,
     )
 
-    def deal(x):
-        shape = (here.size, x.shape[0] // here.size, *x.shape[1:])
-        return (
-            jax.ShapeDtypeStruct(shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x.reshape(shape)
-        )
-
     def seen_here(state, batch):
         """A pmap sees only the devices of its own process, other code sees all."""
         if jax.process_count() > 1:
             state = _seen_from(NamedSharding(here, P()), state)
             batch = _seen_from(NamedSharding(here, P("data")), batch)
-        return state, jax.tree.map(deal, batch)
+        return state, jax.tree.map(partial(_dealt, here.size), batch)
 
     def step_here(state, batch):
         state, sums = mapped(*seen_here(state, batch))
@@ -174,7 +168,7 @@ def mesh_of(declared: Parallel, devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def _of_one_process(devices: Sequence[Any]) -> list[Any]:
-    """The number of devices of this process, or of the first process for devices that are not local."""
+    """The devices of this process, or of the first process for devices that are not local."""
     mine = [device for device in devices if device.process_index == jax.process_index()]
     return mine or [device for device in devices if device.process_index == devices[0].process_index]
 
@@ -206,6 +200,12 @@ def _feed(sharding: Sharding, parts: int, batch: Any) -> Any:
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
     return jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), batch)
+
+
+def _dealt(devices: int, x: Any) -> Any:
+    """An array (B, …), or its shape, as (devices, B / devices, …)."""
+    shape = (devices, x.shape[0] // devices, *x.shape[1:])
+    return jax.ShapeDtypeStruct(shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x.reshape(shape)
 
 
 def _seen_from(sharding: NamedSharding, tree: Any) -> Any:

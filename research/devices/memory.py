@@ -1,6 +1,5 @@
 """Memory: how much a compiled step needs, from its compiler, and how much a device has."""
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from jax import ShapeDtypeStruct
 
 from research.devices.compilers import Compiled
 from research.devices.processes import smallest
+from research.devices.sharding import bytes_on_each
 
 # Share of the memory that JAX reserves. The rest is for uses that no compiler counts: cuDNN's workspace,
 # autotuning, prefetched batches, fragmentation.
@@ -40,10 +40,7 @@ def compile_step(
     batch = {
         name: ShapeDtypeStruct(shape, dtype, sharding=program.rows) for name, (shape, dtype) in shapes.items()
     }
-    state = sum(
-        math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-        for leaf, sharding in zip(jax.tree.leaves(abstract), jax.tree.leaves(program.layout), strict=True)
-    )
+    state = bytes_on_each(abstract, program.layout)
     try:
         done = program.lower(placed, batch if steps == 1 else [batch] * steps).compile()
     except jax.errors.JaxRuntimeError as error:
@@ -63,7 +60,8 @@ def usable_memory(devices: Sequence[Any]) -> int | None:
 
     It is the same in all processes, which must choose the same program.
     """
-    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices if _is_here(device)]
+    here = [device for device in devices if device.process_index == jax.process_index()]
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in here]
     known = [int(USABLE * limit) // 2**20 for limit in limits if limit]
     least = smallest(min(known, default=None))
     return None if least is None else least * 2**20
@@ -86,10 +84,6 @@ def fewest_parts(rows: int, need: Callable[[int], Need], usable: int) -> int | N
         if not more:
             return None
         parts = next((count for count in more if rows / count <= fits), more[-1])
-
-
-def _is_here(device: Any) -> bool:
-    return device.process_index == jax.process_index()
 
 
 def _refused(message: str, state: int) -> int | None:

@@ -71,7 +71,7 @@ def _parts(axis: Axis) -> tuple[str, ...]:
     return (axis,) if isinstance(axis, str) else axis or ()
 
 
-def bytes_on_each(tree: Any, mesh: Mesh) -> int:
-    """Bytes of `tree` on the fullest device under `shardings`."""
-    leaves = zip(jax.tree.leaves(tree), jax.tree.leaves(shardings(tree, mesh)), strict=True)
+def bytes_on_each(tree: Any, layout: Any) -> int:
+    """Bytes of `tree` on each device; `layout` is the tree of its shardings."""
+    leaves = zip(jax.tree.leaves(tree), jax.tree.leaves(layout), strict=True)
     return sum(math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf, sharding in leaves)

@@ -1,6 +1,5 @@
 """Tasks scored by likelihood: the last word, a blank with ten candidates, one of four answers."""
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -9,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from research.errors import UsageError
+from research.evaluation.data_files import as_text, json_objects
 from research.evaluation.detokenizers import DETOKENIZERS
 from research.evaluation.eval_model import EvalModel, Result, Settings
-from research.evaluation.scoring import Pair, Window, score_pairs, score_windows
+from research.evaluation.scoring import Pair, score_pairs
 from research.evaluation.stop_words import STOP_WORDS
 from research.io.text import split_lines
 
@@ -30,30 +30,28 @@ def lambada(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     token of a word, which is easier.
     """
     openai = text.lstrip().startswith("{")
-    lines = [line for line in split_lines(text) if line.strip()][: settings.limit]
-    if not lines:
-        raise UsageError("no passage; expected one per line")
     detokenizer = "none" if openai or settings.raw else "books"
-    windows = []
-    for number, line in enumerate(lines, 1):
-        passage = _field(line, "text", number) if openai else DETOKENIZERS[detokenizer](line.strip())
+    if openai:
+        passages = [row["text"] for row in json_objects(text, {"text": as_text}, settings.limit)]
+    else:
+        lines = [line.strip() for line in split_lines(text) if line.strip()][: settings.limit]
+        passages = list(map(DETOKENIZERS[detokenizer], lines))
+    if not passages:
+        raise UsageError("no passage; expected one per line")
+    pairs = []
+    for number, passage in enumerate(passages, 1):
         before, _, last = passage.strip().rpartition(" ")
         context = eval_model.encode(before)
-        word = _continuation(eval_model, before, f" {last}")
         if not context:
-            raise UsageError(f"line {number}: has no words before its last")
-        tokens = np.asarray([*context, *word][-(eval_model.model.config.context + 1) :], np.int32)
-        windows.append(Window(tokens, min(len(word), len(tokens) - 1)))
-    order = sorted(range(len(windows)), key=lambda n: -len(windows[n].tokens))
-    ordered = [windows[n] for n in order]
-    plain = list(score_windows(eval_model.model, ordered, settings.batch))
-    filtered = list(score_windows(eval_model.model, ordered, settings.batch, _stop_tokens(eval_model)))
-    count = len(windows)
-    nats = -sum(score.log_probability for score in plain) / count
+            raise UsageError(f"passage {number}: has no words before its last")
+        pairs.append(Pair(context, _continuation(eval_model, before, f" {last}")))
+    scores = score_pairs(eval_model.model, pairs, settings.batch, _stop_tokens(eval_model))
+    count = len(pairs)
+    nats = -sum(score.log_probability for score in scores) / count
     metrics = {
         "perplexity": math.exp(min(nats, 700)),
-        "accuracy": 100 * sum(score.greedy for score in plain) / count,
-        "accuracy_filtered": 100 * sum(score.greedy for score in filtered) / count,
+        "accuracy": 100 * sum(score.greedy for score in scores) / count,
+        "accuracy_filtered": 100 * sum(score.greedy_allowed for score in scores) / count,
     }
     file = "OpenAI's" if openai else "the original"
     return Result(metrics, count, {"file": file, "detokenizer": detokenizer})
@@ -78,8 +76,8 @@ def cbt(eval_model: EvalModel, text: str, settings: Settings) -> Result:
         pairs += [pair(eval_model, common, whole[len(common) :]) for whole in wholes]
         sizes.append(len(wholes))
         correct.append(question.candidates.index(question.answer))
-    choices = _most_likely(eval_model, pairs, sizes, settings.batch)
-    return Result({"accuracy": _accuracy(choices, correct)}, len(correct), {"detokenizer": detokenizer})
+    accuracy = _accuracy(_log_probabilities(eval_model, pairs, settings), sizes, correct)
+    return Result({"accuracy": accuracy}, len(correct), {"detokenizer": detokenizer})
 
 
 class _Question(NamedTuple):
@@ -132,30 +130,26 @@ def mctest(eval_model: EvalModel, text: str, settings: Settings, answers: str) -
             lengths += [len(option.encode()) + 1 for option in options]
             sizes.append(len(options))
             correct.append(LETTERS.index(letter))
+    scores = _log_probabilities(eval_model, pairs, settings)
     metrics = {
-        "accuracy": _accuracy(_most_likely(eval_model, pairs, sizes, settings.batch), correct),
-        "accuracy_normalized": _accuracy(
-            _most_likely(eval_model, pairs, sizes, settings.batch, lengths), correct
-        ),
+        "accuracy": _accuracy(scores, sizes, correct),
+        "accuracy_normalized": _accuracy(scores / np.asarray(lengths), sizes, correct),
     }
     return Result(metrics, len(correct), {"prompt": "STORY Q: QUESTION A: ANSWER", "chance": 25.0})
 
 
-def _accuracy(choices: list[int], correct: list[int]) -> float:
-    """Accuracy in percent."""
-    return 100 * sum(a == b for a, b in zip(choices, correct, strict=True)) / len(correct)
+def _log_probabilities(eval_model: EvalModel, pairs: list[Pair], settings: Settings) -> np.ndarray:
+    scores = score_pairs(eval_model.model, pairs, settings.batch)
+    return np.asarray([score.log_probability for score in scores])
 
 
-def _most_likely(
-    eval_model: EvalModel, pairs: list[Pair], sizes: list[int], batch: int, lengths: list[int] | None = None
-) -> list[int]:
-    """Index of the most likely continuation of each question, normalized by `lengths` where given.
+def _accuracy(scores: np.ndarray, sizes: list[int], correct: list[int]) -> float:
+    """Percentage of questions whose continuation of the highest score is the `correct` one, by index.
 
     `sizes` are the numbers of continuations, question by question.
     """
-    scores = np.asarray([score.log_probability for score in score_pairs(eval_model.model, pairs, batch)])
-    scores = scores if lengths is None else scores / np.asarray(lengths)
-    return [int(part.argmax()) for part in np.split(scores, np.cumsum(sizes)[:-1])]
+    chosen = [int(part.argmax()) for part in np.split(scores, np.cumsum(sizes)[:-1])]
+    return 100 * sum(one == right for one, right in zip(chosen, correct, strict=True)) / len(correct)
 
 
 def pair(eval_model: EvalModel, context: str, continuation: str) -> Pair:
@@ -189,10 +183,3 @@ def _stop_tokens(eval_model: EvalModel) -> np.ndarray:
         text = eval_model.tokenizer.decode([index], skip_special_tokens=False).strip().lower()
         banned[index] = text in STOP_WORDS or not any(char.isalnum() for char in text)
     return banned
-
-
-def _field(line: str, name: str, number: int) -> str:
-    try:
-        return json.loads(line)[name]
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"line {number}: expected a JSON object with {name!r}") from None

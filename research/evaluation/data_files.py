@@ -1,13 +1,14 @@
 """Data of a task: a file or folder named by the user, the folder under $LINEAGE_HOME, or TFDS."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from research.errors import EnvironmentFault, UsageError
 from research.io.home import home
-from research.io.text import read_text, reading
+from research.io.text import read_text, reading, split_lines
 
 XML_ENCODING = re.compile(rb"<\?xml[^>]*\bencoding=[\"']([\w.-]+)")
 
@@ -87,3 +88,41 @@ def _read_xml(path: Path) -> str:
         return content.decode(encoding)
     except (UnicodeDecodeError, LookupError) as fault:
         raise UsageError(f"{path}: cannot be read as {encoding}: {fault}") from fault
+
+
+def json_objects(
+    text: str, fields: Mapping[str, Callable[[Any], Any]], limit: int | None
+) -> list[dict[str, Any]]:
+    """The `fields` of the JSON object in each line, each read by a function such as `as_text`.
+
+    Raises UsageError for another line, and for a text without any.
+    """
+    rows = []
+    for number, line in enumerate(split_lines(text), 1):
+        if len(rows) == limit:
+            break
+        if line.strip():
+            try:
+                row = json.loads(line)
+                rows.append({name: read(row[name]) for name, read in fields.items()})
+            except (ValueError, KeyError, TypeError) as fault:
+                expected = " and ".join(map(repr, fields))
+                reason = f"{fault} is missing" if isinstance(fault, KeyError) else fault
+                raise UsageError(f"line {number}: expected a JSON object with {expected}: {reason}") from None
+    if not rows:
+        raise UsageError("no examples; expected a JSON object per line")
+    return rows
+
+
+def as_text(value: Any) -> str:
+    """`value`. Raises TypeError unless it is a text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is not a text")
+    return value
+
+
+def as_texts(value: Any) -> list[str]:
+    """`value`. Raises TypeError unless it is a list of texts, at least one."""
+    if not isinstance(value, list) or not value:
+        raise TypeError(f"{value!r:.40} is not a list of texts")
+    return [as_text(one) for one in value]

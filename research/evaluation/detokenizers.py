@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable
 
 CLOSING = re.compile(r" ([.,;:!?%)\]}]|\.\.\.|'(?:s|m|d|t|re|ve|ll)\b|n't\b)", re.IGNORECASE)
+QUOTE = '"'
 OPENING = re.compile(r"([(\[{$£]) ")
 
 
 def wikitext(text: str) -> str:
     """WikiText: ` @-@ ` in compounds and numbers, spaced quotes and punctuation, headings between `=`."""
     text = re.sub(r" @([-,.])@ ", r"\1", text)
-    text = _pair_quotes(text, '"')
+    text = _pair_quotes(text)
     text = OPENING.sub(r"\1", CLOSING.sub(r"\1", text))
     text = re.sub(r" ' (\w)", r" '\1", text)  # an opening quote
     text = re.sub(r" '(?=[ .,;:!?)\n]|$)", "'", text)  # a closing quote, or an apostrophe
@@ -39,7 +40,7 @@ def news(text: str) -> str:
     Single apostrophes are joined at line ends and before punctuation; elsewhere they may be an opening quote
     or a plural's genitive.
     """
-    text = _pair_quotes(text, '"')
+    text = _pair_quotes(text)
     text = OPENING.sub(r"\1", CLOSING.sub(r"\1", text))
     text = re.sub(r"(?m)^' (?=\w)", "'", text)
     return re.sub(r"(?m) '(?=[.,;:!?)\"]|$)", "'", text)
@@ -58,26 +59,26 @@ def plain(text: str) -> str:
     return text
 
 
-def _pair_quotes(text: str, mark: str) -> str:
+def _pair_quotes(text: str) -> str:
     """Attach separate quotes: the first of a line opens, the second closes, and so on.
 
     If their number is odd and the line ends with one, the quotation began on an earlier line, and the first
     closes.
     """
-    return "\n".join(_pair_quotes_in_line(line, mark) for line in text.split("\n"))
+    return "\n".join(_pair_quotes_in_line(line) for line in text.split("\n"))
 
 
-def _pair_quotes_in_line(line: str, mark: str) -> str:
+def _pair_quotes_in_line(line: str) -> str:
     words = line.split(" ")
-    began_before = words.count(mark) % 2 == 1 and line.rstrip(" ").endswith(f" {mark}")
+    began_before = words.count(QUOTE) % 2 == 1 and line.rstrip(" ").endswith(f" {QUOTE}")
     opens, joins, out = not began_before, False, []
     for word in words:
-        if joins or (word == mark and not opens and out):
+        if joins or (word == QUOTE and not opens and out):
             out[-1] += word
         else:
             out.append(word)
-        joins = word == mark and opens
-        opens ^= word == mark
+        joins = word == QUOTE and opens
+        opens ^= word == QUOTE
     return " ".join(out)
 
 

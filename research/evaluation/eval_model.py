@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
-from research.data.tokenizers.tokenizer import encode
+from research.data.tokenizers.tokenizer import encode, end_of_text
 from research.models.gpt import GPT
 
 
@@ -14,6 +14,12 @@ class EvalModel(NamedTuple):
 
     def encode(self, text: str) -> list[int]:
         return encode(self.tokenizer, text).ids
+
+    @property
+    def document_start(self) -> list[int]:
+        """The context of a text's first token: the end-of-text token, if the tokenizer has one."""
+        end = end_of_text(self.tokenizer)
+        return [] if end is None else [end]
 
 
 class Settings(NamedTuple):

@@ -7,10 +7,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from research.evaluation.eval_model import EvalModel
-from research.evaluation.perplexity import document_start
 from research.evaluation.scoring import Pair, log_likelihood, score_pairs
 from research.generation import Sampling, complete
 from research.models.decoding import decoder
+from research.models.gpt import GPT
 
 DEFAULT_TOKENS = 256  # new tokens if a task sets no maximum
 
@@ -21,7 +21,7 @@ class Adapter(LM):
     def __init__(self, eval_model: EvalModel, batch: int = 8, seed: int = 0):
         super().__init__()
         self.eval_model, self.batch, self.seed = eval_model, batch, seed
-        self._decoder = None
+        self._decoder: GPT | None = None
 
     @property
     def tokenizer_name(self) -> str:
@@ -31,31 +31,32 @@ class Adapter(LM):
         self, requests: Sequence[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         pairs = [self._pair(*request.args) for request in requests]
-        return [tuple(score) for score in score_pairs(self.eval_model.model, pairs, self.batch)]
+        scores = score_pairs(self.eval_model.model, pairs, self.batch)
+        return [(score.log_probability, score.greedy) for score in scores]
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood of whole texts, in windows that do not overlap, as the harness's own models do."""
         stride, totals = self.eval_model.model.config.context, []
         for request in requests:
-            ids = document_start(self.eval_model) + self.eval_model.encode(request.args[0])
+            ids = self.eval_model.document_start + self.eval_model.encode(request.args[0])
             total = log_likelihood(self.eval_model.model, ids, stride, self.batch) if len(ids) > 1 else 0.0
             totals.append(total)
         return totals
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
-        self._decoder = self._decoder or decoder(self.eval_model.model)
-        return [self._generate(*request.args) for request in requests]
+        gpt = self._decoder = self._decoder or decoder(self.eval_model.model)
+        return [self._generate(gpt, *request.args) for request in requests]
 
     def _pair(self, context: str, continuation: str) -> Pair:
         if not context:
-            before = document_start(self.eval_model) or self.eval_model.encode("\n")
+            before = self.eval_model.document_start or self.eval_model.encode("\n")
             return Pair(before, self.eval_model.encode(continuation))
         spaces = context[len(context.rstrip()) :]
         context, continuation = context[: len(context) - len(spaces)], spaces + continuation
         before = self.eval_model.encode(context)
         return Pair(before, self.eval_model.encode(context + continuation)[len(before) :])
 
-    def _generate(self, prompt: str, options: dict[str, Any]) -> str:
+    def _generate(self, gpt: GPT, prompt: str, options: dict[str, Any]) -> str:
         tokens = int(options.get("max_gen_toks", DEFAULT_TOKENS))
         stops = options.get("until") or []
         stops = [stops] if isinstance(stops, str) else [stop for stop in stops if stop]
@@ -68,9 +69,8 @@ class Adapter(LM):
         kept = max(self.eval_model.model.config.context - tokens, 1)
         ids = self.eval_model.encode(prompt)
         prompt = prompt if len(ids) <= kept else self.eval_model.tokenizer.decode(ids[-kept:])
-        (completion,) = complete(
-            self._decoder, self.eval_model.tokenizer, [prompt], tokens, sampling, self.seed, stops
-        )
+        tokenizer = self.eval_model.tokenizer
+        (completion,) = complete(gpt, tokenizer, [prompt], tokens, sampling, self.seed, stops)
         return completion.text
 
 
@@ -82,7 +82,8 @@ def run(
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=folder)
-    results = lm_eval.simple_evaluate(
+    evaluate: Any = lm_eval.simple_evaluate  # its decorator hides its parameters from a type checker
+    results = evaluate(
         Adapter(eval_model, batch),
         tasks=[name],
         limit=limit,

@@ -9,7 +9,6 @@ import hashlib
 import math
 from typing import Any
 
-from research.data.tokenizers.tokenizer import end_of_text
 from research.errors import UsageError
 from research.evaluation.detokenizers import DETOKENIZERS
 from research.evaluation.eval_model import EvalModel, Result, Settings
@@ -30,7 +29,7 @@ def words(eval_model: EvalModel, text: str, settings: Settings, detokenizer: str
     The result has the number of unknown words, by which WikiText's corpora differ.
     """
     count = len(text.split()) + text.count("\n")
-    result = _result(eval_model, text, settings, {"perplexity": count}, detokenizer)
+    result = _result(eval_model, _whole(text, settings), settings, "perplexity", count, detokenizer)
     return result._replace(settings=result.settings | {"unknown": text.count(UNKNOWN)})
 
 
@@ -38,7 +37,7 @@ def sentences(eval_model: EvalModel, text: str, settings: Settings, detokenizer:
     """Perplexity per word of shuffled sentences: the model reads each line on its own."""
     lines = [line for line in split_lines(text) if line.strip()][: settings.limit]
     count = sum(len(line.split()) + 1 for line in lines)
-    return _result(eval_model, lines, settings, {"perplexity": count}, detokenizer)
+    return _result(eval_model, lines, settings, "perplexity", count, detokenizer)
 
 
 def characters(eval_model: EvalModel, text: str, settings: Settings, unit: str) -> Result:
@@ -48,27 +47,30 @@ def characters(eval_model: EvalModel, text: str, settings: Settings, unit: str) 
     if len(content) == 100_000_000:
         text = content[-TEST_BYTES:].decode(errors="ignore")
     count = len(text.encode()) if unit == "byte" else len(text)
-    result = _result(eval_model, text, settings, {f"bits_per_{unit}": count}, "none")
+    result = _result(eval_model, _whole(text, settings), settings, f"bits_per_{unit}", count, "none")
     return result._replace(settings={"file": file} | result.settings)
 
 
+def _whole(text: str, settings: Settings) -> list[str]:
+    if settings.limit:
+        raise UsageError("--limit: a text is one example; cut the file instead")
+    return [text]
+
+
 def _result(
-    eval_model: EvalModel, text: str | list[str], settings: Settings, units: dict[str, int], detokenizer: str
+    eval_model: EvalModel, texts: list[str], settings: Settings, name: str, count: int, detokenizer: str
 ) -> Result:
+    """The metric `name`, over `count` units of the corpus, and those of all corpora."""
     detokenizer = "none" if settings.raw else detokenizer
-    texts = [text] if isinstance(text, str) else text
     context = eval_model.model.config.context
     stride = settings.stride or context // 2
     if stride > context:
         raise UsageError(f"--stride {stride}: expected at most {context}, the context")
     total, tokens, size = 0.0, 0, 0
     for one in texts:
-        ids = document_start(eval_model) + eval_model.encode(DETOKENIZERS[detokenizer](one))
-        if settings.limit and isinstance(text, str):
-            raise UsageError("--limit: a text is one example; cut the file instead")
+        ids = eval_model.document_start + eval_model.encode(DETOKENIZERS[detokenizer](one))
         total += log_likelihood(eval_model.model, ids, stride, settings.batch) if len(ids) > 1 else 0.0
         tokens, size = tokens + len(ids) - 1, size + len(one.encode())
-    (name, count), *_ = units.items()
     if not tokens or not count:
         raise UsageError("the text is empty")
     bits = -total / math.log(2)
@@ -79,9 +81,3 @@ def _result(
     }
     facts: dict[str, Any] = {"stride": stride, "context": context, "detokenizer": detokenizer}
     return Result(metrics, count, facts | {"tokens": tokens})
-
-
-def document_start(eval_model: EvalModel) -> list[int]:
-    """The context of the first token: the end-of-text token, if the tokenizer has one."""
-    end = end_of_text(eval_model.tokenizer)
-    return [] if end is None else [end]

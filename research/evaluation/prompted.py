@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from research.errors import EnvironmentFault, UsageError
+from research.evaluation.data_files import as_text, as_texts, json_objects
 from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.generation import GREEDY, Sampling, complete
 from research.generation.sampling import PAD_MULTIPLE
@@ -26,8 +27,8 @@ def summarization(eval_model: EvalModel, text: str, settings: Settings) -> Resul
     The first three sentences count. The data are JSON lines with "article" and "highlights"; ROUGE compares
     word stems.
     """
+    rows = json_objects(text, {"article": as_text, "highlights": as_text}, settings.limit)
     rouge = _package("rouge_score.rouge_scorer", "rouge-score")
-    rows = _objects(text, ("article", "highlights"), settings.limit)
     prompts = [(row["article"].strip(), "\nTL;DR:") for row in rows]
     outputs = _generate(eval_model, prompts, 100, settings, Sampling(top_k=2))
     names = ("rouge1", "rouge2", "rougeLsum")
@@ -70,7 +71,7 @@ def coqa(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     try:
         stories = json.loads(text)["data"]
         turns = [turn for story in stories for turn in _turns(story)][: settings.limit]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UsageError(f"not CoQA's form, data → story, questions, answers: {error!r}") from None
     if not turns:
         raise UsageError("no question; expected CoQA's form, data → story, questions, answers")
@@ -86,7 +87,7 @@ def questions(eval_model: EvalModel, text: str, settings: Settings) -> Result:
     The data are JSON lines with "question" and "answers", a list; the first SHOTS questions are the prompt.
     For Natural Questions the paper reports 4.1, but not which of its questions count.
     """
-    rows = _objects(text, ("question", "answers"), None)
+    rows = json_objects(text, {"question": as_text, "answers": as_texts}, None)
     if len(rows) <= SHOTS:
         raise UsageError(f"expected more than {SHOTS} questions; the first {SHOTS} form the prompt")
     head = "".join(f"Q: {row['question']}\nA: {row['answers'][0]}\n\n" for row in rows[:SHOTS])
@@ -106,9 +107,9 @@ def _turns(story: dict) -> list[tuple[str, str, list[str]]]:
     others = list(story.get("additional_answers", {}).values())
     dialogue, turns = "\n", []
     for n, question in enumerate(story["questions"]):
-        dialogue += f"\nQ: {question['input_text']}\nA:"
-        answers = [answers[n]["input_text"] for answers in (story["answers"], *others)]
-        turns.append((story["story"], dialogue, answers))
+        dialogue += f"\nQ: {as_text(question['input_text'])}\nA:"
+        answers = [as_text(answers[n]["input_text"]) for answers in (story["answers"], *others)]
+        turns.append((as_text(story["story"]), dialogue, answers))
         dialogue += f" {answers[0]}"
     return turns
 
@@ -142,23 +143,6 @@ def _generate(
 
 def _sentences(text: str) -> list[str]:
     return [part for line in split_lines(text.strip()) for part in SENTENCE.split(line.strip()) if part]
-
-
-def _objects(text: str, fields: tuple[str, ...], limit: int | None) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(split_lines(text), 1):
-        if len(rows) == limit:
-            break
-        if line.strip():
-            try:
-                row = json.loads(line)
-                rows.append({name: row[name] for name in fields})
-            except (ValueError, KeyError, TypeError):
-                expected = ", ".join(map(repr, fields))
-                raise UsageError(f"line {number}: expected a JSON object with {expected}") from None
-    if not rows:
-        raise UsageError("no examples; expected a JSON object per line")
-    return rows
 
 
 def _package(module: str, name: str) -> Any:

@@ -1,6 +1,6 @@
 """Log-probabilities of texts under a GPT: of a whole token stream, or of continuations of contexts.
 
-Shapes: B batch, L length, V vocabulary.
+Shapes: B batch, L length, S scored tokens, V vocabulary.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from research.generation.sampling import round_up
 from research.io.activity import activity
 from research.models.gpt import GPT
 
-PAD_MULTIPLE = 64  # lengths are rounded up to a multiple, so that few shapes are compiled
 MAX_LOGITS = 1 << 26  # elements of the largest logits array; longer sequences are scored in chunks
 
 
@@ -28,6 +28,7 @@ class Pair(NamedTuple):
 class Score(NamedTuple):
     log_probability: float  # of the continuation, in nats
     greedy: bool  # whether each of its tokens is the most likely one
+    greedy_allowed: bool  # the same, if no banned token may be the first
 
 
 class Window(NamedTuple):
@@ -56,27 +57,27 @@ def log_likelihood(model: GPT, ids: Sequence[int] | np.ndarray, stride: int, bat
     return float(sum(score.log_probability for score in scores))
 
 
-def score_pairs(model: GPT, pairs: Sequence[Pair], batch: int) -> list[Score]:
-    """Score each pair, in order. Pairs that are longer than the model's context are cut at the beginning."""
+def score_pairs(
+    model: GPT, pairs: Sequence[Pair], batch: int, banned_V: np.ndarray | None = None
+) -> list[Score]:
+    """Score each pair, in order. Pairs that are longer than the model's context are cut at the beginning.
+
+    `banned_V` (bool) marks the tokens that `Score.greedy_allowed` excludes.
+    """
     context = model.config.context
     cut = []
     for pair in pairs:
         tokens = np.asarray([*pair.context, *pair.continuation][-(context + 1) :], np.int32)
         cut.append(Window(tokens, min(len(pair.continuation), len(tokens) - 1)))
     order = sorted(range(len(cut)), key=lambda n: -len(cut[n].tokens))  # longest first, similar ones together
-    scores: list[Score | None] = [None] * len(cut)
-    for n, score in zip(order, score_windows(model, (cut[n] for n in order), batch), strict=True):
-        scores[n] = score
-    return scores
+    scores = dict(zip(order, score_windows(model, (cut[n] for n in order), batch, banned_V), strict=True))
+    return [scores[n] for n in range(len(cut))]
 
 
 def score_windows(
     model: GPT, windows: Iterable[Window], batch: int, banned_V: np.ndarray | None = None
 ) -> Iterator[Score]:
-    """Score each window, in order.
-
-    `banned_V` (bool) excludes tokens from being the most likely first token, for `Score.greedy`.
-    """
+    """Score each window, in order; `banned_V` as in `score_pairs`."""
     group: list[Window] = []
     with activity("scoring") as show:
         for number, window in enumerate(windows, 1):
@@ -90,39 +91,42 @@ def score_windows(
 
 
 def _score_batch(model: GPT, group: list[Window], batch: int, banned_V) -> Iterator[Score]:
-    longest = max(len(window.tokens) for window in group) - 1
-    length = min(-(-longest // PAD_MULTIPLE) * PAD_MULTIPLE, model.config.context)
-    tokens_BL, targets_BL = (np.zeros((batch, length), np.int32) for _ in range(2))
-    firsts_BL = np.zeros((batch, length), bool)
-    for n, window in enumerate(group):
-        size = len(window.tokens) - 1
-        tokens_BL[n, :size], targets_BL[n, :size] = window.tokens[:-1], window.tokens[1:]
-        firsts_BL[n, size - window.scored] = True
-    if banned_V is None:
-        banned_V = np.zeros(model.config.vocabulary, bool)
-    log_BL, hits_BL = jax.device_get(_score_tokens(model, tokens_BL, targets_BL, firsts_BL, banned_V))
-    for n, window in enumerate(group):
-        scored = slice(len(window.tokens) - 1 - window.scored, len(window.tokens) - 1)
-        total = float(log_BL[n, scored].sum(dtype=np.float64))
-        yield Score(total, bool(hits_BL[n, scored].all()))
+    longest, most = max(len(window.tokens) for window in group) - 1, max(window.scored for window in group)
+    length = min(round_up(longest), model.config.context)
+    scored = min(1 << (most - 1).bit_length(), length)  # a power of 2, so that few shapes are compiled
+    tokens_BL = np.zeros((batch, length), np.int32)
+    places_BS, targets_BS = (np.zeros((batch, scored), np.int32) for _ in range(2))
+    for n, (tokens, count) in enumerate(group):
+        tokens_BL[n, : len(tokens) - 1], targets_BS[n, :count] = tokens[:-1], tokens[-count:]
+        places_BS[n, :count] = np.arange(len(tokens) - 1 - count, len(tokens) - 1)
+    found = jax.device_get(_score_tokens(model, tokens_BL, places_BS, targets_BS, banned_V))
+    for n, (_, count) in enumerate(group):
+        log_S, hits_S, allowed_S = (x_BS[n, :count] for x_BS in found)
+        yield Score(float(log_S.sum(dtype=np.float64)), bool(hits_S.all()), bool(allowed_S.all()))
 
 
 @jax.jit
-def _score_tokens(model: GPT, tokens_BL, targets_BL, firsts_BL, banned_V: Array) -> tuple[Array, Array]:
-    """Log-probability of each target, and whether it is the most likely token: both (B, L)."""
-    x_BLD = model.features(tokens_BL)
-    B, L = tokens_BL.shape
-    fits = max(MAX_LOGITS // (B * len(banned_V)), 1)
-    chunk = max(n for n in range(1, L + 1) if L % n == 0 and n <= fits)
+def _score_tokens(model: GPT, tokens_BL, places_BS, targets_BS, banned_V) -> tuple[Array, Array, Array]:
+    """Log-probabilities of the targets after these places, and whether each is the most likely token.
+
+    (B, S): log-probabilities, hits among all tokens, and hits without those that may not be the first.
+    """
+    x_BSD = jnp.take_along_axis(model.features(tokens_BL), places_BS[..., None], axis=1)
+    B, S = targets_BS.shape
+    fits = max(MAX_LOGITS // (B * model.config.vocabulary), 1)
+    chunk = max(n for n in range(1, S + 1) if S % n == 0 and n <= fits)
 
     def score(arrays):
         x, targets, firsts = arrays
         logits = model.logits(x)
         log_z = jax.nn.logsumexp(logits, axis=-1)
         target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+        hits = logits.argmax(-1) == targets
+        if banned_V is None:
+            return target_logits - log_z, hits, hits
         allowed = jnp.where(firsts[..., None] & banned_V, -jnp.inf, logits)
-        return target_logits - log_z, allowed.argmax(-1) == targets
+        return target_logits - log_z, hits, allowed.argmax(-1) == targets
 
-    arrays = (x_BLD, targets_BL, firsts_BL)
+    arrays = (x_BSD, targets_BS, jnp.broadcast_to(jnp.arange(S) == 0, (B, S)))
     chunks = tuple(x.reshape(B, -1, chunk, *x.shape[2:]).swapaxes(0, 1) for x in arrays)
-    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(B, L), lax.map(score, chunks))
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(B, S), lax.map(score, chunks))

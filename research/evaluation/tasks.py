@@ -33,6 +33,7 @@ def _text(run: Callable[..., Result], **more) -> Run:
 
 
 def _mctest(eval_model: EvalModel, data: TaskData, settings: Settings) -> Result:
+    assert data.path is not None  # the task has no other source than files
     answers = data.path.with_suffix(".ans")
     if not answers.exists():
         raise UsageError(f"its answers are not beside it; expected {answers.name}")

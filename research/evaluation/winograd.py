@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 from research.errors import UsageError
 from research.evaluation.cloze import pair
+from research.evaluation.data_files import as_text
 from research.evaluation.eval_model import EvalModel, Result, Settings
-from research.evaluation.perplexity import document_start
 from research.evaluation.scoring import Pair, score_pairs
 
 SCHEMAS = 273  # the collection's first ones, which publications use; others were added later
@@ -53,7 +53,7 @@ def _partial(eval_model: EvalModel, sentences: Sequence[str]) -> list[Pair]:
 
 
 def _full(eval_model: EvalModel, sentences: Sequence[str]) -> list[Pair]:
-    start = document_start(eval_model) or eval_model.encode("\n")
+    start = eval_model.document_start or eval_model.encode("\n")
     return [Pair(start, eval_model.encode(one)) for one in sentences]
 
 
@@ -81,16 +81,18 @@ def read_schemas(text: str) -> list[Schema]:
 def _collection(text: str) -> Iterator[Schema]:
     root = ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text))
     for number, schema in enumerate(list(root)[:SCHEMAS]):
-        before, pronoun, after = (
-            " ".join(schema.findtext(f"text/{part}").split()) for part in ("txt1", "pron", "txt2")
-        )
-        candidates = [" ".join(answer.text.split()) for answer in schema.find("answers")]
-        letter = schema.findtext("correctAnswer").strip()[:1]
+        before, pronoun, after = (_words(schema.findtext(f"text/{x}")) for x in ("txt1", "pron", "txt2"))
+        candidates = [_words(answer.text) for answer in schema.findall("answers/*")]
+        letter = _words(schema.findtext("correctAnswer"))[:1]
         if len(candidates) != 2 or letter not in ("A", "B"):
             raise ValueError(f"schema {number + 1}: expected two answers, A or B correct")
         space = " " if after[:1].isalnum() or after[:1] in "\"'(" else ""
         first, second = (f"{before} {_in_place(one, pronoun)}{space}{after}".strip() for one in candidates)
         yield Schema(str(number), (first, second), "AB".index(letter))
+
+
+def _words(text: str | None) -> str:
+    return " ".join(as_text(text).split())
 
 
 def _in_place(candidate: str, pronoun: str) -> str:
@@ -111,5 +113,5 @@ def _substitutions(text: str) -> Iterator[Schema]:
     for one, other in zip(rows[::2], rows[1::2], strict=True):
         if one["question_id"] != other["question_id"] or one["correctness"] == other["correctness"]:
             raise ValueError(f"question {one['question_id']}: expected a correct and a wrong sentence")
-        sentences = one["substitution"], other["substitution"]
+        sentences = as_text(one["substitution"]), as_text(other["substitution"])
         yield Schema(str(one["question_id"]), sentences, int(other["correctness"]))

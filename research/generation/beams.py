@@ -64,7 +64,7 @@ def beam_search(
         scores = np.asarray([[score for score, _, _ in row] for row in kept], np.float32)
         rows_B = [n * beams + origin for n, row in enumerate(kept) for _, origin, _ in row]
         next_B1 = [[token] for row in kept for _, _, token in row]
-        logits_BV, cache = _step(gpt, np.int32(next_B1), np.int32(rows_B), cache)
+        logits_BV, cache = _step(gpt, np.asarray(next_B1, np.int32), np.asarray(rows_B, np.int32), cache)
     return [sorted(one.finished, reverse=True) for one in searches]
 
 
@@ -112,6 +112,6 @@ def _best_extensions(logits_BV: Array, scores: Array, count: int) -> tuple[Array
 
 
 @partial(jax.jit, donate_argnames="cache")
-def _step(gpt: GPT, tokens_B1: Array, rows_B: Array, cache: Cache) -> tuple[Array, Cache]:
+def _step(gpt: GPT, tokens_B1, rows_B, cache: Cache) -> tuple[Array, Cache]:
     x_B1D, cache = decode(gpt, tokens_B1, reorder(cache, rows_B))
     return gpt.logits(x_B1D)[:, 0], cache

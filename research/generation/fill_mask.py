@@ -4,14 +4,17 @@ Shapes: B batch, L length, V vocabulary.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax import Array
 from tokenizers import Tokenizer
 
 from research.data.tokenizers.tokenizer import encode, special_tokens
 from research.errors import UsageError
+from research.generation.sampling import round_up
 from research.models.bert import BERT
 
 
@@ -49,21 +52,24 @@ def fill_masks(model: BERT, tokenizer: Tokenizer, prompts: Sequence[str], top: i
         if len(row.ids) > model.config.context:
             raise UsageError(f"{len(row.ids)} tokens: expected at most {model.config.context}, the context")
     lengths_B = np.asarray([len(row.ids) for row in encoded], np.int32)
-    tokens_BL = np.full((len(encoded), lengths_B.max()), special.pad, np.int32)
+    length = min(round_up(lengths_B.max()), model.config.context)
+    tokens_BL = np.full((len(encoded), length), special.pad, np.int32)
     segments_BL = np.zeros_like(tokens_BL)
     for n, row in enumerate(encoded):
         tokens_BL[n, : len(row.ids)], segments_BL[n, : len(row.ids)] = row.ids, row.type_ids
-
-    @jax.jit
-    def most_likely(model):
-        logits_BLV = model(tokens_BL, segments_BL, lengths_B)[0]
-        return jax.lax.top_k(jax.nn.softmax(logits_BLV), min(top, logits_BLV.shape[-1]))
-
-    probabilities, pieces = jax.device_get(most_likely(model))
+    top = min(top, model.config.vocabulary)
+    probabilities, pieces = jax.device_get(_most_likely(model, tokens_BL, segments_BL, lengths_B, top))
     return [
         _filled(tokenizer, prompt, row.ids, special.mask, probabilities[n], pieces[n])
         for n, (prompt, row) in enumerate(zip(prompts, encoded, strict=True))
     ]
+
+
+@partial(jax.jit, static_argnames="top")
+def _most_likely(model: BERT, tokens_BL, segments_BL, lengths_B, top: int) -> tuple[Array, Array]:
+    """Probabilities and ids of the most likely pieces at each position, both (B, L, top)."""
+    logits_BLV = model(tokens_BL, segments_BL, lengths_B)[0]
+    return jax.lax.top_k(jax.nn.softmax(logits_BLV), top)
 
 
 def _filled(tokenizer, prompt, ids, mask, probabilities, pieces) -> Filled:

@@ -41,7 +41,7 @@ def sample(
         full = [row for row, text in enumerate(texts) if len(text) > context]
         for row in full:
             texts[row] = texts[row][-(context // 2) :]
-        if cache is None or full:
+        if cache is None or next_B is None or full:
             logits_BV, cache = prefill(gpt, texts, room=tokens - index)
         else:
             logits_BV, cache = step(gpt, next_B[:, None], cache)
@@ -85,4 +85,5 @@ def tokens_in(texts: Sequence[Sequence[int]], vocabulary: int) -> Array:
 
 
 def round_up(length: int) -> int:
+    """The next multiple of PAD_MULTIPLE."""
     return -(-length // PAD_MULTIPLE) * PAD_MULTIPLE

@@ -82,7 +82,8 @@ def _stream(
     steps: Iterator, end: int | None, rows: range, streamers: list[TextStreamer], on_text: OnText | None
 ) -> list[End]:
     """Feed sampled tokens to the streamers until every row has ended."""
-    counts, ended = [0] * len(rows), [None] * len(rows)
+    counts: list[int] = [0] * len(rows)
+    ended: dict[int, Literal["length", "end", "stop"]] = {}
 
     def emit(n: int, text: str) -> None:
         if on_text and text:
@@ -90,7 +91,7 @@ def _stream(
 
     for next_B in steps:
         for n, token in enumerate(next_B.tolist()):
-            if ended[n]:
+            if n in ended:
                 continue
             counts[n] += 1
             if token == end:
@@ -98,14 +99,15 @@ def _stream(
                 emit(n, streamers[n].flush())
                 continue
             emit(n, streamers[n].push(token))
-            ended[n] = "stop" if streamers[n].stopped else None
-        if all(ended):
+            if streamers[n].stopped:
+                ended[n] = "stop"
+        if len(ended) == len(rows):
             break
     for n, streamer in enumerate(streamers):
-        if not ended[n]:
+        if n not in ended:
             emit(n, streamer.flush())
             ended[n] = "stop" if streamer.stopped else "length"
-    return list(zip(counts, ended, strict=True))
+    return [(count, ended[n]) for n, count in enumerate(counts)]
 
 
 def _beam_search(

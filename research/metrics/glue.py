@@ -44,9 +44,10 @@ def f1(labels: Sequence, predictions: Sequence, classes: int = 2) -> float:
         return of_entities(labels, predictions)
     from sklearn.metrics import f1_score
 
-    if classes == 2:
-        return f1_score(labels, predictions, average="binary", zero_division=0)
-    return f1_score(labels, predictions, labels=range(classes), average="macro", zero_division=0)
+    settings: dict[str, Any] = {"zero_division": 0}
+    if classes != 2:
+        settings |= {"labels": range(classes), "average": "macro"}
+    return f1_score(labels, predictions, **settings)
 
 
 def matthews(labels: Sequence, predictions: Sequence) -> float:

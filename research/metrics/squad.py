@@ -10,7 +10,7 @@ import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from research.errors import UsageError
 
@@ -57,17 +57,15 @@ def read_answers(path: Path) -> dict[str, list[str]]:
 
     Questions of SQuAD 2.0 may have none.
     """
+    content = read_json(path)
     try:
-        articles = json.loads(path.read_text(encoding="utf-8-sig"))["data"]
         answers = {
             question["id"]: [answer["text"] for answer in question["answers"]]
-            for article in articles
+            for article in content["data"]
             for paragraph in article["paragraphs"]
             for question in paragraph["qas"]
         }
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise UsageError(f"{path}: not SQuAD's form, data → paragraphs → qas: {error!r}") from None
     if not any(answers.values()):
         raise UsageError(f"{path}: has {'no answers' if answers else 'no questions'}")
@@ -76,12 +74,17 @@ def read_answers(path: Path) -> dict[str, list[str]]:
 
 def read_predictions(path: Path) -> dict[str, str]:
     """Reads a JSON object, question → answer; raises UsageError for anything else."""
+    predictions = read_json(path)
+    if not isinstance(predictions, dict) or not all(isinstance(text, str) for text in predictions.values()):
+        raise UsageError(f"{path}: expected a JSON object of texts, question → answer")
+    return predictions
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises UsageError if it cannot be read."""
     try:
-        predictions = json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
-    if not isinstance(predictions, dict) or not all(isinstance(text, str) for text in predictions.values()):
-        raise UsageError(f"{path}: expected a JSON object of texts, question → answer")
-    return predictions

@@ -4,14 +4,13 @@ Numbers are percentages, as in the official script: over all questions, over tho
 and the best for any threshold on the no-answer odds, with that threshold.
 """
 
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from research.errors import UsageError
-from research.metrics.squad import normalized, word_f1
+from research.metrics.squad import normalized, read_json, word_f1
 
 Scores = dict[str, float]  # question → 0 to 1
 
@@ -109,12 +108,7 @@ def read_odds(path: Path) -> dict[str, float]:
 
     Raises UsageError for anything else.
     """
-    try:
-        odds = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: not JSON: {error}") from None
+    odds = read_json(path)
     values = odds.values() if isinstance(odds, dict) else [None]
     if not all(isinstance(one, float | int) and math.isfinite(one) for one in values):
         raise UsageError(f"{path}: expected a JSON object of finite numbers, question → odds of no answer")

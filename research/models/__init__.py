@@ -3,10 +3,12 @@
 A family is a class, called as `family(model, key=key)` and registered under its name. It declares whether a
 position attends to later ones (`bidirectional`), whether the norm outside its blocks is that of `embeddings`
 or of the final `states` (`norm_of`), and whether it supports `model.scaling=mup` (`scales`, default no). It
-provides `features`, the final states (B, L, D); `states`, those after every block; `summary`, one state for a
-whole sequence; and `output_table`. Everything else is a setting of `research.config.Model`, read by the part
-that it selects.
+provides `features`, the final states (B, L, D); `states`, the input of every block and the final states;
+`summary`, one state for a whole sequence; and `output_table`. Everything else is a setting of
+`research.config.Model`, read by the part that it selects.
 """
+
+from typing import TypeGuard
 
 import jax
 from flax import nnx
@@ -20,7 +22,7 @@ from research.models import parts
 from research.models.bert import BERT
 from research.models.gpt import GPT
 
-__all__ = ["BERT", "FAMILIES", "GPT", "build", "parts"]
+__all__ = ["BERT", "FAMILIES", "GPT", "build", "is_bert", "is_gpt", "parts"]
 
 
 def build(config: Model, *, key: Array) -> GPT | BERT:
@@ -31,6 +33,16 @@ def build(config: Model, *, key: Array) -> GPT | BERT:
     model = family(config, key=key)
     check_parameters(model)
     return model
+
+
+def is_gpt(model: GPT | BERT) -> TypeGuard[GPT]:
+    """Whether a model is a GPT, or one of another package's family with a GPT's direction and interface."""
+    return not model.bidirectional
+
+
+def is_bert(model: GPT | BERT) -> TypeGuard[BERT]:
+    """As `is_gpt`, for a BERT."""
+    return model.bidirectional
 
 
 def check_parameters(model: nnx.Module) -> None:

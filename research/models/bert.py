@@ -21,21 +21,21 @@ from research.models.parts.blocks import GATE
 from research.models.parts.norms import norm
 from research.models.parts.positions import positions, score_bias
 from research.models.precision import compute_dtype
-from research.models.transformer import run_blocks, stack
+from research.models.transformer import Blocks, run_blocks, stack
 
 SEGMENTS = 2
 OUTPUT = 7  # folded into the key for an untied output table
 
 
 class MaskedHead(nnx.Module):
-    """BERT's masked-token head before the output table; `bias` (V,) is added after the table."""
+    """BERT's head for masked tokens, before the output table; `bias` (V,) is added after the table."""
 
     def __init__(self, config: Model, init: Initializer, *, key: Array):
         width, precision = config.width, config.precision
-        self.transform = Linear(width, (width,), init, True, key=key, precision=precision)
+        linear = partial(Linear, width, (width,), init, True, precision=precision)
+        self.transform = linear(key=key)
         gated = is_gated(ACTIVATIONS[config.activation])
-        key_gate = jax.random.fold_in(key, GATE) if gated else None
-        self.gate = Linear(width, (width,), init, True, key=key_gate, precision=precision) if gated else None
+        self.gate = linear(key=jax.random.fold_in(key, GATE)) if gated else None
         self.norm = norm(config, bias=True)
         self.bias = parameter(jnp.zeros(config.vocabulary), None)
         self.activation, self.own = config.activation, config.own.activation
@@ -69,7 +69,7 @@ class BERT(nnx.Module):
         self.positions = positions(config).init(init, keys[1])
         self.segments = parameter(init(keys[2], (SEGMENTS, width)), None, BOTH)
         self.norm = norm(config)
-        self.blocks = stack(config, init_hidden, init_hidden, key=keys[3])
+        self.blocks: Blocks = stack(config, init_hidden, init_hidden, key=keys[3])
         key_output = jax.random.fold_in(key, OUTPUT)
         self.output = None if config.tied else parameter(init(key_output, table), None, BOTH)
         tuned, outputs = config.head != "pretraining", (config.outputs,)

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 
@@ -18,6 +19,7 @@ from research.config.names import BLOCKS
 from research.models.attention import AttentionMask
 from research.models.gpt import GPT
 from research.models.parameters import name
+from research.models.parts.blocks import Block
 from research.models.precision import compute_dtype
 from research.models.transformer import unstack
 
@@ -43,22 +45,24 @@ def decoder(model: GPT) -> GPT:
     if isinstance(model.blocks, tuple):
         return model
     dtype = compute_dtype(model.config.precision)
-
-    def convert(path, leaf):
-        return leaf if "norm" in name(path) else leaf.astype(dtype)
-
-    @jax.jit
-    def converted(blocks):
-        return unstack(jax.tree_util.tree_map_with_path(convert, blocks), model.config.depth)
-
     table = model.tokens if model.output is None else model.output
     copy = jax.tree.map(lambda leaf: leaf, model)
-    copy.blocks = nnx.data(converted(model.blocks))
+    copy.blocks = nnx.data(_converted(model.blocks, model.config.depth, dtype))
     copy.output = nnx.data(nnx.Param(table[...].astype(dtype)))
     return copy
 
 
-def empty(config: Model, padding_B: Array, places: int) -> Cache:
+@partial(jax.jit, static_argnums=(1, 2))
+def _converted(blocks: Block, depth: int, dtype: jnp.dtype) -> tuple[Block, ...]:
+    """Unstacked blocks with matrices of `dtype`."""
+
+    def convert(path, leaf):
+        return leaf if "norm" in name(path) else leaf.astype(dtype)
+
+    return unstack(jax.tree_util.tree_map_with_path(convert, blocks), depth)
+
+
+def empty(config: Model, padding_B: Array | np.ndarray, places: int) -> Cache:
     """An empty cache with room for `places` tokens per row, for rows that begin with padding."""
     empty_cache = BLOCKS[config.block].empty_cache
     blocks = tuple(empty_cache(config, len(padding_B), places) for _ in range(config.depth))
@@ -77,7 +81,7 @@ def decode(decoder: GPT, tokens_BL: Array, cache: Cache) -> tuple[Array, Cache]:
     return found.final_BLD, replace(cache, blocks=found.caches, position=start + length)
 
 
-def reorder(cache: Cache, rows_B: Array) -> Cache:
+def reorder(cache: Cache, rows_B: Array | np.ndarray) -> Cache:
     """Reorders the rows of a cache: each new row continues one of the old rows."""
     blocks, padding_B = jax.tree.map(lambda x: x[rows_B], (cache.blocks, cache.padding_B))
     return replace(cache, blocks=blocks, padding_B=padding_B)

@@ -19,7 +19,7 @@ from research.models.ops.dropout import dropout
 from research.models.parts.norms import norm
 from research.models.parts.positions import positions, score_bias
 from research.models.precision import compute_dtype
-from research.models.transformer import run_blocks, stack
+from research.models.transformer import Blocks, run_blocks, stack
 
 SPECIAL_EMBEDDINGS = 3  # start, delimiter, classify: tokens that fine-tuning adds after the vocabulary
 OUTPUT = 4  # folded into the key for an untied output table
@@ -51,7 +51,7 @@ class GPT(nnx.Module):
         table = config.vocabulary, config.width
         self.tokens = parameter(init(key_tokens, table), None, BOTH)
         self.positions = positions(config).init(init, key_positions)
-        self.blocks = stack(config, normal(deviation), normal(deviation * residual), key=key_blocks)
+        self.blocks: Blocks = stack(config, normal(deviation), normal(deviation * residual), key=key_blocks)
         self.norm = norm(config) if config.norm == "pre" else None
         key_output = jax.random.fold_in(key, OUTPUT)
         self.output = None if config.tied else parameter(init(key_output, table), None, BOTH)

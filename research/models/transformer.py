@@ -21,7 +21,7 @@ from research.models.attention import Attend, AttentionMask, attend_by
 from research.models.attention_choice import choose
 from research.models.axes import split_rows, stacked
 from research.models.linear import Initializer
-from research.models.parts.blocks import Block, auxiliary_loss, auxiliary_losses, block
+from research.models.parts.blocks import Block, auxiliary_loss, auxiliary_losses
 from research.models.parts.positions import Rotate
 from research.models.platform import platform
 
@@ -33,8 +33,8 @@ Blocks = Block | tuple[Block, ...]  # one stacked Block with a leading axis N, o
 
 def stack(config: Model, init: Initializer, init_output: Initializer, *, key: Array) -> Block:
     """Stacks `depth` blocks: each parameter gets a leading axis N, so compile time does not grow with N."""
-    keys = jax.random.split(key, config.depth)
-    return stacked(jax.vmap(lambda key: block(config, init, init_output, key=key))(keys))
+    kind, keys = BLOCKS[config.block], jax.random.split(key, config.depth)
+    return stacked(jax.vmap(lambda key: kind(config, init, init_output, key=key))(keys))
 
 
 def unstack(blocks: Block, depth: int) -> tuple[Block, ...]:
@@ -60,25 +60,45 @@ def run_blocks(
 
     A stack runs as a compiled loop and takes no caches; `places` is the number of keys in those.
     """
-    length, heads = x_BLD.shape[1], (config.heads, config.width // config.heads)
     keys = None if key is None else jax.random.split(key, config.depth)
-    if caches is None:
-        documents, own = attention_mask.documents_BL is not None, type(attention_mask) is not AttentionMask
-        implementation = choose(config, key is not None, documents, length, own).used
-    else:
-        implementation = "xla"
-    sources = length if places is None else places
-    compute = attend_by(implementation, attention_mask, length, sources)
-    attend = Attend(attention_mask, compute, heads, length, sources)
+    attend = _attend(config, attention_mask, x_BLD.shape[1], key is not None, places)
     if isinstance(blocks, tuple):
-        states, grown = [], []
-        for n, block in enumerate(blocks):
-            cache = None if caches is None else caches[n]
-            key = None if keys is None else keys[n]
-            x_BLD, cache = _called(block, config, x_BLD, attend._replace(layer=n), rotate, key, cache)
-            states.append(x_BLD)
-            grown.append(cache)
-        return x_BLD, tuple(states), None if caches is None else tuple(grown)
+        return _one_by_one(blocks, config, x_BLD, attend, rotate, keys, caches)
+    return *_in_a_loop(blocks, config, x_BLD, attend, rotate, keys), None
+
+
+def _attend(config: Model, mask: AttentionMask, length: int, trains: bool, places: int | None) -> Attend:
+    """The attention of every block, of `length` queries; of a cache with `places`, by XLA."""
+    heads = config.heads, config.width // config.heads
+    if places is not None:
+        return Attend(mask, attend_by("xla", mask, length, places), heads, length, places)
+    documents, own = mask.documents_BL is not None, type(mask) is not AttentionMask
+    implementation = choose(config, trains, documents, length, own).used
+    return Attend(mask, attend_by(implementation, mask, length, length), heads, length, length)
+
+
+def _one_by_one(
+    blocks: tuple[Block, ...],
+    config: Model,
+    x_BLD: Array,
+    attend: Attend,
+    rotate: Rotate,
+    keys: Array | None,
+    caches: tuple[Any, ...] | None,
+) -> tuple[Array, tuple[Array, ...], tuple[Any, ...] | None]:
+    states, grown = [], []
+    for n, block in enumerate(blocks):
+        key, cache = None if keys is None else keys[n], None if caches is None else caches[n]
+        x_BLD, cache = _called(block, config, x_BLD, attend._replace(layer=n), rotate, key, cache)
+        states.append(x_BLD)
+        grown.append(cache)
+    return x_BLD, tuple(states), None if caches is None else tuple(grown)
+
+
+def _in_a_loop(
+    blocks: Block, config: Model, x_BLD: Array, attend: Attend, rotate: Rotate, keys: Array | None
+) -> tuple[Array, Array]:
+    """The last state, and all of them (N, B, L, D); frozen first blocks have a loop of their own."""
 
     def step(x, layer):
         block, key, n = layer
@@ -92,22 +112,17 @@ def run_blocks(
     if not (0 < count < config.depth and all(map(is_, *map(jax.tree.leaves, (merged, blocks))))):
         x_BLD, (states_NBLD, added) = lax.scan(step, x_BLD, (blocks, keys, numbers), unroll=unroll)
         _add_up(added)
-        return x_BLD, states_NBLD, None
+        return x_BLD, states_NBLD
 
-    def frozen_step(x, n):
-        return step(
-            x, jax.tree.map(itemgetter(n), (before, keys, numbers))
-        )  # a slice of them would be a copy
+    def frozen_step(x, n):  # a slice of what is indexed would be a copy
+        return step(x, jax.tree.map(itemgetter(n), (before, keys, numbers)))
 
-    above = jax.tree.map(itemgetter(slice(count, None)), (blocks, keys, numbers))
-    x_BLD, (states_below, added_below) = lax.scan(
-        frozen_step, x_BLD, jnp.arange(count), unroll=min(unroll, count)
-    )
-    x_BLD, (states_above, added_above) = lax.scan(
-        step, x_BLD, above, unroll=min(unroll, config.depth - count)
-    )
-    _add_up(added_below + added_above)
-    return x_BLD, jnp.concatenate([states_below, states_above]), None
+    above, left = jax.tree.map(itemgetter(slice(count, None)), (blocks, keys, numbers)), config.depth - count
+    x_BLD, (below_NBLD, added) = lax.scan(frozen_step, x_BLD, jnp.arange(count), unroll=min(unroll, count))
+    _add_up(added)
+    x_BLD, (above_NBLD, added) = lax.scan(step, x_BLD, above, unroll=min(unroll, left))
+    _add_up(added)
+    return x_BLD, jnp.concatenate([below_NBLD, above_NBLD])
 
 
 def _called(block: Block, config: Model, x_BLD: Array, *others: Any) -> tuple[Array, Any]:

@@ -12,7 +12,6 @@ from research.objectives import (
 from research.objectives.objective import (
     Objective,
     check,
-    check_batch,
     evaluation_loss,
     objective_of,
     training_loss,
@@ -22,7 +21,6 @@ from research.objectives.objective import (
 __all__ = [
     "Objective",
     "check",
-    "check_batch",
     "classification",
     "evaluation_loss",
     "left_to_right",

@@ -12,7 +12,6 @@ from research.config import Experiment
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
 from research.errors import UsageError
-from research.models.precision import logits_dtype, matmul_dtype
 from research.objectives.masked_token import MASKED_TOKEN
 from research.objectives.objective import (
     DEFAULTS,
@@ -24,22 +23,13 @@ from research.objectives.objective import (
     halves,
     refuse_attention_in_documents,
 )
-from research.objectives.vocabulary_loss import vocabulary_loss
+from research.objectives.vocabulary_loss import targets_loss
 
 
 def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
     """Cross-entropy (nats) of each token given those before it, with the masked-token head."""
     x_BLD = model.masked(model.features(batch["tokens"], batch["segments"], batch["lengths"], key))
-    types = matmul_dtype(model.config.precision), logits_dtype(model.config)
-    total, correct = vocabulary_loss(
-        x_BLD,
-        model.output_table(),
-        model.masked.bias[...],
-        batch["targets"],
-        batch["weights"],
-        settings.z_loss,
-        *types,
-    )
+    total, correct = targets_loss(model, x_BLD, model.masked.bias[...], batch, settings.z_loss)
     return {"loss": total, "accuracy": correct}
 
 

@@ -10,7 +10,6 @@ from research.config import Experiment
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
 from research.errors import UsageError
-from research.models.precision import logits_dtype, matmul_dtype
 from research.objectives.objective import (
     DEFAULTS,
     Batch,
@@ -22,7 +21,7 @@ from research.objectives.objective import (
     halves,
     refuse_attention_in_documents,
 )
-from research.objectives.vocabulary_loss import vocabulary_loss
+from research.objectives.vocabulary_loss import targets_loss
 
 
 def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
@@ -32,11 +31,8 @@ def loss(model, batch: Batch, key: Array | None = None, settings: config.Objecti
     """
     x_BLD = model.features(batch["tokens"], batch["segments"], batch["lengths"], key)
     masked_BPD = jnp.take_along_axis(x_BLD, batch["positions"][..., None], axis=1)
-    masked_BPD, table_VD, bias_V = model.masked(masked_BPD), model.output_table(), model.masked.bias[...]
-    types = matmul_dtype(model.config.precision), logits_dtype(model.config)
-    masked_loss, masked_correct = vocabulary_loss(
-        masked_BPD, table_VD, bias_V, batch["targets"], batch["weights"], settings.z_loss, *types
-    )
+    masked_BPD, bias_V = model.masked(masked_BPD), model.masked.bias[...]
+    masked_loss, masked_correct = targets_loss(model, masked_BPD, bias_V, batch, settings.z_loss)
     next_B2, follows_B, weights_B = model.next_logits(x_BLD), batch["next_targets"], batch["next_weights"]
     next_losses_B = optax.softmax_cross_entropy_with_integer_labels(next_B2, follows_B)
     next_loss = (next_losses_B * weights_B).sum()

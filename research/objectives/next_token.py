@@ -7,7 +7,6 @@ from research import config
 from research.config import Experiment
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
-from research.models.precision import logits_dtype, matmul_dtype
 from research.models.table_dropout import drop_tables
 from research.objectives.objective import (
     DEFAULTS,
@@ -19,7 +18,7 @@ from research.objectives.objective import (
     check_pretraining,
     halves,
 )
-from research.objectives.vocabulary_loss import vocabulary_loss
+from research.objectives.vocabulary_loss import targets_loss
 
 
 def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
@@ -28,11 +27,8 @@ def loss(model, batch: Batch, key: Array | None = None, settings: config.Objecti
     With `documents` in a batch, only tokens of the same document are given.
     """
     model = drop_tables(model, key)
-    x_BLD, table_VD = model.features(batch["tokens"], key, batch.get("documents")), model.output_table()
-    types = matmul_dtype(model.config.precision), logits_dtype(model.config)
-    total, correct = vocabulary_loss(
-        x_BLD, table_VD, None, batch["targets"], batch["weights"], settings.z_loss, *types
-    )
+    x_BLD = model.features(batch["tokens"], key, batch.get("documents"))
+    total, correct = targets_loss(model, x_BLD, None, batch, settings.z_loss)
     return {"loss": total, "accuracy": correct}
 
 

@@ -35,10 +35,6 @@ Predict = Callable[[Task, Any, np.ndarray], tuple[Any, dict[str, float]]]
 DEFAULTS = config.Objective()  # settings of a loss called without settings
 
 
-def no_outputs(task: Task) -> int:
-    return 0
-
-
 class Objective(NamedTuple):
     """One objective. Fields after `columns` have the defaults of pre-training."""
 
@@ -57,7 +53,7 @@ class Objective(NamedTuple):
     unit: str = "nats"  # of the loss
     reads_step: bool = False  # the loss also reads batch["step"], int32 (): the updates made before it
     head: Literal["pretraining", "sequence", "tokens"] = "pretraining"  # the model's
-    outputs: Callable[[Task], int] = no_outputs  # number of the head's outputs
+    outputs: Callable[[Task], int] = lambda task: 0  # number of the head's outputs
     metrics: tuple[str, ...] = ()  # allowed in task.metrics
     evaluate: Outputs | None = None  # as `loss`, plus the head's outputs of every row
     # (task, split, outputs of its rows) → predictions as JSON, task.metrics; none without labels
@@ -121,15 +117,6 @@ def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:
         return sums | {"outputs": outputs}
 
     return sums_and_outputs
-
-
-def check_batch(experiment: Experiment, batch: Mapping[str, Any], origin: str) -> None:
-    """Raises UsageError if arrays from `origin` differ from the objective's `batch_shapes`."""
-    name = experiment.objective.name
-    shapes = objective_of(experiment.objective).batch_shapes(experiment)
-    if odd := sorted(shapes.keys() ^ batch.keys()):
-        there, missing = (origin, "batch_shapes") if odd[0] in batch else ("batch_shapes", origin)
-        raise UsageError(f"objective.name={name}: {odd[0]} is in {there}, and not in {missing}")
 
 
 def _checked(settings: config.Objective, sums: Sums) -> Sums:

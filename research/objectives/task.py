@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from research.config import Experiment
+from research.config import Experiment, Model, Objective
 from research.errors import UsageError
 from research.objectives.objective import (
     Rows,
@@ -39,7 +39,6 @@ def check_task(
     refuse_attention_in_documents(experiment)
     refuse_gpts_settings(experiment.model)
     name, task, model = experiment.objective.name, experiment.task, experiment.model
-    objective = objective_of(experiment.objective)
     if not task.fields:
         raise UsageError(f"task.fields: objective.name={name} needs the fields of its texts")
     if labels and len(task.labels) < 2:
@@ -51,6 +50,20 @@ def check_task(
         raise UsageError(f"task.fields={','.join(task.fields)}: expected {expected}")
     if task.orders == "both" and not (both_orders and len(task.fields) == 2):
         raise UsageError("task.orders=both: expected two fields to classify or to score")
+    _check_record(experiment)
+    if not causal and not bidirectional(model):
+        raise UsageError(f"objective.name={name}: needs model.family=bert, which reads in both directions")
+    _check_auxiliary(experiment.objective, model)
+    if experiment.data.validation is None:
+        raise UsageError("data.validation: expected a source, as data.source is one")
+    if experiment.data.later.step:
+        raise UsageError("data.later.step: only for pre-training; expected 0")
+
+
+def _check_record(experiment: Experiment) -> None:
+    """Metrics and the model's head must be among those of the objective's record."""
+    name, task, model = experiment.objective.name, experiment.task, experiment.model
+    objective = objective_of(experiment.objective)
     for metric in task.metrics:
         if metric not in objective.metrics:
             known = ", ".join(objective.metrics)
@@ -63,16 +76,13 @@ def check_task(
             f"model.head={model.head}, model.outputs={model.outputs}: objective.name={name} with its "
             f"{len(task.labels)} task.labels needs {objective.head}, {outputs}"
         )
-    if not causal and not bidirectional(model):
-        raise UsageError(f"objective.name={name}: needs model.family=bert, which reads in both directions")
-    if experiment.objective.auxiliary and bidirectional(model):
+
+
+def _check_auxiliary(settings: Objective, model: Model) -> None:
+    if settings.auxiliary and bidirectional(model):
         raise UsageError("objective.auxiliary: a bert has no next-token loss; expected 0")
-    if experiment.objective.auxiliary_positions and model.positions != "learned":
+    if settings.auxiliary_positions and model.positions != "learned":
         raise UsageError(f"objective.auxiliary_positions=true: model.positions={model.positions} has no rows")
-    if experiment.data.validation is None:
-        raise UsageError("data.validation: expected a source, as data.source is one")
-    if experiment.data.later.step:
-        raise UsageError("data.later.step: only for pre-training; expected 0")
 
 
 def task_shapes(

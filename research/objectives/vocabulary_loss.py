@@ -8,6 +8,8 @@ Shapes: B batch, L length, D width, V vocabulary, padded to a multiple of the de
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from research.config.hyperparameters import is_zero
 from research.models.ops.attention import NEGATIVE
 from research.models.ops.linear import rows_by_rows
 from research.models.platform import is_differentiated_again, platform
+from research.models.precision import logits_dtype, matmul_dtype
 from research.objectives.vocabulary_shards import on_shards, word_shards
 
 LOGITS_AT_ONCE = 2**25  # on a CPU: 667 tokens with GPT-2's vocabulary, enough for fast matrix products
@@ -32,10 +35,10 @@ def _vocabulary_loss(
     targets_BL: Array,
     weights_BL: Array,
     z_loss: ArrayLike | None,
-    multiplied: DTypeLike | None,
+    operand_dtype: DTypeLike | None,
     kept: DTypeLike,
 ) -> tuple[Array, Array]:
-    table, bias = _operands(x_BLD, table_VD, bias_V, multiplied)
+    table, bias = _operands(x_BLD, table_VD, bias_V, operand_dtype)
 
     def of_rows(words, rows, table, bias):
         def add(sums, piece):
@@ -58,21 +61,30 @@ def vocabulary_loss(
     targets_BL: Array,
     weights_BL: Array,
     z_loss: ArrayLike = 0.0,
-    multiplied: DTypeLike | None = None,
+    operand_dtype: DTypeLike | None = None,
     kept: DTypeLike = jnp.float32,
 ) -> tuple[Array, Array]:
     """Weighted sums of the cross-entropy (nats) of `x @ table.T + bias` and of the hits of its argmax.
 
     `z_loss` times the squared log of the softmax's denominator is added to the loss. States, table and the
-    operands of their gradients are rounded to `multiplied` (None: the type of the states). With a gradient,
-    logits are rounded to `kept`, because a pass over them is limited by memory.
+    operands of their gradients are rounded to `operand_dtype` (None: the type of the states). With a
+    gradient, logits are rounded to `kept`, because a pass over them is limited by memory.
     """
     added = None if is_zero(z_loss) else z_loss
-    return _loss(x_BLD, table_VD, bias_V, targets_BL, weights_BL, added, multiplied, kept)
+    return _loss(x_BLD, table_VD, bias_V, targets_BL, weights_BL, added, operand_dtype, kept)
 
 
-def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied, kept):
-    table, bias = _operands(x_BLD, table_VD, bias_V, multiplied)
+def targets_loss(
+    model: Any, x_BLD: Array, bias_V: Array | None, batch: Mapping[str, Array], z_loss: ArrayLike
+) -> tuple[Array, Array]:
+    """`vocabulary_loss` of a batch's `targets` (B, L) by the model's output table, in its precision."""
+    types = matmul_dtype(model.config.precision), logits_dtype(model.config)
+    table_VD, targets_BL, weights_BL = model.output_table(), batch["targets"], batch["weights"]
+    return vocabulary_loss(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, *types)
+
+
+def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, operand_dtype, kept):
+    table, bias = _operands(x_BLD, table_VD, bias_V, operand_dtype)
 
     def of_rows(words, rows, table, bias):
         filled, width = table.shape
@@ -107,7 +119,7 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, multiplied
     return sums, (dx, dtable[:entries], None if dbias is None else dbias[:entries], jnp.zeros(0, x_BLD.dtype))
 
 
-def _backward(multiplied, kept, saved, above):
+def _backward(operand_dtype, kept, saved, above):
     dx, dtable, dbias, x = saved
     g = above[0]  # the hits have no derivative
     return (
@@ -123,12 +135,12 @@ def _backward(multiplied, kept, saved, above):
 _loss.defvjp(_forward, _backward)
 
 
-def _operands(x_BLD, table_VD, bias_V, multiplied):
+def _operands(x_BLD, table_VD, bias_V, operand_dtype):
     """The table and the bias in the types to multiply, padded with words of zero probability.
 
     A GPU's tensor cores need sizes that are multiples of 8, and its tiles of 128; 50,257 is odd.
     """
-    table_VD = table_VD.astype(x_BLD.dtype if multiplied is None else multiplied)
+    table_VD = table_VD.astype(x_BLD.dtype if operand_dtype is None else operand_dtype)
     missing = -len(table_VD) % math.lcm(word_shards(), 128 if platform() == "gpu" else 1)
     if missing:
         bias_V = jnp.zeros(len(table_VD)) if bias_V is None else bias_V

@@ -88,14 +88,20 @@ def on_shards(
     gradients = (P(over), P(words, "fsdp" if scattered else None), P(words)) if differentiated else None
     specs, out = (P(over), P(words), P(words)), (P(), gradients)
     split = jax.shard_map(mine, in_specs=specs, out_specs=out, check_vma=False)
-    if not is_one_of_shards():
-        return split(rows, table_VD, bias_V)
-    apart = jax.custom_batching.custom_vmap(split)
+    if is_one_of_shards():
+        split = _with_shards_in_place(split, mine, specs, out)
+    return split(rows, table_VD, bias_V)
 
-    @apart.def_vmap
+
+def _with_shards_in_place(split: Callable, mine: Callable, specs: tuple, out: tuple) -> Callable:
+    """`split`, which a vmap over the shards of `data` runs on each shard where it is.
+
+    Otherwise each device would have an axis of one shard, which makes compilers transpose logits.
+    """
+    split = jax.custom_batching.custom_vmap(split)
+
+    @split.def_vmap
     def of_all(size, batched, rows, table, bias):
-        """Each shard where it is, without an axis of one shard, which makes compilers transpose logits."""
-
         def one(rows, table, bias):
             found = mine(jax.tree.map(lambda x: x[0], rows), table, bias)
             return jax.tree.map(lambda x: x[None], found)
@@ -106,4 +112,4 @@ def on_shards(
         found = over_all(rows, table, bias)
         return found, jax.tree.map(lambda _: True, found)
 
-    return apart(rows, table_VD, bias_V)
+    return split

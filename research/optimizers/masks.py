@@ -51,5 +51,5 @@ def path_name(path: Any) -> str:
     return keystr(path, simple=True, separator="/").removesuffix("/value")
 
 
-def _names(path) -> set[str]:
-    return {str(getattr(part, "name", getattr(part, "key", ""))) for part in path}
+def _names(path: Any) -> set[str]:
+    return set(path_name(path).split("/"))

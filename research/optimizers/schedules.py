@@ -26,19 +26,19 @@ def schedule(config: Schedule, steps: int) -> Callable[[ArrayLike], Array]:
     return rate
 
 
-def at_least(number: Any, least: int) -> Any:
-    """`max`, also for a traced number."""
-    return max(number, least) if isinstance(number, int | float) else jnp.maximum(number, least)
+def at_least_one(number: Any) -> Any:
+    """`max` of 1 and a number, which may be traced."""
+    return max(number, 1) if isinstance(number, int | float) else jnp.maximum(number, 1)
 
 
 def _warmed(step: Array, config: Schedule) -> Array:
     """Reaches 1 at the last step of the warm-up; the first step has a nonzero rate."""
-    return jnp.minimum((step + 1) / at_least(config.warmup, 1), 1)
+    return jnp.minimum((step + 1) / at_least_one(config.warmup), 1)
 
 
 def _done(step: Array, config: Schedule, steps: int) -> Array:
     """0 at the warm-up's end, 1 at the last step."""
-    return jnp.clip((step - config.warmup) / at_least(steps - 1 - config.warmup, 1), 0, 1)
+    return jnp.clip((step - config.warmup) / at_least_one(steps - 1 - config.warmup), 0, 1)
 
 
 def _to_final(left: Array, config: Schedule) -> Array:
@@ -64,14 +64,14 @@ def cosine(step, config, steps):
 @SCHEDULES.register("inverse_sqrt")
 def inverse_sqrt(step, config, steps):
     """Vaswani et al. (2017), section 5.3, with the peak at the end of the warm-up."""
-    warmup = at_least(config.warmup, 1)
+    warmup = at_least_one(config.warmup)
     return jnp.minimum((step + 1) / warmup, jnp.sqrt(warmup / (step + 1)))
 
 
 @SCHEDULES.register("warmup_stable_decay")
 def warmup_stable_decay(step, config, steps):
     """Hu et al. (2024), section 4: constant until the last `cooldown` of the steps, then linear."""
-    cooldown = at_least(config.cooldown * steps, 1)
+    cooldown = at_least_one(config.cooldown * steps)
     left = jnp.clip((steps - 1 - step) / cooldown, 0, 1)
     return _warmed(step, config) * _to_final(left, config)
 
@@ -80,14 +80,14 @@ def warmup_stable_decay(step, config, steps):
 def bert(step, config, steps):
     """google-research/bert, optimization.py: linear decay to zero from step 0, also during the warm-up."""
     line = 1 - jnp.minimum(step, steps) / steps
-    return jnp.where(step < config.warmup, step / at_least(config.warmup, 1), line)
+    return jnp.where(step < config.warmup, step / at_least_one(config.warmup), line)
 
 
 @SCHEDULES.register("transformers_linear")
 def transformers_linear(step, config, steps):
     """Hugging Face Transformers, get_linear_schedule_with_warmup; also that of its Flax examples."""
-    left = (steps - step) / at_least(steps - config.warmup, 1)
-    return jnp.where(step < config.warmup, step / at_least(config.warmup, 1), jnp.maximum(left, 0))
+    left = (steps - step) / at_least_one(steps - config.warmup)
+    return jnp.where(step < config.warmup, step / at_least_one(config.warmup), jnp.maximum(left, 0))
 
 
 @SCHEDULES.register("gpt1_cosine")
@@ -96,7 +96,7 @@ def gpt1_cosine(step, config, steps):
     warming = step <= config.warmup
     return jnp.where(
         warming & (config.warmup > 0),
-        step / at_least(config.warmup, 1),
+        step / at_least_one(config.warmup),
         0.5 * (1 + jnp.cos(math.pi * step / steps)),
     )
 
@@ -105,4 +105,4 @@ def gpt1_cosine(step, config, steps):
 def gpt1_linear(step, config, steps):
     """openai/finetune-transformer-lm, opt.py: warmup_linear, which also decays during the warm-up."""
     warming = (step <= config.warmup) & (config.warmup > 0)
-    return jnp.where(warming, step / at_least(config.warmup, 1), 1) * (1 - step / steps)
+    return jnp.where(warming, step / at_least_one(config.warmup), 1) * (1 - step / steps)

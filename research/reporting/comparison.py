@@ -1,6 +1,6 @@
 """Comparison of runs: the settings in which they differ, their results and ranks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
@@ -97,6 +97,14 @@ def labels(names: Sequence[str]) -> dict[str, str]:
             (end for end in endings if not any(other.endswith(f".{end}") for other in others)), name
         )
     return short
+
+
+def settings_named(typed: str, known: Collection[str]) -> list[str]:
+    """The `known` settings that "peak" or "optimizer" may name, by their endings; a full name is itself."""
+    if typed in known:
+        return [typed]
+    endings = [name for name in known if name.removesuffix(".name").endswith(f".{typed}")]
+    return endings or [name for name in known if name == f"{typed}.name"]
 
 
 def format_labelled(settings: Mapping[str, Any], short: Mapping[str, str]) -> str:

@@ -50,12 +50,8 @@ def logarithmic(study: optuna.Study) -> Mapping[str, bool]:
     }
 
 
-def _shares(study: optuna.Study, evaluator: BaseImportanceEvaluator) -> Shares | None:
-    """None if the evaluator needs a missing package: fANOVA needs scikit-learn."""
+def _shares(study: optuna.Study, evaluator: BaseImportanceEvaluator) -> Shares:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-        except ImportError:
-            return None
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {name: float(share) for name, share in shares.items()}

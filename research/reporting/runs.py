@@ -77,6 +77,11 @@ def runs_in(directories: Sequence[Path]) -> list[Run]:
     return [run._replace(settings=settings) for run, settings in zip(runs, worded, strict=True)]
 
 
+def begun_in(sweep: Path) -> list[Run]:
+    """The runs of a sweep's trials; none if no trial has begun."""
+    return runs_in([sweep]) if _runs_of(sweep) else []
+
+
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} → {"a.b": 1}; a list becomes a text."""
     values: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """The content of a sweep's page: trials, varied settings and their importance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from research.reporting.comparison import ABSENT, Metric, Outcome, format_labell
 from research.reporting.groups.summary import SEED, Entry, Group, grouped
 from research.reporting.importance import importance, logarithmic
 from research.reporting.runs import Run
+from research.reporting.series import number
 from research.sweeping.directory import run_directory
 from research.sweeping.notation import format_space
 from research.sweeping.status import SweepStatus, Trial
@@ -22,10 +23,9 @@ def metric_of(status: SweepStatus) -> Metric:
     return Metric(sweep.metric, sweep.chosen_direction, score_by="last")  # as in the study
 
 
-def trial_of(run: Run, status: SweepStatus, directory: Path) -> Trial | None:
-    """The trial to which a run belongs."""
-    at = {run_directory(directory, trial.number).resolve(): trial for trial in status.trials}
-    return at.get(run.directory)
+def trials_by_run(status: SweepStatus, directory: Path) -> dict[Path, Trial]:
+    """{directory of a trial's run: trial}."""
+    return {run_directory(directory, trial.number).resolve(): trial for trial in status.trials}
 
 
 def seeds_of_trials(
@@ -39,8 +39,8 @@ def seeds_of_trials(
     common = {SEED: base.run.seed, "run.stop_at": base.run.stop_at}
     indices = {run.directory: index for index, run in enumerate(runs)}
     entries = []
-    for trial in status.trials:
-        index = indices.get(run_directory(directory, trial.number).resolve())
+    for path, trial in trials_by_run(status, directory).items():
+        index = indices.get(path)
         run, result = (None, None) if index is None else (runs[index], outcomes[index])
         name, reached = f"{trial.number:04d}", result.reached if result else None
         if trial.state != "queued":
@@ -55,10 +55,9 @@ def _varies(name: str, status: SweepStatus) -> bool:
 
 def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> dict[str, Any]:
     sweep = status.record.sweep
-    varied = [name for name in names(sweep.space) if _varies(name, status)]
-    short = labels(varied)
+    short = labels([name for name in names(sweep.space) if _varies(name, status)])
     indices = {run.directory: index for index, run in enumerate(runs)}
-    facts: dict[str, Any] = {
+    return {
         "name": sweep.name,
         "base": sweep.base.name,
         "space": format_space(sweep.space),
@@ -73,7 +72,7 @@ def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> di
                 "number": trial.number,
                 "point": trial.point,
                 "name": f"{trial.number:04d}",
-                "run": indices.get(run_directory(directory, trial.number).resolve()),
+                "run": indices.get(path),
                 "state": trial.state,
                 "value": trial.value,
                 "settings": trial.settings,
@@ -81,27 +80,28 @@ def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> di
                 "note": format_labelled(trial.settings, short),
                 "reason": trial.reason,
             }
-            for trial in status.trials
+            for path, trial in trials_by_run(status, directory).items()
         ],
-        "parameters": [],
-        "importance": [],
-        "why": "No trial has started.",
-    }
-    if status.trials:
-        study = load_study(status.record, directory)
-        by_logarithm = logarithmic(study)
-        for name, label in short.items():
-            values = [run.settings.get(name, ABSENT) for run in runs]
-            log = by_logarithm.get(name, False) or _spread(values)
-            facts["parameters"].append({"name": name, "label": label, "values": values, "logarithmic": log})
-        found = importance(study)
-        facts |= (
-            {"importance": [], "why": found} if isinstance(found, str) else {"importance": found, "why": ""}
-        )
-    return facts
+    } | _searched(directory, status, short, runs)
+
+
+def _searched(
+    directory: Path, status: SweepStatus, short: Mapping[str, str], runs: Sequence[Run]
+) -> dict[str, Any]:
+    """The varied settings with their values, and their importance, or the reason why there is none."""
+    if not status.trials:
+        return {"parameters": [], "importance": [], "why": "No trial has started."}
+    study = load_study(status.record, directory)
+    by_logarithm, found = logarithmic(study), importance(study)
+    parameters = []
+    for name, label in short.items():
+        values = [run.settings.get(name, ABSENT) for run in runs]
+        log = by_logarithm.get(name, False) or _spread(values)
+        parameters.append({"name": name, "label": label, "values": values, "logarithmic": log})
+    shares, why = ([], found) if isinstance(found, str) else (found, "")
+    return {"parameters": parameters, "importance": shares, "why": why}
 
 
 def _spread(values: list[Any]) -> bool:
     """Whether all values are positive numbers that span at least a factor of SPREAD."""
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    return bool(numbers) and len(numbers) == len(values) and 0 < min(numbers) * SPREAD <= max(numbers)
+    return bool(values) and all(map(number, values)) and 0 < min(values) * SPREAD <= max(values)

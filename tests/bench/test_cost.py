@@ -3,7 +3,7 @@
 import pytest
 
 import experiments
-from research.bench.cost import flops_a_token, multiplied
+from research.bench.cost import applied_parameters, flops_a_token
 from research.config import Experiment
 from research.config.settings import override
 
@@ -39,21 +39,21 @@ def small(name: str, **more) -> Experiment:
 def test_a_masked_model_pays_for_its_heads_where_it_predicts():
     masked = 8 * 8 + 8 + 16 + 100 + 100 * 8  # transform, norm, bias, and the table
     expected = BLOCK + EMBEDDING_NORM + (POOLER + 8 * 2 + 2) / 16 + masked * 4 / 16
-    assert multiplied(small("bert_tiny", data__masking__predictions=4)) == pytest.approx(expected)
+    assert applied_parameters(small("bert_tiny", data__masking__predictions=4)) == pytest.approx(expected)
 
 
 def test_a_fine_tuned_model_pays_for_its_answer_and_for_tokens_that_it_predicts():
     expected = BLOCK + EMBEDDING_NORM + (POOLER + 8 * 2 + 2) / 16
-    assert multiplied(small("bert_tiny_sst2")) == pytest.approx(expected)
+    assert applied_parameters(small("bert_tiny_sst2")) == pytest.approx(expected)
     answered = BLOCK + 8 * 2 / 16
-    assert multiplied(small("gpt1_tiny_sst2", objective__auxiliary=0)) == pytest.approx(answered)
+    assert applied_parameters(small("gpt1_tiny_sst2", objective__auxiliary=0)) == pytest.approx(answered)
     table = (100 + 3) * 8  # and the three marks
-    assert multiplied(small("gpt1_tiny_sst2")) == pytest.approx(answered + table)
+    assert applied_parameters(small("gpt1_tiny_sst2")) == pytest.approx(answered + table)
 
 
 def test_a_task_that_asks_every_position_pays_at_every_position():
     expected = BLOCK + EMBEDDING_NORM + 8 * 2 + 2
-    assert multiplied(small("bert_squad", data__length=16)) == pytest.approx(expected)
+    assert applied_parameters(small("bert_squad", data__length=16)) == pytest.approx(expected)
 
 
 def test_attention_grows_with_the_length():

@@ -74,6 +74,14 @@ def test_one_wrong_token_is_not_greedy(gpt2):
     assert [one.greedy for one in found] == [True, False]
 
 
+def test_banned_tokens_are_no_first_choice(gpt2):
+    """One pass gives both: the likeliest continuation, and whether it begins with a banned token."""
+    ids = json.loads((GOLDEN / "gpt2_scores.json").read_text())["likeliest"]
+    for banned, allowed in ((ids[3], False), (next(n for n in range(53) if n not in ids), True)):
+        (found,) = score_pairs(gpt2, [Pair(ids[:3], ids[3:])], 1, np.arange(53) == banned)
+        assert found.greedy and found.greedy_allowed is allowed
+
+
 def test_the_golden_numbers_are_pytorchs():
     torch_scores = pytest.importorskip("tests.evaluation.torch_scores", reason="needs the extra parity")
     kept = json.loads((GOLDEN / "gpt2_scores.json").read_text())

@@ -106,6 +106,31 @@ def test_a_file_without_examples_is_one_line(eval_model, tmp_path, name, text):
         evaluate(eval_model, name, tmp_path / "file.tsv")
 
 
+QUESTION = '{"question": "Who?", "answers": %s}\n'
+STORY = {"story": "A tale.", "questions": [{"input_text": "Who?"}], "answers": [{"input_text": "he"}]}
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("lambada", '{"text": 5}'),
+        ("questions", QUESTION % "[]"),
+        ("questions", QUESTION % '"he"'),  # not the answers h and e
+        ("questions", QUESTION % "[1]"),
+        ("summarization", '{"article": "A tale.", "highlights": null}'),
+        ("coqa", json.dumps({"data": [STORY | {"story": 5}]})),
+        ("coqa", json.dumps({"data": [STORY | {"answers": [{"input_text": 5}]}]})),
+        ("coqa", json.dumps({"data": [STORY | {"additional_answers": []}]})),
+        ("winograd", json.dumps([{"question_id": 1, "substitution": 5, "correctness": n} for n in (0, 1)])),
+    ],
+)
+def test_values_of_another_type_are_one_line(eval_model, tmp_path, name, text):
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(UsageError, match=r"file: .*(expected|form)") as refused:
+        evaluate(eval_model, name, tmp_path / "file")
+    assert "\n" not in str(refused.value)
+
+
 TASK = """
 task: local_{name}
 dataset_path: json

@@ -12,7 +12,7 @@ from research.errors import UsageError
 from research.generation import GREEDY, Sampling, beam_search, sample
 from research.generation.sampling import prefill, step
 from research.generation.sampling_params import filter_logits, penalize_repetition, sample_tokens
-from research.models.decoding import decoder
+from research.models.decoding import _converted, decoder
 from tests.drawn import drawn
 from tests.mostly_slow import mostly_slow
 
@@ -62,6 +62,14 @@ def test_padded_and_cached_logits_equal_the_plain_ones(family, norm):
     for row, (prompt, token) in enumerate(zip(prompts, next_, strict=True)):
         plain_V = model(jnp.asarray([[*prompt, token]]))[0, -1]
         np.testing.assert_allclose(logits_BV[row], plain_V, atol=1e-5 * float(abs(plain_V).max()))
+
+
+def test_converting_a_model_again_compiles_nothing(model):
+    """As at every evaluation of a run that samples."""
+    decoder(model)
+    programs = _converted._cache_size()
+    decoder(drawn(TINY, seed=2))
+    assert _converted._cache_size() == programs
 
 
 def test_a_penalty_worked_by_hand():

@@ -35,7 +35,9 @@ def test_by_hand():
     assert found.f1 == pytest.approx(100 * (2 * 2 / (2 + 3) + 1) / 3)
 
 
-@pytest.mark.parametrize("text, message", [("[]", "data"), ("{", "data"), ('{"data": []}', "no questions")])
+@pytest.mark.parametrize(
+    "text, message", [("[]", "data"), ("{", "not JSON"), ('{"data": []}', "no questions")]
+)
 def test_files_of_another_form(tmp_path, text, message):
     (tmp_path / "file.json").write_text(text)
     with pytest.raises(UsageError, match=message):

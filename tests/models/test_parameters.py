@@ -9,7 +9,8 @@ import experiments
 from launch.declarations import params
 from research.config import Model
 from research.config.settings import override
-from research.models.parameters import components, parameter_table
+from research.models.parameter_table import parameter_table
+from research.models.parameters import components
 
 SIZES = {
     "gpt1": 116_534_784,

@@ -51,7 +51,7 @@ def test_gradients_in_float16_do_not_underflow(weight):
 
     def gradients(dtype):
         def loss(x, table, bias):
-            return scale * vocabulary_loss(x, table, bias, targets, weights, multiplied=dtype)[0]
+            return scale * vocabulary_loss(x, table, bias, targets, weights, operand_dtype=dtype)[0]
 
         found = jax.grad(loss, argnums=(0, 1, 2))(x.astype(dtype), table, bias)
         return [np.asarray(each, np.float32) for each in found]
@@ -84,9 +84,9 @@ def test_vocabulary_loss_in_bfloat16_products_stays_near_float32(length):
     x, table = arrays((2, length, 16), (50, 16))
     targets, weights = jax.random.randint(KEY, (2, length), 0, 50), jnp.full((2, length), 1 / (2 * length))
 
-    def both(multiplied):
+    def both(operand_dtype):
         loss = jax.value_and_grad(
-            lambda x, table: vocabulary_loss(x, table, None, targets, weights, 0.0, multiplied)[0], (0, 1)
+            lambda x, table: vocabulary_loss(x, table, None, targets, weights, 0.0, operand_dtype)[0], (0, 1)
         )
         return jax.tree.leaves(jax.jit(loss)(x, table))
 

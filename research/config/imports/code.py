@@ -15,7 +15,6 @@ from pathlib import Path
 from research.config.registry import OURS
 
 Sums = dict[str, dict[str, str]]  # {file: {"sha256": of its bytes, "code": of the code that counts}}
-DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 # Code with one of these names may import modules that no statement names.
 DYNAMIC = {"import_module", "__import__", "iter_modules", "walk_packages", "spec_from_file_location", "exec"}
 

@@ -161,8 +161,3 @@ class Block(nnx.Module):
         y, cache = self.attention(x_BLD, attend, rotate, keys[0], cache)
         x_BLD = self.attention_norm(x_BLD + drop(y, key=keys[1]))
         return self.mlp_norm(x_BLD + drop(self.mlp(x_BLD), key=keys[2])), cache
-
-
-def block(config: Model, init: Initializer, init_output: Initializer, *, key: Array) -> Block:
-    """Builds a block of the kind that `config` names."""
-    return BLOCKS[config.block](config, init, init_output, key=key)

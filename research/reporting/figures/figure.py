@@ -23,7 +23,7 @@ KINDS = {
     ".png": {"Software": "Lineage"},
 }
 AXES = {"steps": "Steps", "tokens": "Tokens", "seconds": "Training time (s)"}
-LOOK = {
+LOOK: dict[Any, Any] = {
     "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "lines.linewidth": 1.1,
     "legend.frameon": False, "figure.dpi": 300, "pdf.fonttype": 42, "svg.fonttype": "path",

@@ -7,7 +7,7 @@ import numpy as np
 
 from research.config import space
 from research.errors import UsageError, did_you_mean
-from research.reporting.comparison import differing, format_labelled, labels
+from research.reporting.comparison import differing, format_labelled, labels, settings_named
 from research.reporting.figures.curve import OVER, Curve, different, enough
 from research.reporting.groups.counted import counted
 from research.reporting.groups.same_settings import SEED, free
@@ -28,7 +28,7 @@ def setting_named(typed: str, runs: Sequence[Run]) -> str:
     """The differing numeric setting that `typed` names, in full or by its ending."""
     settings = [run.settings for run in runs]
     known = [name for name in differing(settings) if _numeric(settings, name)]
-    matching = [name for name in known if name == typed or name.endswith(f".{typed}")]
+    matching = settings_named(typed, known)
     if len(matching) != 1:
         rest = f"; expected {' or '.join(matching)}" if matching else did_you_mean(typed, [*OVER, *known])
         raise UsageError(f"--over {typed}: expected {', '.join(OVER)} or a number in which runs differ{rest}")

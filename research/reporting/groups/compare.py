@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from research.config.target import Direction, direction_of
 from research.errors import UsageError, did_you_mean
-from research.reporting.comparison import ABSENT, Metric, format_value
+from research.reporting.comparison import ABSENT, Metric, format_value, settings_named
 from research.reporting.groups.entries import TO_TARGET, Entry, entries_of
 from research.reporting.groups.same_settings import SEED, free
 from research.reporting.groups.summary import Group, grouped, summary
@@ -62,9 +62,7 @@ def _direction(metric: str, typed: str | None) -> Direction | None:
 
 
 def _full(name: str, known: set[str]) -> str:
-    """The setting whose name is or ends in `name`; optimizer stands for optimizer.name."""
-    ends = [one for one in known if one == name or one.removesuffix(".name").endswith(f".{name}")]
-    ends = [name] if name in known else ends or [one for one in known if one == f"{name}.name"]
+    ends = settings_named(name, known)
     if len(ends) != 1:
         which = f"several settings: {', '.join(sorted(ends))}" if ends else "no such setting"
         endings = {one if "." in name else one.rpartition(".")[2] for one in known}

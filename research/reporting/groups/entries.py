@@ -8,7 +8,7 @@ from research.config.settings import to_json
 from research.config.target import parse
 from research.errors import UsageError
 from research.reporting.comparison import Metric, outcome
-from research.reporting.runs import Run, runs_in, settings_of
+from research.reporting.runs import Run, begun_in, runs_in, settings_of
 from research.runs.target import Reached, reached
 from research.runs.wording import NAMES, Named, alike
 from research.sweeping.directory import is_sweep
@@ -46,7 +46,7 @@ def _entries(directory: Path, metric: Metric, target: str | None) -> list[Entry]
     from research.sweeping.status import sweep_status  # Optuna is slow to import
 
     status = sweep_status(directory)
-    runs, found = {run.directory: run for run in _begun(directory)}, []
+    runs, found = {run.directory: run for run in begun_in(directory)}, []
     for trial in status.trials:
         run = runs.get(run_directory(directory, trial.number).resolve())
         if run is not None:
@@ -56,13 +56,6 @@ def _entries(directory: Path, metric: Metric, target: str | None) -> list[Entry]
             files = Named(settings, status.record.paths, ())
             found.append(Entry(f"{trial.number:04d}", settings, trial.state, None, files=files))
     return [entry._replace(name=f"{directory.name}/{entry.name}") for entry in found]
-
-
-def _begun(sweep: Path) -> list[Run]:
-    try:
-        return runs_in([sweep])
-    except UsageError:  # no trial has begun
-        return []
 
 
 def _entry(run: Run, state: str, metric: Metric, target: str | None) -> Entry:

@@ -1,6 +1,6 @@
 """Means of a few runs, and differences between them: standard errors, Student's t, Holm."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from statistics import fmean, variance
 from typing import NamedTuple
@@ -35,7 +35,7 @@ def mean(values: Sequence[float]) -> Mean:
     return Mean(fmean(values), error, len(values))
 
 
-def difference(ours: Mapping[Hashable, float], others: Mapping[Hashable, float]) -> Difference:
+def difference(ours: Mapping[tuple, float], others: Mapping[tuple, float]) -> Difference:
     """`ours` minus `others`, paired by keys if every key of one side matches, else by Welch's test.
 
     Pairs skip values of the larger side that have no partner. If both sides have such values, Welch's

@@ -132,7 +132,7 @@ def _target(group: Group) -> dict[str, Any] | None:
     once = {id(run) for run in distinct([entry.run for entry in group.entries if entry.run])}
     entries = [entry for entry in group.entries if id(entry.run) in once]
     reached = [entry.reached for entry in entries if entry.reached]
-    tried = [entry for entry in entries if entry.reached or _has_target(entry)]
+    tried = [entry for entry in entries if entry.reached or entry.settings.get("run.stop_at")]
     if not tried:
         return None
     means = {
@@ -154,10 +154,6 @@ def seeds_of_runs(runs: Sequence[Run], outcomes: Sequence[Outcome], metric: Metr
     ]
     by = [name for name in differing([run.settings for run in runs]) if not free(name)]
     return grouped(entries, by)
-
-
-def _has_target(entry: Entry) -> bool:
-    return entry.settings.get("run.stop_at") is not None
 
 
 def curve(group: Group, name: str) -> dict[str, list[float | None]] | None:

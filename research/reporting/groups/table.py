@@ -8,7 +8,7 @@ from research.reporting.comparison import ABSENT, format_value
 
 def header(found: Mapping[str, Any]) -> list[str]:
     """Titles of the columns, for a `research.reporting.groups.summary.summary`."""
-    metric = found["metric"] if _is_target(found) else f"{found['score_by']} {found['metric']}"
+    metric = found["metric"] if found["score_by"] == "target" else f"{found['score_by']} {found['metric']}"
     target = ["reached", "steps", "tokens", "seconds"] if _has_target(found) else []
     labels = [entry["label"] for entry in found["by"]]
     return ["#", *labels, f"mean {metric}", "n", "difference to the best", *target, "", "not counted"]
@@ -72,7 +72,3 @@ def _target_cells(target: Mapping[str, Any] | None) -> list[str]:
 
 def _has_target(found: Mapping[str, Any]) -> bool:
     return any(line["target"] for line in found["lines"])
-
-
-def _is_target(found: Mapping[str, Any]) -> bool:
-    return found["score_by"] == "target"

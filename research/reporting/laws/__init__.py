@@ -1,0 +1,1 @@
+"""Scaling laws, fitted to the losses of runs."""

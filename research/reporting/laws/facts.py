@@ -206,9 +206,7 @@ def _curves(found: Fit, sizes_PK: np.ndarray, targets: Sequence[tuple[float, ...
     curves = []
     for other in others:
         sizes = x[:, None] if other is None else np.stack([x, np.full_like(x, other)], axis=1)
-        bands = np.quantile(
-            predicted(found.resamples, sizes), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0
-        )
+        low, high = interval(predicted(found.resamples, sizes))
         curve = {"x": x.tolist(), "loss": predicted(found.vector, sizes).tolist()}
-        curves.append(curve | {"low": bands[0].tolist(), "high": bands[1].tolist(), "other": other})
+        curves.append(curve | {"low": low, "high": high, "other": other})
     return curves

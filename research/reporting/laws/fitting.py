@@ -10,6 +10,7 @@ Shapes: P points, K sizes, B resamples; a law's vector is (E, A_1 … A_K, a_1 �
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -67,16 +68,15 @@ def fit(sizes_PK: NDArray, losses: Sequence[Sequence[float]], resamples: int, se
     return Fit(vector, np.array(found), scatter, freedom, "seeds" if by_seed else "runs")
 
 
-def interval(values: NDArray) -> tuple[float, float]:
-    """The central COVERAGE of resamples (B,)."""
-    low, high = np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return float(low), float(high)
+def interval(values: NDArray) -> list:
+    """The limits of the central COVERAGE of resamples (B, …): numbers, or lists of them."""
+    return np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0).tolist()
 
 
-def of_a_run(found: Fit, sizes_K: NDArray, seed: int = 0) -> tuple[float, float]:
+def of_a_run(found: Fit, sizes_K: NDArray) -> list[float]:
     """The interval of the loss of a new run at these sizes: the law's, and a run's scatter around it."""
     losses_B = predicted(found.resamples, sizes_K[None])[:, 0]
-    noise = np.random.default_rng(seed).standard_t(found.freedom, (50, len(losses_B)))
+    noise = np.random.default_rng(0).standard_t(found.freedom, (50, len(losses_B)))
     return interval((losses_B * np.exp(found.scatter * noise)).ravel())
 
 
@@ -92,12 +92,11 @@ def solve(sizes_PK: NDArray, losses_P: NDArray, guess: NDArray | None = None) ->
         starts.append(np.concatenate([np.log(guess[:1]), np.log(A) - a * middle_K, a]))
     low, high = y_P.min(), y_P.max()
     bounds = [(low - 8, low), *[(low - 12, high + 8)] * K, *[(FLATTEST, STEEPEST)] * K]
-    best = None
-    for start in starts:
-        start = np.clip(start, *np.transpose(bounds))
-        options = {"maxiter": 300, "ftol": 1e-11, "gtol": 1e-6}
-        end = minimize(_objective, start, (x_PK, y_P), "L-BFGS-B", True, bounds=bounds, options=options)
-        best = end if best is None or end.fun < best.fun else best
+    options = {"maxiter": 300, "ftol": 1e-11, "gtol": 1e-6}
+    search = partial(
+        minimize, _objective, args=(x_PK, y_P), method="L-BFGS-B", jac=True, bounds=bounds, options=options
+    )
+    best = min((search(np.clip(start, *np.transpose(bounds))) for start in starts), key=lambda end: end.fun)
     e, c_K, a_K = best.x[:1], best.x[1 : K + 1], best.x[K + 1 :]
     return np.concatenate([np.exp(e), np.exp(c_K + a_K * middle_K), a_K])
 

@@ -17,7 +17,8 @@ from research.config.settings import override
 from research.errors import UsageError
 from research.models.decoding import decode, decoder, empty
 from research.models.linear import Linear
-from research.models.parameters import by_path, parameter_table
+from research.models.parameter_table import parameter_table
+from research.models.parameters import by_path
 from research.models.parts.blocks import MLP, Block, auxiliary_loss
 from research.optimizers.optimizer import optimizer
 from research.runs.state import initial_state

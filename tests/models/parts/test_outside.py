@@ -12,7 +12,8 @@ from research.config.names import ACTIVATIONS, NORMS, POSITIONS
 from research.errors import UsageError
 from research.models.axes import BOTH, parameter
 from research.models.decoding import decode, decoder, empty
-from research.models.parameters import by_path, parameter_table
+from research.models.parameter_table import parameter_table
+from research.models.parameters import by_path
 from research.models.parts.positions import Positions
 from tests.mostly_slow import mostly_slow
 

@@ -1,54 +1,31 @@
 """Runs to points, points to a law with warnings, and what is refused in one line."""
 
-from functools import partial
-
-import jax
 import numpy as np
 import pytest
 
-from research.config import Model
+import experiments
+from research.bench.cost import flops_a_token
+from research.config.settings import override
 from research.errors import UsageError
-from research.models import build
-from research.models.parameters import by_path
+from research.models.parameters import components
 from research.reporting.laws.facts import law_facts, laws_of, sizes_of, target
 from research.reporting.laws.lines import law_lines
 from research.reporting.laws.points import Point, points
-from research.reporting.laws.sizes import SIZES, parts
-from research.reporting.runs import Run, runs_in
+from research.reporting.laws.sizes import SIZES
+from research.reporting.runs import runs_in
 from tests.reporting import made
 
-TINY = {"vocabulary": 61, "context": 16, "width": 24, "depth": 3, "heads": 4}
-MODELS = [
-    {"family": "gpt2"},
-    {"family": "gpt1", "norm": "post", "bias": False, "tied": False},
-    {"family": "gpt2", "activation": "swiglu", "hidden": 50, "qk_norm": True, "normalization": "rms"},
-    {"family": "gpt2", "positions": "rotary", "head": "sequence", "outputs": 3, "head_bias": True},
-    {"family": "bert", "norm": "post"},
-    {"family": "bert", "tied": False, "bias": False, "activation": "swiglu"},
-    {"family": "bert", "head": "tokens", "outputs": 5, "normalization": "rms"},
-]
 
-
-@pytest.mark.parametrize("changes", MODELS)
-def test_parameters_are_counted_without_arrays(changes):
-    model = Model(**TINY | changes)
-    shapes = by_path(jax.eval_shape(partial(build, model), key=jax.random.key(0)))
-    found = {}
-    for path, shape in shapes.items():
-        first = path.split("/")[0]
-        found[first] = found.get(first, 0) + shape.size
-    assert {name: count for name, count in parts(model).items() if count} == found
-
-
-@pytest.mark.parametrize("name", ["quickstart", "bert_tiny_wikibooks"])
-def test_operations_are_those_of_bench(name, tmp_path):
-    import experiments
-    from research.bench.cost import flops_a_token
-    from research.config.settings import flatten
-
-    experiment = experiments.get(name)
-    run = Run("one", tmp_path, flatten(experiment), {}, [{"split": "train", "step": 3, "tokens": 1000}])
-    np.testing.assert_allclose(SIZES["flops"](run), 1000 * flops_a_token(experiment), rtol=1e-9)
+@pytest.mark.parametrize(
+    "name, freeze", [("quickstart", None), ("quickstart", "embeddings"), ("bert_tiny_sst2", None)]
+)
+def test_sizes_are_counted_as_elsewhere(name, freeze, tmp_path):
+    experiment = override(experiments.get(name), {"optimizer.freeze": freeze})
+    made.train(experiment, tmp_path / "run", until=2)
+    (run,) = runs_in([tmp_path / "run"])
+    trained = SIZES["tokens"](run)
+    assert SIZES["flops"](run) == flops_a_token(experiment) * trained
+    assert SIZES["parameters"](run) == sum(part.count for part in components(experiment.model))
 
 
 @pytest.fixture(scope="module")
