@@ -1,5 +1,6 @@
 """Repositories of the Hugging Face Hub, in the Hub library's shared cache."""
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,7 @@ WEIGHTS = ("config.json", "model.safetensors", "model-*.safetensors", "model.saf
 def located(path: Path | str, files: tuple[str, ...] = (*WEIGHTS, *TOKENIZER)) -> Path:
     """Downloads `files` of hub:OWNER/NAME[@REVISION] and returns their folder; other paths are unchanged."""
     if not str(path).startswith(PREFIX):
-        return Path(path).expanduser()
+        return Path(os.path.expanduser(path))
     folder = snapshot(str(path), files, "a directory works too")
     if "model.safetensors" in files and not any(folder.glob("*.safetensors*")):
         same = f"{str(path).partition('@')[0]}@{folder.name}"
