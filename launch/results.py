@@ -130,8 +130,8 @@ def fit(
     from research.reporting.laws.lines import law_lines
     from research.reporting.page import law_page, write_page
 
-    found = laws_of(directories, law, over, predict or [], metric, resamples, hold_out)
     path = out or _page(directories, "law.html")
+    found = laws_of(directories, law, over, predict or [], metric, resamples, hold_out)
     write_page(found, path, law_page)
     if json:
         print_json(found | {"page": str(path)})

@@ -158,7 +158,10 @@ def _read(path: Path) -> Holder | None:
 def _lives(who: Holder, path: Path) -> bool:
     if who["host"] == socket.gethostname():
         return _is_running(who["pid"])
-    return _clock(path.parent) - _touched(path) < GRACE
+    age = time.time() - _touched(path)
+    if not 0 <= age < GRACE:  # or the clocks differ
+        age = _clock(path.parent) - _touched(path)
+    return age < GRACE
 
 
 def _clock(folder: Path) -> float:

@@ -126,3 +126,10 @@ def test_a_home_that_cannot_be_written_is_used_without_a_mark(home, monkeypatch)
 
     monkeypatch.setattr(homes, "acquire", refuse)
     assert make_once(home / "stores/x", lambda folder: 3) == 3 and entries()[0].user is None
+
+
+def test_files_that_cannot_be_seen_have_no_size(home):
+    (home / "stores/x").mkdir(parents=True)
+    (home / "stores/x/tokens.bin").write_bytes(b"12345")
+    (home / "stores/x/loop").symlink_to("loop")
+    assert [entry.size for entry in entries()] == [5]

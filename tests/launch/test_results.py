@@ -1,6 +1,7 @@
 """`lineage report`, `lineage table` and `lineage fit`, as typed."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -63,6 +64,13 @@ def test_a_page_goes_where_it_belongs(lineage, runs, tmp_path, monkeypatch):
         "page": str(tmp_path / "three.html"),
         "runs": ["bad", "cut", "good"],
     }
+
+
+@pytest.mark.parametrize("command", ["report", "fit"])
+def test_a_page_beside_runs_that_cannot_be_written_needs_a_place(lineage, runs, monkeypatch, command):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write everything
+    status, _, err = lineage(command, runs / "good")
+    assert status == 1 and err.endswith(".html: cannot be written; expected --out FILE\n")
 
 
 @pytest.mark.parametrize(
