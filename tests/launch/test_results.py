@@ -64,6 +64,10 @@ def test_a_page_goes_where_it_belongs(lineage, runs, tmp_path, monkeypatch):
         "page": str(tmp_path / "three.html"),
         "runs": ["bad", "cut", "good"],
     }
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    assert lineage("report", runs, "--out=~/page.html")[0] == 0  # which a shell leaves as it is
+    assert (tmp_path / "home/page.html").exists() and not (tmp_path / "~").exists()
 
 
 @pytest.mark.parametrize("command", ["report", "fit"])
