@@ -10,7 +10,7 @@ from research.config.imports import OPTION, import_all, own_line
 from research.devices.environment import prepare_jax
 from research.errors import LineageError, LineageWarning, UsageError
 from research.io import activity
-from research.training.stopping import interrupts
+from research.training.stopping import first_failure, interrupts
 
 LONGEST = 300  # characters of an exception's own message
 
@@ -133,7 +133,10 @@ def _show_our_warnings_in_a_line() -> None:
 def _print_error(message: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
+    message, status = first_failure.first(message, status)
     print(f"lineage: {message}", file=sys.stderr)
+    if first_failure.several():
+        first_failure.leave(status)
     return status
 
 

@@ -1,5 +1,6 @@
 """`lineage report`, `table`, `compare`, `fit` and `figure`: results of runs and sweeps."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from launch.options import Json
 from launch.shell.as_json import print_json
 from launch.shell.tables import lines_of, ordered, print_groups, print_table
+from research.errors import EnvironmentFault
 
 Directories = Annotated[
     list[Path], typer.Argument(metavar="DIR", help="Runs, a sweep, or folders that hold runs.")
@@ -26,7 +28,7 @@ def report(
     from research.reporting.facts import facts
     from research.reporting.page import write_page
 
-    path = out or (directories[0] if len(directories) == 1 else Path()) / "report.html"
+    path = out or _page(directories, "report.html")
     found = facts(directories)
     write_page(found, path)
     names = [run["name"] for run in found["runs"]]
@@ -128,8 +130,8 @@ def fit(
     from research.reporting.laws.lines import law_lines
     from research.reporting.page import law_page, write_page
 
+    path = out or _page(directories, "law.html")
     found = laws_of(directories, law, over, predict or [], metric, resamples, hold_out)
-    path = out or (directories[0] if len(directories) == 1 else Path()) / "law.html"
     write_page(found, path, law_page)
     if json:
         print_json(found | {"page": str(path)})
@@ -164,3 +166,11 @@ def figure(
     runs = sum({curve.label: curve.runs for curve in found}.values())  # a run may have two curves
     rest = f"; not drawn: {listed(left_out)}" if left_out else ""
     print(f"{out}  (curves: {len(found)}; runs: {runs}{rest})")
+
+
+def _page(directories: list[Path], name: str) -> Path:
+    """The default place of a page. Raises EnvironmentFault if it is in a directory that cannot be written."""
+    folder = directories[0] if len(directories) == 1 else Path()
+    if folder.exists() and not os.access(folder, os.W_OK):
+        raise EnvironmentFault(f"{folder / name}: cannot be written; expected --out FILE")
+    return folder / name

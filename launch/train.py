@@ -37,6 +37,7 @@ from research.config import Experiment
 from research.config.settings import override, parse_assignments
 from research.errors import UsageError
 from research.io.activity import say
+from research.training.stopping import first_failure
 
 
 def train(
@@ -186,6 +187,7 @@ def _join_processes(
     from research.devices.startup import join_processes
 
     join_processes(*by_hand)
+    first_failure.watch()
 
 
 def _train(experiment: Experiment, directory: Path, allow_change: bool, third: tuple[list[str], str]) -> int:

@@ -1,5 +1,9 @@
 """Help of the command line: groups of commands, whole sentences, no Python types."""
 
+import os
+from pathlib import Path
+from typing import Any
+
 import typer
 from typer.core import TyperCommand, TyperGroup
 
@@ -7,7 +11,11 @@ NAMES = {"help_option_names": ["-h", "--help"]}  # settings of every command
 
 
 class Command(TyperCommand):
-    """A command whose help shows arguments as they are typed."""
+    """A command whose help shows arguments as they are typed, and whose paths may begin with ~."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        ctx.params.update({name: _expanded(value) for name, value in ctx.params.items()})
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
         arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
@@ -58,3 +66,10 @@ def _typed(argument) -> str:
     """An argument in the usage line: NAME, [NAME], [NAME]…"""
     name = argument.metavar if argument.required else f"[{argument.metavar}]"
     return name + ("" if argument.nargs == 1 else "…")
+
+
+def _expanded(value: Any) -> Any:
+    """Paths with the home directory for ~, which a shell leaves in `--dir=~/runs`."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_expanded, value))
+    return Path(os.path.expanduser(value)) if isinstance(value, Path) else value

@@ -1,5 +1,6 @@
 """Evaluation of a run, or of weights, on the papers' tasks, EleutherAI's, and those of other packages."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,7 +50,7 @@ def evaluate(
     """
     names = [task] if isinstance(task, str) else list(task)
     settings = Settings(limit, stride, batch, raw)
-    folder = None if data is None else Path(data).expanduser()
+    folder = None if data is None else Path(os.path.expanduser(data))
     return dict(evaluations(str(target), names, folder, settings, tokenizer))
 
 

@@ -1,5 +1,6 @@
 """A run's metrics as columns."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def read_metrics(directory: str | Path) -> dict[str, Table]:
 
     Raises UsageError for a directory without metrics.
     """
-    directory = Path(directory).expanduser()
+    directory = Path(os.path.expanduser(directory))
     if not (directory / "metrics.jsonl").exists():
         raise UsageError(f"{directory}: has no metrics.jsonl; expected the directory of a run")
     rows = metrics_log.read(directory)

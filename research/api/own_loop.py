@@ -10,6 +10,7 @@ Each part is a function of the experiment, and a batch one of the step. This loo
 `state.model` is the model, a pytree of parameters, and `state.replace(model=…)` a state with another one.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -32,7 +33,7 @@ from research.objectives import check, objective_of, training_loss
 from research.runs.checkpoints.store import compare
 from research.runs.metrics_log import Row
 from research.runs.state import State, evaluation_params
-from research.runs.status import find_checkpoint, split_step
+from research.runs.status import intact_checkpoint, split_step
 from research.training import first_state as first_states
 from research.training.evaluating.validation import processes, validation
 from research.training.placement import compile_for, settled
@@ -71,8 +72,8 @@ def first_state(experiment: Experiment, checkpoint: str | Path | None = None) ->
     experiment, abstract, program = _compiled(experiment)
     folder = None
     if checkpoint is not None:
-        run, step = split_step(str(Path(checkpoint).expanduser()))
-        folder = run / "checkpoints" / str(find_checkpoint(run, step))
+        run, step = split_step(str(Path(os.path.expanduser(checkpoint))))
+        folder = intact_checkpoint(run, step)
         compare(folder, abstract.saved())
     return first_states.first_state(experiment, abstract, program.layout, folder, print)
 

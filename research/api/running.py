@@ -1,5 +1,6 @@
 """Experiments from Python: `lineage train` without a command line."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -80,7 +81,7 @@ def train(
     """
     check_given(experiment)
     keep_compiled()
-    path = Path(directory).expanduser()
+    path = Path(os.path.expanduser(directory))
     return loop.train(experiment, path, report, allow_change, lambda row: bool(after_evaluation(row)))
 
 

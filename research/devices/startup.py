@@ -50,5 +50,6 @@ def use_compilation_cache() -> None:
     if folder != as_utf8(folder):  # XLA, unlike JAX, needs UTF-8
         jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    # JAX writes an entry in place: a process that starts meanwhile may read half of it, and then compiles.
-    warnings.filterwarnings("ignore", "Error reading persistent compilation cache")
+    # JAX writes an entry in place: a process that starts meanwhile may read half of it, and then compiles. A
+    # cache on a full or read-only disk only costs the time to compile.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")

@@ -13,7 +13,7 @@ from research.errors import UsageError, did_you_mean
 from research.io.files import catch_write_errors
 from research.io.home import home, users
 from research.io.locks import describe_holder
-from research.io.make_once import build_lock
+from research.io.make_once import PARTIAL, build_lock
 
 MADE = "made.json"  # in a folder: {"source", "tokenizer"} that it was made for
 KINDS = {  # kind → what it holds; each is a folder of home
@@ -45,6 +45,11 @@ class Entry(NamedTuple):
     def path(self) -> Path:
         return home() / self.kind / self.name
 
+    @property
+    def use(self) -> str:
+        """How a process that uses the entry, or makes it, has marked it."""
+        return f"{self.kind}/{_finished(self.name)}"
+
 
 def entries(kinds: tuple[str, ...] = ()) -> list[Entry]:
     """The entries of some kinds, or of all, last used first. Raises UsageError for an unknown kind."""
@@ -62,7 +67,7 @@ def clear(entry: Entry) -> bool:
 
     It renames the entry and checks again, so that a process that starts to use it meanwhile keeps it.
     """
-    if entry.kind in KEPT or f"{entry.kind}/{entry.name}" in users():
+    if entry.kind in KEPT or entry.use in users():
         return False
     target = entry.path
     aside = target.with_name(f".{target.name}.cleared")
@@ -70,7 +75,7 @@ def clear(entry: Entry) -> bool:
         if not target.exists():
             return True
         target.rename(aside)
-        if f"{entry.kind}/{entry.name}" in users():
+        if entry.use in users():
             aside.rename(target)
             return False
         shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
@@ -80,13 +85,13 @@ def clear(entry: Entry) -> bool:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file or directory. Files that other processes remove meanwhile count as 0."""
+    """Bytes of a file or directory. Files that cannot be seen, or are removed meanwhile, count as 0."""
     if path.is_file():
         return path.stat().st_size
     total = 0
     for folder, _, names in os.walk(path):
         for name in names:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 total += os.stat(os.path.join(folder, name)).st_size
     return total
 
@@ -98,14 +103,19 @@ def days_since(entry: Entry) -> float:
 def _of_kind(kind: str, used: dict) -> Iterator[Entry]:
     folder = home() / kind
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.name.startswith("."):  # locks, and what is being made
+        if path.name.startswith(".") and not path.name.endswith(PARTIAL):  # a lock
             continue
         with suppress(FileNotFoundError):
             status = path.stat()
-            who = used.get(f"{kind}/{path.name}")
+            who = used.get(f"{kind}/{_finished(path.name)}")
             last = status.st_mtime if path.is_dir() else max(status.st_atime, status.st_mtime)
             user = None if who is None else describe_holder(who)
             yield Entry(kind, path.name, size_of(path), last, _made(path), user)
+
+
+def _finished(name: str) -> str:
+    """The name that a folder has once it is made."""
+    return name[1:].removesuffix(PARTIAL) if name.endswith(PARTIAL) else name
 
 
 def _made(path: Path) -> dict[str, str]:

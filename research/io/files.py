@@ -11,14 +11,9 @@ from research.errors import EnvironmentFault, UsageError
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Writes a file (text in UTF-8) atomically: a kill leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with catch_write_errors(path):
-        try:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-            temporary.rename(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    """Writes a file (text in UTF-8) atomically: a kill or a power loss leaves the old file or the new one."""
+    with new_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
@@ -29,6 +24,8 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
         try:
             with open(temporary, "wb") as file:
                 yield file
+                file.flush()
+                os.fsync(file.fileno())  # else a power loss may leave an empty file under the new name
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)

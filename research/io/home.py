@@ -16,7 +16,7 @@ _used: dict[Path, dict[str, None]] = defaultdict(dict)  # by home: an ordered se
 def home() -> Path:
     """`$LINEAGE_HOME`, or `lineage` in the platform's user cache directory."""
     if path := os.environ.get("LINEAGE_HOME"):
-        return Path(path).expanduser().absolute()
+        return Path(os.path.expanduser(path)).absolute()
     import platformdirs
 
     try:

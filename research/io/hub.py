@@ -1,6 +1,7 @@
 """Repositories of the Hugging Face Hub, in the Hub library's shared cache."""
 
 import itertools
+import os
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +20,7 @@ OLDER = (
 def located(path: Path | str, files: tuple[str, ...] = (*WEIGHTS, *TOKENIZER)) -> Path:
     """Downloads `files` of hub:OWNER/NAME[@REVISION] and returns their folder; other paths are unchanged."""
     if not str(path).startswith(PREFIX):
-        return Path(path).expanduser()
+        return Path(os.path.expanduser(path))
     folder = snapshot(str(path), files, "a directory works too")
     wanted = [WEIGHTS[1:], *OLDER] if "model.safetensors" in files else []
     for before, older in itertools.pairwise(wanted):

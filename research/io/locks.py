@@ -2,8 +2,9 @@
 
 The operating system frees the lock when its holder dies. Some file systems keep locks local to one machine,
 and some have none, so the holder also touches the file every `BEAT` seconds. On such a file system a holder
-on another host counts as alive for `GRACE` seconds after its last touch, and one on this host as long as its
-process exists.
+on another host counts as alive for `GRACE` seconds after its last touch, by the clock of the file system, and
+one on this host as long as its process exists. A holder that was suspended for longer may find that another
+process has taken its lock.
 """
 
 import errno
@@ -11,9 +12,10 @@ import fcntl
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -28,12 +30,13 @@ Holder = dict[str, Any]  # {"host", "pid", "since": "2024-05-31 12:00:00", and t
 class Lock:
     """A lock that this process holds until `release`, or until it ends."""
 
-    def __init__(self, path: Path, file: IO[str], enforced: bool):
+    def __init__(self, path: Path, file: IO[str], content: str, enforced: bool):
         self.path = path
         self.enforced = (
             enforced  # False: the file system has no locks, and the file's content is all there is
         )
-        self._file, self._released = file, threading.Event()
+        self.when_lost: Callable[[Holder | None], None] = lambda who: None  # called in a thread
+        self._content, self._file, self._released = content, file, threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
     def release(self, remove: bool = False) -> None:
@@ -47,6 +50,10 @@ class Lock:
     def _beat(self) -> None:
         while not self._released.wait(BEAT):
             try:
+                found = self.path.read_bytes()
+                if found != self._content.encode() and not self._released.is_set():
+                    self.when_lost(_read(self.path))
+                    return
                 os.utime(self.path)
             except OSError:  # the directory was removed; whoever works in it will notice
                 return
@@ -116,9 +123,9 @@ def _accept(path: Path, file: IO[str], enforced: bool, facts: Mapping[str, Any],
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     me = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
     file.truncate(0)
-    file.write(json.dumps(me | dict(facts)) + "\n")
+    file.write(content := json.dumps(me | dict(facts)) + "\n")
     file.flush()
-    return Lock(path, file, enforced)
+    return Lock(path, file, content, enforced)
 
 
 def _flock(file: IO[str], how: int) -> bool:
@@ -151,7 +158,19 @@ def _read(path: Path) -> Holder | None:
 def _lives(who: Holder, path: Path) -> bool:
     if who["host"] == socket.gethostname():
         return _is_running(who["pid"])
-    return time.time() - _touched(path) < GRACE
+    age = time.time() - _touched(path)
+    if not 0 <= age < GRACE:  # or the clocks differ
+        age = _clock(path.parent) - _touched(path)
+    return age < GRACE
+
+
+def _clock(folder: Path) -> float:
+    """The time by the clock that sets the times of files in `folder`; that of this machine may differ."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:  # not writable
+        return time.time()
 
 
 def _beats(path: Path) -> bool:

@@ -17,14 +17,15 @@ from research.io.locks import exclusive
 T = TypeVar("T")
 
 SIZES = "sizes.json"  # in each target: bytes of its files
+PARTIAL = ".partial"  # .TARGET.partial is being made, or its process was killed
 
 
 def make_once(target: Path, build: Callable[[Path], T], *, resumable: bool = False) -> T | None:
     """Makes the directory `target` by `build(folder)` and returns its result; None if `target` exists.
 
     A target with a truncated or missing file is made again, with a LineageWarning. `folder` is a sibling that
-    gets the target's name when `build` returns. A resumable build receives the folder of a killed one. Raises
-    EnvironmentFault if the disk is full or not writable.
+    gets the target's name when `build` returns. A resumable build receives the folder of one that was killed
+    or filled the disk. Raises EnvironmentFault if the disk is full or not writable.
     """
     use(target)  # before looking for it, so that nobody removes it in between
     if target.exists() and not find_damage(target):
@@ -38,14 +39,15 @@ def make_once(target: Path, build: Callable[[Path], T], *, resumable: bool = Fal
             shutil.rmtree(aside, ignore_errors=True)
             target.rename(aside)  # at once, so that a kill leaves no half of it under its name
             shutil.rmtree(aside)
-        folder = target.with_name(f".{target.name}.partial")
+        folder = target.with_name(f".{target.name}{PARTIAL}")
         if not resumable:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
         try:
             result = build(folder)
-        except Exception:  # an interrupt, like a kill, leaves the folder to be continued
-            shutil.rmtree(folder, ignore_errors=True)
+        except Exception as fault:  # an interrupt, like a kill, leaves the folder to be continued
+            if not (resumable and isinstance(fault, OSError)):  # a full disk does, too
+                shutil.rmtree(folder, ignore_errors=True)
             raise
         record_sizes(folder)
         folder.rename(target)

@@ -13,10 +13,10 @@ from research.config.settings import flatten, from_json, override, to_json
 from research.errors import EnvironmentFault, UsageError
 from research.io.files import catch_write_errors
 from research.runs import record
-from research.runs.checkpoints.integrity import find_corruption, steps
+from research.runs.checkpoints.integrity import steps
 from research.runs.lock import trainer
 from research.runs.metrics_log import read
-from research.runs.status import find_checkpoint, last_step
+from research.runs.status import intact_checkpoint, last_step
 
 COPIED = "tokenizer.json"
 
@@ -29,8 +29,7 @@ def branched(run: Path, step: int | None, directory: Path) -> Iterator[bool]:
     made none is removed if an error ends the block. Raises UsageError if `directory` holds something else.
     """
     if new := not directory.exists():
-        step = find_checkpoint(run, step)
-        _create(run, step, directory)
+        step = _create(run, intact_checkpoint(run, step), directory)
     else:
         step = _step_of(run, step, directory)
     try:
@@ -41,10 +40,8 @@ def branched(run: Path, step: int | None, directory: Path) -> Iterator[bool]:
         raise
 
 
-def _create(run: Path, step: int, directory: Path) -> None:
-    checkpoint = run / "checkpoints" / str(step)
-    if damage := find_corruption(checkpoint):
-        raise EnvironmentFault(f"{checkpoint}: is damaged: {damage}; choose another step")
+def _create(run: Path, checkpoint: Path, directory: Path) -> int:
+    step = int(checkpoint.name)
     written = json.dumps(_record_at(run, step), indent=2) + "\n"
     rows = "".join(json.dumps(row) + "\n" for row in read(run) if row["step"] <= step)
     partial = directory.with_name(f".{directory.name}.{os.getpid()}")
@@ -61,6 +58,7 @@ def _create(run: Path, step: int, directory: Path) -> None:
             raise EnvironmentFault(f"{directory}: cannot be written: {reason}") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+    return step
 
 
 def _record_at(run: Path, step: int) -> dict[str, Any]:

@@ -89,6 +89,8 @@ def read(directory: Path) -> list[Row]:
     if not path.exists():
         return []
     *lines, last = path.read_bytes().split(b"\n")
+    if b"\0" in last:  # zeros in place of rows
+        lines, last = [*lines, last], b""
     rows, damaged = [], []
     for number, line in enumerate(lines, 1):
         row = _row(line)

@@ -100,7 +100,7 @@ def _patterns(source: str) -> list[str]:
 
 
 def _path(typed: str) -> str:
-    return str(Path(typed).expanduser().absolute())
+    return str(Path(os.path.expanduser(typed)).absolute())
 
 
 def _is_there(path: str) -> bool:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from research.config.target import Target
 from research.errors import UsageError
-from research.runs.checkpoints.integrity import steps
+from research.runs.checkpoints.integrity import find_corruption, steps
 from research.runs.lock import trainer
 from research.runs.metrics_log import Row, read
 from research.runs.target import Reached, reached
@@ -94,6 +94,17 @@ def find_checkpoint(run: Path, step: int | None = None) -> int:
     if step is not None and step not in kept:
         raise UsageError(f"{run}:{step}: no such checkpoint; there are {', '.join(map(str, kept))}")
     return kept[-1] if step is None else step
+
+
+def intact_checkpoint(run: Path, step: int | None = None) -> Path:
+    """The directory of the checkpoint that `find_checkpoint` finds. Raises UsageError if it is damaged."""
+    step = find_checkpoint(run, step)
+    checkpoint = run.absolute() / "checkpoints" / str(step)
+    if (corruption := find_corruption(checkpoint)) is not None:
+        kept = reversed(steps(run / "checkpoints"))
+        others = "".join(f", {run}:{other} is there" for other in kept if other != step)
+        raise UsageError(f"{checkpoint}: cannot be read, it is damaged: {corruption}{others}")
+    return checkpoint
 
 
 def split_step(target: str) -> tuple[Path, int | None]:

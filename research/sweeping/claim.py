@@ -32,6 +32,7 @@ class Claim(NamedTuple):
     log: Path
     lock: Lock
     resumed: bool
+    since: float  # by time.monotonic
 
     @property
     def number(self) -> int:
@@ -101,9 +102,11 @@ def attempts(trial: FrozenTrial) -> list[dict[str, Any]]:
     return trial.user_attrs.get("attempts", [])
 
 
-def end_attempt(trial: optuna.Trial) -> None:
-    *before, last = trial.user_attrs["attempts"]
-    trial.set_user_attr("attempts", [*before, last | {"ended": time.time()}])
+def end_attempt(claimed: Claim) -> None:
+    """Records how long this worker trained, by a clock that nobody sets."""
+    *before, last = claimed.trial.user_attrs["attempts"]
+    ended = last["began"] + time.monotonic() - claimed.since
+    claimed.trial.set_user_attr("attempts", [*before, last | {"ended": ended}])
 
 
 def deaths_in_a_row(trial: optuna.Trial) -> int:
@@ -137,4 +140,4 @@ def _begin(record: Record, directory: Path, trial: optuna.Trial, lock: Lock, fac
     trial.set_user_attr("settings", point)
     trial.set_user_attr("directory", str(run.relative_to(directory)))
     trial.set_user_attr("attempts", [*before, attempt])
-    return Claim(trial, point, run, log, lock, resumed=bool(before))
+    return Claim(trial, point, run, log, lock, bool(before), time.monotonic())

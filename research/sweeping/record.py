@@ -1,6 +1,7 @@
 """The record of a sweep: `sweep.json` in its directory."""
 
 import json
+import os
 import secrets
 import warnings
 from dataclasses import asdict, replace
@@ -214,7 +215,7 @@ def _with_absolute(base: Experiment) -> Experiment:
 def _absolute(storage: str) -> str:
     """Makes a path absolute, because workers have other working directories."""
     if storage.startswith("journal:"):
-        return f"journal:{Path(storage.removeprefix('journal:')).expanduser().absolute()}"
+        return f"journal:{Path(os.path.expanduser(storage.removeprefix('journal:'))).absolute()}"
     return storage
 
 

@@ -90,7 +90,7 @@ def _trials(
         began = time.perf_counter()
         try:
             outcome = yield from attempt(replace(record.sweep, base=base_of(record)), claimed, begin)
-            end_attempt(claimed.trial)
+            end_attempt(claimed)
             stop.signal = outcome.signal or stop.signal
             if outcome.state is None:
                 step = newest_checkpoint(claimed.directory)
@@ -150,7 +150,7 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
     with catch_write_errors(claimed.log):
         claimed.log.parent.mkdir(parents=True, exist_ok=True)
         log = claimed.log.open("a", buffering=1, encoding="utf-8", errors="replace")
-    with log, on_leave(partial(end_attempt, trial)):
+    with log, on_leave(partial(end_attempt, claimed)):
         try:
             with redirect_stdout(log):
                 experiment = declared(sweep.base, claimed)
@@ -165,11 +165,11 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
         except Exception as error:
             log.write(traceback.format_exc())
             if isinstance(error, optuna.exceptions.StorageInternalError) or _is_environment_fault(error):
-                end_attempt(trial)
+                end_attempt(claimed)
                 raise
             return _failed(_describe_error(error))
         except (KeyboardInterrupt, GeneratorExit):  # not a death that counts against the trial
-            end_attempt(trial)
+            end_attempt(claimed)
             raise
         finally:
             if experiment is not None and experiment.run.hyperparameters == "inputs":

@@ -14,12 +14,15 @@ from research.devices.compilers import Compiled, check_rows, compiled, mesh_of, 
 from research.devices.memory import Need, compile_step, fewest_parts
 from research.errors import UsageError
 from research.models.ops.dropout import chosen_generator
+from research.models.precision import needs_loss_scale
 from research.models.transformer import blocks_in_a_turn
 from research.objectives import evaluation_loss, objective_of
-from research.runs.state import State, initial_state
+from research.optimizers.optimizer import evaluates_loss, optimizer
+from research.optimizers.trained import trained
+from research.runs.state import State, initial_model, initial_state
 from research.training.multi_step import multi_step
 from research.training.shared_program import shared_program
-from research.training.step import check_optimizer, step_of
+from research.training.step import step_of
 
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
@@ -141,3 +144,25 @@ def at_longest(experiment: Experiment) -> Experiment:
     """The experiment at the step with the longest sequences."""
     steps = (0, experiment.data.later.step)
     return experiment.at_step(max(steps, key=lambda step: experiment.data.at_step(step).length))
+
+
+def check_optimizer(experiment: Experiment) -> None:
+    """Raises UsageError for an optimizer that the experiment's compiler or precision does not support.
+
+    Under pmap, devices do not sum their estimates of the curvature; in float16, these have no loss scale.
+    """
+    name, scaled = experiment.optimizer.name, needs_loss_scale(experiment.model)
+    if experiment.parallel.compile != "pmap" and not scaled:
+        return
+    shapes = jax.eval_shape(partial(initial_model, experiment.model, experiment.run.seed))
+    shapes = jax.eval_shape(trained(experiment.optimizer.freeze, experiment.model).select, shapes)
+    if evaluates_loss(optimizer(experiment.optimizer, experiment.run.steps, experiment.model), shapes):
+        if scaled:
+            raise UsageError(
+                f"optimizer.name={name}: its curvature underflows in float16; "
+                "expected model.precision=float32"
+            )
+        raise UsageError(
+            f"optimizer.name={name}: its curvature is not added up under pmap; "
+            "expected parallel.compile=sharded"
+        )

@@ -11,20 +11,18 @@ from jax import Array, lax
 
 from research.config import Experiment, Model
 from research.config.names import OPTIMIZERS, SCHEDULES
-from research.errors import UsageError
 from research.models.axes import data_shards, over_shards
 from research.models.ops.dropout import chosen_generator, rate_is, shard_is
 from research.models.platform import differentiated_again, platform
-from research.models.precision import needs_loss_scale
 from research.models.transformer import frozen_blocks_are
 from research.objectives import objective_of, training_loss, weights_in
 from research.objectives.objective import Batch, Sums
 from research.optimizers import loss_scale
-from research.optimizers.optimizer import evaluates_loss, optimizer
+from research.optimizers.optimizer import optimizer
 from research.optimizers.spike_guard import also_finite, should_apply
 from research.optimizers.trained import ALL, Trained, trained
 from research.runs.checkpoints.former_names import in_former_order
-from research.runs.state import State, initial_model
+from research.runs.state import State
 from research.runs.traced_numbers import fill
 
 Kept = tuple[Any, Any, Any]  # parameters that train, moments, average
@@ -71,28 +69,6 @@ def drops_by_row(model: Model) -> bool:
     """
     numbered = chosen_generator(model.dropout_generator) == "hash" and model.head == "pretraining"
     return model.dropout == 0 or (numbered and not model.table_dropout)
-
-
-def check_optimizer(experiment: Experiment) -> None:
-    """Raises UsageError for an optimizer that the experiment's compiler or precision does not support.
-
-    Under pmap, devices do not sum their estimates of the curvature; in float16, these have no loss scale.
-    """
-    name, scaled = experiment.optimizer.name, needs_loss_scale(experiment.model)
-    if experiment.parallel.compile != "pmap" and not scaled:
-        return
-    shapes = jax.eval_shape(partial(initial_model, experiment.model, experiment.run.seed))
-    shapes = jax.eval_shape(trained(experiment.optimizer.freeze, experiment.model).select, shapes)
-    if evaluates_loss(optimizer(experiment.optimizer, experiment.run.steps, experiment.model), shapes):
-        if scaled:
-            raise UsageError(
-                f"optimizer.name={name}: its curvature underflows in float16; "
-                "expected model.precision=float32"
-            )
-        raise UsageError(
-            f"optimizer.name={name}: its curvature is not added up under pmap; "
-            "expected parallel.compile=sharded"
-        )
 
 
 def train_step(

@@ -14,11 +14,11 @@ from research.errors import UsageError
 from research.models.parameters import by_path, refill
 from research.objectives import objective_of
 from research.optimizers.optimizer import averages_iterates
-from research.runs.checkpoints.integrity import find_corruption, steps
+from research.runs.checkpoints.integrity import steps
 from research.runs.checkpoints.store import read_arrays
 from research.runs.record import experiment_of
 from research.runs.state import State, evaluation_params, initial_state
-from research.runs.status import find_checkpoint
+from research.runs.status import intact_checkpoint
 from research.weights import tokenizer_files
 from research.weights.layout import TaskHead, Weights
 
@@ -73,12 +73,7 @@ def _counted(kept: list[int]) -> str:
 
 def _restore(shapes: State, directory: Path, step: int | None) -> State:
     """`shapes` with the arrays that `evaluation_params` reads; the other leaves stay shapes."""
-    step = find_checkpoint(directory, step)
-    checkpoint = directory.absolute() / "checkpoints" / str(step)
-    if (corruption := find_corruption(checkpoint)) is not None:
-        kept = reversed(steps(directory / "checkpoints"))
-        others = "".join(f", {directory}:{other} is there" for other in kept if other != step)
-        raise UsageError(f"{checkpoint}: cannot be read, it is damaged: {corruption}{others}")
+    checkpoint = intact_checkpoint(directory, step)
     leaves = by_path(shapes)
     needed = [name for name in leaves if name.startswith(_evaluated(shapes))]
     return refill(shapes, leaves | read_arrays(checkpoint, needed))

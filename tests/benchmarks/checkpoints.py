@@ -23,7 +23,7 @@ import experiments
 from research.bench.synthetic import batches
 from research.config import Experiment
 from research.config.settings import override
-from research.runs.checkpoints.integrity import latest_valid_step
+from research.runs.checkpoints.integrity import latest_intact_step
 from research.runs.checkpoints.store import Checkpoints
 from research.runs.state import initial_state
 from research.training.placement import compile_for
@@ -72,7 +72,7 @@ def measure(experiment: Experiment, folder: Path) -> dict:
     del state
     forget(folder)
     began = time.perf_counter()
-    step = latest_valid_step(folder / "checkpoints", print)
+    step = latest_intact_step(folder / "checkpoints")
     verify = time.perf_counter() - began
     with Checkpoints(folder / "checkpoints", 1) as checkpoints:
         began = time.perf_counter()

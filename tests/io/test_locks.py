@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -142,3 +143,27 @@ def test_without_locks_the_file_is_believed(path, no_flock):
     held_elsewhere(path, socket.gethostname(), pid=2**22 + 1)  # above the largest process number
     with locks.exclusive(path) as lock:
         assert not lock.enforced and locks.holder(path)["pid"] == os.getpid()
+
+
+def test_a_clock_that_is_wrong_kills_no_holder_elsewhere(path, monkeypatch):
+    """Machines that share a file system may disagree about the time; its clock sets the times of files."""
+    held_elsewhere(path)
+    right = time.time()
+    monkeypatch.setattr(locks.time, "time", lambda: right + 3_600)
+    assert locks.holder(path)["host"] == "elsewhere" and locks.acquire(path) is None
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_holder_learns_that_it_has_lost_the_lock(path, monkeypatch, ended):
+    """It was suspended for so long that a process of another machine took it, and may have ended since."""
+    monkeypatch.setattr(locks, "BEAT", 0.05)
+    lock, lost = locks.acquire(path), queue.Queue()
+    lock.when_lost = lost.put
+    time.sleep(0.2)
+    assert lost.empty()
+    new = path.with_name("new")  # so that no half of it is read
+    new.write_text("" if ended else json.dumps({"host": "elsewhere", "pid": 1}))
+    new.rename(path)
+    who = lost.get(timeout=10)
+    assert who is None if ended else who["host"] == "elsewhere"
+    lock.release()

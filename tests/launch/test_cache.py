@@ -67,6 +67,15 @@ def test_what_a_process_uses_stays_until_it_ends(home, other, lineage):
     assert (home / "stores/used/tokens.bin").read_bytes() == b"1", "it is made again"
 
 
+def test_what_a_killed_process_left_is_listed_and_cleared_unless_another_makes_it(home, monkeypatch):
+    (home / "stores/.mine.partial").mkdir(parents=True)
+    (entry,) = entries()
+    monkeypatch.setattr("research.io.cache.users", lambda: {"stores/mine": {}})
+    assert not clear(entry) and entry.path.exists()
+    monkeypatch.setattr("research.io.cache.users", dict)
+    assert clear(entry) and entries() == []
+
+
 def test_one_that_begins_to_use_it_meanwhile_keeps_it(home, monkeypatch):
     (home / "stores/mine").mkdir(parents=True)
     (entry,) = entries()
@@ -117,3 +126,10 @@ def test_a_home_that_cannot_be_written_is_used_without_a_mark(home, monkeypatch)
 
     monkeypatch.setattr(homes, "acquire", refuse)
     assert make_once(home / "stores/x", lambda folder: 3) == 3 and entries()[0].user is None
+
+
+def test_files_that_cannot_be_seen_have_no_size(home):
+    (home / "stores/x").mkdir(parents=True)
+    (home / "stores/x/tokens.bin").write_bytes(b"12345")
+    (home / "stores/x/loop").symlink_to("loop")
+    assert [entry.size for entry in entries()] == [5]

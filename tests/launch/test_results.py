@@ -1,6 +1,7 @@
 """`lineage report`, `lineage table` and `lineage fit`, as typed."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -63,6 +64,17 @@ def test_a_page_goes_where_it_belongs(lineage, runs, tmp_path, monkeypatch):
         "page": str(tmp_path / "three.html"),
         "runs": ["bad", "cut", "good"],
     }
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    assert lineage("report", runs, "--out=~/page.html")[0] == 0  # which a shell leaves as it is
+    assert (tmp_path / "home/page.html").exists() and not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("command", ["report", "fit"])
+def test_a_page_beside_runs_that_cannot_be_written_needs_a_place(lineage, runs, monkeypatch, command):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write everything
+    status, _, err = lineage(command, runs / "good")
+    assert status == 1 and err.endswith(".html: cannot be written; expected --out FILE\n")
 
 
 @pytest.mark.parametrize(

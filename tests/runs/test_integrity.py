@@ -56,25 +56,47 @@ def cut_the_manifest(checkpoint):
     (checkpoint / integrity.FILE).write_text('{"format": 1, "fil')
 
 
+def empty_all(checkpoint):
+    """As a power loss may leave files that were not flushed."""
+    for path in checkpoint.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+
+
+def fill_with_zeros(checkpoint):
+    for path in checkpoint.rglob("*"):
+        if path.is_file():
+            path.write_bytes(bytes(path.stat().st_size))
+
+
+def continued(checkpoints, report):
+    """The step from which a run goes on, as in research/training/loop.py."""
+    step = integrity.latest_intact_step(checkpoints)
+    integrity.move_damaged(checkpoints, step, report)
+    return step
+
+
 DAMAGE = {
     truncate: "bytes, not",
     flip_a_bit: "has other bytes than were written",
     remove_a_file: "is missing",
     remove_the_manifest: r"manifest\.json is missing",
     cut_the_manifest: r"manifest\.json cannot be read",
+    empty_all: r"manifest\.json cannot be read",
+    fill_with_zeros: r"manifest\.json cannot be read",
 }
 
 
 def test_what_is_saved_is_whole(checkpoints):
     assert [integrity.find_corruption(checkpoints / str(step)) for step in (1, 2, 3)] == [None] * 3
-    assert integrity.latest_valid_step(checkpoints, pytest.fail) == 3
+    assert continued(checkpoints, pytest.fail) == 3
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda function: function.__name__)
 def test_damage_is_reported_and_put_aside(checkpoints, damage, capsys):
     damage(checkpoints / "3")
     before = sorted(path.relative_to(checkpoints) for path in checkpoints.glob("[12]/**/*"))
-    assert integrity.latest_valid_step(checkpoints, print) == 2
+    assert continued(checkpoints, print) == 2
     out = capsys.readouterr().out
     assert out.count("\n") == 1 and out.startswith("checkpoint 3 is damaged: ")
     assert re.search(DAMAGE[damage], out)
@@ -90,7 +112,7 @@ def test_with_all_damaged_there_is_none(checkpoints):
     for step in (1, 2, 3):
         truncate(checkpoints / str(step))
     reports = []
-    assert integrity.latest_valid_step(checkpoints, reports.append) == 0
+    assert continued(checkpoints, reports.append) == 0
     assert len(reports) == 3 and integrity.steps(checkpoints) == []
 
 
@@ -98,11 +120,11 @@ def test_one_from_a_later_version_is_not_damaged(checkpoints):
     path = checkpoints / "3" / integrity.FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3, "lineage": "9.0"}))
     with pytest.raises(UsageError, match=r"has format 3, written by lineage 9\.0; .* reads formats 1 to 2"):
-        integrity.latest_valid_step(checkpoints, pytest.fail)
+        continued(checkpoints, pytest.fail)
     assert integrity.steps(checkpoints) == [1, 2, 3]
 
 
 def test_what_a_kill_left_of_a_save_is_removed(checkpoints):
     (checkpoints / "3").rename(checkpoints / "3.orbax-checkpoint-tmp")
-    assert integrity.latest_valid_step(checkpoints, pytest.fail) == 2
+    assert continued(checkpoints, pytest.fail) == 2
     assert not (checkpoints / "3.orbax-checkpoint-tmp").exists()

@@ -68,7 +68,7 @@ def test_checkpoints_are_saved_deleted_and_restored(odd):
         for step in (1, 2, 3):
             checkpoints.save(step, state(step))
     assert integrity.steps(odd / "checkpoints") == [2, 3]
-    assert integrity.latest_valid_step(odd / "checkpoints", pytest.fail) == 3
+    assert integrity.latest_intact_step(odd / "checkpoints") == 3
     expected = state(3) | {"key": jax.random.key_data(jax.random.key(3))}
     for name, array in restored(odd / "checkpoints", 3).items():
         assert np.array_equal(array, expected[name]), name

@@ -1,5 +1,6 @@
 """What becomes of trials whose numbers break, and of those whose surroundings fail."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -146,3 +147,17 @@ def test_a_trial_whose_parts_need_constants_has_them(tmp_path):
     assert settings == ["inputs", "constants", "constants"] * 2
     assert [trial.state for trial in trials(tmp_path / "sweep")] == [TrialState.COMPLETE] * 2
     assert "so has this trial" in log_path(tmp_path / "sweep", 0).read_text()
+
+
+def test_a_clock_that_is_set_uses_up_no_hours(tmp_path, monkeypatch):
+    open_sweep(tmp_path / "sweep", declared(tmp_path, trials=2), None)
+    hours, clock = iter((2, -4)), time.time
+    shifts = {}
+
+    def set_clock(experiment, step):
+        shift = shifts.setdefault(experiment.optimizer.rate.peak, 3_600 * next(hours, 0))
+        monkeypatch.setattr(time, "time", lambda: clock() + shift)
+
+    assert run(tmp_path / "sweep", training(set_clock))
+    ended = [attempts(trial)[0] for trial in trials(tmp_path / "sweep")]
+    assert all(0 < attempt["ended"] - attempt["began"] < 60 for attempt in ended), ended

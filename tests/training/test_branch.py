@@ -106,7 +106,7 @@ def test_a_refused_branch_leaves_nothing_behind(trunk, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(run, damaged)
     (damaged / "checkpoints" / "4" / "manifest.json").unlink()
-    with pytest.raises(EnvironmentFault, match=r"is damaged: manifest\.json is missing"):
+    with pytest.raises(UsageError, match=r"it is damaged: manifest\.json is missing, .*:12 is there"):
         branch(damaged, 4, tmp_path / "none", {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged"]
 

@@ -125,3 +125,29 @@ def test_a_port_in_use_is_refused_before_jax_crashes():
             join_processes(f"localhost:{taken.getsockname()[1]}", 2, 0)
     with pytest.raises(UsageError, match="expected HOST:PORT"):
         join_processes("localhost", 2, 0)
+
+
+BREAKS = """
+import sys
+from research.training.stopping.nan_check import NanCheck
+
+def broken(self, step, sums):
+    raise ValueError("row 7 is broken")
+
+if sys.argv[sys.argv.index("--process") + 1] == "0":
+    NanCheck.hold = broken
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_alone_ends_all(tmp_path, monkeypatch):
+    """JAX would let the other wait for five minutes, and then abort both."""
+    experiment = quickstart(tmp_path / "corpus.txt", parallel__compile="sharded", run__steps=10_000)
+    (tmp_path / "breaks.py").write_text(BREAKS)
+    monkeypatch.setenv("LINEAGE_IMPORT", str(tmp_path / "breaks.py"))
+    started = start(experiment, tmp_path / "run", 2, 2)
+    outputs = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [1, 1], outputs
+    assert "lineage: ValueError: row 7 is broken (" in outputs[0]
+    assert "lineage: process 0: ValueError: row 7 is broken (" in outputs[1]
+    assert not any("Check failure" in text for text in outputs), outputs  # of JAX's abort

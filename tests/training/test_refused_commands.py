@@ -37,6 +37,8 @@ def of_a_later_version(made):
             (of_a_later_version, ["generate", "run"], "which reads formats 1 to 2"),
             (None, ["evaluate", "run", "--task", "nonsense"], "nonsense"),
             (None, ["evaluate", "run:3", "--task", "validation"], "no such checkpoint"),
+            (cut_newest, ["evaluate", "run", "--task", "validation"], "it is damaged"),
+            (None, ["generate", "~nobody-known/run"], "no such directory"),
             (None, ["evaluate", "run", "--task", "answers", "--data", "other.txt"], "it has no task"),
             (None, ["evaluate", "run", "--task", "squad"], "expected --predictions"),
             (cut_newest, ["evaluate", "run", "--task", "lambada"], "it is damaged"),

@@ -134,7 +134,7 @@ def named(name: str) -> str:
     """A file's absolute path, or a module's name; for a package's folder, append its parent to the path."""
     if not is_file(name):
         return name
-    path = Path(name).expanduser().absolute()
+    path = Path(os.path.expanduser(name)).absolute()
     if path.is_dir():
         if not (path / "__init__.py").is_file():
             raise UsageError("a folder without __init__.py; expected a package, or a file's path")

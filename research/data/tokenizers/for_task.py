@@ -1,5 +1,6 @@
 """The tokenizer of the weights from which a run starts."""
 
+import os
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -69,7 +70,7 @@ def as_tokenizer(weights: str) -> str:
     """The weights' folder as `data.tokenizer`: with a slash, without a checkpoint number."""
     if weights.startswith(PREFIX):
         return weights
-    folder = str(_folder(Path(weights).expanduser()))
+    folder = str(_folder(Path(os.path.expanduser(weights))))
     return folder if published.is_path(folder) else f"./{folder}"
 
 

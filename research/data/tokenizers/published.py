@@ -1,6 +1,7 @@
 """Published tokenizers: those of GPT-1, GPT-2 and BERT, tokenizer.json, and nanoGPT's meta.pkl."""
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def load(name: str) -> Tokenizer:
     if name.startswith(PREFIX):
         return read(snapshot(name, TOKENIZER, "a directory works too"))
     if is_path(name):
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))
         if not path.exists():
             raise UsageError(f"data.tokenizer={name}: no such file or folder")
         return read(path)

@@ -67,13 +67,6 @@ def format_of(checkpoint: Path) -> int:
         return FORMAT
 
 
-def latest_valid_step(checkpoints: Path, report: Callable[[str], None]) -> int:
-    """The newest step with an intact checkpoint, else 0; moves newer, damaged checkpoints away."""
-    step = latest_intact_step(checkpoints)
-    move_damaged(checkpoints, step, report)
-    return step
-
-
 def latest_intact_step(checkpoints: Path) -> int:
     """The newest step with an intact checkpoint, else 0. Changes nothing."""
     return next(

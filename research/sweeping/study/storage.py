@@ -1,16 +1,15 @@
 """The study: Optuna's record of all trials, in a database or a journal, with its sampler and pruner."""
 
 import itertools
-import sqlite3
 import warnings
 import weakref
-from functools import lru_cache, partial
+from contextlib import nullcontext
+from functools import lru_cache
 from pathlib import Path
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import FrozenTrial
 
 from research.config import Sweep
@@ -19,13 +18,13 @@ from research.io.locks import exclusive
 from research.sweeping.directory import storage_lock
 from research.sweeping.record import Record
 from research.sweeping.study.database import first_line, hide_password, open_database
+from research.sweeping.study.files import Journal, may_write, open_sqlite
 from research.sweeping.study.growth import carry_over, newest_study
 from research.sweeping.study.suggest import grid_parameters
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 REDUCTION = 3  # one in this many of the trials at a rung is promoted
-WAIT = 60  # seconds for a database that another worker is writing
 
 
 def open_study(record: Record, directory: Path) -> optuna.Study:
@@ -89,34 +88,16 @@ def storage_of(name: str, directory: Path) -> BaseStorage:
     kind, _, path = name.partition(":")
     try:
         if kind == "journal":
-            return JournalStorage(JournalFileBackend(path or str(directory / "study.journal")))
-        with exclusive(storage_lock(directory)):  # creating its tables twice at once fails
-            storage = _sqlite(name, directory) if name.startswith("sqlite") else open_database(name)
+            return JournalStorage(Journal(Path(path) if path else directory / "study.journal"))
+        # Creating its tables twice at once fails.
+        with exclusive(storage_lock(directory)) if may_write(directory) else nullcontext():
+            storage = open_sqlite(name, directory) if name.startswith("sqlite") else open_database(name)
         weakref.finalize(storage, storage.engine.dispose)  # Optuna leaves its connections open
         return storage
     except Exception as error:  # of SQLAlchemy, of a driver, or the lack of one
         reason = first_line((isinstance(error, StorageInternalError) and error.__cause__) or error)
         shown = hide_password(name)
         raise EnvironmentFault(f"--storage {shown}: cannot be opened: {reason}") from error
-
-
-def _sqlite(name: str, directory: Path) -> RDBStorage:
-    if name != "sqlite":
-        return RDBStorage(name, engine_kwargs={"connect_args": {"timeout": WAIT}})
-    path = (directory / "study.db").absolute()
-    _use_write_ahead_log(path)
-    # By path, because ? and % have a meaning in URLs, which Optuna also treats as format strings.
-    connect = partial(sqlite3.connect, path, timeout=WAIT, check_same_thread=False)
-    return RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
-
-
-def _use_write_ahead_log(path: Path) -> None:
-    """Keeps readers from blocking writers. The database stores this setting."""
-    connection = sqlite3.connect(path, timeout=WAIT)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()
 
 
 def sampler(sweep: Sweep, trials: int) -> optuna.samplers.BaseSampler:

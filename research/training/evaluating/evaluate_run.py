@@ -16,7 +16,7 @@ from research.objectives import check, objective_of
 from research.runs import record
 from research.runs.metrics_log import Row
 from research.runs.state import State
-from research.runs.status import find_checkpoint
+from research.runs.status import intact_checkpoint
 from research.training.evaluating.evaluation import PREDICTIONS
 from research.training.evaluating.validation import validation
 from research.training.first_state import restored
@@ -32,13 +32,12 @@ def evaluate_run(directory: Path, step: int | None, report: Callable[[str], None
     """
     experiment = record.experiment_of(directory)
     experiment = replace(experiment, run=replace(experiment.run, sample=0))
-    step = find_checkpoint(directory, step)
+    checkpoint = intact_checkpoint(directory, step)
     corpus = objective_of(experiment.objective).examples(experiment).prepare(report)
     now, then = [corpus.train.sha256, corpus.validation.sha256], record.read(directory).get("data")
     if now != then:
         raise UsageError(f"{directory}: {experiment.data.source} now gives other data than the run's")
     with tempfile.TemporaryDirectory() as folder:  # for predictions, which the run already has
-        checkpoint = directory / "checkpoints" / str(step)
         return _row(experiment, corpus, partial(_restored, experiment, checkpoint), Path(folder))
 
 
@@ -51,7 +50,7 @@ def predict(
     if some have no label. Raises UsageError as `evaluate_run` does, and for a run that was not fine-tuned.
     """
     experiment = record.experiment_of(directory)
-    step = find_checkpoint(directory, step)
+    checkpoint = intact_checkpoint(directory, step)
     # The run's own tokenizer: the weights that it started from may be gone.
     data = replace(experiment.data, tokenizer=str(directory.absolute()))
     experiment = replace(experiment, data=data, start=Start())
@@ -59,7 +58,6 @@ def predict(
     if prepare is None:
         raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it has no task")
     corpus = prepare(source, lambda line: None)
-    checkpoint = directory / "checkpoints" / str(step)
     return predicted(experiment, corpus, partial(_restored, experiment, checkpoint), report)
 
 

@@ -1,5 +1,6 @@
 """Applies changed settings to an experiment, and the settings that its data and weights decide."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,10 @@ def _listed(taken: Settings, before: Settings) -> str:
 
 
 def _folder(path: str) -> Path:
-    return split_step(str(Path(path).expanduser()))[0]
+    return split_step(str(Path(os.path.expanduser(path))))[0]
 
 
 def _same(path: str, kept: str | None) -> bool:
     if kept is None or path.startswith(PREFIX):
         return path == kept
-    return Path(path).expanduser().absolute() == Path(kept).expanduser().absolute()
+    return Path(os.path.expanduser(path)).absolute() == Path(os.path.expanduser(kept)).absolute()

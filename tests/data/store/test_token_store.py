@@ -214,15 +214,21 @@ def test_two_processes_at_once_both_end_well(verses, home):
     assert len(list(home.glob("stores/[!.]*"))) == len(list(home.glob("tokenizers-trained/[!.]*"))) == 1
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, home):
-    (tmp_path / "a.txt").write_text("To be, or not to be. " * 20_000)
-    declared = data(f"files:{tmp_path}/a.txt", split="tail")
-    process = child(declared, "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))")
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, home):
+    for name in "abcdef":
+        (tmp_path / f"{name}.txt").write_text("To be, or not to be. " * 1_000)
+    declared = data(f"files:{tmp_path}/*.txt", split="tail")
+    often = "from research.data.store import encoding, writing; writing.SAVE_EVERY = 0"
+    small = "encoding.BATCH_SIZE = 0; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))"
+    process = child(declared, f"{often}; {small}")
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "EnvironmentFault: " in error.splitlines()[-1]
     assert "free space there, or set LINEAGE_HOME elsewhere" in error.splitlines()[-1]
-    assert not list(home.glob("stores/[!.]*")) + list(home.glob("stores/.*partial*"))
+    assert not list(home.glob("stores/[!.]*"))
+    lines = []
+    prepare(declared, 300, lines.append)
+    assert lines[0].startswith("continuing after "), lines
 
 
 def test_a_home_that_cannot_be_written(verses, tmp_path, monkeypatch):
