@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -68,7 +69,7 @@ def first(experiment: Experiment, layout) -> State:
     if jax.process_count() > 1:
         return drawn(experiment, layout)
     state = drawn_once(replace(experiment, parallel=Parallel()))
-    return jax.device_put(state, layout, may_alias=False)  # a step overwrites it
+    return jax.device_put(jax.tree.map(jnp.copy, state), layout)  # a step overwrites what it gets
 
 
 @cache
