@@ -7,18 +7,19 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments import registry
-from research.config import names
-from research.config.imports import loading
-from research.config.registry import Registry
 from research.devices import xla
 from research.devices.environment import prepare_jax
+from tests.outside import forgotten_afterwards
 
 pytest_plugins = ["tests.hub", "tests.slurm", "tests.postgres"]  # the fixtures of these names
 
 # Compilers for accelerators may be installed; processes that tests start are not to look for devices either.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["LINEAGE_QUIET"] = "1"  # how long something takes on a busy machine is not to be in its output
+# The tests' own programs are compiled at the level of LLVM that a run's are: JAX's takes twice as long.
+LEVEL = "--xla_backend_optimization_level=2"
+if LEVEL not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {LEVEL}".strip()
 prepare_jax()  # as every command does: XLA's flags are part of the names in the compilation cache
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -52,24 +53,20 @@ def freed_memory_goes_back(monkeypatch):
 
 @pytest.fixture(scope="module")
 def compiled_in_haste():
-    """Compiles steps in two thirds of the time, for tests of what they compute and not of how fast."""
+    """Compiles in two thirds of the time, for tests of what programs compute and not of how fast."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(xla, "_options", lambda: {"xla_backend_optimization_level": 0})
         yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(autouse=True)
-def registries(monkeypatch):
+def registries():
     """What a test imports and registers from outside the project does not outlive it."""
-    monkeypatch.setattr(loading, "_imported", dict(loading._imported))
-    monkeypatch.setattr(loading, "_failed", {})
-    every = [entry for entry in vars(names).values() if isinstance(entry, Registry)]
-    every += [registry.EXPERIMENTS, registry.SWEEPS]
-    before = [set(one._entries) for one in every]
-    yield
-    for one, known in zip(every, before, strict=True):
-        for name in set(one._entries) - known - set(one._builtin):
-            del one._entries[name]
+    with forgotten_afterwards():
+        yield
 
 
 @pytest.fixture(scope="session")

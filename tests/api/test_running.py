@@ -29,7 +29,7 @@ def silent(line: str) -> None:
 def run(tmp_path_factory):
     """A run of 12 steps with checkpoints at 8 and 12, and its text."""
     folder = tmp_path_factory.mktemp("api")
-    experiment = quickstart(folder / "text.txt", data__order="random")
+    experiment = quickstart(folder / "text.txt", data__order="random", run__sample=8)
     result = train(experiment, folder / "run", silent)
     assert result.finished and result.step == 12
     return folder
@@ -143,7 +143,7 @@ def test_a_checkpoint_by_its_step(run, model):
 
 
 def test_training_again_continues(run):
-    result = train(quickstart(run / "text.txt", data__order="random"), run / "run", silent)
+    result = train(quickstart(run / "text.txt", data__order="random", run__sample=8), run / "run", silent)
     assert (result.step, result.finished) == (12, True)
     with pytest.raises(UsageError, match="holds another run"):
         train(quickstart(run / "text.txt", run__seed=5), run / "run", silent)
@@ -151,7 +151,7 @@ def test_training_again_continues(run):
 
 def test_a_rule_of_ones_own_ends_a_run_that_continues(run, tmp_path):
     """Stopped by a rule and continued: the rows of a run that was left alone."""
-    experiment = quickstart(tmp_path / "text.txt", data__order="random")
+    experiment = quickstart(tmp_path / "text.txt", data__order="random", run__sample=8)
     seen = []
 
     def rule(row):

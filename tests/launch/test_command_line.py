@@ -120,7 +120,7 @@ def test_an_internal_fault_is_one_line_too(lineage, monkeypatch):
 def test_prepare_train_batch_resume(lineage, tmp_path, monkeypatch):
     """A user's path, on a tiny corpus."""
     monkeypatch.setattr(startup, "use_compilation_cache", lambda: None)  # the tests have their own place
-    experiment = quickstart(tmp_path / "corpus.txt", run__steps=4)
+    experiment = quickstart(tmp_path / "corpus.txt", run__steps=4, run__sample=8)
     typed = assignments(experiment)
     status, out, _ = lineage("prepare", "quickstart", *typed, "--json")
     facts = json.loads(out)

@@ -1,5 +1,6 @@
 """Somebody else's ideas, in one file outside the repository, known to every command that needs them."""
 
+import io
 import json
 import os
 import shutil
@@ -7,13 +8,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
+from warnings import catch_warnings, simplefilter
 
+import jax
 import pytest
 
+from launch.__main__ import _show_our_warnings_in_a_line, run
 from research.config import imports
+from research.config.imports import code, loading
+from research.devices import startup
+from research.errors import LineageWarning
 from research.runs.record import experiment_of
 from tests.mostly_slow import mostly_slow
+from tests.outside import forgotten_afterwards
 from tests.training.tiny import final_arrays, timeless
 
 OURS = Path(imports.__file__).parents[3]
@@ -55,6 +66,39 @@ class Lab:
         assert process.returncode == status, out + err
         assert "Traceback" not in err
         return out, err
+
+    def here(self, *typed: object, status: int = 0, **environment: str) -> tuple[str, str]:
+        """As `lineage`, without a process of its own: it begins with nothing imported, and leaves nothing."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, as_a_process_begins(), standard():
+            patch.chdir(self.folder)
+            patch.setenv("LINEAGE_HOME", str(self.home))
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(startup, "use_compilation_cache", lambda: None)  # the tests have their own place
+            with redirect_stdout(out), redirect_stderr(err):
+                found = run([str(word) for word in typed])
+        assert found == status, out.getvalue() + err.getvalue()
+        return out.getvalue(), err.getvalue()
+
+
+standard = partial(jax.numpy_dtype_promotion, "standard")  # as users have it
+
+
+@contextmanager
+def as_a_process_begins() -> Iterator[None]:
+    """With no import from outside, and our warnings in a line."""
+    with pytest.MonkeyPatch.context() as patch, forgotten_afterwards(), catch_warnings():
+        patch.setattr(loading, "_imported", {})
+        patch.setattr(code, "_loaded", {})
+        patch.setattr(sys, "path", [*sys.path])
+        simplefilter("default", LineageWarning)
+        _show_our_warnings_in_a_line()
+        known = set(sys.modules)
+        yield
+        for name in [name for name in sys.modules if name not in known and code.is_outside(name)]:
+            if (file := getattr(sys.modules[name], "__file__", None)) and not code.is_installed(Path(file)):
+                del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
@@ -179,28 +223,28 @@ def test_processes_that_make_batches_import_it(lab, trained):
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_two_workers_sweep_it(lab):
     typed = ["ideas_tiny", f"data.source=files:{lab.folder}/corpus.txt", "run.steps=20", "run.sample=0"]
-    swept = ["--over", "optimizer.name=sign_momentum,adamw", "--over", "optimizer.rate.peak=1e-3,1e-2"]
+    swept = ["--over", "optimizer.name=sign_momentum,adamw"]
     lab.lineage("sweep", *typed, *swept, "--import", "ideas.py", "--dir", "sweep", "--workers", 2)
-    facts = json.loads(lab.lineage("status", "sweep", "--json")[0])
-    assert facts["counts"]["finished"] == 4, facts
+    facts = json.loads(lab.here("status", "sweep", "--json")[0])
+    assert facts["counts"]["finished"] == 2, facts
     assert {trial["settings"]["optimizer.name"] for trial in facts["trials"]} == {"sign_momentum", "adamw"}
-    assert "sign_momentum" in lab.lineage("table", "sweep")[0]
-    lab.lineage("report", "sweep")
+    assert "sign_momentum" in lab.here("table", "sweep")[0]
+    lab.here("report", "sweep")
 
 
 @pytest.mark.slow
 def test_commands_that_read_the_run_import_it_unasked(lab, trained):
-    row = json.loads(lab.lineage("evaluate", "trained", "--task", "validation", "--json")[0])
+    row = json.loads(lab.here("evaluate", "trained", "--task", "validation", "--json")[0])
     last = [row for row in timeless(trained) if row["split"] == "validation"][-1]
     assert row["validation"]["metrics"]["loss"] == pytest.approx(last["loss"], rel=1e-6)
-    assert lab.lineage("generate", "trained", "--prompt", "99 green", "--tokens", 8)[0]
+    assert lab.here("generate", "trained", "--prompt", "99 green", "--tokens", 8)[0]
     typed = ["export", "trained", "exported"]  # the activation is known again
-    assert "Transformers' gpt2 has only gelu_erf" in lab.lineage(*typed, status=2)[1]
-    lab.lineage("average", "trained")
-    assert lab.lineage("generate", "trained/average", "--prompt", "99 green", "--tokens", 8)[0]
+    assert "Transformers' gpt2 has only gelu_erf" in lab.here(*typed, status=2)[1]
+    lab.here("average", "trained")
+    assert lab.here("generate", "trained/average", "--prompt", "99 green", "--tokens", 8)[0]
     started = ["train", "quickstart", *AS_SMALL, "start.weights=trained", "run.steps=1", "--dir", "started"]
-    assert "start.weights=trained decides model.activation=softsign_gelu" in lab.lineage(*started)[0]
-    assert "trained" in lab.lineage("status", "trained")[0]
+    assert "start.weights=trained decides model.activation=softsign_gelu" in lab.here(*started)[0]
+    assert "trained" in lab.here("status", "trained")[0]
 
 
 @pytest.mark.slow
@@ -209,15 +253,15 @@ def test_without_the_file_one_line_names_the_run_the_file_and_the_option(lost):
     lab.ideas.unlink()
     for typed in (["resume"], ["evaluate", "--task", "validation"], ["generate"], ["export", "out"]):
         command, *more = typed
-        _, err = lab.lineage(command, "run", *more, status=2)
+        _, err = lab.here(command, "run", *more, status=2)
         assert err.startswith("lineage: run: model.activation=softsign_gelu: not known")
         assert f"made with {lab.ideas} (no such file); pass its new location" in err and err.count("\n") == 1
     (lab.folder / "moved").mkdir()
     shutil.copy(IDEAS, lab.folder / "moved" / "ideas.py")
-    _, err = lab.lineage("generate", "run", "--tokens", 4, "--import", "moved/ideas.py")
+    _, err = lab.here("generate", "run", "--tokens", 4, "--import", "moved/ideas.py")
     assert "ideas" not in err
-    lab.lineage("resume", "run", "run.steps=122", "--import", "moved/ideas.py")
-    lab.lineage("resume", "run")  # the record knows the new place
+    lab.here("resume", "run", "run.steps=122", "--import", "moved/ideas.py")
+    lab.here("resume", "run")  # the record knows the new place
 
 
 @pytest.mark.slow
@@ -225,18 +269,18 @@ def test_a_changed_file_warns_who_reads_and_refuses_who_continues(lost):
     lab, run = lost
     text = lab.ideas.read_text()
     lab.ideas.write_text(text + "\n# a second thought\n")
-    assert "ideas" not in lab.lineage("generate", "run", "--tokens", 4)[1]
+    assert "ideas" not in lab.here("generate", "run", "--tokens", 4)[1]
     lab.ideas.write_text(text.replace("/ 2", "/ 3"))
-    out, err = lab.lineage("generate", "run", "--tokens", 4)
+    out, err = lab.here("generate", "run", "--tokens", 4)
     assert out and err.startswith(f"lineage: run: --import {lab.ideas} was ") and err.count("\n") == 1
     before = (run / "experiment.json").read_text()
-    _, err = lab.lineage("resume", "run", "run.steps=124", status=2)
+    _, err = lab.here("resume", "run", "run.steps=124", status=2)
     assert f"holds another run: --import {lab.ideas} was " in err and "--allow-change" in err
     assert err.count("\n") == 1 and (run / "experiment.json").read_text() == before
-    lab.lineage("resume", "run", "run.steps=124", "--allow-change")
+    lab.here("resume", "run", "run.steps=124", "--allow-change")
     (change,) = json.loads((run / "experiment.json").read_text())["changes"]
     assert f"--import {lab.ideas}" in change["from"]
-    lab.lineage("resume", "run")
+    lab.here("resume", "run")
 
 
 @pytest.mark.slow
@@ -246,9 +290,9 @@ def test_parts_of_all_kinds_serve_together(lab):
     parts = ["model.positions=rope", "model.activation=softsign_gelu", "objective.name=late_tokens"]
     parts += ["model.block=experts", "model.own.block.number=3"]
     more = ["optimizer.name=sign_momentum", "data.source=squares:900", "data.holdout=0.1", "run.steps=4"]
-    lab.lineage("train", "quickstart", *AS_SMALL, *parts, *more, "--dir", "parts", **files)
-    assert lab.lineage("generate", "parts", "--tokens", 4)[0]  # every file is in the record
-    assert "last_token" in lab.lineage("evaluate", "parts")[0]
+    lab.here("train", "quickstart", *AS_SMALL, *parts, *more, "--dir", "parts", **files)
+    assert lab.here("generate", "parts", "--tokens", 4)[0]  # every file is in the record
+    assert "last_token" in lab.here("evaluate", "parts")[0]
     asked = ["--task", "last_token", "--data", "corpus.txt", "--limit", 20, "--json"]
-    facts = json.loads(lab.lineage("evaluate", "parts", *asked)[0])
+    facts = json.loads(lab.here("evaluate", "parts", *asked)[0])
     assert 0 <= facts["last_token"]["metrics"]["accuracy"] <= 100

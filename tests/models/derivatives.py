@@ -15,10 +15,14 @@ def assert_same(ours, plain, *arguments, tolerance=2e-6):
     """Values and all gradients, of a random weighting of the output."""
     weights = jax.random.normal(KEY, jax.eval_shape(plain, *arguments).shape)
     wanted = [i for i, argument in enumerate(arguments) if argument is not None]
-    for function in (lambda f: f(*arguments), lambda f: jax.grad(weighted(f, weights), wanted)(*arguments)):
-        for a, b in zip(jax.tree.leaves(function(ours)), jax.tree.leaves(function(plain)), strict=True):
-            assert a.dtype == b.dtype
-            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * float(abs(b).max()))
+
+    def value_and_gradients(f):
+        return jax.jit(lambda *a: (f(*a), jax.grad(weighted(f, weights), wanted)(*a)))(*arguments)
+
+    both = (jax.tree.leaves(value_and_gradients(f)) for f in (ours, plain))
+    for a, b in zip(*both, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * float(abs(b).max()))
 
 
 def weighted(function, weights):

@@ -17,6 +17,8 @@ from research.objectives import masked_token, next_token
 from tests.drawn import drawn
 from tests.mostly_slow import mostly_slow
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 KEY = jax.random.key(1)
 BERT_SIZES = Model(
     family="bert", vocabulary=61, context=24, width=24, depth=3, heads=4, norm="post", norm_epsilon=1e-12

@@ -15,6 +15,8 @@ from research.models.platform import AMPERE, tracing_for
 from research.objectives.next_token import loss
 from tests.mostly_slow import mostly_slow
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 DOCUMENTS = jnp.array([[0] * 3 + [1] * 5 + [2] * 4, [0] * 12], jnp.int32)
 
 

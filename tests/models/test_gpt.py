@@ -15,6 +15,8 @@ from research.models.decoding import decode, decoder, empty
 from research.models.parameters import by_path, name
 from tests.mostly_slow import mostly_slow
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 TINY = dict(family="gpt2", vocabulary=61, context=16, width=24, depth=3, heads=4)
 KEY = jax.random.key(1)
 
@@ -126,7 +128,8 @@ VARIANTS = [
 def test_equals_the_paper_in_numpy(changes):
     model = tiny(**changes)
     expected = numpy_gpt(model, TOKENS)
-    np.testing.assert_allclose(model(TOKENS), expected, atol=2e-5 * abs(expected).max())
+    found = jax.jit(lambda model: model(TOKENS))(model)
+    np.testing.assert_allclose(found, expected, atol=2e-5 * abs(expected).max())
 
 
 def test_causality():
@@ -151,6 +154,7 @@ def test_causality():
     ),
 )
 def test_how_it_is_compiled_changes_nothing(changes):
+    @jax.jit
     def loss_and_gradient(model):
         return jax.value_and_grad(lambda m: jax.nn.logsumexp(m(TOKENS, KEY)))(model)
 
@@ -217,12 +221,14 @@ def test_modern_parts_compile_any_way(changes):
     """Unrolled or computed again: the same gradient."""
     modern = {"normalization": "rms", "positions": "rotary", "qk_norm": True, "tied": False} | changes
 
-    def gradient(**how):
-        model = tiny(**modern, **how)
-        return jax.tree.leaves(jax.grad(lambda m: jax.nn.logsumexp(m(TOKENS)))(model))
+    gradient_of = jax.jit(jax.grad(lambda m: jax.nn.logsumexp(m(TOKENS))))
 
+    def gradient(**how):
+        return jax.tree.leaves(gradient_of(tiny(**modern, **how)))
+
+    expected = gradient()
     for how in ({"unroll": 3}, {"remat": "block"}):
-        for a, b in zip(gradient(**how), gradient(), strict=True):
+        for a, b in zip(gradient(**how), expected, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5 * float(abs(b).max()))
 
 

@@ -21,6 +21,8 @@ from research.weights.folding import folded
 from tests.drawn import drawn
 from tests.mostly_slow import mostly_slow
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 BASE = 32
 SIZES = {"vocabulary": 32, "context": 8, "depth": 1, "heads": 4, "base_width": BASE}
 NORMS = {"gpt1": "post", "gpt2": "pre", "bert": "post"}

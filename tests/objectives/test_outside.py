@@ -52,7 +52,7 @@ def small(folder, **changes):
 
 @pytest.mark.slow
 def test_it_trains_resumes_and_shows_its_columns(smoothed, tmp_path, capsys):
-    experiment = small(tmp_path)
+    experiment = small(tmp_path, run__sample=8)
     straight = train(experiment, tmp_path / "straight", lambda line: None)
     assert straight.finished and straight.validation.keys() == {
         "step",

@@ -16,6 +16,8 @@ from research.objectives import evaluation_loss, objective_of, training_loss
 from tests.drawn import drawn
 from tests.mostly_slow import mostly_slow
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 B, L, V = 3, 7, 11
 START, DELIMITER, CLASSIFY = V, V + 1, V + 2
 GPT = Model(

@@ -9,6 +9,8 @@ from research.objectives.vocabulary_loss import vocabulary_loss
 from tests.models.derivatives import KEY, arrays, assert_same
 from tests.mostly_slow import mostly_slow
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 
 @pytest.mark.parametrize("length", mostly_slow([607, 8, 2_048]))
 @pytest.mark.parametrize("has_bias", mostly_slow([True, False]))

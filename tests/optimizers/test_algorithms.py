@@ -11,6 +11,8 @@ from research.config.names import OPTIMIZERS
 from research.models import build
 from research.optimizers.optimizer import evaluation_params, optimizer
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 
 class Layer(nnx.Module):
     """A matrix that decays and a vector that does not."""

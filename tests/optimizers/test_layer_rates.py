@@ -8,6 +8,7 @@ import optax
 import pytest
 from optax import contrib
 
+from research.config.hyperparameters import split
 from research.config.names import OPTIMIZERS
 from research.config.settings import override
 from research.errors import UsageError
@@ -16,8 +17,11 @@ from research.models.parameters import by_path
 from research.optimizers.layer_rates import powers
 from research.optimizers.optimizer import evaluation_params, optimizer
 from research.optimizers.trained import trained
+from research.runs.traced_numbers import fill
 from tests.mostly_slow import mostly_slow
 from tests.optimizers.test_trained import declared, gradients_of, model_of
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 DECAY = 0.8
 # Bao et al. (2021), beit/optim_factory.py: layer 0 is the embeddings, n + 1 block n, depth + 1 the head;
@@ -64,22 +68,28 @@ def test_frozen_blocks_do_not_shift_the_others():
 
 
 def trajectory(experiment, steps: int, model):
-    """The parameters, and those to evaluate, after updates by gradients that do not depend on them."""
-    update = optimizer(experiment.optimizer, 10, experiment.model)
+    """A function of the rate that gives the parameters, and those to evaluate.
+
+    After updates by gradients that do not depend on them.
+    """
+    shape, values = split(override(experiment, {"run.hyperparameters": "inputs"}))
     gradients = [gradients_of(model, seed) for seed in range(steps)]
 
     def curved(params):  # for Sophia: a curvature that does not depend on the parameters either
         return sum((leaf**2).sum() for leaf in jax.tree.leaves(params))
 
     @jax.jit
-    def run(model):
+    def run(values):
+        given = fill(shape, values)
+        update = optimizer(given.optimizer, 10, given.model)
+        params = model
         opt_state = update.init(model)
         for grads in gradients:
-            updates, opt_state = update.update(grads, opt_state, model, value=0.0, obj_fn=curved)
-            model = optax.apply_updates(model, updates)
-        return model, evaluation_params(model, opt_state)
+            updates, opt_state = update.update(grads, opt_state, params, value=0.0, obj_fn=curved)
+            params = optax.apply_updates(params, updates)
+        return params, evaluation_params(params, opt_state)
 
-    return [by_path(tree) for tree in run(model)]
+    return lambda rate: [by_path(tree) for tree in run(values | {"optimizer.rate.peak": rate})]
 
 
 @pytest.mark.parametrize("name", mostly_slow(OPTIMIZERS))
@@ -87,12 +97,12 @@ def test_a_layer_moves_as_with_a_smaller_rate(name):
     """Also its weight decay. LAMB and Adafactor scale by a norm of all blocks, which rates change later."""
     steps = 1 if name in ("lamb", "adafactor") else 2
     settings = {"optimizer__name": name, "optimizer__clip": None, "optimizer__rate__peak": 0.1}
-    decayed = declared(**settings, optimizer__rate__layer_decay=DECAY)
-    model = model_of(decayed)
-    found = trajectory(decayed, steps, model)
+    even = declared(**settings)
+    model = model_of(even)
+    found = trajectory(declared(**settings, optimizer__rate__layer_decay=DECAY), steps, model)(0.1)
+    at_rate = trajectory(even, steps, model)
     for power in (0, 2, 5):
-        smaller = declared(**settings | {"optimizer__rate__peak": 0.1 * DECAY**power})
-        for one, other in zip(found, trajectory(smaller, steps, model), strict=True):
+        for one, other in zip(found, at_rate(0.1 * DECAY**power), strict=True):
             if power == 2:
                 names, row = [path for path in one if path.startswith("blocks/")], 2
             else:

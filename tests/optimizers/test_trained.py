@@ -18,6 +18,8 @@ from research.optimizers.optimizer import evaluation_params, optimizer
 from research.optimizers.trained import ALL, count_trained, trained
 from tests.mostly_slow import mostly_slow
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 DEPTH = 4
 SMALL = {
     "model.vocabulary": 40,

@@ -231,17 +231,33 @@ def test_a_slurm_script_says_a_directory_to_shell_and_to_slurm(odd):
     assert (logs if redirected else [done.stdout]) == [os.fsencode(odd)], done.stderr
 
 
-def called(capsys, *typed: str) -> str:
-    """The output of a command in this process."""
-    status, shown = launched(list(typed)), capsys.readouterr()
-    assert status == 0, ascii(shown)
+def called(capsys, commands: list[list[str]]) -> str:
+    """The output of commands in this process."""
+    statuses, shown = [launched(typed) for typed in commands], capsys.readouterr()
+    assert not any(statuses), ascii((statuses, shown))
     return shown.out
 
 
-def typed_in_a_shell(*typed: str) -> str:
-    """The output of a command in a process of its own, which decodes its arguments itself."""
+ONE_AFTER_ANOTHER = """
+import sys
+from launch.__main__ import main
+arguments = sys.argv[1:]
+while arguments:
+    end = arguments.index(";")
+    sys.argv[1:], arguments = arguments[:end], arguments[end + 1 :]
+    try:
+        main()
+    except SystemExit as exit:
+        if exit.code:
+            raise
+"""
+
+
+def typed_in_a_shell(commands: list[list[str]]) -> str:
+    """The output of commands in a process of their own, which decodes its arguments itself."""
+    typed = [word for command in commands for word in (*command, ";")]
     done = subprocess.run(
-        [sys.executable, "-m", "launch", *typed],
+        [sys.executable, "-c", ONE_AFTER_ANOTHER, *typed],
         capture_output=True,
         text=True,
         errors="surrogateescape",
@@ -256,23 +272,27 @@ def test_every_command_takes_a_directory_of_any_name(odd, monkeypatch, capsys):
     monkeypatch.setenv("LINEAGE_HOME", str(odd / "home"))
     experiment, directory = quickstart(odd / "corpus.txt", **SMALL), odd / "run"
     do = partial(called, capsys) if odd.name == NASTY else typed_in_a_shell
-    do("train", experiment.name, *assignments(experiment), "--dir", str(directory))
-    do("resume", str(directory), "run.steps=6")
-    do("generate", str(directory), "--tokens", "3")
-    do("generate", f"{directory}:4", "--tokens", "3")
-    do("evaluate", str(directory), "--task", "wikitext2", "--data", str(odd / "corpus.txt"))
-    do("average", str(directory), "--last", "2", "--out", str(odd / "mean"))
-    do("generate", str(odd / "mean"), "--tokens", "3")
-    do("export", str(directory), str(odd / "exported"))
-    do("generate", str(odd / "exported"), "--tokens", "3")
-    do("report", str(directory))
-    do("status", str(directory))
-    do("table", str(directory))
     over = ["--over", "optimizer.rate.peak=0.01,0.001", "--dir", str(odd / "sweep")]
-    do("sweep", experiment.name, *assignments(experiment), *over)
-    assert "2 finished" in do("status", str(odd / "sweep"))
-    do("report", str(odd / "sweep"))
-    do("table", str(odd / "sweep"))
+    do([["train", experiment.name, *assignments(experiment), "--dir", str(directory)]])
+    do(
+        [
+            ["resume", str(directory), "run.steps=6"],
+            ["generate", str(directory), "--tokens", "3"],
+            ["generate", f"{directory}:4", "--tokens", "3"],
+            ["evaluate", str(directory), "--task", "wikitext2", "--data", str(odd / "corpus.txt")],
+            ["average", str(directory), "--last", "2", "--out", str(odd / "mean")],
+            ["generate", str(odd / "mean"), "--tokens", "3"],
+            ["export", str(directory), str(odd / "exported")],
+            ["generate", str(odd / "exported"), "--tokens", "3"],
+            ["report", str(directory)],
+            ["status", str(directory)],
+            ["table", str(directory)],
+            ["sweep", experiment.name, *assignments(experiment), *over],
+            ["report", str(odd / "sweep")],
+            ["table", str(odd / "sweep")],
+        ]
+    )
+    assert "2 finished" in do([["status", str(odd / "sweep")]])
     assert [path.name for path in odd.parent.iterdir()] == [odd.name]
 
 

@@ -4,19 +4,22 @@ As a program it is one of several processes: COORDINATOR COUNT INDEX TARGET, whi
 """
 
 import sys
-from functools import partial
+from dataclasses import replace
+from functools import cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import experiments
-from research.config import Experiment
+from research.config import Experiment, Parallel
 from research.config.settings import override
 from research.devices import compilers, startup
 from research.models.parameters import by_path
-from research.runs.state import initial_state
+from research.runs.state import State
+from research.training.first_state import drawn
 from research.training.placement import compile_for
 from tests.training.tiny import SMALL
 
@@ -58,11 +61,27 @@ def lopsided(name: str, step: int) -> dict[str, np.ndarray]:
     }
 
 
+def first(experiment: Experiment, layout) -> State:
+    """The state before the first step, which is drawn once for all meshes of one process.
+
+    That it may be drawn on any mesh is seen over processes here, and in `tests/training`.
+    """
+    if jax.process_count() > 1:
+        return drawn(experiment, layout)
+    state = drawn_once(replace(experiment, parallel=Parallel()))
+    return jax.device_put(jax.tree.map(jnp.copy, state), layout)  # a step overwrites what it gets
+
+
+@cache
+def drawn_once(experiment: Experiment) -> State:
+    return drawn(experiment, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+
+
 def ten_steps(name: str, optimizer: str | None = None, dropout: float = 0.0, **mesh) -> dict[str, np.ndarray]:
     """The losses, and the parameters at the end by path."""
     experiment = declared(name, optimizer, dropout, **mesh)
     abstract, program = compile_for(experiment)
-    state = jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
+    state = first(experiment, program.layout)
     rows = B // jax.process_count()
     mine = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
     losses = []

@@ -15,7 +15,7 @@ def silent(line: str) -> None:
 
 @pytest.mark.slow
 def test_the_same_row_comes_again(tmp_path):
-    experiment = quickstart(tmp_path / "text.txt")
+    experiment = quickstart(tmp_path / "text.txt", run__sample=8)
     train(experiment, tmp_path / "run", silent)
     rows = {row["step"]: row for row in read(tmp_path / "run") if row["split"] == "validation"}
     again = evaluate_run(tmp_path / "run", None, silent)

@@ -33,7 +33,7 @@ def straight(tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LINEAGE_HOME", str(folder / "home"))
-        experiment = quickstart(folder / "corpus.txt")
+        experiment = quickstart(folder / "corpus.txt", run__sample=8)
         return experiment, folder / "run", train(experiment, folder / "run", print)
 
 
@@ -120,7 +120,7 @@ def test_a_finished_run_stays_as_it_is(straight, monkeypatch):
 def test_another_experiment_does_not_enter(straight, monkeypatch):
     _, directory, _ = straight
     monkeypatch.setenv("LINEAGE_HOME", str(directory.parent / "home"))
-    other = quickstart(directory.parent / "corpus.txt", run__seed=1)
+    other = quickstart(directory.parent / "corpus.txt", run__sample=8, run__seed=1)
     before = timeless(directory)
     with pytest.raises(UsageError, match=r"run\.seed was 0, now 1"):
         train(other, directory, print)
@@ -151,7 +151,7 @@ def test_starts_from_the_weights_of_another_run(straight, tmp_path, monkeypatch,
 )
 def test_killed_runs_end_like_undisturbed_ones(tmp_path, compiler, kills):
     """SIGKILL at several moments, by the command that a user types."""
-    experiment = quickstart(tmp_path / "corpus.txt", run__steps=40, parallel__compile=compiler)
+    experiment = quickstart(tmp_path / "corpus.txt", run__steps=40, run__sample=8, parallel__compile=compiler)
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
 
     def start(directory):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from functools import partial
 
 import jax
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from research.config import Run
 from research.errors import UsageError
 from research.models.parameters import by_path
-from research.runs.state import initial_state
+from research.training.first_state import drawn
 from research.training.logging.progress import Lines
 from research.training.loop import train
 from research.training.multi_step import call_ranges
@@ -37,7 +36,7 @@ def six_steps(experiment):
     """Losses and, by path, all of the state after six steps."""
     size = experiment.run.steps_per_call
     _, program = compile_for(experiment)
-    state = jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
+    state = drawn(experiment, program.layout)
     losses = []
     for first in range(0, 6, size):
         prefetch_to_device = [program.feed(batch_of(step)) for step in range(first, first + size)]
@@ -69,7 +68,7 @@ def test_one_call_of_three_steps_is_three_calls(compiler, tmp_path):
 def test_the_state_that_a_step_returns_is_one_it_is_compiled_for(compiler, tmp_path, caplog):
     experiment = quickstart(tmp_path / "c.txt", parallel__compile=compiler)
     _, program = compile_for(experiment)
-    state = jax.jit(partial(initial_state, experiment), out_shardings=program.layout)()
+    state = drawn(experiment, program.layout)
     with jax.log_compiles():
         state, _ = program.step(state, program.feed(batch_of(0)))
         assert "Finished XLA compilation" in caplog.text

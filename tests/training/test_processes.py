@@ -77,7 +77,11 @@ def test_four_processes_end_like_one(tmp_path, declared):
     """Two, also with whole parameters on each: in the test below."""
     declared = {f"parallel__{name}": value for name, value in declared.items()}
     experiment = quickstart(
-        tmp_path / "corpus.txt", model__dropout=0.0, optimizer__rate__peak=1e-3, **declared
+        tmp_path / "corpus.txt",
+        model__dropout=0.0,
+        optimizer__rate__peak=1e-3,
+        run__sample=8,
+        **declared,
     )
     launch(experiment, tmp_path / "1", 1)
     launch(experiment, tmp_path / "4", 4)

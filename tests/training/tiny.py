@@ -30,7 +30,7 @@ SMALL = {
     "run.log_every": 1,
     "run.evaluate_every": 6,
     "run.checkpoint_every": 4,
-    "run.sample": 8,
+    "run.sample": 0,
 }
 TIMES = {"seconds", "tokens_per_second"}
 

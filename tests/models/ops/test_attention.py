@@ -9,6 +9,8 @@ from research.models.ops.attention import attention
 from research.models.ops.dropout import dropout_mask
 from tests.models.derivatives import KEY, arrays, assert_same
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 
 def plain_attention(mask, dropped):
     def attend(q, k, v):

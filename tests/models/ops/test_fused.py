@@ -15,6 +15,8 @@ from research.models.platform import platform, tracing_for
 from tests.models.derivatives import arrays, assert_same
 from tests.mostly_slow import mostly_slow
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 B, L, H, K = 2, 128, 2, 16
 MESH = jax.make_mesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
 SEED = Seed(jnp.array([5, 6], jnp.uint32), jnp.float32(0.3))

@@ -13,6 +13,8 @@ from research.models.parts.activations import gelu_erf, gelu_tanh, relu_squared,
 from tests.models.derivatives import arrays, assert_keeps_types, assert_same, assert_same_curvature
 from tests.mostly_slow import mostly_slow
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("outputs", [(7,), (3, 4)])

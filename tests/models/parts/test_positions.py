@@ -19,6 +19,8 @@ from research.models.platform import tracing_for
 from tests.drawn import drawn
 from tests.models.derivatives import arrays
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 MODEL = Model(
     family="gpt2", vocabulary=8, context=64, width=24, depth=1, heads=3, positions="rotary"
 )  # heads of 8
