@@ -229,9 +229,9 @@ def _counted(name: str, overrides: list[str] | None) -> dict[str, Any]:
     experiment = resolve(name, overrides)
     model, freeze = experiment.model, experiment.optimizer.freeze
     with starting():
+        from research.bench.parameter_table import ACCOUNT
+        from research.bench.parameter_table import parameter_table as lines_of
         from research.config.sections.freezing import share_trained
-        from research.models.parameter_table import ACCOUNT
-        from research.models.parameter_table import parameter_table as lines_of
         from research.models.parameters import components
     listed = [
         component._asdict() | {"trained": int(component.count * share_trained(freeze, component.name, model))}

@@ -15,11 +15,8 @@ from research.errors import EnvironmentFault
 from research.io.files import write_atomic
 from research.io.home import home
 
-ROOMS = (
-    "config",
-    "models",
-    "objectives",
-)  # their code determines the parameters, and which models are refused
+# Their code determines the parameters, which models are refused, and the table.
+ROOMS = ("config", "models", "objectives", "bench")
 
 
 def parameter_table(experiment: Experiment, count: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -22,14 +22,15 @@ from research.api.inputs import Inputs, TextOrIds, encode
 from research.api.running import in_32_bits, keep_compiled
 from research.config import Model
 from research.config.registry import Registry
-from research.errors import UsageError, did_you_mean
+from research.errors import UsageError
 from research.evaluation.scoring import score_windows, windows
 from research.generation import BeamSearch, Sampling, complete, fill_masks
 from research.generation.fill_mask import Filled
 from research.models import BERT, GPT, is_bert, is_gpt
 from research.models.decoding import decoder
-from research.models.parameters import by_path, refill
+from research.models.parameters import by_path
 from research.weights import Report, save
+from research.weights.fit import replaced
 from research.weights.layout import TaskHead, Weights
 from research.weights.with_tokenizer import load_with_tokenizer
 
@@ -84,9 +85,7 @@ class LanguageModel:
 
         Raises UsageError for an unknown path, another shape, and values that are not numbers.
         """
-        leaves = self.parameters
-        given = {path: _checked(path, array, leaves) for path, array in changes.items()}
-        return replace(self, module=refill(self.module, leaves | given))
+        return replace(self, module=replaced(self.module, changes))
 
     def save(self, directory: str | Path) -> None:
         """Write the model and its tokenizer to a new directory, which `load` and all commands read.
@@ -241,15 +240,3 @@ def _attentions(module: GPT | BERT, inputs: Inputs) -> Array:
 def arguments(module: GPT | BERT, inputs: Inputs) -> tuple[Any, ...]:
     """A GPT takes only tokens: no position attends to the padding after it."""
     return tuple(inputs) if module.bidirectional else (inputs.tokens_BL,)
-
-
-def _checked(path: str, array: ArrayLike, leaves: Mapping[str, Array]) -> Array:
-    """`array` in the type of the parameter that it replaces."""
-    if path not in leaves:
-        raise UsageError(f"{path}: no such parameter{did_you_mean(path, leaves)}")
-    found, leaf = np.asarray(array), leaves[path]
-    if found.shape != leaf.shape:
-        raise UsageError(f"{path}: shape {found.shape}: expected {leaf.shape}")
-    if not (found.dtype.kind in "iuf" or jnp.issubdtype(found.dtype, jnp.floating)):
-        raise UsageError(f"{path}: type {found.dtype}: expected numbers")
-    return jnp.asarray(found, leaf.dtype)

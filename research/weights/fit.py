@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from research.errors import UsageError
+from research.errors import UsageError, did_you_mean
 from research.models.parameters import by_path, refill
 
 M = TypeVar("M")
@@ -50,6 +53,26 @@ def fill(model: M, found: Mapping[str, NDArray]) -> tuple[M, Report]:
     # Copy, since a training step reuses the memory of its state.
     filled = {path: jnp.array(found[path], leaves[path].dtype) for path in report.found}
     return refill(model, leaves | filled), report
+
+
+def replaced(model: M, changes: Mapping[str, ArrayLike]) -> M:
+    """`model` with other values for some parameters, by path, in these parameters' types.
+
+    Raises UsageError for an unknown path, another shape, and values that are not numbers.
+    """
+    leaves = by_path(model)
+    return refill(model, leaves | {path: _checked(path, array, leaves) for path, array in changes.items()})
+
+
+def _checked(path: str, array: ArrayLike, leaves: Mapping[str, Array]) -> Array:
+    if path not in leaves:
+        raise UsageError(f"{path}: no such parameter{did_you_mean(path, leaves)}")
+    found, leaf = np.asarray(array), leaves[path]
+    if found.shape != leaf.shape:
+        raise UsageError(f"{path}: shape {found.shape}: expected {leaf.shape}")
+    if not (found.dtype.kind in "iuf" or jnp.issubdtype(found.dtype, jnp.floating)):
+        raise UsageError(f"{path}: type {found.dtype}: expected numbers")
+    return jnp.asarray(found, leaf.dtype)
 
 
 def compare(needed: Mapping[str, tuple[int, ...]], found: Mapping[str, NDArray]) -> Report:

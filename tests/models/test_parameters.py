@@ -7,9 +7,9 @@ import pytest
 
 import experiments
 from launch.declarations import params
+from research.bench.parameter_table import parameter_table
 from research.config import Model
 from research.config.settings import override
-from research.models.parameter_table import parameter_table
 from research.models.parameters import components
 
 SIZES = {

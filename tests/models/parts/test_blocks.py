@@ -11,13 +11,13 @@ import pytest
 
 from research import models, weights
 from research.api.attention_probabilities import attention_probabilities
+from research.bench.parameter_table import parameter_table
 from research.config import Model, Optimizer, Parts, Schedule
 from research.config.names import BLOCKS
 from research.config.settings import override
 from research.errors import UsageError
 from research.models.decoding import decode, decoder, empty
 from research.models.linear import Linear
-from research.models.parameter_table import parameter_table
 from research.models.parameters import by_path
 from research.models.parts.blocks import MLP, Block, auxiliary_loss
 from research.optimizers.optimizer import optimizer

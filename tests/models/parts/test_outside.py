@@ -7,12 +7,12 @@ import pytest
 from flax import nnx
 
 from research import models
+from research.bench.parameter_table import parameter_table
 from research.config import Model
 from research.config.names import ACTIVATIONS, NORMS, POSITIONS
 from research.errors import UsageError
 from research.models.axes import BOTH, parameter
 from research.models.decoding import decode, decoder, empty
-from research.models.parameter_table import parameter_table
 from research.models.parameters import by_path
 from research.models.parts.positions import Positions
 from tests.mostly_slow import mostly_slow
