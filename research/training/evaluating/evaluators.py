@@ -25,7 +25,7 @@ from research.config import Experiment
 from research.config.names import EVALUATORS
 from research.data.examples import Batch
 from research.errors import UsageError
-from research.models.parameters import by_path
+from research.models.parameters import by_path, components
 
 Batches = Callable[[], Iterator[Batch]]
 
@@ -62,8 +62,6 @@ class ParameterRms(Evaluator):
 
     @classmethod
     def names(cls, experiment: Experiment) -> Collection[str]:
-        from research.models.parameters import components
-
         return [_word(component.name) for component in components(experiment.model)]
 
     def measure(self, model: Any, batches: Batches) -> Mapping[str, Any]:
