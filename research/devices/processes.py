@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from research.errors import EnvironmentFault, UsageError
+from research.errors import EnvironmentFault, LineageError, UsageError
 from research.io.activity import activity
 
 REFUSED = -1
@@ -20,7 +20,7 @@ CLOCK_EVERY = 10  # steps between checks of the clock, if nothing else synchroni
 
 
 def agreed(decide: Callable[[], int]) -> int:
-    """The first process's result of `decide` (0 or more); all processes raise if it raises."""
+    """The first process's result of `decide` (0 or more); if it raises, all raise with its message."""
     if jax.process_count() == 1:
         return decide()
     decision, fault = REFUSED, None
@@ -30,11 +30,26 @@ def agreed(decide: Callable[[], int]) -> int:
         except Exception as error:
             fault = error
     decision = int(multihost_utils.broadcast_one_to_all(np.int32(decision)))
-    if fault is not None:
-        raise fault
     if decision == REFUSED:
-        raise EnvironmentFault("process 0 stopped with an error; its message says why")
+        text = _of_first(json.dumps([isinstance(fault, UsageError), _message(fault)]))
+        if fault is not None:
+            raise fault
+        usage, message = json.loads(text)
+        raise (UsageError if usage else EnvironmentFault)(message)
     return decision
+
+
+def _of_first(text: str) -> str:
+    """The first process's text."""
+    characters = np.frombuffer(text.encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(characters.size)))
+    return multihost_utils.broadcast_one_to_all(np.resize(characters, size)).tobytes().decode()
+
+
+def _message(fault: Exception | None) -> str:
+    return (
+        str(fault) if fault is None or isinstance(fault, LineageError) else f"{type(fault).__name__}: {fault}"
+    )
 
 
 def smallest(megabytes: int | None) -> int | None:

@@ -78,7 +78,7 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
     `storage` None means the recorded one, or `default` for a new sweep. If several processes begin a sweep at
     once, one writes its record. Raises UsageError if the directory holds another sweep or something else.
     """
-    if not is_sweep(directory) and directory.exists() and not _may_become_sweep(directory):
+    if directory.exists() and not _may_become_sweep(directory) and not is_sweep(directory):
         raise UsageError(f"{directory}: exists and is not a sweep; choose another --dir")
     if not is_sweep(directory):  # an existing sweep keeps its recorded direction
         sweep = replace(sweep, direction=sweep.chosen_direction)
@@ -97,8 +97,8 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
 
 
 def _may_become_sweep(directory: Path) -> bool:
-    """Whether a directory is empty, apart from locks of a process that is about to write the record."""
-    return all(path.name == LOCKS for path in directory.iterdir())
+    """Whether a directory has nothing but the locks and the unfinished record of a process that begins it."""
+    return all(path.name == LOCKS or path.name.startswith(f".{SWEEP}.") for path in directory.iterdir())
 
 
 def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
