@@ -50,7 +50,7 @@ class Evaluator:
     def measure(self, model: Any, batches: Batches) -> Mapping[str, Any]:
         """The numbers of a model, as the run evaluates it (a moving average, if there is one).
 
-        `batches()` yields the validation split in NumPy, with the objective's arrays, of this process's rows.
+        `batches()` yields the validation split in NumPy, with the objective's arrays, alike in every process.
         A program compiled inside would be compiled at each call: compile outside, with `jax.jit`.
         """
         raise NotImplementedError

@@ -59,20 +59,20 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
 
     @cache
     def split(data: Data) -> tuple:
-        """Batches of this process, and the total weights of the split."""
-        sums = totals(validation_batches(examples, data, corpus.validation))
-        return validation_batches(examples, data, corpus.validation, **processes()), sums
+        """Batches of this process, the total weights of the split, and batches of all processes' rows."""
+        whole = validation_batches(examples, data, corpus.validation)
+        return validation_batches(examples, data, corpus.validation, **processes()), totals(whole), whole
 
     def validate(state: State, program: Compiled) -> Row:
         model = evaluation_params(experiment, state)
         with activity("evaluating") as show:
             # As in the step just made.
-            batches, sums = split(experiment.data.at_step(int(state.step) - 1))
+            batches, sums, whole = split(experiment.data.at_step(int(state.step) - 1))
             with closing(stream(batches, 0, len(batches))) as read:
                 counted = count(map(program.feed, shared(read, sums)), len(batches), show)
                 means, outputs = evaluate(model, counted, _evaluation(objective, state, program))
             row = {"step": int(state.step), "split": "validation", **means}
-            row |= evaluators.measured(further, model, partial(_all_of, batches))
+            row |= evaluators.measured(further, model, partial(_all_of, whole))
         if objective.predict is not None and outputs is not None:
             outputs = outputs[: len(corpus.validation.labels)]  # without the rows that fill the last batch
             predictions, metrics = objective.predict(experiment.task, corpus.validation, outputs)
