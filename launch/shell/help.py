@@ -1,11 +1,12 @@
 """Help of the command line: groups of commands, whole sentences, no Python types."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from research.io.files import expanded
 
 NAMES = {"help_option_names": ["-h", "--help"]}  # settings of every command
 
@@ -72,4 +73,4 @@ def _expanded(value: Any) -> Any:
     """Paths with the home directory for ~, which a shell leaves in `--dir=~/runs`."""
     if isinstance(value, list | tuple):
         return type(value)(map(_expanded, value))
-    return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
+    return expanded(value) if isinstance(value, Path) else value

@@ -1,6 +1,5 @@
 """Evaluation of a run, or of weights, on the papers' tasks, EleutherAI's, and those of other packages."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from research.evaluation.data_files import check_found
 from research.evaluation.eval_model import EvalModel, Settings
 from research.evaluation.published import published
 from research.io.activity import activity
+from research.io.files import expanded
 from research.models import is_gpt
 from research.runs import record
 from research.runs.status import split_step
@@ -50,7 +50,7 @@ def evaluate(
     """
     names = [task] if isinstance(task, str) else list(task)
     settings = Settings(limit, stride, batch, raw)
-    folder = None if data is None else Path(os.path.expanduser(data))
+    folder = None if data is None else expanded(data)
     return dict(evaluations(str(target), names, folder, settings, tokenizer))
 
 

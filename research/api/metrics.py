@@ -1,12 +1,12 @@
 """A run's metrics as columns."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from research.errors import UsageError
+from research.io.files import expanded
 from research.runs import metrics_log
 
 SPLITS = ("train", "validation")
@@ -27,7 +27,7 @@ def read_metrics(directory: str | Path) -> dict[str, Table]:
 
     Raises UsageError for a directory without metrics.
     """
-    directory = Path(os.path.expanduser(directory))
+    directory = expanded(directory)
     if not (directory / "metrics.jsonl").exists():
         raise UsageError(f"{directory}: has no metrics.jsonl; expected the directory of a run")
     rows = metrics_log.read(directory)

@@ -10,7 +10,6 @@ Each part is a function of the experiment, and a batch one of the step. This loo
 `state.model` is the model, a pytree of parameters, and `state.replace(model=…)` a state with another one.
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,6 +28,7 @@ from research.data.examples import Batch
 from research.data.store.token_store import Corpus
 from research.devices.compilers import Compiled
 from research.devices.memory import usable_memory
+from research.io.files import expanded
 from research.objectives import check, objective_of, training_loss
 from research.runs.checkpoints.store import compare
 from research.runs.metrics_log import Row
@@ -72,7 +72,7 @@ def first_state(experiment: Experiment, checkpoint: str | Path | None = None) ->
     experiment, abstract, program = _compiled(experiment)
     folder = None
     if checkpoint is not None:
-        run, step = split_step(str(Path(os.path.expanduser(checkpoint))))
+        run, step = split_step(str(expanded(checkpoint)))
         folder = intact_checkpoint(run, step)
         compare(folder, abstract.saved())
     return first_states.first_state(experiment, abstract, program.layout, folder, print)

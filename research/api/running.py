@@ -1,6 +1,5 @@
 """Experiments from Python: `lineage train` without a command line."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -14,6 +13,7 @@ from research.config.imports import import_all, import_edited
 from research.config.settings import parse_assignments
 from research.devices.startup import use_compilation_cache
 from research.errors import UsageError
+from research.io.files import expanded
 from research.objectives import check
 from research.runs.metrics_log import Row
 from research.training import loop, resolving
@@ -81,7 +81,7 @@ def train(
     """
     check_given(experiment)
     keep_compiled()
-    path = Path(os.path.expanduser(directory))
+    path = expanded(directory)
     return loop.train(experiment, path, report, allow_change, lambda row: bool(after_evaluation(row)))
 
 

@@ -97,7 +97,8 @@ def _score_batch(model: GPT, group: list[Window], batch: int, banned_V) -> Itera
     tokens_BL = np.zeros((batch, length), np.int32)
     places_BS, targets_BS = (np.zeros((batch, scored), np.int32) for _ in range(2))
     for n, (tokens, count) in enumerate(group):
-        tokens_BL[n, : len(tokens) - 1], targets_BS[n, :count] = tokens[:-1], tokens[-count:]
+        tokens_BL[n, : len(tokens) - 1] = tokens[:-1]
+        targets_BS[n, :count] = tokens[len(tokens) - count :]
         places_BS[n, :count] = np.arange(len(tokens) - 1 - count, len(tokens) - 1)
     found = jax.device_get(_score_tokens(model, tokens_BL, places_BS, targets_BS, banned_V))
     for n, (_, count) in enumerate(group):

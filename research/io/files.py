@@ -10,6 +10,11 @@ from typing import IO, Any
 from research.errors import EnvironmentFault, UsageError
 
 
+def expanded(path: Path | str) -> Path:
+    """With the home directory for ~. `Path.expanduser` raises RuntimeError for ~x of an unknown user."""
+    return Path(os.path.expanduser(path))
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Writes a file (text in UTF-8) atomically: a kill or a power loss leaves the old file or the new one."""
     with new_file(path) as file:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from research.errors import EnvironmentFault
+from research.io.files import expanded
 from research.io.locks import Holder, Lock, acquire, holder
 
 _locks: dict[Path, Lock] = {}  # of this process, one for each home
@@ -16,7 +17,7 @@ _used: dict[Path, dict[str, None]] = defaultdict(dict)  # by home: an ordered se
 def home() -> Path:
     """`$LINEAGE_HOME`, or `lineage` in the platform's user cache directory."""
     if path := os.environ.get("LINEAGE_HOME"):
-        return Path(os.path.expanduser(path)).absolute()
+        return expanded(path).absolute()
     import platformdirs
 
     try:

@@ -1,11 +1,11 @@
 """Repositories of the Hugging Face Hub, in the Hub library's shared cache."""
 
 import itertools
-import os
 from functools import cache
 from pathlib import Path
 
 from research.errors import EnvironmentFault, UsageError
+from research.io.files import expanded
 
 PREFIX = "hub:"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt")
@@ -20,7 +20,7 @@ OLDER = (
 def located(path: Path | str, files: tuple[str, ...] = (*WEIGHTS, *TOKENIZER)) -> Path:
     """Downloads `files` of hub:OWNER/NAME[@REVISION] and returns their folder; other paths are unchanged."""
     if not str(path).startswith(PREFIX):
-        return Path(os.path.expanduser(path))
+        return expanded(path)
     folder = snapshot(str(path), files, "a directory works too")
     wanted = [WEIGHTS[1:], *OLDER] if "model.safetensors" in files else []
     for before, older in itertools.pairwise(wanted):

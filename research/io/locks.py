@@ -32,9 +32,8 @@ class Lock:
 
     def __init__(self, path: Path, file: IO[str], content: str, enforced: bool):
         self.path = path
-        self.enforced = (
-            enforced  # False: the file system has no locks, and the file's content is all there is
-        )
+        # False: the file system has no locks, and the file's content is all there is.
+        self.enforced = enforced
         self.when_lost: Callable[[Holder | None], None] = lambda who: None  # called in a thread
         self._content, self._file, self._released = content, file, threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()

@@ -4,7 +4,6 @@ import glob
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from research.config import Data, Experiment, Start
 from research.config.names import SCHEMES
@@ -12,6 +11,7 @@ from research.config.settings import flatten, override
 from research.data.sources import files
 from research.data.tokenizers import published, trained
 from research.data.tokenizers.spacy_words import split_name
+from research.io.files import expanded
 
 # Of a source, perhaps with a weight, or in another.
 TERM = re.compile(r"((?:\d*\.?\d+\*|(?:drawn|rest):\d+:\d+:)?(?:files|tokens):)(.+)", re.DOTALL)
@@ -100,7 +100,7 @@ def _patterns(source: str) -> list[str]:
 
 
 def _path(typed: str) -> str:
-    return str(Path(os.path.expanduser(typed)).absolute())
+    return str(expanded(typed).absolute())
 
 
 def _is_there(path: str) -> bool:

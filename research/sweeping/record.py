@@ -1,7 +1,6 @@
 """The record of a sweep: `sweep.json` in its directory."""
 
 import json
-import os
 import secrets
 import warnings
 from dataclasses import asdict, replace
@@ -15,7 +14,7 @@ from research.config.settings import differences, from_json, override, to_json
 from research.config.sweep import SETTINGS
 from research.config.target import direction_of
 from research.errors import LineageWarning, UsageError
-from research.io.files import catch_write_errors, read_record, write_atomic
+from research.io.files import catch_write_errors, expanded, read_record, write_atomic
 from research.io.locks import describe_holder, exclusive, holder
 from research.runs import paths
 from research.sweeping.directory import LOCKS, SWEEP, is_sweep, study_lock, trial_locks
@@ -215,7 +214,7 @@ def _with_absolute(base: Experiment) -> Experiment:
 def _absolute(storage: str) -> str:
     """Makes a path absolute, because workers have other working directories."""
     if storage.startswith("journal:"):
-        return f"journal:{Path(os.path.expanduser(storage.removeprefix('journal:'))).absolute()}"
+        return f"journal:{expanded(storage.removeprefix('journal:')).absolute()}"
     return storage
 
 

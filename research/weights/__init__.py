@@ -5,7 +5,6 @@ exported weights, and weights published in this form need no import. `save` writ
 any model.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from research.config.values import format_value
 from research.devices import xla
 from research.errors import UsageError, did_you_mean
 from research.io.directories import check_absent
+from research.io.files import expanded
 from research.io.hub import located
 from research.models.bert import BERT
 from research.models.gpt import GPT
@@ -185,7 +185,7 @@ def import_(format: str, source: Path | str, directory: Path | str) -> Report:
         raise UsageError(f"{format}: no such format{did_you_mean(format, (*FORMATS, LLMC))}")
     source = located(source)
     if format == LLMC:
-        return _export(llmc.read(source), Path(os.path.expanduser(directory)), "huggingface")
+        return _export(llmc.read(source), expanded(directory), "huggingface")
     _refuse_file(source)
     if not any((source / name).exists() for name in FORMATS[format].files):
         raise UsageError(f"{source}: not {format}: has no {' or '.join(FORMATS[format].files)}")
@@ -197,7 +197,7 @@ def average(directory: Path | str, target: Path | str, last: int | None = None) 
 
     As a Hugging Face directory, or in our own form if Transformers has no class for the model.
     """
-    directory, target = Path(os.path.expanduser(directory)), Path(os.path.expanduser(target))
+    directory, target = expanded(directory), expanded(target)
     check_absent(target)
     weights, steps = run.average(directory, last)
     try:
@@ -215,7 +215,7 @@ def export(source: Path | str, directory: Path | str, format: str = "huggingface
     """
     if format not in EXPORTS:
         raise UsageError(f"{format}: no such format{did_you_mean(format, EXPORTS)}")
-    directory = Path(os.path.expanduser(directory))
+    directory = expanded(directory)
     check_absent(directory)
     return _export(read(source), directory, format)
 
@@ -232,4 +232,4 @@ def _export(weights: Weights, directory: Path, format: str) -> Report:
 
 def save(directory: Path | str, weights: Weights) -> None:
     """Write weights in our own form, which `load`, `export` and `start.weights` read; see `native.write`."""
-    native.write(Path(os.path.expanduser(directory)), weights)
+    native.write(expanded(directory), weights)

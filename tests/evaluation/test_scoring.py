@@ -51,6 +51,15 @@ def test_every_token_but_the_first_is_scored_once():
                 assert first == 1 or window.scored <= stride
 
 
+def test_an_empty_continuation_is_certain(gpt2):
+    """The harness has such choices, also alone in a batch."""
+    lone = score_pairs(gpt2, [Pair([3, 4, 5], [])], 2)
+    mixed = score_pairs(gpt2, [Pair([3, 4, 5], []), Pair([3, 4], [6, 7])], 2)
+    alone = score_pairs(gpt2, [Pair([3, 4], [6, 7])], 2)
+    assert lone[0] == mixed[0] == (0.0, True, True)
+    assert mixed[1].log_probability == pytest.approx(alone[0].log_probability, rel=1e-6)
+
+
 @pytest.mark.parametrize("stride", [1, 7, CONTEXT])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_stream_equals_pytorchs(gpt2, stride, batch):

@@ -44,3 +44,8 @@ def saved(name: str, folder: Path, labels: int = 2, seed: int = 0, **config: Any
     model.save_pretrained(folder)
     vocabulary(folder)
     return model
+
+
+def named(labels: dict[int, str]) -> dict[str, Any]:
+    """The class names in a config.json."""
+    return {"id2label": labels, "label2id": {label: n for n, label in labels.items()}}

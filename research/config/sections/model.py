@@ -31,9 +31,8 @@ class Model:
     depth: int  # number of transformer blocks [blocks; above 0]
     heads: int  # attention heads per block; a divisor of model.width [heads; above 0]
     hidden: int | None = None  # width of the MLP; none: 4 × model.width [features; above 0]
-    block: Annotated[str, BLOCKS] = (
-        "transformer"  # kind of block: its attention, its MLP and their residual sums
-    )
+    # Kind of block: its attention, its MLP and their residual sums
+    block: Annotated[str, BLOCKS] = "transformer"
     # Dropout rate of embeddings, residual branches and attention probabilities [share; from 0 to below 1]
     dropout: float = 0.0
     # Drop entries of a GPT's embedding table once per step, as in GPT-1's code

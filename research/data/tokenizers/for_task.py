@@ -1,6 +1,5 @@
 """The tokenizer of the weights from which a run starts."""
 
-import os
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -9,6 +8,7 @@ from research.config import Data, Start
 from research.data.tokenizers import published, spacy_words
 from research.data.tokenizers.tokenizer import entries, load
 from research.errors import UsageError
+from research.io.files import expanded
 from research.io.hub import PREFIX, located
 
 START = "start"  # data.tokenizer: the one beside start.weights
@@ -70,7 +70,7 @@ def as_tokenizer(weights: str) -> str:
     """The weights' folder as `data.tokenizer`: with a slash, without a checkpoint number."""
     if weights.startswith(PREFIX):
         return weights
-    folder = str(_folder(Path(os.path.expanduser(weights))))
+    folder = str(_folder(expanded(weights)))
     return folder if published.is_path(folder) else f"./{folder}"
 
 

@@ -1,7 +1,6 @@
 """Published tokenizers: those of GPT-1, GPT-2 and BERT, tokenizer.json, and nanoGPT's meta.pkl."""
 
 import json
-import os
 import pickle
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from research.data.tokenizers import spacy_words
 from research.errors import UsageError, did_you_mean
+from research.io.files import expanded
 from research.io.home import home
 from research.io.hub import PREFIX, TOKENIZER, snapshot
 
@@ -41,7 +41,7 @@ def load(name: str) -> Tokenizer:
     if name.startswith(PREFIX):
         return read(snapshot(name, TOKENIZER, "a directory works too"))
     if is_path(name):
-        path = Path(os.path.expanduser(name))
+        path = expanded(name)
         if not path.exists():
             raise UsageError(f"data.tokenizer={name}: no such file or folder")
         return read(path)

@@ -98,25 +98,28 @@ def names_of(experiment: Experiment) -> dict[str, str]:
     return found
 
 
-def measured(evaluators: Mapping[str, Evaluator], model: Any, batches: Batches) -> dict[str, float]:
-    """All numbers of a model. Raises UsageError if an evaluator returns other names than it declares."""
-    row: dict[str, float] = {}
-    for name, evaluator in evaluators.items():
-        numbers = jax.device_get(dict(evaluator.measure(model, batches)))
-        expected = evaluator.names(evaluator.experiment)
-        if numbers.keys() != {*expected}:
-            raise UsageError(
-                f"run.evaluators={name}: measured {', '.join(numbers) or 'nothing'}; expected "
-                + ", ".join(expected)
-            )
-        for key, number in numbers.items():
-            if np.ndim(number) or not np.issubdtype(np.asarray(number).dtype, np.number):
-                raise UsageError(f"run.evaluators={name}: {key} is {number!r:.60}; expected a number")
-            row[key] = float(number)
-    return row
+def measuring(experiment: Experiment, tokenizer: Tokenizer) -> Callable[[Any, Batches], dict[str, float]]:
+    """(model, batches) → the numbers of all of `run.evaluators`.
 
+    Raises UsageError, when called, if an evaluator returns other names than it declares, or no numbers.
+    """
+    owners = names_of(experiment)
+    evaluators = {name: EVALUATORS[name](experiment, tokenizer) for name in experiment.run.evaluators}
 
-def make(experiment: Experiment, tokenizer: Tokenizer) -> dict[str, Evaluator]:
-    """An instance of each of `run.evaluators`, by name."""
-    names_of(experiment)
-    return {name: EVALUATORS[name](experiment, tokenizer) for name in experiment.run.evaluators}
+    def measure(model: Any, batches: Batches) -> dict[str, float]:
+        row: dict[str, float] = {}
+        for name, evaluator in evaluators.items():
+            numbers = jax.device_get(dict(evaluator.measure(model, batches)))
+            expected = [number for number, owner in owners.items() if owner == name]
+            if numbers.keys() != {*expected}:
+                measured = ", ".join(numbers) or "nothing"
+                raise UsageError(
+                    f"run.evaluators={name}: measured {measured}; expected {', '.join(expected)}"
+                )
+            for key, number in numbers.items():
+                if np.ndim(number) or not np.issubdtype(np.asarray(number).dtype, np.number):
+                    raise UsageError(f"run.evaluators={name}: {key} is {number!r:.60}; expected a number")
+                row[key] = float(number)
+        return row
+
+    return measure

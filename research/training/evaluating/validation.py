@@ -55,7 +55,8 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
     and sampled text. Predictions are written to `directory`.
     """
     objective, first = objective_of(experiment.objective), jax.process_index() == 0
-    examples, further = objective.examples(experiment), evaluators.make(experiment, corpus.tokenizer)
+    examples = objective.examples(experiment)
+    measure = evaluators.measuring(experiment, corpus.tokenizer)
 
     @cache
     def split(data: Data) -> tuple:
@@ -72,7 +73,7 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
                 counted = count(map(program.feed, shared(read, sums)), len(batches), show)
                 means, outputs = evaluate(model, counted, _evaluation(objective, state, program))
             row = {"step": int(state.step), "split": "validation", **means}
-            row |= evaluators.measured(further, model, partial(_all_of, whole))
+            row |= measure(model, partial(_all_of, whole))
         if objective.predict is not None and outputs is not None:
             outputs = outputs[: len(corpus.validation.labels)]  # without the rows that fill the last batch
             predictions, metrics = objective.predict(experiment.task, corpus.validation, outputs)

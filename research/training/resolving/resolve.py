@@ -1,6 +1,5 @@
 """Applies changed settings to an experiment, and the settings that its data and weights decide."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from research.config.values import format_value
 from research.data.sources.revisions import pinned
 from research.data.tokenizers.for_task import START, as_tokenizer
 from research.errors import UsageError
+from research.io.files import expanded
 from research.io.hub import PREFIX
 from research.runs.status import split_step
 from research.training.resolving import from_weights
@@ -116,10 +116,10 @@ def _listed(taken: Settings, before: Settings) -> str:
 
 
 def _folder(path: str) -> Path:
-    return split_step(str(Path(os.path.expanduser(path))))[0]
+    return split_step(str(expanded(path)))[0]
 
 
 def _same(path: str, kept: str | None) -> bool:
     if kept is None or path.startswith(PREFIX):
         return path == kept
-    return Path(os.path.expanduser(path)).absolute() == Path(os.path.expanduser(kept)).absolute()
+    return expanded(path).absolute() == expanded(kept).absolute()
