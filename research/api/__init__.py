@@ -28,6 +28,7 @@ from research.api.own_loop import (
 )
 from research.api.predicting import predict
 from research.api.running import resolve, train
+from research.models.sites import observed
 
 __all__ = [
     "LanguageModel",
@@ -39,6 +40,7 @@ __all__ = [
     "language_model",
     "load",
     "loss_function",
+    "observed",
     "predict",
     "read_metrics",
     "resolve",

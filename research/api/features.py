@@ -13,8 +13,8 @@ import numpy as np
 from jax import Array
 from tokenizers import Tokenizer
 
-from research.api.inputs import Inputs
-from research.api.language_model import LanguageModel, arguments
+from research.api.inputs import Inputs, arguments
+from research.api.language_model import LanguageModel
 from research.data.finetuning.inputs import cut_longer
 from research.data.tokenizers import tokenizer as tokenizers
 from research.errors import UsageError

@@ -4,7 +4,7 @@ Shapes: B rows, L length of the longest row.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -72,6 +72,11 @@ def encode(
     for n, length in enumerate(lengths_B):
         tokens_BL[n, :length], segments_BL[n, :length] = ids[n], segments[n]
     return Inputs(tokens_BL, segments_BL, lengths_B)
+
+
+def arguments(module: Any, inputs: Inputs) -> tuple[Any, ...]:
+    """A GPT takes only tokens: no position attends to the padding after it."""
+    return tuple(inputs) if module.bidirectional else (inputs.tokens_BL,)
 
 
 def _tokenize(texts: list, tokenizer: Tokenizer | None, special_tokens: bool) -> tuple[list, list]:

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from tokenizers import Tokenizer
 
-from research.api.attention_probabilities import attention_probabilities
+from research.api.activations import activations, attention_probabilities, edited, logits, site_names, states
 from research.api.inputs import Inputs, TextOrIds, encode
 from research.api.running import in_32_bits, keep_compiled
 from research.config import Model
@@ -29,6 +28,7 @@ from research.generation.fill_mask import Filled
 from research.models import BERT, GPT, is_bert, is_gpt
 from research.models.decoding import decoder
 from research.models.parameters import by_path
+from research.models.sites import Edit
 from research.weights import Report, save
 from research.weights.fit import replaced
 from research.weights.layout import TaskHead, Weights
@@ -73,7 +73,9 @@ class LanguageModel:
 
     def __repr__(self) -> str:
         c, count = self.config, sum(array.size for array in self.parameters.values())
-        return f"LanguageModel({c.family}, {c.depth} × {c.width}, {c.heads} heads, {count:,} parameters)"
+        edited = "".join(f", {name} edited" for name in dict(self.module.edits))
+        size = f"{c.depth} × {c.width}, {c.heads} heads, {count:,} parameters"
+        return f"LanguageModel({c.family}, {size}{edited})"
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -93,6 +95,8 @@ class LanguageModel:
         `lineage export` turns it into one for Transformers. Edits of `module` are saved too. Raises
         UsageError if the directory exists, and for parameters that are not finite.
         """
+        if self.module.edits:
+            raise UsageError(f"save: the edits of {', '.join(dict(self.module.edits))} are no parameters")
         arrays = {path: np.asarray(array) for path, array in self.parameters.items()}
         for path in self._untouched():
             del arrays[path]
@@ -114,7 +118,7 @@ class LanguageModel:
         if self.module.bidirectional:
             self._check_masked_head("logits")
         inputs, length = self._padded(text_or_ids)
-        return np.asarray(_logits(self.module, inputs))[:, :length]
+        return np.asarray(logits(self.module, inputs))[:, :length]
 
     def loss(self, text_or_ids: TextOrIds) -> float:
         """A GPT's mean negative log-likelihood, in nats per token, of all tokens but the first of each row.
@@ -137,7 +141,7 @@ class LanguageModel:
 
         Raises UsageError for rows longer than the context."""
         inputs, length = self._padded(text_or_ids)
-        return [x_BLD[:, :length] for x_BLD in jax.device_get(_states(self.module, inputs))]
+        return [x_BLD[:, :length] for x_BLD in jax.device_get(states(self.module, inputs))]
 
     def attentions(self, text_or_ids: TextOrIds) -> list[np.ndarray]:
         """N of (B, H, L, L): how much each position (third axis) attends to each (last axis).
@@ -145,8 +149,27 @@ class LanguageModel:
         Rows sum to 1. Positions that are hidden from the model (later ones, padding) have 0. Raises
         UsageError for rows longer than the context.
         """
-        inputs, length = self._padded(text_or_ids)
-        return list(np.asarray(_attentions(self.module, inputs))[..., :length, :length])
+        return attention_probabilities(self.module, self._inputs(text_or_ids))
+
+    @property
+    def sites(self) -> list[str]:
+        """The names of the arrays that `activations` reads and `edited` changes."""
+        return site_names(self.module)
+
+    def activations(self, text_or_ids: TextOrIds, *sites: str) -> dict[str, np.ndarray]:
+        """{name: array} of the sites with these names or patterns, as "blocks/*/mlp/output"; default: of all.
+
+        Raises UsageError for a name that no site has, and for rows longer than the context.
+        """
+        return activations(self.module, self._inputs(text_or_ids), sites or ("*",))
+
+    def edited(self, edits: Mapping[str, Edit | ArrayLike]) -> "LanguageModel":
+        """A model whose sites with these names or patterns are changed in each forward pass.
+
+        An edit is a function of the site's array, or an array in its place. This model stays as it is.
+        Raises UsageError for a name that no site has, and later for an edit of another shape.
+        """
+        return replace(self, module=edited(self.module, edits))
 
     def generate(
         self,
@@ -213,30 +236,15 @@ class LanguageModel:
             raise UsageError(f"{method}: the weights have no masked-token head")
 
     def _padded(self, text_or_ids: TextOrIds) -> tuple[Inputs, int]:
-        """The batch at a rounded length, so that few shapes are compiled, and its own length L."""
+        """The batch at a rounded length, so that few shapes are compiled, and its own length L.
+
+        Edits may depend on positions: then it is the batch itself.
+        """
+        inputs = self._inputs(text_or_ids)
+        return inputs if self.module.edits else inputs.padded(self.config.context), inputs.tokens_BL.shape[1]
+
+    def _inputs(self, text_or_ids: TextOrIds) -> Inputs:
         inputs, context = self.encode(text_or_ids), self.config.context
-        length = inputs.tokens_BL.shape[1]
-        if length > context:
+        if (length := inputs.tokens_BL.shape[1]) > context:
             raise UsageError(f"{length} tokens: expected at most {context}, the context")
-        return inputs.padded(context), length
-
-
-@jax.jit
-def _logits(module: GPT | BERT, inputs: Inputs) -> Array:
-    outputs = module(*arguments(module, inputs))
-    return outputs[0] if isinstance(outputs, tuple) else outputs
-
-
-@jax.jit
-def _states(module: GPT | BERT, inputs: Inputs) -> list[Array]:
-    return [x_BLD.astype(jnp.float32) for x_BLD in module.states(*arguments(module, inputs))]
-
-
-@jax.jit
-def _attentions(module: GPT | BERT, inputs: Inputs) -> Array:
-    return attention_probabilities(module, *arguments(module, inputs))
-
-
-def arguments(module: GPT | BERT, inputs: Inputs) -> tuple[Any, ...]:
-    """A GPT takes only tokens: no position attends to the padding after it."""
-    return tuple(inputs) if module.bidirectional else (inputs.tokens_BL,)
+        return inputs

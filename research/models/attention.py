@@ -3,9 +3,7 @@
 Shapes: B batch, L queries, S keys, H heads, K head size.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -14,13 +12,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from research.models.axes import on_each_device
-from research.models.ops.attention import Segments, attention, biased_attention, probabilities
+from research.models.ops.attention import Segments, attention, plain_attention
 from research.models.ops.dropout import Mask
 from research.models.platform import platform
+from research.models.sites import is_observed
 
 HIDDEN = -1  # number of a key that no query attends to
-
-_recorded: ContextVar[list[Array] | None] = ContextVar("attention probabilities", default=None)
 
 Compute = Callable[[Array, Array, Array, Mask | None], Array]  # q, k, v, dropout mask → (B, L, H, K)
 
@@ -104,33 +101,10 @@ def attend_by(
     if implementation == "flash":
         return _by_flash(attention_mask, queries, keys, interpret)
     mask, bias = attention_mask.mask(queries, keys), attention_mask.bias
-    causal, recorded = attention_mask.causal and attention_mask.start is None, _recorded.get()
-
-    def attend(q: Array, k: Array, v: Array, dropout_mask: Mask | None) -> Array:
-        if recorded is not None:
-            recorded.append(probabilities(q, k, mask, bias))
-        if bias is not None:
-            return biased_attention(q, k, v, mask, dropout_mask, bias)
-        return attention(q, k, v, mask, dropout_mask, causal)
-
-    return attend
-
-
-def is_recording() -> bool:
-    return _recorded.get() is not None
-
-
-@contextmanager
-def recording() -> Iterator[list[Array]]:
-    """Collects the probabilities (B, H, L, S) of every block that runs, without dropout.
-
-    The blocks must be unstacked: arrays that a compiled loop records cannot leave it.
-    """
-    token = _recorded.set(found := [])
-    try:
-        yield found
-    finally:
-        _recorded.reset(token)
+    causal = attention_mask.causal and attention_mask.start is None
+    if bias is not None or is_observed():
+        return lambda q, k, v, dropout_mask: plain_attention(q, k, v, mask, dropout_mask, bias)
+    return lambda q, k, v, dropout_mask: attention(q, k, v, mask, dropout_mask, causal)
 
 
 def _by_splash(attention_mask: AttentionMask, queries: int, keys: int, interpret: bool) -> Compute:

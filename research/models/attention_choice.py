@@ -6,12 +6,12 @@ import jax.numpy as jnp
 
 from research.config import Model, names
 from research.errors import UsageError
-from research.models.attention import is_recording
 from research.models.ops.attention import BLOCKS, FLASH_SIZES, TPU_LENGTH
 from research.models.ops.dropout import chosen_generator
 from research.models.parts.positions import adds_to_scores
 from research.models.platform import AMPERE, capability, is_differentiated_again, platform
 from research.models.precision import compute_dtype
+from research.models.sites import is_observed
 
 
 class Choice(NamedTuple):
@@ -40,8 +40,8 @@ def choose(
         return Choice("xla", "as set")
     if is_differentiated_again():
         return Choice("xla", "the gradient is differentiated")
-    if is_recording():
-        return Choice("xla", "the probabilities are recorded")
+    if is_observed():
+        return Choice("xla", "its arrays are observed")
     special = "the family's mask is of its own class" if own_mask else None
     if adds_to_scores(config):
         special = f"model.positions={config.positions} adds to the scores"

@@ -21,6 +21,7 @@ from research.models.parts.blocks import GATE
 from research.models.parts.norms import norm
 from research.models.parts.positions import positions, score_bias
 from research.models.precision import compute_dtype
+from research.models.sites import Edits, site, with_edits
 from research.models.transformer import Blocks, run_blocks, stack
 
 SEGMENTS = 2
@@ -56,6 +57,7 @@ class BERT(nnx.Module):
     """
 
     bidirectional = True
+    edits: Edits = ()  # of sites, applied in each forward pass
     scales = True
     norm_of = "embeddings"
 
@@ -108,8 +110,8 @@ class BERT(nnx.Module):
         self, tokens_BL: Array, segments_BL: Array | None = None, lengths_B: Array | None = None
     ) -> tuple[Array, ...]:
         """The input of every block, then the final state: N + 1 arrays (B, L, D)."""
-        x_BLD, _, states = self._forward(tokens_BL, segments_BL, lengths_B, None)
-        return (x_BLD, *states)
+        x_BLD, y_BLD, states = self._forward(tokens_BL, segments_BL, lengths_B, None)
+        return (x_BLD, *states[:-1], y_BLD)
 
     def pooled(self, x_BLD: Array) -> Array:
         """The first position's state, transformed: the summary of a sequence (B, D)."""
@@ -130,6 +132,7 @@ class BERT(nnx.Module):
         rows_VD = (self.tokens if self.output is None else self.output)[...]
         return rows_VD if self.multiplier == 1 else self.multiplier * rows_VD
 
+    @with_edits
     def _forward(self, tokens_BL, segments_BL, lengths_B, key):
         """The embeddings, the final states, and the states after each block."""
         config, scheme = self.config, positions(self.config)
@@ -137,10 +140,10 @@ class BERT(nnx.Module):
         segments_BL = jnp.zeros_like(tokens_BL) if segments_BL is None else segments_BL
         x_BLD = scheme.embed(self.positions, self.tokens[...][tokens_BL], None)
         x_BLD = self.norm(x_BLD + self.segments[...][segments_BL]).astype(compute_dtype(config.precision))
-        x_BLD = dropout(x_BLD, config.dropout, key_embed, config.dropout_generator)
+        x_BLD = site("embeddings", dropout(x_BLD, config.dropout, key_embed, config.dropout_generator))
         length = tokens_BL.shape[1]
         bias = score_bias(scheme, self.positions, None, length, length, None)
         mask = AttentionMask(causal=config.left_only, lengths_B=lengths_B, bias=bias)
         rotate = scheme.rotation(self.positions, None, length)
         y_BLD, states, _ = run_blocks(self.blocks, config, x_BLD, mask, rotate, key_blocks)
-        return x_BLD, y_BLD, states
+        return x_BLD, site("final", y_BLD), states

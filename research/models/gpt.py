@@ -19,6 +19,7 @@ from research.models.ops.dropout import dropout
 from research.models.parts.norms import norm
 from research.models.parts.positions import positions, score_bias
 from research.models.precision import compute_dtype
+from research.models.sites import Edits, site, with_edits
 from research.models.transformer import Blocks, run_blocks, stack
 
 SPECIAL_EMBEDDINGS = 3  # start, delimiter, classify: tokens that fine-tuning adds after the vocabulary
@@ -40,6 +41,7 @@ class GPT(nnx.Module):
     bidirectional = False
     scales = True
     norm_of = "states"  # the norm outside of blocks
+    edits: Edits = ()  # of sites, applied in each forward pass
     scaled_residuals = False  # whether residual branches are initialised smaller with depth
 
     def __init__(self, config: Model, *, key: Array):
@@ -88,6 +90,7 @@ class GPT(nnx.Module):
         found = self.forward(tokens_BL, AttentionMask(causal=True))
         return (found.embedded_BLD, *found.states[:-1], found.final_BLD)
 
+    @with_edits
     def forward(
         self,
         tokens_BL: Array,
@@ -107,7 +110,7 @@ class GPT(nnx.Module):
         x_BLD = scheme.embed(self.positions, self.table()[tokens_BL], places_BL)
         rate = 0.0 if config.table_dropout else config.dropout  # the table's: `table_dropout`
         x_BLD = split_features(x_BLD.astype(compute_dtype(config.precision)))
-        x_BLD = dropout(x_BLD, rate, key_embed, config.dropout_generator)
+        x_BLD = site("embeddings", dropout(x_BLD, rate, key_embed, config.dropout_generator))
         length = tokens_BL.shape[1]
         keys = length if places is None else places
         bias = score_bias(scheme, self.positions, places_BL, length, keys, attention_mask.padding_B)
@@ -116,7 +119,8 @@ class GPT(nnx.Module):
         y_BLD, states, caches = run_blocks(
             self.blocks, config, x_BLD, attention_mask, rotate, key_blocks, caches, places
         )
-        return Forward(x_BLD, states, y_BLD if self.norm is None else self.norm(y_BLD), caches)
+        y_BLD = site("final", y_BLD if self.norm is None else self.norm(y_BLD))
+        return Forward(x_BLD, states, y_BLD, caches)
 
     def logits(self, x_BLD: Array) -> Array:
         """Maps final states to logits (B, L, V), float32."""

@@ -24,6 +24,7 @@ from research.models.linear import Initializer
 from research.models.parts.blocks import Block, auxiliary_loss, auxiliary_losses
 from research.models.parts.positions import Rotate
 from research.models.platform import platform
+from research.models.sites import inside, is_observed, site
 
 MOST_UNROLLED = 48  # blocks; more take minutes to compile
 
@@ -62,7 +63,7 @@ def run_blocks(
     """
     keys = None if key is None else jax.random.split(key, config.depth)
     attend = _attend(config, attention_mask, x_BLD.shape[1], key is not None, places)
-    if isinstance(blocks, tuple):
+    if isinstance(blocks, tuple) or is_observed():
         return _one_by_one(blocks, config, x_BLD, attend, rotate, keys, caches)
     return *_in_a_loop(blocks, config, x_BLD, attend, rotate, keys), None
 
@@ -78,7 +79,7 @@ def _attend(config: Model, mask: AttentionMask, length: int, trains: bool, place
 
 
 def _one_by_one(
-    blocks: tuple[Block, ...],
+    blocks: Blocks,
     config: Model,
     x_BLD: Array,
     attend: Attend,
@@ -87,9 +88,12 @@ def _one_by_one(
     caches: tuple[Any, ...] | None,
 ) -> tuple[Array, tuple[Array, ...], tuple[Any, ...] | None]:
     states, grown = [], []
-    for n, block in enumerate(blocks):
+    for n in range(config.depth):
+        block = blocks[n] if isinstance(blocks, tuple) else jax.tree.map(itemgetter(n), blocks)
         key, cache = None if keys is None else keys[n], None if caches is None else caches[n]
-        x_BLD, cache = _called(block, config, x_BLD, attend._replace(layer=n), rotate, key, cache)
+        with inside(f"blocks/{n}/"):
+            x_BLD, cache = _called(block, config, x_BLD, attend._replace(layer=n), rotate, key, cache)
+            x_BLD = site("output", x_BLD)
         states.append(x_BLD)
         grown.append(cache)
     return x_BLD, tuple(states), None if caches is None else tuple(grown)

@@ -7,7 +7,7 @@ from research import config
 from research.config import Experiment
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
-from research.models.table_dropout import drop_tables
+from research.models.parts.table_dropout import drop_tables
 from research.objectives.objective import (
     DEFAULTS,
     Batch,

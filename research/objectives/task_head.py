@@ -14,8 +14,8 @@ from jax import Array
 from research import config
 from research.config.hyperparameters import is_zero
 from research.models.ops.dropout import dropout_mask, factors
+from research.models.parts.table_dropout import drop_tables
 from research.models.precision import logits_dtype
-from research.models.table_dropout import drop_tables
 from research.objectives.objective import DEFAULTS, Batch, Loss, Outputs, Sums
 from research.objectives.vocabulary_loss import vocabulary_loss
 

@@ -44,6 +44,14 @@ EXPECTED = {  # in the order in which they are printed
         r"states: \(1, \d+, 64\) before the first block",
         r"attention of \[MASK\] to what follows it: \['0\.\d+'",
     ],
+    "heads": [
+        r"LanguageModel\(gpt2, 2 × 64, 4 heads",
+        r"attention to the letter to be repeated",
+        r"loss of the second half: [01]\.\d+ nats",  # a uniform guess has ln 26 = 3.26
+        r"the head needed most is \d of block 0, with 0\.[5-9]",
+        r"with another first half: [4-9]\.\d+ nats",
+        r"this head patched: [0-2]\.\d+ nats",
+    ],
     "own_loop": [
         r"loss before update 0: 6\.\d+",
         r"gradient norms of the blocks: \[0\.\d+, 0\.\d+\]",

@@ -8,15 +8,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from research import load
-from research.api.attention_probabilities import attention_probabilities
-from research.config import Model
 from research.errors import UsageError
-from research.models.attention import AttentionMask, attend_by
 from research.models.parameters import by_path
-from research.models.parts.positions import positions
-from research.models.transformer import unstack
 from tests.agreement import LOGITS
-from tests.drawn import drawn
 from tests.mostly_slow import mostly_slow
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -101,27 +95,6 @@ def test_attention_is_that_of_transformers(family):
         ).attentions
     for p_BHLL, reference in zip(model.attentions(ids), found, strict=True):
         np.testing.assert_allclose(p_BHLL, reference.numpy(), atol=2e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("change", [{"positions": "rotary"}, {"qk_norm": True}])
-def test_attention_times_values_is_the_blocks_own(change):
-    """With parts that Transformers does not have: the probabilities reproduce the block's output."""
-    config = Model(family="gpt2", vocabulary=11, context=8, width=8, depth=2, heads=2, **change)
-    model = drawn(config)
-    tokens = np.asarray([[1, 2, 3, 4, 5, 6]], np.int32)
-    states, probabilities = model.states(tokens), attention_probabilities(model, tokens)
-    rotate = positions(config).rotation(model.positions, None, 6)
-    own = attend_by("xla", AttentionMask(causal=True), 6, 6)
-    for n, block in enumerate(unstack(model.blocks, 2)):
-        inputs = block.attention_norm(states[n])
-
-        def attend(q, k, v, mask, p=probabilities[n]):
-            return jax.numpy.einsum("BHLS,BSHK->BLHK", p, v)
-
-        ours, _ = block.attention(inputs, attend, rotate, None, None)
-        theirs, _ = block.attention(inputs, own, rotate, None, None)
-        close(np.asarray(ours), np.asarray(theirs))
 
 
 @pytest.mark.parametrize("family", ["gpt1", "gpt2"])

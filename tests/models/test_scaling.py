@@ -9,12 +9,13 @@ import optax
 import pytest
 
 import experiments
-from research.api.attention_probabilities import attention_probabilities
 from research.config import Model, Optimizer, Schedule, scaling
 from research.config.settings import override
 from research.errors import UsageError
 from research.models import GPT, build
+from research.models.ops.attention import NEGATIVE
 from research.models.parameters import by_path, refill
+from research.models.sites import observed
 from research.optimizers.masks import rate_multipliers
 from research.optimizers.optimizer import optimizer
 from research.weights.folding import folded
@@ -52,8 +53,8 @@ def loss_of(model) -> jax.Array:
 
 def seen(model) -> dict[str, jax.Array]:
     states = model.states(TOKENS)
-    probabilities = attention_probabilities(model, TOKENS)
-    scores = jnp.log(jnp.where(probabilities > 0, probabilities, 1))
+    _, found = observed(model.features, ["*/attention/scores"])(TOKENS)
+    scores = jnp.stack([jnp.where(x > NEGATIVE, x, 0) for x in found.values()])
     return {"embeddings": states[0], "final": states[-1], "logits": logits_of(model), "scores": scores}
 
 

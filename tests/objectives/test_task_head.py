@@ -11,7 +11,7 @@ import pytest
 import experiments
 from research.config import Model, Objective
 from research.models.parameters import by_path, components
-from research.models.table_dropout import drop_tables
+from research.models.parts.table_dropout import drop_tables
 from research.objectives import evaluation_loss, objective_of, training_loss
 from tests.drawn import drawn
 from tests.mostly_slow import mostly_slow

@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 
 from research.models.ops.dropout import Mask, afresh, factors
 from research.models.platform import platform
+from research.models.sites import site
 
 NEGATIVE = -1e30  # a masked score; finite, so that a fully masked row is not NaN
 # Limits of the fused kernels of `flash` and `splash`.
@@ -88,24 +89,33 @@ def _attention_backward(causal, saved, do):
 attention.defvjp(_attention_forward, _attention_backward)
 
 
-def biased_attention(
-    q_BLHK: Array, k_BSHK: Array, v_BSHK: Array, mask: Array | None, dropout_mask: Mask | None, bias: Array
+def plain_attention(
+    q_BLHK: Array,
+    k_BSHK: Array,
+    v_BSHK: Array,
+    mask: Array | None,
+    dropout_mask: Mask | None,
+    bias: Array | None,
 ) -> Array:
-    """`attention` with `bias` added to the scores; it broadcasts to (B, H, L, S) and may be learned."""
+    """`attention` with JAX's derivative and named sites.
+
+    `bias` is added to the scores; it broadcasts to (B, H, L, S) and may be learned.
+    """
     q, k, v = map(_heads_first, (q_BLHK, k_BSHK, v_BSHK))
-    p_BHLS = probabilities(q_BLHK, k_BSHK, mask, bias).astype(q.dtype)
+    p_BHLS = _probabilities(q_BLHK, k_BSHK, mask, bias).astype(q.dtype)
     factors_BHLS = _factors(dropout_mask, q, k)
     dropped = p_BHLS if factors_BHLS is None else p_BHLS * factors_BHLS
     return _heads_first(_by_head(dropped, v, 3, 2, q.dtype))
 
 
-def probabilities(q_BLHK: Array, k_BSHK: Array, mask: Array | None, bias: Array | None) -> Array:
+def _probabilities(q_BLHK: Array, k_BSHK: Array, mask: Array | None, bias: Array | None) -> Array:
     """The softmax of the scaled, biased and masked scores: (B, H, L, S), float32."""
     scores = _by_head(_heads_first(q_BLHK), _heads_first(k_BSHK), 3, 3, jnp.float32)
     scores = scores / math.sqrt(q_BLHK.shape[-1])
     if bias is not None:
         scores = scores + bias
-    return jax.nn.softmax(scores if mask is None else jnp.where(mask, scores, NEGATIVE), axis=-1)
+    scores = scores if mask is None else jnp.where(mask, scores, NEGATIVE)
+    return site("attention/probabilities", jax.nn.softmax(site("attention/scores", scores), axis=-1))
 
 
 def _factors(mask: Mask | None, q_BHLK: Array, k_BHSK: Array) -> Array | None:

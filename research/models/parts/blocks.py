@@ -29,6 +29,7 @@ from research.models.parts.activations import activation, is_gated
 from research.models.parts.norms import RMSNorm, norm
 from research.models.parts.positions import Rotate
 from research.models.precision import compute_dtype
+from research.models.sites import is_observed, site
 
 GATE = 2  # folded into an MLP's key for its gate, so that the other kernels are drawn as without one
 
@@ -91,10 +92,11 @@ class Attention(nnx.Module):
         if self.query_multiplier != 1:
             q = self.query_multiplier * q
         q, k = rotate(q, k)
+        q, k, v = site("attention/query", q), site("attention/key", k), site("attention/value", v)
         if cache is not None:
             k, v = cache = cache.extended(k, v, attend.mask.start)
         mask = dropout_mask((B, self.heads, L, k.shape[1]), self.dropout, key, x_BLD.dtype, self.generator)
-        y = self.mix(q, k, v, attend, mask)
+        y = site("attention/heads", self.mix(q, k, v, attend, mask))
         return self.output(y.reshape(B, L, D)), cache
 
     def mix(self, q: Array, k: Array, v: Array, attend: Attend, mask: Mask | None) -> Array:
@@ -115,9 +117,13 @@ class MLP(nnx.Module):
         self.activation, self.own = config.activation, config.own.activation
 
     def __call__(self, x_BLD: Array) -> Array:
-        hidden = self.expand(x_BLD)
-        inputs = hidden if self.gate is None else (hidden, self.gate(x_BLD))
-        return self.output(inputs, activation(self.activation, self.own))
+        apply = activation(self.activation, self.own)
+        hidden = (site("mlp/hidden", self.expand(x_BLD)),)
+        if self.gate is not None:
+            hidden += (site("mlp/gate", self.gate(x_BLD)),)
+        if is_observed():
+            return self.output(site("mlp/features", apply(*hidden)))
+        return self.output(hidden, apply)
 
 
 @BLOCKS.register("transformer")
@@ -154,10 +160,10 @@ class Block(nnx.Module):
         """The next state, and the cache, if any, extended by L positions from `attend.mask.start` on."""
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
         drop = partial(dropout, rate=self.dropout, generator=self.generator)
-        if self.norm_first:
-            y, cache = self.attention(self.attention_norm(x_BLD), attend, rotate, keys[0], cache)
-            x_BLD = x_BLD + drop(y, key=keys[1])
-            return x_BLD + drop(self.mlp(self.mlp_norm(x_BLD)), key=keys[2]), cache
-        y, cache = self.attention(x_BLD, attend, rotate, keys[0], cache)
-        x_BLD = self.attention_norm(x_BLD + drop(y, key=keys[1]))
-        return self.mlp_norm(x_BLD + drop(self.mlp(x_BLD), key=keys[2])), cache
+        inputs = site("attention/input", self.attention_norm(x_BLD) if self.norm_first else x_BLD)
+        y_BLD, cache = self.attention(inputs, attend, rotate, keys[0], cache)
+        x_BLD = x_BLD + drop(site("attention/output", y_BLD), key=keys[1])
+        x_BLD = site("middle", x_BLD if self.norm_first else self.attention_norm(x_BLD))
+        inputs = site("mlp/input", self.mlp_norm(x_BLD) if self.norm_first else x_BLD)
+        x_BLD = x_BLD + drop(site("mlp/output", self.mlp(inputs)), key=keys[2])
+        return x_BLD if self.norm_first else self.mlp_norm(x_BLD), cache

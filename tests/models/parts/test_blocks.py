@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from research import models, weights
-from research.api.attention_probabilities import attention_probabilities
+from research.api.activations import attention_probabilities, site_names
+from research.api.inputs import encode
 from research.bench.parameter_table import parameter_table
 from research.config import Model, Optimizer, Parts, Schedule
 from research.config.names import BLOCKS
@@ -20,6 +21,7 @@ from research.models.decoding import decode, decoder, empty
 from research.models.linear import Linear
 from research.models.parameters import by_path
 from research.models.parts.blocks import MLP, Block, auxiliary_loss
+from research.models.sites import observed
 from research.optimizers.optimizer import optimizer
 from research.runs.state import initial_state
 from research.training.loop import train
@@ -34,6 +36,7 @@ pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 OUTSIDE = Path(__file__).parents[2] / "launch" / "outside" / "blocks.py"
 MODEL = Model(family="gpt2", vocabulary=41, context=16, width=24, depth=2, heads=2)
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 41, (4, 12)), jnp.int32)
+INPUTS = encode(np.asarray(TOKENS), None, 41, False)
 
 
 class Steep(Block):
@@ -239,5 +242,19 @@ def test_a_format_that_has_no_such_block_refuses_it():
 
 def test_a_block_without_softmax_has_no_probabilities():
     with pytest.raises(UsageError, match=r"model\.block=linear: its attention has no probabilities"):
-        attention_probabilities(built("linear"), TOKENS)
-    assert attention_probabilities(built("experts"), TOKENS).shape == (2, 4, 2, 12, 12)
+        attention_probabilities(built("linear"), INPUTS)
+    assert np.shape(attention_probabilities(built("experts"), INPUTS)) == (2, 4, 2, 12, 12)
+
+
+def test_sites_of_a_block_that_attends_twice_and_of_one_that_maps_over_experts():
+    """A second site of a name has a number; what lies within a vmap is edited but cannot be read."""
+    twice = site_names(built("differential"))
+    assert "blocks/1/attention/probabilities" in twice and "blocks/1/attention/probabilities_2" in twice
+    experts = built("experts")
+    assert "blocks/0/mlp/output" in site_names(experts) and "blocks/0/mlp/features" not in site_names(experts)
+    with pytest.raises(UsageError, match="features: within a transformation, such as vmap, and cannot be"):
+        observed(experts.features, ["blocks/0/mlp/features"])(TOKENS)
+    silent, _ = observed(experts.features, edits={"*/mlp/features": jnp.zeros_like})(TOKENS)
+    mlps = jax.tree.map(jnp.zeros_like, experts.blocks.mlp.experts.output.kernel)
+    experts.blocks.mlp.experts.output.kernel = mlps
+    np.testing.assert_allclose(silent, experts.features(TOKENS), rtol=1e-5, atol=1e-5)

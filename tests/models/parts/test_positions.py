@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from research.api.attention_probabilities import attention_probabilities
 from research.config import Model
 from research.config.names import POSITIONS
 from research.errors import UsageError
@@ -16,6 +15,7 @@ from research.models.axes import BOTH, parameter
 from research.models.decoding import decode, decoder, empty
 from research.models.parts.positions import Positions, positions
 from research.models.platform import tracing_for
+from research.models.sites import observed
 from tests.drawn import drawn
 from tests.models.derivatives import arrays
 
@@ -100,7 +100,8 @@ def test_a_bias_that_hides_keys_hides_them():
     last = model.features(tokens)[0, -1]
     assert (model.features(tokens.at[0, 2].set(7))[0, -1] == last).all()
     assert abs(model.features(tokens.at[0, 3].set(7))[0, -1] - last).max() > 0
-    found = np.asarray(attention_probabilities(model, tokens))
+    _, probabilities = observed(model.features, ["*/probabilities"])(tokens)
+    found = np.stack(list(probabilities.values()))
     seen = np.tri(10, dtype=bool) & ~np.tri(10, k=-4, dtype=bool)
     assert (found[..., ~seen] == 0).all() and (found[..., seen] > 0).all()
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
