@@ -1,5 +1,6 @@
 """`lineage import`, `export`, `average` and `features`: weights in and out, and hidden states."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,6 @@ from launch.options import MODEL, Json, RunDirectory, Tokenizer, at_least_one
 from launch.shell import completion
 from launch.shell.as_json import print_json
 from launch.shell.starting import starting
-from research.config.values import convert
 from research.errors import UsageError, did_you_mean
 from research.io.activity import activity
 
@@ -104,7 +104,8 @@ def features(
     layers: Annotated[
         str,
         typer.Option(
-            metavar="LIST", help="Layers: 0 is the embeddings, -1 the last block, -2 the one before."
+            metavar="LIST",
+            help="Layers: 0 is the embeddings, -1 the last block, -2 the one before; or names of sites.",
         ),
     ] = "-1",
     out: Annotated[
@@ -130,7 +131,8 @@ def features(
 ) -> None:
     """Write hidden states of texts, for every token or word."""
     at_least_one(length=length, batch=batch)
-    chosen = [convert(layer.strip(), int, "--layers") for layer in layers.split(",")]
+    listed = [layer.strip() for layer in layers.split(",")]
+    chosen = [int(layer) if re.fullmatch(r"-?\d+", layer) else layer for layer in listed]
     if words not in WORDS:
         raise UsageError(f"--words {words}: not known{did_you_mean(words, WORDS)}")
     fields = field.split(",")
@@ -149,10 +151,10 @@ def features(
 def _write(target, tokenizer, texts, layers, words, length, batch, out: Path | None) -> None:
     from research.api import load
     from research.api.feature_files import json_line, write
-    from research.api.features import check_layers, encode, features
+    from research.api.features import encode, features, layers_of
 
     model = load(target, tokenizer)
-    check_layers(layers, model.config.depth)
+    layers, width = layers_of(model, layers)
     context = model.config.context
     if length is not None and length > context:
         raise UsageError(f"--length {length}: expected at most {context}, the context")
@@ -164,7 +166,7 @@ def _write(target, tokenizer, texts, layers, words, length, batch, out: Path | N
         for index, found in enumerate(stream):
             print(json_line(index, found, layers), flush=True)
         return
-    count, found = write(out, stream, layers, model.config.width)
+    count, found = write(out, stream, layers, width)
     unit = "tokens" if words == "none" else "words"
-    print(f"features  {count:,} texts, {found:,} {unit}, {len(layers)} × {model.config.width} numbers each")
+    print(f"features  {count:,} texts, {found:,} {unit}, {len(layers)} × {width} numbers each")
     print(f"file      {out}")

@@ -36,18 +36,22 @@ def attention_probabilities(module: GPT | BERT, inputs: Inputs) -> list[np.ndarr
     They include the masks and score biases of the family and of the position scheme. Raises UsageError for a
     block of another package that does not call `attend` once.
     """
-    names = fnmatch.filter(site_names(module), PROBABILITIES)
+    names = fnmatch.filter(site_shapes(module), PROBABILITIES)
     if len(names) != module.config.depth:
         raise UsageError(f"model.block={module.config.block}: its attention has no probabilities to record")
     return list(activations(module, inputs, names).values())
 
 
-def site_names(module: GPT | BERT) -> list[str]:
-    """The names of all sites, in the order of the forward pass."""
-    names = []
-    tokens_BL = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    jax.eval_shape(lambda tokens_BL: names.extend(observed(module.features, ["*"])(tokens_BL)[1]), tokens_BL)
-    return names
+def site_shapes(module: GPT | BERT, length: int = 1) -> dict[str, tuple[int, ...]]:
+    """The shape of each site for one row of `length` tokens, in the order of the forward pass."""
+    shapes = {}
+
+    def record(tokens_BL):
+        found = observed(module.features, ["*"])(tokens_BL)[1]
+        shapes.update({name: x.shape for name, x in found.items()})
+
+    jax.eval_shape(record, jax.ShapeDtypeStruct((1, length), jnp.int32))
+    return shapes
 
 
 def edited(module: GPT | BERT, edits: Mapping[str, Edit | ArrayLike]) -> GPT | BERT:
@@ -55,7 +59,7 @@ def edited(module: GPT | BERT, edits: Mapping[str, Edit | ArrayLike]) -> GPT | B
 
     Raises UsageError for a name that no site has.
     """
-    check(edits, site_names(module))
+    check(edits, site_shapes(module))
     copy = jax.tree.map(lambda leaf: leaf, module)
     copy.edits = module.edits + tuple((name, _as_function(edit)) for name, edit in edits.items())
     return copy

@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from research.api.features import Features
+from research.api.features import Features, Layer
 from research.errors import UsageError
 from research.io.directories import check_absent
 from research.io.files import new_file
@@ -17,7 +17,7 @@ from research.io.files import new_file
 SUFFIXES = (".jsonl", ".npz")
 
 
-def json_line(index: int, found: Features, layers: Sequence[int]) -> str:
+def json_line(index: int, found: Features, layers: Sequence[Layer]) -> str:
     """A line of extract_features.py: the text's number, and every token's values by layer, to 6 digits."""
     listed = [
         {
@@ -32,13 +32,13 @@ def json_line(index: int, found: Features, layers: Sequence[int]) -> str:
     return json.dumps({"linex_index": index, "features": listed}, ensure_ascii=False)
 
 
-def write(path: Path, stream: Iterable[Features], layers: Sequence[int], width: int) -> tuple[int, int]:
+def write(path: Path, stream: Iterable[Features], layers: Sequence[Layer], width: int) -> tuple[int, int]:
     """Write a .jsonl or .npz file, whole or not at all; returns the number of texts, and of their rows.
 
-    An archive has `states` (rows, layers, width) of float32, `layers`, `starts` (texts + 1,), so that the
-    rows of text n are states[starts[n] : starts[n + 1]], and of each row `names`, `ids` (the vocabulary's)
-    and `words` (its word in the text, -1 for special tokens). Raises UsageError for another suffix and where
-    the file exists, EnvironmentFault if it cannot be written.
+    An archive has `states` (rows, layers, width) of float32, `layers` as given, `starts` (texts + 1,), so
+    that the rows of text n are states[starts[n] : starts[n + 1]], and of each row `names`, `ids` (the
+    vocabulary's) and `words` (its word in the text, -1 for special tokens). Raises UsageError for another
+    suffix and where the file exists, EnvironmentFault if it cannot be written.
     """
     check_new(path)
     with new_file(path) as file:
@@ -59,7 +59,7 @@ def check_new(path: Path) -> None:
 
 
 def _write_archive(
-    file: IO[bytes], stream: Iterable[Features], layers: Sequence[int], width: int
+    file: IO[bytes], stream: Iterable[Features], layers: Sequence[Layer], width: int
 ) -> tuple[int, int]:
     """States pass through a file of their own, since their number is known at the end."""
     names, ids, words, counts = [], [], [], []
@@ -80,7 +80,7 @@ def _write_archive(
                 while piece := rows.read(1 << 24):
                     entry.write(piece)
             for name, array in (
-                ("layers", np.asarray(layers, np.int64)),
+                ("layers", np.asarray(layers)),
                 ("starts", np.asarray([0, *accumulate(counts)], np.int64)),
                 ("names", np.asarray(names, np.str_)),
                 ("ids", np.concatenate([*ids, np.zeros(0, np.int32)])),

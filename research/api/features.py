@@ -1,9 +1,11 @@
-"""Hidden states as features of tokens or words (Devlin et al., 2018, section 5.3).
+"""Hidden states, or what other sites hold, as features of tokens or words (Devlin et al., 2018, section 5.3).
 
 Shapes: B texts, L length of the longest, K layers, D width.
 """
 
+import math
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -13,14 +15,17 @@ import numpy as np
 from jax import Array
 from tokenizers import Tokenizer
 
+from research.api.activations import site_shapes
 from research.api.inputs import Inputs, arguments
 from research.api.language_model import LanguageModel
 from research.data.finetuning.inputs import cut_longer
 from research.data.tokenizers import tokenizer as tokenizers
 from research.errors import UsageError
 from research.models import BERT, GPT
+from research.models.sites import check, observed
 
 Words = Literal["none", "first", "mean"]
+Layer = int | str  # counted as by `LanguageModel.hidden_states`, or the name of a site
 
 
 class Row(NamedTuple):
@@ -42,14 +47,33 @@ class Features(NamedTuple):
     states: np.ndarray  # float32 (tokens or words, K, D)
 
 
-def check_layers(layers: Sequence[int], depth: int) -> None:
-    """Raises UsageError for a layer that a model of `depth` blocks does not have."""
-    for layer in layers:
-        if not -depth - 1 <= layer <= depth:
-            raise UsageError(
-                f"--layers {layer}: expected from {-depth - 1} to {depth}; 0 is the first block's input, "
-                "-1 the final state"
-            )
+def layers_of(model: LanguageModel, given: Sequence[Layer]) -> tuple[list[Layer], int]:
+    """The layers, with patterns of sites replaced by names, and their width D.
+
+    Raises UsageError for one that the model does not have, for a site without a row per token, and for sites
+    of different widths.
+    """
+    depth, shapes, longer = model.config.depth, *(site_shapes(model.module, length) for length in (1, 2))
+    layers, widths = [], set()
+    for layer in given:
+        if isinstance(layer, int):
+            if not -depth - 1 <= layer <= depth:
+                raise UsageError(
+                    f"--layers {layer}: expected from {-depth - 1} to {depth}; 0 is the first block's input, "
+                    "-1 the final state"
+                )
+            layers.append(layer)
+            widths.add(model.config.width)
+            continue
+        check([layer], shapes)
+        for name in [name for name in shapes if fnmatchcase(name, layer)]:
+            if longer[name] != (1, 2, *shapes[name][2:]):
+                raise UsageError(f"--layers {name}: expected a site with features of each token")
+            layers.append(name)
+            widths.add(math.prod(shapes[name]))
+    if len(widths) != 1:
+        raise UsageError(f"--layers: expected one width, not {' and '.join(map(str, sorted(widths)))}")
+    return layers, widths.pop()
 
 
 def encode(model: LanguageModel, texts: Sequence[str], length: int) -> Row:
@@ -84,14 +108,14 @@ def encode(model: LanguageModel, texts: Sequence[str], length: int) -> Row:
 
 
 def features(
-    model: LanguageModel, rows: Sequence[Row], layers: Sequence[int], words: Words = "none", batch: int = 8
+    model: LanguageModel, rows: Sequence[Row], layers: Sequence[Layer], words: Words = "none", batch: int = 8
 ) -> Iterator[Features]:
-    """The states of each row after `layers`, counted as by `LanguageModel.hidden_states`, in order.
+    """The states of each row in `layers`, in order.
 
     `words`: of every token, of every word's first piece, or the mean of its pieces; special tokens are no
-    words. Raises UsageError for a layer that the model does not have.
+    words. Raises UsageError as `layers_of`.
     """
-    check_layers(layers, model.config.depth)
+    layers, _ = layers_of(model, layers)
     for start in range(0, len(rows), batch):
         some = rows[start : start + batch]
         lengths = [len(row.ids) for row in some]
@@ -100,7 +124,7 @@ def features(
             yield _pooled(row, states_LKD[:length], words)
 
 
-def _states_of(model, rows: Sequence[Row], lengths: list[int], layers: tuple[int, ...], batch: int):
+def _states_of(model, rows: Sequence[Row], lengths: list[int], layers: tuple[Layer, ...], batch: int):
     """(B, L, K, D) of a batch that is filled up, so that few shapes are compiled."""
     tokens_BL, segments_BL = (np.zeros((batch, max(max(lengths), 1)), np.int32) for _ in range(2))
     lengths_B = np.ones(batch, np.int32)
@@ -112,9 +136,12 @@ def _states_of(model, rows: Sequence[Row], lengths: list[int], layers: tuple[int
 
 
 @partial(jax.jit, static_argnames="layers")
-def _chosen_states(module: GPT | BERT, inputs: Inputs, layers: tuple[int, ...]) -> Array:
-    states = module.states(*arguments(module, inputs))
-    return jnp.stack([states[layer].astype(jnp.float32) for layer in layers], axis=2)
+def _chosen_states(module: GPT | BERT, inputs: Inputs, layers: tuple[Layer, ...]) -> Array:
+    names = [layer for layer in layers if isinstance(layer, str)]
+    run = observed(module.states, names) if names else lambda *inputs: (module.states(*inputs), {})
+    states, found = run(*arguments(module, inputs))
+    chosen = [found[layer] if isinstance(layer, str) else states[layer] for layer in layers]
+    return jnp.stack([x.astype(jnp.float32).reshape(*x.shape[:2], -1) for x in chosen], axis=2)
 
 
 def _pooled(row: Row, states_LKD: np.ndarray, words: Words) -> Features:

@@ -16,7 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from tokenizers import Tokenizer
 
-from research.api.activations import activations, attention_probabilities, edited, logits, site_names, states
+from research.api.activations import activations, attention_probabilities, edited, logits, site_shapes, states
 from research.api.inputs import Inputs, TextOrIds, encode
 from research.api.running import in_32_bits, keep_compiled
 from research.config import Model
@@ -154,7 +154,7 @@ class LanguageModel:
     @property
     def sites(self) -> list[str]:
         """The names of the arrays that `activations` reads and `edited` changes."""
-        return site_names(self.module)
+        return list(site_shapes(self.module))
 
     def activations(self, text_or_ids: TextOrIds, *sites: str) -> dict[str, np.ndarray]:
         """{name: array} of the sites with these names or patterns, as "blocks/*/mlp/output"; default: of all.

@@ -135,11 +135,26 @@ def test_an_archive_has_all_rows_and_where_each_text_begins(bert, model, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.jsonl", "x.npz"]
 
 
+def test_layers_may_be_sites(bert, model, tmp_path):
+    """Heads side by side, and the last state under both of its names."""
+    (tmp_path / "x.txt").write_text("a bbc d\n3 4\n")
+    command = ["features", str(bert), "--data", str(tmp_path / "x.txt"), "--out", str(tmp_path / "x.npz")]
+    assert run([*command, "--layers", "blocks/*/attention/heads, final,-1"]) == 0
+    archive, found = np.load(tmp_path / "x.npz"), model.activations("a bbc d")
+    heads = [f"blocks/{n}/attention/heads" for n in range(3)]
+    assert archive["layers"].tolist() == [*heads, "final", "-1"]
+    first = archive["states"][: archive["starts"][1]]
+    for column, name in enumerate([*heads, "final", "final"]):
+        np.testing.assert_allclose(first[:, column], found[name].reshape(len(first), -1), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
         (["--layers", "4"], "--layers 4: expected from -4 to 3; 0 is the first block's input"),
-        (["--layers", "-1,x"], "--layers=x: expected an integer"),
+        (["--layers", "-1,x"], "x: no such site of this model; expected one of blocks/0/attention/"),
+        (["--layers", "blocks/*/attention/scores"], "scores: expected a site with features of each token"),
+        (["--layers", "-1,blocks/0/mlp/hidden"], "--layers: expected one width, not 20 and 80"),
         (["--out", "x.h5"], "--out x.h5: expected a file that ends in .jsonl or .npz"),
         (["--words", "fist"], "--words fist: not known; did you mean first?"),
         (["--length", "20"], "--length 20: expected at most 19, the context"),

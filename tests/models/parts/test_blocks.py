@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from research import models, weights
-from research.api.activations import attention_probabilities, site_names
+from research.api.activations import attention_probabilities, site_shapes
 from research.api.inputs import encode
 from research.bench.parameter_table import parameter_table
 from research.config import Model, Optimizer, Parts, Schedule
@@ -248,10 +248,10 @@ def test_a_block_without_softmax_has_no_probabilities():
 
 def test_sites_of_a_block_that_attends_twice_and_of_one_that_maps_over_experts():
     """A second site of a name has a number; what lies within a vmap is edited but cannot be read."""
-    twice = site_names(built("differential"))
+    twice = site_shapes(built("differential"))
     assert "blocks/1/attention/probabilities" in twice and "blocks/1/attention/probabilities_2" in twice
-    experts = built("experts")
-    assert "blocks/0/mlp/output" in site_names(experts) and "blocks/0/mlp/features" not in site_names(experts)
+    once = site_shapes(experts := built("experts"))
+    assert "blocks/0/mlp/output" in once and "blocks/0/mlp/features" not in once
     with pytest.raises(UsageError, match="features: within a transformation, such as vmap, and cannot be"):
         observed(experts.features, ["blocks/0/mlp/features"])(TOKENS)
     silent, _ = observed(experts.features, edits={"*/mlp/features": jnp.zeros_like})(TOKENS)
