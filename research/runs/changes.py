@@ -36,8 +36,11 @@ FREE = {
 def may_change(name: str, old: Any, new: Any) -> bool:
     """Whether a setting may change when a run continues, without --allow-change.
 
-    Allowed are settings that change a training step at most by rounding, and more steps.
+    Allowed are settings that change a training step at most by rounding, more steps, and more checkpoints to
+    keep: those that are no longer named would be deleted.
     """
+    if name == "run.keep_at":
+        return old == new or set(old) <= set(new)
     return name in FREE or name.startswith("parallel.") or (name == "run.steps" and new > old)
 
 

@@ -126,9 +126,8 @@ def running(
                     compare(kept / str(step), abstract.saved())
                 check_same_vocabulary(experiment.data, corpus.tokenizer, directory)
                 if record.differs(directory, experiment, "start.weights"):
-                    load_start_weights(
-                        experiment, report
-                    )  # unused, but the record must name weights that load
+                    # Unused, but the record must name weights that load.
+                    load_start_weights(experiment, report)
             else:
                 check_vocabulary(experiment.data, experiment.start, corpus.tokenizer)
             check_disk_space(directory, abstract.saved())
@@ -149,7 +148,7 @@ def running(
             state = first_state(chosen, abstract, program.layout, checkpoint, report)
         agreed(claim)
         preparing.close()
-        with within_memory(chosen), Checkpoints(kept, run.keep, run.keep_every) as checkpoints:
+        with within_memory(chosen), Checkpoints(kept, run.keep, run.keep_every, run.keep_at) as checkpoints:
             if start:
                 report(f"continuing from step {start} of {run.steps}")
             if experiment.optimizer.freeze is not None:
@@ -192,6 +191,8 @@ def _steps(
         log = Log(schedule(experiment.optimizer.rate, run.steps), experiment.tokens, metrics, display)
         if (start == 0 and run.evaluate_every) or (start == run.steps and not metrics.validated(start)):
             log.write(validate(current(), program))
+        if start in run.keep_at:
+            checkpoints.save(start, current().saved())
         log.resume(start)
         read = partial(train_stream, examples, experiment.data, run.seed, corpus.train, start, run.steps)
         ended = _reached(run, metrics)
@@ -209,6 +210,7 @@ def _steps(
             stopping = stop.reached(step)
             evaluating = _due(step, run.evaluate_every, run.steps)
             saving = stopping or _due(step, run.checkpoint_every, run.steps) or minutes.due(step)
+            saving |= step in run.keep_at
             if evaluating or saving:
                 log.pause()
                 watch.rest()

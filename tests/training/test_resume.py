@@ -16,8 +16,10 @@ from research import weights
 from research.config.settings import override
 from research.devices import processes
 from research.errors import EnvironmentFault, UsageError
+from research.models.parameters import by_path
 from research.runs import record
 from research.runs.checkpoints.integrity import find_corruption, steps
+from research.runs.state import initial_state
 from research.training import loop
 from research.training.loop import train
 from tests.mostly_slow import mostly_slow
@@ -106,6 +108,26 @@ def test_keeps_every_nth_the_best_and_the_last(run, tmp_path):
     assert set(steps(tmp_path / "kept/checkpoints")) == {6, 12, min(losses, key=losses.get)}
     with pytest.raises(UsageError, match=r"run\.keep_best=lost: .* did you mean loss\?"):
         train(override(experiment, wild | {"run.keep_best": "lost"}), tmp_path / "lost", print)
+
+
+def test_keeps_named_steps_from_the_initial_state_on(run, tmp_path):
+    """Further steps may be added; those no longer named would be deleted, and that is refused."""
+    experiment, _, _ = run
+    keeping = {"run.keep": 1, "run.checkpoint_every": 0, "run.keep_at": (0, 1, 5)}
+    train(override(experiment, keeping), tmp_path / "kept", print)
+    kept = tmp_path / "kept/checkpoints"
+    assert set(steps(kept)) == {0, 1, 5, 12}
+    first = weights.read(f"{tmp_path / 'kept'}:0").arrays
+    state = initial_state(experiment)
+    for name, array in by_path(state.model).items():
+        np.testing.assert_allclose(first[name], array, rtol=1e-6)  # compiled, and not
+    more = {"run.steps": 14, "run.keep_at": (0, 1, 5, 13)}
+    train(override(experiment, keeping | more), tmp_path / "kept", print)
+    assert set(steps(kept)) == {0, 1, 5, 13, 14}
+    with pytest.raises(UsageError, match=r"keep_at was \(0, 1, 5, 13\), now \(1, 14\); .* --allow-change"):
+        train(override(experiment, keeping | {"run.steps": 14, "run.keep_at": (1, 14)}), kept.parent, print)
+    with pytest.raises(UsageError, match=r"run\.keep_at=3: expected multiples of run\.steps_per_call=2"):
+        override(experiment, {"run.keep_at": (3,), "run.steps_per_call": 2})
 
 
 def test_saves_by_the_clock_too(run, tmp_path, monkeypatch):

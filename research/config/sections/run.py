@@ -21,6 +21,7 @@ class Run:
     checkpoint_minutes: float = 0.0  # longest time between checkpoints; 0: no limit [minutes; from 0]
     keep: int = 2  # number of newest checkpoints to keep [checkpoints; above 0]
     keep_every: int = 0  # also keep every checkpoint at a multiple of this; 0: none [steps; from 0]
+    keep_at: tuple[int, ...] = ()  # also save and keep the checkpoints of these steps; 0: the initial state
     # Also keep the best checkpoint by this validation metric: loss, accuracy, a metric of the task …; none:
     # no such checkpoint.
     keep_best: str | None = None
@@ -67,6 +68,10 @@ class Run:
                     f"run.steps_per_call={self.steps_per_call}: "
                     f"expected a divisor of run.{name}={getattr(self, name)}"
                 )
+        for step in self.keep_at:
+            if step < 0 or step % self.steps_per_call:
+                expected = f"multiples of run.steps_per_call={self.steps_per_call}, from 0"
+                raise UsageError(f"run.keep_at={step}: expected {expected}")
         if self.profile > self.steps:
             raise UsageError(f"run.profile={self.profile}: expected at most run.steps={self.steps}")
         if self.target and not self.evaluate_every:

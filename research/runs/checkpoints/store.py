@@ -34,15 +34,16 @@ BEST = {"get_metric_fn": lambda scores: scores["score"], "n": 1, "keep_checkpoin
 class Checkpoints:
     """The checkpoints of one run, in `directory`/STEP.
 
-    It keeps the last `keep`, those at multiples of `keep_every`, and the one with the best score. Checkpoints
-    are written one at a time, each with its manifest before it gets its final name.
+    It keeps the last `keep`, those at multiples of `keep_every` and at the steps `keep_at`, and the one with
+    the best score. Checkpoints are written one at a time, each with its manifest before it gets its final
+    name.
     """
 
-    def __init__(self, directory: Path, keep: int, keep_every: int = 0):
+    def __init__(self, directory: Path, keep: int, keep_every: int = 0, keep_at: Sequence[int] = ()):
         self._directory = directory
         self._saving: tuple[int, dict[str, tuple[int, ...]]] | None = None  # step, arrays' shapes
         self._opened = ExitStack()
-        kept = [policies.LatestN(keep), policies.BestN(**BEST)]
+        kept = [policies.LatestN(keep), policies.BestN(**BEST), policies.CustomSteps(keep_at)]
         kept += [policies.EveryNSteps(keep_every)] if keep_every else []
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(kept),

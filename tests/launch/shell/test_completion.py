@@ -38,7 +38,7 @@ def offered(monkeypatch, capsys):
         ("sweep optimizers --pruner as", ["asha"]),
         ("sweep optimi", ["optimizers"]),
         ("sweep gpt2_tiny --over optimizer.b", ["optimizer.b1=", "optimizer.b2="]),
-        ("explain run.keep_", ["run.keep_every", "run.keep_best"]),
+        ("explain run.keep_", ["run.keep_every", "run.keep_at", "run.keep_best"]),
         ("import open", ["openai"]),
         ("train x --executor s", ["slurm"]),
         ("train x nonsense = ", []),
