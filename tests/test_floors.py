@@ -13,6 +13,7 @@ OURS = ("research", "experiments", "launch")
 # From the ground up. A room imports from rooms that stand before it.
 ROOMS = (
     "research.errors",
+    "research.scoped",
     "research.config",
     "research.io",
     "research.metrics",
@@ -34,7 +35,8 @@ ROOMS = (
     "experiments.examples",  # scripts that use it
     "launch",
 )
-# Rooms that use fewer rooms than all that stand before them; errors are everybody's.
+EVERYBODYS = ("research.errors", "research.scoped")
+# Rooms that use fewer rooms than all that stand before them and EVERYBODYS.
 USES = {
     "research.config": (),
     "research.io": (),
@@ -46,7 +48,7 @@ USES = {
     "research.devices": ("research.config", "research.io", "research.models"),
     "experiments": ("research.config",),
 }
-STANDARD_ONLY = ("research.errors", "research.config", "experiments")
+STANDARD_ONLY = (*EVERYBODYS, "research.config", "experiments")
 LIGHT = {"jax", "flax", "optax", "numpy"}
 LIGHT_ONLY = (
     "research.models",
@@ -117,7 +119,7 @@ def may_use(here: str | None, there: str | None) -> bool:
     if here is None or there is None:
         return False
     lower = ROOMS.index(there) < ROOMS.index(here)
-    return here == there or (lower and there in ("research.errors", *USES.get(here, ROOMS)))
+    return here == there or (lower and there in (*EVERYBODYS, *USES.get(here, ROOMS)))
 
 
 def circle(sources: dict[str, str]) -> list[str]:

@@ -7,15 +7,14 @@ clipping, dropout or a z-loss the program differs. So does a layer decay of 1. S
 
 import copy
 import operator
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
 from research.config import own
 from research.config.experiment import Experiment
 from research.config.settings import flatten
+from research.scoped import Scoped
 
 SHARES = ("optimizer.b1", "optimizer.b2", "optimizer.ema")  # near 1: programs also need their distance from 1
 LAYER_DECAY = "optimizer.rate.layer_decay"
@@ -43,13 +42,13 @@ LARGEST = 2**31  # integer input of a program
 Values = dict[str, Any]  # by name: a number, or for SHARES a pair of it and its distance from 1
 
 
-_comparing: ContextVar[bool] = ContextVar("whether inputs may be compared", default=True)
+comparable = Scoped("whether inputs may be compared", True)
 
 
 class Input(Enum):
     """Placeholder for a nonzero number. Arithmetic with it is an error, so that no result is compiled in.
 
-    So are comparisons inside `without_comparisons`; elsewhere they distinguish declarations.
+    So are comparisons where they are not `comparable`; elsewhere they distinguish declarations.
     """
 
     INPUT = "input"
@@ -58,21 +57,11 @@ class Input(Enum):
         return "INPUT"
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, int | float) and other != 0 and not _comparing.get():
+        if isinstance(other, int | float) and other != 0 and not comparable.get():
             raise TypeError(f"an input of the program is compared with {other!r}")
         return self is other
 
     __hash__ = Enum.__hash__
-
-
-@contextmanager
-def without_comparisons() -> Iterator[None]:
-    """Traces a program whose numbers are inputs, which Python must not compare."""
-    token = _comparing.set(False)
-    try:
-        yield
-    finally:
-        _comparing.reset(token)
 
 
 INPUT = Input.INPUT

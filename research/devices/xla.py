@@ -1,26 +1,15 @@
 """Settings of XLA's compilation, and of execution on CPUs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from research.devices.malloc import keep_freed_memory
 from research.models.platform import platform
+from research.scoped import Scoped
 
-_deterministic = ContextVar("deterministic", default=False)
-
-
-@contextmanager
-def deterministic(wanted: bool) -> Iterator[None]:
-    """Restricts compilation on GPUs to deterministic kernels."""
-    token = _deterministic.set(wanted)
-    try:
-        yield
-    finally:
-        _deterministic.reset(token)
+deterministic = Scoped("only deterministic kernels on GPUs", False)
 
 
 def jit(function: Callable, **settings: Any) -> Any:
@@ -35,7 +24,7 @@ def jit(function: Callable, **settings: Any) -> Any:
 def _options() -> dict[str, Any] | None:
     if platform() == "cpu":
         return {"xla_backend_optimization_level": 2}
-    if platform() == "gpu" and _deterministic.get():
+    if platform() == "gpu" and deterministic.get():
         return {"xla_gpu_deterministic_ops": True}
     return None
 

@@ -9,7 +9,7 @@ from research.errors import UsageError
 from research.models.ops.attention import BLOCKS, FLASH_SIZES, TPU_LENGTH
 from research.models.ops.dropout import chosen_generator
 from research.models.parts.positions import adds_to_scores
-from research.models.platform import AMPERE, capability, is_differentiated_again, platform
+from research.models.platform import AMPERE, capability, differentiated_again, platform
 from research.models.precision import compute_dtype
 from research.models.sites import is_observed
 
@@ -38,7 +38,7 @@ def choose(
     length = config.context if length is None else length
     if config.attention == "xla":
         return Choice("xla", "as set")
-    if is_differentiated_again():
+    if differentiated_again.get():
         return Choice("xla", "the gradient is differentiated")
     if is_observed():
         return Choice("xla", "its arrays are observed")

@@ -8,7 +8,6 @@ of `tensor` share the rows; each computes some heads and hidden features (Shoeyb
 
 import math
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -16,13 +15,15 @@ from flax import nnx
 from jax import Array, lax
 from jax.sharding import PartitionSpec
 
+from research.scoped import Scoped
+
 Axis = str | tuple[str, ...] | None  # mesh axes that split one axis of an array; None: not split
 Axes = tuple[Axis, ...]
 
 ROWS = ("data", "fsdp")  # split a batch's rows
 BOTH = ("fsdp", "tensor")  # split an axis that is not contracted: a table's width
 
-_row_axes: ContextVar[tuple[str, ...]] = ContextVar("row_axes", default=ROWS)
+_row_axes = Scoped("mesh axes of the rows", ROWS)
 
 
 def parameter(value: Array, *axes: Axis, heads: int | None = None) -> nnx.Param:
@@ -92,11 +93,8 @@ def over_shards(function: Callable, *arguments: Any) -> Any:
 
     The results have the same first axis: each shard keeps its own, whereas a sum over rows would be sent.
     """
-    token = _row_axes.set(("fsdp",))
-    try:
+    with _row_axes.being(("fsdp",)):
         results = jax.vmap(function, spmd_axis_name="data")(*arguments)
-    finally:
-        _row_axes.reset(token)
     return jax.tree.map(lambda x: lax.with_sharding_constraint(x, _first_split(x.ndim)), results)
 
 

@@ -7,10 +7,11 @@ devices.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import jax
+
+from research.scoped import Scoped
 
 AMPERE = (8, 0)  # NVIDIA's first GPUs with bfloat16; the minimum for fused kernels
 Capability = tuple[int, int]
@@ -21,8 +22,9 @@ class Traced(NamedTuple):
     capability: Capability | None
 
 
-_differentiated_again: ContextVar[bool] = ContextVar("differentiated again", default=False)
-_traced_for: ContextVar[Traced | None] = ContextVar("device", default=None)
+# True while tracing a model whose gradient is differentiated too, in formulations that allow it.
+differentiated_again = Scoped("differentiated again", False)
+_traced_for = Scoped[Traced | None]("device", None)
 
 
 def platform() -> str:
@@ -48,13 +50,12 @@ def tracing_for(platform_: str, capability_: Capability | None = None) -> Iterat
     """Traces for a device. JAX caches traces by function, so traces for another device are dropped."""
     traced = Traced(platform_, capability_)
     changes = traced != (platform(), capability())
-    token = _traced_for.set(traced)
     if changes:
         jax.clear_caches()
     try:
-        yield
+        with _traced_for.being(traced):
+            yield
     finally:
-        _traced_for.reset(token)
         if changes:
             jax.clear_caches()
 
@@ -64,17 +65,3 @@ def tracing_for_device(device: Any) -> Iterator[None]:
     """`tracing_for` any device object. Pallas compiles kernels for JAX's default device."""
     with tracing_for(device.platform, capability_of(device)), jax.default_device(device):
         yield
-
-
-def is_differentiated_again() -> bool:
-    return _differentiated_again.get()
-
-
-@contextmanager
-def differentiated_again() -> Iterator[None]:
-    """Traces a model whose gradient is differentiated too, with formulations that allow it."""
-    token = _differentiated_again.set(True)
-    try:
-        yield
-    finally:
-        _differentiated_again.reset(token)

@@ -6,9 +6,8 @@ computed by XLA, so that each array exists. Its name is then that of the site wi
 `blocks/3/mlp/output`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
@@ -18,6 +17,7 @@ from jax import Array
 from jax.extend.core import get_opaque_trace_state
 
 from research.errors import UsageError, did_you_mean
+from research.scoped import Scoped
 
 Edit = Callable[[Array], Array] | Array  # a function of the array, or another array for it
 Edits = tuple[tuple[str, Edit], ...]  # by names, or patterns of names
@@ -33,7 +33,7 @@ class _Observer(NamedTuple):
     prefix: str = ""
 
 
-_observer: ContextVar[_Observer | None] = ContextVar("observer", default=None)
+_observer = Scoped[_Observer | None]("observer", None)
 
 
 def site(name: str, x: Array) -> Array:
@@ -73,7 +73,7 @@ def observed(
         outer, changes = _observer.get(), tuple((edits or {}).items())
         after = () if outer is None else outer.edits
         observer = _Observer(changes + after, tuple(read), _trace(), {}, {})
-        with _observing(observer):
+        with _observer.being(observer):
             result = function(*args, **options)
         check([*read, *(edits or {})], observer.seen)
         for pattern in read:
@@ -92,21 +92,16 @@ def with_edits(method: Callable[..., T]) -> Callable[..., T]:
         if not self.edits:
             return method(self, *args, **options)
         outer = _observer.get() or _Observer((), (), _trace(), {}, {})
-        with _observing(outer._replace(edits=self.edits + outer.edits)):
+        with _observer.being(outer._replace(edits=self.edits + outer.edits)):
             return method(self, *args, **options)
 
     return call
 
 
-@contextmanager
-def inside(prefix: str) -> Iterator[None]:
+def inside(prefix: str) -> AbstractContextManager:
     """Names of the sites within begin with `prefix`."""
     observer = _observer.get()
-    if observer is None:
-        yield
-    else:
-        with _observing(observer._replace(prefix=observer.prefix + prefix)):
-            yield
+    return _observer.being(observer and observer._replace(prefix=observer.prefix + prefix))
 
 
 def check(patterns: Iterable[str], names: Iterable[str]) -> None:
@@ -116,15 +111,6 @@ def check(patterns: Iterable[str], names: Iterable[str]) -> None:
         if not any(fnmatchcase(name, pattern) for name in names):
             some = [name for name in names if not name.startswith("blocks/") or name.startswith("blocks/0/")]
             raise UsageError(f"{pattern}: no such site of this model{did_you_mean(pattern, some)}")
-
-
-@contextmanager
-def _observing(observer: _Observer) -> Iterator[None]:
-    token = _observer.set(observer)
-    try:
-        yield
-    finally:
-        _observer.reset(token)
 
 
 def _trace() -> Any:

@@ -4,11 +4,9 @@ Modules are plain pytrees of parameters. A call takes a `key` for dropout; witho
 Shapes: B batch, L length, D width, N depth.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from operator import is_, itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +23,26 @@ from research.models.parts.blocks import Block, auxiliary_loss, auxiliary_losses
 from research.models.parts.positions import Rotate
 from research.models.platform import platform
 from research.models.sites import inside, is_observed, site
+from research.scoped import Scoped
 
 MOST_UNROLLED = 48  # blocks; more take minutes to compile
 
-_frozen_blocks: ContextVar[tuple[int, Any, Any]] = ContextVar("frozen blocks", default=(0, None, None))
 Blocks = Block | tuple[Block, ...]  # one stacked Block with a leading axis N, or N of them
+
+
+class Frozen(NamedTuple):
+    """The first blocks, if they do not train: they run in a loop of their own.
+
+    One loop over all blocks would compute the gradients of all. If the blocks' input does not train either,
+    there is no backward pass through these blocks, and it keeps none of their states.
+    """
+
+    count: int
+    before: Any  # a model with these blocks, which is not differentiated
+    merged: Any  # the traced model
+
+
+frozen_blocks = Scoped("frozen blocks", Frozen(0, None, None))
 
 
 def stack(config: Model, init: Initializer, init_output: Initializer, *, key: Array) -> Block:
@@ -106,20 +119,20 @@ def _in_a_loop(
 
     def step(x, layer):
         block, key, n = layer
-        with auxiliary_losses() as added:
+        with auxiliary_losses.being([]) as added:
             x, _ = _called(block, config, split_rows(x), attend._replace(layer=n), rotate, key)
         return split_rows(x), (x, added)
 
     step, unroll = rematerialized(step, config), blocks_in_a_turn(config)
     numbers = jnp.arange(config.depth) if BLOCKS[config.block].reads_layer else None
-    count, before, merged = _frozen_blocks.get()
-    if not (0 < count < config.depth and all(map(is_, *map(jax.tree.leaves, (merged, blocks))))):
+    count, before, merged = frozen_blocks.get()
+    if not (0 < count < config.depth and all(map(is_, *map(jax.tree.leaves, (merged.blocks, blocks))))):
         x_BLD, (states_NBLD, added) = lax.scan(step, x_BLD, (blocks, keys, numbers), unroll=unroll)
         _add_up(added)
         return x_BLD, states_NBLD
 
     def frozen_step(x, n):  # a slice of what is indexed would be a copy
-        return step(x, jax.tree.map(itemgetter(n), (before, keys, numbers)))
+        return step(x, jax.tree.map(itemgetter(n), (before.blocks, keys, numbers)))
 
     above, left = jax.tree.map(itemgetter(slice(count, None)), (blocks, keys, numbers)), config.depth - count
     x_BLD, (below_NBLD, added) = lax.scan(frozen_step, x_BLD, jnp.arange(count), unroll=min(unroll, count))
@@ -149,20 +162,6 @@ def _add_up(losses_N: list[Array]) -> None:
     """Passes on what the blocks of a loop added to the loss; a loop's values leave it only as its results."""
     for loss_N in losses_N:
         auxiliary_loss(loss_N.sum())
-
-
-@contextmanager
-def frozen_blocks_are(count: int, before: Any, merged: Any) -> Iterator[None]:
-    """Traces the model `merged`, whose first `count` blocks are those of `before`, with a loop for them.
-
-    One loop over all blocks would compute the gradients of all. If the blocks' input does not train either,
-    there is no backward pass through these blocks, and it keeps none of their states.
-    """
-    token = _frozen_blocks.set((count, before.blocks, merged.blocks) if count else (0, None, None))
-    try:
-        yield
-    finally:
-        _frozen_blocks.reset(token)
 
 
 def blocks_in_a_turn(config: Model) -> int:

@@ -93,7 +93,7 @@ def training_loss(settings: config.Objective) -> Callable[[Any, Batch, Array | N
     declared = objective_of(settings).loss
 
     def loss(model: Any, batch: Batch, key: Array | None = None) -> Sums:
-        with auxiliary_losses() as added:
+        with auxiliary_losses.being([]) as added:
             sums = _checked(settings, declared(model, batch, key, settings))
         if not added:
             return sums

@@ -19,7 +19,7 @@ from jax.typing import ArrayLike, DTypeLike
 from research.config.hyperparameters import is_zero
 from research.models.ops.attention import NEGATIVE
 from research.models.ops.linear import rows_by_rows
-from research.models.platform import is_differentiated_again, platform
+from research.models.platform import differentiated_again, platform
 from research.models.precision import logits_dtype, matmul_dtype
 from research.objectives.vocabulary_shards import on_shards, word_shards
 
@@ -177,7 +177,7 @@ def _largest_and_sum(logits_BLV):
     On CPUs, and if the gradient is differentiated, the index is None. Accelerators make one pass over the
     logits, since memory limits it: two partial results are joined by scaling both sums to the larger maximum.
     """
-    if platform() == "cpu" or is_differentiated_again():
+    if platform() == "cpu" or differentiated_again.get():
         best = logits_BLV.max(-1, keepdims=True)
         return best, jnp.exp(logits_BLV - best).sum(-1, keepdims=True), None
 

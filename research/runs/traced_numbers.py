@@ -13,7 +13,7 @@ from research.config.hyperparameters import SHARES, replaced
 def fill(experiment: Experiment, values: Mapping[str, Any] | None) -> Experiment:
     """Puts the traced `values` that `split` removed back into `experiment`; None: unchanged.
 
-    The model keeps the placeholder `INPUT` as a constant: see `research.models.ops.dropout.rate_is`.
+    The model keeps the placeholder `INPUT` as a constant: see `research.models.ops.dropout.input_rate`.
     """
     numbers = {name: Beta(*value) if name in SHARES else value for name, value in (values or {}).items()}
     return replaced(experiment, {k: v for k, v in numbers.items() if not k.startswith("model.")})

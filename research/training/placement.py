@@ -107,7 +107,7 @@ def needed(experiment: Experiment, devices: Sequence[Any]) -> Need:
 def compile_for(experiment: Experiment, devices: Sequence[Any] | None = None) -> tuple[State, Compiled]:
     """The state's shapes, and the step and evaluation, compiled at their first call; default: all devices."""
     check_optimizer(experiment)
-    with xla.deterministic(experiment.run.deterministic):
+    with xla.deterministic.being(experiment.run.deterministic):
         if experiment.run.hyperparameters == "inputs":
             return shared_program(experiment, devices)[:2]
         abstract = jax.eval_shape(partial(initial_state, experiment))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from research.config import Experiment
-from research.config.hyperparameters import Values, examples, split, without_comparisons
+from research.config.hyperparameters import Values, comparable, examples, split
 from research.config.registry import Registry
 from research.devices import xla
 from research.devices.compilers import Compiled, compiled
@@ -78,7 +78,7 @@ def _traced(
     batch = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
     count = experiment.run.steps_per_call
     try:
-        with without_comparisons():
+        with comparable.being(False):  # Python must not compare numbers that are inputs
             abstract = jax.eval_shape(initialize, None, examples(names))
             jax.eval_shape(step, abstract, batch if count == 1 else [batch] * count)
             evaluated = batch | ({"step": abstract.step} if objective.reads_step else {})

@@ -12,9 +12,9 @@ from jax import Array, lax
 from research.config import Experiment, Model
 from research.config.names import OPTIMIZERS, SCHEDULES
 from research.models.axes import data_shards, over_shards
-from research.models.ops.dropout import chosen_generator, rate_is, shard_is
+from research.models.ops.dropout import chosen_generator, input_rate, part_of_rows
 from research.models.platform import differentiated_again, platform
-from research.models.transformer import frozen_blocks_are
+from research.models.transformer import Frozen, frozen_blocks
 from research.objectives import objective_of, training_loss, weights_in
 from research.objectives.objective import Batch, Sums
 from research.optimizers import loss_scale
@@ -37,7 +37,7 @@ def step_of(experiment: Experiment) -> Callable[..., tuple[State, Sums]]:
         settings, values = _settings(fill(experiment, state.hyperparameters)), state.hyperparameters or {}
 
         def loss(*arguments: Any) -> Sums:
-            with rate_is(values.get("model.dropout")):
+            with input_rate.being(values.get("model.dropout")):
                 return settings["loss"](*arguments)
 
         return train_step(state, batch, **settings | {"loss": loss}, **named)
@@ -105,7 +105,7 @@ def train_step(
     def sums_of(params: Any, part: Batch, index: Array) -> tuple[Array, Sums]:
         model = trained.combine(state.model, params)
         part = part | {"step": state.step} if reads_step else part
-        with frozen_blocks_are(trained.frozen_blocks(model), state.model, model):
+        with frozen_blocks.being(Frozen(trained.frozen_blocks(model), state.model, model)):
             sums = loss(model, part, jax.random.fold_in(key, index))
         return sums["loss"] if scale is None else scale * sums["loss"], sums
 
@@ -119,7 +119,7 @@ def train_step(
     sound, guard = should_apply(state.guard, state.step, sums["loss"], norm, limit)
 
     def update() -> Kept:
-        with differentiated_again():
+        with differentiated_again.being(True):
             updates, opt_state = optimizer.update(
                 grads,
                 state.opt_state,
@@ -211,7 +211,7 @@ def _by_shard(function: Callable, shards: int, model: Any, part: Batch, index: A
     """The results of all shards, on a leading axis."""
 
     def of_shard(rows: Batch, shard: Array) -> Any:
-        with shard_is(shard):
+        with part_of_rows.being(shard.astype(jnp.uint32)):
             return function(model, rows, index)
 
     dealt = jax.tree.map(lambda x: x.reshape(shards, -1, *x.shape[1:]), part)

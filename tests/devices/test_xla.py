@@ -75,9 +75,9 @@ def arrays(tree) -> list[np.ndarray]:
 def test_a_deterministic_run_asks_a_gpu_s_compiler_for_it(monkeypatch):
     monkeypatch.setattr(jax, "jit", lambda function, **settings: settings["compiler_options"])
     monkeypatch.setattr(xla, "platform", lambda: "gpu")
-    with xla.deterministic(True):
+    with xla.deterministic.being(True):
         assert xla.jit(len) == {"xla_gpu_deterministic_ops": True}
-        with xla.deterministic(False):
+        with xla.deterministic.being(False):
             assert xla.jit(len) is None
     assert xla.jit(len) is None
     with pytest.raises(UsageError, match=r"^run\.deterministic=true: .*expected parallel\.compile=jit or"):

@@ -107,7 +107,7 @@ def test_a_gpu_without_bfloat16_or_kernels_does_without(capability, dtype, why):
 
 
 def test_a_gradient_that_is_differentiated_takes_no_kernel():
-    with tracing_for("gpu", HOPPER), differentiated_again():
+    with tracing_for("gpu", HOPPER), differentiated_again.being(True):
         assert choose(model(context=256), trains=True) == ("xla", "the gradient is differentiated")
 
 

@@ -57,7 +57,7 @@ def curvature(experiment, device, parts=1):
             return sums["loss"], sums
 
         along = jax.tree.map(lambda x: jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape), model)
-        with differentiated_again():
+        with differentiated_again.being(True):
             derivative = jax.jit(
                 lambda model: jax.jvp(jax.grad(of_parts(of_part, dealt)), (model,), (along,))[1]
             )

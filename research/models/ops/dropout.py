@@ -4,9 +4,6 @@ JAX's threefry takes about 80 integer operations per number, and its masks are k
 hash takes ten, so both passes make the mask inside the kernels that use it, and none is stored.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import jax
@@ -16,9 +13,11 @@ from jax.typing import DTypeLike
 
 from research.config.hyperparameters import INPUT, Input
 from research.models.platform import platform
+from research.scoped import Scoped
 
-_rate: ContextVar[Any] = ContextVar("dropout rate")
-_shard: ContextVar[Array | None] = ContextVar("shard of the rows", default=None)
+input_rate = Scoped[Any]("the rate of models whose rate is the placeholder INPUT", None)
+# A uint32 while tracing one of equal parts of a batch's rows, with the hash's masks of the whole batch.
+part_of_rows = Scoped[Array | None]("part of the rows", None)
 
 
 class Seed(NamedTuple):
@@ -30,26 +29,6 @@ class Seed(NamedTuple):
 
 
 Mask = Array | Seed  # factors of an array: 0, or 1 / (1 - rate)
-
-
-@contextmanager
-def rate_is(rate: Any) -> Iterator[None]:
-    """Traces models whose rate is the placeholder `INPUT` with the traced `rate`."""
-    token = _rate.set(rate)
-    try:
-        yield
-    finally:
-        _rate.reset(token)
-
-
-@contextmanager
-def shard_is(index: Array) -> Iterator[None]:
-    """Traces part `index` of a batch's rows, in equal parts, with the hash's masks of the whole batch."""
-    token = _shard.set(index.astype(jnp.uint32))
-    try:
-        yield
-    finally:
-        _shard.reset(token)
 
 
 def dropout(x: Array, rate: float | Input, key: Array | None, generator: str = "threefry") -> Array:
@@ -73,9 +52,9 @@ def dropout_mask(
     """
     if key is None or rate == 0:
         return None
-    rate = _rate.get() if rate is INPUT else rate
+    rate = input_rate.get() if rate is INPUT else rate
     if chosen_generator(generator) == "hash":
-        return Seed(jax.random.bits(key, (2,)), jnp.float32(rate), _shard.get())
+        return Seed(jax.random.bits(key, (2,)), jnp.float32(rate), part_of_rows.get())
     return jax.random.bernoulli(key, 1 - rate, shape).astype(dtype) * jnp.asarray(1 / (1 - rate), dtype)
 
 

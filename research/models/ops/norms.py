@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from research.models.platform import is_differentiated_again, platform
+from research.models.platform import differentiated_again, platform
 
 
 def layer_norm(x: Array, scale_D: Array, bias_D: Array | None, epsilon: float) -> Array:
@@ -69,7 +69,7 @@ def _in_one_pass(x, epsilon):
 
 def _layer_norm_backward(epsilon, saved, dy):
     x, mean, rstd, scale_D, has_bias = saved
-    if platform() == "gpu" and not is_differentiated_again():
+    if platform() == "gpu" and not differentiated_again.get():
         # No kernel sums over both features and rows: without these statistics, the sum over rows would read a
         # stored float32 array. In the forward pass they would need their own kernel.
         mean, rstd = lax.optimization_barrier(_in_one_pass(lax.optimization_barrier(x), epsilon))

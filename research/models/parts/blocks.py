@@ -9,9 +9,6 @@ A block may add to the loss with `auxiliary_loss`.
 Shapes: B batch, L length, S source length, H heads, K head size, D width.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -30,10 +27,11 @@ from research.models.parts.norms import RMSNorm, norm
 from research.models.parts.positions import Rotate
 from research.models.precision import compute_dtype
 from research.models.sites import is_observed, site
+from research.scoped import Scoped
 
 GATE = 2  # folded into an MLP's key for its gate, so that the other kernels are drawn as without one
 
-_added: ContextVar[list[Array] | None] = ContextVar("auxiliary losses", default=None)
+auxiliary_losses = Scoped[list[Array] | None]("what blocks add to the loss", None)
 
 
 def auxiliary_loss(loss: Array) -> None:
@@ -41,19 +39,9 @@ def auxiliary_loss(loss: Array) -> None:
 
     The losses of all blocks add up, and are `auxiliary_loss` in the metrics. Evaluations leave them out.
     """
-    added = _added.get()
+    added = auxiliary_losses.get()
     if added is not None:
         added.append(loss.astype(jnp.float32))
-
-
-@contextmanager
-def auxiliary_losses() -> Iterator[list[Array]]:
-    """Collects what the blocks that run inside add to the loss."""
-    token = _added.set(added := [])
-    try:
-        yield added
-    finally:
-        _added.reset(token)
 
 
 class BlockCache(NamedTuple):
