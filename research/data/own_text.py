@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from research.config import Data
 from research.config.names import SCHEMES
-from research.data.sources import files, labelled_files
+from research.data.sources import file_records, files
 from research.data.sources.documents import documents, parts
 from research.data.sources.schemes import Source, parse
 from research.data.tokenizers import published, tokenizer, trained
@@ -121,7 +121,7 @@ def _fields(source: Source) -> list[str]:
         return SCHEMES[source.scheme].columns(source)
     suffixes = tuple(suffix for suffix in files.SUFFIXES if suffix not in files.TEXTS)
     path = next((path for path in files.match(source.name) if path.name.endswith(suffixes)), None)
-    return labelled_files.columns(path) if path else []
+    return file_records.columns(path) if path else []
 
 
 def _split(data: Data, typed: Collection[str], parsed: list[Source], in_pairs: bool) -> dict[str, Any]:

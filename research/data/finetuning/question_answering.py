@@ -17,7 +17,7 @@ from research.config import Data, Task
 from research.data.examples import Batch, Examples
 from research.data.finetuning import dataset
 from research.data.finetuning.labels import entropy
-from research.data.sources import records
+from research.data.sources import records, schemes
 from research.data.sources.schemes import TEST
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
 from research.errors import UsageError
@@ -123,11 +123,8 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
 
 
 def _records(task: Task, source: str, split: str) -> Iterator[RawQuestion]:
-    for number, (where, record) in enumerate(records.read(source, {*task.fields, task.label}, split)):
-        question, context = (records.value(record, field, where, "task.fields") for field in task.fields)
-        for text, field in zip((question, context), task.fields, strict=True):
-            if not isinstance(text, str):
-                raise UsageError(f"{where}: field {field} is not a text but {text!r:.40}")
+    for number, (where, record) in enumerate(schemes.records(source, {*task.fields, task.label}, split)):
+        question, context = (records.text(record, field, where, "task.fields") for field in task.fields)
         given = [record[name] for name in task.label.split("|") if name in record]
         known = split != TEST or any(answers is not None for answers in given)
         answers = _answers(records.value(record, task.label, where, "task.label"), where) if known else []

@@ -14,7 +14,8 @@ from research.config import Data, Task
 from research.data.examples import Batch, Examples
 from research.data.finetuning import dataset
 from research.data.finetuning.labels import NO_TAG, class_of, entropy, is_number
-from research.data.sources import records
+from research.data.sources import records, schemes
+from research.data.sources.file_records import Record
 from research.data.sources.schemes import TEST
 from research.data.tokenizers.published import spaced
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
@@ -64,7 +65,7 @@ def read(task: Task, bidirectional: bool, source: str, split: str, tokenizer: To
     """Reads and tokenizes a split; returns it and a summary. The split `TEST` needs no tags."""
     tokenizer = tokenizer if bidirectional else spaced(tokenizer)
     sentences, labels, known = [], [], []
-    for where, record in records.read(source, {*task.fields, task.label}, split):
+    for where, record in schemes.records(source, {*task.fields, task.label}, split):
         words = records.value(record, task.fields[0], where, "task.fields")
         tags = _tags(record, task, where, split)
         if not isinstance(words, list) or (tags is not None and len(words) != len(tags)):
@@ -101,7 +102,7 @@ def _word(word: Any, where: str) -> str:
     return str(word)
 
 
-def _tags(record: records.Record, task: Task, where: str, split: str) -> list | None:
+def _tags(record: Record, task: Task, where: str, split: str) -> list | None:
     """The tags of a sentence's words; None if a record of the split `TEST` lacks or hides them."""
     if split == TEST and not any(name in record for name in task.label.split("|")):
         return None

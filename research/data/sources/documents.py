@@ -13,8 +13,7 @@ import numpy as np
 from research.config import Data
 from research.config.names import SCHEMES
 from research.data.sources import standardize
-from research.data.sources.revisions import unpinned
-from research.data.sources.schemes import Source, parse
+from research.data.sources.schemes import Source, parse, unpinned
 from research.data.tokenizers import published
 from research.errors import UsageError
 from research.io.cache import MADE

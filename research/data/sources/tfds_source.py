@@ -25,29 +25,11 @@ BEAM = "Apache Beam: pip install apache-beam"
 BY_HAND = "files fetched by hand"
 
 
-def read(name: str, split: str, field: str) -> Iterator[str]:
-    """The `field` of every record of NAME[/CONFIG]; `split` in TFDS's syntax, such as 'train+test[:10%]'.
-
-    Prepares the data set if necessary. Raises UsageError for a name, split or field that does not exist;
-    EnvironmentFault for a data set that cannot be prepared or read on this machine.
-    """
-    builder = prepared(name)
-    if field not in builder.info.features:
-        raise UsageError(
-            f"data.field={field}: no field of tfds:{name}{did_you_mean(field, builder.info.features)}"
-        )
-    for number, record in enumerate(_open(builder, name, split)):
-        text = record[field]
-        try:
-            yield text if isinstance(text, str) else text.decode()
-        except (AttributeError, UnicodeDecodeError) as fault:
-            raise UsageError(f"data.field={field}: no text in record {number} of tfds:{name}") from fault
-
-
 def records(name: str, split: str) -> Iterator[dict]:
     """Every record of NAME[/CONFIG], with classes as names; class -1, which means no label, becomes None.
 
-    Raises the same errors as `read`.
+    `split` is in TFDS's syntax, such as 'train+test[:10%]'. Raises UsageError for a name or split that does
+    not exist; EnvironmentFault for a data set that cannot be prepared or read on this machine.
     """
     builder = prepared(name)
     classes = {

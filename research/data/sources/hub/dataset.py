@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from research.data.sources import tables
+from research.data.sources import files, parquet
 from research.data.sources.hub import layout
 from research.data.sources.hub.listing import COMMIT, FORM, Listing, fetched, listing, nearest
 from research.errors import LineageWarning, UsageError
@@ -38,28 +38,27 @@ def read(name: str, split: str, field: str) -> Iterator[str]:
     file cannot be fetched.
     """
     for path in _paths(find(name), split):
-        yield from tables.parquet(path, field)
+        yield from files.column(path, field)
 
 
 def records(name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """(file and row, record) of a split, with classes as names; class -1, no label, becomes None."""
     for path in _paths(find(name), split):
         classes = _classes(path)
-        for row, record in enumerate(tables.rows(path), 1):
-            named = {field: _named(record[field], names) for field, names in classes.items()}
-            yield f"{path}: row {row}", record | named
+        for where, record in parquet.rows(path):
+            yield where, record | {field: _named(record[field], names) for field, names in classes.items()}
 
 
 def columns(name: str, split: str) -> list[str]:
     """Names of the columns, from the first file of a split."""
-    return tables.columns(next(_paths(find(name), split)))
+    return parquet.columns(next(_paths(find(name), split)))
 
 
 def split_names(name: str) -> dict[str, str]:
-    """{split: the name of the data set with its config and this split}."""
+    """{split: the source with its config and this split}."""
     found, (repository, revision, _) = find(name), _parsed(name)
     address = f"{repository}@{revision}" if revision else repository
-    return {split: f"{address}:{found.config}:{split}" for split in found.splits}
+    return {split: f"hf:{address}:{found.config}:{split}" for split in found.splits}
 
 
 def pinned(name: str, known: str = "") -> str:
@@ -154,7 +153,7 @@ def _paths(found: Found, split: str) -> Iterator[Path]:
 def _classes(path: Path) -> dict[str, list[str]]:
     """{column: the names of its classes}, as the `datasets` library writes them into a file."""
     try:
-        features = json.loads(tables.metadata(path).get(b"huggingface", b"{}"))["info"]["features"]
+        features = json.loads(parquet.metadata(path).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}
     found = {}
