@@ -74,10 +74,10 @@ def parts(data: Data) -> list[tuple[float, Data]]:
     matches = [WEIGHTED.fullmatch(term) for term in terms]
     if not all(match and float(match[1]) for match in matches):
         raise UsageError(f"data.source={data.source}: expected a mixture 0.7*SOURCE+0.3*SOURCE")
-    if data.splits_tokens:
+    if data.split == "head" and data.splits_tokens:
         raise UsageError(
-            f"data.split={data.split}: a mixture has no {data.split}; "
-            "use data.split=documents or published, or data.validation=SOURCE"
+            "data.split=head: a mixture has no head; "
+            "use data.split=tail, documents or published, or data.validation=SOURCE"
         )
     total = sum(float(match[1]) for match in matches)
     return [(float(match[1]) / total, replace(data, source=match[2])) for match in matches]

@@ -1,9 +1,8 @@
 """The token store: a source, tokenized once, as flat memory-mapped arrays."""
 
-import hashlib
 import json
+import mmap
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +17,8 @@ from research.data.store.writing import SPLITS
 from research.data.tokenizers.spacy_words import difference, rules
 from research.data.tokenizers.tokenizer import SpecialTokens, end_of_text, entries, load, special_tokens
 from research.errors import EnvironmentFault, UsageError
-from research.io.activity import activity
 from research.io.home import home
-from research.io.make_once import SIZES, find_damage, make_once, record_sizes
-from research.io.memory_map import mapped
+from research.io.make_once import find_damage, make_once
 
 FORMAT = 3  # version of the folder's format; each version has its own folders
 
@@ -91,10 +88,8 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
         source_hash=source_hash,
         tokenizer=tokenizer,
         sentence_rule=sentence_rule,
-        copies=copies,
         report=report,
     )
-    _check_earlier_version(folder)
     speed = make_once(folder, make, resumable=True)
     shares = tuple(share for share, _ in parts(data))
     ended = end_of_text(tokenizer) is not None
@@ -122,17 +117,15 @@ def open_store(folder: Path) -> TokenStore:
     )
 
 
-def _check_earlier_version(folder: Path) -> None:
-    """Hashes a store without a record of sizes, once. Raises EnvironmentFault if it is damaged."""
-    if not folder.exists() or (folder / SIZES).exists():
-        return
-    for split in SPLITS:
-        recorded = json.loads((folder / split / "store.json").read_text(encoding="utf-8"))["sha256"]
-        with activity("checking tokens"), (folder / split / "tokens.bin").open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != recorded:
-                raise EnvironmentFault(f"{file.name}: damaged; remove {folder} to make it again")
-    with suppress(OSError):  # a home that cannot be written
-        record_sizes(folder)
+def mapped(path: Path, dtype: np.dtype | str) -> np.ndarray:
+    """Maps the array in a non-empty file into memory, read-only.
+
+    Read-ahead is off, because examples are read in random order.
+    """
+    with open(path, "rb") as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    pages.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(pages, dtype)
 
 
 def open_split(

@@ -324,11 +324,6 @@ def test_a_mixture_needs_weights(source):
         list(documents(data(source), "all"))
 
 
-def test_a_mixture_has_no_tail():
-    with pytest.raises(UsageError, match=r"data\.split=tail: a mixture has no tail"):
-        list(documents(data("1*files:a+1*files:b", split="tail"), "all"))
-
-
 def test_texts_in_other_files(tmp_path):
     """A text compressed or in Markdown, a column of a .csv file, JSON lines with another name."""
     whole = "One.\n\nTwo, or more."

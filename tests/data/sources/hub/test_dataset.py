@@ -112,9 +112,11 @@ def test_a_run_is_of_the_commit_at_which_it_began(stories, tmp_path):
 
 def test_a_published_validation_split_is_taken_and_else_documents_are_held_out(stories):
     assert text_settings(data("hf:lab/stories"), (), in_pairs=False) == {"data.split": "published"}
-    assert "data.split" not in text_settings(data("hf:lab/many:de"), (), in_pairs=False)
-    published = data("hf:lab/many:de", split="published")
-    assert text_settings(published, (), in_pairs=False)["data.split"] == "documents"
+    for split in ("documents", "published"):
+        one = data("hf:lab/many:de", split=split)  # a document
+        assert text_settings(one, (), in_pairs=False) == {"data.split": "tail", "data.holdout": 0.1}
+    three = data("hf:lab/stories::train", split="published")
+    assert text_settings(three, (), in_pairs=False)["data.split"] == "documents"
 
 
 def test_where_there_is_no_parquet_the_hubs_own_is_read(hub, tmp_path):
