@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from research.config import Data, Task
 from research.data.examples import Batch, Examples
 from research.data.finetuning import dataset
-from research.data.finetuning.labels import NO_TAG, class_of, entropy, is_number
+from research.data.finetuning.labels import NO_TAG, as_number, class_of, entropy, exact_class, is_number
 from research.data.sources import records, schemes
 from research.data.sources.file_records import Record
 from research.data.sources.schemes import TEST
@@ -30,7 +30,7 @@ class Split(NamedTuple):
     tokens: list[np.ndarray]  # of a sentence, int32 (pieces,)
     words: list[np.ndarray]  # int32 (kept words,): the words that have a piece
     firsts: list[np.ndarray]  # int32 (kept words,): where in `tokens` each begins
-    labels: list[np.ndarray]  # int32 (words,): of all words
+    labels: list[np.ndarray]  # int32 (words,): of all words; NO_TAG for those that do not count
     known: np.ndarray  # bool (sentences,): True with tags
     sha256: str
     baseline_loss: float  # nats per word when predicting tags by their frequencies
@@ -72,8 +72,8 @@ def read(task: Task, bidirectional: bool, source: str, split: str, tokenizer: To
             raise UsageError(f"{where}: expected a list of words and one of as many tags")
         known.append(tags is not None)
         sentences.append([_word(word, where) for word in words])
-        labels.append([0] * len(words) if tags is None else [class_of(tag, task, where) for tag in tags])
-    if not sentences:
+        labels.append([0] * len(words) if tags is None else [_class(tag, task, where) for tag in tags])
+    if not any(tag != NO_TAG for tags in labels for tag in tags):
         raise UsageError(f"{source}: no sentence {'' if split == TEST else 'with tags '}in it")
     encoded = tokenizer.encode_batch(sentences, is_pretokenized=True, add_special_tokens=False)
     tokens = [np.array(one.ids, np.int32) for one in encoded]
@@ -90,7 +90,7 @@ def read(task: Task, bidirectional: bool, source: str, split: str, tokenizer: To
         labels=labels,
         known=np.array(known),
         sha256=digest.hexdigest(),
-        baseline_loss=entropy(np.concatenate(kept)),
+        baseline_loss=entropy((tags := np.concatenate(kept))[tags != NO_TAG]),
         special_tokens=special_tokens(tokenizer) if bidirectional else None,
     )
     return store, f"{len(sentences):,} sentences, {sum(map(len, labels)):,} words"
@@ -113,13 +113,19 @@ def _tags(record: Record, task: Task, where: str, split: str) -> list | None:
         raise UsageError(f"{where}: expected a list of words and one of as many tags")
     if split == TEST and tags and all(tag in HIDDEN for tag in tags):
         return None
-    if (missing := next((tag for tag in tags if tag in (None, NO_TAG)), 0)) != 0:
-        raise UsageError(f"{where}: tag {missing} means none; expected one of task.labels for each word")
     return tags
 
 
+def _class(tag: Any, task: Task, where: str) -> int:
+    """The class of a tag. Words with `NO_TAG` do not count, as in Transformers."""
+    if tag is None:
+        raise UsageError(f"{where}: tag None means none; expected one of task.labels for each word")
+    ignored = as_number(tag) == NO_TAG and exact_class(tag, task) is None
+    return NO_TAG if ignored else class_of(tag, task, where)
+
+
 def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
-    """[CLS] sentence [SEP], or for a GPT the sentence, cut to `length`; cut tags have weight 0."""
+    """[CLS] sentence [SEP], or for a GPT the sentence, cut to `length`; `NO_TAG` has weight 0."""
     B, L, special = len(indices), length, split.special_tokens
     before, after, pad = ([], [], 0) if special is None else ([special.cls], [special.sep], special.pad)
     tokens_B1L = np.full((B, 1, L), pad, np.int32)
@@ -131,7 +137,8 @@ def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
         places = split.firsts[index][split.firsts[index] < room]
         tokens_B1L[row, 0, : len(ids)] = ids
         lengths_B1[row] = len(ids)
-        labels_BL[row, places + split.marks] = split.labels[index][split.words[index][: len(places)]]
-        weights_BL[row, places + split.marks] = 1
+        tags = split.labels[index][split.words[index][: len(places)]]
+        labels_BL[row, places + split.marks] = np.maximum(tags, 0)
+        weights_BL[row, places + split.marks] = tags != NO_TAG
     batch = {"tokens": tokens_B1L, "lengths": lengths_B1, "labels": labels_BL, "label_weights": weights_BL}
     return batch if special is None else batch | {"segments": np.zeros_like(tokens_B1L)}
