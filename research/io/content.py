@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from research.errors import EnvironmentFault, UsageError
 from research.io.activity import activity
@@ -26,15 +25,9 @@ from research.io.make_once import build_lock
 SETTLED = 2_000_000_000  # nanoseconds
 
 
-class Stamp(NamedTuple):
-    """Identifies the version of a file that was hashed; the device is in the name of the index."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-
+# Size, time of modification, time of change, inode: the version of a file that was hashed. The device is in
+# the name of the index.
+Stamp = list[int]
 Index = dict[str, tuple[Stamp, str]]  # a file's name in its folder → its stamp and hash
 
 
@@ -91,7 +84,7 @@ def _read(index: Path) -> Index:
     """The index; empty if it is missing or damaged, so that files are read again."""
     try:
         files = json.loads(index.read_text(encoding="utf-8"))["files"]
-        return {name: (Stamp(*stamp), str(digest)) for name, (stamp, digest) in files.items()}
+        return {name: (stamp, str(digest)) for name, (stamp, digest) in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -106,7 +99,7 @@ def _hashed(path: Path) -> tuple[Stamp, str, bool]:
             after = _stamp(os.fstat(file.fileno()))
     except OSError as fault:
         raise _unreadable(path, fault) from fault
-    return before, digest, before == after and before.ctime_ns < began - SETTLED
+    return before, digest, before == after and before[2] < began - SETTLED
 
 
 def _stat(path: Path) -> os.stat_result:
@@ -117,7 +110,7 @@ def _stat(path: Path) -> os.stat_result:
 
 
 def _stamp(status: os.stat_result) -> Stamp:
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _unreadable(path: Path, fault: OSError) -> UsageError:

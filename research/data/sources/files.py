@@ -54,7 +54,15 @@ def expand(pattern: str) -> list[Path]:
         prefix = next((path for path in (Path(pattern), *Path(pattern).parents) if path.exists()), Path())
         literal = os.path.join(glob.escape(str(prefix)), *Path(pattern).relative_to(prefix).parts)
         matches = glob.glob(literal, recursive=True)
-    return sorted(map(Path, matches))
+    loops = {folder: _is_in_loop(folder) for folder in {os.path.dirname(match) for match in matches}}
+    return sorted(Path(match) for match in matches if not loops[os.path.dirname(match)])
+
+
+def _is_in_loop(folder: str) -> bool:
+    """Whether a folder is reached through a link to one of those above it, as ** does 40 times."""
+    above = Path(os.path.abspath(folder))
+    real = [os.path.realpath(one) for one in (above, *above.parents)]
+    return len({*real}) < len(real)
 
 
 def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
@@ -113,10 +121,14 @@ def identity(paths: list[Path]) -> list:
     return list(zip(suffixes, content.hashes(paths), strict=True))
 
 
-def _explain_no_match(pattern: Path, folders: list[Path], scheme: str, suffixes: tuple[str, ...]) -> str:
-    if folders:
+def _explain_no_match(pattern: Path, found: list[Path], scheme: str, suffixes: tuple[str, ...]) -> str:
+    if any(path.is_dir() for path in found):
         example = ".txt" if ".txt" in suffixes else suffixes[0]
-        return f"a folder; expected files, such as {scheme}:{folders[0]}/*{example}"
+        return f"a folder; expected files, such as {scheme}:{found[0]}/*{example}"
+    if any(path.exists() for path in found):
+        return "a pipe or a device; expected a file, which is read more than once"
+    if found:
+        return "a link to a file that does not exist"
     parent = pattern.parent
     if not parent.is_dir():
         return "no such file" if glob.has_magic(str(parent)) else f"there is no folder {parent}"

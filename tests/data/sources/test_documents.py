@@ -134,6 +134,19 @@ def test_missing_sources_suggest_near_names(tmp_path, source, message):
         list(documents(data(source.format(tmp_path)), "all"))
 
 
+def test_links_and_pipes(tmp_path):
+    """A link to a folder above it is not followed again and again."""
+    (tmp_path / "a.txt").write_text("One.")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "lost.txt").symlink_to(tmp_path / "none.txt")
+    os.mkfifo(tmp_path / "pipe.txt")
+    assert list(documents(data(f"files:{tmp_path}/**/*.txt"), "all")) == ["One."]
+    with pytest.raises(UsageError, match=r"pipe\.txt: a pipe or a device; expected a file"):
+        list(documents(data(f"files:{tmp_path}/pipe.txt"), "all"))
+    with pytest.raises(UsageError, match=r"lost\.txt: a link to a file that does not exist"):
+        list(documents(data(f"files:{tmp_path}/lost.txt"), "all"))
+
+
 def test_a_split_without_documents(tmp_path):
     (tmp_path / "input.txt").write_text("To be")
     with pytest.raises(UsageError, match=r"no document validates with data\.holdout=0\.01"):
