@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from research.errors import EnvironmentFault, UsageError
+from research.errors import EnvironmentFault
 from research.io.activity import activity
 from research.io.files import write_atomic
 from research.io.home import home
 from research.io.make_once import build_lock
+from research.io.text import reading
 
 # A file that has just changed may change again within one tick of the file system's clock, and show
 # the same times; the coarsest clock in use has two seconds.
@@ -92,26 +93,17 @@ def _read(index: Path) -> Index:
 def _hashed(path: Path) -> tuple[Stamp, str, bool]:
     """A file's stamp and hash, and whether any later change will alter the stamp."""
     began = time.time_ns()
-    try:
-        with open(path, "rb") as file:
-            before = _stamp(os.fstat(file.fileno()))
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            after = _stamp(os.fstat(file.fileno()))
-    except OSError as fault:
-        raise _unreadable(path, fault) from fault
+    with reading(path), open(path, "rb") as file:
+        before = _stamp(os.fstat(file.fileno()))
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        after = _stamp(os.fstat(file.fileno()))
     return before, digest, before == after and before[2] < began - SETTLED
 
 
 def _stat(path: Path) -> os.stat_result:
-    try:
+    with reading(path):
         return path.stat()
-    except OSError as fault:
-        raise _unreadable(path, fault) from fault
 
 
 def _stamp(status: os.stat_result) -> Stamp:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-
-
-def _unreadable(path: Path, fault: OSError) -> UsageError:
-    return UsageError(f"{path}: cannot be read: {fault.strerror or fault}")

@@ -36,13 +36,8 @@ def load(data: Data) -> Tokenizer:
     """
     scheme = data.tokenizer.partition(":")[0]
     if scheme == "char" and (table := token_files.characters_beside(data.source)) is not None:
-        tokenizer = published.read(table)
-    else:
-        tokenizer = trained.load(data) if scheme in trained.SCHEMES else published.load(data.tokenizer)
-    # A published tokenizer.json may truncate or pad to the length of its own model.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+        return published.read(table)
+    return trained.load(data) if scheme in trained.SCHEMES else published.load(data.tokenizer)
 
 
 def encode(
