@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from research.config import Data
-from research.data.decode import describe_pairs, describe_unmasked_pairs
+from research.data.decode import describe_pairs
 from research.data.examples import Batch, Examples, Numbered
 from research.data.pretraining.counter_rng import bits
 from research.data.pretraining.masking import mask
@@ -34,7 +34,7 @@ def examples(data: Data, vocabulary: int, masked: bool = True) -> Examples:
         prepare=partial(token_store.prepare, data, vocabulary),
         train=partial(train, make_batch),
         validation=partial(validation, make_batch),
-        describe=describe_pairs if masked else describe_unmasked_pairs,
+        describe=describe_pairs,
     )
 
 
