@@ -111,7 +111,7 @@ def test_a_cell_may_have_any_length(tmp_path):
 
 def test_a_cut_archive_is_damage(tmp_path):
     whole = gzip.compress("".join(json.dumps({"sentence": n}) + "\n" for n in range(9_999)).encode())
-    with pytest.raises(UsageError, match=r"cut\.jsonl\.gz:\d+: damaged gzip file"):
+    with pytest.raises(UsageError, match=r"cut\.jsonl\.gz: damaged gzip file"):
         records(tmp_path / "cut.jsonl.gz", whole[: len(whole) // 2])
 
 
