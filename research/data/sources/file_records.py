@@ -29,8 +29,6 @@ def records(path: Path, names: Collection[str], every_row: bool = False) -> Reco
     A table's first row is a header if it contains one of `names`. Rows of a .tsv file that end before a
     column of `names`, such as QQP's rows broken by a line end, are skipped, and a LineageWarning gives their
     number. They are an error with `every_row`, since answers would shift, and in a .csv file.
-
-    Raises UsageError for a file that cannot be read.
     """
     if path.suffix in TABLES:
         return delimited.records(path, names, every_row)
@@ -38,10 +36,7 @@ def records(path: Path, names: Collection[str], every_row: bool = False) -> Reco
 
 
 def columns(path: Path) -> list[str]:
-    """Names of the first record's fields; for a table, the cells of its first row, which may be a header.
-
-    Raises UsageError for a file that cannot be read, and for one without a record.
-    """
+    """Names of the first record's fields; for a table, the cells of its first row, which may be a header."""
     if path.suffix == ".parquet":
         found = parquet.columns(path)
     elif path.suffix in TABLES:

@@ -66,10 +66,7 @@ def _is_in_loop(folder: str) -> bool:
 
 
 def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
-    """Every document, in order. `unit` "paragraphs" splits text files at blank lines; "files" does not.
-
-    Raises UsageError, with file and line, for content that is not text.
-    """
+    """Every document, in order. `unit` "paragraphs" splits text files at blank lines; "files" does not."""
     for path in paths:
         if path.name.endswith(TEXTS):
             whole = text.read_exact(path)
@@ -95,8 +92,7 @@ def column(path: Path, field: str) -> Iterator[str]:
 def texts(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """The text or pair of each line, including empty lines, so that results keep line numbers.
 
-    `fields` name the one or two columns of files that have any. Raises UsageError for a file that cannot be
-    read.
+    `fields` name the one or two columns of files that have any.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
@@ -112,10 +108,7 @@ def texts(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def identity(paths: list[Path]) -> list:
-    """Hash and suffix of each file: its content and its format, but neither its name nor its time.
-
-    Raises UsageError for a file that cannot be read.
-    """
+    """Hash and suffix of each file: its content and its format, but neither its name nor its time."""
     # Cache names contain the suffix; .jsonl.gz has always been .gz there.
     suffixes = [".txt.gz" if path.name.endswith(".txt.gz") else path.suffix for path in paths]
     return list(zip(suffixes, content.hashes(paths), strict=True))

@@ -88,10 +88,9 @@ def joined(text: str, setting: str) -> list[Source]:
 
 
 def records(declared: str, names: Collection[str], split: str) -> Records:
-    """(location, record) for every record of one source, or of several joined by +, in order.
+    """The records of one source, or of several joined by +, with the fields `names`.
 
-    `names` are the fields to read; a table's first row is a header if it contains one of them. `split`
-    applies to sources that name no split. Raises UsageError for a source that cannot be read.
+    `split` applies to sources that name no split.
     """
     for source in joined(declared, "data.source, data.validation"):
         yield from SCHEMES[source.scheme].records(source, names, split)

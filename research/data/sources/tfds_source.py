@@ -6,7 +6,7 @@ import logging
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -45,36 +45,26 @@ def records(name: str, split: str) -> Iterator[dict]:
 
 
 def _open(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Iterator[dict]:
-    source = _source(builder, name, split)
-    try:
-        yield from source
-    except (
-        RuntimeError,
-        IndexError,
-        ValueError,
-    ) as fault:  # of ArrayRecord and of the parsers of its records
-        raise _damaged(name, builder.data_dir, fault) from fault
-
-
-def _source(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Sequence[dict]:
     try:
         with quiet():
-            return builder.as_data_source(split=split)
+            source = builder.as_data_source(split=split)
     except NotImplementedError as fault:
         raise EnvironmentFault(
             f"tfds:{name}: prepared as {builder.info.file_format.value}, read as array_record; convert it: "
             f"tfds convert_format --dataset_version_dir={builder.data_dir} --out_file_format=array_record"
         ) from fault
     except (KeyError, ValueError) as fault:
-        raise UsageError(
-            f"tfds:{name}: no split {split}{did_you_mean(split, builder.info.splits)}"
-        ) from fault
+        hint = did_you_mean(split, builder.info.splits)
+        raise UsageError(f"tfds:{name}: no split {split}{hint}") from fault
+    try:
+        yield from source
+    except (RuntimeError, IndexError, ValueError) as fault:  # of ArrayRecord and its records' parsers
+        raise _damaged(name, builder.data_dir, fault) from fault
 
 
 def _damaged(name: str, folder: str | Path, fault: Exception) -> UsageError:
-    reason = " ".join(str(fault).split())[:160]
     return UsageError(
-        f"tfds:{name}: {folder}: cannot be read, it may be cut off or damaged: {reason}; "
+        f"tfds:{name}: {folder}: cannot be read, it may be cut off or damaged: {_line(str(fault))[:160]}; "
         "delete it, and it is prepared again"
     )
 
@@ -82,10 +72,8 @@ def _damaged(name: str, folder: str | Path, fault: Exception) -> UsageError:
 def identity(name: str) -> list:
     """The version of the data set and the size of each split."""
     info = prepared(name).info
-    return [
-        info.full_name,
-        [(split.name, split.num_examples, split.num_bytes) for split in info.splits.values()],
-    ]
+    sizes = [(split.name, split.num_examples, split.num_bytes) for split in info.splits.values()]
+    return [info.full_name, sizes]
 
 
 @contextmanager
@@ -152,8 +140,9 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
             reason = f"it needs TensorFlow: {INSTALL}"
         elif builder.MANUAL_DOWNLOAD_INSTRUCTIONS and "manual" in str(fault).lower():
             reason = f"it needs {BY_HAND}: {_line(str(fault))}"
-        elsewhere = _elsewhere(name)
-        raise EnvironmentFault(f"tfds:{name}: cannot prepare it here: {reason}; {elsewhere}") from fault
+        raise EnvironmentFault(
+            f"tfds:{name}: cannot prepare it here: {reason}; {_elsewhere(name)}"
+        ) from fault
 
 
 def _unknown(name: str) -> UsageError | EnvironmentFault:

@@ -3,7 +3,6 @@
 import json
 import mmap
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +42,7 @@ class TokenStore(NamedTuple):
         return len(self.starts)
 
     @property
-    def baseline_loss(self) -> float:
-        """Nats per token of a constant prediction: the unigram entropy."""
+    def baseline_loss(self) -> float:  # of a constant prediction
         return self.unigram_entropy
 
     def __reduce__(self) -> tuple:
@@ -82,14 +80,10 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
     source_hash = fingerprint(data)
     key = f"{FORMAT} {source_hash} {sentence_rule} {tokenizer.to_str()}{rules(tokenizer)}"
     folder = home() / "stores" / folder_name(data, key)
-    make = partial(
-        build,
-        data=data,
-        source_hash=source_hash,
-        tokenizer=tokenizer,
-        sentence_rule=sentence_rule,
-        report=report,
-    )
+
+    def make(folder: Path) -> float:
+        return build(folder, data, source_hash, tokenizer, sentence_rule, report)
+
     speed = make_once(folder, make, resumable=True)
     shares = tuple(share for share, _ in parts(data))
     ended = end_of_text(tokenizer) is not None
@@ -118,13 +112,10 @@ def open_store(folder: Path) -> TokenStore:
 
 
 def mapped(path: Path, dtype: np.dtype | str) -> np.ndarray:
-    """Maps the array in a non-empty file into memory, read-only.
-
-    Read-ahead is off, because examples are read in random order.
-    """
+    """Maps the array in a non-empty file into memory, read-only."""
     with open(path, "rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    pages.madvise(mmap.MADV_RANDOM)
+    pages.madvise(mmap.MADV_RANDOM)  # no read-ahead: examples are read in random order
     return np.frombuffer(pages, dtype)
 
 
