@@ -87,6 +87,22 @@ def _prepare_test(prepare: Callable[..., Corpus], source: str, report: Report) -
     return prepare({TEST: source}, report)
 
 
+def padded(sequences: list[list[tuple[np.ndarray, int]]], length: int, pad: int) -> Batch:
+    """Tokens and segments (B, S, length), and lengths (B, S), of each row's sequences.
+
+    A sequence is its ids, and where segment 1 begins in them.
+    """
+    shape = len(sequences), len(sequences[0]), length
+    tokens_BSL, segments_BSL = np.full(shape, pad, np.int32), np.zeros(shape, np.int32)
+    lengths_BS = np.zeros(shape[:2], np.int32)
+    for row, nth in np.ndindex(shape[:2]):
+        ids, second = sequences[row][nth]
+        lengths_BS[row, nth] = end = len(ids)
+        tokens_BSL[row, nth, :end] = ids
+        segments_BSL[row, nth, second:end] = 1
+    return {"tokens": tokens_BSL, "segments": segments_BSL, "lengths": lengths_BS}
+
+
 def numbered(assemble: Assemble, data: Data, store: Any) -> Numbered:
     """Every example once per epoch. The longest one of a batch may determine the length of all."""
     count = len(store.labels)

@@ -75,29 +75,18 @@ def assemble(
     With `auxiliary`, adds weights for predicting each next token. With `trimmed`, cuts it to its longest
     sequence.
     """
-    rows = [
-        [
-            sequence(split.special_tokens, context, last, length)
-            for context, last in readings(task, split, index)
-        ]
+    sequences = [
+        [sequence(split.special_tokens, *texts, length) for texts in readings(task, split, index)]
         for index in indices.tolist()
     ]
-    shape = len(rows), len(rows[0]), length
     bidirectional = sequence is _bert
-    tokens_BSL = np.full(shape, split.special_tokens.pad if bidirectional else 0, np.int32)
-    segments_BSL, lengths_BS = np.zeros(shape, np.int32), np.zeros(shape[:2], np.int32)
-    for row, nth in np.ndindex(shape[:2]):
-        ids, second = rows[row][nth]
-        lengths_BS[row, nth] = end = len(ids)
-        tokens_BSL[row, nth, :end] = ids
-        segments_BSL[row, nth, second:end] = 1
-    batch = {"tokens": tokens_BSL, "lengths": lengths_BS}
+    batch = dataset.padded(sequences, length, split.special_tokens.pad if bidirectional else 0)
     batch |= {"labels": split.labels[indices], "label_weights": np.ones(len(indices), np.float32)}
-    if bidirectional:
-        batch["segments"] = segments_BSL
+    if not bidirectional:
+        del batch["segments"]
     if auxiliary:
         # A mean of each sequence's mean, as published: all sequences count equally, whatever their length.
-        targets_BS1 = lengths_BS[..., None] - 1  # none in a text of one token
+        targets_BS1 = batch["lengths"][..., None] - 1  # none in a text of one token
         weights_BSL = (np.arange(length) < targets_BS1) / np.maximum(targets_BS1, 1)
         batch["auxiliary_weights"] = weights_BSL.astype(np.float32)
     return _trimmed(batch) if trimmed else batch

@@ -219,27 +219,11 @@ def _label(span: tuple[int, int] | None, begin: int, count: int, question: int) 
 
 def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
     """[CLS] question [SEP] window [SEP] for the windows with these indices."""
-    shape = (len(indices), 1, length)
-    tokens_B1L = np.full(shape, split.special_tokens.pad, np.int32)
-    segments_B1L, lengths_B1 = np.zeros(shape, np.int32), np.zeros(shape[:2], np.int32)
-    for row, (number, begin, count) in enumerate(split.windows[indices].tolist()):
+    special, sequences = split.special_tokens, []
+    for number, begin, count in split.windows[indices].tolist():
         question = split.questions[number]
         window = question.paragraph.tokens[begin : begin + count]
-        ids = [
-            [split.special_tokens.cls],
-            question.tokens,
-            [split.special_tokens.sep],
-            window,
-            [split.special_tokens.sep],
-        ]
-        end = len(question.tokens) + count + SPECIAL
-        tokens_B1L[row, 0, :end] = np.concatenate(ids)
-        segments_B1L[row, 0, len(question.tokens) + 2 : end] = 1
-        lengths_B1[row] = end
-    return {
-        "tokens": tokens_B1L,
-        "segments": segments_B1L,
-        "lengths": lengths_B1,
-        "labels": split.labels[indices],
-        "label_weights": np.ones(len(indices), np.float32),
-    }
+        ids = [[special.cls], question.tokens, [special.sep], window, [special.sep]]
+        sequences.append([(np.concatenate(ids), len(question.tokens) + 2)])
+    batch = dataset.padded(sequences, length, special.pad)
+    return batch | {"labels": split.labels[indices], "label_weights": np.ones(len(indices), np.float32)}

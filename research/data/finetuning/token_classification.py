@@ -126,19 +126,17 @@ def _class(tag: Any, task: Task, where: str) -> int:
 
 def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
     """[CLS] sentence [SEP], or for a GPT the sentence, cut to `length`; `NO_TAG` has weight 0."""
-    B, L, special = len(indices), length, split.special_tokens
+    special, room = split.special_tokens, length - 2 * split.marks
     before, after, pad = ([], [], 0) if special is None else ([special.cls], [special.sep], special.pad)
-    tokens_B1L = np.full((B, 1, L), pad, np.int32)
-    lengths_B1 = np.zeros((B, 1), np.int32)
-    labels_BL, weights_BL = np.zeros((B, L), np.int32), np.zeros((B, L), np.float32)
+    labels_BL = np.zeros((len(indices), length), np.int32)
+    weights_BL, sequences = np.zeros(labels_BL.shape, np.float32), []
     for row, index in enumerate(indices.tolist()):
-        room = L - 2 * split.marks
-        ids = [*before, *split.tokens[index][:room].tolist(), *after]
+        sequences.append([(np.array([*before, *split.tokens[index][:room], *after], np.int32), length)])
         places = split.firsts[index][split.firsts[index] < room]
-        tokens_B1L[row, 0, : len(ids)] = ids
-        lengths_B1[row] = len(ids)
         tags = split.labels[index][split.words[index][: len(places)]]
         labels_BL[row, places + split.marks] = np.maximum(tags, 0)
         weights_BL[row, places + split.marks] = tags != NO_TAG
-    batch = {"tokens": tokens_B1L, "lengths": lengths_B1, "labels": labels_BL, "label_weights": weights_BL}
-    return batch if special is None else batch | {"segments": np.zeros_like(tokens_B1L)}
+    batch = dataset.padded(sequences, length, pad) | {"labels": labels_BL, "label_weights": weights_BL}
+    if special is None:
+        del batch["segments"]
+    return batch

@@ -49,7 +49,7 @@ class TokenStore(NamedTuple):
         """Pickle the path instead of the tokens, so that another process maps the same files."""
         if self.folder is None:
             return TokenStore, tuple(self)
-        return open_split, (self.folder, self.shares, self.special_tokens, self.ended)
+        return open_store, (self.folder, self.shares, self.special_tokens, self.ended)
 
 
 class Corpus(NamedTuple):
@@ -87,26 +87,35 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
     speed = make_once(folder, make, resumable=True)
     shares = tuple(share for share, _ in parts(data))
     ended = end_of_text(tokenizer) is not None
-    corpus = Corpus(tokenizer, *(open_split(folder / split, shares, special, ended) for split in SPLITS))
+    corpus = Corpus(tokenizer, *(open_store(folder / split, shares, special, ended) for split in SPLITS))
     report(_summary(folder, corpus, "copied" if copies else "tokenized", speed))
     return corpus
 
 
-def open_store(folder: Path) -> TokenStore:
-    """Open a split written by `prepare`. Raises EnvironmentFault if a file has been truncated since."""
+def open_store(
+    folder: Path,
+    shares: tuple[float, ...] = (1.0,),
+    special_tokens: SpecialTokens | None = None,
+    ended: bool = False,
+) -> TokenStore:
+    """Open a split written by `prepare`, with facts that its files do not hold.
+
+    Raises EnvironmentFault if a file has been truncated since.
+    """
     if damage := find_damage(folder.parent):
         raise EnvironmentFault(f"{damage}; remove {folder.parent} to make it again")
     facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     skipped = facts.pop("skipped", 0)  # tokens at the start that belong to another split
-    tokens = mapped(folder / "tokens.bin", facts.pop("dtype"))[skipped:]
-    starts = mapped(folder / "starts.bin", "<i8")
-    sentences = folder / "sentences.bin"
-    facts["parts"] = tuple(facts["parts"])
+    dtype, parts, sentences = facts.pop("dtype"), tuple(facts.pop("parts")), folder / "sentences.bin"
     return TokenStore(
-        tokens,
-        starts,
+        mapped(folder / "tokens.bin", dtype)[skipped:],
+        mapped(folder / "starts.bin", "<i8"),
+        parts=parts,
+        shares=shares,
         sentences=mapped(sentences, "<i8") if sentences.exists() else None,
+        special_tokens=special_tokens,
         folder=folder,
+        ended=ended,
         **facts,
     )
 
@@ -117,13 +126,6 @@ def mapped(path: Path, dtype: np.dtype | str) -> np.ndarray:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     pages.madvise(mmap.MADV_RANDOM)  # no read-ahead: examples are read in random order
     return np.frombuffer(pages, dtype)
-
-
-def open_split(
-    folder: Path, shares: tuple[float, ...], special_tokens: SpecialTokens | None, ended: bool
-) -> TokenStore:
-    """Open a split; `facts` are those that its files do not hold."""
-    return open_store(folder)._replace(shares=shares, special_tokens=special_tokens, ended=ended)
 
 
 def _summary(folder: Path, corpus: Corpus, made: str, speed: float | None) -> str:

@@ -2,8 +2,8 @@
 
 import gzip
 import json
-from dataclasses import replace
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
