@@ -53,7 +53,9 @@ def label_settings(
         counted = count_labels(schemes.records(data.source, names, "train"), task.label, tags, hides)
     if classes and "task.labels" not in typed:
         followed |= _labels(data.source, task, counted, typed, tags)
-    if not classes and "task.bounds" not in typed and not _is_within(task.bounds, counted):
+    lowest, highest = task.bounds or (counted.lowest, counted.highest)
+    clips = counted.lowest < lowest or counted.highest > highest
+    if clips and not classes and "task.bounds" not in typed:
         followed["task.bounds"] = ()  # the declared bounds would clip predictions
     if "data.validation" not in typed and len(sources) == 1 and counted.examples > 1:
         followed |= _validation(data.source, sources[0], counted.examples)
@@ -95,7 +97,7 @@ def count_labels(found: Records, field: str, tags: bool, hides: bool) -> Counted
                 raise UsageError(f"{where}: label {value!r:.40} ({field}): expected one label, not a {kind}")
             if value == HIDDEN:
                 hidden += 1
-            elif not is_empty(value) and not (tags and value == NO_TAG):
+            elif not is_empty(value) and not (tags and as_number(value) == NO_TAG):
                 names[_name(value)] += 1
     if hidden and names and not (hides or tags) and None not in map(as_number, names):
         names[str(HIDDEN)] = hidden
@@ -113,22 +115,12 @@ def _name(label: Any) -> str:
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
-def _is_within(bounds: tuple[float, ...], counted: Counted) -> bool:
-    return not bounds or (bounds[0] <= counted.lowest and counted.highest <= bounds[1])
-
-
 def _validation(text: str, source: Source, examples: int) -> dict[str, str]:
     """The published split, or a random tenth of the examples, and the rest to train on."""
-    published = (SCHEMES[source.scheme].published or _none)(source)
+    find = SCHEMES[source.scheme].published
+    published = find(source) if find else {}
     if source.split in ("", "train") and "validation" in published:
         return {"data.validation": published["validation"]}
-    return _held_out(text if source.split else published.get("train", text), examples)
-
-
-def _none(source: Source) -> dict[str, str]:
-    return {}
-
-
-def _held_out(source: str, examples: int) -> dict[str, str]:
+    whole = text if source.split else published.get("train", text)
     count = max(1, round(HELD_OUT * examples))
-    return {"data.source": f"rest:{count}:0:{source}", "data.validation": f"drawn:{count}:0:{source}"}
+    return {"data.source": f"rest:{count}:0:{whole}", "data.validation": f"drawn:{count}:0:{whole}"}

@@ -85,13 +85,8 @@ def unmasked_batch(store: TokenStore, data: Data, pairs: np.ndarray, names: np.n
     tokens, segments, lengths = assemble(store, pairs, data.length)
     targets = np.roll(tokens, -1, axis=1)
     weights = (np.arange(data.length) < lengths[:, None] - 1).astype(np.float32)
-    return {
-        "tokens": tokens,
-        "segments": segments,
-        "lengths": lengths,
-        "targets": targets,
-        "weights": weights,
-    }
+    batch = {"tokens": tokens, "segments": segments, "lengths": lengths}
+    return batch | {"targets": targets, "weights": weights}
 
 
 def assemble(store: TokenStore, pairs: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
