@@ -23,7 +23,6 @@ from research.config.names import SCHEMES
 from research.data.sources import file_records, files, token_files
 from research.data.sources.file_records import Records
 from research.data.sources.hub import dataset
-from research.data.sources.records import text as text_of
 from research.errors import UsageError, did_you_mean
 
 TEST = "test"  # the split whose labels need not be known
@@ -160,15 +159,15 @@ def _tfds_identity(source: Source) -> Any:
 
 
 def _tfds_documents(source: Source, data: Data, split: str) -> Iterator[str]:
-    records = _tfds_records(source, (), split or "train")
-    return (text_of(record, data.field, where, "data.field") for where, record in records)
+    from research.data.sources import tfds_source
+
+    return tfds_source.read(source.name, split or source.split or "train", data.field)
 
 
 def _tfds_records(source: Source, names: Collection[str], split: str) -> Records:
     from research.data.sources import tfds_source
 
-    for number, record in enumerate(tfds_source.records(source.name, source.split or split)):
-        yield f"tfds:{source.name}: record {number}", record
+    return tfds_source.records(source.name, source.split or split)
 
 
 def _drawn_records(source: Source, names: Collection[str], split: str, drawn: bool) -> Records:

@@ -14,7 +14,9 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
+from research.data.sources.file_records import Records
 from research.data.sources.python_docs import PythonDocs
+from research.data.sources.records import text
 from research.errors import EnvironmentFault, UsageError, did_you_mean
 from research.io.activity import activity
 from research.io.home import home, use
@@ -25,8 +27,13 @@ BEAM = "Apache Beam: pip install apache-beam"
 BY_HAND = "files fetched by hand"
 
 
-def records(name: str, split: str) -> Iterator[dict]:
-    """Every record of NAME[/CONFIG], with classes as names; class -1, which means no label, becomes None.
+def read(name: str, split: str, field: str) -> Iterator[str]:
+    """The text of every record of NAME[/CONFIG]. Raises as `records` does."""
+    return (text(record, field, where, "data.field") for where, record in records(name, split))
+
+
+def records(name: str, split: str) -> Records:
+    """(number, record) of NAME[/CONFIG], with classes as names; class -1, which means no label, becomes None.
 
     `split` is in TFDS's syntax, such as 'train+test[:10%]'. Raises UsageError for a name or split that does
     not exist; EnvironmentFault for a data set that cannot be prepared or read on this machine.
@@ -37,11 +44,11 @@ def records(name: str, split: str) -> Iterator[dict]:
         for field, feature in builder.info.features.items()
         if isinstance(feature, tfds.features.ClassLabel)
     }
-    for record in _open(builder, name, split):
+    for number, record in enumerate(_open(builder, name, split)):
         named = {
             field: names[record[field]] if record[field] >= 0 else None for field, names in classes.items()
         }
-        yield record | named
+        yield f"tfds:{name}: record {number}", record | named
 
 
 def _open(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Iterator[dict]:
