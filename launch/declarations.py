@@ -34,7 +34,7 @@ def resolve(
     """
     named, changes = experiments.get(name), parse_assignments(overrides or [])
     with starting():
-        from research.data.sources.revisions import has_revisions
+        from research.data.sources.schemes import has_revisions
         from research.objectives import check
     decided: list[str] = []
     if not _asks_files(named, changes) and not has_revisions(named.data.source):

@@ -138,7 +138,7 @@ def features(
     fields = field.split(",")
     if len(fields) > 2:
         raise UsageError(f"--field {field}: expected one field, or two of a pair")
-    from research.data.sources.texts import read
+    from research.data.sources.files import texts as read
 
     texts = list(read(data, fields))  # refuses a file before a model is loaded
     if out is not None:

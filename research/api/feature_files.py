@@ -11,8 +11,7 @@ import numpy as np
 
 from research.api.features import Features, Layer
 from research.errors import UsageError
-from research.io.directories import check_absent
-from research.io.files import new_file
+from research.io.files import check_absent, new_file
 
 SUFFIXES = (".jsonl", ".npz")
 

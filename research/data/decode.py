@@ -27,13 +27,6 @@ def describe_pairs(batch: Batch, corpus: Corpus) -> Iterator[tuple[str, str]]:
         yield _pair({name: array[row] for name, array in batch.items()}, corpus.tokenizer)
 
 
-def describe_unmasked_pairs(batch: Batch, corpus: Corpus) -> Iterator[tuple[str, str]]:
-    """Both segments of each row."""
-    for tokens, segments, length in zip(batch["tokens"], batch["segments"], batch["lengths"], strict=True):
-        pieces = [corpus.tokenizer.id_to_token(index) for index in tokens[:length].tolist()]
-        yield f"{length} of {len(tokens)} tokens", _segments(pieces, segments)
-
-
 def describe_labelled(
     batch: Batch, corpus: Corpus, vocabulary: int, label_text: DescribeLabel
 ) -> Iterator[tuple[str, str]]:
@@ -60,19 +53,15 @@ def _pieces(ids: np.ndarray, tokenizer: Tokenizer, vocabulary: int) -> list[str]
 
 
 def _pair(row: Batch, tokenizer: Tokenizer) -> tuple[str, str]:
-    length, segments = int(row["lengths"]), row["segments"]
+    length = int(row["lengths"])
     pieces = [tokenizer.id_to_token(index) for index in row["tokens"][:length].tolist()]
-    real = row["weights"] > 0
-    for position, target in zip(row["positions"][real], row["targets"][real], strict=True):
-        pieces[position] += f"«{tokenizer.id_to_token(int(target))}»"
-    relation = "B is random" if row["next_targets"] else "B follows A"
-    title = f"{length} of {len(row['tokens'])} tokens, {real.sum()} predicted, {relation}"
-    return title, _segments(pieces, segments)
-
-
-def _segments(pieces: list[str], segments: np.ndarray) -> str:
-    texts = [
-        " ".join(piece for piece, segment in zip(pieces, segments, strict=False) if segment == which)
-        for which in range(2)
-    ]
-    return "\n".join(f"{name}: " + text.replace(" ##", "") for name, text in zip("AB", texts, strict=True))
+    title = f"{length} of {len(row['tokens'])} tokens"
+    if "positions" in row:
+        real = row["weights"] > 0
+        for position, target in zip(row["positions"][real], row["targets"][real], strict=True):
+            pieces[position] += f"«{tokenizer.id_to_token(int(target))}»"
+        relation = "B is random" if row["next_targets"] else "B follows A"
+        title += f", {real.sum()} predicted, {relation}"
+    second = int(np.argmax(row["segments"]))  # where B begins
+    texts = (" ".join(part).replace(" ##", "") for part in (pieces[:second], pieces[second:]))
+    return title, "\n".join(f"{name}: {text}" for name, text in zip("AB", texts, strict=True))

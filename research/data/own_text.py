@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from research.config import Data
 from research.config.names import SCHEMES
-from research.data.sources import files, labelled_files
+from research.data.sources import file_records, files
 from research.data.sources.documents import documents, parts
 from research.data.sources.schemes import Source, parse
 from research.data.tokenizers import published, tokenizer, trained
@@ -23,47 +23,43 @@ def text_settings(
 ) -> dict[str, Any]:
     """{setting: value} that follow from a typed `data.source`, by dotted name.
 
-    A source without published splits is split by documents, or by its tail if it is one text (by its
-    paragraphs for BERT's `in_pairs`); with `data.validation` not at all. `typed` settings are kept. Errors of
-    unreadable sources are raised only if they are `required`; otherwise, preparing them raises the errors.
+    A source without published splits is split by documents if each source of a mixture has some on both
+    sides, else by its tail; one text by its tail too, or by its paragraphs for BERT's `in_pairs`. With
+    `data.validation` nothing is split. `typed` settings are kept. Errors of unreadable sources are raised
+    only if they are `required`; otherwise, preparing them raises the errors.
 
-    Raises UsageError for a source of a mixture without documents for both splits, unless sources are
-    `required`: a resumed run keeps its split.
+    Raises UsageError for a mixture with a typed split by documents that leaves a source without either side,
+    unless sources are `required`: a resumed run keeps its split.
     """
-    followed = _followed(data, typed, in_pairs=in_pairs, required=required)
-    data = replace(data, **{name.removeprefix("data."): value for name, value in followed.items()})
-    if not required and data.split == "documents" and data.validation is None:
-        _refuse_one_sided(data)
-    return followed
-
-
-def _followed(data: Data, typed: Collection[str], *, in_pairs: bool, required: bool) -> dict[str, Any]:
     followed: dict[str, Any] = {}
     parsed: list[Source] = []
+    split_given, one_sided = "data.split" in typed or data.validation is not None, False
     try:
-        sources = [source for _, source in parts(replace(data, split="documents"))]
-        parsed = [parse(source.source, "data.source", "documents") for source in sources]
-        if "data.field" not in typed and len(sources) == 1 and SCHEMES[parsed[0].scheme].columns:
-            followed |= _field(data.field, parsed[0])
-        if "data.split" in typed or data.validation is not None:
-            return followed
-        if len(parsed) == 1 and SCHEMES[parsed[0].scheme].tokens:
-            return followed if data.split in ("tail", "head") else {"data.split": "tail"}
-        if _are_published(parsed):
-            return followed | {"data.split": "published"}
-        data = replace(data, **{name.removeprefix("data."): value for name, value in followed.items()})
-        if data.split == "published" and all(_may_be_published(source) for source in parsed):
-            return followed
-        if data.split in ("tail", "head") and len(sources) == 1:
-            return followed
-        return followed | _split(data, typed, parsed, in_pairs)
+        parsed = [parse(one.source, "data.source", "documents") for one in _sources(data)]
+        if "data.field" not in typed and len(parsed) == 1 and SCHEMES[parsed[0].scheme].columns:
+            followed = _field(data.field, parsed[0])
+            data = replace(data, field=followed.get("data.field", data.field))
+        if not split_given:
+            followed |= _split(data, typed, parsed, in_pairs)
+        elif data.split == "documents" and data.validation is None and _are_read(parsed) and not required:
+            one_sided = len(parsed) > 1 and not _both_sides(data)
     except (UsageError, EnvironmentFault):
         if required:
             raise
         # Files have no published split, which preparing them would refuse.
-        own = "data.split" in typed or data.validation is not None or data.split != "published"
-        unread = [source for source in parsed if not SCHEMES[source.scheme].splits]
-        return followed if own or not unread else followed | {"data.split": "documents"}
+        if (
+            data.split == "published"
+            and not split_given
+            and not all(SCHEMES[s.scheme].splits for s in parsed)
+        ):
+            followed["data.split"] = "documents"
+    if one_sided:
+        raise UsageError(
+            f"data.split=documents: a source of {data.source} has no document that trains, or none that "
+            f"validates with data.holdout={data.holdout:g}; expected data.split=tail, "
+            "data.documents=paragraphs or data.validation=SOURCE"
+        )
+    return followed
 
 
 def short_text_tokenizer(data: Data) -> str:
@@ -92,17 +88,24 @@ def vocabulary(data: Data) -> int | None:
     return tokenizer.entries(found)
 
 
-def _are_published(sources: list[Source]) -> bool:
+def _sources(data: Data) -> list[Data]:
+    return [one for _, one in parts(replace(data, split="documents"))]
+
+
+def _are_read(sources: list[Source]) -> bool:
+    """Whether settings are decided by reading the sources; TFDS would prepare a data set first."""
+    return all(SCHEMES[source.scheme].columns for source in sources)
+
+
+def _are_published(sources: list[Source], declared: str) -> bool:
     """Whether all sources have published training and validation splits, and name none."""
-    return all(
-        (splits := SCHEMES[source.scheme].published) and not source.split and {*SPLITS} <= {*splits(source)}
-        for source in sources
-    )
-
-
-def _may_be_published(source: Source) -> bool:
-    scheme = SCHEMES[source.scheme]
-    return scheme.splits and not source.split and scheme.published is None
+    for source in sources:
+        scheme = SCHEMES[source.scheme]
+        known = {*scheme.published(source)} if scheme.published else None  # None: as declared
+        declares = scheme.splits and declared == "published"
+        if source.split or not (declares if known is None else {*SPLITS} <= known):
+            return False
+    return True
 
 
 def _field(declared: str, source: Source) -> dict[str, str]:
@@ -121,64 +124,50 @@ def _fields(source: Source) -> list[str]:
         return SCHEMES[source.scheme].columns(source)
     suffixes = tuple(suffix for suffix in files.SUFFIXES if suffix not in files.TEXTS)
     path = next((path for path in files.match(source.name) if path.name.endswith(suffixes)), None)
-    return labelled_files.columns(path) if path else []
+    return file_records.columns(path) if path else []
 
 
 def _split(data: Data, typed: Collection[str], parsed: list[Source], in_pairs: bool) -> dict[str, Any]:
-    split = {} if data.split == "documents" else {"data.split": "documents"}
+    if any(SCHEMES[source.scheme].tokens for source in parsed):
+        return {} if data.split in ("tail", "head") else {"data.split": "tail"}
+    if _are_published(parsed, data.split):
+        return {"data.split": "published"}
+    if data.split in ("tail", "head") and len(parsed) == 1:
+        return {}
+    decided = {"data.split": "documents"}
+    if not _are_read(parsed):
+        return decided
     data = replace(data, split="documents")
-    if not all(SCHEMES[source.scheme].columns for source in parsed):
-        return split
-    each = [one for _, one in parts(data)]
-    short = [one for one, source in zip(each, parsed, strict=True) if _is_one(one, source)]
-    by_paragraphs = in_pairs and "data.documents" not in typed
-    if short and by_paragraphs and all(_has_paragraphs(one) for one in each):
-        split["data.documents"], data, short = "paragraphs", replace(data, documents="paragraphs"), []
-    if short and len(each) == 1:
-        holdout = {} if "data.holdout" in typed else {"data.holdout": max(data.holdout, HOLDOUTS[0])}
-        return {"data.split": "tail"} | holdout
-    if "data.holdout" in typed or _both_sides(data):
-        return split
-    for holdout in HOLDOUTS:
+    if any(_is_one_text(data, source) for source in parsed):
+        paragraphs = replace(data, documents="paragraphs")
+        if not in_pairs or "data.documents" in typed or not _has_paragraphs(paragraphs):
+            return _tail(data, typed)
+        decided["data.documents"], data = "paragraphs", paragraphs
+    for holdout in (data.holdout,) if "data.holdout" in typed else (data.holdout, *HOLDOUTS):
         if _both_sides(replace(data, holdout=holdout)):
-            return split | {"data.holdout": holdout}
-    return split
+            return decided | {"data.holdout": holdout}
+    return _tail(data, typed)
+
+
+def _tail(data: Data, typed: Collection[str]) -> dict[str, Any]:
+    holdout = data.holdout if "data.holdout" in typed else max(data.holdout, HOLDOUTS[0])
+    return {"data.split": "tail", "data.holdout": holdout}
+
+
+def _is_one_text(data: Data, source: Source) -> bool:
+    if source.scheme != "files" or data.documents != "files":
+        return False
+    paths = files.match(source.name)
+    return len(paths) == 1 and paths[0].name.endswith(files.TEXTS)
 
 
 def _has_paragraphs(data: Data) -> bool:
-    return _count(replace(data, documents="paragraphs"), "all", 2) == 2
+    return all(_count(one, "all", 2) == 2 for one in _sources(data))
 
 
 def _both_sides(data: Data) -> bool:
     """Whether both splits have a document from each source."""
-    return all(_count(one, split, 1) for _, one in parts(data) for split in SPLITS)
-
-
-def _refuse_one_sided(data: Data) -> None:
-    """Raises UsageError for a source of a mixture without a document in one of the splits."""
-    try:
-        mixture = [one for _, one in parts(data)]
-        sources = [parse(one.source, "data.source", "documents") for one in mixture]
-        if len(mixture) == 1 or not all(SCHEMES[source.scheme].columns for source in sources):
-            return
-        missing = [(one, split) for one in mixture for split in SPLITS if not _count(one, split, 1)]
-    except (UsageError, EnvironmentFault):
-        return  # preparing the sources raises the error
-    if missing:
-        one, split = missing[0]
-        role = "trains" if split == "train" else "validates"
-        raise UsageError(
-            f"{one.source}: no document of it {role} with data.holdout={data.holdout:g}; expected one of "
-            "each source of a mixture; type data.documents=paragraphs or data.validation=SOURCE"
-        )
-
-
-def _is_one(data: Data, source: Source) -> bool:
-    if source.scheme != "files":
-        return False
-    paths = files.match(source.name)
-    whole = data.documents == "files" and all(path.name.endswith(files.TEXTS) for path in paths)
-    return len(paths) == 1 if whole else _count(data, "all", 2) == 1
+    return all(_count(one, split, 1) for one in _sources(data) for split in SPLITS)
 
 
 def _count(data: Data, split: Literal["train", "validation", "all"], most: int) -> int:

@@ -112,20 +112,18 @@ class _Activity:
         due, ticks = FIRST, 0
         while not self.over.wait(TICK):
             seconds = time.monotonic() - self.began
-            innermost = bool(_running) and _running[-1] is self
-            if self.display is not None and innermost:
-                self.display(f"{FRAMES[ticks % len(FRAMES)]} {self._text(seconds)}")
-            elif self.display is None and innermost and seconds >= due:
+            text = f"{self.what}{self.detail and ', '}{self.detail} … {seconds:.0f} s"
+            if not _running or _running[-1] is not self:
+                continue
+            if self.display is not None:
+                self.display(f"{FRAMES[ticks % len(FRAMES)]} {text}")
+                ticks += 1
+            elif seconds >= due:
                 due = seconds + min(max(THEN, seconds / 10), LONGEST)
                 with outliving(sys.stderr):
-                    print(self._text(seconds), file=sys.stderr, flush=True)
-            ticks += 1
-        if self.display is not None and ticks:
+                    print(text, file=sys.stderr, flush=True)
+        if ticks:
             self.display("")
-
-    def _text(self, seconds: float) -> str:
-        detail = f", {self.detail}" if self.detail else ""
-        return f"{self.what}{detail} … {seconds:.0f} s"
 
 
 def _line(text: str) -> None:

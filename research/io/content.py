@@ -13,28 +13,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from research.errors import EnvironmentFault, UsageError
+from research.errors import EnvironmentFault
 from research.io.activity import activity
 from research.io.files import write_atomic
 from research.io.home import home
 from research.io.make_once import build_lock
+from research.io.text import reading
 
 # A file that has just changed may change again within one tick of the file system's clock, and show
 # the same times; the coarsest clock in use has two seconds.
 SETTLED = 2_000_000_000  # nanoseconds
 
 
-class Stamp(NamedTuple):
-    """Identifies the version of a file that was hashed; the device is in the name of the index."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-
+# Size, time of modification, time of change, inode: the version of a file that was hashed. The device is in
+# the name of the index.
+Stamp = list[int]
 Index = dict[str, tuple[Stamp, str]]  # a file's name in its folder → its stamp and hash
 
 
@@ -91,7 +85,7 @@ def _read(index: Path) -> Index:
     """The index; empty if it is missing or damaged, so that files are read again."""
     try:
         files = json.loads(index.read_text(encoding="utf-8"))["files"]
-        return {name: (Stamp(*stamp), str(digest)) for name, (stamp, digest) in files.items()}
+        return {name: (stamp, str(digest)) for name, (stamp, digest) in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -99,26 +93,17 @@ def _read(index: Path) -> Index:
 def _hashed(path: Path) -> tuple[Stamp, str, bool]:
     """A file's stamp and hash, and whether any later change will alter the stamp."""
     began = time.time_ns()
-    try:
-        with open(path, "rb") as file:
-            before = _stamp(os.fstat(file.fileno()))
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            after = _stamp(os.fstat(file.fileno()))
-    except OSError as fault:
-        raise _unreadable(path, fault) from fault
-    return before, digest, before == after and before.ctime_ns < began - SETTLED
+    with reading(path), open(path, "rb") as file:
+        before = _stamp(os.fstat(file.fileno()))
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        after = _stamp(os.fstat(file.fileno()))
+    return before, digest, before == after and before[2] < began - SETTLED
 
 
 def _stat(path: Path) -> os.stat_result:
-    try:
+    with reading(path):
         return path.stat()
-    except OSError as fault:
-        raise _unreadable(path, fault) from fault
 
 
 def _stamp(status: os.stat_result) -> Stamp:
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-
-
-def _unreadable(path: Path, fault: OSError) -> UsageError:
-    return UsageError(f"{path}: cannot be read: {fault.strerror or fault}")
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

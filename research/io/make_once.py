@@ -64,15 +64,13 @@ def record_sizes(folder: Path) -> None:
 
 
 def find_damage(folder: Path) -> str | None:
-    """Describes the first file that differs from its recorded size; None if there is none, or no record.
+    """Describes the first file that differs from its recorded size; None if there is none.
 
     Mapping an array that is shorter than expected ends the process with SIGBUS.
     """
     try:
         sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
-    except FileNotFoundError:  # made by an earlier version
-        return None
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         return f"{folder / SIZES}: damaged"
     for name, size in sizes.items():
         path = folder / name

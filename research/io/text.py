@@ -25,24 +25,17 @@ LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, text without its end) of each line.
 
-    Raises UsageError, with file and line, for a file that cannot be read, is damaged, or is not UTF-8;
+    Raises UsageError for a file that cannot be read, is damaged, or, with the line, is not UTF-8;
     EnvironmentFault for a .zst file without pyarrow.
     """
-    number, packed = 0, COMPRESSED.get(path.suffix)
-    with reading(path), _opened(path) as file:
-        try:
-            if packed and not path.stat().st_size:
-                raise EOFError("it is empty")
-            for piece in file:  # up to \n
-                if number == 0:
-                    piece = piece.removeprefix(BYTE_ORDER_MARK)
-                for line in piece.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
-                    number += 1
-                    yield number, _decoded(line, f"{path}:{number}")
-        except (EOFError, zlib.error, OSError) as fault:
-            if packed is None:
-                raise
-            raise UsageError(f"{path}:{number + 1}: damaged {packed} file: {fault}") from fault
+    number = 0
+    with opened(path) as file:
+        for piece in file:  # up to \n
+            if number == 0:
+                piece = piece.removeprefix(BYTE_ORDER_MARK)
+            for line in piece.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
+                number += 1
+                yield number, _decoded(line, f"{path}:{number}")
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -70,14 +63,8 @@ def read_text(path: Path) -> str:
 
 def read_exact(path: Path) -> str:
     """The whole text, with its own line ends. Raises UsageError as `lines` does."""
-    packed = COMPRESSED.get(path.suffix)
-    with reading(path), _opened(path) as file:
-        try:
-            content = file.read().removeprefix(BYTE_ORDER_MARK)
-        except (EOFError, zlib.error, OSError) as fault:
-            if packed is None:
-                raise
-            raise UsageError(f"{path}: damaged {packed} file: {fault}") from fault
+    with opened(path) as file:
+        content = file.read().removeprefix(BYTE_ORDER_MARK)
     try:
         return content.decode()
     except UnicodeDecodeError as fault:
@@ -101,8 +88,22 @@ def reading(path: Path) -> Iterator[None]:
         raise UsageError(f"{path}: cannot be read: {reason}") from fault
 
 
-def _opened(path: Path) -> IO[bytes]:
-    """The bytes of a file, decompressed."""
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, decompressed. Raises UsageError if it cannot be read or is damaged."""
+    with reading(path), _decompressed(path) as file:
+        if path.suffix not in COMPRESSED:
+            yield file
+            return
+        try:
+            if not path.stat().st_size:
+                raise EOFError("it is empty")
+            yield file
+        except (EOFError, zlib.error, OSError) as fault:
+            raise UsageError(f"{path}: damaged {COMPRESSED[path.suffix]} file: {fault}") from fault
+
+
+def _decompressed(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
         return gzip.open(path)
     if path.suffix != ".zst":

@@ -47,23 +47,21 @@ def examples(experiment: Experiment) -> Examples:
 def predict(task: Task, split: Any, outputs_BLK: np.ndarray) -> tuple[list[list[str]], dict[str, float]]:
     """Predicts the tags of each sentence's words; truncated words and words without pieces get no entity.
 
-    Metrics cover the sentences with tags.
+    Metrics cover the words with tags in the sentences with tags.
     """
     outside = task.labels.index("O") if "O" in task.labels else 0
     marks = split.marks  # one on each side of the words
-    predictions, expected = [], []
-    for row, words, firsts, labels in zip(
-        outputs_BLK.argmax(-1), split.words, split.firsts, split.labels, strict=True
+    predictions, expected, given = [], [], []
+    for row, words, firsts, labels, known in zip(
+        outputs_BLK.argmax(-1), split.words, split.firsts, split.labels, split.known, strict=True
     ):
         tags, inside = np.full(len(labels), outside), firsts < len(row) - 2 * marks
         tags[words[inside]] = row[firsts[inside] + marks]
         predictions.append([task.labels[tag] for tag in tags.tolist()])
-        expected.append([task.labels[tag] for tag in labels.tolist()])
-    if not split.known.any():
-        return predictions, {}
-    pairs = zip(expected, predictions, split.known, strict=True)
-    labels, given = zip(*((one, other) for one, other, known in pairs if known), strict=True)
-    return predictions, scores(task.metrics, labels, given)
+        if known:
+            expected.append([task.labels[tag] for tag in labels[labels >= 0].tolist()])
+            given.append([task.labels[tag] for tag in tags[labels >= 0].tolist()])
+    return predictions, scores(task.metrics, expected, given) if expected else {}
 
 
 evaluate = task_evaluation(each_token, classification_loss)

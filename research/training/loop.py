@@ -12,7 +12,7 @@ from research.config import Experiment, Run
 from research.config.settings import flatten
 from research.data.batches import train_batches, train_stream
 from research.data.store.token_store import Corpus
-from research.data.tokenizers.for_task import check_same_vocabulary, check_vocabulary
+from research.data.tokenizers.for_task import check_vocabulary
 from research.devices.compilers import Compiled, check_rows
 from research.devices.memory import usable_memory
 from research.devices.processes import Minutes, agreed, refuse_differences
@@ -124,12 +124,14 @@ def running(
             if step:
                 with advice_on_freezing(directory, experiment):
                     compare(kept / str(step), abstract.saved())
-                check_same_vocabulary(experiment.data, corpus.tokenizer, directory)
+                check_vocabulary(experiment.data, corpus.tokenizer, str(directory), "the run was")
                 if record.differs(directory, experiment, "start.weights"):
                     # Unused, but the record must name weights that load.
                     load_start_weights(experiment, report)
             else:
-                check_vocabulary(experiment.data, experiment.start, corpus.tokenizer)
+                weights = experiment.start.weights
+                named = f"start.weights={weights} were"
+                check_vocabulary(experiment.data, corpus.tokenizer, weights, named)
             check_disk_space(directory, abstract.saved())
             return step
 

@@ -18,8 +18,7 @@ from research.config.settings import flatten
 from research.config.values import format_value
 from research.devices import xla
 from research.errors import UsageError, did_you_mean
-from research.io.directories import check_absent
-from research.io.files import expanded
+from research.io.files import check_absent, expanded
 from research.io.hub import located
 from research.models.bert import BERT
 from research.models.gpt import GPT

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from research.config import Model
+from research.data.tokenizers import published
 from research.errors import UsageError
 from research.models.parameters import by_path, refill
 from research.objectives import objective_of
@@ -19,7 +20,6 @@ from research.runs.checkpoints.store import read_arrays
 from research.runs.record import experiment_of
 from research.runs.state import State, evaluation_params, initial_state
 from research.runs.status import intact_checkpoint
-from research.weights import tokenizer_files
 from research.weights.layout import TaskHead, Weights
 
 
@@ -35,7 +35,7 @@ def read(directory: Path, step: int | None = None) -> Weights:
     task_head = None
     if objective_of(experiment.objective).supervised:
         task_head = TaskHead(experiment.objective.name, experiment.task.labels)
-    return Weights(experiment.model, arrays, {}, tokenizer_files.read(directory), task_head)
+    return Weights(experiment.model, arrays, {}, published.beside(directory), task_head)
 
 
 def model(directory: Path) -> Model:

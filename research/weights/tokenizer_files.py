@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from research.data.tokenizers import published
 from research.data.tokenizers.spacy_words import reads_words, without_spacy
 from research.errors import LineageWarning
 
@@ -20,21 +19,6 @@ ROLES = {
     "[SEP]": ("sep_token",),
     "[MASK]": ("mask_token",),
 }
-
-
-def read(directory: Path) -> Tokenizer | None:
-    """The tokenizer, without truncation or padding; None if there is none.
-
-    Raises UsageError for one that cannot be read.
-    """
-    forms = (files.split(" and ") for files in published.FILES)
-    if not any(all((directory / name).exists() for name in names) for names in forms):
-        return None
-    tokenizer = published.read(directory)
-    # A published tokenizer.json may truncate or pad to its model's length.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def roles(tokenizer: Tokenizer | None, pads: bool = False) -> dict[str, str]:

@@ -23,9 +23,8 @@ import numpy as np
 from research.config import Data, Experiment, Masking, Model, Objective, Optimizer, Run, Schedule
 from research.data.batches import stream
 from research.data.sources.documents import documents
-from research.data.store.token_store import TokenStore, prepare
+from research.data.store.token_store import TokenStore, mapped, prepare
 from research.data.tokenizers.tokenizer import load, special_tokens
-from research.io.memory_map import mapped
 from tests.by_experiment import train_batches
 
 TEXT = 2e7  # bytes that are tokenized

@@ -132,7 +132,7 @@ def contexts():
     texts = [article, question, *options]
     split = SimpleNamespace(texts=6, text=lambda example, which: texts[which])
     (context, last), *_ = readings(task, split, 0)
-    assert _gpt(100, context, last, 20).tolist() == [
+    assert _gpt(100, None, context, last, 20)[0].tolist() == [
         100, *range(10), *question, 101, *options[0], 102,
     ]  # fmt: skip
 

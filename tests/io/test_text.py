@@ -54,7 +54,7 @@ def test_a_cut_archive_is_damaged(name, kind, pack, tmp_path):
     whole = pack("".join(f"line {n}\n" for n in range(9_999)).encode())
     for cut in (0, len(whole) - 9):
         (tmp_path / name).write_bytes(whole[:cut])
-        with pytest.raises(UsageError, match=rf"{name}:\d+: damaged {kind} file: "):
+        with pytest.raises(UsageError, match=rf"{name}: damaged {kind} file: "):
             list(lines(tmp_path / name))
 
 

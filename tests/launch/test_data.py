@@ -7,7 +7,6 @@ import pytest
 
 from launch.__main__ import run
 from research.config.settings import to_json
-from research.data.store import progress
 from tests.training.tiny import assignments, shrunk
 
 
@@ -54,18 +53,6 @@ def test_batch_shows_both_sides_of_a_change(lineage, phases, tmp_path):
         assert status == 0 and f"of {length} tokens" in out
         assert lineage("batch", tmp_path / "run", "--step", step)[1] == out
     assert lineage("batch", tmp_path / "run", "--step", 12)[0] == 2
-
-
-def test_a_log_gets_a_line_now_and_then(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    lines = []
-    with progress.show_progress(lines.append, before=10_000_000) as show:
-        for _ in range(40):
-            now[0] += 1
-            show(7, 10_000_000 + int(2e6 * (now[0] - 100)))
-    sizes = [16, 48, 80]  # after 3, 19 and 35 seconds
-    assert lines == [f"tokenizing, 7 documents, {size} MB at 2.0 MB/s" for size in sizes]
 
 
 def test_a_batch_is_of_the_file_that_train_is_given(tmp_path, capsys):

@@ -19,7 +19,7 @@ def test_every_experiment_fits_its_objective(name):
 
 @pytest.mark.parametrize("name", experiments.names())
 def test_its_batches_can_be_made_in_other_processes(name):
-    assert pickle.loads(pickle.dumps(examples_of(experiments.get(name)).train_batches))
+    assert pickle.loads(pickle.dumps(examples_of(experiments.get(name)).train))
 
 
 WRONG = [

@@ -64,7 +64,7 @@ class Data:
     length: int  # sequence length, at most model.context [tokens; above 0]
     # Field of a record that holds the text: a name, or the column number of a .tsv without header.
     field: str = "text"
-    # Validation split: the source's own, documents chosen by hash, or the end or start of the text.
+    # Validation split: the source's own, documents chosen by hash, the end of each source, or the start.
     split: Literal["published", "documents", "tail", "head"] = "documents"
     # Share of documents, or with tail of tokens, held out for validation [share; from 0 to below 1]
     holdout: float = 0.01

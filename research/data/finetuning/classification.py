@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 
 from research.config import Data, Task
 from research.data.finetuning.labels import Labels, is_number
-from research.data.sources import records
-from research.data.sources.records import Record
+from research.data.sources import records, schemes
+from research.data.sources.file_records import Record
 from research.data.sources.schemes import TEST
 from research.data.sources.standardize import STANDARDS
 from research.data.tokenizers.fast_bert import encoder
@@ -85,13 +85,13 @@ def examples(data: Data, task: Task, kind: Labels, source: str, split: str) -> t
     names = {name for field in fields for name in field.split("|")}
     clean = STANDARDS[data.standardize]
     found, left_out = [], 0
-    for where, record in records.read(source, names | {ENDINGS[0]}, split):
+    for where, record in schemes.records(source, names | {ENDINGS[0]}, split):
         for one in unfolded(record, where):
             label = _label(one, task, kind, where, split)
             if label is None:
                 left_out += 1
                 continue
-            texts = [_text(one, field, where, "task.fields") for field in task.fields]
+            texts = [records.text(one, field, where, "task.fields") for field in task.fields]
             if task.options:
                 texts += _options(one, task, where)
             found.append(Example(tuple(map(clean, texts)), label))
@@ -122,12 +122,12 @@ def unfolded(record: Record, where: str) -> Iterator[Record]:
         yield from _questions(record, where)
     elif ENDINGS[0] in record:
         yield {
-            "context": " ".join(_text(record, name, where, "task.fields") for name in STORY),
-            "endings": [_text(record, name, where, "task.options") for name in ENDINGS],
+            "context": " ".join(records.text(record, name, where, "task.fields") for name in STORY),
+            "endings": [records.text(record, name, where, "task.options") for name in ENDINGS],
             "label": record.get("AnswerRightEnding"),
         }
     elif SWAG[0] in record and "endings" not in record:
-        yield {**record, "endings": [_text(record, name, where, "task.options") for name in SWAG]}
+        yield {**record, "endings": [records.text(record, name, where, "task.options") for name in SWAG]}
     else:
         yield record
 
@@ -140,13 +140,6 @@ def _questions(record: Record, where: str) -> Iterator[Record]:
         raise UsageError(f"{where}: {counts}; expected as many of each")
     for question, choices, answer in zip(questions, options, answers, strict=True):
         yield {"article": record["article"], "question": question, "options": choices, "label": answer}
-
-
-def _text(record: Record, field: str, where: str, setting: str) -> str:
-    text = records.value(record, field, where, setting)
-    if not isinstance(text, str):
-        raise UsageError(f"{where}: field {field} is not a text but {text!r:.40}")
-    return text
 
 
 def _options(record: Record, task: Task, where: str) -> list[str]:

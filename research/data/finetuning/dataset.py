@@ -9,14 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import grain
 import numpy as np
 from tokenizers import Tokenizer
 
 from research.config import Data
 from research.data.decode import DescribeLabel, describe_labelled
-from research.data.examples import Batch, Examples, Report
-from research.data.order import order, rows_of
+from research.data.examples import Batch, Examples, Numbered, Report
 from research.data.sources.schemes import TEST
 from research.data.store.token_store import Corpus
 from research.data.tokenizers.spacy_words import difference
@@ -47,8 +45,8 @@ def examples(
     prepare = partial(_prepare, data, tokenizer, read, separators)
     return Examples(
         prepare=partial(prepare, {"train": data.source, "validation": data.validation}),
-        train_batches=partial(train_batches, assemble),
-        validation_batches=partial(validation_batches, assemble),
+        train=partial(_train, assemble),
+        validation=partial(numbered, assemble),
         describe=partial(describe_labelled, vocabulary=vocabulary, label_text=label_text),
         prepare_test=partial(_prepare_test, prepare),
     )
@@ -89,39 +87,31 @@ def _prepare_test(prepare: Callable[..., Corpus], source: str, report: Report) -
     return prepare({TEST: source}, report)
 
 
-def train_batches(
-    assemble: Assemble, data: Data, seed: int, store: Any, *, process_index: int, process_count: int
-) -> grain.MapDataset[Batch]:
-    """Every example once per epoch; a batch may span two epochs.
+def padded(sequences: list[list[tuple[np.ndarray, int]]], length: int, pad: int) -> Batch:
+    """Tokens and segments (B, S, length), and lengths (B, S), of each row's sequences.
 
-    Each process makes the whole batch, since the longest example determines its length, and takes its rows.
+    A sequence is its ids, and where segment 1 begins in them.
     """
-    mine = _own_rows(data, process_index, process_count)
-    whole = order(data, seed, [0, len(store.labels)], (1.0,), process_index=0, process_count=1)
-    return whole.map(lambda indices: mine(assemble(store, indices, data.length)))
+    shape = len(sequences), len(sequences[0]), length
+    tokens_BSL, segments_BSL = np.full(shape, pad, np.int32), np.zeros(shape, np.int32)
+    lengths_BS = np.zeros(shape[:2], np.int32)
+    for row, nth in np.ndindex(shape[:2]):
+        ids, second = sequences[row][nth]
+        lengths_BS[row, nth] = end = len(ids)
+        tokens_BSL[row, nth, :end] = ids
+        segments_BSL[row, nth, second:end] = 1
+    return {"tokens": tokens_BSL, "segments": segments_BSL, "lengths": lengths_BS}
 
 
-def validation_batches(
-    assemble: Assemble, data: Data, store: Any, *, process_index: int, process_count: int
-) -> grain.MapDataset[Batch]:
-    """Every example once, in order; rows that pad the last batch have weight 0."""
-    rows, count = data.batch, len(store.labels)
-    mine = _own_rows(data, process_index, process_count)
+def numbered(assemble: Assemble, data: Data, store: Any) -> Numbered:
+    """Every example once per epoch. The longest one of a batch may determine the length of all."""
+    count = len(store.labels)
 
-    def read(step: int) -> Batch:
-        indices = step * rows + np.arange(rows)
-        real = indices < count
-        batch = assemble(store, np.where(real, indices, 0), data.length)
-        for name in batch:
-            if name.endswith("weights"):
-                batch[name] = batch[name] * real.reshape(-1, *(1,) * (batch[name].ndim - 1))
-        return mine(batch)
+    def read(numbers: np.ndarray, _: np.ndarray) -> Batch:
+        return assemble(store, np.where(numbers < count, numbers, 0), data.length)
 
-    return grain.MapDataset.range(-(-count // rows)).map(read)
+    return Numbered([0, count], read, whole=True)
 
 
-def _own_rows(data: Data, process_index: int, process_count: int) -> Callable[[Batch], Batch]:
-    """The function that takes a process's slice of rows out of a whole batch."""
-    rows = rows_of(data.batch, process_count)
-    mine = slice(process_index * rows, (process_index + 1) * rows)
-    return lambda batch: {name: array[mine] for name, array in batch.items()}
+def _train(assemble: Assemble, data: Data, seed: int, store: Any) -> Numbered:
+    return numbered(assemble, data, store)

@@ -12,8 +12,8 @@ from research.data.finetuning.classification import ENDINGS, unfolded
 from research.data.finetuning.labels import are_numbers, is_class, listed
 from research.data.finetuning.own_columns import LABELS, TEXTS, one_of, pair_of
 from research.data.finetuning.own_labels import count_labels
-from research.data.sources import records
-from research.data.sources.schemes import TEST, Source, chain
+from research.data.sources import records, schemes
+from research.data.sources.schemes import TEST, Source
 from research.errors import UsageError, did_you_mean
 
 SCORES = ("score", "similarity", "similarity_score")
@@ -38,7 +38,7 @@ def found_task(source: str, objective: str, labels: tuple[str, ...], named: Name
         label = named.label or "answers"
         fields = named.fields or ("question", "context")
         return Task(fields=fields, label=label, unanswerable=_asks_in_vain(source, label))
-    columns = _columns(chain(source, "--data")[0], named)
+    columns = _columns(schemes.joined(source, "--data")[0], named)
     tags = objective == "tags"
     label = named.label or _label(columns, objective)
     if columns and named.label and not label.isdecimal() and not set(label.split("|")) & set(columns):
@@ -61,7 +61,7 @@ def match_labels(source: str, task: Task, tags: bool) -> list[str]:
     Raises UsageError, with both lists, if a label is no name of a class: metrics would be of another order.
     """
     names = {name for field in (*task.fields, task.label) for name in field.split("|")}
-    found = list(count_labels(records.read(source, names, TEST), task.label, tags, hides=True).names)
+    found = list(count_labels(schemes.records(source, names, TEST), task.label, tags, hides=True).names)
     if not all(is_class(name, task) for name in found):
         raise UsageError(
             f"{source}: labels {listed(sorted(found))}; the model's (id2label) are {listed(task.labels)}; "
@@ -103,7 +103,7 @@ def _fields(columns: Sequence[str], tags: bool) -> tuple[str, ...]:
 def _choice(source: str, named: Named, label: str) -> Task:
     """A task with as many choices as the first example has."""
     names = {*OPTIONS, *(name for names in CONTEXTS for name in names), *named.fields}
-    where, row = next(records.read(source, names, TEST), (source, {}))
+    where, row = next(schemes.records(source, names, TEST), (source, {}))
     first = next(unfolded(row, where), {})
     options = one_of(OPTIONS, tuple(first))
     fields = named.fields or next((names for names in CONTEXTS if set(names) <= first.keys()), ())
@@ -123,7 +123,7 @@ def _choice(source: str, named: Named, label: str) -> Task:
 
 def _asks_in_vain(source: str, label: str) -> bool:
     """Whether some questions are known to have no answer."""
-    return any(_is_empty(row.get(label)) for _, row in records.read(source, {label}, TEST))
+    return any(_is_empty(row.get(label)) for _, row in schemes.records(source, {label}, TEST))
 
 
 def _is_empty(answers: Any) -> bool:

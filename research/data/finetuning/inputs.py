@@ -17,6 +17,7 @@ from research.data.examples import Batch, Examples
 from research.data.finetuning import classification, dataset
 from research.data.finetuning.classification import Split
 from research.data.finetuning.labels import Labels
+from research.data.tokenizers.tokenizer import SpecialTokens
 from research.errors import UsageError
 
 START, DELIMITER, CLASSIFY = range(3)  # a GPT's special embeddings, after its vocabulary
@@ -41,18 +42,13 @@ def examples(
     an auxiliary loss; `trimmed`: batches are as long as their longest example instead of data.length.
     """
     read = partial(classification.read, data, task, labels)
-    if bidirectional:
-        assemble = partial(assemble_bert, task=task, trimmed=trimmed)
-    else:
-        sequence = partial(_gpt, vocabulary) if special_tokens else _plain
-        assemble = partial(assemble_gpt, task=task, sequence=sequence, auxiliary=auxiliary, trimmed=trimmed)
-        read = read if special_tokens else partial(_read_plain, read, task)
+    sequence = _bert if bidirectional else partial(_gpt, vocabulary) if special_tokens else _plain
     return dataset.examples(
         data,
         tokenizer,
         vocabulary,
-        read=read,
-        assemble=assemble,
+        read=read if bidirectional or special_tokens else partial(_read_plain, read, task),
+        assemble=partial(assemble, task=task, sequence=sequence, auxiliary=auxiliary, trimmed=trimmed),
         label_text=partial(_label_text, task=task, labels=labels),
         separators=bidirectional,
     )
@@ -64,62 +60,36 @@ def _label_text(
     return f", {labels.text(label, task)}", "\n".join(map(" ".join, pieces))
 
 
-def assemble_gpt(
+def assemble(
     split: Split,
     indices: np.ndarray,
     length: int,
     *,
     task: Task,
-    sequence: "GPTSequence",
+    sequence: "MakeSequence",
     auxiliary: bool,
     trimmed: bool,
 ) -> Batch:
-    """Assembles a GPT's batch of the examples with these indices.
+    """The batch of the examples with these indices; a BERT's has segments.
 
     With `auxiliary`, adds weights for predicting each next token. With `trimmed`, cuts it to its longest
     sequence.
     """
     sequences = [
-        [sequence(context, last, length) for context, last in readings(task, split, index)]
+        [sequence(split.special_tokens, *texts, length) for texts in readings(task, split, index)]
         for index in indices.tolist()
     ]
-    batch = _padded(sequences, length, pad=0) | _labels(split, indices)
+    bidirectional = sequence is _bert
+    batch = dataset.padded(sequences, length, split.special_tokens.pad if bidirectional else 0)
+    batch |= {"labels": split.labels[indices], "label_weights": np.ones(len(indices), np.float32)}
+    if not bidirectional:
+        del batch["segments"]
     if auxiliary:
         # A mean of each sequence's mean, as published: all sequences count equally, whatever their length.
         targets_BS1 = batch["lengths"][..., None] - 1  # none in a text of one token
         weights_BSL = (np.arange(length) < targets_BS1) / np.maximum(targets_BS1, 1)
         batch["auxiliary_weights"] = weights_BSL.astype(np.float32)
     return _trimmed(batch) if trimmed else batch
-
-
-def assemble_bert(split: Split, indices: np.ndarray, length: int, *, task: Task, trimmed: bool) -> Batch:
-    """Assembles a BERT's batch of the examples with these indices, with segments."""
-    special = split.special_tokens
-    pairs = [
-        [_bert(split, context, last, length) for context, last in readings(task, split, index)]
-        for index in indices.tolist()
-    ]
-    sequences = [[ids for ids, _ in row] for row in pairs]
-    batch = _padded(sequences, length, pad=special.pad) | _labels(split, indices)
-    segments_BSL = np.zeros(batch["tokens"].shape, np.int32)
-    for row, sequence in np.ndindex(segments_BSL.shape[:2]):
-        ids, second = pairs[row][sequence]
-        segments_BSL[row, sequence, second : len(ids)] = 1
-    batch["segments"] = segments_BSL
-    return _trimmed(batch) if trimmed else batch
-
-
-def _padded(sequences: list[list[np.ndarray]], length: int, pad: int) -> Batch:
-    tokens_BSL = np.full((len(sequences), len(sequences[0]), length), pad, np.int32)
-    for row, of_example in enumerate(sequences):
-        for s, ids in enumerate(of_example):
-            tokens_BSL[row, s, : len(ids)] = ids
-    lengths_BS = np.array([[len(ids) for ids in of_example] for of_example in sequences], np.int32)
-    return {"tokens": tokens_BSL, "lengths": lengths_BS}
-
-
-def _labels(split: Split, indices: np.ndarray) -> Batch:
-    return {"labels": split.labels[indices], "label_weights": np.ones(len(indices), np.float32)}
 
 
 def _trimmed(batch: Batch) -> Batch:
@@ -130,7 +100,8 @@ def _trimmed(batch: Batch) -> Batch:
 
 
 Texts = list[np.ndarray]
-GPTSequence = Callable[[Texts, np.ndarray | None, int], np.ndarray]  # (context, last, data.length) → ids
+# (a BERT's special tokens, context, last, data.length) → (ids, where segment 1 begins)
+MakeSequence = Callable[[SpecialTokens | None, Texts, np.ndarray | None, int], tuple[np.ndarray, int]]
 
 
 def readings(task: Task, split: Split, example: int) -> Iterator[tuple[Texts, np.ndarray | None]]:
@@ -148,7 +119,9 @@ def readings(task: Task, split: Split, example: int) -> Iterator[tuple[Texts, np
             yield texts[1:], texts[0]
 
 
-def _gpt(vocabulary: int, context: Texts, last: np.ndarray | None, length: int) -> np.ndarray:
+def _gpt(
+    vocabulary: int, _: None, context: Texts, last: np.ndarray | None, length: int
+) -> tuple[np.ndarray, int]:
     """start, text, classify; or start, text, delimiter, text, classify, each text cut to almost half.
 
     As in finetune-transformer-lm. Its code has no task with several context texts; here the first one, such
@@ -156,20 +129,21 @@ def _gpt(vocabulary: int, context: Texts, last: np.ndarray | None, length: int) 
     """
     start, delimiter, classify = ([vocabulary + special] for special in (START, DELIMITER, CLASSIFY))
     if last is None:
-        return np.concatenate([start, context[0][: length - 2], classify])
-    half = length // 2 - 2
-    last = last[:half]
-    room = half if len(context) == 1 else length - 3 - len(last)
-    return np.concatenate([start, *_giving_way(context, room), delimiter, last, classify])
+        return np.concatenate([start, context[0][: length - 2], classify]), length
+    last = last[: length // 2 - 2]
+    room = length // 2 - 2 if len(context) == 1 else length - 3 - len(last)
+    others = np.concatenate([*context[1:], np.zeros(0, np.int32)])[:room]
+    first = context[0][: room - len(others)]
+    return np.concatenate([start, first, others, delimiter, last, classify]), length
 
 
-def _plain(context: Texts, last: np.ndarray | None, length: int) -> np.ndarray:
+def _plain(_: None, context: Texts, last: np.ndarray | None, length: int) -> tuple[np.ndarray, int]:
     """The texts one after another; of a pair the longer one is cut, as by Transformers' tokenizers."""
     if last is None:
-        return context[0][:length]
+        return context[0][:length], length
     first = np.concatenate(context)
     kept_first, kept_last = cut_longer(len(first), len(last), length)
-    return np.concatenate([first[:kept_first], last[:kept_last]])
+    return np.concatenate([first[:kept_first], last[:kept_last]]), length
 
 
 def _read_plain(
@@ -178,31 +152,28 @@ def _read_plain(
     """Raises UsageError for an example without a token, since a GPT reads the state of the last one."""
     found, summary = read(source, split, tokenizer)
     for example in range(len(found)):
-        if not all(len(_plain(context, last, 2)) for context, last in readings(task, found, example)):
+        if not all(
+            len(_plain(None, context, last, 2)[0]) for context, last in readings(task, found, example)
+        ):
             raise UsageError(
                 f"{source}: example {example + 1:,} has no token, and model.special_tokens=false adds none"
             )
     return found, summary
 
 
-def _bert(split: Split, context: Texts, last: np.ndarray | None, length: int) -> tuple[np.ndarray, int]:
-    """[CLS] A [SEP], or [CLS] A [SEP] B [SEP], and where segment 1 begins.
+def _bert(
+    special: SpecialTokens, context: Texts, last: np.ndarray | None, length: int
+) -> tuple[np.ndarray, int]:
+    """[CLS] A [SEP], or [CLS] A [SEP] B [SEP].
 
     In a pair the longer text is cut, as in run_classifier; with several texts the first one is A.
     """
-    cls, sep = [split.special_tokens.cls], [split.special_tokens.sep]
+    cls, sep = [special.cls], [special.sep]
     if last is None:
-        ids = np.concatenate([cls, context[0][: length - 2], sep])
-        return ids, len(ids)
+        return np.concatenate([cls, context[0][: length - 2], sep]), length
     a, b = context[0], np.concatenate([*context[1:], last])
     kept_a, kept_b = cut_longer(len(a), len(b), length - 3)
     return np.concatenate([cls, a[:kept_a], sep, b[:kept_b], sep]), kept_a + 2
-
-
-def _giving_way(texts: Texts, room: int) -> Texts:
-    """Cuts `texts` to `room`: first the first text, then the others from the end."""
-    others = np.concatenate([*texts[1:], np.zeros(0, np.int32)])[:room]
-    return [texts[0][: room - len(others)], others]
 
 
 def cut_longer(a: int, b: int, most: int) -> tuple[int, int]:

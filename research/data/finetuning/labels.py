@@ -13,7 +13,7 @@ from research.errors import UsageError, did_you_mean
 
 NO_LABEL = (None, "-", "")  # labels that mean none, such as SNLI's without agreement
 MOST_LISTED = 20  # class names in a message
-NO_TAG = -100  # "no tag", in files that store model inputs instead of words
+NO_TAG = -100  # of words that do not count, in Transformers' files
 
 
 class Labels(NamedTuple):

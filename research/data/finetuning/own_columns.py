@@ -5,7 +5,7 @@ from typing import Any
 
 from research.config import Task
 from research.config.names import SCHEMES
-from research.data.sources import files, labelled_files
+from research.data.sources import file_records, files
 from research.data.sources.schemes import Source
 from research.errors import UsageError
 
@@ -26,8 +26,8 @@ def column_settings(source: Source, task: Task, typed: Collection[str], tags: bo
     columns = SCHEMES[source.scheme].columns(source)
     path = f"{source.scheme}:{source.name}"
     if source.scheme == "files":
-        path = str(files.match(source.name, labelled_files.SUFFIXES)[0])
-    numbered = path.endswith(labelled_files.TABLES)
+        path = str(files.match(source.name, file_records.SUFFIXES)[0])
+    numbered = path.endswith(file_records.TABLES)
     declared = {name for field in (*task.fields, task.label) for name in field.split("|")}
     known = set(columns)
     if numbered and not known & {name for name in declared if not name.isdecimal()}:

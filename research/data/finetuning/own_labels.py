@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -10,8 +10,9 @@ from research.config import Data, Task
 from research.config.names import SCHEMES
 from research.data.finetuning.labels import NO_TAG, as_number, exact_class, is_empty
 from research.data.finetuning.own_columns import column_settings
-from research.data.sources import records
-from research.data.sources.schemes import Source, chain
+from research.data.sources import records, schemes
+from research.data.sources.file_records import Record, Records
+from research.data.sources.schemes import Source
 from research.errors import LineageWarning, UsageError
 from research.metrics.entities import TAG
 
@@ -40,7 +41,7 @@ def label_settings(
     and labels are kept if the file has them, and `typed` settings always. Raises UsageError, listing the
     columns, if none has a known name.
     """
-    sources = chain(data.source, "data.source")
+    sources = schemes.joined(data.source, "data.source")
     if any(SCHEMES[source.scheme].columns is None for source in sources):
         return {}, 0
     followed = column_settings(sources[0], task, typed, tags)
@@ -49,10 +50,12 @@ def label_settings(
     hides = classes and any(source.scheme != "files" for source in sources)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LineageWarning)  # training reads them again and warns
-        counted = count_labels(records.read(data.source, names, "train"), task.label, tags, hides)
+        counted = count_labels(schemes.records(data.source, names, "train"), task.label, tags, hides)
     if classes and "task.labels" not in typed:
         followed |= _labels(data.source, task, counted, typed, tags)
-    if not classes and "task.bounds" not in typed and not _is_within(task.bounds, counted):
+    lowest, highest = task.bounds or (counted.lowest, counted.highest)
+    clips = counted.lowest < lowest or counted.highest > highest
+    if clips and not classes and "task.bounds" not in typed:
         followed["task.bounds"] = ()  # the declared bounds would clip predictions
     if "data.validation" not in typed and len(sources) == 1 and counted.examples > 1:
         followed |= _validation(data.source, sources[0], counted.examples)
@@ -80,7 +83,7 @@ def _labels(source: str, task: Task, counted: Counted, typed: Collection[str], t
     return followed
 
 
-def count_labels(found: Iterable[tuple[str, records.Record]], field: str, tags: bool, hides: bool) -> Counted:
+def count_labels(found: Records, field: str, tags: bool, hides: bool) -> Counted:
     """The labels of records. -1 is a class if all other labels are numbers; it is a hidden label if some are
     names, for tags, and if the data set `hides` labels, as published ones do.
     """
@@ -94,7 +97,7 @@ def count_labels(found: Iterable[tuple[str, records.Record]], field: str, tags: 
                 raise UsageError(f"{where}: label {value!r:.40} ({field}): expected one label, not a {kind}")
             if value == HIDDEN:
                 hidden += 1
-            elif not is_empty(value) and not (tags and value == NO_TAG):
+            elif not is_empty(value) and not (tags and as_number(value) == NO_TAG):
                 names[_name(value)] += 1
     if hidden and names and not (hides or tags) and None not in map(as_number, names):
         names[str(HIDDEN)] = hidden
@@ -102,7 +105,7 @@ def count_labels(found: Iterable[tuple[str, records.Record]], field: str, tags: 
     return Counted(examples, places, names, min(scores, default=0.0), max(scores, default=0.0))
 
 
-def _values(record: records.Record, field: str, tags: bool) -> list[Any]:
+def _values(record: Record, field: str, tags: bool) -> list[Any]:
     value = next((records.plain(record[name]) for name in field.split("|") if name in record), None)
     return value if tags and isinstance(value, list) else [value]
 
@@ -112,22 +115,12 @@ def _name(label: Any) -> str:
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
-def _is_within(bounds: tuple[float, ...], counted: Counted) -> bool:
-    return not bounds or (bounds[0] <= counted.lowest and counted.highest <= bounds[1])
-
-
 def _validation(text: str, source: Source, examples: int) -> dict[str, str]:
     """The published split, or a random tenth of the examples, and the rest to train on."""
-    published = (SCHEMES[source.scheme].published or _none)(source)
+    find = SCHEMES[source.scheme].published
+    published = find(source) if find else {}
     if source.split in ("", "train") and "validation" in published:
         return {"data.validation": published["validation"]}
-    return _held_out(text if source.split else published.get("train", text), examples)
-
-
-def _none(source: Source) -> dict[str, str]:
-    return {}
-
-
-def _held_out(source: str, examples: int) -> dict[str, str]:
+    whole = text if source.split else published.get("train", text)
     count = max(1, round(HELD_OUT * examples))
-    return {"data.source": f"rest:{count}:0:{source}", "data.validation": f"drawn:{count}:0:{source}"}
+    return {"data.source": f"rest:{count}:0:{whole}", "data.validation": f"drawn:{count}:0:{whole}"}

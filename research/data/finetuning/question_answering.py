@@ -17,7 +17,7 @@ from research.config import Data, Task
 from research.data.examples import Batch, Examples
 from research.data.finetuning import dataset
 from research.data.finetuning.labels import entropy
-from research.data.sources import records
+from research.data.sources import records, schemes
 from research.data.sources.schemes import TEST
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
 from research.errors import UsageError
@@ -123,11 +123,8 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
 
 
 def _records(task: Task, source: str, split: str) -> Iterator[RawQuestion]:
-    for number, (where, record) in enumerate(records.read(source, {*task.fields, task.label}, split)):
-        question, context = (records.value(record, field, where, "task.fields") for field in task.fields)
-        for text, field in zip((question, context), task.fields, strict=True):
-            if not isinstance(text, str):
-                raise UsageError(f"{where}: field {field} is not a text but {text!r:.40}")
+    for number, (where, record) in enumerate(schemes.records(source, {*task.fields, task.label}, split)):
+        question, context = (records.text(record, field, where, "task.fields") for field in task.fields)
         given = [record[name] for name in task.label.split("|") if name in record]
         known = split != TEST or any(answers is not None for answers in given)
         answers = _answers(records.value(record, task.label, where, "task.label"), where) if known else []
@@ -222,27 +219,11 @@ def _label(span: tuple[int, int] | None, begin: int, count: int, question: int) 
 
 def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
     """[CLS] question [SEP] window [SEP] for the windows with these indices."""
-    shape = (len(indices), 1, length)
-    tokens_B1L = np.full(shape, split.special_tokens.pad, np.int32)
-    segments_B1L, lengths_B1 = np.zeros(shape, np.int32), np.zeros(shape[:2], np.int32)
-    for row, (number, begin, count) in enumerate(split.windows[indices].tolist()):
+    special, sequences = split.special_tokens, []
+    for number, begin, count in split.windows[indices].tolist():
         question = split.questions[number]
         window = question.paragraph.tokens[begin : begin + count]
-        ids = [
-            [split.special_tokens.cls],
-            question.tokens,
-            [split.special_tokens.sep],
-            window,
-            [split.special_tokens.sep],
-        ]
-        end = len(question.tokens) + count + SPECIAL
-        tokens_B1L[row, 0, :end] = np.concatenate(ids)
-        segments_B1L[row, 0, len(question.tokens) + 2 : end] = 1
-        lengths_B1[row] = end
-    return {
-        "tokens": tokens_B1L,
-        "segments": segments_B1L,
-        "lengths": lengths_B1,
-        "labels": split.labels[indices],
-        "label_weights": np.ones(len(indices), np.float32),
-    }
+        ids = [[special.cls], question.tokens, [special.sep], window, [special.sep]]
+        sequences.append([(np.concatenate(ids), len(question.tokens) + 2)])
+    batch = dataset.padded(sequences, length, special.pad)
+    return batch | {"labels": split.labels[indices], "label_weights": np.ones(len(indices), np.float32)}

@@ -13,8 +13,9 @@ from tokenizers import Tokenizer
 from research.config import Data, Task
 from research.data.examples import Batch, Examples
 from research.data.finetuning import dataset
-from research.data.finetuning.labels import NO_TAG, class_of, entropy, is_number
-from research.data.sources import records
+from research.data.finetuning.labels import NO_TAG, as_number, class_of, entropy, exact_class, is_number
+from research.data.sources import records, schemes
+from research.data.sources.file_records import Record
 from research.data.sources.schemes import TEST
 from research.data.tokenizers.published import spaced
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
@@ -29,7 +30,7 @@ class Split(NamedTuple):
     tokens: list[np.ndarray]  # of a sentence, int32 (pieces,)
     words: list[np.ndarray]  # int32 (kept words,): the words that have a piece
     firsts: list[np.ndarray]  # int32 (kept words,): where in `tokens` each begins
-    labels: list[np.ndarray]  # int32 (words,): of all words
+    labels: list[np.ndarray]  # int32 (words,): of all words; NO_TAG for those that do not count
     known: np.ndarray  # bool (sentences,): True with tags
     sha256: str
     baseline_loss: float  # nats per word when predicting tags by their frequencies
@@ -64,15 +65,15 @@ def read(task: Task, bidirectional: bool, source: str, split: str, tokenizer: To
     """Reads and tokenizes a split; returns it and a summary. The split `TEST` needs no tags."""
     tokenizer = tokenizer if bidirectional else spaced(tokenizer)
     sentences, labels, known = [], [], []
-    for where, record in records.read(source, {*task.fields, task.label}, split):
+    for where, record in schemes.records(source, {*task.fields, task.label}, split):
         words = records.value(record, task.fields[0], where, "task.fields")
         tags = _tags(record, task, where, split)
         if not isinstance(words, list) or (tags is not None and len(words) != len(tags)):
             raise UsageError(f"{where}: expected a list of words and one of as many tags")
         known.append(tags is not None)
         sentences.append([_word(word, where) for word in words])
-        labels.append([0] * len(words) if tags is None else [class_of(tag, task, where) for tag in tags])
-    if not sentences:
+        labels.append([0] * len(words) if tags is None else [_class(tag, task, where) for tag in tags])
+    if not any(tag != NO_TAG for tags in labels for tag in tags):
         raise UsageError(f"{source}: no sentence {'' if split == TEST else 'with tags '}in it")
     encoded = tokenizer.encode_batch(sentences, is_pretokenized=True, add_special_tokens=False)
     tokens = [np.array(one.ids, np.int32) for one in encoded]
@@ -89,7 +90,7 @@ def read(task: Task, bidirectional: bool, source: str, split: str, tokenizer: To
         labels=labels,
         known=np.array(known),
         sha256=digest.hexdigest(),
-        baseline_loss=entropy(np.concatenate(kept)),
+        baseline_loss=entropy((tags := np.concatenate(kept))[tags != NO_TAG]),
         special_tokens=special_tokens(tokenizer) if bidirectional else None,
     )
     return store, f"{len(sentences):,} sentences, {sum(map(len, labels)):,} words"
@@ -101,7 +102,7 @@ def _word(word: Any, where: str) -> str:
     return str(word)
 
 
-def _tags(record: records.Record, task: Task, where: str, split: str) -> list | None:
+def _tags(record: Record, task: Task, where: str, split: str) -> list | None:
     """The tags of a sentence's words; None if a record of the split `TEST` lacks or hides them."""
     if split == TEST and not any(name in record for name in task.label.split("|")):
         return None
@@ -112,25 +113,30 @@ def _tags(record: records.Record, task: Task, where: str, split: str) -> list | 
         raise UsageError(f"{where}: expected a list of words and one of as many tags")
     if split == TEST and tags and all(tag in HIDDEN for tag in tags):
         return None
-    if (missing := next((tag for tag in tags if tag in (None, NO_TAG)), 0)) != 0:
-        raise UsageError(f"{where}: tag {missing} means none; expected one of task.labels for each word")
     return tags
 
 
+def _class(tag: Any, task: Task, where: str) -> int:
+    """The class of a tag. Words with `NO_TAG` do not count, as in Transformers."""
+    if tag is None:
+        raise UsageError(f"{where}: tag None means none; expected one of task.labels for each word")
+    ignored = as_number(tag) == NO_TAG and exact_class(tag, task) is None
+    return NO_TAG if ignored else class_of(tag, task, where)
+
+
 def assemble(split: Split, indices: np.ndarray, length: int) -> Batch:
-    """[CLS] sentence [SEP], or for a GPT the sentence, cut to `length`; cut tags have weight 0."""
-    B, L, special = len(indices), length, split.special_tokens
+    """[CLS] sentence [SEP], or for a GPT the sentence, cut to `length`; `NO_TAG` has weight 0."""
+    special, room = split.special_tokens, length - 2 * split.marks
     before, after, pad = ([], [], 0) if special is None else ([special.cls], [special.sep], special.pad)
-    tokens_B1L = np.full((B, 1, L), pad, np.int32)
-    lengths_B1 = np.zeros((B, 1), np.int32)
-    labels_BL, weights_BL = np.zeros((B, L), np.int32), np.zeros((B, L), np.float32)
+    labels_BL = np.zeros((len(indices), length), np.int32)
+    weights_BL, sequences = np.zeros(labels_BL.shape, np.float32), []
     for row, index in enumerate(indices.tolist()):
-        room = L - 2 * split.marks
-        ids = [*before, *split.tokens[index][:room].tolist(), *after]
+        sequences.append([(np.array([*before, *split.tokens[index][:room], *after], np.int32), length)])
         places = split.firsts[index][split.firsts[index] < room]
-        tokens_B1L[row, 0, : len(ids)] = ids
-        lengths_B1[row] = len(ids)
-        labels_BL[row, places + split.marks] = split.labels[index][split.words[index][: len(places)]]
-        weights_BL[row, places + split.marks] = 1
-    batch = {"tokens": tokens_B1L, "lengths": lengths_B1, "labels": labels_BL, "label_weights": weights_BL}
-    return batch if special is None else batch | {"segments": np.zeros_like(tokens_B1L)}
+        tags = split.labels[index][split.words[index][: len(places)]]
+        labels_BL[row, places + split.marks] = np.maximum(tags, 0)
+        weights_BL[row, places + split.marks] = tags != NO_TAG
+    batch = dataset.padded(sequences, length, pad) | {"labels": labels_BL, "label_weights": weights_BL}
+    if special is None:
+        del batch["segments"]
+    return batch

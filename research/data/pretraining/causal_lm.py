@@ -6,14 +6,11 @@ B is rows of this process, L is data.length. A batch's keys: `research.objective
 from functools import partial
 from itertools import pairwise
 
-import grain
 import numpy as np
 
 from research.config import Data
 from research.data.decode import describe_windows
-from research.data.examples import Batch, Examples
-from research.data.order import order, rows_of
-from research.data.pretraining.document_ids import DocumentStarts, document_ids, document_starts
+from research.data.examples import Batch, Examples, Numbered
 from research.data.sources.documents import parts
 from research.data.store import token_store
 from research.data.store.token_store import TokenStore
@@ -24,15 +21,13 @@ def examples(data: Data, vocabulary: int) -> Examples:
     """`vocabulary` is the model's."""
     return Examples(
         prepare=partial(token_store.prepare, data, vocabulary),
-        train_batches=train_batches,
-        validation_batches=validation_batches,
+        train=train,
+        validation=validation,
         describe=describe_windows,
     )
 
 
-def train_batches(
-    data: Data, seed: int, store: TokenStore, *, process_index: int, process_count: int
-) -> grain.MapDataset[Batch]:
+def train(data: Data, seed: int, store: TokenStore) -> Numbered:
     """Training windows. Shuffled: contiguous windows. Random: windows that begin anywhere.
 
     Raises UsageError if a source is shorter than a window.
@@ -49,46 +44,55 @@ def train_batches(
     step = length if data.order == "shuffled" else 1
     last = (edges[-1] - 1 - length) // step + 1  # one after the last window start, in steps
     places = [-(-begin // step) for begin in edges[:-1]] + [last]
-    process = {"process_index": process_index, "process_count": process_count}
-    chosen = order(data, seed, places, store.shares, **process)
     windows = np.lib.stride_tricks.sliding_window_view(store.tokens, length + 1)
-    documents = document_starts(data, store)
-    return chosen.map(partial(_read, windows, documents, step))
+    within = data.attend == "document"
+
+    def read(numbers_B: np.ndarray, _: np.ndarray) -> Batch:
+        begins_B = numbers_B * step
+        chosen = windows[begins_B]
+        batch = {
+            "tokens": chosen[:, :-1].astype(np.int32),
+            "targets": chosen[:, 1:].astype(np.int32),
+            "weights": np.ones((len(chosen), length), np.float32),
+        }
+        return batch | ({"documents": document_ids(store, begins_B, length)} if within else {})
+
+    return Numbered(places, read, store.shares)
 
 
-def validation_batches(
-    data: Data, store: TokenStore, *, process_index: int, process_count: int
-) -> grain.MapDataset[Batch]:
+def validation(data: Data, store: TokenStore) -> Numbered:
     """Every token but the first is a target of weight 1 exactly once.
 
-    Padding of the last window or batch has weight 0.
+    Padding of the last window has weight 0.
     """
-    rows, length = rows_of(data.batch, process_count), data.length
-    windows = -(-(len(store.tokens) - 1) // length)
-    steps, documents = -(-windows // data.batch), document_starts(data, store)
+    length, within = data.length, data.attend == "document"
 
-    def read(step: int) -> Batch:
-        first = step * data.batch + process_index * rows
-        begin, end = first * length, (first + rows) * length
-        here = np.zeros(rows * length + 1, np.int32)
-        tokens = store.tokens[begin : end + 1]
+    def read(numbers_B: np.ndarray, _: np.ndarray) -> Batch:
+        begins_B = numbers_B * length
+        tokens = store.tokens[begins_B[0] : begins_B[-1] + length + 1]
+        here = np.zeros(len(begins_B) * length + 1, np.int32)
         here[: len(tokens)] = tokens
-        weights = np.arange(rows * length) < len(tokens) - 1
-        batch = {
-            "tokens": here[:-1].reshape(rows, length),
-            "targets": here[1:].reshape(rows, length),
-            "weights": weights.astype(np.float32).reshape(rows, length),
-        }
-        return batch | document_ids(documents, begin + length * np.arange(rows), length)
+        weights = (np.arange(len(here) - 1) < len(tokens) - 1).astype(np.float32)
+        batch = {"tokens": here[:-1], "targets": here[1:], "weights": weights}
+        batch = {name: array.reshape(-1, length) for name, array in batch.items()}
+        return batch | ({"documents": document_ids(store, begins_B, length)} if within else {})
 
-    return grain.MapDataset.range(steps).map(read)
+    return Numbered([0, -(-(len(store.tokens) - 1) // length)], read)
 
 
-def _read(windows: np.ndarray, documents: DocumentStarts | None, step: int, places: np.ndarray) -> Batch:
-    chosen, length = windows[places * step], windows.shape[1] - 1
-    batch = {
-        "tokens": chosen[:, :-1].astype(np.int32),
-        "targets": chosen[:, 1:].astype(np.int32),
-        "weights": np.ones((len(places), length), np.float32),
-    }
-    return batch | document_ids(documents, places * step, length)
+def document_ids(store: TokenStore, begins_B: np.ndarray, length: int) -> np.ndarray:
+    """The document of each token of windows that begin at `begins_B`: int32 (B, L), each row counts from 0.
+
+    An `<|endoftext|>` belongs to the document after it: a model starts to write from this token, and the
+    first token of a document is then not predicted from the previous document. Without `<|endoftext|>`, a
+    document starts with its first token.
+    """
+    starts, before = store.starts, int(store.ended)  # tokens before a start that belong to the document
+    # Documents that start after the first token of a window, up to its last.
+    first_B, last_B = (np.searchsorted(starts, begins_B + before + n, "right") for n in (0, length - 1))
+    counts_B = last_B - first_B
+    rows = np.repeat(np.arange(len(begins_B)), counts_B)
+    nth = np.arange(len(rows)) - np.repeat(np.cumsum(counts_B) - counts_B, counts_B)
+    starts_BL = np.zeros((len(begins_B), length), np.int32)
+    starts_BL[rows, starts[first_B[rows] + nth] - before - begins_B[rows]] = 1
+    return starts_BL.cumsum(axis=1, dtype=np.int32)

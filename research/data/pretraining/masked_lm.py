@@ -7,13 +7,11 @@ B is rows of this process, L is data.length, P is data.masking.predictions. A ba
 from collections.abc import Callable
 from functools import partial
 
-import grain
 import numpy as np
 
 from research.config import Data
-from research.data.decode import describe_pairs, describe_unmasked_pairs
-from research.data.examples import Batch, Examples
-from research.data.order import order, rows_of
+from research.data.decode import describe_pairs
+from research.data.examples import Batch, Examples, Numbered
 from research.data.pretraining.counter_rng import bits
 from research.data.pretraining.masking import mask
 from research.data.pretraining.sentence_pairs import open_pairs
@@ -34,60 +32,40 @@ def examples(data: Data, vocabulary: int, masked: bool = True) -> Examples:
     make_batch = masked_batch if masked else unmasked_batch
     return Examples(
         prepare=partial(token_store.prepare, data, vocabulary),
-        train_batches=partial(train_batches, make_batch),
-        validation_batches=partial(validation_batches, make_batch),
-        describe=describe_pairs if masked else describe_unmasked_pairs,
+        train=partial(train, make_batch),
+        validation=partial(validation, make_batch),
+        describe=describe_pairs,
     )
 
 
-def train_batches(
-    make_batch: MakeBatch,
-    data: Data,
-    seed: int,
-    store: TokenStore,
-    *,
-    process_index: int,
-    process_count: int,
-) -> grain.MapDataset[Batch]:
+def train(make_batch: MakeBatch, data: Data, seed: int, store: TokenStore) -> Numbered:
     """Static masks are fixed per pair, as published; dynamic masks are new at each visit.
 
     Raises UsageError if a source gives no pair.
     """
-    rows = rows_of(data.batch, process_count)
     pairs, begins = open_pairs(store, data)
     edges = [*begins, len(pairs)]
     if min(counts := np.diff(edges).tolist()) < 1:
         source = parts(data)[counts.index(0)][1].source
         raise UsageError(f"data.source={source}: no document to take a pair of segments from")
-    process = {"process_index": process_index, "process_count": process_count}
-    chosen = order(data, seed, edges, store.shares, **process)
+    static = data.masking.drawn == "static"
 
-    def read(step: int, indices: np.ndarray) -> Batch:
-        if data.masking.drawn == "static":
-            names = bits(STATIC, indices)
-        else:
-            places = step * data.batch + process_index * rows + np.arange(rows)
-            names = bits(DYNAMIC, seed, places)
-        return make_batch(store, data, pairs[indices], names)
+    def read(numbers: np.ndarray, places: np.ndarray) -> Batch:
+        names = bits(STATIC, numbers) if static else bits(DYNAMIC, seed, places)
+        return make_batch(store, data, pairs[numbers], names)
 
-    return chosen.map_with_index(read)
+    return Numbered(edges, read, store.shares)
 
 
-def validation_batches(
-    make_batch: MakeBatch, data: Data, store: TokenStore, *, process_index: int, process_count: int
-) -> grain.MapDataset[Batch]:
-    """Every pair once, with the masks it always has; rows that pad the last batch have weight 0."""
-    rows = rows_of(data.batch, process_count)
+def validation(make_batch: MakeBatch, data: Data, store: TokenStore) -> Numbered:
+    """Every pair once, with the masks it always has."""
     pairs, _ = open_pairs(store, data)
 
-    def read(step: int) -> Batch:
-        indices = step * data.batch + process_index * rows + np.arange(rows)
-        real = indices < len(pairs)
-        indices = np.where(real, indices, 0)
-        batch = make_batch(store, data, pairs[indices], bits(STATIC, indices))
-        return batch | {name: (array.T * real).T for name, array in batch.items() if name.endswith("weights")}
+    def read(numbers: np.ndarray, _: np.ndarray) -> Batch:
+        numbers = np.where(numbers < len(pairs), numbers, 0)
+        return make_batch(store, data, pairs[numbers], bits(STATIC, numbers))
 
-    return grain.MapDataset.range(-(-len(pairs) // data.batch)).map(read)
+    return Numbered([0, len(pairs)], read)
 
 
 def masked_batch(store: TokenStore, data: Data, pairs: np.ndarray, names: np.ndarray) -> Batch:
@@ -107,13 +85,8 @@ def unmasked_batch(store: TokenStore, data: Data, pairs: np.ndarray, names: np.n
     tokens, segments, lengths = assemble(store, pairs, data.length)
     targets = np.roll(tokens, -1, axis=1)
     weights = (np.arange(data.length) < lengths[:, None] - 1).astype(np.float32)
-    return {
-        "tokens": tokens,
-        "segments": segments,
-        "lengths": lengths,
-        "targets": targets,
-        "weights": weights,
-    }
+    batch = {"tokens": tokens, "segments": segments, "lengths": lengths}
+    return batch | {"targets": targets, "weights": weights}
 
 
 def assemble(store: TokenStore, pairs: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -50,11 +50,7 @@ def mask(
     # The nth selected position of a row goes to column n.
     nth = (np.cumsum(selected_BL, axis=1) - 1)[rows, lanes]
     shape = (len(tokens_BL), masking.predictions)
-    positions, targets, weights = (
-        np.zeros(shape, np.int32),
-        np.zeros(shape, np.int32),
-        np.zeros(shape, np.float32),
-    )
+    positions, targets, weights = (np.zeros(shape, dtype) for dtype in (np.int32, np.int32, np.float32))
     positions[rows, nth], targets[rows, nth], weights[rows, nth] = lanes, original, 1
     return Masked(tokens_BL, positions, targets, weights)
 

@@ -15,11 +15,10 @@ import numpy as np
 
 from research.config import Data
 from research.data.pretraining.counter_rng import bernoulli, fair_binomial, randint
-from research.data.store.token_store import TokenStore
+from research.data.store.token_store import TokenStore, mapped
 from research.errors import UsageError
 from research.io.activity import activity
 from research.io.make_once import make_once
-from research.io.memory_map import mapped
 
 FORMAT = 1  # version of the file format
 SPECIAL = 3  # special tokens of a sequence: [CLS] A [SEP] B [SEP]

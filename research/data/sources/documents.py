@@ -13,8 +13,7 @@ import numpy as np
 from research.config import Data
 from research.config.names import SCHEMES
 from research.data.sources import standardize
-from research.data.sources.revisions import unpinned
-from research.data.sources.schemes import Source, parse
+from research.data.sources.schemes import Source, parse, unpinned
 from research.data.tokenizers import published
 from research.errors import UsageError
 from research.io.cache import MADE
@@ -46,21 +45,23 @@ def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Ite
     later. With `data.validation` they do too, and its documents belong to "validation". Raises UsageError for
     a source that cannot be read, and for a source without documents.
     """
-    empty = True
-    for part, split, text in _split_texts(data, splits):
-        if not isinstance(text, str):  # a scheme of another package may yield it
-            kind = type(text).__name__
-            raise UsageError(f"data.source={data.source}: a document is a {kind}; expected a text")
-        cleaned = standardize.STANDARDS[data.standardize](text)
-        if cleaned and split in splits:
-            empty = False
-            yield Document(part, split, cleaned)
+    empty, clean = True, standardize.STANDARDS[data.standardize]
+    for part, side, one, published_split in _readings(data, splits):
+        for text in _read(one, published_split):
+            if not isinstance(text, str):  # a scheme of another package may yield it
+                kind = type(text).__name__
+                raise UsageError(f"data.source={data.source}: a document is a {kind}; expected a text")
+            split = side or ("validation" if _held_out(text, data.holdout) else "train")
+            if split in splits and (cleaned := clean(text)):
+                empty = False
+                yield Document(part, split, cleaned)
     if empty:
         missing = "is in it" if len(splits) > 1 else {"train": "trains", "validation": "validates"}[splits[0]]
-        share = f" with data.holdout={data.holdout:g}" if data.split == "documents" else ""
-        where = f"data.source={data.source}"
+        where, share = f"data.source={data.source}", ""
         if data.validation is not None:
-            share, where = "", where if "train" in splits else f"data.validation={data.validation}"
+            where = where if "train" in splits else f"data.validation={data.validation}"
+        elif data.split == "documents":
+            share = f" with data.holdout={data.holdout:g}"
         raise UsageError(f"{where}: no document {missing}{share}")
 
 
@@ -75,10 +76,10 @@ def parts(data: Data) -> list[tuple[float, Data]]:
     matches = [WEIGHTED.fullmatch(term) for term in terms]
     if not all(match and float(match[1]) for match in matches):
         raise UsageError(f"data.source={data.source}: expected a mixture 0.7*SOURCE+0.3*SOURCE")
-    if data.splits_tokens:
+    if data.split == "head" and data.splits_tokens:
         raise UsageError(
-            f"data.split={data.split}: a mixture has no {data.split}; "
-            "use data.split=documents or published, or data.validation=SOURCE"
+            "data.split=head: a mixture has no head; "
+            "use data.split=tail, documents or published, or data.validation=SOURCE"
         )
     total = sum(float(match[1]) for match in matches)
     return [(float(match[1]) / total, replace(data, source=match[2])) for match in matches]
@@ -148,23 +149,20 @@ def _identity(data: Data) -> list:
     return [source.scheme, SCHEMES[source.scheme].identity(source), *own]
 
 
-def _split_texts(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[int, Split, str]]:
-    """Yields (index of the source, split, text); reads only `splits` if they can be read separately."""
+def _readings(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[int, Split | None, Data, str]]:
+    """What to read for `splits`: (index of the source, its split, the source, its published split).
+
+    The split is None if each document has its own.
+    """
     for part, (_, one) in enumerate(parts(data)):
-        if data.validation is not None:
-            if "train" in splits:
-                yield from ((part, "train", text) for text in _read(one))
-        elif data.split == "published":
-            for split in splits:
-                yield from ((part, split, text) for text in _read(one, split))
-        elif data.split == "documents":
-            for text in _read(one):
-                yield part, "validation" if _held_out(text, data.holdout) else "train", text
-        else:
-            yield from ((part, "train", text) for text in _read(one))
+        if data.validation is None and data.split == "published":
+            yield from ((part, split, one, split) for split in splits)
+        elif data.validation is None and data.split == "documents":
+            yield part, None, one, ""
+        elif "train" in splits:
+            yield part, "train", one, ""
     if "validation" in splits:
-        for one in _validation(data):
-            yield from ((0, "validation", text) for text in _read(one, "validation"))
+        yield from ((0, "validation", one, "validation") for one in _validation(data))
 
 
 def _validation(data: Data) -> list[Data]:

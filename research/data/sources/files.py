@@ -1,23 +1,22 @@
-"""Documents in files: a text file or each of its paragraphs; each line or row of other files."""
+"""Texts in files: a text file or each of its paragraphs, a field of each record of other files."""
 
 import difflib
 import glob
-import json
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from research.data.sources import tables
+from research.data.sources import file_records, parquet, records
+from research.data.sources.file_records import JSON_LINES, TABLES
 from research.errors import LineageWarning, UsageError, did_you_mean
 from research.io import content, text
 
-JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".json.gz", ".json.zst")
 TEXTS = (".txt", ".md", ".txt.gz")  # one document, or one per paragraph
-SUFFIXES = (*TEXTS, *JSON_LINES, ".tsv", ".csv", ".parquet")
+SUFFIXES = (*TEXTS, *JSON_LINES, *TABLES, ".parquet")
 TOKENS = (".bin", ".npy")  # of the scheme tokens
+PAIR = re.compile(r"(.*) \|\|\| (.*)")  # of a line of a .txt file, as in Google's extract_features.py
 BLANK_LINE = re.compile(r"(?:\r\n|\n|\r(?!\n))\s*(?:\n|\r(?!\n))")
 
 
@@ -55,67 +54,76 @@ def expand(pattern: str) -> list[Path]:
         prefix = next((path for path in (Path(pattern), *Path(pattern).parents) if path.exists()), Path())
         literal = os.path.join(glob.escape(str(prefix)), *Path(pattern).relative_to(prefix).parts)
         matches = glob.glob(literal, recursive=True)
-    return sorted(map(Path, matches))
+    loops = {folder: _is_in_loop(folder) for folder in {os.path.dirname(match) for match in matches}}
+    return sorted(Path(match) for match in matches if not loops[os.path.dirname(match)])
+
+
+def _is_in_loop(folder: str) -> bool:
+    """Whether a folder is reached through a link to one of those above it, as ** does 40 times."""
+    above = Path(os.path.abspath(folder))
+    real = [os.path.realpath(one) for one in (above, *above.parents)]
+    return len({*real}) < len(real)
 
 
 def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
-    """Every document, in order. `unit` "paragraphs" splits text files at blank lines; "files" does not.
-
-    Nulls in JSON lines are left out, with a LineageWarning. Raises UsageError, with file and line, for
-    content that is not text.
-    """
+    """Every document, in order. `unit` "paragraphs" splits text files at blank lines; "files" does not."""
     for path in paths:
         if path.name.endswith(TEXTS):
             whole = text.read_exact(path)
             yield from BLANK_LINE.split(whole.strip()) if unit == "paragraphs" else [whole]
-        elif path.suffix in tables.READERS:
-            yield from tables.READERS[path.suffix](path, field)
         else:
-            yield from _of_json_lines(path, field)
+            yield from column(path, field)
+
+
+def column(path: Path, field: str) -> Iterator[str]:
+    """The text of each record but nulls, which are counted in a LineageWarning for JSON lines."""
+    nulls, table = 0, path.suffix == ".parquet"
+    found = parquet.rows(path, field) if table else file_records.records(path, {field}, every_row=True)
+    for where, record in found:
+        if record.get(field, "") is None:
+            nulls += 1
+        else:
+            yield records.text(record, field, where, "data.field")
+    if nulls and not table:
+        message = f"{path}: lines with null for {field} left out: {nulls:,}"
+        warnings.warn(message, LineageWarning, stacklevel=2)
+
+
+def texts(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The text or pair of each line, including empty lines, so that results keep line numbers.
+
+    `fields` name the one or two columns of files that have any.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    if not path.name.endswith(SUFFIXES):
+        raise UsageError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
+    if path.name.endswith(TEXTS):
+        for _, line in text.lines(path):
+            match = PAIR.fullmatch(line.strip())
+            yield match.groups() if match else (line.strip(),)
+        return
+    for where, record in file_records.records(path, fields, every_row=True):
+        yield tuple(records.text(record, field, where, "--field") for field in fields)
 
 
 def identity(paths: list[Path]) -> list:
-    """Hash and suffix of each file: its content and its format, but neither its name nor its time.
-
-    Raises UsageError for a file that cannot be read.
-    """
+    """Hash and suffix of each file: its content and its format, but neither its name nor its time."""
     # Cache names contain the suffix; .jsonl.gz has always been .gz there.
     suffixes = [".txt.gz" if path.name.endswith(".txt.gz") else path.suffix for path in paths]
     return list(zip(suffixes, content.hashes(paths), strict=True))
 
 
-def _of_json_lines(path: Path, field: str) -> Iterator[str]:
-    nulls = 0
-    for where, record in text.json_lines(path):
-        if field in record and record[field] is None:
-            nulls += 1
-        else:
-            yield field_text(record, field, where)
-    if nulls:
-        message = f"{path}: lines with null for {field} left out: {nulls:,}"
-        warnings.warn(message, LineageWarning, stacklevel=2)
-
-
-def _explain_no_match(pattern: Path, folders: list[Path], scheme: str, suffixes: tuple[str, ...]) -> str:
-    if folders:
+def _explain_no_match(pattern: Path, found: list[Path], scheme: str, suffixes: tuple[str, ...]) -> str:
+    if any(path.is_dir() for path in found):
         example = ".txt" if ".txt" in suffixes else suffixes[0]
-        return f"a folder; expected files, such as {scheme}:{folders[0]}/*{example}"
+        return f"a folder; expected files, such as {scheme}:{found[0]}/*{example}"
+    if any(path.exists() for path in found):
+        return "a pipe or a device; expected a file, which is read more than once"
+    if found:
+        return "a link to a file that does not exist"
     parent = pattern.parent
     if not parent.is_dir():
         return "no such file" if glob.has_magic(str(parent)) else f"there is no folder {parent}"
     names = [path.name for path in parent.iterdir() if path.name.endswith(suffixes)]
     return "no such file" + did_you_mean(pattern.name, difflib.get_close_matches(pattern.name, names))
-
-
-def field_text(record: dict[str, Any], field: str, where: str, setting: str = "data.field") -> str:
-    """A field's text. Raises UsageError, with the `setting` that names it, if there is none."""
-    if field not in record:
-        raise UsageError(f"{where}: no field {field!r} ({setting}); it has {', '.join(record) or 'none'}")
-    value = record[field]
-    if not isinstance(value, str):
-        raise UsageError(f"{where}: field {field!r} is not a text but {json.dumps(value)[:40]}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as fault:  # JSON can escape an unpaired surrogate
-        raise UsageError(f"{where}: \\u{ord(value[fault.start]):04x} is an unpaired surrogate") from fault
-    return value

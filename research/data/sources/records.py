@@ -1,23 +1,12 @@
-"""Labelled records of any data scheme, and the values of their fields."""
+"""The values of a record's fields."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from research.config.names import SCHEMES
-from research.data.sources.schemes import Record, chain
+from research.data.sources.file_records import Record
 from research.errors import UsageError, did_you_mean
-
-
-def read(declared: str, names: Collection[str], split: str) -> Iterator[tuple[str, Record]]:
-    """(location, record) for every record of one source, or of several joined by +, in order.
-
-    `names` are the fields to read; a table's first row is a header if it contains one of them. `split`
-    applies to sources that name no split. Raises UsageError for a source that cannot be read.
-    """
-    for source in chain(declared, "data.source, data.validation"):
-        yield from SCHEMES[source.scheme].records(source, names, split)
 
 
 def value(record: Record, field: str, where: str, setting: str) -> Any:
@@ -28,7 +17,22 @@ def value(record: Record, field: str, where: str, setting: str) -> Any:
     for name in field.split("|"):
         if name in record:
             return plain(record[name])
-    raise UsageError(f"{where}: no field {field} ({setting}){did_you_mean(field, record)}")
+    # The first row of a table that lacks the field, and so is taken for one without a header.
+    header = "0" in record and not field.isdecimal()
+    known = [str(cell)[:30] for cell in record.values()] if header else record
+    raise UsageError(f"{where}: no field {field} ({setting}){did_you_mean(field, known)}")
+
+
+def text(record: Record, field: str, where: str, setting: str) -> str:
+    """The text of a field. Raises UsageError as `value` does, and for a value of another type."""
+    found = value(record, field, where, setting)
+    if not isinstance(found, str):
+        raise UsageError(f"{where}: field {field} is not a text but {found!r:.40} ({setting})")
+    try:
+        found.encode()
+    except UnicodeEncodeError as fault:  # JSON can escape an unpaired surrogate
+        raise UsageError(f"{where}: \\u{ord(found[fault.start]):04x} is an unpaired surrogate") from fault
+    return found
 
 
 def plain(value: Any) -> Any:

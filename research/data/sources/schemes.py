@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +20,12 @@ import numpy as np
 
 from research.config import Data
 from research.config.names import SCHEMES
-from research.data.sources import files, labelled_files, token_files
+from research.data.sources import file_records, files, token_files
+from research.data.sources.file_records import Records
+from research.data.sources.hub import dataset
 from research.errors import UsageError, did_you_mean
 
 TEST = "test"  # the split whose labels need not be known
-
-Record = Mapping[str, Any]  # field → value
 
 
 class Source(NamedTuple):
@@ -46,7 +47,7 @@ class Scheme(NamedTuple):
     identity: Callable[[Source], Any]  # JSON that changes with the content; part of cache names
     documents: Callable[[Source, Data, str], Iterator[str]] | None = None  # (source, data, split) → texts
     # (source, names of fields, split) → (location, record)
-    records: Callable[[Source, Collection[str], str], Iterator[tuple[str, Record]]] | None = None
+    records: Callable[[Source, Collection[str], str], Records] | None = None
     tokens: Callable[[Source], Iterator[tuple[Path, np.ndarray]]] | None = None  # (tokens,) of each file
     splits: bool = False  # whether it has published splits, which a source names after a second colon
     configs: bool = False  # whether the name of a config comes before that of the split
@@ -79,10 +80,47 @@ def parse(text: str, setting: str, content: str) -> Source:
     return Source(scheme, name.removesuffix(":"), "".join(others))
 
 
-def chain(text: str, setting: str) -> list[Source]:
+def joined(text: str, setting: str) -> list[Source]:
     """Parse sources of labelled records that are joined by +: 'tfds:glue/rte:train+files:x.tsv'."""
     separator = re.compile(rf"\+(?=(?:{'|'.join(map(re.escape, SCHEMES))}):)")
     return [parse(one, setting, "records") for one in separator.split(text)]
+
+
+def records(declared: str, names: Collection[str], split: str) -> Records:
+    """The records of one source, or of several joined by +, with the fields `names`.
+
+    `split` applies to sources that name no split.
+    """
+    for source in joined(declared, "data.source, data.validation"):
+        yield from SCHEMES[source.scheme].records(source, names, split)
+
+
+def has_revisions(text: str) -> bool:
+    """Whether a declared source has a term whose content has revisions."""
+    return any(SCHEMES[name].pinned and f"{name}:" in text for name in SCHEMES.names())
+
+
+def unpinned(text: str) -> str:
+    """A declared source, which may have several terms, without the revisions that `pinned` adds."""
+    for name in SCHEMES.names():
+        text = SCHEMES[name].unpinned(text)
+    return text
+
+
+def pinned(text: str, setting: str, known: str = "") -> str:
+    """A declared source with the revision of each term that has one: from the sources `known` of a run to
+    continue, else the current one. Raises UsageError as the schemes do.
+    """
+    schemes = "|".join(re.escape(name) for name in SCHEMES.names() if SCHEMES[name].pinned)
+    one = re.compile(rf"(?<![\w./])({schemes}):([^+\s]+)")
+
+    def pin(match: re.Match[str]) -> str:
+        content = "records" if SCHEMES[match[1]].records else "documents"
+        source = parse(match[0], setting, content)
+        rest = match[2][len(source.name) :]
+        return f"{source.scheme}:{SCHEMES[source.scheme].pinned(source.name, known)}{rest}"
+
+    return one.sub(pin, text) if schemes else text
 
 
 def _forms(content: str) -> str:
@@ -98,16 +136,9 @@ def _hint(text: str, scheme: str) -> str:
     return did_you_mean(scheme, SCHEMES.names()) if scheme and scheme not in SCHEMES else ""
 
 
-def _files_documents(source: Source, data: Data, split: str) -> Iterator[str]:
-    return files.read(files.match(source.name), data.field, data.documents)
-
-
-def _files_records(source: Source, names: Collection[str], split: str) -> Iterator[tuple[str, Record]]:
-    return labelled_files.read(source.name, names, every_row=split == TEST)
-
-
-def _files_columns(source: Source) -> list[str]:
-    return labelled_files.columns(files.match(source.name, labelled_files.SUFFIXES)[0])
+def _files_records(source: Source, names: Collection[str], split: str) -> Records:
+    paths = files.match(source.name, file_records.SUFFIXES)
+    return chain.from_iterable(file_records.records(path, names, every_row=split == TEST) for path in paths)
 
 
 def _tokens_documents(source: Source, data: Data, split: str) -> Iterator[str]:
@@ -118,48 +149,7 @@ def _tokens_documents(source: Source, data: Data, split: str) -> Iterator[str]:
     )
 
 
-def _tokens(source: Source) -> Iterator[tuple[Path, np.ndarray]]:
-    return ((path, token_files.read(path)) for path in files.match(source.name, files.TOKENS))
-
-
-# These functions import TFDS and the Hub's library themselves: the import of TFDS takes seconds, and a source
-# of files needs neither.
-
-
-def _hf_identity(source: Source) -> Any:
-    from research.data.sources.hub import dataset
-
-    return dataset.identity(source.name, source.split)
-
-
-def _hf_documents(source: Source, data: Data, split: str) -> Iterator[str]:
-    from research.data.sources.hub import dataset
-
-    return dataset.read(source.name, split or source.split or "train", data.field)
-
-
-def _hf_records(source: Source, names: Collection[str], split: str) -> Iterator[tuple[str, Record]]:
-    from research.data.sources.hub import dataset
-
-    return dataset.records(source.name, source.split or split)
-
-
-def _hf_columns(source: Source) -> list[str]:
-    from research.data.sources.hub import dataset
-
-    return dataset.columns(source.name, source.split or "train")
-
-
-def _hf_published(source: Source) -> dict[str, str]:
-    from research.data.sources.hub import dataset
-
-    return {split: f"hf:{name}" for split, name in dataset.split_names(source.name).items()}
-
-
-def _hf_pinned(name: str, known: str) -> str:
-    from research.data.sources.hub import dataset
-
-    return dataset.pinned(name, known)
+# The import of TFDS takes seconds, and other sources do not need it.
 
 
 def _tfds_identity(source: Source) -> Any:
@@ -174,16 +164,13 @@ def _tfds_documents(source: Source, data: Data, split: str) -> Iterator[str]:
     return tfds_source.read(source.name, split or source.split or "train", data.field)
 
 
-def _tfds_records(source: Source, names: Collection[str], split: str) -> Iterator[tuple[str, Record]]:
+def _tfds_records(source: Source, names: Collection[str], split: str) -> Records:
     from research.data.sources import tfds_source
 
-    for number, record in enumerate(tfds_source.records(source.name, source.split or split)):
-        yield f"tfds:{source.name}: record {number}", record
+    return tfds_source.records(source.name, source.split or split)
 
 
-def _drawn_records(
-    source: Source, names: Collection[str], split: str, drawn: bool
-) -> Iterator[tuple[str, Record]]:
+def _drawn_records(source: Source, names: Collection[str], split: str, drawn: bool) -> Records:
     """COUNT records drawn like scikit-learn's train_test_split with SEED, or the rest."""
     from sklearn.model_selection import train_test_split
 
@@ -212,9 +199,11 @@ SCHEMES.register("files")(
     Scheme(
         "files:GLOB",
         identity=lambda source: files.identity(files.match(source.name)),
-        documents=_files_documents,
+        documents=lambda source, data, split: files.read(
+            files.match(source.name), data.field, data.documents
+        ),
         records=_files_records,
-        columns=_files_columns,
+        columns=lambda source: file_records.columns(files.match(source.name, file_records.SUFFIXES)[0]),
     )
 )
 SCHEMES.register("tokens")(
@@ -222,20 +211,22 @@ SCHEMES.register("tokens")(
         "tokens:GLOB",
         identity=lambda source: files.identity(files.match(source.name, files.TOKENS)),
         documents=_tokens_documents,
-        tokens=_tokens,
+        tokens=lambda source: ((p, token_files.read(p)) for p in files.match(source.name, files.TOKENS)),
     )
 )
 SCHEMES.register("hf")(
     Scheme(
-        "hf:OWNER/NAME[@REVISION][:CONFIG[:SPLIT]]",
-        _hf_identity,
-        documents=_hf_documents,
-        records=_hf_records,
+        dataset.FORM,
+        identity=lambda source: dataset.identity(source.name, source.split),
+        documents=lambda source, data, split: dataset.read(
+            source.name, split or source.split or "train", data.field
+        ),
+        records=lambda source, names, split: dataset.records(source.name, source.split or split),
         splits=True,
         configs=True,
-        columns=_hf_columns,
-        published=_hf_published,
-        pinned=_hf_pinned,
+        columns=lambda source: dataset.columns(source.name, source.split or "train"),
+        published=lambda source: dataset.split_names(source.name),
+        pinned=dataset.pinned,
         unpinned=lambda text: re.sub(r"(?<=\w)@[0-9a-f]{40}(?![0-9a-f])", "", text),
     )
 )

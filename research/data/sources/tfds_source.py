@@ -6,7 +6,7 @@ import logging
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,9 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
+from research.data.sources.file_records import Records
 from research.data.sources.python_docs import PythonDocs
+from research.data.sources.records import text
 from research.errors import EnvironmentFault, UsageError, did_you_mean
 from research.io.activity import activity
 from research.io.home import home, use
@@ -26,28 +28,15 @@ BY_HAND = "files fetched by hand"
 
 
 def read(name: str, split: str, field: str) -> Iterator[str]:
-    """The `field` of every record of NAME[/CONFIG]; `split` in TFDS's syntax, such as 'train+test[:10%]'.
-
-    Prepares the data set if necessary. Raises UsageError for a name, split or field that does not exist;
-    EnvironmentFault for a data set that cannot be prepared or read on this machine.
-    """
-    builder = prepared(name)
-    if field not in builder.info.features:
-        raise UsageError(
-            f"data.field={field}: no field of tfds:{name}{did_you_mean(field, builder.info.features)}"
-        )
-    for number, record in enumerate(_open(builder, name, split)):
-        text = record[field]
-        try:
-            yield text if isinstance(text, str) else text.decode()
-        except (AttributeError, UnicodeDecodeError) as fault:
-            raise UsageError(f"data.field={field}: no text in record {number} of tfds:{name}") from fault
+    """The text of every record of NAME[/CONFIG]. Raises as `records` does."""
+    return (text(record, field, where, "data.field") for where, record in records(name, split))
 
 
-def records(name: str, split: str) -> Iterator[dict]:
-    """Every record of NAME[/CONFIG], with classes as names; class -1, which means no label, becomes None.
+def records(name: str, split: str) -> Records:
+    """(number, record) of NAME[/CONFIG], with classes as names; class -1, which means no label, becomes None.
 
-    Raises the same errors as `read`.
+    `split` is in TFDS's syntax, such as 'train+test[:10%]'. Raises UsageError for a name or split that does
+    not exist; EnvironmentFault for a data set that cannot be prepared or read on this machine.
     """
     builder = prepared(name)
     classes = {
@@ -55,44 +44,34 @@ def records(name: str, split: str) -> Iterator[dict]:
         for field, feature in builder.info.features.items()
         if isinstance(feature, tfds.features.ClassLabel)
     }
-    for record in _open(builder, name, split):
+    for number, record in enumerate(_open(builder, name, split)):
         named = {
             field: names[record[field]] if record[field] >= 0 else None for field, names in classes.items()
         }
-        yield record | named
+        yield f"tfds:{name}: record {number}", record | named
 
 
 def _open(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Iterator[dict]:
-    source = _source(builder, name, split)
-    try:
-        yield from source
-    except (
-        RuntimeError,
-        IndexError,
-        ValueError,
-    ) as fault:  # of ArrayRecord and of the parsers of its records
-        raise _damaged(name, builder.data_dir, fault) from fault
-
-
-def _source(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Sequence[dict]:
     try:
         with quiet():
-            return builder.as_data_source(split=split)
+            source = builder.as_data_source(split=split)
     except NotImplementedError as fault:
         raise EnvironmentFault(
             f"tfds:{name}: prepared as {builder.info.file_format.value}, read as array_record; convert it: "
             f"tfds convert_format --dataset_version_dir={builder.data_dir} --out_file_format=array_record"
         ) from fault
     except (KeyError, ValueError) as fault:
-        raise UsageError(
-            f"tfds:{name}: no split {split}{did_you_mean(split, builder.info.splits)}"
-        ) from fault
+        hint = did_you_mean(split, builder.info.splits)
+        raise UsageError(f"tfds:{name}: no split {split}{hint}") from fault
+    try:
+        yield from source
+    except (RuntimeError, IndexError, ValueError) as fault:  # of ArrayRecord and its records' parsers
+        raise _damaged(name, builder.data_dir, fault) from fault
 
 
 def _damaged(name: str, folder: str | Path, fault: Exception) -> UsageError:
-    reason = " ".join(str(fault).split())[:160]
     return UsageError(
-        f"tfds:{name}: {folder}: cannot be read, it may be cut off or damaged: {reason}; "
+        f"tfds:{name}: {folder}: cannot be read, it may be cut off or damaged: {_line(str(fault))[:160]}; "
         "delete it, and it is prepared again"
     )
 
@@ -100,10 +79,8 @@ def _damaged(name: str, folder: str | Path, fault: Exception) -> UsageError:
 def identity(name: str) -> list:
     """The version of the data set and the size of each split."""
     info = prepared(name).info
-    return [
-        info.full_name,
-        [(split.name, split.num_examples, split.num_bytes) for split in info.splits.values()],
-    ]
+    sizes = [(split.name, split.num_examples, split.num_bytes) for split in info.splits.values()]
+    return [info.full_name, sizes]
 
 
 @contextmanager
@@ -170,8 +147,9 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
             reason = f"it needs TensorFlow: {INSTALL}"
         elif builder.MANUAL_DOWNLOAD_INSTRUCTIONS and "manual" in str(fault).lower():
             reason = f"it needs {BY_HAND}: {_line(str(fault))}"
-        elsewhere = _elsewhere(name)
-        raise EnvironmentFault(f"tfds:{name}: cannot prepare it here: {reason}; {elsewhere}") from fault
+        raise EnvironmentFault(
+            f"tfds:{name}: cannot prepare it here: {reason}; {_elsewhere(name)}"
+        ) from fault
 
 
 def _unknown(name: str) -> UsageError | EnvironmentFault:

@@ -3,16 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from research.config import Data
-from research.data.sources.documents import check_unchanged, note_maker
+from research.data.sources.documents import check_unchanged, holds_tokens, note_maker
 from research.data.store.copying import copy
-from research.data.store.splits import part_starts, split_head, split_tail, text_size
+from research.data.store.splits import count_before, held_out, part_starts, split_tokens
 from research.data.store.writing import PROGRESS, SPLITS, write
 from research.data.tokenizers.tokenizer import entries, entry_bytes
 from research.errors import UsageError
@@ -27,7 +26,6 @@ def build(
     source_hash: str,
     tokenizer: Tokenizer,
     sentence_rule: str | None,
-    copies: bool,
     report: Callable[[str], None],
 ) -> float:
     """Writes both splits into `folder`, tokenized or (if the source holds tokens) copied; returns MB/s.
@@ -35,42 +33,44 @@ def build(
     Raises UsageError if the source changes meanwhile, and for a split without tokens to predict.
     """
     dtype = np.dtype("<u2" if entries(tokenizer) <= 1 << 16 else "<u4")
-    if copies:
+    if holds_tokens(data):
         speed = copy(folder, data, tokenizer, dtype)
     else:
         speed = write(folder, data, tokenizer, sentence_rule, dtype, report)
     check_unchanged(data, source_hash)
     note_maker(folder, data)
     with activity("counting tokens"):
-        _finish(folder, data, tokenizer, copies, dtype)
+        _finish(folder, data, tokenizer, dtype)
     return speed
 
 
-def _finish(folder: Path, data: Data, tokenizer: Tokenizer, copies: bool, dtype: np.dtype) -> None:
-    """Splits off the tail or the head if the declaration asks for it, and writes store.json of each split.
-
-    The text size of copied tokens is computed from their entries.
-    """
-    sizes = entry_bytes(tokenizer) if copies else None
+def _finish(folder: Path, data: Data, tokenizer: Tokenizer, dtype: np.dtype) -> None:
+    """Splits off the tail or the head if the declaration asks for it, and writes store.json of each split."""
     progress_file = folder / PROGRESS
     done = json.loads(progress_file.read_text(encoding="utf-8"))
-    skipped = 0
+    parts = {split: part_starts(done["parts"][split], done["counts"][split]) for split in SPLITS}
+    skipped, sizes, copies = {}, done["bytes"], holds_tokens(data)
     if data.splits_tokens:
         progress_file.unlink()  # the split cannot be repeated: after a kill, start from the beginning
-        train, held_out = folder / "train", folder / "validation"
-        measure = partial(text_size, tokenizer) if sizes is None else lambda documents: 0
-        if data.split == "tail":
-            size = split_tail(train, held_out, data.holdout, measure, dtype)
-        else:
-            size, skipped = split_head(train, held_out, data.head, measure, dtype), data.head
-        done["bytes"] = {"train": done["bytes"]["train"] - size, "validation": size}
-        done["parts"]["validation"] = [0]
+        train, validation = (folder / split for split in SPLITS)
+        ranges = held_out(data, parts["train"], done["counts"]["train"])
+        skipped["train"] = split_tokens(ranges, train, validation, dtype)
+        parts["validation"] = [count_before(place, ranges) for place in parts["train"]]
+        parts["train"] = [all - held for all, held in zip(parts["train"], parts["validation"], strict=True)]
+        if not copies:
+            sizes["validation"] = _text_size(validation, tokenizer, dtype)
+            sizes["train"] -= sizes["validation"]
+    if copies:  # nobody has counted the bytes of their text
+        sizes = dict.fromkeys(SPLITS, entry_bytes(tokenizer))
     for split in SPLITS:
-        begins = part_starts(done["parts"][split], done["counts"][split])
-        skip = skipped if split == "train" else 0
-        size = done["bytes"][split] if sizes is None else sizes
-        _measure(folder / split, size, begins, entries(tokenizer), dtype, skip)
+        _measure(folder / split, sizes[split], parts[split], entries(tokenizer), dtype, skipped.get(split, 0))
     progress_file.unlink(missing_ok=True)
+
+
+def _text_size(folder: Path, tokenizer: Tokenizer, dtype: np.dtype) -> int:
+    """Bytes of the text of a split's tokens."""
+    tokens, starts = np.fromfile(folder / "tokens.bin", dtype), np.fromfile(folder / "starts.bin", "<i8")
+    return sum(len(tokenizer.decode(part.tolist()).encode()) for part in np.split(tokens, starts[1:]))
 
 
 def _measure(
@@ -79,7 +79,7 @@ def _measure(
     parts: list[int],
     entries: int,
     dtype: np.dtype,
-    skipped: int = 0,
+    skipped: int,
 ) -> None:
     """Write store.json beside the tokens: type, sizes, unigram entropy and hash, without `skipped` ones.
 
@@ -101,5 +101,6 @@ def _measure(
         "parts": parts,
         "unigram_entropy": float(-(shares * np.log(shares)).sum()),
         "sha256": digest.hexdigest(),
-    } | ({"skipped": skipped} if skipped else {})
+        "skipped": skipped,
+    }
     (folder / "store.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")

@@ -4,21 +4,34 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from research.data.sources.documents import Document
-from research.data.store.sentences import sentences
 from research.data.tokenizers.fast_bert import encoder
 from research.data.tokenizers.tokenizer import end_of_text
+from research.io.text import split_lines
 
 BATCH_SIZE = 1 << 20  # characters per batch, which all cores share
 CHUNK_SIZE = 1 << 17  # characters of a document per chunk; a larger chunk takes more memory and only one core
 
 BOUNDARY = re.compile(r"(?<=\S)(?= \S)")
+
+ABBREVIATIONS = (
+    "Mr", "Mrs", "Ms", "Dr", "St", "Mt", "Ft", "Jr", "Sr", "vs", "Prof", "Rev", "Hon", "Gen", "Col", "Capt",
+    "Cpt", "Lt", "Sgt", "Maj", "Sen", "Rep", "Gov", "Pres", "No", "Vol", "Fig",
+)  # fmt: skip
+
+# A newline ends a sentence. So does a full stop, question or exclamation mark, with closing quotes or
+# brackets, before text that can start a sentence. The stop of an initial or an abbreviation does not. Google
+# published no splitter: its input has one sentence per line. The pattern starts with one character class,
+# which `re` finds four times as fast as alternatives.
+_END = r"[\"')\]’”]*\s+(?=[\"'(\[‘“]?[A-Z0-9])"
+_ABBREVIATED = "".join(rf"(?<!\b{word}\.)" for word in ABBREVIATIONS)
+SENTENCE_END = re.compile(rf"[.!?\n](?:(?<=\n)\s*|(?={_END})(?<!\b[A-Z]\.){_ABBREVIATED}{_END})")
 
 
 class Chunk(NamedTuple):
@@ -39,6 +52,16 @@ def chunks(documents: Iterable[Document], sentence_rule: str | None) -> Iterator
         last = len(groups) - 1
         for n, (texts, starts_sentence) in enumerate(groups):
             yield Chunk(document, texts, n == 0, n == last, starts_sentence)
+
+
+def sentences(text: str, rule: str) -> list[str]:
+    """Split a text into sentences, which add up to the text. `rule` is "punctuation" or "lines"."""
+    if rule == "lines":
+        return split_lines(text, keep_ends=True)
+    ends = [0, *(boundary.end() for boundary in SENTENCE_END.finditer(text))]
+    if ends[-1] < len(text):
+        ends.append(len(text))
+    return [text[begin:end] for begin, end in pairwise(ends)]
 
 
 class Encoded(NamedTuple):

@@ -1,10 +1,8 @@
 """The token store: a source, tokenized once, as flat memory-mapped arrays."""
 
-import hashlib
 import json
+import mmap
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +16,8 @@ from research.data.store.writing import SPLITS
 from research.data.tokenizers.spacy_words import difference, rules
 from research.data.tokenizers.tokenizer import SpecialTokens, end_of_text, entries, load, special_tokens
 from research.errors import EnvironmentFault, UsageError
-from research.io.activity import activity
 from research.io.home import home
-from research.io.make_once import SIZES, find_damage, make_once, record_sizes
-from research.io.memory_map import mapped
+from research.io.make_once import find_damage, make_once
 
 FORMAT = 3  # version of the folder's format; each version has its own folders
 
@@ -46,15 +42,14 @@ class TokenStore(NamedTuple):
         return len(self.starts)
 
     @property
-    def baseline_loss(self) -> float:
-        """Nats per token of a constant prediction: the unigram entropy."""
+    def baseline_loss(self) -> float:  # of a constant prediction
         return self.unigram_entropy
 
     def __reduce__(self) -> tuple:
         """Pickle the path instead of the tokens, so that another process maps the same files."""
         if self.folder is None:
             return TokenStore, tuple(self)
-        return open_split, (self.folder, self.shares, self.special_tokens, self.ended)
+        return open_store, (self.folder, self.shares, self.special_tokens, self.ended)
 
 
 class Corpus(NamedTuple):
@@ -85,61 +80,52 @@ def prepare(data: Data, vocabulary: int, report: Callable[[str], None]) -> Corpu
     source_hash = fingerprint(data)
     key = f"{FORMAT} {source_hash} {sentence_rule} {tokenizer.to_str()}{rules(tokenizer)}"
     folder = home() / "stores" / folder_name(data, key)
-    make = partial(
-        build,
-        data=data,
-        source_hash=source_hash,
-        tokenizer=tokenizer,
-        sentence_rule=sentence_rule,
-        copies=copies,
-        report=report,
-    )
-    _check_earlier_version(folder)
+
+    def make(folder: Path) -> float:
+        return build(folder, data, source_hash, tokenizer, sentence_rule, report)
+
     speed = make_once(folder, make, resumable=True)
     shares = tuple(share for share, _ in parts(data))
     ended = end_of_text(tokenizer) is not None
-    corpus = Corpus(tokenizer, *(open_split(folder / split, shares, special, ended) for split in SPLITS))
+    corpus = Corpus(tokenizer, *(open_store(folder / split, shares, special, ended) for split in SPLITS))
     report(_summary(folder, corpus, "copied" if copies else "tokenized", speed))
     return corpus
 
 
-def open_store(folder: Path) -> TokenStore:
-    """Open a split written by `prepare`. Raises EnvironmentFault if a file has been truncated since."""
+def open_store(
+    folder: Path,
+    shares: tuple[float, ...] = (1.0,),
+    special_tokens: SpecialTokens | None = None,
+    ended: bool = False,
+) -> TokenStore:
+    """Open a split written by `prepare`, with facts that its files do not hold.
+
+    Raises EnvironmentFault if a file has been truncated since.
+    """
     if damage := find_damage(folder.parent):
         raise EnvironmentFault(f"{damage}; remove {folder.parent} to make it again")
     facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     skipped = facts.pop("skipped", 0)  # tokens at the start that belong to another split
-    tokens = mapped(folder / "tokens.bin", facts.pop("dtype"))[skipped:]
-    starts = mapped(folder / "starts.bin", "<i8")
-    sentences = folder / "sentences.bin"
-    facts["parts"] = tuple(facts["parts"])
+    dtype, parts, sentences = facts.pop("dtype"), tuple(facts.pop("parts")), folder / "sentences.bin"
     return TokenStore(
-        tokens,
-        starts,
+        mapped(folder / "tokens.bin", dtype)[skipped:],
+        mapped(folder / "starts.bin", "<i8"),
+        parts=parts,
+        shares=shares,
         sentences=mapped(sentences, "<i8") if sentences.exists() else None,
+        special_tokens=special_tokens,
         folder=folder,
+        ended=ended,
         **facts,
     )
 
 
-def _check_earlier_version(folder: Path) -> None:
-    """Hashes a store without a record of sizes, once. Raises EnvironmentFault if it is damaged."""
-    if not folder.exists() or (folder / SIZES).exists():
-        return
-    for split in SPLITS:
-        recorded = json.loads((folder / split / "store.json").read_text(encoding="utf-8"))["sha256"]
-        with activity("checking tokens"), (folder / split / "tokens.bin").open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != recorded:
-                raise EnvironmentFault(f"{file.name}: damaged; remove {folder} to make it again")
-    with suppress(OSError):  # a home that cannot be written
-        record_sizes(folder)
-
-
-def open_split(
-    folder: Path, shares: tuple[float, ...], special_tokens: SpecialTokens | None, ended: bool
-) -> TokenStore:
-    """Open a split; `facts` are those that its files do not hold."""
-    return open_store(folder)._replace(shares=shares, special_tokens=special_tokens, ended=ended)
+def mapped(path: Path, dtype: np.dtype | str) -> np.ndarray:
+    """Maps the array in a non-empty file into memory, read-only."""
+    with open(path, "rb") as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    pages.madvise(mmap.MADV_RANDOM)  # no read-ahead: examples are read in random order
+    return np.frombuffer(pages, dtype)
 
 
 def _summary(folder: Path, corpus: Corpus, made: str, speed: float | None) -> str:

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from research.config import Data
 from research.data.sources.documents import parts, read
 from research.data.store.encoding import Encoded, chunks, encode
-from research.data.store.progress import show_progress
+from research.io.activity import activity
 
 SAVE_EVERY = 5.0  # seconds; a kill loses at most this much work
 
@@ -51,14 +51,16 @@ def write(
     with ExitStack() as stack:
         files = _open(stack, folder, done["sizes"], sentence_rule)
         rest = islice(chunks(read(data), sentence_rule), done["pieces"], None)
-        show = stack.enter_context(show_progress(report, before))
+        show = stack.enter_context(activity("tokenizing"))
         for batch in encode(rest, tokenizer, data.standardize):
             _append(files, done, batch, dtype)
             now = time.monotonic()
             if now - saved > SAVE_EVERY:
                 _save(progress_file, files, done)
                 saved = now
-            show(done["documents"], sum(done["bytes"].values()))
+            size = sum(done["bytes"].values())
+            speed = (size - before) / 1e6 / (now - start)
+            show(f"{done['documents']:,} documents, {size / 1e6:,.0f} MB at {speed:.1f} MB/s")
         _save(progress_file, files, done)
     return (sum(done["bytes"].values()) - before) / 1e6 / (time.monotonic() - start)
 

@@ -33,7 +33,7 @@ def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
         tokenizer = spacy_words.with_spacy(tokenizer, name) if words else tokenizer
     else:
         tokenizer = load(data)
-        check_vocabulary(data, start, tokenizer, expected=START)
+        check_vocabulary(data, tokenizer, weights, f"start.weights={weights} were", expected=START)
     size = entries(tokenizer)
     if size > limit and name != START:  # with start, the check of the weights reports all changes
         raise UsageError(f"model.vocabulary={limit}: the tokenizer {data.tokenizer} has {size} entries")
@@ -42,27 +42,18 @@ def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
     return tokenizer
 
 
-def check_vocabulary(data: Data, start: Start, tokenizer: Tokenizer, expected: str | None = None) -> None:
-    """Raises UsageError if start.weights have a tokenizer beside them with another vocabulary."""
-    weights = start.weights
+def check_vocabulary(
+    data: Data, tokenizer: Tokenizer, weights: str | None, trained: str, expected: str | None = None
+) -> None:
+    """Raises UsageError if `weights`, or a run, have a tokenizer beside them with another vocabulary.
+
+    Their embeddings belong to its tokens, whatever else may change. `trained` names them in the message.
+    """
     theirs = None if weights is None else beside(located(weights))
     if theirs is not None and theirs.get_vocab() != tokenizer.get_vocab():
         raise UsageError(
-            f"data.tokenizer={data.tokenizer}: not the vocabulary that start.weights={weights} "
-            f"were trained with; expected data.tokenizer={expected or as_tokenizer(weights)}"
-        )
-
-
-def check_same_vocabulary(data: Data, tokenizer: Tokenizer, run: Path) -> None:
-    """Raises UsageError if the trained run in `run` had another vocabulary.
-
-    Its embeddings belong to those tokens, whatever else may change.
-    """
-    theirs = beside(run)
-    if theirs is not None and theirs.get_vocab() != tokenizer.get_vocab():
-        raise UsageError(
-            f"data.tokenizer={data.tokenizer}: not the vocabulary that the run was trained with; "
-            f"expected data.tokenizer={as_tokenizer(str(run))}"
+            f"data.tokenizer={data.tokenizer}: not the vocabulary that {trained} trained with; "
+            f"expected data.tokenizer={expected or as_tokenizer(weights)}"
         )
 
 
@@ -86,9 +77,4 @@ def beside(weights: Path) -> Tokenizer | None:
     weights = _folder(weights)
     if not weights.is_dir():
         raise UsageError(f"start.weights={weights}: no such directory")
-    if not any(all((weights / f).exists() for f in files.split(" and ")) for files in published.FILES):
-        return None
-    tokenizer = published.read(weights)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+    return published.beside(weights)

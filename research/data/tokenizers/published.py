@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -15,10 +16,6 @@ from research.io.hub import PREFIX, TOKENIZER, snapshot
 END_OF_TEXT = "<|endoftext|>"
 LONGEST = 200  # maximum characters of a word, as in Google's code; the library's default is 100
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-FILES = (
-    "tokenizer.json", "vocab.json and merges.txt", "encoder.json and vocab.bpe",
-    "encoder_bpe_40000.json and vocab_40000.bpe", "vocab.txt", "meta.pkl",
-)  # fmt: skip
 ON_HUB = {  # name → repository
     "gpt1": "openai-community/openai-gpt",
     "gpt2": "openai-community/gpt2",
@@ -47,16 +44,14 @@ def load(name: str) -> Tokenizer:
         return read(path)
     if not (folder / name).exists():
         if name in ON_HUB:
-            hint = f"put {', or '.join(FILES)} in {folder / name}"
+            hint = f"put {FILES} in {folder / name}"
             found = read(snapshot(PREFIX + ON_HUB[name], TOKENIZER, hint))
             if isinstance(found.model, models.WordPiece):  # the original's, whichever file the Hub has
                 found.model.max_input_chars_per_word = LONGEST
             return found
         local = (path.name for path in folder.glob("[!.]*"))
         hint = did_you_mean(name, {"char", "bpe:SIZE", "wordpiece:SIZE", "spacy:gpt1", *ON_HUB, *local})
-        raise UsageError(
-            f"data.tokenizer={name}: not found; put {', or '.join(FILES)} in {folder / name}{hint}"
-        )
+        raise UsageError(f"data.tokenizer={name}: not found; put {FILES} in {folder / name}{hint}")
     return read(folder / name)
 
 
@@ -67,29 +62,36 @@ def is_path(name: str) -> bool:
 
 
 def read(path: Path) -> Tokenizer:
-    """Read a tokenizer.json, a vocab.txt, a meta.pkl, or a folder with one of FILES.
+    """Read a tokenizer.json, a vocab.txt, a meta.pkl, or a folder with files of one of the `FORMS`.
 
-    Raises UsageError for files that are missing or not a tokenizer.
+    It neither truncates nor pads, as a tokenizer.json may to the length of its own model. Raises UsageError
+    for files that are missing or not a tokenizer.
     """
+    build, files = READERS.get(path.suffix, _json), [path]
+    if not path.is_file():
+        if (found := _form(path)) is None:
+            raise UsageError(f"{path}: expected {FILES} in it")
+        build, files = found
     try:
-        if path.is_file():
-            return READERS.get(path.suffix, _json)(path)
-        if (path / "tokenizer.json").exists():
-            return _json(path / "tokenizer.json")
-        for vocabulary, merges, build in (
-            ("vocab.json", "merges.txt", _gpt1_or_gpt2),
-            ("encoder.json", "vocab.bpe", _gpt2),
-            ("encoder_bpe_40000.json", "vocab_40000.bpe", _gpt1),
-        ):
-            if (path / vocabulary).exists() and (path / merges).exists():
-                return build(path / vocabulary, path / merges)
-        if (path / "vocab.txt").exists():
-            return _bert(path / "vocab.txt")
-        if (path / "meta.pkl").exists():
-            return _nanogpt(path / "meta.pkl")
+        tokenizer = build(*files)
     except Exception as fault:  # the library raises plain Exception
         raise UsageError(f"{path}: no tokenizer that can be read: {fault}") from fault
-    raise UsageError(f"{path}: expected {', or '.join(FILES)} in it")
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def beside(folder: Path) -> Tokenizer | None:
+    """The tokenizer in a folder of weights; None if there is none. Raises UsageError as `read` does."""
+    return None if _form(folder) is None else read(folder)
+
+
+def _form(folder: Path) -> tuple[Callable[..., Tokenizer], list[Path]] | None:
+    """The reader of the tokenizer in a folder, and its files."""
+    for names, build in FORMS.items():
+        if all((folder / name).exists() for name in names):
+            return build, [folder / name for name in names]
+    return None
 
 
 def byte_level(model: models.BPE) -> Tokenizer:
@@ -228,3 +230,12 @@ def _nanogpt(path: Path) -> Tokenizer:
 
 
 READERS = {".json": _json, ".txt": _bert, ".pkl": _nanogpt}
+FORMS = {  # files in a folder → their reader
+    ("tokenizer.json",): _json,
+    ("vocab.json", "merges.txt"): _gpt1_or_gpt2,
+    ("encoder.json", "vocab.bpe"): _gpt2,
+    ("encoder_bpe_40000.json", "vocab_40000.bpe"): _gpt1,
+    ("vocab.txt",): _bert,
+    ("meta.pkl",): _nanogpt,
+}
+FILES = ", or ".join(" and ".join(names) for names in FORMS)

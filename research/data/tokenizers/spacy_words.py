@@ -63,10 +63,7 @@ def ends_words(tokenizer: Tokenizer) -> bool:
 
 
 def prepared(tokenizer: Tokenizer, text: str) -> str:
-    """Prepares `text` for the tokenizer: its words, if the tokenizer reads words, else unchanged.
-
-    Raises EnvironmentFault without spaCy or ftfy.
-    """
+    """Prepares `text` for the tokenizer: its words, if the tokenizer reads words, else unchanged."""
     return words([text])[0] if reads_words(tokenizer) else text
 
 
@@ -78,11 +75,8 @@ def words(texts: list[str], standardized: bool = False) -> list[str]:
     nlp = _english()
     cleaned = [text.strip(" ") if standardized else standardize.gpt1(text) for text in texts]
     with _reading, nlp.memory_zone():  # frees the words that spaCy caches
-        return [" ".join(_spelled(token.text) for token in nlp.tokenizer(text)) for text in cleaned]
-
-
-def _spelled(word: str) -> str:
-    return "\n" if word.isspace() else word.lower()
+        found = [[token.text for token in nlp.tokenizer(text)] for text in cleaned]
+    return [" ".join("\n" if word.isspace() else word.lower() for word in each) for each in found]
 
 
 def rules(tokenizer: Tokenizer) -> str:

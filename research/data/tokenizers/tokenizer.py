@@ -26,23 +26,14 @@ class SpecialTokens(NamedTuple):
 
 
 def load(data: Data) -> Tokenizer:
-    """The tokenizer that `data.tokenizer` names, without truncation or padding.
+    """The tokenizer that `data.tokenizer` names, trained on the source (`trained.load`) or `published.load`.
 
-    `char`, `bpe:SIZE` and `wordpiece:SIZE` are trained on the source once and cached; `char` with nanoGPT's
-    tokens reads the table beside them. Other values are a path, a name under $LINEAGE_HOME, or a repository
-    on the Hub, optionally with the prefix spacy:. Raises UsageError for an unknown name, for files that are
-    not a tokenizer, and for a SIZE that the source cannot fill; EnvironmentFault if the Hub cannot be
-    reached, or spaCy is needed and missing.
+    `char` with nanoGPT's tokens reads the table beside them.
     """
     scheme = data.tokenizer.partition(":")[0]
     if scheme == "char" and (table := token_files.characters_beside(data.source)) is not None:
-        tokenizer = published.read(table)
-    else:
-        tokenizer = trained.load(data) if scheme in trained.SCHEMES else published.load(data.tokenizer)
-    # A published tokenizer.json may truncate or pad to the length of its own model.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+        return published.read(table)
+    return trained.load(data) if scheme in trained.SCHEMES else published.load(data.tokenizer)
 
 
 def encode(

@@ -32,18 +32,16 @@ from research.io.make_once import make_once
 
 
 def load(data: Data) -> Tokenizer:
-    """The tokenizer that `data.tokenizer` names, one of SCHEMES with its size; trained once and cached."""
-    scheme, _, size = data.tokenizer.partition(":")
+    """The tokenizer that `data.tokenizer` names, one of SCHEMES with its size; trained once and cached.
+
+    Raises UsageError for a size that is wrong, or that the source cannot fill.
+    """
     source_hash = fingerprint(data)
     folder = home() / "tokenizers-trained" / folder_name(data, f"{data.tokenizer} {source_hash}")
-    arguments = [] if scheme == "char" else [_size(scheme, size)]
 
     def build(folder: Path) -> None:
         with activity(f"training the tokenizer {data.tokenizer}"):
-            try:
-                tokenizer = SCHEMES[scheme](data, *arguments)
-            except TooFewEntries as few:
-                raise TooFewEntries(data, _given(scheme, data, few.most)) from None
+            tokenizer = _trained(data)
         check_unchanged(data, source_hash)
         note_maker(folder, data)
         (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
@@ -83,7 +81,9 @@ def byte_pairs(data: Data, size: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    return _train(byte_level(models.BPE()), trainer, data, size)
+    tokenizer = byte_level(models.BPE())
+    tokenizer.train_from_iterator(_training_texts(data), trainer)
+    return tokenizer
 
 
 def word_pieces(data: Data, size: int) -> Tokenizer:
@@ -106,8 +106,8 @@ def word_pieces(data: Data, size: int) -> Tokenizer:
         limit_alphabet=len(alphabet),
         show_progress=False,
     )
-    trained = _train(untrained, trainer, data, size)
-    return word_level(models.WordPiece(trained.get_vocab(), unk_token="[UNK]"), cased=False)
+    untrained.train_from_iterator(_training_texts(data), trainer)
+    return word_level(models.WordPiece(untrained.get_vocab(), unk_token="[UNK]"), cased=False)
 
 
 SCHEMES = {"char": characters, "bpe": byte_pairs, "wordpiece": word_pieces}
@@ -128,23 +128,19 @@ class TooFewEntries(UsageError):
         )
 
 
-def _given(scheme: str, data: Data, most: int) -> int:
-    """The number of entries that training on a source gives if `most` are requested. WordPiece may give
-    fewer, since the size of its alphabet depends on `most`.
-    """
-    if most < MIN_SIZE[scheme]:
-        return most
-    try:
-        SCHEMES[scheme](data, most)
-    except TooFewEntries as few:
-        return _given(scheme, data, few.most)
-    return most
-
-
-def _train(tokenizer: Tokenizer, trainer: trainers.Trainer, data: Data, size: int) -> Tokenizer:
-    tokenizer.train_from_iterator(_training_texts(data), trainer)
-    if (most := tokenizer.get_vocab_size()) != size:
-        raise TooFewEntries(data, most)
+def _trained(data: Data) -> Tokenizer:
+    scheme, _, size = data.tokenizer.partition(":")
+    if scheme == "char":
+        return characters(data)
+    least = MIN_SIZE[scheme]
+    if not size.isdecimal() or int(size) < least:
+        raise UsageError(f"data.tokenizer={data.tokenizer}: expected {scheme}:SIZE with SIZE from {least}")
+    tokenizer, most = SCHEMES[scheme](data, int(size)), int(size)
+    # WordPiece may then give fewer than it has just given: the size of its alphabet depends on what is asked.
+    while (given := tokenizer.get_vocab_size()) != most and given >= least:
+        most, tokenizer = given, SCHEMES[scheme](data, given)
+    if given != int(size):
+        raise TooFewEntries(data, given)
     return tokenizer
 
 
@@ -156,11 +152,3 @@ def _training_texts(data: Data) -> Iterator[str]:
 def _has(data: Data, characters: int) -> bool:
     """Whether the training text has at least this many characters; reads no more."""
     return any(total >= characters for total in accumulate(map(len, _training_texts(data))))
-
-
-def _size(scheme: str, size: str) -> int:
-    minimum = MIN_SIZE[scheme]
-    if not size.isdecimal() or int(size) < minimum:
-        given = f"{scheme}:{size}" if size else scheme
-        raise UsageError(f"data.tokenizer={given}: expected {scheme}:SIZE with SIZE from {minimum}")
-    return int(size)

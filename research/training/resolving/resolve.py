@@ -8,7 +8,7 @@ from research import weights
 from research.config import Experiment
 from research.config.settings import flatten, override, typed
 from research.config.values import format_value
-from research.data.sources.revisions import pinned
+from research.data.sources.schemes import pinned
 from research.data.tokenizers.for_task import START, as_tokenizer
 from research.errors import UsageError
 from research.io.files import expanded

@@ -21,9 +21,10 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from research.config import Model
+from research.data.tokenizers import published
 from research.data.tokenizers.published import spaced
 from research.errors import EnvironmentFault, LineageWarning, UsageError
-from research.io.directories import new_directory, read_json
+from research.io.files import new_directory, read_json
 from research.weights import tokenizer_files
 from research.weights.folding import folded
 from research.weights.formats import flax_msgpack, torch_pickle
@@ -81,7 +82,7 @@ def read(directory: Path) -> Weights:
         merge_tied(tensors, TIED[config.family], directory)
     rows = dialect.heads[task_head.objective].rows if task_head else ()
     arrays = to_ours((*HUGGING_FACE[config.family], *rows), tensors, config, directory)
-    return Weights(config, arrays, unused_tensors(tensors), tokenizer_files.read(directory), task_head)
+    return Weights(config, arrays, unused_tensors(tensors), published.beside(directory), task_head)
 
 
 def model(directory: Path) -> Model:

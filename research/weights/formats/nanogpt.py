@@ -5,8 +5,8 @@ from typing import Any
 
 from research.config import Model
 from research.config.values import convert
+from research.data.tokenizers import published
 from research.errors import UsageError
-from research.weights import tokenizer_files
 from research.weights.formats import torch_pickle
 from research.weights.formats.names import NANOGPT
 from research.weights.layout import Weights, merge_tied, to_ours, unused_tensors
@@ -37,7 +37,7 @@ def read(directory: Path) -> Weights:
             tensors[name] = tensor
     merge_tied(tensors, {"lm_head.weight": "wte.weight"}, path)
     arrays = to_ours(NANOGPT, tensors, config, path)
-    return Weights(config, arrays, unused_tensors(tensors), tokenizer_files.read(directory))
+    return Weights(config, arrays, unused_tensors(tensors), published.beside(directory))
 
 
 def model(directory: Path) -> Model:

@@ -17,9 +17,9 @@ from research.config import Model
 from research.config.imports import as_recorded, import_recorded, where_names_come_from
 from research.config.registry import UnknownName
 from research.config.settings import model_from_json, model_to_json
+from research.data.tokenizers import published
 from research.errors import EnvironmentFault, UsageError, did_you_mean
-from research.io.directories import new_directory, read_json
-from research.weights import tokenizer_files
+from research.io.files import new_directory, read_json
 from research.weights.layout import TaskHead, Weights, shapes
 
 RECORD, ARRAYS = "weights.json", "weights.safetensors"
@@ -36,7 +36,7 @@ def read(directory: Path) -> Weights:
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {error}") from None
     check(arrays, shapes(config), str(path))
-    return Weights(config, arrays, {}, tokenizer_files.read(directory), task_head(directory))
+    return Weights(config, arrays, {}, published.beside(directory), task_head(directory))
 
 
 def model(directory: Path) -> Model:

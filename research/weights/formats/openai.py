@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from research.config import Model
+from research.data.tokenizers import published
 from research.errors import UsageError
-from research.io.directories import read_json
-from research.weights import tokenizer_files
+from research.io.files import read_json
 from research.weights.formats.names import OPENAI_BLOCK, OPENAI_GPT1
 from research.weights.layout import Weights, to_ours, unused_tensors
 
@@ -33,7 +33,7 @@ def read(directory: Path) -> Weights:
     names = [row.names(n)[0] for n in range(config.depth) for row in OPENAI_BLOCK]
     tensors = {"positions": positions, "tokens": tokens} | dict(zip(names, blocks, strict=True))
     arrays = to_ours(OPENAI_GPT1, tensors, config, directory)
-    return Weights(config, arrays, unused_tensors(tensors), tokenizer_files.read(directory))
+    return Weights(config, arrays, unused_tensors(tensors), published.beside(directory))
 
 
 def model(directory: Path) -> Model:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.config import Model
+from research.data.tokenizers import published
 from research.errors import EnvironmentFault, UsageError
-from research.io.directories import read_json
-from research.weights import tokenizer_files
+from research.io.files import read_json
 from research.weights.formats.huggingface_config import to_model
 from research.weights.formats.names import GOOGLE_BERT, OPENAI_GPT2
 from research.weights.layout import Arrays, Table, Weights, to_ours, unused_tensors
@@ -78,7 +78,7 @@ def from_variables(directory: Path, config_name: str, variables: Arrays) -> Weig
         if not TRAINING.search(name)
     }
     arrays = to_ours(release.table, tensors, config, directory)
-    return Weights(config, arrays, unused_tensors(tensors), tokenizer_files.read(directory))
+    return Weights(config, arrays, unused_tensors(tensors), published.beside(directory))
 
 
 def variables(directory: Path) -> Arrays:

@@ -10,7 +10,7 @@ import experiments
 from research.config.settings import override
 from research.data.finetuning.classification import Example, examples
 from research.data.finetuning.labels import CLASSES, SCORES
-from research.data.sources import records, tfds_source
+from research.data.sources import records, schemes, tfds_source
 from research.errors import UsageError
 
 # A file of each layout that GLUE publishes, cut down; the examples that are in it.
@@ -175,7 +175,7 @@ def test_data_sets_of_the_papers_are_read_as_tfds_gives_them(name, tmp_path, mon
     """By TFDS's own mock: texts are noise, but names, types and nesting are those of the data set."""
     monkeypatch.setenv("http_proxy", "http://proxy.invalid")  # which would resolve names for us
     with tfds.testing.mock_data(num_examples=3, data_dir=str(tmp_path)):
-        found = [record for _, record in records.read(f"tfds:{name}:train", (), "train")]
+        found = [record for _, record in schemes.records(f"tfds:{name}:train", (), "train")]
     assert len(found) == 3
     for record in found:
         assert NAMES[name] <= record.keys()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from research import weights
-from research.data.sources import files, labelled_files, token_files
+from research.data.sources import file_records, files, token_files
 from research.errors import UsageError
 from research.metrics import squad, squad2
 from research.runs.record import experiment_of
@@ -28,7 +28,7 @@ def documents(path):
 
 
 def records(path):
-    return list(labelled_files.read(str(path), {"text", "label"}))
+    return list(file_records.records(path, {"text", "label"}))
 
 
 def pickled(path: Path, archive: bool = True) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 import experiments
 from research.config.settings import override
-from research.data.sources import records
+from research.data.sources import schemes
 from research.errors import UsageError
 from research.runs import paths
 
@@ -23,7 +23,7 @@ def stories(tmp_path):
 
 
 def numbers(source):
-    return [record["n"] for _, record in records.read(source, {"n"}, "train")]
+    return [record["n"] for _, record in schemes.records(source, {"n"}, "train")]
 
 
 def test_the_released_split(stories):

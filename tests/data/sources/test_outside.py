@@ -5,7 +5,7 @@ import pytest
 
 from research.config import Data
 from research.config.names import SCHEMES
-from research.data.sources import records
+from research.data.sources import schemes
 from research.data.sources.documents import documents, fingerprint
 from research.data.sources.schemes import Scheme
 from research.data.store.token_store import prepare
@@ -37,7 +37,7 @@ def test_its_documents_are_tokenized_and_kept_apart(numbers):
 
 def test_unsupported_uses_are_refused(numbers):
     with pytest.raises(UsageError, match=r"numbers: gives no records; expected tfds:.* or files:GLOB"):
-        list(records.read("numbers:3", (), "train"))
+        list(schemes.records("numbers:3", (), "train"))
     with pytest.raises(UsageError, match="numbers have no splits of their own"):
         list(documents(data("numbers:3", split="published"), "train"))
     with pytest.raises(

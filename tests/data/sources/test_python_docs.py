@@ -93,9 +93,9 @@ def test_damaged_files_are_one_line(file, message, tmp_path, monkeypatch):
     root = whole.parents[2]
     shutil.copytree(whole, tmp_path / "tfds" / whole.relative_to(root))
     monkeypatch.setenv("LINEAGE_HOME", str(tmp_path))
-    assert len(list(tfds_source.read("python_docs", "train[:5]", "text"))) == 5
+    assert len(list(tfds_source.records("python_docs", "train[:5]"))) == 5
     (path,) = tmp_path.rglob(file)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UsageError, match=message) as raised:
-        list(tfds_source.read("python_docs", "train", "text"))
+        list(tfds_source.records("python_docs", "train"))
     assert "\n" not in str(raised.value) and str(tmp_path) in str(raised.value)

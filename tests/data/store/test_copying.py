@@ -8,7 +8,8 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from research.config import Data
-from research.data.pretraining.causal_lm import validation_batches
+from research.data.batches import validation_batches
+from research.data.pretraining.causal_lm import examples
 from research.data.store.token_store import prepare
 from research.data.tokenizers.tokenizer import end_of_text, entry_bytes, load
 from research.errors import UsageError
@@ -102,7 +103,7 @@ def test_each_token_but_the_first_is_a_target_once(tmp_path, tokenizer, document
     np.save(tmp_path / "a.npy", whole)
     data = tokens_of(tmp_path, "a.npy", validation=f"tokens:{tmp_path}/a.npy")
     seen = []
-    for batch in validation_batches(data, quietly(data).validation, process_index=0, process_count=1):
+    for batch in validation_batches(examples(data, 300), data, quietly(data).validation):
         seen += batch["targets"][batch["weights"] > 0].tolist()
     assert seen == whole[1:].tolist()
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research.data.store.sentences import sentences
+from research.data.store.encoding import sentences
 
 
 @pytest.mark.parametrize(

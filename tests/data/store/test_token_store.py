@@ -117,6 +117,20 @@ def test_the_head_of_several_documents(verses):
         Data(**vars(verses) | {"split": "head"})
 
 
+def test_the_tail_of_each_source_of_a_mixture(tmp_path):
+    for name, count in (("a", 30), ("b", 17)):
+        (tmp_path / f"{name}.txt").write_text(f"{name} " * count)
+    source = f"2*files:{tmp_path}/a.txt+1*files:{tmp_path}/b.txt"
+    corpus = quietly(data(source, split="tail", holdout=0.2))
+    text = [corpus.tokenizer.decode(store.tokens.tolist()) for store in (corpus.train, corpus.validation)]
+    assert text == ["a " * 24 + "b " * 13 + "b", "a " * 6 + " " + "b " * 3]
+    assert corpus.train.parts == (0, 48) and corpus.validation.parts == (0, 12)
+    assert corpus.train.starts.tolist() == [0, 48] and corpus.validation.starts.tolist() == [0, 12]
+    assert (corpus.train.bytes, corpus.validation.bytes) == (75, 19)
+    with pytest.raises(UsageError, match=r"data\.split=head: a mixture has no head"):
+        quietly(data(source, split="head", head=5))
+
+
 def test_long_documents_are_tokenized_as_if_whole(shared_data, monkeypatch):
     gpt2 = load(data("files:none", shared_data / "tokenizers" / "gpt2"))
     texts = [
@@ -307,20 +321,10 @@ def test_a_store_that_has_been_cut_is_made_again(verses, home, name):
     path.unlink()
     with pytest.warns(LineageWarning, match=rf"{name}: missing; made again"):
         assert quietly(verses).train.tokens.tolist() == expected
+    (whole.folder.parent / "sizes.json").unlink()
+    with pytest.warns(LineageWarning, match=r"sizes\.json: damaged; made again"):
+        assert quietly(verses).train.tokens.tolist() == expected
     assert not list(home.glob("stores/.*.damaged"))
-
-
-def test_a_store_of_an_earlier_version_is_hashed_once(verses, home):
-    whole = quietly(verses).train
-    sizes = next(home.glob("stores/*/sizes.json"))
-    recorded = sizes.read_text()
-    sizes.unlink()
-    quietly(verses)
-    assert sizes.read_text() == recorded
-    sizes.unlink()
-    os.truncate(whole.folder / "tokens.bin", 8)
-    with pytest.raises(EnvironmentFault, match=r"tokens\.bin: damaged; remove .* to make it again"):
-        quietly(verses)
 
 
 @pytest.mark.parametrize("split", ["tail", "documents", "published"])

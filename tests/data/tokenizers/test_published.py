@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,7 @@ from research.config import Data
 from research.data.tokenizers.fast_bert import encoder
 from research.data.tokenizers.published import ON_HUB, SPECIAL, load, read, spaced
 from research.data.tokenizers.tokenizer import special_tokens
+from research.data.tokenizers.trained import load as load_declared
 from research.data.tokenizers.trained import word_pieces
 from research.errors import EnvironmentFault, UsageError
 
@@ -237,7 +239,7 @@ def test_wordpiece_training_is_deterministic():
     assert encoding.tokens[0] == "[CLS]" and encoding.tokens[-1] == "[SEP]"
     assert "[UNK]" not in encoding.tokens
     with pytest.raises(UsageError, match=r"gives at most \d+ entries"):
-        word_pieces(declared, 200_000)
+        load_declared(replace(declared, tokenizer="wordpiece:200000"))
 
 
 def test_separate_words_of_gpt2_have_a_space_before_them(tokenizers):

@@ -151,7 +151,7 @@ def test_a_written_tokenizer_reads_words_again(folder, tmp_path):
     """As the one in a run's directory, which resume, evaluate and generate read."""
     tokenizer = published.load(f"spacy:{folder}")
     (tmp_path / "tokenizer.json").write_text(tokenizer.to_str())
-    again = tokenizer_files.read(tmp_path)
+    again = published.beside(tmp_path)
     prompt = "I don't\n\ndo."
     expected = ["i</w>", "do</w>", "n't</w>", "\n</w>", "do</w>", ".</w>"]
     assert encode(again, prompt).tokens == expected

@@ -97,11 +97,10 @@ def test_every_source_of_a_mixture_trains_and_validates(tmp_path):
     source = mixture(tmp_path, first, second)
     found = layout("bert_tiny", data__source=source)
     assert (found["data.documents"], found["data.holdout"]) == ("paragraphs", 0.1)
-    for changes in ({}, {"data__split": "documents"}, {"data__holdout": 0.5}):
-        with pytest.raises(
-            UsageError, match=r"files:.*/\d\.txt: no document of it (trains|validates) with data"
-        ):
-            followed("quickstart", data__source=source, **changes)
+    assert layout("quickstart", data__source=source) == {"data.split": "tail", "data.holdout": 0.1}
+    assert layout("quickstart", data__source=source, data__holdout=0.5) == {"data.split": "tail"}
+    with pytest.raises(UsageError, match=r"has no document that trains, or .*; expected data\.split=tail"):
+        followed("quickstart", data__source=source, data__split="documents")
     typed = {"data__documents": "paragraphs"}
     assert layout("quickstart", data__source=source, **typed)["data.holdout"] == 0.1
     assert "data.holdout" not in layout("quickstart", data__source=source, data__validation=source)

@@ -4,10 +4,11 @@ import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from research.data.sources import tables
+from research.data.sources import files, parquet
 from research.data.sources.hub import layout
 from research.data.sources.hub.listing import COMMIT, FORM, Listing, fetched, listing, nearest
 from research.errors import LineageWarning, UsageError
@@ -32,34 +33,29 @@ def identity(name: str, split: str) -> dict[str, list[str]]:
 
 
 def read(name: str, split: str, field: str) -> Iterator[str]:
-    """The column `field` of a split, one file after the other; rows without a text are left out.
-
-    Raises UsageError for a data set, config, split or column that does not exist; EnvironmentFault if a
-    file cannot be fetched.
-    """
+    """The column `field` of a split, one file after the other; rows without a text are left out."""
     for path in _paths(find(name), split):
-        yield from tables.parquet(path, field)
+        yield from files.column(path, field)
 
 
 def records(name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """(file and row, record) of a split, with classes as names; class -1, no label, becomes None."""
     for path in _paths(find(name), split):
         classes = _classes(path)
-        for row, record in enumerate(tables.rows(path), 1):
-            named = {field: _named(record[field], names) for field, names in classes.items()}
-            yield f"{path}: row {row}", record | named
+        for where, record in parquet.rows(path):
+            yield where, record | {field: _named(record[field], names) for field, names in classes.items()}
 
 
 def columns(name: str, split: str) -> list[str]:
     """Names of the columns, from the first file of a split."""
-    return tables.columns(next(_paths(find(name), split)))
+    return parquet.columns(next(_paths(find(name), split)))
 
 
 def split_names(name: str) -> dict[str, str]:
-    """{split: the name of the data set with its config and this split}."""
+    """{split: the source with its config and this split}."""
     found, (repository, revision, _) = find(name), _parsed(name)
     address = f"{repository}@{revision}" if revision else repository
-    return {split: f"{address}:{found.config}:{split}" for split in found.splits}
+    return {split: f"hf:{address}:{found.config}:{split}" for split in found.splits}
 
 
 def pinned(name: str, known: str = "") -> str:
@@ -82,7 +78,6 @@ def find(name: str) -> Found:
     """
     repository, revision, config = _parsed(name)
     found = listing(repository, revision or MAIN)
-    where = f"hf:{repository}"
     if layout.is_export(found.files):
         return _exported(found, repository, config)
     try:
@@ -91,32 +86,33 @@ def find(name: str) -> Found:
         chosen = config or layout.default(names, settings)
         splits = layout.splits(found.files, settings.get(chosen, {})) if chosen in names else {}
     except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
-    if chosen is None:
-        raise UsageError(f"{where}:CONFIG: none is named{nearest('', names)}")
+        raise UsageError(f"hf:{repository}: {error}") from None
     parquet = {split: [one for one in paths if one.endswith(".parquet")] for split, paths in splits.items()}
     if parquet and all(parquet.values()):
-        return Found(repository, found.commit, chosen, parquet, found.files)
-    if revision is None:
-        try:
+        return Found(repository, found.commit, str(chosen), parquet, found.files)
+    if revision is None and chosen is not None:
+        with suppress(UsageError):  # not converted, or without this config
             return _exported(listing(repository, layout.CONVERTED), repository, config)
-        except UsageError:
-            pass  # not converted, or without this config
-    if chosen not in names:
-        raise UsageError(f"{where}: no config {chosen}{nearest(chosen, names)}")
+    _check(chosen, names, repository)
     kinds = sorted({Path(path).suffix for paths in splits.values() for path in paths})
     has = f"; its files end in {', '.join(kinds)}" if kinds else ""
-    raise UsageError(f"{where}: no Parquet files of config {chosen}{has}; files:GLOB reads local files")
+    raise UsageError(
+        f"hf:{repository}: no Parquet files of config {chosen}{has}; files:GLOB reads local files"
+    )
 
 
 def _exported(found: Listing, repository: str, config: str | None) -> Found:
     configs = layout.exported(found.files)
-    chosen = config or layout.default(configs, {})
-    if chosen is None:
-        raise UsageError(f"hf:{repository}:CONFIG: none is named{nearest('', list(configs))}")
-    if chosen not in configs:
-        raise UsageError(f"hf:{repository}: no config {chosen}{nearest(chosen, list(configs))}")
+    chosen = _check(config or layout.default(configs, {}), list(configs), repository)
     return Found(repository, found.commit, chosen, configs[chosen], found.files)
+
+
+def _check(config: str | None, known: list[str], repository: str) -> str:
+    if config is None:
+        raise UsageError(f"hf:{repository}:CONFIG: none is named{nearest('', known)}")
+    if config not in known:
+        raise UsageError(f"hf:{repository}: no config {config}{nearest(config, known)}")
+    return config
 
 
 def _parsed(name: str) -> tuple[str, str | None, str]:
@@ -154,7 +150,7 @@ def _paths(found: Found, split: str) -> Iterator[Path]:
 def _classes(path: Path) -> dict[str, list[str]]:
     """{column: the names of its classes}, as the `datasets` library writes them into a file."""
     try:
-        features = json.loads(tables.metadata(path).get(b"huggingface", b"{}"))["info"]["features"]
+        features = json.loads(parquet.metadata(path).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}
     found = {}

@@ -10,7 +10,7 @@ import experiments
 from launch.__main__ import run
 from research.config import Data
 from research.data.own_text import text_settings
-from research.data.sources import documents, records
+from research.data.sources import documents, schemes
 from research.data.sources.hub.dataset import find
 from research.data.sources.hub.listing import listing
 from research.devices import startup
@@ -112,9 +112,11 @@ def test_a_run_is_of_the_commit_at_which_it_began(stories, tmp_path):
 
 def test_a_published_validation_split_is_taken_and_else_documents_are_held_out(stories):
     assert text_settings(data("hf:lab/stories"), (), in_pairs=False) == {"data.split": "published"}
-    assert "data.split" not in text_settings(data("hf:lab/many:de"), (), in_pairs=False)
-    published = data("hf:lab/many:de", split="published")
-    assert text_settings(published, (), in_pairs=False)["data.split"] == "documents"
+    for split in ("documents", "published"):
+        one = data("hf:lab/many:de", split=split)  # a document
+        assert text_settings(one, (), in_pairs=False) == {"data.split": "tail", "data.holdout": 0.1}
+    three = data("hf:lab/stories::train", split="published")
+    assert text_settings(three, (), in_pairs=False)["data.split"] == "documents"
 
 
 def test_where_there_is_no_parquet_the_hubs_own_is_read(hub, tmp_path):
@@ -170,25 +172,25 @@ def test_gated_data_and_a_missing_column_are_one_line(stories):
         UsageError, match=r"hf:lab/many: gated; accept its terms at .*/datasets/lab/many, and"
     ):
         read("hf:lab/many:de")
-    with pytest.raises(UsageError, match=r"train-00000-of-00002\.parquet: no column 'story' \(data\.field\)"):
+    with pytest.raises(UsageError, match=r"00000-of-00002\.parquet: row 1: no field story \(data\.field\)"):
         read("hf:lab/stories", field="story")
 
 
 def test_labels_are_named_and_decide_the_task(hub, tmp_path):
     labelled = parquet(CLASSES, review=[f"A book {n}." for n in range(30)], label=[0, 1, 2] * 10)
     hub.add("lab/reviews", {"train.parquet": labelled, "test.parquet": labelled}, tmp_path / "reviews")
-    found = [record for _, record in records.read("hf:lab/reviews", ("review", "label"), "train")]
+    found = [record for _, record in schemes.records("hf:lab/reviews", ("review", "label"), "train")]
     assert found[2] == {"review": "A book 2.", "label": "great"}
     hidden = parquet(CLASSES, review=["A book."], label=[-1])
     hub.add("lab/hidden", {"test.parquet": hidden}, tmp_path / "hidden")
-    assert [record["label"] for _, record in records.read("hf:lab/hidden", (), "test")] == [None]
+    assert [record["label"] for _, record in schemes.records("hf:lab/hidden", (), "test")] == [None]
 
     declared, said = experiments.get("bert_tiny_sst2"), []
     tuned = resolve(declared, {"data.source": "hf:lab/reviews"}, said.append)
     assert tuned.task.fields == ("review",) and tuned.task.labels == ("bad", "fine", "great")
     commit = find("lab/reviews").commit
     assert tuned.data.validation == f"drawn:3:0:hf:lab/reviews@{commit}:default:train"
-    assert len(list(records.read(tuned.data.source, (), "train"))) == 27
+    assert len(list(schemes.records(tuned.data.source, (), "train"))) == 27
     splits = {"train.parquet": labelled, "valid.parquet": labelled}
     hub.add("lab/both", splits, tmp_path / "both")
     tuned = resolve(declared, {"data.source": "hf:lab/both"}, said.append)

@@ -8,7 +8,7 @@ import pytest
 
 from research.config import Task
 from research.data.finetuning.labels import class_of, score_of
-from research.data.sources.labelled_files import read
+from research.data.sources.file_records import records as read
 from research.errors import LineageWarning, UsageError
 
 MARK = b"\xef\xbb\xbf"
@@ -20,7 +20,7 @@ def records(path, content: bytes, names=NAMES) -> list[dict]:
     path.write_bytes(content)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return [dict(record) for _, record in read(str(path), names)]
+        return [dict(record) for _, record in read(path, names)]
 
 
 ROWS = [{"sentence": "a\u2028b\x85", "label": "0"}, {"sentence": 'say "c"', "label": "1"}]
@@ -53,10 +53,10 @@ def test_rows_broken_by_line_ends_are_left_out_and_counted(tmp_path):
     text = f"{header}\n1\ta\tb\t0\n2\tbroken\nin two\t1\n\n3\tc\td\t1\t\n"
     (tmp_path / "qqp.tsv").write_text(text)
     with pytest.warns(LineageWarning, match=r"qqp\.tsv:3: fewer cells .*; rows like this left out: 2"):
-        found = list(read(str(tmp_path / "qqp.tsv"), names))
+        found = list(read(tmp_path / "qqp.tsv", names))
     assert [(where[-2:], record["id"]) for where, record in found] == [(":2", "1"), (":6", "3")]
     with pytest.raises(UsageError, match=r"qqp\.tsv:3: fewer cells than the header has; expected"):
-        list(read(str(tmp_path / "qqp.tsv"), names, every_row=True))
+        list(read(tmp_path / "qqp.tsv", names, every_row=True))
 
 
 def test_an_open_quote_does_not_swallow_the_rows_after_it(tmp_path):
@@ -111,7 +111,7 @@ def test_a_cell_may_have_any_length(tmp_path):
 
 def test_a_cut_archive_is_damage(tmp_path):
     whole = gzip.compress("".join(json.dumps({"sentence": n}) + "\n" for n in range(9_999)).encode())
-    with pytest.raises(UsageError, match=r"cut\.jsonl\.gz:\d+: damaged gzip file"):
+    with pytest.raises(UsageError, match=r"cut\.jsonl\.gz: damaged gzip file"):
         records(tmp_path / "cut.jsonl.gz", whole[: len(whole) // 2])
 
 
