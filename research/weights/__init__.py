@@ -27,6 +27,7 @@ from research.runs.status import find_checkpoint, split_step
 from research.weights import architecture, run
 from research.weights.fit import Report, compare, fill
 from research.weights.fit_head import fit_head
+from research.weights.folding import with_plain_blocks
 from research.weights.formats import huggingface, llmc, nanogpt, native, openai, tensorflow
 from research.weights.formats.huggingface_head import NoClass
 from research.weights.layout import TaskHead, Weights, shapes
@@ -112,6 +113,9 @@ def start(
     if different:
         expected = " ".join(f"{name}={format_value(value)}" for name, value in different.items())
         raise UsageError(f"start.weights={path}: of another architecture; expected {expected}")
+    if weights.config.block != model.config.block:
+        config, arrays = with_plain_blocks(weights.config, weights.arrays)
+        weights = weights._replace(config=config, arrays=arrays)
     arrays, skipped = fit_head(weights, model.config, task_head)
     model, report = fill(model, arrays)
     return model, report._replace(unused=weights.unused | skipped | report.unused)

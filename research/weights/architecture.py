@@ -8,6 +8,7 @@ from research.config import Model
 from research.config.names import BLOCKS
 from research.config.settings import flatten
 from research.errors import UsageError
+from research.weights.folding import folds
 
 # Fields that decide the shapes of a model's parameters, or the function that they compute.
 FIELDS = (
@@ -32,7 +33,7 @@ FIELDS = (
 def others(theirs: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
     """{"model.heads": theirs, …} for those `settings` that differ in the weights.
 
-    A block of another package may take over the parameters of a built-in one that it also has. Raises
+    A block may take over the parameters of a built-in one that it also has, and of one that folds. Raises
     UsageError for a model of another family.
     """
     family = settings.get("model.family", theirs.family)
@@ -54,6 +55,6 @@ def others(theirs: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _equal(theirs: Model, field: str, value: Any) -> bool:
     if field == "hidden":  # none means 4 times their width
         return replace(theirs, hidden=value).mlp_width == theirs.mlp_width
-    if field == "block" and BLOCKS.is_builtin(theirs.block):
+    if field == "block" and (BLOCKS.is_builtin(theirs.block) or folds(theirs)):
         return True
     return getattr(theirs, field) == value
