@@ -39,6 +39,7 @@ __all__ = [
     "Report",
     "average",
     "check_present",
+    "compare",
     "export",
     "fill",
     "import_",
@@ -98,15 +99,16 @@ def load(path: Path | str) -> Loaded:
 
 
 def start(
-    model: GPT | BERT, path: Path | str, task_head: TaskHead | None = None
+    model: GPT | BERT, path: Path | str, task_head: TaskHead | None = None, blocks: tuple[int, ...] = ()
 ) -> tuple[GPT | BERT, Report]:
     """Fill `model` with the weights at `path`, for `start.weights` of an experiment with this `task_head`.
 
-    A head of another task is skipped; labels of the same names keep their outputs. Raises UsageError for
-    weights of another architecture.
+    A head of another task is skipped; labels of the same names keep their outputs. `blocks` are those that
+    `model` gets, none: all. Raises UsageError for weights of another architecture.
     """
     weights = read(path)
     try:
+        weights = architecture.with_blocks(weights, blocks) if blocks else weights
         different = architecture.others(weights.config, flatten(model.config, "model."))
     except UsageError as error:
         raise UsageError(f"start.weights={path}: {error}") from None

@@ -9,6 +9,7 @@ from research.config.names import BLOCKS
 from research.config.settings import flatten
 from research.errors import UsageError
 from research.weights.folding import folds
+from research.weights.layout import Weights
 
 # Fields that decide the shapes of a model's parameters, or the function that they compute.
 FIELDS = (
@@ -28,6 +29,25 @@ FIELDS = (
         "base_heads",
     ),
 )
+
+
+def choose_blocks(theirs: Model, blocks: tuple[int, ...]) -> Model:
+    """The model of some blocks of another, `start.blocks`; none: all. Raises UsageError for a missing one."""
+    if not blocks:
+        return theirs
+    if max(blocks) >= theirs.depth:
+        raise UsageError(f"start.blocks has {max(blocks)}; expected blocks from 0 to {theirs.depth - 1}")
+    return replace(theirs, depth=len(blocks))
+
+
+def with_blocks(weights: Weights, blocks: tuple[int, ...]) -> Weights:
+    """The weights of `choose_blocks`."""
+    config = choose_blocks(weights.config, blocks)
+    arrays = {
+        path: array[list(blocks)] if path.startswith("blocks/") else array
+        for path, array in weights.arrays.items()
+    }
+    return weights._replace(config=config, arrays=arrays)
 
 
 def others(theirs: Model, settings: Mapping[str, Any]) -> dict[str, Any]:

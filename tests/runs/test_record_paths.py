@@ -33,7 +33,7 @@ def declared(source="files:train.txt", **changes) -> Experiment:
 
 
 def absolute_of(experiment: Experiment) -> dict[str, str]:
-    return absolute(experiment.data, experiment.start)
+    return absolute(experiment)
 
 
 @pytest.mark.parametrize(
