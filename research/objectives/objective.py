@@ -49,7 +49,8 @@ class Objective(NamedTuple):
     predicted: Callable[[Experiment], float]  # share of positions for which logits are computed
     columns: tuple[str, ...]  # numbers of a validation row shown beside the loss
     generates: bool = False  # the model generates text: evaluations sample it
-    per_byte: bool = False  # the loss covers all tokens of a text: evaluations report bits per byte
+    # The loss covers all tokens of a text: evaluations report bits per byte, of its hard_loss if it has one
+    per_byte: bool = False
     unit: str = "nats"  # of the loss
     reads_step: bool = False  # the loss also reads batch["step"], int32 (): the updates made before it
     # With objective.teacher, the loss also reads batch["teacher"]: a model as its first argument, frozen
