@@ -131,8 +131,8 @@ class Start:
     # Initial parameters: a run (DIR, or DIR:STEP for one checkpoint), a directory of Hugging Face, nanoGPT,
     # OpenAI's GPT-1 or TensorFlow weights, or hub:OWNER/NAME[@REVISION]; none: random.
     weights: str | None = None
-    # Blocks of the weights, in order, that become the model's: 0,2,4 gives a student of three blocks every
-    # second one of six; empty: all [blocks; from 0]
+    # Numbers of the weights' blocks that become the model's, from 0: with 0,2,4 a model of three blocks is
+    # every second one of six; empty: all
     blocks: tuple[int, ...] = ()
 
     def __post_init__(self):
