@@ -85,7 +85,7 @@ def test_parts_of_ones_own_register_and_compute(registries, monkeypatch):
     from research.optimizers.optimizer import optimizer
 
     blocks = run_blocks_of_own_package()
-    assert len(blocks) == 10 and len(blocks[0].splitlines()) <= 40
+    assert len(blocks) == 11 and len(blocks[0].splitlines()) <= 40
 
     mine = override(registry.get("my_experiment"), {"model.positions": "sinusoidal", "model.width": 16})
     model = models.build(mine.model, key=jax.random.key(0))
@@ -94,6 +94,11 @@ def test_parts_of_ones_own_register_and_compute(registries, monkeypatch):
     batch = {"tokens": jnp.asarray(tokens), "targets": jnp.asarray(tokens), "weights": ones}
     sums = names.OBJECTIVES["late_tokens"].loss(model, batch, None, mine.objective)
     assert np.isfinite(float(sums["loss"])) and model.positions is None
+    close = override(mine, {"objective.name": "stay_close", "objective.own.strength": 1.0}).objective
+    taught = batch | {"teacher": jax.tree.map(lambda x: x + 0.1, model)}
+    sums = names.OBJECTIVES["stay_close"].loss(model, taught, None, close)
+    count = sum(leaf.size for leaf in jax.tree.leaves(model))
+    np.testing.assert_allclose(sums["loss"] - sums["hard_loss"], 0.005 * count, rtol=1e-2)
     window = models.build(override(mine, {"model.positions": "window"}).model, key=jax.random.key(0))
     assert np.isfinite(window(jnp.asarray(tokens))).all()
     update = optimizer(mine.optimizer, mine.run.steps)

@@ -14,14 +14,16 @@ def print_result(experiment: Experiment, row: dict[str, Any], baseline_loss: flo
     objective = objective_of(experiment.objective)
     if row.get("sample"):
         print(f"\nsample\n  {indented(row['sample'])}")
+    # That of the labels, without a teacher's part and without an auxiliary loss.
+    loss = next(row[name] for name in ("hard_loss", "task_loss", "loss") if name in row)
     if objective.supervised:
-        print(f"\nvalidation loss   {row.get('task_loss', row['loss']):.4f} {objective.unit} per example")
+        print(f"\nvalidation loss   {loss:.4f} {objective.unit} per example")
         print(f"baseline loss     {baseline_loss:.4f} {objective.unit} per example (constant prediction)")
         for metric in experiment.task.metrics:
             print(f"{metric.replace('_', ' '):<17} {row[metric]:.4f}")
     else:
         where = "" if experiment.data.validation is None else f", on {experiment.data.validation}"
-        print(f"\nvalidation loss   {row['loss']:.4f} nats per target{where}")
+        print(f"\nvalidation loss   {loss:.4f} nats per target{where}")
         print(f"unigram entropy   {baseline_loss:.4f} nats per token")
     if "bits_per_byte" in row:
         print(f"bits per byte     {row['bits_per_byte']:.4f}")

@@ -134,8 +134,8 @@ def _values(hint: Any, span: str | None) -> str:
     for option in options:
         if get_origin(option) is tuple:
             listed = ", ".join(choices(option))
-            several = "integers" if get_args(option)[0] is int else "texts"
-            texts.append((f"some of {listed}," if listed else several) + " with commas between them")
+            kind = "integers" if int in get_args(option) else "texts"
+            texts.append((f"some of {listed}," if listed else kind) + " with commas between them")
         elif listed := choices(option):
             texts.append(", ".join(listed))
         else:

@@ -17,6 +17,7 @@ def print_plan(name: str, on: str, planned: "Plan") -> None:
     lines = [
         ("parameters", format_gb(planned.parameters)),
         ("optimizer state", format_gb(planned.opt_state)),
+        *([("teacher", format_gb(planned.teacher))] if planned.teacher else []),
         ("gradients, activations", format_gb(planned.temporaries)),
         ("peak", format_gb(planned.peak)),
     ]

@@ -28,6 +28,7 @@ from research.data.examples import Batch
 from research.data.store.token_store import Corpus
 from research.devices.compilers import Compiled
 from research.devices.memory import usable_memory
+from research.errors import UsageError
 from research.io.files import expanded
 from research.objectives import check, objective_of, training_loss
 from research.runs.checkpoints.store import compare
@@ -38,6 +39,7 @@ from research.training import first_state as first_states
 from research.training.evaluating.validation import processes, validation
 from research.training.placement import compile_for, settled
 from research.training.step import normalized
+from research.training.teacher import load_teacher
 from research.weights import Report
 
 Metrics = dict[str, Array]  # numbers: loss, accuracy …, and those that the step adds, such as gradient_norm
@@ -75,7 +77,8 @@ def first_state(experiment: Experiment, checkpoint: str | Path | None = None) ->
         run, step = split_step(str(expanded(checkpoint)))
         folder = intact_checkpoint(run, step)
         compare(folder, abstract.saved())
-    return first_states.first_state(experiment, abstract, program.layout, folder, print)
+    teacher, _ = load_teacher(experiment)
+    return first_states.first_state(experiment, abstract, program.layout, folder, teacher, print)
 
 
 def compile_step(
@@ -98,19 +101,25 @@ def compile_step(
 
 
 def loss_function(experiment: Experiment) -> Callable[..., tuple[Array, Metrics]]:
-    """The objective as (model, batch, key=None, step=0) → (loss, metrics), for `jax.grad` and `jax.jit`.
+    """The objective as (model, batch, key=None, step=0, teacher=None) → (loss, metrics), for `jax.grad`.
 
     The loss is a mean over the batch's targets. A key turns dropout on. `step` matters to objectives that
-    read it.
+    read it; with objective.teacher, `teacher` is `state.teacher`, an argument of a jitted function too.
     """
     check_given(experiment)
     loss, reads_step = training_loss(experiment.objective), objective_of(experiment.objective).reads_step
 
     def loss_and_metrics(
-        model: Any, batch: Mapping[str, Any], key: Array | None = None, step: Any = 0
+        model: Any, batch: Mapping[str, Any], key: Array | None = None, step: Any = 0, teacher: Any = None
     ) -> tuple[Array, Metrics]:
+        if (teacher is None) != (experiment.objective.teacher is None):
+            given = f"objective.teacher={experiment.objective.teacher or 'none'}"
+            raise UsageError(f"{given}: expected teacher={'state.teacher' if teacher is None else 'None'}")
+
         arrays = normalized({name: jnp.asarray(array) for name, array in batch.items()}, None)
-        sums = loss(model, arrays | {"step": jnp.int32(step)} if reads_step else arrays, key)
+        read = {} if teacher is None else {"teacher": teacher}
+        read |= {"step": jnp.int32(step)} if reads_step else {}
+        sums = loss(model, arrays | read, key)
         return sums["loss"], sums
 
     return loss_and_metrics

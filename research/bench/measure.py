@@ -27,6 +27,7 @@ from research.io.activity import activity
 from research.training.first_state import drawn
 from research.training.placement import compile_for, settled
 from research.training.stopping.interrupts import on_leave
+from research.training.teacher import load_teacher, with_teacher
 
 AHEAD = 4  # batches prepared while the device works
 WARM_UP = 3  # calls that are not counted
@@ -90,7 +91,8 @@ def measure(experiment: Experiment, steps: int, tokens: np.ndarray | None = None
 def start(experiment: Experiment) -> tuple[Compiled, Any]:
     """The program, compiled at its first call, and a first state in its layout."""
     program = compile_for(experiment)[1]
-    return program, drawn(experiment, program.layout)
+    state = drawn(experiment, program.layout)
+    return program, with_teacher(state, program.layout, load_teacher(experiment)[0])
 
 
 def _to_compile(program: Compiled, state: Any, batch: Any) -> float:

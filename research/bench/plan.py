@@ -36,6 +36,7 @@ class Plan(NamedTuple):
     rows: int  # sequences that a device processes at once
     parameters: int
     opt_state: int  # and averages
+    teacher: int  # of objective.teacher; 0 without one
     temporaries: int
     peak: int
     usable: int | None  # of the target's memory; None if unknown
@@ -104,6 +105,7 @@ def plan(
         opt_state=bytes_on_each(
             (abstract.opt_state, abstract.ema_params), (layout.opt_state, layout.ema_params)
         ),
+        teacher=bytes_on_each(abstract.teacher, layout.teacher),
         temporaries=need.temporaries,
         peak=need.peak,
         usable=usable_of(chip),

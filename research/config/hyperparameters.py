@@ -35,6 +35,7 @@ NUMBERS = (
     "run.skip_spikes",
     "run.steps",  # as schedules see it
 )
+DISTILLED = ("objective.soft", "objective.temperature", "objective.hidden")  # with a teacher
 SEED = "run.seed"
 INTEGERS = (SEED, "run.steps", "optimizer.rate.warmup")
 LARGEST = 2**31  # integer input of a program
@@ -70,7 +71,8 @@ INPUT = Input.INPUT
 def split(experiment: Experiment) -> tuple[Experiment, Values]:
     """The declaration with `INPUT` in place of every input number, and those numbers."""
     values: Values = {SEED: (experiment.run.seed + LARGEST) % (2 * LARGEST) - LARGEST}  # as JAX takes seeds
-    for name in (*NUMBERS, *_own(experiment)):
+    distilled = () if experiment.objective.teacher is None else DISTILLED
+    for name in (*NUMBERS, *distilled, *_own(experiment)):
         number = operator.attrgetter(name)(experiment)
         if not number or (name == LAYER_DECAY and number == 1):
             continue

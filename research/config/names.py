@@ -5,7 +5,9 @@ from research.config.registry import Registry
 FAMILIES: Registry = Registry(  # see research.models
     "model.family", "gpt1", "gpt2", "bert", own_settings=True
 )
-BLOCKS: Registry = Registry("model.block", "transformer", own_settings=True)  # see research.models.parts
+BLOCKS: Registry = Registry(  # see research.models.parts.blocks
+    "model.block", "transformer", "lora", own_settings=True
+)
 NORMS: Registry = Registry("model.normalization", "layer", "rms", own_settings=True)
 POSITIONS: Registry = Registry("model.positions", "learned", "rotary", "alibi", "none", own_settings=True)
 ACTIVATIONS: Registry = Registry(

@@ -72,9 +72,14 @@ class Registry(Generic[T]):
 
         return add
 
+    def declare(self, name: str, settings: type) -> None:
+        """Declares the settings of a built-in name before the room that implements it is imported."""
+        self._check_settings(name, settings)
+        self._settings[name] = settings
+
     def settings(self, name: str) -> type[Any] | None:
         """The dataclass of a name's own settings; None if it declares none."""
-        return self._settings.get(name) if name in self._entries else None
+        return self._settings.get(name) if name in self._entries or name in self._builtin else None
 
     def files(self) -> dict[str, Path]:
         """{name: the file that registered it} for names of other packages."""

@@ -21,8 +21,9 @@ from research.errors import UsageError
 from research.models import parts
 from research.models.bert import BERT
 from research.models.gpt import GPT
+from research.models.parts import lora
 
-__all__ = ["BERT", "FAMILIES", "GPT", "build", "is_bert", "is_gpt", "parts"]
+__all__ = ["BERT", "FAMILIES", "GPT", "build", "is_bert", "is_gpt", "lora", "parts"]
 
 
 def build(config: Model, *, key: Array) -> GPT | BERT:

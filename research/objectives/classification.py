@@ -102,6 +102,7 @@ CLASSIFICATION = OBJECTIVES.register("classification")(
         outputs=lambda task: len(task.labels),
         metrics=("accuracy", "matthews", "f1"),
         predict=predict_class,
+        reads_teacher=True,
     )
 )
 
@@ -114,6 +115,7 @@ REGRESSION = OBJECTIVES.register("regression")(
         examples=score_examples,
         columns=("pearson", "spearman"),
         unit="squared error",
+        reads_teacher=False,
         outputs=lambda task: 1,
         metrics=("pearson", "spearman"),
         predict=predict_score,
@@ -125,6 +127,7 @@ CHOICE = OBJECTIVES.register("choice")(
         loss=training_sums(evaluate_choices),
         evaluate=evaluate_choices,
         check=partial(check_task, options=True),
+        reads_teacher=False,
         synthetic=synthetic_task(classes=lambda experiment: experiment.task.sequences),
         columns=("accuracy",),
         outputs=lambda task: 1,

@@ -10,6 +10,7 @@ from research.config import Experiment
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
 from research.errors import UsageError
+from research.objectives.distillation import mixed_over_vocabulary, taught, teacher_in
 from research.objectives.objective import (
     DEFAULTS,
     Batch,
@@ -27,22 +28,33 @@ from research.objectives.vocabulary_loss import targets_loss
 def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
     """Cross-entropy (nats) of masked tokens (B, P), plus `settings.next` times that of the next sentence.
 
-    With `next` 0 the next-sentence head and the pooler get no gradient: "No NSP" of the paper's table 5.
+    With a teacher, the former is mixed with the divergence from it. With `next` 0 the next-sentence head and
+    the pooler get no gradient: "No NSP" of the paper's table 5.
     """
-    x_BLD = model.features(batch["tokens"], batch["segments"], batch["lengths"], key)
-    masked_BPD = jnp.take_along_axis(x_BLD, batch["positions"][..., None], axis=1)
-    masked_BPD, bias_V = model.masked(masked_BPD), model.masked.bias[...]
-    masked_loss, masked_correct = targets_loss(model, masked_BPD, bias_V, batch, settings.z_loss)
+    x_BLD, masked_BPD, transformed_BPD = _states(model, batch, key)
+    bias_V = model.masked.bias[...]
+    masked_loss, masked_correct = targets_loss(model, transformed_BPD, bias_V, batch, settings.z_loss)
+    mixed = {"loss": masked_loss}
+    if (teacher := teacher_in(batch)) is not None:
+        both = (model, masked_BPD, transformed_BPD), (teacher, *taught(_states, teacher, batch)[1:])
+        mixed = mixed_over_vocabulary(masked_loss, *both, batch["weights"], settings)
     next_B2, follows_B, weights_B = model.next_logits(x_BLD), batch["next_targets"], batch["next_weights"]
     next_losses_B = optax.softmax_cross_entropy_with_integer_labels(next_B2, follows_B)
     next_loss = (next_losses_B * weights_B).sum()
-    return {
-        "loss": masked_loss + settings.next * next_loss,
+    return mixed | {
+        "loss": mixed["loss"] + settings.next * next_loss,
         "masked_loss": masked_loss,
         "masked_accuracy": masked_correct,
         "next_loss": next_loss,
         "next_accuracy": ((next_B2.argmax(-1) == follows_B).astype(jnp.float32) * weights_B).sum(),
     }
+
+
+def _states(model, batch: Batch, key: Array | None) -> tuple[Array, Array, Array]:
+    """The final states (B, L, D), those of masked tokens (B, P, D), and these transformed by the head."""
+    x_BLD = model.features(batch["tokens"], batch["segments"], batch["lengths"], key)
+    masked_BPD = jnp.take_along_axis(x_BLD, batch["positions"][..., None], axis=1)
+    return x_BLD, masked_BPD, model.masked(masked_BPD)
 
 
 def batch_shapes(experiment: Experiment) -> Shapes:
@@ -102,5 +114,6 @@ MASKED_TOKEN = OBJECTIVES.register("masked_token")(
         examples=examples,
         predicted=lambda experiment: experiment.data.masking.predictions / experiment.data.length,
         columns=("masked_accuracy", "next_accuracy"),
+        reads_teacher=True,
     )
 )

@@ -8,6 +8,7 @@ from research.config import Experiment
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
 from research.models.parts.table_dropout import drop_tables
+from research.objectives.distillation import mixed_over_vocabulary, taught, teacher_in
 from research.objectives.objective import (
     DEFAULTS,
     Batch,
@@ -22,14 +23,22 @@ from research.objectives.vocabulary_loss import targets_loss
 
 
 def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
-    """Cross-entropy (nats) of each token given those before it.
+    """Cross-entropy (nats) of each token given those before it; with a teacher, mixed with the divergence.
 
     With `documents` in a batch, only tokens of the same document are given.
     """
     model = drop_tables(model, key)
-    x_BLD = model.features(batch["tokens"], key, batch.get("documents"))
+    x_BLD = _states(model, batch, key)
     total, correct = targets_loss(model, x_BLD, None, batch, settings.z_loss)
-    return {"loss": total, "accuracy": correct}
+    if (teacher := teacher_in(batch)) is None:
+        return {"loss": total, "accuracy": correct}
+    y_BLD = taught(_states, teacher, batch)
+    both = (model, x_BLD, x_BLD), (teacher, y_BLD, y_BLD)
+    return mixed_over_vocabulary(total, *both, batch["weights"], settings) | {"accuracy": correct}
+
+
+def _states(model, batch: Batch, key: Array | None) -> Array:
+    return model.features(batch["tokens"], key, batch.get("documents"))
 
 
 def batch_shapes(experiment: Experiment) -> Shapes:
@@ -61,6 +70,7 @@ NEXT_TOKEN = OBJECTIVES.register("next_token")(
         examples=examples,
         predicted=lambda experiment: 1.0,
         columns=("accuracy", "bits_per_byte"),
+        reads_teacher=True,
         generates=True,
         per_byte=True,
     )

@@ -49,9 +49,12 @@ class Objective(NamedTuple):
     predicted: Callable[[Experiment], float]  # share of positions for which logits are computed
     columns: tuple[str, ...]  # numbers of a validation row shown beside the loss
     generates: bool = False  # the model generates text: evaluations sample it
-    per_byte: bool = False  # the loss covers all tokens of a text: evaluations report bits per byte
+    # The loss covers all tokens of a text: evaluations report bits per byte, of its hard_loss if it has one
+    per_byte: bool = False
     unit: str = "nats"  # of the loss
     reads_step: bool = False  # the loss also reads batch["step"], int32 (): the updates made before it
+    # With objective.teacher, the loss also reads batch["teacher"]: a model as its first argument, frozen
+    reads_teacher: bool = False
     head: Literal["pretraining", "sequence", "tokens"] = "pretraining"  # the model's
     outputs: Callable[[Task], int] = lambda task: 0  # number of the head's outputs
     metrics: tuple[str, ...] = ()  # allowed in task.metrics
@@ -73,7 +76,17 @@ def objective_of(settings: config.Objective) -> Objective:
 def check(experiment: Experiment) -> None:
     """Raises UsageError if the sections of a declaration do not fit its objective, or each other."""
     objective_of(experiment.objective).check(experiment)
+    check_teacher(experiment.objective)
     check_layers(experiment.optimizer, experiment.model)
+
+
+def check_teacher(settings: config.Objective) -> None:
+    """Raises UsageError for a teacher that the objective does not read."""
+    if settings.teacher is not None and not objective_of(settings).reads_teacher:
+        read = ", ".join(name for name in OBJECTIVES if OBJECTIVES[name].reads_teacher)
+        raise UsageError(f"objective.teacher: objective.name={settings.name} reads none; expected {read}")
+    if settings.teacher is not None and settings.hidden and objective_of(settings).supervised:
+        raise UsageError(f"objective.hidden={settings.hidden}: only in pre-training; expected 0")
 
 
 def check_layers(optimizer: config.Optimizer, model: config.Model) -> None:

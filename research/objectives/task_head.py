@@ -16,6 +16,7 @@ from research.config.hyperparameters import is_zero
 from research.models.ops.dropout import dropout_mask, factors
 from research.models.parts.table_dropout import drop_tables
 from research.models.precision import logits_dtype
+from research.objectives.distillation import divergence, mixed, taught, teacher_in
 from research.objectives.objective import DEFAULTS, Batch, Loss, Outputs, Sums
 from research.objectives.vocabulary_loss import vocabulary_loss
 
@@ -26,7 +27,8 @@ TaskLoss = Callable[[Array, Batch], tuple[Array, Sums]]  # (outputs, batch) → 
 def task_evaluation(head_input: HeadInput, task_loss: TaskLoss) -> Outputs:
     """The field `evaluate` of a record: sums, and the head's outputs (B, …, K), float32.
 
-    A GPT's loss is L3 = L2 + λ·L1 (Radford et al., 2018, section 3.2); λ is `settings.auxiliary`.
+    With a teacher, which needs a `task_loss` of classes (…, K), its divergence is part of the task's loss. A
+    GPT's loss is L3 = L2 + λ·L1 (Radford et al., 2018, section 3.2); λ is `settings.auxiliary`.
     """
 
     def evaluate(
@@ -37,11 +39,20 @@ def task_evaluation(head_input: HeadInput, task_loss: TaskLoss) -> Outputs:
         x_TLD = _states(model, batch, key_states)
         outputs = model.task_head(head_input(model, x_TLD, batch, key_head)).astype(jnp.float32)
         loss, sums = task_loss(outputs, batch)
+        if (teacher := teacher_in(batch)) is not None:
+            theirs = taught(head_outputs, teacher, batch)
+            soft = (divergence(theirs, outputs, settings.temperature) * batch["label_weights"]).sum()
+            sums |= mixed(loss, soft, settings)
+            loss = sums["loss"]
         if is_zero(settings.auxiliary):
             return {"loss": loss} | sums, outputs
         lm_loss = _next_token_loss(model, x_TLD, batch, settings.auxiliary_positions)
         total = loss + settings.auxiliary * lm_loss
-        return {"loss": total, "task_loss": loss, "auxiliary_loss": lm_loss} | sums, outputs
+        return sums | {"loss": total, "task_loss": loss, "auxiliary_loss": lm_loss}, outputs
+
+    def head_outputs(teacher, batch: Batch, key: None) -> Array:
+        states_TLD = _states(teacher, batch, key)
+        return teacher.task_head(head_input(teacher, states_TLD, batch, key)).astype(jnp.float32)
 
     return evaluate
 

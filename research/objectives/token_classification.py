@@ -80,5 +80,6 @@ TAGS = OBJECTIVES.register("tags")(
         outputs=lambda task: len(task.labels),
         metrics=("accuracy", "f1"),
         predict=predict,
+        reads_teacher=True,
     )
 )

@@ -46,7 +46,7 @@ def _vocabulary_loss(
             losses, hits, _, _ = _losses(words, x, table, bias, targets, z_loss)
             return (sums[0] + (losses * weights).sum(), sums[1] + (hits * weights).sum()), None
 
-        return _over_pieces(add, (jnp.float32(0), jnp.float32(0)), rows, len(table))[0], None
+        return over_pieces(add, (jnp.float32(0), jnp.float32(0)), rows, len(table))[0], None
 
     return on_shards(of_rows, (x_BLD, targets_BL, weights_BL), table, bias, False)[0]
 
@@ -111,7 +111,7 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, operand_dt
 
         zero = jnp.float32(0)
         start = (zero, zero, jnp.zeros(table.shape), None if bias_V is None else jnp.zeros(filled))
-        (loss, correct, dtable, dbias), dx = _over_pieces(add, start, rows, filled)
+        (loss, correct, dtable, dbias), dx = over_pieces(add, start, rows, filled)
         return (loss, correct), (dx, dtable, dbias)
 
     sums, (dx, dtable, dbias) = on_shards(of_rows, (x_BLD, targets_BL, weights_BL), table, bias, True)
@@ -195,8 +195,8 @@ def _largest_and_sum(logits_BLV):
     return tuple(x[..., None] for x in joined)
 
 
-def _over_pieces(add, start, arrays, entries):
-    """Folds `add` over slices of the length."""
+def over_pieces(add, start, arrays, entries):
+    """Folds `add` over slices of the length of `arrays`, the second of which is (B, L)."""
     batch, length = arrays[1].shape
     at_best = LOGITS_AT_ONCE if platform() == "cpu" else LOGITS_AT_ONCE_ELSEWHERE
     fits = max(at_best // entries // batch, 1)

@@ -5,7 +5,7 @@ from typing import Any
 
 from research.config.imports import OPTION
 
-PLACES = {"data.source", "data.validation"}  # fingerprints identify their data
+PLACES = {"data.source", "data.validation", "objective.teacher"}  # fingerprints identify these
 
 FREE = {
     "model.remat",

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from research.config import Data, Experiment, Start
+from research.config import Data, Experiment
 from research.config.names import SCHEMES
 from research.config.settings import flatten, override
 from research.data.sources import files
@@ -18,8 +18,9 @@ TERM = re.compile(r"((?:\d*\.?\d+\*|(?:drawn|rest):\d+:\d+:)?(?:files|tokens):)(
 STEP = re.compile(r":\d+$")  # of a run's checkpoint, DIR:STEP
 
 
-def absolute(data: Data, start: Start) -> dict[str, str]:
+def absolute(experiment: Experiment) -> dict[str, str]:
     """{setting: its absolute form} for settings that name files or folders."""
+    data = experiment.data
     forms = {
         name: "+".join(map(_term, _terms(source)))
         for name, source in (("data.source", data.source), ("data.validation", data.validation))
@@ -28,7 +29,8 @@ def absolute(data: Data, start: Start) -> dict[str, str]:
     if data.tokenizer.partition(":")[0] not in trained.SCHEMES and published.is_path(data.tokenizer):
         words, path = split_name(data.tokenizer)
         forms["data.tokenizer"] = words + _path(path)
-    return forms | _weights(start)
+    weights = {"start.weights": experiment.start.weights, "objective.teacher": experiment.objective.teacher}
+    return forms | {name: _path(path) for name, path in weights.items() if path and not _on_hub(path)}
 
 
 def located(experiment: Experiment, recorded: Mapping[str, str]) -> Experiment:
@@ -37,7 +39,7 @@ def located(experiment: Experiment, recorded: Mapping[str, str]) -> Experiment:
     If a path is gone, for example because the project was moved, the typed path is used if it exists from
     here.
     """
-    here = absolute(experiment.data, experiment.start)
+    here = absolute(experiment)
     found = {
         name: path
         for name, path in recorded.items()
@@ -48,7 +50,7 @@ def located(experiment: Experiment, recorded: Mapping[str, str]) -> Experiment:
 
 def as_recorded(experiment: Experiment, before: Experiment, recorded: Mapping[str, str]) -> Experiment:
     """`experiment`, with the paths as written in `before` where both name the same files."""
-    now, typed = absolute(experiment.data, experiment.start), flatten(before)
+    now, typed = absolute(experiment), flatten(before)
     return override(experiment, {name: typed[name] for name in recorded if recorded[name] == now.get(name)})
 
 
@@ -60,23 +62,21 @@ def gone(data: Data) -> list[str]:
     ]
 
 
-def other_weights(start: Start, recorded: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def other_weights(experiment: Experiment, recorded: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """{"start.weights": (as recorded, now)} if the same text names other weights in this folder.
 
-    Data are identified by their content, weights of a started run only by their path. Weights that are gone
-    from the recorded path may have been moved with the project.
+    Data and a teacher are identified by their content, weights of a started run only by their path. Weights
+    that are gone from the recorded path may have been moved with the project.
     """
     name = "start.weights"
-    then, now = recorded.get(name), _weights(start).get(name)
+    then, now = recorded.get(name), absolute(experiment).get(name)
     if then is None or now is None or then == now or not _is_there(then):
         return {}
     return {name: (then, now)}
 
 
-def _weights(start: Start) -> dict[str, str]:
-    if start.weights is None or start.weights.startswith(published.PREFIX):
-        return {}
-    return {"start.weights": _path(start.weights)}
+def _on_hub(weights: str) -> bool:
+    return weights.startswith(published.PREFIX)
 
 
 def _term(term: str) -> str:

@@ -107,10 +107,10 @@ def examine(
 ) -> bool:
     """Whether `directory` already holds a run of `experiment`; a run without a step is started anew.
 
-    For a continued run, `facts` (fingerprints of its data) must be equal too. Moved data are the same data;
-    without facts, names of data are not compared. Raises UsageError if the directory holds something else or,
-    unless `allow_change`, a run that differs in settings other than those that `may_change`; EnvironmentFault
-    if it cannot be written.
+    For a continued run, `facts` (fingerprints of its data and teacher) must be equal too. Moved data are the
+    same data; without facts, their names are not compared. Raises UsageError if the directory holds something
+    else or, unless `allow_change`, a run that differs in settings other than those that `may_change`;
+    EnvironmentFault if it cannot be written.
     """
     _try_writing(directory)
     if not (directory / FILE).exists():
@@ -178,8 +178,9 @@ def claim(
     resolved for the current devices.
     """
     known = check(directory, experiment, facts, step, allow_change)
-    declared = {"experiment": to_json(experiment), "paths": paths.absolute(experiment.data, experiment.start)}
-    now = declared | dict(facts) | environment()
+    declared = {"experiment": to_json(experiment), "paths": paths.absolute(experiment)}
+    known_facts = {name: fact for name, fact in facts.items() if fact is not None}
+    now = declared | known_facts | environment()
     if plugins := as_recorded(now["experiment"]):
         now["imports"] = plugins
     now["attention"] = _attention(experiment.model, experiment.data)._asdict()
@@ -212,7 +213,7 @@ def _changed(directory: Path, experiment: Experiment, facts: Mapping[str, Any]) 
     record = read(directory)
     _declared(directory, record)  # raises for names that are not registered
     settings = differences(from_json(record["experiment"]), _as_typed(record, experiment))
-    weights = paths.other_weights(experiment.start, record.get("paths", {}))
+    weights = paths.other_weights(experiment, record.get("paths", {}))
     recorded = {name: record.get(name) for name in facts}
     return settings | weights | between(recorded, facts) | changed_imports(record)
 

@@ -31,10 +31,11 @@ class State:
     loss_scale: LossScale | None = None  # of float16
     # With run.hyperparameters=inputs the hyperparameters, constant and not saved; else None.
     hyperparameters: Values | None = None
+    teacher: Any = None  # the model of objective.teacher, constant and not saved
 
     def saved(self) -> "State":
         """The part that a checkpoint holds."""
-        return replace(self, hyperparameters=None)
+        return replace(self, hyperparameters=None, teacher=None)
 
 
 def initial_model(model: config.Model, seed: int) -> Any:

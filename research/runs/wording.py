@@ -6,7 +6,7 @@ A run keeps paths as typed, a trial of a sweep absolute ones; two folders may ea
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-NAMES = ("data.source", "data.validation", "data.tokenizer", "start.weights")
+NAMES = ("data.source", "data.validation", "data.tokenizer", "start.weights", "objective.teacher")
 OF_DATA = ("data.source", "data.validation")  # fingerprints identify these too
 
 

@@ -1,7 +1,6 @@
 """A sweep from a declaration and from command-line options, checked before anything runs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, get_type_hints
 
 from research.config import Experiment, Sweep, space
@@ -90,15 +89,17 @@ def _kept(base: Experiment, parts: Sequence[space.Space], overrides: Mapping[str
 
 
 def check_weights(sweep: Sweep) -> None:
-    """Raises UsageError for missing start weights, of the base or swept."""
+    """Raises UsageError for missing start weights or teachers, of the base or swept."""
     from research import weights
     from research.training.resolving import WEIGHTS
 
-    axes = [axis for axis in space.axes(sweep.space) if axis.name == WEIGHTS]
-    swept = [value for axis in axes if isinstance(axis, space.Points) for value in axis.values]
-    for path in swept if axes else [sweep.base.start.weights]:
-        if path is not None:
-            weights.check_present(path)
+    base = {WEIGHTS: sweep.base.start.weights, "objective.teacher": sweep.base.objective.teacher}
+    for name, own in base.items():
+        axes = [axis for axis in space.axes(sweep.space) if axis.name == name]
+        swept = [value for axis in axes if isinstance(axis, space.Points) for value in axis.values]
+        for path in swept if axes else [own]:
+            if path is not None:
+                weights.check_present(path)
 
 
 def check_metric(sweep: Sweep) -> None:
@@ -106,15 +107,12 @@ def check_metric(sweep: Sweep) -> None:
 
     It traces the model's evaluation, which starts JAX's devices, so restrict JAX to the CPU first.
     """
-    import jax
-
     from research.runs import target
     from research.runs.checkpoints import best
-    from research.runs.state import initial_state
     from research.training.evaluating.validation import validation_numbers
+    from research.training.teacher import abstract_state
 
-    abstract = jax.eval_shape(partial(initial_state, sweep.base))
-    numbers = validation_numbers(sweep.base, abstract)
+    numbers = validation_numbers(sweep.base, abstract_state(sweep.base))
     if sweep.metric not in numbers:
         raise UsageError(
             f"--metric {sweep.metric}: not measured at an evaluation{did_you_mean(sweep.metric, numbers)}"

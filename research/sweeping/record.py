@@ -89,7 +89,7 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
             _absolute(storage or default),
             _new_name(sweep),
             as_recorded(sweep_to_json(sweep)),
-            paths.absolute(sweep.base.data, sweep.base.start),
+            paths.absolute(sweep.base),
         )
         _write(directory, record)
         return record
@@ -128,7 +128,7 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
     now = record._replace(
         sweep=sweep,
         imports=as_recorded(sweep_to_json(sweep)),
-        paths=paths.absolute(sweep.base.data, sweep.base.start),
+        paths=paths.absolute(sweep.base),
     )
     if grows or now != record:
         _write(directory, now)
@@ -208,7 +208,7 @@ def space_from_json(kept: dict[str, Any]) -> space.Space:
 
 
 def _with_absolute(base: Experiment) -> Experiment:
-    return override(base, paths.absolute(base.data, base.start))
+    return override(base, paths.absolute(base))
 
 
 def _absolute(storage: str) -> str:

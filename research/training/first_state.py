@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from research.runs import record
 from research.runs.checkpoints.store import restore
 from research.runs.state import State, initial_model, initial_state
 from research.training.shared_program import shared_program
+from research.training.teacher import with_teacher
 from research.weights.layout import TaskHead
 
 
@@ -27,6 +29,7 @@ def first_state(
     abstract: State,
     layout: State,
     checkpoint: Path | None,
+    teacher: Any,
     report: Callable[[str], None],
 ) -> State:
     """The state from `checkpoint`, else from `start.weights`, else drawn from the seed; on the devices.
@@ -34,12 +37,14 @@ def first_state(
     A run that has lost all checkpoints therefore starts over as it did at first.
     """
     if checkpoint is not None:
-        return restored(experiment, abstract, layout, checkpoint)
-    return drawn(experiment, layout, load_start_weights(experiment, report))
+        state = restored(experiment, abstract, layout, checkpoint)
+    else:
+        state = drawn(experiment, layout, load_start_weights(experiment, report))
+    return with_teacher(state, layout, teacher)
 
 
 def restored(experiment: Experiment, abstract: State, layout: State, checkpoint: Path) -> State:
-    """Restores `checkpoint`, with the hyperparameters that the experiment declares now.
+    """Restores `checkpoint`, with the hyperparameters that the experiment declares now, without a teacher.
 
     Raises UsageError for a directory that was renamed, whose steps would get other batches and rates.
     """
@@ -52,10 +57,11 @@ def restored(experiment: Experiment, abstract: State, layout: State, checkpoint:
 
 
 def drawn(experiment: Experiment, layout: State, model: Any = None) -> State:
-    """The state before the first step, with `model` or with parameters drawn from the seed."""
+    """The state before the first step, with `model` or parameters drawn from the seed; without a teacher."""
     if experiment.run.hyperparameters == "inputs":
         return shared_program(experiment).initialize(model, split(experiment)[1])
-    return xla.jit(partial(initial_state, experiment), out_shardings=layout)(model)
+    shardings = replace(layout, teacher=None)
+    return xla.jit(partial(initial_state, experiment), out_shardings=shardings)(model)
 
 
 def load_start_weights(experiment: Experiment, report: Callable[[str], None]) -> Any:
@@ -67,7 +73,7 @@ def load_start_weights(experiment: Experiment, report: Callable[[str], None]) ->
     else:
         model = xla.jit(partial(initial_model, experiment.model, experiment.run.seed))()
     head = TaskHead(experiment.objective.name, experiment.task.labels)
-    model, found = weights.start(model, experiment.start.weights, head)
+    model, found = weights.start(model, experiment.start.weights, head, experiment.start.blocks)
     report(str(found))
     freeze = experiment.optimizer.freeze
     if random := [name for name in found.missing if not trains(freeze, name, experiment.model)]:

@@ -47,6 +47,7 @@ from research.training.prefetch import prefetch_to_device
 from research.training.stopping.nan_check import NanCheck
 from research.training.stopping.signals import stop_on_signals
 from research.training.stopping.watchdog import watchdog
+from research.training.teacher import load_teacher
 
 
 class Result(NamedTuple):
@@ -102,9 +103,10 @@ def running(
         # Raises UsageError if the data are too short for a batch.
         batches = train_batches(examples, experiment.data, experiment.run.seed, corpus.train, **processes())
         trained_on, held_out = corpus.train.sha256, corpus.validation.sha256
-        refuse_differences({"data.source": trained_on[:12], "data.validation": held_out[:12]})
-        facts = {"data": [trained_on, held_out]}
-        devices = jax.devices()
+        teacher, taught_by = load_teacher(experiment, corpus.tokenizer, report)
+        now = {"data.source": trained_on, "data.validation": held_out, "objective.teacher": taught_by}
+        refuse_differences({name: text and text[:12] for name, text in now.items()})
+        facts, devices = {"data": [trained_on, held_out], "teacher": taught_by}, jax.devices()
         chosen = settled(experiment, devices, usable_memory(devices))
         if (note := precision.advice(experiment.model.precision)) is not None:
             report(note)
@@ -147,7 +149,7 @@ def running(
                 trace(chosen, abstract, program, [batches[step - 1] for step in calls])
         checkpoint = kept / str(start) if start else None
         with activity("restoring the checkpoint" if checkpoint else "initialising the model"):
-            state = first_state(chosen, abstract, program.layout, checkpoint, report)
+            state = first_state(chosen, abstract, program.layout, checkpoint, teacher, report)
         agreed(claim)
         preparing.close()
         with within_memory(chosen), Checkpoints(kept, run.keep, run.keep_every, run.keep_at) as checkpoints:

@@ -19,10 +19,11 @@ from research.models.transformer import blocks_in_a_turn
 from research.objectives import evaluation_loss, objective_of
 from research.optimizers.optimizer import evaluates_loss, optimizer
 from research.optimizers.trained import trained
-from research.runs.state import State, initial_model, initial_state
+from research.runs.state import State, initial_model
 from research.training.multi_step import multi_step
 from research.training.shared_program import shared_program
 from research.training.step import step_of
+from research.training.teacher import abstract_state
 
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
@@ -110,7 +111,7 @@ def compile_for(experiment: Experiment, devices: Sequence[Any] | None = None) ->
     with xla.deterministic.being(experiment.run.deterministic):
         if experiment.run.hyperparameters == "inputs":
             return shared_program(experiment, devices)[:2]
-        abstract = jax.eval_shape(partial(initial_state, experiment))
+        abstract = abstract_state(experiment)
         step = multi_step(step_of(experiment), experiment.run)
         evaluate = evaluation_loss(experiment.objective)
         return abstract, compiled(experiment.parallel, step, evaluate, abstract, devices)

@@ -21,7 +21,8 @@ from research.objectives.objective import Sums
 from research.runs.state import State, evaluation_params, initial_model, initial_state
 from research.runs.traced_numbers import fill
 from research.training.multi_step import multi_step
-from research.training.step import step_of
+from research.training.step import read_by_loss, step_of
+from research.training.teacher import shapes as teacher_shapes
 
 KEPT = 4  # programs of a process: an executable takes tens of megabytes
 
@@ -60,7 +61,7 @@ def _shared(experiment: Experiment, devices: tuple[Any, ...], names: tuple[str, 
         abstract=abstract,
         program=program,
         draw=xla.jit(partial(initial_model, experiment.model)),
-        initialize=xla.jit(initialize, out_shardings=program.layout),
+        initialize=xla.jit(initialize, out_shardings=program.layout.replace(teacher=None)),
         step=step,
         place=jax.jit(lambda values: values, out_shardings=program.layout.hyperparameters),
     )
@@ -80,8 +81,9 @@ def _traced(
     try:
         with comparable.being(False):  # Python must not compare numbers that are inputs
             abstract = jax.eval_shape(initialize, None, examples(names))
+            abstract = abstract.replace(teacher=teacher_shapes(experiment))
             jax.eval_shape(step, abstract, batch if count == 1 else [batch] * count)
-            evaluated = batch | ({"step": abstract.step} if objective.reads_step else {})
+            evaluated = batch | read_by_loss(abstract, objective.reads_step)
             params = jax.eval_shape(partial(evaluation_params, experiment), abstract)
             jax.eval_shape(evaluate, params, evaluated, abstract.hyperparameters)
     except (jax.errors.JAXTypeError, TypeError) as error:

@@ -71,6 +71,12 @@ def drops_by_row(model: Model) -> bool:
     return model.dropout == 0 or (numbered and not model.table_dropout)
 
 
+def read_by_loss(state: State, reads_step: bool) -> dict[str, Any]:
+    """The parts of a state, or of its shapes, that the loss finds in its batch."""
+    teacher = {} if state.teacher is None else {"teacher": state.teacher}
+    return teacher | ({"step": state.step} if reads_step else {})
+
+
 def train_step(
     state: State,
     batch: Batch,
@@ -94,8 +100,8 @@ def train_step(
     Weights are divided by their sum over all devices before the loss: a mean of per-device means would weigh
     a target by how many others its device has. Gradients then add up over microbatches and over a pmapped
     `axis`; `by_shard` is as in `add_up`. The gradient, its norm and the update are of the part of the model
-    that is `trained`. With `reads_step`, the loss reads the step's number in its batch. In float16 gradients
-    are those of the loss times `state.loss_scale`.
+    that is `trained`. The loss finds the teacher in its batch and, with `reads_step`, the step's number. In
+    float16 gradients are those of the loss times `state.loss_scale`.
     """
     key = jax.random.fold_in(state.key, state.step)
     if axis is not None:
@@ -104,11 +110,12 @@ def train_step(
 
     def sums_of(params: Any, part: Batch, index: Array) -> tuple[Array, Sums]:
         model = trained.combine(state.model, params)
-        part = part | {"step": state.step} if reads_step else part
+        part = part | read
         with frozen_blocks.being(Frozen(trained.frozen_blocks(model), state.model, model)):
             sums = loss(model, part, jax.random.fold_in(key, index))
         return sums["loss"] if scale is None else scale * sums["loss"], sums
 
+    read = read_by_loss(state, reads_step)
     scale = None if state.loss_scale is None else state.loss_scale.scale
     grads, sums = add_up(jax.grad(sums_of, has_aux=True), before, parts, by_shard)
     if axis is not None:
@@ -144,7 +151,7 @@ def train_step(
     if state.loss_scale is not None:
         following = loss_scale.following(state.loss_scale, jnp.isfinite(norm))
         sums["loss_scale"] = state.loss_scale.scale
-    kept = following, state.hyperparameters
+    kept = following, state.hyperparameters, state.teacher
     state = State(state.step + 1, model, opt_state, ema_params, guard, state.key, *kept)
     return state, sums | {"skipped": guard.skipped}
 

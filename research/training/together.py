@@ -57,7 +57,7 @@ def shares(experiment: Experiment) -> bool:
     """Whether runs of this settled experiment may share a program."""
     run, data = experiment.run, experiment.data
     inputs = run.hyperparameters == "inputs" and experiment.parallel.compile == "jit"
-    plain = not (data.later.step or run.profile or run.deterministic)
+    plain = not (data.later.step or run.profile or run.deterministic or experiment.objective.teacher)
     return inputs and run.steps_per_call == 1 and plain
 
 
@@ -137,7 +137,8 @@ def check_shares(experiment: Experiment) -> None:
     if not shares(experiment):
         raise UsageError(
             "--together: runs share a program only with run.hyperparameters=inputs on one device; expected "
-            "parallel.compile=jit, run.steps_per_call=1, and no data.later, run.profile or run.deterministic"
+            "parallel.compile=jit, run.steps_per_call=1, and no data.later, run.profile, run.deterministic "
+            "or objective.teacher"
         )
 
 

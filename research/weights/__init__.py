@@ -26,6 +26,7 @@ from research.runs.status import find_checkpoint, split_step
 from research.weights import architecture, run
 from research.weights.fit import Report, compare, fill
 from research.weights.fit_head import fit_head
+from research.weights.folding import with_plain_blocks
 from research.weights.formats import huggingface, llmc, nanogpt, native, openai, tensorflow
 from research.weights.formats.huggingface_head import NoClass
 from research.weights.layout import TaskHead, Weights, shapes
@@ -37,6 +38,7 @@ __all__ = [
     "Report",
     "average",
     "check_present",
+    "compare",
     "export",
     "fill",
     "import_",
@@ -96,21 +98,25 @@ def load(path: Path | str) -> Loaded:
 
 
 def start(
-    model: GPT | BERT, path: Path | str, task_head: TaskHead | None = None
+    model: GPT | BERT, path: Path | str, task_head: TaskHead | None = None, blocks: tuple[int, ...] = ()
 ) -> tuple[GPT | BERT, Report]:
     """Fill `model` with the weights at `path`, for `start.weights` of an experiment with this `task_head`.
 
-    A head of another task is skipped; labels of the same names keep their outputs. Raises UsageError for
-    weights of another architecture.
+    A head of another task is skipped; labels of the same names keep their outputs. `blocks` are those that
+    `model` gets, none: all. Raises UsageError for weights of another architecture.
     """
     weights = read(path)
     try:
+        weights = architecture.with_blocks(weights, blocks) if blocks else weights
         different = architecture.others(weights.config, flatten(model.config, "model."))
     except UsageError as error:
         raise UsageError(f"start.weights={path}: {error}") from None
     if different:
         expected = " ".join(f"{name}={format_value(value)}" for name, value in different.items())
         raise UsageError(f"start.weights={path}: of another architecture; expected {expected}")
+    if weights.config.block != model.config.block:
+        config, arrays = with_plain_blocks(weights.config, weights.arrays)
+        weights = weights._replace(config=config, arrays=arrays)
     arrays, skipped = fit_head(weights, model.config, task_head)
     model, report = fill(model, arrays)
     return model, report._replace(unused=weights.unused | skipped | report.unused)

@@ -8,6 +8,8 @@ from research.config import Model
 from research.config.names import BLOCKS
 from research.config.settings import flatten
 from research.errors import UsageError
+from research.weights.folding import folds
+from research.weights.layout import Weights
 
 # Fields that decide the shapes of a model's parameters, or the function that they compute.
 FIELDS = (
@@ -29,10 +31,29 @@ FIELDS = (
 )
 
 
+def choose_blocks(theirs: Model, blocks: tuple[int, ...]) -> Model:
+    """The model of some blocks of another, `start.blocks`; none: all. Raises UsageError for a missing one."""
+    if not blocks:
+        return theirs
+    if max(blocks) >= theirs.depth:
+        raise UsageError(f"start.blocks has {max(blocks)}; expected blocks from 0 to {theirs.depth - 1}")
+    return replace(theirs, depth=len(blocks))
+
+
+def with_blocks(weights: Weights, blocks: tuple[int, ...]) -> Weights:
+    """The weights of `choose_blocks`."""
+    config = choose_blocks(weights.config, blocks)
+    arrays = {
+        path: array[list(blocks)] if path.startswith("blocks/") else array
+        for path, array in weights.arrays.items()
+    }
+    return weights._replace(config=config, arrays=arrays)
+
+
 def others(theirs: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
     """{"model.heads": theirs, …} for those `settings` that differ in the weights.
 
-    A block of another package may take over the parameters of a built-in one that it also has. Raises
+    A block may take over the parameters of a built-in one that it also has, and of one that folds. Raises
     UsageError for a model of another family.
     """
     family = settings.get("model.family", theirs.family)
@@ -54,6 +75,6 @@ def others(theirs: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _equal(theirs: Model, field: str, value: Any) -> bool:
     if field == "hidden":  # none means 4 times their width
         return replace(theirs, hidden=value).mlp_width == theirs.mlp_width
-    if field == "block" and BLOCKS.is_builtin(theirs.block):
+    if field == "block" and (BLOCKS.is_builtin(theirs.block) or folds(theirs)):
         return True
     return getattr(theirs, field) == value

@@ -1,7 +1,9 @@
-"""Converts a model with `model.scaling=mup` to one with `standard` and the same outputs.
+"""Converts a model to a plainer one with the same outputs: for other software, and for plain blocks.
 
-Multipliers move into parameters. The multiplier of a tied output table moves into the norm before it, so the
-final states are scaled by it.
+A block whose class has a static method `folded(config, arrays)` returns the model with a plainer block, and
+its arrays by path: factors move into kernels. From `model.scaling=mup` to `standard`, multipliers move into
+parameters. The multiplier of a tied output table moves into the norm before it, so the final states are
+scaled by it.
 """
 
 from collections.abc import Mapping
@@ -11,14 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from research.config import Model, scaling
+from research.config.names import BLOCKS
 from research.models import FAMILIES
 from research.weights.layout import Arrays
 
 QKV, QUERY_NORM = "blocks/attention/qkv", "blocks/attention/query_norm"
 
 
+def folds(config: Model) -> bool:
+    """Whether the model's block has a plainer one with the same outputs."""
+    return hasattr(BLOCKS[config.block], "folded")
+
+
+def with_plain_blocks(config: Model, arrays: Mapping[str, NDArray]) -> tuple[Model, Arrays]:
+    """The model with the block that its own folds into, if any, and its parameters by path."""
+    return BLOCKS[config.block].folded(config, arrays) if folds(config) else (config, dict(arrays))
+
+
 def folded(config: Model, arrays: Mapping[str, NDArray]) -> tuple[Model, Arrays]:
-    """The model with standard scaling, and its parameters by path."""
+    """The model with plain blocks and standard scaling, and its parameters by path."""
+    config, arrays = with_plain_blocks(config, arrays)
     query = np.float32(scaling.query_multiplier(config))
     output = np.float32(scaling.output_multiplier(config))
     thirds = np.array([[query], [1], [1]], np.float32)

@@ -138,6 +138,7 @@ def lost(lab, trained, tmp_path) -> tuple[Lab, Path]:
         ("rope", 25, 1),  # positions
         ("blocks", 125, 4),
         ("late_tokens", 15, 1),  # an objective
+        ("stay_close", 31, 1),  # one with a second model
         ("squares", 12, 1),  # a data scheme
         ("last_token", 15, 1),  # an evaluation task
     ],

@@ -33,7 +33,7 @@ def declared(source="files:train.txt", **changes) -> Experiment:
 
 
 def absolute_of(experiment: Experiment) -> dict[str, str]:
-    return absolute(experiment.data, experiment.start)
+    return absolute(experiment)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_the_same_words_for_other_weights_are_refused(here, monkeypatch):
     assert record.examine(here / "run", experiment, FACTS, allow_change=True)
     (here / "weights").rmdir()  # moved
     assert record.examine(here / "run", experiment, FACTS)
-    assert not other_weights(experiment.start, {})
+    assert not other_weights(experiment, {})
 
 
 def test_a_record_without_paths_is_as_it_was_typed(run, here, monkeypatch):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from research.config import own
 from research.config.checks import choices, fraction, positive
 from research.config.names import ACTIVATIONS, BLOCKS, FAMILIES, NORMS, POSITIONS
+from research.config.sections import lora  # noqa: F401  (declares the settings of its block)
 from research.errors import UsageError
 
 
@@ -77,7 +78,7 @@ class Model:
     # Source of dropout's random numbers: JAX's threefry, or a hash of ten operations per element; auto:
     # threefry on CPUs, else hash.
     dropout_generator: Literal["auto", "threefry", "hash"] = "auto"
-    own: Parts = field(default_factory=Parts)  # settings of parts from other packages
+    own: Parts = field(default_factory=Parts)  # settings that parts declare for themselves
 
     def __post_init__(self):
         choices("model", self)

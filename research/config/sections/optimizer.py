@@ -24,10 +24,24 @@ class Objective:
     next: float = 1.0
     # Weight of the squared log of the softmax's denominator (Chowdhery et al., 2022) [weight; any]
     z_loss: float = 0.0
+    # Weights, as of start.weights, of a second model that the loss reads and that does not train, such as a
+    # teacher; none: no such model
+    teacher: str | None = None
+    # Share of the teacher in the loss: 1 − share × the loss of the labels + share × temperature² × the
+    # divergence of the distributions (Hinton et al., 2015) [share; from 0 to 1]
+    soft: float = 0.5
+    temperature: float = 2.0  # divides the logits of both in that divergence [factor; above 0]
+    # Weight of 1 − cosine of the final states of both, as in DistilBERT; needs equal widths [weight; from 0]
+    hidden: float = 0.0
     own: Any = own.NONE  # settings that another package declares for the name
 
     def __post_init__(self):
         choices("objective", self)
+        positive("objective", self, "temperature")
+        if not 0 <= self.soft <= 1:
+            raise UsageError(f"objective.soft={self.soft}: expected from 0 to 1")
+        if not self.hidden >= 0:
+            raise UsageError(f"objective.hidden={self.hidden}: expected 0 or more")
         object.__setattr__(self, "own", own.settled(OBJECTIVES, self.name, self.own))
         if not self.next >= 0:
             raise UsageError(f"objective.next={self.next}: expected 0 or more")

@@ -136,3 +136,10 @@ class Start:
     # Initial parameters: a run (DIR, or DIR:STEP for one checkpoint), a directory of Hugging Face, nanoGPT,
     # OpenAI's GPT-1 or TensorFlow weights, or hub:OWNER/NAME[@REVISION]; none: random.
     weights: str | None = None
+    # Numbers of the weights' blocks that become the model's, from 0: with 0,2,4 a model of three blocks is
+    # every second one of six; empty: all
+    blocks: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        if any(block < 0 for block in self.blocks):
+            raise UsageError(f"start.blocks={','.join(map(str, self.blocks))}: expected blocks from 0")

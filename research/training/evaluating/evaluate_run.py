@@ -21,6 +21,7 @@ from research.training.evaluating.evaluation import PREDICTIONS
 from research.training.evaluating.validation import validation
 from research.training.first_state import restored
 from research.training.placement import compile_for
+from research.training.teacher import load_teacher, with_teacher
 
 Load = Callable[[State, Compiled], State]  # (shapes, program) → the state to evaluate, on its devices
 
@@ -53,7 +54,8 @@ def predict(
     checkpoint = intact_checkpoint(directory, step)
     # The run's own tokenizer: the weights that it started from may be gone.
     data = replace(experiment.data, tokenizer=str(directory.absolute()))
-    experiment = replace(experiment, data=data, start=Start())
+    objective = replace(experiment.objective, teacher=None)  # it may be gone, too
+    experiment = replace(experiment, data=data, start=Start(), objective=objective)
     prepare = objective_of(experiment.objective).examples(experiment).prepare_test
     if prepare is None:
         raise UsageError(f"{directory}: pre-trained with {experiment.objective.name}; it has no task")
@@ -102,4 +104,5 @@ def _row(experiment: Experiment, corpus: Corpus, load: Load, folder: Path) -> Ro
 
 
 def _restored(experiment: Experiment, checkpoint: Path, abstract: State, program: Compiled) -> State:
-    return restored(experiment, abstract, program.layout, checkpoint)
+    state = restored(experiment, abstract, program.layout, checkpoint)
+    return with_teacher(state, program.layout, load_teacher(experiment)[0])

@@ -28,6 +28,7 @@ from research.training.evaluating.evaluation import (
     totals,
     write_predictions,
 )
+from research.training.step import read_by_loss
 
 SAMPLING = 1  # folded into a state's key for its sample, so that no step's dropout has the same numbers
 
@@ -37,7 +38,7 @@ def validation_numbers(experiment: Experiment, abstract: State) -> set[str]:
     objective = objective_of(experiment.objective)
     shapes = objective.batch_shapes(replace(experiment, data=experiment.data.at_step(0)))
     batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
-    batch |= {"step": abstract.step} if objective.reads_step else {}
+    batch |= read_by_loss(abstract, objective.reads_step)
     model = jax.eval_shape(partial(evaluation_params, experiment), abstract)
     sums = jax.eval_shape(evaluation_loss(experiment.objective), model, batch)
     known = sums.keys() - {"outputs"} | ({"bits_per_byte"} if objective.per_byte else set())
@@ -81,7 +82,8 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
             if first:
                 write_predictions(directory, predictions)
         if objective.per_byte:
-            row["bits_per_byte"] = bits_per_byte(means["loss"], sums["weights"], corpus.validation.bytes)
+            loss = means.get("hard_loss", means["loss"])  # without a teacher's part
+            row["bits_per_byte"] = bits_per_byte(loss, sums["weights"], corpus.validation.bytes)
         if objective.generates and experiment.run.sample and row["step"]:  # at step 0 it is noise
             key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), SAMPLING)
             with activity("sampling a text"):
@@ -97,10 +99,10 @@ def _all_of(batches: grain.MapDataset[Batch]) -> Iterator[Batch]:
 
 
 def _evaluation(objective: Objective, state: State, program: Compiled) -> Callable:
-    """(model, batch) → sums, with the state's hyperparameters and, if the loss reads it, its step."""
+    """(model, batch) → sums, with the state's hyperparameters and what the loss reads of it."""
     values = () if state.hyperparameters is None else (state.hyperparameters,)
-    step = {"step": state.step} if objective.reads_step else {}
-    return lambda model, batch: program.evaluate(model, batch | step, *values)
+    read = read_by_loss(state, objective.reads_step)
+    return lambda model, batch: program.evaluate(model, batch | read, *values)
 
 
 def processes() -> dict[str, int]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from research.config import Experiment, Model
-from research.config.settings import flatten
+from research.config.settings import flatten, override
 from research.config.values import format_value
 from research.data.tokenizers import published, trained
 from research.data.tokenizers.for_task import START, as_tokenizer, beside
@@ -11,14 +11,18 @@ from research.errors import EnvironmentFault, UsageError
 from research.io import hub
 from research.objectives import objective_of
 from research.training.resolving.names import TOKENIZER, Settings
-from research.weights.architecture import others
+from research.weights.architecture import choose_blocks, others
 
 
-def architecture(path: str, declared: Experiment, changes: Settings, theirs: Model) -> Settings:
+def architecture(
+    path: str, declared: Experiment, changes: Settings, theirs: Model, blocks: tuple[int, ...] = ()
+) -> Settings:
     """The weights' values of settings not in `changes`. Raises UsageError for a conflict with `changes`."""
+    block = {name: changes[name] for name in changes if name.startswith(("model.block", "model.own.block."))}
     try:
+        theirs = choose_blocks(theirs, blocks)
         wrong = others(theirs, changes)
-        different = others(theirs, flatten(declared) | changes)
+        different = others(theirs, flatten(override(declared, block)) | changes)
     except UsageError as error:
         raise UsageError(f"start.weights={path}: {error}") from None
     if wrong:

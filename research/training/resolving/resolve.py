@@ -80,7 +80,8 @@ def _with_weights(
         return override(declared, taken | changes)
     if not path.startswith(PREFIX) and not _folder(path).is_dir():
         return override(declared, changes)
-    taken = from_weights.architecture(path, declared, changes, weights.model_of(path))
+    blocks = changes.get("start.blocks", declared.start.blocks)
+    taken = from_weights.architecture(path, declared, changes, weights.model_of(path), blocks)
     taken |= from_weights.tokenizer(path, declared, changes, resized=VOCABULARY in taken)
     try:
         experiment = override(declared, taken | changes)

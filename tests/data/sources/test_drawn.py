@@ -57,7 +57,7 @@ def test_mistakes(stories, source, message):
 def test_its_path_is_recorded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     declared = override(experiments.get("gpt1_storycloze"), {"data.source": "rest:374:1:files:a b.csv"})
-    found = paths.absolute(declared.data, declared.start)
+    found = paths.absolute(declared)
     assert found["data.source"] == f"rest:374:1:files:{tmp_path}/a b.csv"
     assert found["data.validation"].startswith(
         f"drawn:374:{SEED}:files:{tmp_path}/cloze_test_val__spring2016 - "

@@ -202,8 +202,8 @@ def test_another_kind_of_tokenizer_is_refused(tmp_path):
 def test_a_path_after_spacy_is_a_path(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     typed = override(experiments.get("gpt1"), {"data.tokenizer": "spacy:gpt1/"})
-    assert paths.absolute(typed.data, typed.start)["data.tokenizer"] == f"spacy:{folder}"
+    assert paths.absolute(typed)["data.tokenizer"] == f"spacy:{folder}"
     monkeypatch.chdir("/")
     assert paths.located(typed, {"data.tokenizer": f"spacy:{folder}"}).data.tokenizer == f"spacy:{folder}"
     plain = experiments.get("gpt1")
-    assert "data.tokenizer" not in paths.absolute(plain.data, plain.start)
+    assert "data.tokenizer" not in paths.absolute(plain)

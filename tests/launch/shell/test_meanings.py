@@ -7,15 +7,18 @@ import pytest
 
 import experiments
 from launch.shell.meanings import comments, explain, meanings
+from research.config import own
 from research.config.settings import flatten, override
 from research.errors import UsageError
 
 EVERY = list(meanings().values())
+ADAPTED = override(experiments.get("quickstart"), {"model.block": "lora"})  # has settings of its own
 NUMBERS = [meaning for meaning in EVERY if meaning.values.startswith(("an integer", "a number"))]
 
 
 def test_every_setting_of_an_experiment_is_there():
-    assert list(meanings()) == [name for name in flatten(experiments.get("gpt2_small")) if name != "name"]
+    declared = [name for name in flatten(experiments.get("gpt2_small")) if name != "name"]
+    assert list(meanings()) == [*declared, *own.all_names()]
 
 
 @pytest.mark.parametrize("meaning", EVERY, ids=lambda meaning: meaning.name)
@@ -31,7 +34,7 @@ def test_every_setting_has_a_comment(meaning):
 def accepts(name: str, value: float) -> bool:
     mesh = {"parallel.compile": "sharded", "parallel.data": 1}
     try:
-        override(experiments.get("quickstart"), mesh | {name: value})
+        override(ADAPTED, mesh | {name: value})
     except UsageError:
         return False
     return True
@@ -40,7 +43,7 @@ def accepts(name: str, value: float) -> bool:
 @pytest.mark.parametrize("meaning", NUMBERS, ids=lambda meaning: meaning.name)
 def test_the_range_is_the_one_that_is_checked(meaning):
     span = re.sub(r"^(an integer|a number) ?|, or (none|auto)$", "", meaning.values)
-    declared = flatten(experiments.get("quickstart"))[meaning.name]
+    declared = flatten(ADAPTED)[meaning.name]
     inside, outside = {
         "": ([-1], []),
         "above 0": ([declared if isinstance(declared, int | float) else 1], [0, -1]),
