@@ -207,15 +207,19 @@ def _print_table(target: str, facts: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=target, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("task", "metric", "value", "published", "examples"):
+    between = any(fact["intervals"] for fact in facts.values())
+    for column in ("task", "metric", "value", *(("interval",) if between else ()), "published", "examples"):
         table.add_column(column, justify="left" if column in ("task", "metric") else "right", no_wrap=True)
     for name, fact in facts.items():
         for n, (metric, value) in enumerate(fact["metrics"].items()):
             paper, count = fact["published"].get(metric), fact["examples"]
+            low, high = fact["intervals"].get(metric, (math.nan, math.nan))
+            interval = "" if math.isnan(low) else f"{low:.2f} to {high:.2f}"
             table.add_row(
                 name if n == 0 else "",
                 metric,
                 f"{value:,.4f}" if abs(value) < 10 else f"{value:,.2f}",
+                *((interval,) if between else ()),
                 "–" if paper is None else f"{paper:g}",
                 f"{count:,}" if n == 0 and count else "",
             )

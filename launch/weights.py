@@ -1,4 +1,4 @@
-"""`lineage import`, `export`, `average` and `features`: weights in and out, and hidden states."""
+"""`lineage import`, `export`, `average`, `features`, `surprisals`: weights in and out, numbers of texts."""
 
 import sys
 from pathlib import Path
@@ -168,3 +168,67 @@ def _write(target, tokenizer, texts, layers, words, length, batch, out: Path | N
     unit = "tokens" if words == "none" else "words"
     print(f"features  {count:,} texts, {found:,} {unit}, {len(layers)} × {model.config.width} numbers each")
     print(f"file      {out}")
+
+
+def surprisals(
+    target: Annotated[str, typer.Argument(metavar="DIR", help=MODEL)],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Texts, one per line of .txt, or one per row of .jsonl, .tsv, .csv or .parquet, whose other "
+            "columns are kept.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File to create, .tsv, .csv or .jsonl. Default: the terminal."),
+    ] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="One row per token, not per word.")] = False,
+    unit: Annotated[
+        str, typer.Option(metavar="nats|bits", help="Unit of surprisals and entropies.")
+    ] = "nats",
+    no_start: Annotated[
+        bool,
+        typer.Option("--no-start", help="GPT: no <|endoftext|> before texts; a first token has no value."),
+    ] = False,
+    corrected: Annotated[
+        bool,
+        typer.Option(
+            "--corrected", help="GPT: count a space with the word before it, so that words sum to one."
+        ),
+    ] = False,
+    within_word: Annotated[
+        bool, typer.Option("--within-word", help="BERT: mask the later tokens of a word, too.")
+    ] = False,
+    field: Annotated[str, typer.Option(metavar="NAME", help="Column of the text.")] = "text",
+    tokenizer: Tokenizer = None,
+    json: Json = False,
+) -> None:
+    """Write surprisals of texts, for every word or token."""
+    from research.data.sources.texts import with_columns
+
+    texts = list(with_columns(data, field))  # refuses a file before a model is loaded
+    with starting():
+        from research.api import load
+        from research.api.surprisals import Item, Options, check_new, columns, lines, rows, stream, write
+
+    items = [Item(*one) for one in texts]
+    names = columns({name: None for item in items for name in item.columns}, tokens)
+    if out is not None:
+        check_new(out)
+    options = Options(not no_start, corrected, within_word, unit)
+    with activity(f"loading {target}"):
+        model = load(target, tokenizer)
+    table = rows(items, stream(model, (item.text for item in items), options), tokens)
+    if out is None:
+        for line in lines(names, table, ".jsonl" if json else ".tsv"):
+            print(line, end="")
+        return
+    count, mean = write(out, names, table)
+    kind = "tokens" if tokens else "words"
+    if json:
+        print_json({"file": str(out), "texts": len(items), kind: count, "mean": mean, "unit": unit})
+        return
+    print(f"surprisals  {len(items):,} texts, {count:,} {kind}, mean {mean:.4f} {unit}")
+    print(f"file        {out}")

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from research.api.attention_probabilities import attention_probabilities
 from research.api.inputs import Inputs, TextOrIds, encode
 from research.api.running import in_32_bits, keep_compiled
+from research.api.surprisals import surprisals
 from research.config import Model
 from research.config.registry import Registry
 from research.errors import UsageError
@@ -131,6 +132,8 @@ class LanguageModel:
         scores = score_windows(self.module, parts, min(BATCH, len(parts)))
         targets = sum(len(row) - 1 for row in rows)
         return -sum(score.log_probability for score in scores) / targets
+
+    surprisals = surprisals
 
     def hidden_states(self, text_or_ids: TextOrIds) -> list[np.ndarray]:
         """N + 1 of (B, L, D): every block's input and, last, the final state.
