@@ -16,7 +16,7 @@ from research.generation.sampling import PAD_MULTIPLE, round_up
 from research.io.activity import activity
 from research.models.gpt import GPT
 
-MAX_LOGITS = 1 << 26  # elements of the largest logits array; longer sequences are scored in chunks
+MAX_LOGITS = 1 << 24  # elements of the largest logits array; longer sequences are scored in chunks
 
 # (logits (B, S, V), targets (B, S), whether a target is its window's first (B, S), marks of the vocabulary)
 Measure = Callable[[Any, Any, Any, Any], tuple[Array, ...]]

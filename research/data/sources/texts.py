@@ -47,8 +47,7 @@ def with_columns(path: Path, field: str) -> Iterator[tuple[str, dict[str, Any]]]
     if not path.name.endswith(files.SUFFIXES):
         raise UsageError(f"{path}: expected a file that ends in {', '.join(files.SUFFIXES)}")
     if path.suffix in labelled_files.TABLES and field not in (found := labelled_files.columns(path)):
-        hint = did_you_mean(field, found) or f"; it has {', '.join(found)}"
-        raise UsageError(f"{path}: no column {field!r} (--field){hint}")
+        raise UsageError(f"{path}: no column {field!r} (--field){did_you_mean(field, found)}")
     for where, record in labelled_files.read(glob.escape(str(path)), [field], every_row=True):
         yield (
             files.field_text(dict(record), field, where, "--field"),

@@ -1,6 +1,6 @@
 """Measures of predicted distributions, and texts of similar lengths in one batch.
 
-Shapes: B batch, S tokens, V vocabulary.
+Shapes: B batch, S tokens, V vocabulary, K kinds: inside a word, or beginning one.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from research.evaluation.scoring import rounded
-from research.evaluation.surprisal.words import BEGINS, ENDS
+from research.evaluation.surprisal.words import BEGINS, INSIDE
 
 TOKENS = 2_048  # of a batch, padding included
 
@@ -32,15 +32,17 @@ class Measures(NamedTuple):
 def measure(logits_BSV: Array, targets_BS: Array, firsts_BS, kinds_V: Array | None) -> tuple[Array, ...]:
     """Log-probabilities, entropies, ranks and, with `kinds_V`, kinds of the targets, each (B, S)."""
     log_BSV = jax.nn.log_softmax(logits_BSV)
+    shares_BSV = jnp.exp(log_BSV)
     target_BS1 = jnp.take_along_axis(log_BSV, targets_BS[..., None], axis=-1)
-    entropies_BS = -(jnp.exp(log_BSV) * log_BSV).sum(-1)
+    entropies_BS = -(shares_BSV * log_BSV).sum(-1)
     ranks_BS = 1 + (log_BSV > target_BS1).sum(-1, dtype=jnp.int32)
     found = target_BS1[..., 0], entropies_BS, ranks_BS
     if kinds_V is None:
         return found
-    kind_BS1 = jnp.minimum(kinds_V[targets_BS], BEGINS)[..., None]
-    same_BSV = (kinds_V == kind_BS1) | (kinds_V == ENDS)
-    return *found, jax.nn.logsumexp(jnp.where(same_BSV, log_BSV, -jnp.inf), axis=-1)
+    one_of_VK = jnp.stack([kinds_V != BEGINS, kinds_V != INSIDE], axis=1).astype(jnp.float32)
+    log_BSK = jnp.log(shares_BSV @ one_of_VK)
+    kind_BS1 = jnp.minimum(kinds_V[targets_BS], BEGINS).astype(jnp.int32)[..., None]
+    return *found, jnp.take_along_axis(log_BSK, kind_BS1, axis=-1)[..., 0]
 
 
 def batches(lengths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
