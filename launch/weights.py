@@ -190,7 +190,9 @@ def surprisals(
     ] = "nats",
     no_start: Annotated[
         bool,
-        typer.Option("--no-start", help="GPT: no <|endoftext|> before texts; a first token has no value."),
+        typer.Option(
+            "--no-start", help="GPT: no end-of-text token before texts; their first token has no value."
+        ),
     ] = False,
     corrected: Annotated[
         bool,
@@ -211,24 +213,31 @@ def surprisals(
     texts = list(with_columns(data, field))  # refuses a file before a model is loaded
     with starting():
         from research.api import load
-        from research.api.surprisals import Item, Options, check_new, columns, lines, rows, stream, write
+        from research.api import surprisals as made
+        from research.evaluation.surprisal.surprisals import Options
 
-    items = [Item(*one) for one in texts]
-    names = columns({name: None for item in items for name in item.columns}, tokens)
+    items = [made.Item(*one) for one in texts]
+    names = made.columns({name: None for item in items for name in item.columns}, tokens)
     if out is not None:
-        check_new(out)
+        made.check_new(out)
     options = Options(not no_start, corrected, within_word, unit)
     with activity(f"loading {target}"):
         model = load(target, tokenizer)
-    table = rows(items, stream(model, (item.text for item in items), options), tokens)
+    if options.start and made.lacks_start(model):
+        print(
+            "lineage: the tokenizer has no <|endoftext|>, so a text's first word has no value",
+            file=sys.stderr,
+        )
+    rows = made.rows(items, made.stream(model, (item.text for item in items), options), tokens)
     if out is None:
-        for line in lines(names, table, ".jsonl" if json else ".tsv"):
+        for line in made.lines(names, rows, ".jsonl" if json else ".tsv"):
             print(line, end="")
         return
-    count, mean = write(out, names, table)
+    count, mean = made.write(out, names, rows)
     kind = "tokens" if tokens else "words"
     if json:
         print_json({"file": str(out), "texts": len(items), kind: count, "mean": mean, "unit": unit})
         return
-    print(f"surprisals  {len(items):,} texts, {count:,} {kind}, mean {mean:.4f} {unit}")
+    shown = "" if mean is None else f", mean {mean:.4f} {unit}"
+    print(f"surprisals  {len(items):,} texts, {count:,} {kind}{shown}")
     print(f"file        {out}")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, overload
 
 from tokenizers import Tokenizer
 
+from research.data.tokenizers.tokenizer import end_of_text
 from research.errors import UsageError
 from research.evaluation.surprisal.surprisals import Options, Surprisals, Token, Word
 from research.evaluation.surprisal.surprisals import surprisals as surprisals_of
@@ -80,6 +81,11 @@ def stream(model: _Model, texts: Iterable[str], options: Options) -> Iterator[Su
     yield from surprisals_of(model.module, model._tokenizer(), texts, options)
 
 
+def lacks_start(model: _Model) -> bool:
+    """Whether a GPT's tokenizer has no token to begin a text with."""
+    return not model.module.bidirectional and end_of_text(model._tokenizer()) is None
+
+
 class Item(NamedTuple):
     """A text of a file, and the other columns of its row."""
 
@@ -137,8 +143,8 @@ def lines(names: Sequence[str], rows: Iterable[Mapping[str, Any]], suffix: str) 
     yield cells.getvalue()
 
 
-def write(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> tuple[int, float]:
-    """Write `rows`, whole or not at all; returns their number and the mean of their surprisals (or NaN).
+def write(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> tuple[int, float | None]:
+    """Write `rows`, whole or not at all; returns their number and the mean of their surprisals.
 
     Raises UsageError where the file exists, EnvironmentFault if it cannot be written.
     """
@@ -157,7 +163,7 @@ def write(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -
     with new_file(path) as file:
         for line in lines(names, counted(), path.suffix):
             file.write(line.encode())
-    return count, math.fsum(found) / len(found) if found else math.nan
+    return count, math.fsum(found) / len(found) if found else None
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
