@@ -10,6 +10,7 @@ Shapes: V vocabulary.
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -58,6 +59,7 @@ def word_of_each_token(offsets: Sequence[tuple[int, int]], words: Sequence[tuple
     return found
 
 
+@lru_cache(maxsize=4)  # 0.2 s for GPT-2's vocabulary, more than a sentence takes; a tokenizer is its own key
 def kinds(tokenizer: Tokenizer, vocabulary: int) -> np.ndarray | None:
     """Whether each token is INSIDE a word, BEGINS one or ENDS the text: int8 (V,).
 
