@@ -13,7 +13,7 @@ from research.data.tokenizers.published import SPECIAL, byte_level, character_le
 from research.data.tokenizers.spacy_words import MARK, without_spacy
 from research.errors import UsageError
 from research.evaluation.surprisal.surprisals import Options, Surprisals, surprisals
-from research.evaluation.surprisal.words import spans, word_of_each_token
+from research.evaluation.surprisal.words import kinds, spans, word_of_each_token
 from research.generation.streaming import BYTES
 from tests.drawn import drawn
 from tests.mostly_slow import mostly_slow
@@ -232,6 +232,16 @@ def test_all_words_at_a_boundary_sum_to_one(before):
     )
     np.testing.assert_allclose(corrected.sum() + left / given, 1, rtol=1e-5)
     assert abs(plain.sum() + left / given - 1) > 0.05
+
+
+def test_only_tokens_that_begin_with_white_space_begin_words():
+    """GPT-1's tokenizer has a token for a line end, but its tokens mark the ends of words."""
+    assert gpt1_pairs().token_to_id("\n") is not None
+    assert kinds(gpt1_pairs(), 100) is None and kinds(word_pieces(), 100) is None
+    tokenizer = byte_pairs()
+    found = kinds(tokenizer, 310)  # of a model with more entries
+    assert [found[tokenizer.token_to_id(piece)] for piece in ("a", "Ġthe", "Ġ", "Ċ")] == [0, 1, 1, 1]
+    assert found[tokenizer.token_to_id("<|endoftext|>")] == 2 and not found[300:].any()
 
 
 def test_every_character_of_a_word_is_in_its_tokens():

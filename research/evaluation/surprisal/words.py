@@ -63,9 +63,11 @@ def word_of_each_token(offsets: Sequence[tuple[int, int]], words: Sequence[tuple
 def kinds(tokenizer: Tokenizer, vocabulary: int) -> np.ndarray | None:
     """Whether each token is INSIDE a word, BEGINS one or ENDS the text: int8 (V,).
 
-    None for tokenizers whose tokens do not begin with white space, such as GPT-1's, which mark the ends of
-    words, and BERT's.
+    None for GPT-1's tokenizers, whose tokens mark the ends of words (though one is a line end), and for
+    others without tokens that begin with white space, such as BERT's.
     """
+    if getattr(tokenizer.model, "end_of_word_suffix", None):
+        return None
     pieces = {index: piece for piece, index in tokenizer.get_vocab().items() if index < vocabulary}
     decoded = tokenizer.decode_batch([[index] for index in pieces], skip_special_tokens=False)
     found = np.full(vocabulary, INSIDE, np.int8)
