@@ -24,6 +24,7 @@ GROUPS = {
         "generate": generate.generate,
         "evaluate": evaluate.evaluate,
         "features": weights.features,
+        "surprisals": weights.surprisals,
     },
     "Sweep": {"sweep": sweep.sweep, "work": worker.work},
     "Data": {"prepare": data.prepare, "batch": data.batch, "cache": data.cache},

@@ -153,7 +153,7 @@ def cache(
     ] = False,
     json: Json = False,
 ) -> int:
-    """List, or clear, the tokens, tokenizers and programs kept on disk."""
+    """List or clear the tokens, tokenizers and programs kept on disk."""
     if clear and not kinds and name is None and older is None:
         raise UsageError(f"--clear: expected kinds ({', '.join(KINDS)}), --name or --older")
     if older is not None and older < 0:

@@ -207,16 +207,24 @@ def _print_table(target: str, facts: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=target, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("task", "metric", "value", "published", "examples"):
+    between = any(fact["intervals"] for fact in facts.values())
+    papers = not between or any(fact["published"] for fact in facts.values())
+    more = [*(["interval"] if between else []), *(["published"] if papers else [])]
+    for column in ("task", "metric", "value", *more, "examples"):
         table.add_column(column, justify="left" if column in ("task", "metric") else "right", no_wrap=True)
     for name, fact in facts.items():
         for n, (metric, value) in enumerate(fact["metrics"].items()):
             paper, count = fact["published"].get(metric), fact["examples"]
+            low, high = fact["intervals"].get(metric, (math.nan, math.nan))
+            cells = {
+                "interval": "" if math.isnan(low) else f"{low:.1f} to {high:.1f}",
+                "published": "–" if paper is None else f"{paper:g}",
+            }
             table.add_row(
                 name if n == 0 else "",
                 metric,
                 f"{value:,.4f}" if abs(value) < 10 else f"{value:,.2f}",
-                "–" if paper is None else f"{paper:g}",
+                *(cells[column] for column in more),
                 f"{count:,}" if n == 0 and count else "",
             )
     console = Console(highlight=False)

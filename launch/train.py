@@ -134,7 +134,7 @@ def resume(
     processes: Processes = None,
     process: Process = None,
 ) -> int:
-    """Continue a run with the settings in its record, or a branch of it."""
+    """Continue a run, or a branch of it, with its recorded settings."""
     from research.runs.branch import branched
     from research.runs.status import split_step
 

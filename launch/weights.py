@@ -1,4 +1,4 @@
-"""`lineage import`, `export`, `average` and `features`: weights in and out, and hidden states."""
+"""`lineage import`, `export`, `average`, `features`, `surprisals`: weights in and out, numbers of texts."""
 
 import re
 import sys
@@ -170,3 +170,76 @@ def _write(target, tokenizer, texts, layers, words, length, batch, out: Path | N
     unit = "tokens" if words == "none" else "words"
     print(f"features  {count:,} texts, {found:,} {unit}, {len(layers)} × {width} numbers each")
     print(f"file      {out}")
+
+
+def surprisals(
+    target: Annotated[str, typer.Argument(metavar="DIR", help=MODEL)],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Texts, one per line of .txt, or one per row of .jsonl, .tsv, .csv or .parquet, whose other "
+            "columns are kept.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File to create, .tsv, .csv or .jsonl. Default: the terminal."),
+    ] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="One row per token, not per word.")] = False,
+    unit: Annotated[
+        str, typer.Option(metavar="nats|bits", help="Unit of surprisals and entropies.")
+    ] = "nats",
+    no_start: Annotated[
+        bool,
+        typer.Option(
+            "--no-start", help="GPT: no end-of-text token before texts; their first token has no value."
+        ),
+    ] = False,
+    corrected: Annotated[
+        bool,
+        typer.Option(
+            "--corrected", help="GPT: count a space with the word before it, so that words sum to one."
+        ),
+    ] = False,
+    within_word: Annotated[
+        bool, typer.Option("--within-word", help="BERT: mask the later tokens of a word, too.")
+    ] = False,
+    field: Annotated[str, typer.Option(metavar="NAME", help="Column of the text.")] = "text",
+    tokenizer: Tokenizer = None,
+    json: Json = False,
+) -> None:
+    """Write surprisals of texts, for every word or token."""
+    from research.data.sources.files import with_columns
+
+    texts = list(with_columns(data, field))  # refuses a file before a model is loaded
+    with starting():
+        from research.api import load
+        from research.api import surprisals as made
+        from research.evaluation.surprisal.surprisals import Options
+
+    items = [made.Item(*one) for one in texts]
+    names = made.columns({name: None for item in items for name in item.columns}, tokens)
+    if out is not None:
+        made.check_new(out)
+    options = Options(not no_start, corrected, within_word, unit)
+    with activity(f"loading {target}"):
+        model = load(target, tokenizer)
+    if options.start and made.lacks_start(model):
+        print(
+            "lineage: the tokenizer has no <|endoftext|>, so a text's first word has no value",
+            file=sys.stderr,
+        )
+    rows = made.rows(items, made.stream(model, (item.text for item in items), options), tokens)
+    if out is None:
+        for line in made.lines(names, rows, ".jsonl" if json else ".tsv"):
+            print(line, end="")
+        return
+    count, mean = made.write(out, names, rows)
+    kind = "tokens" if tokens else "words"
+    if json:
+        print_json({"file": str(out), "texts": len(items), kind: count, "mean": mean, "unit": unit})
+        return
+    shown = "" if mean is None else f", mean {mean:.4f} {unit}"
+    print(f"surprisals  {len(items):,} texts, {count:,} {kind}{shown}")
+    print(f"file        {out}")

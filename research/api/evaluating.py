@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from research.api.running import in_32_bits, keep_compiled
 from research.config import Model
@@ -13,7 +13,7 @@ from research.evaluation.eval_model import EvalModel, Settings
 from research.evaluation.published import published
 from research.io.activity import activity
 from research.io.files import expanded
-from research.models import is_gpt
+from research.models import GPT, is_gpt
 from research.runs import record
 from research.runs.status import split_step
 from research.training.evaluating.evaluate_run import evaluate_run
@@ -28,6 +28,7 @@ class Evaluation(NamedTuple):
     published: dict[str, float]  # the paper's numbers for a model of this size on the same data
     examples: int | None
     settings: dict[str, Any]  # that change the numbers
+    intervals: dict[str, tuple[float, float]] = {}  # of some metrics, by their names  # noqa: RUF012
 
 
 @in_32_bits
@@ -67,13 +68,16 @@ def evaluations(
             yield name, _validation(target)
             continue
         eval_model, config = loaded = loaded or _load(target, tokenizer)
-        if name.startswith(HARNESS):  # which shows its own progress
+        of_harness = name.startswith(HARNESS)
+        if not is_gpt(eval_model.model) and (of_harness or not tasks.task(name).bidirectional):
+            raise UsageError(f"{target}: a BERT gives no likelihoods; {name} is for GPTs")
+        if of_harness:  # which shows its own progress
             yield name, _harness(eval_model, name.removeprefix(HARNESS), settings, data)
             continue
         with activity(f"evaluating {name}"):
             result = tasks.evaluate(eval_model, name, data, settings)
         paper = published(name, config, result, settings)
-        yield name, Evaluation(result.metrics, paper, result.examples, result.settings)
+        yield name, Evaluation(result.metrics, paper, result.examples, result.settings, result.intervals)
 
 
 def import_with(target: str) -> None:
@@ -100,10 +104,10 @@ def check(names: Sequence[str], data: Path | None) -> None:
 def _load(target: str, tokenizer: str | None) -> tuple[EvalModel, Model]:
     with activity(f"loading {target}"):
         loaded = load_with_tokenizer(target, tokenizer)
-    if not is_gpt(loaded.model):
-        raise UsageError(f"{target}: a BERT gives no likelihoods; these tasks are for GPTs")
+    if any(path.startswith("masked/") for path in loaded.report.missing):
+        raise UsageError(f"{target}: the weights have no masked-token head")
     assert loaded.tokenizer is not None  # it was required
-    return EvalModel(loaded.model, loaded.tokenizer), loaded.config
+    return EvalModel(cast(GPT, loaded.model), loaded.tokenizer), loaded.config
 
 
 def _harness(eval_model: EvalModel, name: str, settings: Settings, data: Path | None) -> Evaluation:

@@ -38,6 +38,12 @@ class Inputs(NamedTuple):
         """The ids of each row, without padding."""
         return [row[:length] for row, length in zip(self.tokens_BL, self.lengths_B, strict=True)]
 
+    def within(self, context: int) -> "Inputs":
+        """This batch. Raises UsageError for rows that are longer than the context."""
+        if (length := self.tokens_BL.shape[1]) > context:
+            raise UsageError(f"{length} tokens: expected at most {context}, the context")
+        return self
+
     def padded(self, context: int) -> "Inputs":
         """With L rounded up, at most to `context`, so that few shapes are compiled."""
         length = self.tokens_BL.shape[1]

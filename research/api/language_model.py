@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from research.api.activations import activations, attention_probabilities, edited, logits, site_shapes, states
 from research.api.inputs import Inputs, TextOrIds, encode
 from research.api.running import in_32_bits, keep_compiled
+from research.api.surprisals import surprisals
 from research.config import Model
 from research.config.registry import Registry
 from research.errors import UsageError
@@ -136,6 +137,8 @@ class LanguageModel:
         targets = sum(len(row) - 1 for row in rows)
         return -sum(score.log_probability for score in scores) / targets
 
+    surprisals = surprisals
+
     def hidden_states(self, text_or_ids: TextOrIds) -> list[np.ndarray]:
         """N + 1 of (B, L, D): every block's input and, last, the final state.
 
@@ -244,7 +247,4 @@ class LanguageModel:
         return inputs if self.module.edits else inputs.padded(self.config.context), inputs.tokens_BL.shape[1]
 
     def _inputs(self, text_or_ids: TextOrIds) -> Inputs:
-        inputs, context = self.encode(text_or_ids), self.config.context
-        if (length := inputs.tokens_BL.shape[1]) > context:
-            raise UsageError(f"{length} tokens: expected at most {context}, the context")
-        return inputs
+        return self.encode(text_or_ids).within(self.config.context)

@@ -42,14 +42,20 @@ def check_found(task: str, names: Sequence[str], data: Path | None, tfds: Tfds |
     raise UsageError(f"{task}: no data; {_put(names)}")
 
 
-def find(task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None) -> TaskData:
+def find(
+    task: str, names: Sequence[str], data: Path | None, tfds: Tfds | None, joined: bool = False
+) -> TaskData:
     """Read the data of a task: the file `data`, or the first of `names` in a folder, or else `tfds`.
 
-    The folder is `data`, or `data_folder()` if `data` is None. Raises UsageError as `check_found`;
-    EnvironmentFault if TFDS cannot prepare the data set on this machine.
+    The folder is `data`, or `data_folder()` if `data` is None. With `joined`, all files that match a name are
+    read as one. Raises UsageError as `check_found`; EnvironmentFault if TFDS cannot prepare the data set on
+    this machine.
     """
     check_found(task, names, data, tfds)
     if (path := _file(names, data)) is not None:
+        if joined and path != data:
+            paths = sorted(path.parent.glob(f"*{path.suffix}"))
+            return TaskData("\n".join(map(read_text, paths)), f"{path.parent}/*{path.suffix}", None)
         return _read(path)
     assert tfds is not None  # `check_found` made sure of it
     try:
@@ -93,7 +99,7 @@ def _read_xml(path: Path) -> str:
 def json_objects(
     text: str, fields: Mapping[str, Callable[[Any], Any]], limit: int | None
 ) -> list[dict[str, Any]]:
-    """The `fields` of the JSON object in each line, each read by a function such as `as_text`.
+    """The JSON object in each line, with `fields` that are each read by a function such as `as_text`.
 
     Raises UsageError for another line, and for a text without any.
     """
@@ -104,7 +110,7 @@ def json_objects(
         if line.strip():
             try:
                 row = json.loads(line)
-                rows.append({name: read(row[name]) for name, read in fields.items()})
+                rows.append(row | {name: read(row[name]) for name, read in fields.items()})
             except (ValueError, KeyError, TypeError) as fault:
                 expected = " and ".join(map(repr, fields))
                 reason = f"{fault} is missing" if isinstance(fault, KeyError) else fault

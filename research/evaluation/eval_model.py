@@ -9,7 +9,7 @@ from research.models.gpt import GPT
 
 
 class EvalModel(NamedTuple):
-    model: GPT
+    model: GPT  # or a BERT, for a task that takes one
     tokenizer: Tokenizer
 
     def encode(self, text: str) -> list[int]:
@@ -34,3 +34,4 @@ class Result(NamedTuple):
     metrics: dict[str, float]
     examples: int  # number of examples, or of the units that the first metric averages over
     settings: dict[str, Any]  # settings that change the numbers
+    intervals: dict[str, tuple[float, float]] = {}  # of some metrics, by their names  # noqa: RUF012

@@ -3,19 +3,23 @@
 Shapes: B batch, L length, S scored tokens, V vocabulary.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from research.generation.sampling import round_up
+from research.generation.sampling import PAD_MULTIPLE, round_up
 from research.io.activity import activity
 from research.models.gpt import GPT
 
-MAX_LOGITS = 1 << 26  # elements of the largest logits array; longer sequences are scored in chunks
+MAX_LOGITS = 1 << 24  # elements of the largest logits array; longer sequences are scored in chunks
+
+# (logits (B, S, V), targets (B, S), whether a target is its window's first (B, S), marks of the vocabulary)
+Measure = Callable[[Any, Any, Any, Any], tuple[Array, ...]]
 
 
 class Pair(NamedTuple):
@@ -83,35 +87,47 @@ def score_windows(
         for number, window in enumerate(windows, 1):
             group.append(window)
             if len(group) == batch:
-                yield from _score_batch(model, group, batch, banned_V)
+                yield from _scores(model, group, batch, banned_V)
                 show(f"{number:,} windows")
                 group = []
         if group:
-            yield from _score_batch(model, group, batch, banned_V)
+            yield from _scores(model, group, batch, banned_V)
 
 
-def _score_batch(model: GPT, group: list[Window], batch: int, banned_V) -> Iterator[Score]:
+def _scores(model: GPT, group: list[Window], batch: int, banned_V) -> Iterator[Score]:
+    for log_S, hits_S, allowed_S in measured(model, group, batch, _hits, banned_V):
+        yield Score(float(log_S.sum(dtype=np.float64)), bool(hits_S.all()), bool(allowed_S.all()))
+
+
+def measured(
+    model: GPT, group: Sequence[Window], rows: int, measure: Measure, marks_V: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Arrays (S,) that `measure` gives for the scored tokens of each window, in a batch padded to `rows`.
+
+    `measure` is a function of a module: compiled programs are found by it.
+    """
     longest, most = max(len(window.tokens) for window in group) - 1, max(window.scored for window in group)
-    length = min(round_up(longest), model.config.context)
+    length = min(rounded(longest), model.config.context)
     scored = min(1 << (most - 1).bit_length(), length)  # a power of 2, so that few shapes are compiled
-    tokens_BL = np.zeros((batch, length), np.int32)
-    places_BS, targets_BS = (np.zeros((batch, scored), np.int32) for _ in range(2))
+    tokens_BL = np.zeros((rows, length), np.int32)
+    places_BS, targets_BS = (np.zeros((rows, scored), np.int32) for _ in range(2))
     for n, (tokens, count) in enumerate(group):
         tokens_BL[n, : len(tokens) - 1] = tokens[:-1]
         targets_BS[n, :count] = tokens[len(tokens) - count :]
         places_BS[n, :count] = np.arange(len(tokens) - 1 - count, len(tokens) - 1)
-    found = jax.device_get(_score_tokens(model, tokens_BL, places_BS, targets_BS, banned_V))
+    found = jax.device_get(_measured(model, tokens_BL, places_BS, targets_BS, marks_V, measure))
     for n, (_, count) in enumerate(group):
-        log_S, hits_S, allowed_S = (x_BS[n, :count] for x_BS in found)
-        yield Score(float(log_S.sum(dtype=np.float64)), bool(hits_S.all()), bool(allowed_S.all()))
+        yield tuple(x_BS[n, :count] for x_BS in found)
 
 
-@jax.jit
-def _score_tokens(model: GPT, tokens_BL, places_BS, targets_BS, banned_V) -> tuple[Array, Array, Array]:
-    """Log-probabilities of the targets after these places, and whether each is the most likely token.
+def rounded(length: int) -> int:
+    """A power of 2 from 8, and from 64 a multiple of 64, so that few shapes are compiled."""
+    return max(1 << (length - 1).bit_length(), 8) if length <= PAD_MULTIPLE else round_up(length)
 
-    (B, S): log-probabilities, hits among all tokens, and hits without those that may not be the first.
-    """
+
+@partial(jax.jit, static_argnames="measure")
+def _measured(model: GPT, tokens_BL, places_BS, targets_BS, marks_V, measure: Measure) -> tuple[Array, ...]:
+    """`measure`, in chunks of the positions after which the targets come."""
     x_BSD = jnp.take_along_axis(model.features(tokens_BL), places_BS[..., None], axis=1)
     B, S = targets_BS.shape
     fits = max(MAX_LOGITS // (B * model.config.vocabulary), 1)
@@ -119,15 +135,19 @@ def _score_tokens(model: GPT, tokens_BL, places_BS, targets_BS, banned_V) -> tup
 
     def score(arrays):
         x, targets, firsts = arrays
-        logits = model.logits(x)
-        log_z = jax.nn.logsumexp(logits, axis=-1)
-        target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-        hits = logits.argmax(-1) == targets
-        if banned_V is None:
-            return target_logits - log_z, hits, hits
-        allowed = jnp.where(firsts[..., None] & banned_V, -jnp.inf, logits)
-        return target_logits - log_z, hits, allowed.argmax(-1) == targets
+        return measure(model.logits(x), targets, firsts, marks_V)
 
     arrays = (x_BSD, targets_BS, jnp.broadcast_to(jnp.arange(S) == 0, (B, S)))
     chunks = tuple(x.reshape(B, -1, chunk, *x.shape[2:]).swapaxes(0, 1) for x in arrays)
     return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(B, S), lax.map(score, chunks))
+
+
+def _hits(logits, targets, firsts, banned_V) -> tuple[Array, Array, Array]:
+    """Log-probabilities, hits among all tokens, and hits without those that may not be the first."""
+    log_z = jax.nn.logsumexp(logits, axis=-1)
+    target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    hits = logits.argmax(-1) == targets
+    if banned_V is None:
+        return target_logits - log_z, hits, hits
+    allowed = jnp.where(firsts[..., None] & banned_V, -jnp.inf, logits)
+    return target_logits - log_z, hits, allowed.argmax(-1) == targets

@@ -16,6 +16,7 @@ from research.errors import UsageError, did_you_mean
 from research.evaluation import cloze, perplexity, prompted, winograd
 from research.evaluation.data_files import TaskData, Tfds, find
 from research.evaluation.eval_model import EvalModel, Result, Settings
+from research.evaluation.surprisal.minimal_pairs import minimal_pairs
 from research.io.text import read_text
 
 Run = Callable[[EvalModel, TaskData, Settings], Result]
@@ -26,6 +27,8 @@ class Task(NamedTuple):
     run: Run
     files: tuple[str, ...] = ()  # file names to look for in the data folder, in this order
     tfds: Tfds | None = None  # read if no file is found
+    joined: bool = False  # all files beside the found one, with its suffix, are one
+    bidirectional: bool = False  # takes a BERT too
 
 
 def _text(run: Callable[..., Result], **more) -> Run:
@@ -119,6 +122,13 @@ BUILTIN = {
         _mctest,
         ("mc500.dev.tsv", "mc160.dev.tsv", "mc500.test.tsv", "mc160.test.tsv"),
     ),
+    "minimal_pairs": Task(
+        "BLiMP and others: accuracy by phenomenon, with intervals; also of a BERT",
+        minimal_pairs,
+        ("blimp/data/*.jsonl", "blimp/*.jsonl", "data/*.jsonl", "*.jsonl"),
+        joined=True,
+        bidirectional=True,
+    ),
 }
 for _name, _task in BUILTIN.items():
     TASKS.register(_name)(_task)
@@ -148,7 +158,7 @@ def evaluate(
     Raises UsageError for an unknown task and for missing or malformed data.
     """
     declared = task(name)
-    source = find(name, declared.files, data, declared.tfds)
+    source = find(name, declared.files, data, declared.tfds, declared.joined)
     try:
         result = declared.run(eval_model, source, settings)
     except UsageError as error:

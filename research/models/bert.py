@@ -91,10 +91,14 @@ class BERT(nnx.Module):
     ) -> tuple[Array, Array]:
         """Logits of every position's token (B, L, V) and of the next sentence (B, 2): 0 if it follows."""
         x_BLD = self.features(tokens_BL, segments_BL, lengths_B, key)
+        return self.token_logits(x_BLD), self.next_logits(x_BLD)
+
+    def token_logits(self, x_BLD: Array) -> Array:
+        """Maps final states to logits of the tokens at their positions (B, L, V), float32."""
         y_BLD = self.masked(x_BLD)
         table_VD = self.output_table().astype(y_BLD.dtype)
         logits_BLV = jnp.einsum("BLD,VD->BLV", y_BLD, table_VD, preferred_element_type=jnp.float32)
-        return logits_BLV + self.masked.bias[...], self.next_logits(x_BLD)
+        return logits_BLV + self.masked.bias[...]
 
     def features(
         self,

@@ -37,6 +37,7 @@ COMMANDS = {
     "batch": ["batch", "RUN", "--step", "1"],
     "generate": ["generate", "RUN", "--prompt", "a b", "--tokens", "2"],
     "fill": ["generate", "RUN", "--prompt", "a [MASK]", "--tokens", "2"],
+    "surprisals": ["surprisals", "RUN", "--data", "short.txt"],
     "validation": ["evaluate", "RUN", "--task", "validation"],
     "likelihood": ["evaluate", "RUN", "--task", "text8", "--data", "short.txt"],
     "answers": ["evaluate", "RUN", "--task", "answers", "--data", "FILE"],
@@ -47,11 +48,11 @@ COMMANDS = {
     "resume": ["resume", "RUN"],
 }
 RUN = {"status", "table", "report", "figure", "batch", "validation", "average", "export", "stop", "resume"}
-TEXT = {"generate", "fill", "likelihood"}  # a prompt for a GPT may have anything in it
+TEXT = {"generate", "fill", "likelihood", "surprisals"}  # a prompt for a GPT may have anything in it
 NO_CLASS = {"export"}  # Transformers has no GPT-1 with these heads
 WORKS = {
     "trial": RUN | TEXT,
-    "bert": RUN | {"fill"},
+    "bert": RUN | {"fill", "surprisals"},
     "classification": (RUN | TEXT | {"answers"}) - NO_CLASS,
     "regression": (RUN | TEXT | {"answers"}) - NO_CLASS,
     "choice": (RUN | TEXT | {"answers"}) - NO_CLASS,
@@ -71,6 +72,7 @@ SAID = {  # in the line of a refusal
     ("bert", "answers"): "it has no task",
     ("trial", "answers"): "it has no task",
     ("spans", "fill"): "fine-tuned (model.head=tokens)",
+    ("spans", "surprisals"): "this BERT is fine-tuned for a task",
     ("tags", "generate"): "fine-tuned (model.head=tokens)",
     ("classification", "export"): "model.special_tokens=true: Transformers' OpenAIGPTForSequence",
     ("choice", "export"): "Transformers has no gpt1 with this head",

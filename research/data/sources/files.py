@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from research.data.sources import file_records, parquet, records
 from research.data.sources.file_records import JSON_LINES, TABLES
@@ -94,10 +95,7 @@ def texts(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
     `fields` name the one or two columns of files that have any.
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    if not path.name.endswith(SUFFIXES):
-        raise UsageError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
+    _check(path)
     if path.name.endswith(TEXTS):
         for _, line in text.lines(path):
             match = PAIR.fullmatch(line.strip())
@@ -105,6 +103,24 @@ def texts(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
         return
     for where, record in file_records.records(path, fields, every_row=True):
         yield tuple(records.text(record, field, where, "--field") for field in fields)
+
+
+def with_columns(path: Path, field: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each line of a text file, as it is; each row's text, in the column `field`, with its other columns."""
+    _check(path)
+    if path.name.endswith(TEXTS):
+        yield from ((line, {}) for _, line in text.lines(path))
+        return
+    for where, record in file_records.records(path, [field], every_row=True):
+        others = {name: value for name, value in record.items() if name != field}
+        yield records.text(record, field, where, "--field"), others
+
+
+def _check(path: Path) -> None:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    if not path.name.endswith(SUFFIXES):
+        raise UsageError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
 
 
 def identity(paths: list[Path]) -> list:
