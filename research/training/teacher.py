@@ -52,7 +52,11 @@ def teacher_model(experiment: Experiment) -> Model:
     Raises UsageError for a model that cannot compute the outputs of the experiment's from its batches.
     """
     ours, path = experiment.model, str(experiment.objective.teacher)
-    theirs = weights.model_of(path)
+    try:
+        theirs = weights.model_of(path)
+    except UsageError as error:
+        message = str(error).removeprefix(f"{path}: ")
+        raise UsageError(f"objective.teacher={path}: {message}") from error
     later = experiment.data.later
     length = max(experiment.data.length, later.length if later.step else 0)
     wrong = {f"model.{name}": (getattr(theirs, name), getattr(ours, name)) for name in ALIKE}
