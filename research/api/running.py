@@ -13,6 +13,7 @@ from research.config.imports import import_all, import_edited
 from research.config.settings import parse_assignments
 from research.devices.startup import use_compilation_cache
 from research.errors import UsageError
+from research.io.activity import shown
 from research.io.files import expanded
 from research.objectives import check
 from research.runs.metrics_log import Row
@@ -82,7 +83,8 @@ def train(
     check_given(experiment)
     keep_compiled()
     path = expanded(directory)
-    return loop.train(experiment, path, report, allow_change, lambda row: bool(after_evaluation(row)))
+    with shown():
+        return loop.train(experiment, path, report, allow_change, lambda row: bool(after_evaluation(row)))
 
 
 def keep_compiled() -> None:

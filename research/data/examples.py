@@ -17,9 +17,8 @@ class Numbered(NamedTuple):
     # each other; those from edges[-1] on fill the last batch up, and their weights do not count.
     read: Callable[[np.ndarray, np.ndarray], Batch]
     shares: tuple[float, ...] = (1.0,)  # of the sources
-    whole: bool = (
-        False  # whether the rows of a batch depend on each other, as when the longest sets the length
-    )
+    # Whether the rows of a batch depend on each other, as when the longest sets the length.
+    whole: bool = False
 
 
 class Examples(NamedTuple):

@@ -1,8 +1,8 @@
 """Shows what a command is doing, in a line on standard error, while it has nothing else to print.
 
 On a terminal the line counts seconds in place; in a log it appears after two seconds, then at growing
-intervals. Nothing is shown until `show` is called, which the command line does; notebooks and tests stay
-quiet.
+intervals. Nothing is shown until `show` is called, as the command line does, or within `shown`, as when a
+notebook trains.
 """
 
 import os
@@ -34,6 +34,17 @@ def show() -> None:
     """Shows the activities of this process from now on."""
     global _shown
     _shown = True
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Shows the activities of this process until the block ends."""
+    global _shown
+    before, _shown = _shown, True
+    try:
+        yield
+    finally:
+        _shown = before
 
 
 def say(text: str) -> None:
