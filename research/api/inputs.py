@@ -34,14 +34,23 @@ class Inputs(NamedTuple):
     lengths_B: np.ndarray  # int32; tokens without padding
 
     @property
+    def length(self) -> int:
+        return self.tokens_BL.shape[1]
+
+    @property
     def rows(self) -> list[np.ndarray]:
         """The ids of each row, without padding."""
         return [row[:length] for row, length in zip(self.tokens_BL, self.lengths_B, strict=True)]
 
+    def within(self, context: int) -> "Inputs":
+        """The same. Raises UsageError for rows longer than the context."""
+        if self.length > context:
+            raise UsageError(f"{self.length} tokens: expected at most {context}, the context")
+        return self
+
     def padded(self, context: int) -> "Inputs":
         """With L rounded up, at most to `context`, so that few shapes are compiled."""
-        length = self.tokens_BL.shape[1]
-        more = max(min(round_up(length), context) - length, 0)
+        more = max(min(round_up(self.length), context) - self.length, 0)
         tokens_BL, segments_BL = (np.pad(x, ((0, 0), (0, more))) for x in self[:2])
         return Inputs(tokens_BL, segments_BL, self.lengths_B)
 
