@@ -17,7 +17,7 @@ from research.api.inputs import Inputs, arguments
 from research.errors import UsageError
 from research.evaluation.scoring import score_windows, windows
 from research.models import BERT, GPT
-from research.models.sites import Edit, check, is_observed, matches, observed
+from research.models.sites import Edit, Edits, check, is_observed, matches, observed
 
 BATCH = 8  # rows scored together
 PROBABILITIES = "blocks/*/attention/probabilities*"  # also of a block that attends twice
@@ -46,10 +46,10 @@ def attention_probabilities(module: GPT | BERT, inputs: Inputs) -> list[np.ndarr
 
 def site_shapes(module: GPT | BERT, length: int = 1) -> dict[str, tuple[int, ...]]:
     """The shape of each site for one row of `length` tokens, in the order of the forward pass."""
-    shapes = {}
+    shapes, plain = {}, replaced_edits(module, ())  # edits may expect another length
 
     def record(tokens_BL):
-        found = observed(module.features, ["**"])(tokens_BL)[1]
+        found = observed(plain.features, ["**"])(tokens_BL)[1]
         shapes.update({name: x.shape for name, x in found.items()})
 
     jax.eval_shape(record, jax.ShapeDtypeStruct((1, length), jnp.int32))
@@ -62,8 +62,15 @@ def edited(module: GPT | BERT, edits: Mapping[str, Edit | ArrayLike]) -> GPT | B
     Raises UsageError for a name that no site has.
     """
     check(edits, site_shapes(module))
+    return replaced_edits(
+        module, module.edits + tuple((name, _as_function(edit)) for name, edit in edits.items())
+    )
+
+
+def replaced_edits(module: GPT | BERT, edits: Edits) -> GPT | BERT:
+    """A copy of the module that has these edits instead of its own."""
     copy = jax.tree.map(lambda leaf: leaf, module)
-    copy.edits = module.edits + tuple((name, _as_function(edit)) for name, edit in edits.items())
+    copy.edits = edits
     return copy
 
 

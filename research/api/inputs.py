@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax import Array
 from tokenizers import Tokenizer
 
 from research.data.tokenizers.tokenizer import encode as encode_text
@@ -23,6 +24,7 @@ TextOrIds = (
     | Sequence[int]
     | Sequence[Sequence[int]]
     | np.ndarray
+    | Array
 )
 
 
@@ -63,6 +65,8 @@ def encode(
     With `special_tokens`, texts get BERT's [CLS] and [SEP] and may be pairs; ids stay as they are.
     Raises UsageError for an empty row, for ids outside the vocabulary, and for texts without a tokenizer.
     """
+    if isinstance(text_or_ids, Array):
+        text_or_ids = np.asarray(text_or_ids)
     if not isinstance(text_or_ids, Sequence | np.ndarray):
         raise UsageError(f"{text_or_ids!r}: expected a text, texts or ids")
     rows = [text_or_ids] if isinstance(text_or_ids, str) else list(text_or_ids)

@@ -133,10 +133,9 @@ def check(patterns: Iterable[str], names: Iterable[str]) -> None:
     for pattern in patterns:
         if not any(matches(name, pattern) for name in names):
             some = [name for name in names if not name.startswith("blocks/") or name.startswith("blocks/0/")]
-            near = did_you_mean(pattern, some)
-            if fnmatch.filter(names, pattern):
-                near = f"; did you mean {pattern.replace('*', '**')}?"
-            raise UsageError(f"{pattern}: no such site of this model{near}")
+            wider = f"; did you mean {pattern.replace('*', '**')}?"
+            meant = wider if fnmatch.filter(names, pattern) else did_you_mean(pattern, some)
+            raise UsageError(f"{pattern}: no such site of this model{meant}")
 
 
 def _trace() -> Any:

@@ -146,7 +146,10 @@ def test_edits_may_depend_on_positions():
     model = of_gpt2()
     clean, corrupted = [[1, 2, 3], [4, 5, 6]], [[1, 7, 3], [8, 5, 6]]
     states = model.activations(clean, "blocks/0/output")
-    close(model.edited(states).logits(corrupted), model.logits(clean))
+    patched = model.edited(states)
+    close(patched.logits(corrupted), model.logits(clean))
+    assert patched.sites == model.sites
+    close(patched.edited({"final": lambda x: 2 * x}).logits(corrupted), 2 * model.logits(clean))
     there = model.activations(clean, "embeddings")["embeddings"][:, 1]
     patched = model.edited({"embeddings": lambda x: x.at[:, 1].set(there)}).logits(corrupted)
     close(patched[0], model.logits(clean)[0])  # only this token was another

@@ -202,7 +202,7 @@ def test_edits_hold_in_each_forward_pass_and_one_of_them_is_read():
     twice = lambda tokens: (model.features(tokens), model.features(tokens[::-1]))  # noqa: E731
     (one, other), _ = observed(twice, edits=edits)(TOKENS)
     assert abs(one + model.features(TOKENS)).max() < 1e-5 and abs(other - one[::-1]).max() < 1e-5
-    with pytest.raises(UsageError, match="^final: read in two forward passes; expected one$"):
+    with pytest.raises(UsageError, match=r"^final: read in two forward passes; expected one$"):
         observed(twice, ["final"])(TOKENS)
 
 
