@@ -17,7 +17,7 @@ from research.api.inputs import Inputs, arguments
 from research.errors import UsageError
 from research.evaluation.scoring import score_windows, windows
 from research.models import BERT, GPT
-from research.models.sites import Edit, Edits, check, is_observed, matches, observed
+from research.models.sites import Edit, Edits, check, is_changed, matches, observed
 
 BATCH = 8  # rows scored together
 PROBABILITIES = "blocks/*/attention/probabilities*"  # also of a block that attends twice
@@ -81,11 +81,6 @@ def _as_function(edit: Edit | ArrayLike) -> Edit:
 
 def _first(array: ArrayLike, _: Array) -> ArrayLike:
     return array
-
-
-def is_changed(module: GPT | BERT) -> bool:
-    """Whether sites are edited or read: then inputs are not padded, since edits may depend on positions."""
-    return bool(module.edits) or is_observed()
 
 
 def logits(module: GPT | BERT, inputs: Inputs) -> np.ndarray:

@@ -67,6 +67,11 @@ def is_observed() -> bool:
     return _observer.get() is not None
 
 
+def is_changed(model: Any) -> bool:
+    """Whether sites are edited or read: then inputs are not padded, since edits may depend on positions."""
+    return bool(model.edits) or is_observed()
+
+
 def observed(
     function: Callable[..., T], read: Sequence[str] = (), edits: Mapping[str, Edit] | None = None
 ) -> Callable[..., tuple[T, dict[str, Array]]]:
