@@ -146,6 +146,40 @@ def posted(tracker, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled_in_haste")
+def test_analyses_inside_a_model_are_those_of_the_readme(monkeypatch):
+    """Direct attribution adds up, a path is the query by hand, an effect is that of one edit."""
+    import research
+    from tests.api.test_activations import of_gpt2
+
+    text = (ROOT / "research" / "README.md").read_text(encoding="utf-8")
+    monkeypatch.setattr(research, "load", lambda path: of_gpt2())
+    found: dict = {"__name__": "inside"}
+    for block in BLOCK.findall(text.partition("### Inside a model")[2].partition("\n### ")[0]):
+        exec(compile(block, "inside", "exec"), found)
+    model, p, here, there = (found[name] for name in ("model", "p", "here", "there"))
+    logits, direction = model.logits(found["clean"])[0, -1], found["direction"]
+    np.testing.assert_allclose(found["lens"][-1][0, -1], logits, rtol=1e-5)
+    rest = here["embeddings"][0, -1] + sum(p["blocks/attention/output/bias"])
+    rest = rest @ direction + p["norm/bias"] @ (p["tokens"][7] - p["tokens"][8])
+    total = found["by_head"].sum() + sum(found["by_mlp"]) + rest
+    assert float(total) == pytest.approx(float(logits[7] - logits[8]), rel=1e-4)
+
+    sender = "blocks/0/attention/heads"
+    change = (there[sender] - here[sender])[:, :, 1] @ found["kernels"][0, 1]
+    block = jax.tree.map(lambda x: x[1], model.module.blocks)
+    read = block.attention.qkv(block.attention_norm(here["blocks/0/output"] + change))
+    np.testing.assert_allclose(found["query"], read.reshape(1, 4, 3, 2, 4)[:, :, 0, 0], atol=1e-5)
+    assert abs(found["query"] - here["blocks/1/attention/query"][:, :, 0]).max() > 1e-3
+    patched = {"blocks/0/output": lambda x: x.at[:, 1].set(there["blocks/0/output"][:, 1])}
+    new = model.edited(patched).logits(found["clean"])[0, -1]
+    effect = (new[7] - new[8]) - (logits[7] - logits[8])
+    assert float(found["effects"][0, 1]) == pytest.approx(float(effect), abs=1e-5)
+    assert abs(found["effects"][0, 0]) < 1e-5 and abs(effect) > 1e-3  # the first tokens are the same
+    assert found["estimates"].shape == found["effects"].shape == (2, 4)
+
+
+@pytest.mark.slow
 def test_a_loop_of_ones_own_is_that_of_the_readme(tmp_path, monkeypatch):
     """With a smaller model and text."""
     import research

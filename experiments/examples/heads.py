@@ -8,6 +8,7 @@ back with the states of another text. Run with `python experiments/examples/head
 import random
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,17 +59,18 @@ def main() -> None:
     shares = np.asarray([p_BHLL[:, :, SECOND, SECOND + 1 - HALF].mean((0, 2)) for p_BHLL in patterns])
     print(f"attention to the letter to be repeated, by block and head:\n{shares.round(2)}")
 
-    # 2. Silence each head in turn: one compiled program for all, since the head is an argument.
-    @jax.jit
-    @jax.vmap
-    def without(block: jax.Array, head: jax.Array) -> jax.Array:
+    # 2. Silence each head in turn: one compiled program for all, since the head is an argument. So is the
+    # module, whose parameters would be constants otherwise, which take longer to compile.
+    def without(module: Any, block: jax.Array, head: jax.Array) -> jax.Array:
         def silence(n: int):
             return lambda x_BLHK: jnp.where((n == block) & (jnp.arange(heads)[:, None] == head), 0, x_BLHK)
 
         edits = {f"blocks/{n}/attention/heads": silence(n) for n in range(depth)}
-        return loss_of(observed(model.module, edits=edits)(tokens_BL)[0])
+        return loss_of(observed(module, edits=edits)(tokens_BL)[0])
 
-    losses = np.asarray(without(*jnp.divmod(jnp.arange(depth * heads), heads))).reshape(depth, heads)
+    silenced = jax.jit(jax.vmap(without, (None, 0, 0)))
+    losses = np.asarray(silenced(model.module, *jnp.divmod(jnp.arange(depth * heads), heads)))
+    losses = losses.reshape(depth, heads)
     whole = float(loss_of(model.module(tokens_BL)))
     print(f"loss of the second half: {whole:.2f} nats; more without one head:\n{(losses - whole).round(2)}")
     block, head = map(int, np.unravel_index(losses.argmax(), losses.shape))

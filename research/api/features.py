@@ -5,7 +5,6 @@ Shapes: B texts, L length of the longest, K layers, D width.
 
 import math
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -22,7 +21,7 @@ from research.data.finetuning.inputs import cut_longer
 from research.data.tokenizers import tokenizer as tokenizers
 from research.errors import UsageError
 from research.models import BERT, GPT
-from research.models.sites import check, observed
+from research.models.sites import check, matches, observed
 
 Words = Literal["none", "first", "mean"]
 Layer = int | str  # counted as by `LanguageModel.hidden_states`, or the name of a site
@@ -66,7 +65,7 @@ def layers_of(model: LanguageModel, given: Sequence[Layer]) -> tuple[list[Layer]
             widths.add(model.config.width)
             continue
         check([layer], shapes)
-        for name in [name for name in shapes if fnmatchcase(name, layer)]:
+        for name in [name for name in shapes if matches(name, layer)]:
             if longer[name] != (1, 2, *shapes[name][2:]):
                 raise UsageError(f"--layers {name}: expected a site with features of each token")
             layers.append(name)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax import Array
 from tokenizers import Tokenizer
 
 from research.data.tokenizers.tokenizer import encode as encode_text
@@ -23,6 +24,7 @@ TextOrIds = (
     | Sequence[int]
     | Sequence[Sequence[int]]
     | np.ndarray
+    | Array
 )
 
 
@@ -34,20 +36,23 @@ class Inputs(NamedTuple):
     lengths_B: np.ndarray  # int32; tokens without padding
 
     @property
+    def length(self) -> int:
+        return self.tokens_BL.shape[1]
+
+    @property
     def rows(self) -> list[np.ndarray]:
         """The ids of each row, without padding."""
         return [row[:length] for row, length in zip(self.tokens_BL, self.lengths_B, strict=True)]
 
     def within(self, context: int) -> "Inputs":
-        """This batch. Raises UsageError for rows that are longer than the context."""
-        if (length := self.tokens_BL.shape[1]) > context:
-            raise UsageError(f"{length} tokens: expected at most {context}, the context")
+        """The same. Raises UsageError for rows longer than the context."""
+        if self.length > context:
+            raise UsageError(f"{self.length} tokens: expected at most {context}, the context")
         return self
 
     def padded(self, context: int) -> "Inputs":
         """With L rounded up, at most to `context`, so that few shapes are compiled."""
-        length = self.tokens_BL.shape[1]
-        more = max(min(round_up(length), context) - length, 0)
+        more = max(min(round_up(self.length), context) - self.length, 0)
         tokens_BL, segments_BL = (np.pad(x, ((0, 0), (0, more))) for x in self[:2])
         return Inputs(tokens_BL, segments_BL, self.lengths_B)
 
@@ -60,6 +65,8 @@ def encode(
     With `special_tokens`, texts get BERT's [CLS] and [SEP] and may be pairs; ids stay as they are.
     Raises UsageError for an empty row, for ids outside the vocabulary, and for texts without a tokenizer.
     """
+    if isinstance(text_or_ids, Array):
+        text_or_ids = np.asarray(text_or_ids)
     if not isinstance(text_or_ids, Sequence | np.ndarray):
         raise UsageError(f"{text_or_ids!r}: expected a text, texts or ids")
     rows = [text_or_ids] if isinstance(text_or_ids, str) else list(text_or_ids)

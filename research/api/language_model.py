@@ -16,14 +16,21 @@ from jax import Array
 from jax.typing import ArrayLike
 from tokenizers import Tokenizer
 
-from research.api.activations import activations, attention_probabilities, edited, logits, site_shapes, states
+from research.api.activations import (
+    activations,
+    attention_probabilities,
+    edited,
+    logits,
+    loss,
+    site_shapes,
+    states,
+)
 from research.api.inputs import Inputs, TextOrIds, encode
 from research.api.running import in_32_bits, keep_compiled
 from research.api.surprisals import surprisals
 from research.config import Model
 from research.config.registry import Registry
 from research.errors import UsageError
-from research.evaluation.scoring import score_windows, windows
 from research.generation import BeamSearch, Sampling, complete, fill_masks
 from research.generation.fill_mask import Filled
 from research.models import BERT, GPT, is_bert, is_gpt
@@ -35,7 +42,7 @@ from research.weights.fit import replaced
 from research.weights.layout import TaskHead, Weights
 from research.weights.with_tokenizer import load_with_tokenizer
 
-BATCH = 8  # rows scored or generated together
+BATCH = 8  # rows generated together
 
 # A model's compiled functions are found by the names of its parts, whose definitions may have changed.
 Registry.on_change.append(jax.clear_caches)
@@ -118,24 +125,18 @@ class LanguageModel:
         """
         if self.module.bidirectional:
             self._check_masked_head("logits")
-        inputs, length = self._padded(text_or_ids)
-        return np.asarray(logits(self.module, inputs))[:, :length]
+        return logits(self.module, self._inputs(text_or_ids))
 
     def loss(self, text_or_ids: TextOrIds) -> float:
         """A GPT's mean negative log-likelihood, in nats per token, of all tokens but the first of each row.
 
         Rows longer than the context are read in windows that overlap by half of it. Raises UsageError for a
-        BERT, which gives no likelihood of a text, and if no row has two tokens.
+        BERT, which gives no likelihood of a text, if no row has two tokens, and, of an edited model, for rows
+        longer than the context.
         """
         if not is_gpt(self.module):
             raise UsageError("loss: a BERT gives no likelihood of a text; load a GPT, or use fill_mask")
-        rows, context = self.encode(text_or_ids).rows, self.config.context
-        parts = [window for row in rows for window in windows(row, context, max(context // 2, 1))]
-        if not parts:
-            raise UsageError("loss: expected a row of two tokens or more: the first is not predicted")
-        scores = score_windows(self.module, parts, min(BATCH, len(parts)))
-        targets = sum(len(row) - 1 for row in rows)
-        return -sum(score.log_probability for score in scores) / targets
+        return loss(self.module, self.encode(text_or_ids))
 
     surprisals = surprisals
 
@@ -143,8 +144,7 @@ class LanguageModel:
         """N + 1 of (B, L, D): every block's input and, last, the final state.
 
         Raises UsageError for rows longer than the context."""
-        inputs, length = self._padded(text_or_ids)
-        return [x_BLD[:, :length] for x_BLD in jax.device_get(states(self.module, inputs))]
+        return states(self.module, self._inputs(text_or_ids))
 
     def attentions(self, text_or_ids: TextOrIds) -> list[np.ndarray]:
         """N of (B, H, L, L): how much each position (third axis) attends to each (last axis).
@@ -164,7 +164,7 @@ class LanguageModel:
 
         Raises UsageError for a name that no site has, and for rows longer than the context.
         """
-        return activations(self.module, self._inputs(text_or_ids), sites or ("*",))
+        return activations(self.module, self._inputs(text_or_ids), sites or ("**",))
 
     def edited(self, edits: Mapping[str, Edit | ArrayLike]) -> "LanguageModel":
         """A model whose sites with these names or patterns are changed in each forward pass.
@@ -237,14 +237,6 @@ class LanguageModel:
             raise UsageError(f"{method}: this BERT is fine-tuned for a task and has no masked-token head")
         if any(path.startswith("masked/") for path in self._untouched()):
             raise UsageError(f"{method}: the weights have no masked-token head")
-
-    def _padded(self, text_or_ids: TextOrIds) -> tuple[Inputs, int]:
-        """The batch at a rounded length, so that few shapes are compiled, and its own length L.
-
-        Edits may depend on positions: then it is the batch itself.
-        """
-        inputs = self._inputs(text_or_ids)
-        return inputs if self.module.edits else inputs.padded(self.config.context), inputs.tokens_BL.shape[1]
 
     def _inputs(self, text_or_ids: TextOrIds) -> Inputs:
         return self.encode(text_or_ids).within(self.config.context)

@@ -4,7 +4,6 @@ Shapes: B batch, L length, V vocabulary.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from research.data.tokenizers.tokenizer import encode, special_tokens
 from research.errors import UsageError
 from research.generation.sampling import round_up
 from research.models.bert import BERT
+from research.models.sites import is_changed
 
 
 class Candidate(NamedTuple):
@@ -52,24 +52,28 @@ def fill_masks(model: BERT, tokenizer: Tokenizer, prompts: Sequence[str], top: i
         if len(row.ids) > model.config.context:
             raise UsageError(f"{len(row.ids)} tokens: expected at most {model.config.context}, the context")
     lengths_B = np.asarray([len(row.ids) for row in encoded], np.int32)
-    length = min(round_up(lengths_B.max()), model.config.context)
+    length, most_likely = lengths_B.max(), _most_likely
+    if not is_changed(model):
+        length, most_likely = min(round_up(length), model.config.context), _compiled_most_likely
     tokens_BL = np.full((len(encoded), length), special.pad, np.int32)
     segments_BL = np.zeros_like(tokens_BL)
     for n, row in enumerate(encoded):
         tokens_BL[n, : len(row.ids)], segments_BL[n, : len(row.ids)] = row.ids, row.type_ids
     top = min(top, model.config.vocabulary)
-    probabilities, pieces = jax.device_get(_most_likely(model, tokens_BL, segments_BL, lengths_B, top))
+    probabilities, pieces = jax.device_get(most_likely(model, tokens_BL, segments_BL, lengths_B, top))
     return [
         _filled(tokenizer, prompt, row.ids, special.mask, probabilities[n], pieces[n])
         for n, (prompt, row) in enumerate(zip(prompts, encoded, strict=True))
     ]
 
 
-@partial(jax.jit, static_argnames="top")
 def _most_likely(model: BERT, tokens_BL, segments_BL, lengths_B, top: int) -> tuple[Array, Array]:
     """Probabilities and ids of the most likely pieces at each position, both (B, L, top)."""
     logits_BLV = model(tokens_BL, segments_BL, lengths_B)[0]
     return jax.lax.top_k(jax.nn.softmax(logits_BLV), top)
+
+
+_compiled_most_likely = jax.jit(_most_likely, static_argnames="top")
 
 
 def _filled(tokenizer, prompt, ids, mask, probabilities, pieces) -> Filled:

@@ -1,5 +1,6 @@
 """Activations read from and edited in loaded models, beside hooks of Transformers."""
 
+import pickle
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from research import load
+from research import load, observed
 from research.api.language_model import LanguageModel
 from research.config import Model
 from research.errors import UsageError
@@ -134,6 +135,8 @@ def test_an_edited_model_is_edited_in_all_that_it_does():
     assert edited.loss(ids) == pytest.approx(same.loss(ids), rel=1e-5) != model.loss(ids)
     more = edited.edited({"final": lambda x: 2 * x})
     close(more.activations(ids, "final")["final"], 2 * edited.activations(ids, "final")["final"])
+    array = pickle.loads(pickle.dumps(model.edited({"final": np.ones((1, 1, 8))})))
+    close(array.activations(ids, "final")["final"], np.ones((1, 5, 8)))
     assert repr(more) == repr(model)[:-1] + ", blocks/*/mlp/output edited, final edited)"
     assert model.module.edits == ()
 
@@ -143,11 +146,39 @@ def test_edits_may_depend_on_positions():
     model = of_gpt2()
     clean, corrupted = [[1, 2, 3], [4, 5, 6]], [[1, 7, 3], [8, 5, 6]]
     states = model.activations(clean, "blocks/0/output")
-    close(model.edited(states).logits(corrupted), model.logits(clean))
+    patched = model.edited(states)
+    close(patched.logits(corrupted), model.logits(clean))
+    assert patched.sites == model.sites
+    close(patched.edited({"final": lambda x: 2 * x}).logits(corrupted), 2 * model.logits(clean))
     there = model.activations(clean, "embeddings")["embeddings"][:, 1]
     patched = model.edited({"embeddings": lambda x: x.at[:, 1].set(there)}).logits(corrupted)
     close(patched[0], model.logits(clean)[0])  # only this token was another
     assert abs(patched[1] - model.logits(clean)[1]).max() > 1e-2
+
+
+def test_the_loss_of_an_edited_model_is_that_of_its_logits():
+    """Also with edits that depend on positions, rows and lengths, and under `observed`."""
+    model, name = of_gpt2(), "blocks/0/output"
+    rows = [[1, 2, 3, 4, 5], [6, 7, 8]]
+    states = model.activations([[5, 4, 3, 2, 1], [8, 7, 6]], name)[name]
+    for edit in (states, lambda x: x.at[1, -4].set(1.0).at[0, 2].multiply(-1)):
+        edited = model.edited({name: edit})
+        total = 0.0
+        for row, logits in zip(rows, edited.logits(rows), strict=True):
+            log = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+            total -= sum(log[n, token] for n, token in enumerate(row[1:]))
+        assert (
+            edited.loss(rows)
+            == pytest.approx(total / 6, rel=1e-5)
+            != pytest.approx(model.loss(rows), rel=1e-3)
+        )
+        found, sites = observed(model.loss, ["final"], {name: edit})(rows)
+        assert found == edited.loss(rows) and sites["final"].shape == (2, 5, 8)
+        close(observed(model.logits, [], {name: edit})(rows)[0], edited.logits(rows))
+    long = list(range(10)) * 2
+    assert model.loss(long) > 0
+    with pytest.raises(UsageError, match=r"^20 tokens: expected at most 16, the context"):
+        model.edited({name: jnp.negative}).loss(long)
 
 
 def test_edits_hold_in_generation():

@@ -10,7 +10,7 @@ from research.config import Model
 from research.data.tokenizers.published import SPECIAL, byte_level, word_level
 from research.errors import UsageError
 from research.generation import Sampling, complete, fill_masks
-from research.generation.fill_mask import _most_likely
+from research.generation.fill_mask import _compiled_most_likely
 from research.generation.streaming import BYTES, TextStreamer
 from tests.drawn import drawn
 
@@ -111,8 +111,15 @@ def test_masks_are_filled_with_the_likeliest():
     assert [one.piece for one in mask] == [PIECES.id_to_token(int(n)) for n in order]
     np.testing.assert_allclose([one.probability for one in mask], probabilities[order], rtol=1e-4)
     assert len(long.masks) == 2 and all(len(one) == 3 for one in long.masks)
-    programs = _most_likely._cache_size()
+    programs = _compiled_most_likely._cache_size()
     assert fill_masks(model, PIECES, ["The [MASK] ."] * 2, top=3) == [short, short]
-    assert _most_likely._cache_size() == programs  # texts of another length need no other
+    assert _compiled_most_likely._cache_size() == programs  # texts of another length need no other
     with pytest.raises(UsageError, match=r"expected a \[MASK\]"):
         fill_masks(model, PIECES, ["The cat ."])
+    model.edits = (("embeddings", lambda x: x.at[:, -2].set(1.0)),)  # by position: without padding
+    (edited,) = fill_masks(model, PIECES, ["The [MASK] ."], top=1)
+    logits_LV = np.asarray(model(np.asarray([PIECES.encode("The [MASK] .").ids]))[0][0])
+    assert edited.masks[0][0].piece == PIECES.id_to_token(int(logits_LV[2].argmax()))
+    best = np.exp(logits_LV[2]).max() / np.exp(logits_LV[2]).sum()
+    assert edited.masks[0][0].probability == pytest.approx(best, rel=1e-4)
+    assert abs(best - short.masks[0][0].probability) > 1e-3

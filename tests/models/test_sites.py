@@ -11,7 +11,7 @@ from research.config import Model
 from research.errors import UsageError
 from research.models.decoding import decode, decoder, empty
 from research.models.ops.attention import NEGATIVE
-from research.models.sites import observed
+from research.models.sites import observed, site
 from research.models.transformer import unstack
 from tests.drawn import drawn
 
@@ -45,14 +45,14 @@ def close(a, b):
 
 def test_observation_changes_no_result(model):
     plain = model.features(TOKENS)
-    result, found = features(model, read=["*"])
+    result, found = features(model, read=["**"])
     close(result, plain)
     assert (found["final"] == result).all()
-    close(features(model, edits={"*": lambda x: x})[0], plain)
+    close(features(model, edits={"**": lambda x: x})[0], plain)
 
 
 def test_sites_obey_the_equations_of_a_block(model):
-    _, found = features(model, read=["*"])
+    _, found = features(model, read=["**"])
     state, pre = found["embeddings"], model.config.norm == "pre"
     for n, block in enumerate(unstack(model.blocks, model.config.depth)):
         here = {name.removeprefix(f"blocks/{n}/"): x for name, x in found.items() if f"blocks/{n}/" in name}
@@ -82,8 +82,8 @@ def test_an_edit_decides_what_follows(model):
     """The states of other tokens in place of a block's output: the result is theirs; earlier sites stay."""
     others = TOKENS[::-1]
     site = "blocks/0/output"
-    (theirs, wanted), (_, before) = observed(model.features, [site])(others), features(model, read=["*"])
-    result, after = features(model, read=["*"], edits=wanted)
+    (theirs, wanted), (_, before) = observed(model.features, [site])(others), features(model, read=["**"])
+    result, after = features(model, read=["**"], edits=wanted)
     close(result, theirs)
     for name in before:
         same = (before[name] == after[name]).all()
@@ -101,7 +101,7 @@ def test_a_head_without_output_is_a_head_without_rows_in_the_kernel(model):
 def test_hidden_scores_hide_a_token():
     """With the scores of key 2 hidden in every block, other tokens' states do not depend on that token."""
     model = drawn(GPT2)
-    edits = {"*/attention/scores": lambda x: x.at[:, :, jnp.arange(6) != 2, 2].set(NEGATIVE)}
+    edits = {"blocks/*/attention/scores": lambda x: x.at[:, :, jnp.arange(6) != 2, 2].set(NEGATIVE)}
     result, _ = features(model, edits=edits)
     other, _ = observed(model.features, edits=edits)(TOKENS.at[:, 2].set(8))
     close(jnp.delete(result, 2, axis=1), jnp.delete(other, 2, axis=1))
@@ -158,8 +158,66 @@ def test_a_transformation_around_the_function_reads_and_one_within_it_only_edits
 
     stopped, _ = observed(whole, edits={"blocks/1/output": jax.lax.stop_gradient})(model)
     assert abs(stopped.tokens[...]).max() == 0 < abs(whole(model).tokens[...]).max()
-    with pytest.raises(UsageError, match="final: within a transformation"):
+    with pytest.raises(UsageError, match="final: cannot be read within a transformation"):
         observed(whole, ["final"])(model)
+
+
+def test_a_star_stays_within_a_part_of_a_name():
+    model = drawn(GPT2)
+    outputs = {f"blocks/{n}/{part}output" for n in range(2) for part in ("attention/", "mlp/", "")}
+    _, found = features(model, read=["blocks/*/output"])
+    assert found.keys() == {"blocks/0/output", "blocks/1/output"}
+    assert features(model, read=["**/output"])[1].keys() == outputs
+    edits = {name: lambda x: x + 1 for name in found}
+    close(features(model, edits={"blocks/*/output": lambda x: x + 1})[0], features(model, edits=edits)[0])
+    with pytest.raises(
+        UsageError, match=r"^\*/output: no such site of this model; did you mean \*\*/output\?$"
+    ):
+        features(model, read=["*/output"])
+
+
+def test_numbers_and_axes_of_size_1_are_repeated():
+    model, name = drawn(GPT2), "blocks/1/attention/heads"
+    zero, _ = features(model, edits={name: jnp.zeros_like})
+    for edit in (0, lambda x: 0.0, lambda x: [[[[0.0]]]], np.zeros((1, 1, 2, 4))):
+        assert (features(model, edits={name: edit})[0] == zero).all()
+    _, means = features(model, read=[name], edits={name: lambda x: np.mean(x, (0, 1), keepdims=True)})
+    close(means[name], jnp.broadcast_to(features(model, read=[name])[1][name].mean((0, 1)), (2, 6, 2, 4)))
+
+
+def test_edits_of_a_site_apply_in_their_order():
+    _, found = features(
+        drawn(GPT2), read=["final"], edits={"**": lambda x: 0 * x + 2, "final": lambda x: 3 * x}
+    )
+    assert (found["final"] == 6).all()
+
+
+def test_a_name_that_comes_again_is_numbered_and_one_that_begins_alike_is_not():
+    _, found = observed(lambda x: site("a", site("a", site("a_b", x))), ["**"])(jnp.ones(1))
+    assert list(found) == ["a_b", "a", "a_2"]
+
+
+def test_edits_hold_in_each_forward_pass_and_one_of_them_is_read():
+    model, edits = drawn(GPT2), {"final": jnp.negative}
+    twice = lambda tokens: (model.features(tokens), model.features(tokens[::-1]))  # noqa: E731
+    (one, other), _ = observed(twice, edits=edits)(TOKENS)
+    assert abs(one + model.features(TOKENS)).max() < 1e-5 and abs(other - one[::-1]).max() < 1e-5
+    with pytest.raises(UsageError, match=r"^final: read in two forward passes; expected one$"):
+        observed(twice, ["final"])(TOKENS)
+
+
+def test_a_compiled_function_keeps_no_edit():
+    """JAX would keep its edited program, or run the one compiled before, without the edit."""
+    model, edits = drawn(GPT2), {"blocks/1/output": jnp.zeros_like}
+    for outer in (lambda f: f, jax.jit):
+        compiled = jax.jit(lambda tokens: model.features(tokens))
+        with pytest.raises(UsageError, match=r"^blocks/1/output: within a compiled function; expected"):
+            outer(observed(compiled, edits=edits))(TOKENS)
+        close(compiled(TOKENS), model.features(TOKENS))
+        with pytest.raises(UsageError, match="no site; if the function is compiled"):
+            outer(observed(compiled, edits=edits))(TOKENS)
+    edited, _ = jax.jit(observed(model.features, edits=edits))(TOKENS)
+    close(edited, features(model, edits=edits)[0])
 
 
 def test_names_that_no_site_has_and_shapes_are_refused():
@@ -170,6 +228,8 @@ def test_names_that_no_site_has_and_shapes_are_refused():
         UsageError, match=r"^resid_post: no such site .* expected one of blocks/0/attention/heads, "
     ):
         features(model, edits={"resid_post": jnp.zeros_like})
+    with pytest.raises(UsageError, match=r"^final: the edit gives None; expected .* \(2, 6, 8\)$"):
+        features(model, edits={"final": lambda x: None})
     with pytest.raises(UsageError, match=r"^final: the edit has shape \(6, 8\); expected \(2, 6, 8\)$"):
         features(model, edits={"final": lambda x: x[0]})
 
@@ -177,6 +237,6 @@ def test_names_that_no_site_has_and_shapes_are_refused():
 def test_masks_of_documents_and_of_padding_are_observed_too():
     model = drawn(GPT2)
     documents = jnp.asarray([[0, 0, 0, 1, 1, 1]] * 2)
-    result, found = observed(model.features, ["*/probabilities"])(TOKENS, documents_BL=documents)
+    result, found = observed(model.features, ["**/probabilities"])(TOKENS, documents_BL=documents)
     close(result, model.features(TOKENS, documents_BL=documents))
     assert all((p[:, :, 3:, :3] == 0).all() for p in found.values())
