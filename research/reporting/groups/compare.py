@@ -7,9 +7,10 @@ from typing import Any, Literal
 from research.config.target import Direction, direction_of
 from research.errors import UsageError, did_you_mean
 from research.reporting.comparison import ABSENT, Metric, format_value, settings_named
-from research.reporting.groups.entries import TO_TARGET, Entry, entries_of
-from research.reporting.groups.same_settings import SEED, free
+from research.reporting.groups.counted import SEED, free
+from research.reporting.groups.entries import Entry, entries_of
 from research.reporting.groups.summary import Group, grouped, summary
+from research.reporting.series import AXES
 
 LISTED = 3  # settings in a refusal
 
@@ -30,7 +31,7 @@ def compare(
     result also has "also": other settings that differ between groups. Raises UsageError for other
     differences inside a group, for repeated runs with different results, and for unknown names.
     """
-    measured = metric in TO_TARGET
+    measured = metric in AXES
     way = _direction(metric, direction)
     shown = Metric(metric, way or "minimize", "target" if measured else score_by)
     entries = entries_of(directories, shown, target)
@@ -57,7 +58,7 @@ def _direction(metric: str, typed: str | None) -> Direction | None:
         case "minimize" | "maximize":
             return typed
         case None:
-            return "minimize" if metric in TO_TARGET else direction_of(metric)
+            return "minimize" if metric in AXES else direction_of(metric)
     raise UsageError(f"--direction {typed}: expected minimize or maximize")
 
 
@@ -73,8 +74,8 @@ def _full(name: str, known: set[str]) -> str:
 def _check_metric(entries: Sequence[Entry], metric: str) -> None:
     rows = [row for entry in entries if entry.run for row in entry.run.split("validation")]
     names = {name for row in rows for name, value in row.items() if isinstance(value, float)}
-    if metric not in TO_TARGET and rows and metric not in names:
-        raise UsageError(f"--metric {metric}: no run has it{did_you_mean(metric, {*names, *TO_TARGET})}")
+    if metric not in AXES and rows and metric not in names:
+        raise UsageError(f"--metric {metric}: no run has it{did_you_mean(metric, {*names, *AXES})}")
 
 
 def _check_inside(group: Group, names: Sequence[str]) -> None:

@@ -9,11 +9,10 @@ from research.config.target import parse
 from research.errors import UsageError
 from research.reporting.comparison import Metric, outcome
 from research.reporting.runs import Run, begun_in, runs_in, settings_of
+from research.reporting.series import AXES
 from research.runs.target import Reached, reached
 from research.runs.wording import NAMES, Named, alike
 from research.sweeping.directory import is_sweep
-
-TO_TARGET = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}  # {metric: field of Reached}
 
 
 class Entry(NamedTuple):
@@ -62,7 +61,7 @@ def _entry(run: Run, state: str, metric: Metric, target: str | None) -> Entry:
     goal = run.target if target is None else parse(target, "--target")
     met = reached(run.rows, goal)
     settings = run.settings | {"run.stop_at": None if goal is None else str(goal)} if target else run.settings
-    if metric.name not in TO_TARGET:
+    if metric.name not in AXES:
         result = outcome(run, metric, state)
         return _made(run, settings, result.state, getattr(result, metric.score_by), met)
     if goal is None:
@@ -70,7 +69,7 @@ def _entry(run: Run, state: str, metric: Metric, target: str | None) -> Entry:
             f"--metric {metric.name}: {run.name} has no run.stop_at; expected --target 'loss<3.28'"
         )
     ended = "finished" if met else "not reached" if state == "finished" else state
-    return _made(run, settings, ended, getattr(met, TO_TARGET[metric.name]) if met else None, met)
+    return _made(run, settings, ended, getattr(met, AXES[metric.name]) if met else None, met)
 
 
 def _made(
