@@ -38,22 +38,17 @@ def facts(directories: Sequence[Path]) -> dict[str, Any]:
 
 
 def _of_sweep(sweep: Path) -> dict[str, Any]:
-    from research.reporting.trials import (  # Optuna is slow to import
-        metric_of,
-        seeds_of_trials,
-        sweep_facts,
-        trials_by_run,
-    )
+    from research.reporting.trials import metric_of, seeds_of_trials, sweep_facts  # Optuna is slow to import
     from research.sweeping.notation import format_space
     from research.sweeping.status import sweep_status
 
     status, runs = sweep_status(sweep), begun_in(sweep)
-    metric, declared, by_run = metric_of(status), status.record.sweep, trials_by_run(status, sweep)
-    trials = [by_run.get(run.directory) for run in runs]  # None for one that began just now
+    metric, declared, by_name = metric_of(status), status.record.sweep, {t.name: t for t in status.trials}
+    trials = [by_name.get(run.directory.name) for run in runs]  # None for one that began just now
     states = [trial.state if trial else run.state for run, trial in zip(runs, trials, strict=True)]
     outcomes = [outcome(run, metric, state) for run, state in zip(runs, states, strict=True)]
     outcomes = ranked(outcomes, metric, finished_only=True)
-    found = _of_runs(runs, outcomes, metric, seeds_of_trials(sweep, status, runs, outcomes))
+    found = _of_runs(runs, outcomes, metric, seeds_of_trials(status, runs, outcomes))
     for trial, one in zip(trials, found["runs"], strict=True):
         one["reason"] = trial.reason if trial else None
     return found | {

@@ -37,6 +37,11 @@ class Trial(NamedTuple):
     reason: str | None
     log: list[str]  # last lines, of a trial that failed
 
+    @property
+    def name(self) -> str:
+        """The name of its run's directory."""
+        return f"{self.number:04d}"
+
 
 class SweepStatus(NamedTuple):
     record: Record
