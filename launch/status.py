@@ -82,7 +82,7 @@ def _show_folder(folder: Path, json: bool) -> None:
     directories = _inside(folder, DEPTH)
     if not directories:
         raise UsageError(f"{folder}: no run or sweep in it; expected experiment.json or sweep.json below")
-    facts, lines = [], []
+    facts, lines, jobs = [], [], slurm.jobs_in(directories)
     for directory in directories:
         try:
             if is_sweep(directory):
@@ -92,7 +92,7 @@ def _show_folder(folder: Path, json: bool) -> None:
                 facts.append({"directory": str(directory)} | _sweep_facts(sweep))
                 lines.append(f"sweep     {_counts(sweep)}")
             else:
-                run = _run_status(directory, slurm.jobs(directory))
+                run = _run_status(directory, jobs[directory])
                 assert run is not None  # its record exists
                 facts.append({"directory": str(directory)} | _run_facts(run))
                 lines.append(_run_line(run))

@@ -57,6 +57,13 @@ def test_over_a_setting_a_point_is_the_mean_of_runs_that_end_there(tmp_path):
         np.testing.assert_allclose(curve.mean_P, np.mean(pairs, axis=1))
         np.testing.assert_allclose(curve.error_P, np.std(pairs, axis=1, ddof=1) / np.sqrt(2))
     write_figure([tmp_path], tmp_path / "rates.svg", Options(over="optimizer.rate.peak", log="x"))
+    for run in ("64-0.003-0", "16-0.01-0"):  # cut short: nothing is left to draw
+        rows = (tmp_path / run / "metrics.jsonl").read_text().splitlines()
+        (tmp_path / run / "metrics.jsonl").write_text("\n".join(rows[:20]))
+    with pytest.raises(UsageError, match="no run has finished: 2 stopped"):
+        write_figure(
+            [tmp_path / "64-0.003-0", tmp_path / "16-0.01-0"], tmp_path / "b.svg", Options(over="peak")
+        )
 
 
 def test_settings_that_were_drawn_at_random_are_not_joined_to_a_line(tmp_path):

@@ -11,7 +11,7 @@ from research.errors import EnvironmentFault, UsageError, did_you_mean
 from research.io.files import write_atomic
 from research.reporting.figures.curves import Curve, over_steps
 from research.reporting.figures.over_setting import across, setting_named
-from research.reporting.groups.counted import distinct, left_out
+from research.reporting.groups.counted import distinct, left_out, listed
 from research.reporting.runs import Run, runs_in
 from research.reporting.series import AXES, finite
 
@@ -86,6 +86,9 @@ def curves(runs: Sequence[Run], options: Options) -> list[Curve]:
     else:
         setting = setting_named(over, runs)
         drawn = [across(runs, metric, split, setting) for split in found]
+    if not any(drawn):
+        reasons = listed(left_out(runs, metric, found[-1]))
+        raise UsageError(f"--over {over}: no run has finished: {reasons}; expected one, or --over steps")
     return [curve for some in drawn for curve in some]
 
 

@@ -1,6 +1,7 @@
 """Groups any runs by settings, for `lineage compare`. Imports no JAX."""
 
 from collections.abc import Sequence
+from math import isclose
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from research.reporting.groups.summary import Group, grouped, summary
 from research.reporting.series import AXES
 
 LISTED = 3  # settings in a refusal
+ROUNDING = 1e-4  # relative difference of results that another number of cores explains
 
 
 def compare(
@@ -95,19 +97,19 @@ def _check_inside(group: Group, names: Sequence[str]) -> None:
 
 
 def _check_repeated(group: Group, paired_by: Sequence[str]) -> None:
-    """Raises UsageError if runs with equal settings have different results.
+    """Raises UsageError if runs with equal settings have results that differ by more than rounding.
 
-    Settings that change rounding, such as those of devices, may explain a difference; then the first counts.
+    Settings that change rounding, such as those of devices, may explain more; then the first counts too.
     """
     seen: dict[tuple, Entry] = {}
     for entry in group.entries:
-        if entry.state != "finished":
+        if entry.state != "finished" or entry.value is None:
             continue
         key = tuple(entry.settings.get(name, ABSENT) for name in (SEED, *paired_by))
         first = seen.setdefault(key, entry)
         rounding = [name for name in {**first.settings, **entry.settings} if _rounds(name)]
         alike = all(first.settings.get(name) == entry.settings.get(name) for name in rounding)
-        if first.value != entry.value and alike:
+        if alike and not isclose(first.value, entry.value, rel_tol=ROUNDING):
             raise UsageError(
                 f"{_called(group)}: {first.name} and {entry.name} have equal settings, run.seed={key[0]} "
                 f"too, and {first.value:.6g} and {entry.value:.6g}; expected one of them"

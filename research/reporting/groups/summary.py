@@ -124,6 +124,8 @@ def verdict(apart: Difference | None, p: float | None) -> str:
         return "one seed: no interval"
     if apart.holds_zero:
         return "cannot be told apart"
+    if apart.certain:
+        return "no spread: cannot be tested"
     return "differs" if p < LEVEL else f"differs alone, not with all (Holm's p {p:.2f})"
 
 
