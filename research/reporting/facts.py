@@ -17,6 +17,7 @@ from research.reporting.comparison import (
     side_by_side,
 )
 from research.reporting.groups.summary import Group, has_seeds, seeds_of_runs, summary
+from research.reporting.groups.table import cells, header, notes
 from research.reporting.runs import Run, begun_in, runs_in
 from research.reporting.series import LEAST, POINTS, columns, samples
 from research.runs import changes
@@ -65,6 +66,7 @@ def _of_runs(
     # Settings that may change within a run do not label it, but the table of settings shows them.
     short = labels([name for name in differing([run.settings for run in runs]) if name not in changes.FREE])
     points = max(LEAST, POINTS // max(1, len(runs)))
+    seeds = summary(groups, metric, curves=True) if has_seeds(groups) else None
     return {
         "lineage": research.__version__,
         "made": datetime.now().strftime("%-d %B %Y, %H:%M"),
@@ -83,7 +85,7 @@ def _of_runs(
         ],
         "settings": _compared([run.settings for run in runs]),
         "environment": _compared([run.environment for run in runs]),
-        "groups": summary(groups, metric, curves=True) if has_seeds(groups) else None,
+        "groups": seeds and seeds | {"header": header(seeds), "cells": cells(seeds), "notes": notes(seeds)},
     }
 
 
