@@ -89,15 +89,15 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
     with catch_write_errors(directory), exclusive(study_lock(directory)):
         if is_sweep(directory):
             return _continue(directory, sweep, storage)
-        record = Record(
-            sweep,
-            _absolute(storage or default),
-            _new_name(sweep),
-            as_recorded(sweep_to_json(sweep)),
-            paths.absolute(sweep.base.data, sweep.base.start),
-        )
+        record = _record(sweep, _absolute(storage or default), _new_name(sweep))
         _write(directory, record)
         return record
+
+
+def _record(sweep: Sweep, storage: str, study: str, studies: tuple[str, ...] = ()) -> Record:
+    """The record of a sweep, with its imports and paths as they are now."""
+    imports = as_recorded(sweep_to_json(sweep))
+    return Record(sweep, storage, study, imports, paths.absolute(sweep.base.data, sweep.base.start), studies)
 
 
 def _may_become_sweep(directory: Path) -> bool:
@@ -124,19 +124,16 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in refused.items())
         raise UsageError(f"{directory}: holds another sweep: {pairs}; choose another --dir")
     refuse_changed_imports(directory, record)
+    if grows and (who := next(filter(None, map(holder, trial_locks(directory))), None)):
+        raise UsageError(
+            f"{directory}: {describe_holder(who)} trains a trial; expected lineage stop {directory} "
+            "before values are added"
+        )
+    study, studies = record.study, record.studies
     if grows:
-        if who := next(filter(None, map(holder, trial_locks(directory))), None):
-            raise UsageError(
-                f"{directory}: {describe_holder(who)} trains a trial; expected lineage stop {directory} "
-                "before values are added"
-            )
-        record = record._replace(study=_new_name(sweep), studies=(*record.studies, record.study))
-    now = record._replace(
-        sweep=sweep,
-        imports=as_recorded(sweep_to_json(sweep)),
-        paths=paths.absolute(sweep.base.data, sweep.base.start),
-    )
-    if grows or now != record:
+        study, studies = _new_name(sweep), (*studies, study)
+    now = _record(sweep, record.storage, study, studies)
+    if now != record:
         _write(directory, now)
     return now
 
@@ -220,11 +217,5 @@ def _absolute(storage: str) -> str:
 
 
 def _write(directory: Path, record: Record) -> None:
-    kept = {"format": FORMAT, "storage": record.storage, "study": record.study, "paths": record.paths}
-    if record.studies:
-        kept["studies"] = list(record.studies)
-    if record.imports:
-        kept["imports"] = record.imports
-    write_atomic(
-        directory / SWEEP, json.dumps(kept | {"sweep": sweep_to_json(record.sweep)}, indent=2) + "\n"
-    )
+    kept = {"format": FORMAT} | record._asdict() | {"sweep": sweep_to_json(record.sweep)}
+    write_atomic(directory / SWEEP, json.dumps(kept, indent=2) + "\n")

@@ -132,22 +132,19 @@ def _at_once(train: Train) -> Begin:
     return begin
 
 
-def _by_itself(begin: Begin, *arguments: Any, **named: Any) -> Any:
-    """Trains a suspect trial alone, while the worker's other trials wait."""
-    return alone(begin(*arguments, **named))
-
-
 def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
     """Starts, or continues, a trial's run."""
     trial, experiment = claimed.trial, None
     deaths = deaths_in_a_row(trial)
     if deaths >= ATTEMPTS:
         step = newest_checkpoint(claimed.directory)
-        return _failed(f"{ATTEMPTS} workers died while training it after step {step} (out of memory?)")
+        reason = f"{ATTEMPTS} workers died while training it after step {step} (out of memory?)"
+        return Outcome(TrialState.FAIL, reason=reason)
     if newest_checkpoint(claimed.directory) == trial.user_attrs.get("pruned", math.inf):
         return Outcome(TrialState.PRUNED)  # the worker was killed between saving and reporting
-    if deaths >= SUSPECT:
-        begin = _at_once(partial(_by_itself, begin))
+    if deaths >= SUSPECT:  # it trains alone, while the worker's other trials wait
+        others = begin
+        begin = _at_once(lambda *arguments, **named: alone(others(*arguments, **named)))
     with catch_write_errors(claimed.log):
         claimed.log.parent.mkdir(parents=True, exist_ok=True)
         log = claimed.log.open("a", buffering=1, encoding="utf-8", errors="replace")
@@ -169,7 +166,7 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
             if fault or isinstance(error, optuna.exceptions.StorageInternalError):
                 end_attempt(claimed)
                 raise
-            return _failed(_describe_error(error))
+            return Outcome(TrialState.FAIL, reason=_describe_error(error))
         except (KeyboardInterrupt, GeneratorExit):  # not a death that counts against the trial
             end_attempt(claimed)
             raise
@@ -196,10 +193,6 @@ def declared(base: Experiment, claimed: Claim) -> Experiment:
 
 def with_constants(experiment: Experiment) -> Experiment:
     return replace(experiment, run=replace(experiment.run, hyperparameters="constants"))
-
-
-def _failed(reason: str) -> Outcome:
-    return Outcome(TrialState.FAIL, reason=reason)
 
 
 def _describe_error(error: Exception) -> str:

@@ -101,18 +101,18 @@ def _check_repeated(group: Group, paired_by: Sequence[str]) -> None:
 
     Settings that change rounding, such as those of devices, may explain more; then the first counts too.
     """
-    seen: dict[tuple, Entry] = {}
+    seen: dict[tuple, tuple[Entry, float]] = {}
     for entry in group.entries:
         if entry.state != "finished" or entry.value is None:
             continue
         key = tuple(entry.settings.get(name, ABSENT) for name in (SEED, *paired_by))
-        first = seen.setdefault(key, entry)
+        first, value = seen.setdefault(key, (entry, entry.value))
         rounding = [name for name in {**first.settings, **entry.settings} if _rounds(name)]
         alike = all(first.settings.get(name) == entry.settings.get(name) for name in rounding)
-        if alike and not isclose(first.value, entry.value, rel_tol=ROUNDING):
+        if alike and not isclose(value, entry.value, rel_tol=ROUNDING):
             raise UsageError(
                 f"{_called(group)}: {first.name} and {entry.name} have equal settings, run.seed={key[0]} "
-                f"too, and {first.value:.6g} and {entry.value:.6g}; expected one of them"
+                f"too, and {value:.6g} and {entry.value:.6g}; expected one of them"
             )
 
 
