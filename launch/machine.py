@@ -67,13 +67,13 @@ def plan(
     with activity(f"finding the devices of {on}"):
         devices_, chip = _devices(on, devices, experiment.parallel.compile)
     with starting():
-        from research.bench.fit import plan_for, plans_that_fit, typed
+        from research.bench.fit import planner, search, typed
         from research.training.placement import DoesNotFit
 
     try:
         with activity(f"compiling the step for {on}") as show:
-            asked = experiment, devices_, chip, together
-            found = plans_that_fit(*asked, show) if fit else [plan_for(*asked)]
+            plan_for = planner(devices_, chip, together)
+            found = search(experiment, len(devices_), plan_for, show) if fit else [plan_for(experiment)]
     except DoesNotFit as fault:
         raise UsageError(f"--on {on}: {name} does not fit: {fault}") from None
     changes = [typed(experiment, chosen) for chosen, _ in found]

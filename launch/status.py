@@ -42,7 +42,7 @@ def status(
         from research.sweeping.status import sweep_status
 
         sweep = sweep_status(directory)
-        facts = _sweep_facts(sweep) | {"groups": _groups(directory, sweep)}
+        facts = _sweep_facts(sweep) | {"groups": _groups(sweep)}
     else:
         run = _run_status(directory, jobs)
         facts = {"run": str(directory), "state": "queued"} if run is None else _run_facts(run)
@@ -82,7 +82,7 @@ def _show_folder(folder: Path, json: bool) -> None:
     directories = _inside(folder, DEPTH)
     if not directories:
         raise UsageError(f"{folder}: no run or sweep in it; expected experiment.json or sweep.json below")
-    facts, lines = [], []
+    facts, lines, jobs = [], [], slurm.jobs_in(directories)
     for directory in directories:
         try:
             if is_sweep(directory):
@@ -92,7 +92,7 @@ def _show_folder(folder: Path, json: bool) -> None:
                 facts.append({"directory": str(directory)} | _sweep_facts(sweep))
                 lines.append(f"sweep     {_counts(sweep)}")
             else:
-                run = _run_status(directory, slurm.jobs(directory))
+                run = _run_status(directory, jobs[directory])
                 assert run is not None  # its record exists
                 facts.append({"directory": str(directory)} | _run_facts(run))
                 lines.append(_run_line(run))
@@ -157,12 +157,12 @@ def _sweep_facts(sweep: "SweepStatus") -> dict:
     }
 
 
-def _groups(directory: Path, sweep: "SweepStatus") -> dict | None:
+def _groups(sweep: "SweepStatus") -> dict | None:
     """Means over seeds, of a sweep with several."""
     from research.reporting.groups.summary import has_seeds, summary
     from research.reporting.trials import metric_of, seeds_of_trials
 
-    groups = seeds_of_trials(directory, sweep)
+    groups = seeds_of_trials(sweep)
     return summary(groups, metric_of(sweep)) if has_seeds(groups) else None
 
 

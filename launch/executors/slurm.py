@@ -6,6 +6,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -130,14 +132,18 @@ def submit(script: str) -> str:
 
 def jobs(directory: Path) -> dict[str, str]:
     """{job: state} of jobs that run or wait to run in `directory`; {} without Slurm, or without an answer."""
-    if shutil.which("squeue") is None:
-        return {}
-    try:
-        listed = _run("squeue", "--noheader", "--array", "--format=%i|%T|%k")
-    except EnvironmentFault:
-        return {}
-    rows = (line.strip().split("|", 2) for line in listed.splitlines())
-    return {job: state for job, state, comment in rows if comment == _comment(directory)}
+    return jobs_in([directory])[directory]
+
+
+def jobs_in(directories: Sequence[Path]) -> dict[Path, dict[str, str]]:
+    """`jobs` of each directory, by one question to Slurm."""
+    found: dict[str, dict[str, str]] = {_comment(directory): {} for directory in directories}
+    if shutil.which("squeue"):
+        with suppress(EnvironmentFault):
+            for line in _run("squeue", "--noheader", "--array", "--format=%i|%T|%k").splitlines():
+                job, state, comment = line.strip().split("|", 2)
+                found.get(comment, {})[job] = state
+    return {directory: found[_comment(directory)] for directory in directories}
 
 
 def stop(directory: Path) -> list[str]:

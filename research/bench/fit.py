@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-from research.bench.plan import Build, Plan, build, plan, usable_of
+from research.bench.plan import Plan, build, plan, usable_of
 from research.config import Experiment
 from research.config.settings import differences, override
 from research.config.values import format_value
@@ -19,70 +19,50 @@ Planned = tuple[Experiment, Plan]  # a settled experiment and its plan
 REMAT = ("none", "dots", "block")  # by decreasing memory and increasing recomputation
 
 
-def plan_for(experiment: Experiment, devices: Sequence[Any], chip: Chip | None, together: int = 1) -> Planned:
-    """`experiment` settled for `devices` of kind `chip`, and its plan, for `together` runs in one program.
+def planner(devices: Sequence[Any], chip: Chip | None, together: int = 1) -> Callable[[Experiment], Planned]:
+    """A function that settles an experiment for `devices` of kind `chip` and plans `together` runs of it.
 
-    Raises DoesNotFit with the largest batch that fits.
+    The function compiles each program once. It raises DoesNotFit with the largest batch that fits.
     """
     built, usable = cache(partial(build, devices=devices, together=together)), usable_of(chip)
-    chosen, planned = _settled_plan(experiment, devices, chip, together, built)
-    if usable is not None and planned.peak > usable:
-        batch = largest_batch(chosen, lambda tried: built(tried).need, planned.rows, usable)
-        smaller = f"; data.batch={batch} fits" if batch else ""
-        raise DoesNotFit(
-            f"{(planned.peak - usable) / 1e9:.2f} GB too much{smaller}; "
-            "--fit searches for overrides that make it fit"
-        )
-    return chosen, planned
 
+    def planned_for(experiment: Experiment) -> Planned:
+        with tracing_for_device(devices[0]):
+            chosen = settled(experiment, devices, usable, lambda tried: built(tried).need)
+        planned = plan(chosen, devices, chip, built(chosen), together)
+        if usable is not None and planned.peak > usable:
+            batch = largest_batch(chosen, lambda tried: built(tried).need, planned.rows, usable)
+            smaller = f"; data.batch={batch} fits" if batch else ""
+            raise DoesNotFit(
+                f"{(planned.peak - usable) / 1e9:.2f} GB too much{smaller}; "
+                "--fit searches for overrides that make it fit"
+            )
+        return chosen, planned
 
-def plans_that_fit(
-    experiment: Experiment,
-    devices: Sequence[Any],
-    chip: Chip | None,
-    together: int = 1,
-    show: Callable[[str], None] = lambda text: None,
-) -> list[Planned]:
-    """The plans that `search` finds; `show` gets the settings being compiled."""
-    built = cache(partial(build, devices=devices, together=together))
-
-    def planned_for(tried: Experiment) -> Planned:
-        show(f"{len(built_for) + 1} of up to {most}: {' '.join(typed(experiment, tried)) or 'as declared'}")
-        built_for.append(tried)
-        return _settled_plan(tried, devices, chip, together, built)
-
-    built_for: list[Experiment] = []
-    most = len(REMAT[REMAT.index(experiment.model.remat) :]) * len(layouts(experiment, len(devices)))
-    return search(experiment, len(devices), planned_for)
-
-
-def _settled_plan(
-    experiment: Experiment,
-    devices: Sequence[Any],
-    chip: Chip | None,
-    together: int,
-    built: Callable[[Experiment], Build],
-) -> Planned:
-    with tracing_for_device(devices[0]):
-        chosen = settled(experiment, devices, usable_of(chip), lambda tried: built(tried).need)
-    return chosen, plan(chosen, devices, chip, built(chosen), together)
+    return planned_for
 
 
 def search(
-    experiment: Experiment, devices: int, planned_for: Callable[[Experiment], Planned]
+    experiment: Experiment,
+    devices: int,
+    planned_for: Callable[[Experiment], Planned],
+    show: Callable[[str], None] = lambda text: None,
 ) -> list[Planned]:
     """Searches layouts and `model.remat` for plans that fit, and sorts them by their minimum time.
 
     Once a layout fits the whole batch at once, it tries no more recomputation there; if that needs no change,
-    it stops.
-    Without bounds, it returns only the first plan that fits. Raises DoesNotFit if none fits.
+    it stops. Without bounds, it returns only the first plan that fits. `show` gets the settings being
+    compiled. Raises DoesNotFit if none fits.
     """
     found: list[Planned] = []
+    tried, remats = 0, REMAT[REMAT.index(experiment.model.remat) :]
     for layout in layouts(experiment, devices):
-        for remat in REMAT[REMAT.index(experiment.model.remat) :]:
-            changes = layout | {"model.remat": remat, "parallel.accumulate": "auto"}
+        for remat in remats:
+            changed = override(experiment, layout | {"model.remat": remat, "parallel.accumulate": "auto"})
+            tried, most = tried + 1, len(remats) * len(layouts(experiment, devices))
+            show(f"{tried} of up to {most}: {' '.join(typed(experiment, changed)) or 'as declared'}")
             try:
-                found.append(planned_for(override(experiment, changes)))
+                found.append(planned_for(changed))
             except DoesNotFit:
                 continue
             latest = found[-1][1]

@@ -156,21 +156,9 @@ def exhaustive(space: Space) -> bool:
 
 
 def extends(space: Space, other: Space) -> bool:
-    """Whether `space` is the grid `other` with more values of some settings."""
-    more, fewer = _values(space), _values(other)
-    return (
-        more is not None
-        and fewer is not None
-        and more.keys() == fewer.keys()
-        and all(set(fewer[name]) <= set(values) for name, values in more.items())
-    )
-
-
-def _values(space: Space) -> dict[str, tuple[Value, ...]] | None:
-    """The values of each setting of a plain grid; None for other spaces."""
-    parts = space.parts if isinstance(space, Product) else (space,)
-    values = {part.name: part.values for part in parts if isinstance(part, Points)}
-    return values if len(values) == len(parts) else None
+    """Whether `space` has all points of `other`."""
+    more, fewer = ({frozenset(point.items()) for point in points(one)} for one in (space, other))
+    return fewer <= more
 
 
 def _merged(taken: tuple[Point, ...]) -> Point:

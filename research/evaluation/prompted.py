@@ -14,8 +14,7 @@ from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.generation import GREEDY, Sampling, complete
 from research.generation.sampling import PAD_MULTIPLE
 from research.io.text import split_lines
-from research.metrics.coqa import measure
-from research.metrics.squad import exact_match, word_f1
+from research.metrics.squad import exact_match, leave_one_out, word_f1
 
 SHOTS = 5  # examples at the start of the prompt, in translation and open questions
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
@@ -77,7 +76,7 @@ def coqa(eval_model: EvalModel, text: str, settings: Settings) -> Result:
         raise UsageError("no question; expected CoQA's form, data → story, questions, answers")
     prompts = [(story, dialogue) for story, dialogue, _ in turns]
     outputs = _generate(eval_model, prompts, 32, settings, GREEDY, stops=("\n",))
-    metrics = measure([references for *_, references in turns], outputs)
+    metrics = leave_one_out([references for *_, references in turns], outputs)
     return Result(metrics, len(turns), {"prompt": "STORY Q: … A:", "decoding": "greedy"})
 
 

@@ -133,7 +133,7 @@ class _Activity:
                 due = seconds + min(max(THEN, seconds / 10), LONGEST)
                 with outliving(sys.stderr):
                     print(text, file=sys.stderr, flush=True)
-        if ticks:
+        if ticks and self.display is not None:
             self.display("")
 
 

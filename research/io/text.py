@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from research.errors import EnvironmentFault, UsageError
 
@@ -89,7 +89,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """The bytes of a file, decompressed. Raises UsageError if it cannot be read or is damaged."""
     with reading(path), _decompressed(path) as file:
         if path.suffix not in COMPRESSED:
@@ -103,7 +103,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             raise UsageError(f"{path}: damaged {COMPRESSED[path.suffix]} file: {fault}") from fault
 
 
-def _decompressed(path: Path) -> IO[bytes]:
+def _decompressed(path: Path) -> io.BufferedIOBase:
     if path.suffix == ".gz":
         return gzip.open(path)
     if path.suffix != ".zst":

@@ -1,4 +1,4 @@
-"""SQuAD 1.1's metrics (Rajpurkar et al., 2016): exact match and F1 of words, in percent.
+"""SQuAD 1.1's metrics (Rajpurkar et al., 2016), and CoQA's: exact match and F1 of words, in percent.
 
 Answers are compared in lower case, without punctuation, articles and extra white space; the best of several
 reference answers counts.
@@ -8,7 +8,7 @@ import json
 import re
 import string
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +46,34 @@ def word_f1(prediction: str, reference: str) -> float:
     ours, theirs = normalized(prediction).split(), normalized(reference).split()
     same = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * same / (len(ours) + len(theirs)) if same else 0.0
+
+
+def answer_f1(text: str, reference: str) -> float:
+    """F1 of words; if one is empty after normalization, 1 if both are."""
+    if not normalized(text) or not normalized(reference):
+        return float(normalized(text) == normalized(reference))
+    return word_f1(text, reference)
+
+
+def leave_one_out(references: Sequence[Sequence[str]], predictions: Sequence[str]) -> dict[str, float]:
+    """CoQA's exact match and F1 (Reddy et al., 2019), in percent, of a prediction for each question.
+
+    Each of several reference answers is left out in turn, and the best match among the others counts; the
+    score is the mean. Models are so scored like people, whose answers are compared with those of others.
+    """
+    metrics: dict[str, Callable[[str, str], float]] = {"exact_match": exact_match, "f1": answer_f1}
+    pairs = list(zip(references, predictions, strict=True))
+    return {
+        name: 100 * sum(_leave_one_out(metric, answers, text) for answers, text in pairs) / len(pairs)
+        for name, metric in metrics.items()
+    }
+
+
+def _leave_one_out(metric: Callable[[str, str], float], references: Sequence[str], prediction: str) -> float:
+    scores = [float(metric(prediction, reference)) for reference in references]
+    if len(scores) == 1:
+        return scores[0]
+    return sum(max(scores[:n] + scores[n + 1 :]) for n in range(len(scores))) / len(scores)
 
 
 def normalized(answer: str) -> str:

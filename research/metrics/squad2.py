@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from research.errors import UsageError
-from research.metrics.squad import normalized, read_json, word_f1
+from research.metrics.squad import answer_f1, exact_match, normalized, read_json
 
 Scores = dict[str, float]  # question → 0 to 1
 
@@ -66,16 +66,9 @@ def _scores(answers: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> t
     exact, f1 = {}, {}
     for name, references in answers.items():
         text, references = given[name], _references(references)
-        exact[name] = float(any(normalized(text) == normalized(one) for one in references))
+        exact[name] = float(any(exact_match(text, one) for one in references))
         f1[name] = max(answer_f1(text, one) for one in references)
     return exact, f1
-
-
-def answer_f1(text: str, reference: str) -> float:
-    """F1 of words; if one is empty after normalization, 1 if both are."""
-    if not normalized(text) or not normalized(reference):
-        return float(normalized(text) == normalized(reference))
-    return word_f1(text, reference)
 
 
 class _Best(NamedTuple):

@@ -17,6 +17,7 @@ from research.reporting.comparison import (
     side_by_side,
 )
 from research.reporting.groups.summary import Group, has_seeds, seeds_of_runs, summary
+from research.reporting.groups.table import cells, header, notes
 from research.reporting.runs import Run, begun_in, runs_in
 from research.reporting.series import LEAST, POINTS, columns, samples
 from research.runs import changes
@@ -38,22 +39,17 @@ def facts(directories: Sequence[Path]) -> dict[str, Any]:
 
 
 def _of_sweep(sweep: Path) -> dict[str, Any]:
-    from research.reporting.trials import (  # Optuna is slow to import
-        metric_of,
-        seeds_of_trials,
-        sweep_facts,
-        trials_by_run,
-    )
+    from research.reporting.trials import metric_of, seeds_of_trials, sweep_facts  # Optuna is slow to import
     from research.sweeping.notation import format_space
     from research.sweeping.status import sweep_status
 
     status, runs = sweep_status(sweep), begun_in(sweep)
-    metric, declared, by_run = metric_of(status), status.record.sweep, trials_by_run(status, sweep)
-    trials = [by_run.get(run.directory) for run in runs]  # None for one that began just now
+    metric, declared, by_name = metric_of(status), status.record.sweep, {t.name: t for t in status.trials}
+    trials = [by_name.get(run.directory.name) for run in runs]  # None for one that began just now
     states = [trial.state if trial else run.state for run, trial in zip(runs, trials, strict=True)]
     outcomes = [outcome(run, metric, state) for run, state in zip(runs, states, strict=True)]
     outcomes = ranked(outcomes, metric, finished_only=True)
-    found = _of_runs(runs, outcomes, metric, seeds_of_trials(sweep, status, runs, outcomes))
+    found = _of_runs(runs, outcomes, metric, seeds_of_trials(status, runs, outcomes))
     for trial, one in zip(trials, found["runs"], strict=True):
         one["reason"] = trial.reason if trial else None
     return found | {
@@ -70,6 +66,7 @@ def _of_runs(
     # Settings that may change within a run do not label it, but the table of settings shows them.
     short = labels([name for name in differing([run.settings for run in runs]) if name not in changes.FREE])
     points = max(LEAST, POINTS // max(1, len(runs)))
+    seeds = summary(groups, metric, curves=True) if has_seeds(groups) else None
     return {
         "lineage": research.__version__,
         "made": datetime.now().strftime("%-d %B %Y, %H:%M"),
@@ -88,7 +85,7 @@ def _of_runs(
         ],
         "settings": _compared([run.settings for run in runs]),
         "environment": _compared([run.environment for run in runs]),
-        "groups": summary(groups, metric, curves=True) if has_seeds(groups) else None,
+        "groups": seeds and seeds | {"header": header(seeds), "cells": cells(seeds), "notes": notes(seeds)},
     }
 
 

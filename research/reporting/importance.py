@@ -54,4 +54,5 @@ def _shares(study: optuna.Study, evaluator: BaseImportanceEvaluator) -> Shares:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return {name: float(share) for name, share in shares.items()}
+    # Optuna's order of equal shares differs between processes.
+    return {name: float(share) for name, share in sorted(shares.items(), key=lambda one: (-one[1], one[0]))}

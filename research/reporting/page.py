@@ -14,6 +14,7 @@ from research.io.files import as_utf8, write_atomic
 # In this order: each uses those before it.
 PARTS = (
     "format",
+    "look",
     "view",
     "axes",
     "charts",
@@ -35,7 +36,7 @@ def page(facts: Mapping[str, Any]) -> str:
 
 def law_page(facts: Mapping[str, Any]) -> str:
     """The page of a fitted law, as text."""
-    return _whole("law.html", ("law",), facts)
+    return _whole("law.html", ("format", "look", "law"), facts)
 
 
 def _whole(body: str, parts: Sequence[str], facts: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from research.runs.metrics_log import Row
 
 POINTS = 20_000  # per chart, over all runs; more make a browser slow
 LEAST = 400  # points of each run, however many runs there are
+AXES = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}  # as typed, and in rows
 
 Columns = dict[str, list[Any]]  # {"step": […], "tokens": […], "seconds": […], "loss": […], …}
 

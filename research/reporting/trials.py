@@ -10,9 +10,8 @@ from research.reporting.groups.summary import SEED, Entry, Group, grouped
 from research.reporting.importance import importance, logarithmic
 from research.reporting.runs import Run
 from research.reporting.series import number
-from research.sweeping.directory import run_directory
 from research.sweeping.notation import format_space
-from research.sweeping.status import SweepStatus, Trial
+from research.sweeping.status import SweepStatus
 from research.sweeping.study.storage import load_study
 
 SPREAD = 10  # an axis is logarithmic if its largest value is at least this many times its smallest
@@ -23,13 +22,8 @@ def metric_of(status: SweepStatus) -> Metric:
     return Metric(sweep.metric, sweep.chosen_direction, score_by="last")  # as in the study
 
 
-def trials_by_run(status: SweepStatus, directory: Path) -> dict[Path, Trial]:
-    """{directory of a trial's run: trial}."""
-    return {run_directory(directory, trial.number).resolve(): trial for trial in status.trials}
-
-
 def seeds_of_trials(
-    directory: Path, status: SweepStatus, runs: Sequence[Run] = (), outcomes: Sequence[Outcome] = ()
+    status: SweepStatus, runs: Sequence[Run] = (), outcomes: Sequence[Outcome] = ()
 ) -> list[Group]:
     """The groups of trials that differ only in their seed, with those that failed before their first row.
 
@@ -37,16 +31,19 @@ def seeds_of_trials(
     """
     base, space = status.record.sweep.base, names(status.record.sweep.space)
     common = {SEED: base.run.seed, "run.stop_at": base.run.stop_at}
-    indices = {run.directory: index for index, run in enumerate(runs)}
-    entries = []
-    for path, trial in trials_by_run(status, directory).items():
-        index = indices.get(path)
-        run, result = (None, None) if index is None else (runs[index], outcomes[index])
-        name, reached = f"{trial.number:04d}", result.reached if result else None
+    indices, entries = _indices(runs), []
+    for trial in status.trials:
+        index = indices.get(trial.name)
+        run, reached = (None, None) if index is None else (runs[index], outcomes[index].reached)
         if trial.state != "queued":
             settings = common | trial.settings
-            entries.append(Entry(name, settings, trial.state, trial.value, reached, run, index))
+            entries.append(Entry(trial.name, settings, trial.state, trial.value, reached, run, index))
     return grouped(entries, [name for name in space if name != SEED and _varies(name, status)])
+
+
+def _indices(runs: Sequence[Run]) -> dict[str, int]:
+    """The index of each trial's run, by the trial's name."""
+    return {run.directory.name: index for index, run in enumerate(runs)}
 
 
 def _varies(name: str, status: SweepStatus) -> bool:
@@ -56,7 +53,7 @@ def _varies(name: str, status: SweepStatus) -> bool:
 def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> dict[str, Any]:
     sweep = status.record.sweep
     short = labels([name for name in names(sweep.space) if _varies(name, status)])
-    indices = {run.directory: index for index, run in enumerate(runs)}
+    indices = _indices(runs)
     return {
         "name": sweep.name,
         "base": sweep.base.name,
@@ -71,8 +68,8 @@ def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> di
             {
                 "number": trial.number,
                 "point": trial.point,
-                "name": f"{trial.number:04d}",
-                "run": indices.get(path),
+                "name": trial.name,
+                "run": indices.get(trial.name),
                 "state": trial.state,
                 "value": trial.value,
                 "settings": trial.settings,
@@ -80,7 +77,7 @@ def sweep_facts(directory: Path, status: SweepStatus, runs: Sequence[Run]) -> di
                 "note": format_labelled(trial.settings, short),
                 "reason": trial.reason,
             }
-            for path, trial in trials_by_run(status, directory).items()
+            for trial in status.trials
         ],
     } | _searched(directory, status, short, runs)
 

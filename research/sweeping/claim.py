@@ -16,8 +16,8 @@ from research.runs.status import newest_checkpoint
 from research.sweeping.directory import log_path, run_directory, study_lock, trial_lock
 from research.sweeping.record import Record, read
 from research.sweeping.study import seeds
-from research.sweeping.study.storage import open_study, point_of, seed_of
-from research.sweeping.study.suggest import suggest
+from research.sweeping.study.storage import open_study
+from research.sweeping.study.suggest import seed_of, suggest
 
 ATTEMPTS = 5  # worker deaths without a step in between, after which the trial fails
 SUSPECT = 2  # … after which it trains alone, so that no other trial fails with it
@@ -38,10 +38,6 @@ class Claim(NamedTuple):
     def number(self) -> int:
         return self.trial.number
 
-    @property
-    def point_number(self) -> int:
-        return point_of(self.trial)
-
 
 def claim_trial(record: Record, directory: Path, facts: Mapping[str, Any]) -> Claim | None:
     """Claims the next trial; None if none is left.
@@ -53,22 +49,23 @@ def claim_trial(record: Record, directory: Path, facts: Mapping[str, Any]) -> Cl
         now = read(directory)
         record = now if now.study != record.study else record  # values have been added since it was read
         study = open_study(record, directory)
-        trials = study.get_trials(deepcopy=False)
-        for known in trials:
-            if known.state == TrialState.RUNNING and (lock := _lock(directory, known.number, facts)):
+        for known in study.get_trials(deepcopy=False):
+            place = trial_lock(directory, known.number)
+            if known.state == TrialState.RUNNING and (lock := acquire(place, facts)):
                 # Its worker may have ended and released it since the list was read.
                 if study.get_trials(deepcopy=False)[known.number].state == TrialState.RUNNING:
                     return _begin(record, directory, optuna.Trial(study, known._trial_id), lock, facts)
                 lock.release()
-        while _may_begin(record, directory, study.get_trials(deepcopy=False)):
-            if record.sweep.seeds > 1 and record.sweep.chosen_sampler != "grid" and not _queued(study):
-                seeds.enqueue(record, directory, study, study.get_trials(deepcopy=False))
+        while _may_begin(record, directory, trials := study.get_trials(deepcopy=False)):
+            waiting = any(known.state == TrialState.WAITING for known in trials)
+            if record.sweep.seeds > 1 and record.sweep.chosen_sampler != "grid" and not waiting:
+                seeds.enqueue(record, directory, study, trials)
             trial = study.ask()
             known = study.get_trials(deepcopy=False)
             if seeds.is_left_out(known[trial.number], known):
                 study.tell(trial, state=TrialState.PRUNED)
                 continue
-            lock = _lock(directory, trial.number, facts)
+            lock = acquire(trial_lock(directory, trial.number), facts)
             assert lock is not None, f"trial {trial.number} is new, and another process holds it"
             return _begin(record, directory, trial, lock, facts)
         return None
@@ -84,12 +81,15 @@ def _may_begin(record: Record, directory: Path, trials: list[FrozenTrial]) -> bo
 
 
 def hours_used_up(record: Record, directory: Path, trials: list[FrozenTrial]) -> bool:
-    hours = record.sweep.hours
-    return hours is not None and training_seconds(directory, trials) >= 3_600 * hours
-
-
-def _queued(study: optuna.Study) -> bool:
-    return any(known.state == TrialState.WAITING for known in study.get_trials(deepcopy=False))
+    """Whether the trials trained for the sweep's hours; those of killed workers are unknown and left out."""
+    if record.sweep.hours is None:
+        return False
+    seconds = 0.0
+    for trial in trials:
+        for attempt in attempts(trial):
+            now = time.time() if trial_worker(directory, trial.number) else attempt["began"]
+            seconds += (attempt["ended"] or now) - attempt["began"]
+    return seconds >= 3_600 * record.sweep.hours
 
 
 def trial_worker(directory: Path, number: int) -> dict[str, Any] | None:
@@ -114,20 +114,6 @@ def deaths_in_a_row(trial: optuna.Trial) -> int:
     *before, now = trial.user_attrs["attempts"]
     died = (attempt["ended"] is None and attempt["step"] == now["step"] for attempt in reversed(before))
     return sum(1 for _ in takewhile(bool, died))
-
-
-def training_seconds(directory: Path, trials: list[FrozenTrial]) -> float:
-    """Seconds of training in all trials, without those of killed workers, which are unknown."""
-    total = 0.0
-    for trial in trials:
-        for attempt in attempts(trial):
-            now = time.time() if trial_worker(directory, trial.number) else attempt["began"]
-            total += (attempt["ended"] or now) - attempt["began"]
-    return total
-
-
-def _lock(directory: Path, number: int, facts: Mapping[str, Any]) -> Lock | None:
-    return acquire(trial_lock(directory, number), facts)
 
 
 def _begin(record: Record, directory: Path, trial: optuna.Trial, lock: Lock, facts) -> Claim:

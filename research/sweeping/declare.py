@@ -1,11 +1,11 @@
 """A sweep from a declaration and from command-line options, checked before anything runs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 from research.config import Experiment, Sweep, space
 from research.config.settings import flatten, typed
-from research.config.sweep import SETTINGS
 from research.config.values import convert
 from research.errors import UsageError, did_you_mean
 from research.sweeping.notation import parse_space
@@ -39,9 +39,10 @@ def declare_sweep(
     if not parts:
         raise UsageError(f"{declared.name}: an experiment needs settings to vary; expected --over KEY=SPEC")
     parts += _kept(base, parts, overrides)
-    swept = parts[0] if len(parts) == 1 else space.product(*parts)
-    kept = _settings(declared) if isinstance(declared, Sweep) else {}
-    return validate_sweep(Sweep(**({"name": declared.name, "base": base, "space": swept} | kept | changes)))
+    changes |= {"base": base, "space": parts[0] if len(parts) == 1 else space.product(*parts)}
+    if isinstance(declared, Sweep):
+        return validate_sweep(replace(declared, **changes))
+    return validate_sweep(Sweep(name=declared.name, **changes))
 
 
 def validate_sweep(sweep: Sweep) -> Sweep:
@@ -54,8 +55,7 @@ def validate_sweep(sweep: Sweep) -> Sweep:
     from research.objectives import check
     from research.training.resolving import DECISIVE, resolve
 
-    swept = _typed(sweep.space, sweep.base)
-    sweep = Sweep(name=sweep.name, base=sweep.base, space=swept, **_settings(sweep))
+    sweep = replace(sweep, space=_typed(sweep.space, sweep.base))
     if sweep.chosen_sampler == "grid":
         for point in space.points(sweep.space):
             check(resolve(sweep.base, point, lambda line: None))
@@ -98,7 +98,7 @@ def check_weights(sweep: Sweep) -> None:
         axes = [axis for axis in space.axes(sweep.space) if axis.name == name]
         swept = [value for axis in axes if isinstance(axis, space.Points) for value in axis.values]
         for path in swept if axes else [own]:
-            if path is not None:
+            if isinstance(path, str):
                 weights.check_present(path)
 
 
@@ -133,7 +133,3 @@ def _typed(node: space.Space, base: Experiment) -> space.Space:
             raise UsageError(f"{node.name}: {node.low:g}..{node.high:g}: expected a list of values")
         return node
     return type(node)(tuple(_typed(part, base) for part in node.parts))
-
-
-def _settings(sweep: Sweep) -> dict[str, Any]:
-    return {name: getattr(sweep, name) for name in SETTINGS}

@@ -31,13 +31,11 @@ def device_slices(workers: int) -> list[DeviceSlice]:
     Raises UsageError if there are fewer devices than workers: two trials never share a device.
     """
     gpus, cores = visible_gpus(), usable_cores()
-    kind, devices = ("GPUs", gpus) if gpus else ("cores", cores)
-    if not 1 <= workers <= len(devices):
-        raise UsageError(
-            f"--workers {workers}: expected from 1 to {len(devices)}, as many as there are {kind} here"
-        )
-    parts = [devices[len(devices) * n // workers : len(devices) * (n + 1) // workers] for n in range(workers)]
-    return [DeviceSlice(gpus=tuple(own)) if gpus else DeviceSlice(cores=tuple(own)) for own in parts]
+    kind, count = ("GPUs", len(gpus)) if gpus else ("cores", len(cores))
+    if not 1 <= workers <= count:
+        raise UsageError(f"--workers {workers}: expected from 1 to {count}, as many as there are {kind} here")
+    parts = [slice(count * n // workers, count * (n + 1) // workers) for n in range(workers)]
+    return [DeviceSlice(tuple(gpus[own]), () if gpus else tuple(cores[own])) for own in parts]
 
 
 def confine(slice: DeviceSlice) -> DeviceSlice:

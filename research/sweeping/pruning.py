@@ -11,7 +11,7 @@ from research.errors import Diverged, UsageError, did_you_mean
 from research.runs.metrics_log import Row, read
 from research.runs.target import reached
 from research.sweeping.study.seeds import is_left_out
-from research.sweeping.study.storage import seed_of
+from research.sweeping.study.suggest import seed_of
 
 
 def pruning(sweep: Sweep, trial: optuna.Trial, run: Run, directory: Path) -> Callable[[Row], bool]:

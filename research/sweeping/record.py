@@ -21,8 +21,13 @@ from research.sweeping.directory import LOCKS, SWEEP, is_sweep, study_lock, tria
 from research.sweeping.notation import format_space
 
 FORMAT = 1
-KINDS = {"points": space.Points, "range": space.Range}
-NODES = {"product": space.Product, "zip": space.Zip, "chain": space.Chain}
+KINDS: dict[str, type[space.Space]] = {
+    "points": space.Points,
+    "range": space.Range,
+    "product": space.Product,
+    "zip": space.Zip,
+    "chain": space.Chain,
+}
 MAY_GROW = ("trials", "hours", "seeds", "together")  # a sweep may grow in these
 
 
@@ -72,7 +77,7 @@ def refuse_changed_imports(directory: Path, record: Record) -> None:
 def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str = "sqlite") -> Record:
     """Creates the sweep in `directory` or checks the one there; `trials`, `hours` may differ, `seeds` grow.
 
-    A grid may get more values while no trial runs; a new study then takes over the trials.
+    A grid may get more points while no trial runs; a new study then takes over the trials.
 
     `storage` None means the recorded one, or `default` for a new sweep. If several processes begin a sweep at
     once, one writes its record. Raises UsageError if the directory holds another sweep or something else.
@@ -84,15 +89,15 @@ def open_sweep(directory: Path, sweep: Sweep, storage: str | None, default: str 
     with catch_write_errors(directory), exclusive(study_lock(directory)):
         if is_sweep(directory):
             return _continue(directory, sweep, storage)
-        record = Record(
-            sweep,
-            _absolute(storage or default),
-            _new_name(sweep),
-            as_recorded(sweep_to_json(sweep)),
-            paths.absolute(sweep.base),
-        )
+        record = _record(sweep, _absolute(storage or default), _new_name(sweep))
         _write(directory, record)
         return record
+
+
+def _record(sweep: Sweep, storage: str, study: str, studies: tuple[str, ...] = ()) -> Record:
+    """The record of a sweep, with its imports and paths as they are now."""
+    imports = as_recorded(sweep_to_json(sweep))
+    return Record(sweep, storage, study, imports, paths.absolute(sweep.base), studies)
 
 
 def _may_become_sweep(directory: Path) -> bool:
@@ -111,38 +116,30 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
         from research.sweeping.study.database import hide_password  # imports Optuna
 
         changed["storage"] = hide_password(record.storage), hide_password(_absolute(storage))
-    grows = "space" in changed and _may_grow(before, sweep)
+    whole = before.chosen_sampler == sweep.chosen_sampler == "grid"
+    grows = whole and "space" in changed and space.extends(sweep.space, before.space)
     fewer = {"seeds"} if sweep.seeds < before.seeds else set()
     allowed = {*MAY_GROW, "space"} if grows else set(MAY_GROW)
     if refused := {name: values for name, values in changed.items() if name not in allowed - fewer}:
         pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in refused.items())
         raise UsageError(f"{directory}: holds another sweep: {pairs}; choose another --dir")
     refuse_changed_imports(directory, record)
+    if grows and (who := next(filter(None, map(holder, trial_locks(directory))), None)):
+        raise UsageError(
+            f"{directory}: {describe_holder(who)} trains a trial; expected lineage stop {directory} "
+            "before values are added"
+        )
+    study, studies = record.study, record.studies
     if grows:
-        if who := next(filter(None, map(holder, trial_locks(directory))), None):
-            raise UsageError(
-                f"{directory}: {describe_holder(who)} trains a trial; expected lineage stop {directory} "
-                "before values are added"
-            )
-        record = record._replace(study=_new_name(sweep), studies=(*record.studies, record.study))
-    now = record._replace(
-        sweep=sweep,
-        imports=as_recorded(sweep_to_json(sweep)),
-        paths=paths.absolute(sweep.base),
-    )
-    if grows or now != record:
+        study, studies = _new_name(sweep), (*studies, study)
+    now = _record(sweep, record.storage, study, studies)
+    if now != record:
         _write(directory, now)
     return now
 
 
 def _new_name(sweep: Sweep) -> str:
     return f"{sweep.name or 'sweep'}-{secrets.token_hex(4)}"
-
-
-def _may_grow(before: Sweep, sweep: Sweep) -> bool:
-    """Whether both visit a whole grid, and that of `sweep` has all points of `before`."""
-    both = before.chosen_sampler == sweep.chosen_sampler == "grid"
-    return both and space.extends(sweep.space, before.space)
 
 
 def _same_direction(before: Sweep, sweep: Sweep) -> Sweep:
@@ -189,19 +186,20 @@ def sweep_from_json(kept: dict[str, Any]) -> Sweep:
 
 
 def space_to_json(node: space.Space) -> dict[str, Any]:
-    for kind, cls in KINDS.items():
-        if isinstance(node, cls):
-            return {"kind": kind} | asdict(node)
-    kind = next(kind for kind, cls in NODES.items() if isinstance(node, cls))
-    return {"kind": kind, "parts": [space_to_json(part) for part in node.parts]}
+    kind = {"kind": next(kind for kind, cls in KINDS.items() if isinstance(node, cls))}
+    return kind | (
+        asdict(node)
+        if isinstance(node, space.Axis)
+        else {"parts": [space_to_json(part) for part in node.parts]}
+    )
 
 
 def space_from_json(kept: dict[str, Any]) -> space.Space:
-    kind, fields = kept["kind"], {name: value for name, value in kept.items() if name != "kind"}
-    if kind in NODES:
-        return NODES[kind](tuple(space_from_json(part) for part in fields["parts"]))
-    if kind not in KINDS:
+    fields = dict(kept)
+    if (kind := fields.pop("kind")) not in KINDS:
         raise UsageError(f"{SWEEP}: {kind}: no such kind of space in this version")
+    if "parts" in fields:
+        fields["parts"] = tuple(map(space_from_json, fields["parts"]))
     if "values" in fields:
         fields["values"] = tuple(fields["values"])
     return KINDS[kind](**fields)
@@ -219,11 +217,5 @@ def _absolute(storage: str) -> str:
 
 
 def _write(directory: Path, record: Record) -> None:
-    kept = {"format": FORMAT, "storage": record.storage, "study": record.study, "paths": record.paths}
-    if record.studies:
-        kept["studies"] = list(record.studies)
-    if record.imports:
-        kept["imports"] = record.imports
-    write_atomic(
-        directory / SWEEP, json.dumps(kept | {"sweep": sweep_to_json(record.sweep)}, indent=2) + "\n"
-    )
+    kept = {"format": FORMAT} | record._asdict() | {"sweep": sweep_to_json(record.sweep)}
+    write_atomic(directory / SWEEP, json.dumps(kept, indent=2) + "\n")

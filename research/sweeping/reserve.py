@@ -1,9 +1,11 @@
-"""Locks in $LINEAGE_HOME that reserve a machine's devices, and the right to start a sweep's workers there.
+"""Locks that reserve a machine's devices, and the right to start a sweep's workers there.
 
 A device belongs to one worker at a time, across all sweeps.
 """
 
+import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -78,4 +80,13 @@ def _acquire(name: str, directory: Path) -> Lock | None:
 
 
 def _device_lock(name: str) -> Path:
-    return home() / "devices" / f"{socket.gethostname()}-{name.replace(' ', '-')}"
+    """In $LINEAGE_HOME; if that is read-only, such as one that users share, in the temporary folder."""
+    folder = home() / "devices"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        folder = Path(tempfile.gettempdir()) / f"lineage-devices-{os.getuid()}"
+    return folder / f"{socket.gethostname()}-{name.replace(' ', '-')}"

@@ -4,7 +4,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from research.config.settings import override
@@ -14,7 +13,8 @@ from research.sweeping.directory import log_path, run_directory
 from research.sweeping.record import Record, read
 from research.sweeping.study.database import storage_faults
 from research.sweeping.study.seeds import best_point, by_point
-from research.sweeping.study.storage import load_study, point_of
+from research.sweeping.study.storage import load_study
+from research.sweeping.study.suggest import point_of
 
 STATES = ("finished", "pruned", "failed", "running", "stopped", "queued")  # stopped: to be resumed
 NAMES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -36,6 +36,11 @@ class Trial(NamedTuple):
     worker: str | None  # HOST:PID
     reason: str | None
     log: list[str]  # last lines, of a trial that failed
+
+    @property
+    def name(self) -> str:
+        """The name of its run's directory."""
+        return f"{self.number:04d}"
 
 
 class SweepStatus(NamedTuple):
@@ -83,16 +88,12 @@ def sweep_status(directory: Path) -> SweepStatus:
             return SweepStatus(record, [], None)
         known = study.get_trials(deepcopy=False)
         trials = [_trial(record, directory, trial) for trial in known]
-        return SweepStatus(record, trials, _best(record, study), hours_used_up(record, directory, known))
+        return SweepStatus(record, trials, _best(record, known), hours_used_up(record, directory, known))
 
 
-def _best(record: Record, study: optuna.Study) -> int | None:
-    if record.sweep.seeds > 1:
-        known = study.get_trials(deepcopy=False)
-        best = best_point(known, record.sweep)
-        return None if best is None else by_point(known)[best][0].number
-    finished = any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False))
-    return study.best_trial.number if finished else None
+def _best(record: Record, trials: list[FrozenTrial]) -> int | None:
+    best = best_point(trials, record.sweep)
+    return None if best is None else by_point(trials)[best][0].number
 
 
 def _trial(record: Record, directory: Path, trial: FrozenTrial) -> Trial:
@@ -122,7 +123,7 @@ def _trial(record: Record, directory: Path, trial: FrozenTrial) -> Trial:
 
 def _last(trial: FrozenTrial) -> float | None:
     """The value at the last evaluation."""
-    return trial.intermediate_values[trial.last_step] if trial.intermediate_values else None
+    return trial.intermediate_values[max(trial.intermediate_values)] if trial.intermediate_values else None
 
 
 def _tail(path: Path, lines: int = 5) -> list[str]:

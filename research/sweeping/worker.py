@@ -25,6 +25,7 @@ from research.sweeping.notation import format_settings
 from research.sweeping.pruning import pruning, value_of
 from research.sweeping.record import Record, base_of, read, refuse_changed_imports
 from research.sweeping.study.database import storage_faults
+from research.sweeping.study.suggest import point_of
 from research.training.driving import Outer, Running, alone, printing_to
 from research.training.resolving import resolve
 from research.training.shared_program import NeedsConstants
@@ -63,12 +64,12 @@ def work(
     trials of one shape are trained together if the sweep says so.
     """
     with storage_faults(str(directory)):
-        refuse_changed_imports(directory, read(directory))
-        lanes = read(directory).sweep.together
+        record = read(directory)
+        refuse_changed_imports(directory, record)
+        run, lanes = record.sweep.base.run, record.sweep.together
         if running is not None and lanes > 1:
-            run = read(directory).sweep.base.run
-            limits = run.watchdog, run.watchdog_minutes, lanes
-            with stop_on_signals(0) as stop, watchdog(directory, *limits) as watch:
+            watching = watchdog(directory, run.watchdog, run.watchdog_minutes, lanes)
+            with stop_on_signals(0) as stop, watching as watch:
                 begin = partial(running, outer=Outer(stop, watch))
                 together(_trials(directory, facts, report, begin, stop), lanes, watch.rest)
             return stop.signal
@@ -106,7 +107,7 @@ def _trials(
         if outcome.state != TrialState.FAIL:
             failures.clear()
             return
-        failures.add(claimed.point_number)
+        failures.add(point_of(claimed.trial))
         if len(failures) == FAILURES and not outcome.signal:  # all seeds of one point may fail
             raise EnvironmentFault(
                 f"{directory}: {FAILURES} trials in a row failed, the last: {outcome.reason}"
@@ -131,22 +132,19 @@ def _at_once(train: Train) -> Begin:
     return begin
 
 
-def _by_itself(begin: Begin, *arguments: Any, **named: Any) -> Any:
-    """Trains a suspect trial alone, while the worker's other trials wait."""
-    return alone(begin(*arguments, **named))
-
-
 def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
     """Starts, or continues, a trial's run."""
     trial, experiment = claimed.trial, None
     deaths = deaths_in_a_row(trial)
     if deaths >= ATTEMPTS:
         step = newest_checkpoint(claimed.directory)
-        return _failed(f"{ATTEMPTS} workers died while training it after step {step} (out of memory?)")
+        reason = f"{ATTEMPTS} workers died while training it after step {step} (out of memory?)"
+        return Outcome(TrialState.FAIL, reason=reason)
     if newest_checkpoint(claimed.directory) == trial.user_attrs.get("pruned", math.inf):
         return Outcome(TrialState.PRUNED)  # the worker was killed between saving and reporting
-    if deaths >= SUSPECT:
-        begin = _at_once(partial(_by_itself, begin))
+    if deaths >= SUSPECT:  # it trains alone, while the worker's other trials wait
+        others = begin
+        begin = _at_once(lambda *arguments, **named: alone(others(*arguments, **named)))
     with catch_write_errors(claimed.log):
         claimed.log.parent.mkdir(parents=True, exist_ok=True)
         log = claimed.log.open("a", buffering=1, encoding="utf-8", errors="replace")
@@ -164,10 +162,11 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
                 result = yield from printing_to(log, begin(experiment, *at, should_stop=stops))
         except Exception as error:
             log.write(traceback.format_exc())
-            if isinstance(error, optuna.exceptions.StorageInternalError) or _is_environment_fault(error):
+            fault = isinstance(error, EnvironmentFault) and not isinstance(error, Diverged)
+            if fault or isinstance(error, optuna.exceptions.StorageInternalError):
                 end_attempt(claimed)
                 raise
-            return _failed(_describe_error(error))
+            return Outcome(TrialState.FAIL, reason=_describe_error(error))
         except (KeyboardInterrupt, GeneratorExit):  # not a death that counts against the trial
             end_attempt(claimed)
             raise
@@ -194,14 +193,6 @@ def declared(base: Experiment, claimed: Claim) -> Experiment:
 
 def with_constants(experiment: Experiment) -> Experiment:
     return replace(experiment, run=replace(experiment.run, hyperparameters="constants"))
-
-
-def _is_environment_fault(error: Exception) -> bool:
-    return isinstance(error, EnvironmentFault) and not isinstance(error, Diverged)
-
-
-def _failed(reason: str) -> Outcome:
-    return Outcome(TrialState.FAIL, reason=reason)
 
 
 def _describe_error(error: Exception) -> str:

@@ -8,6 +8,7 @@ import experiments
 from research.bench import fit
 from research.config.settings import override
 from research.devices.memory import Need
+from research.devices.targets import CHIPS
 from research.training.placement import DoesNotFit
 
 
@@ -92,3 +93,13 @@ def test_overrides_are_those_to_type():
     before = declared()
     after = declared(parallel__accumulate=4, model__remat="block")
     assert sorted(fit.typed(before, after)) == ["model.remat=block", "parallel.accumulate=4"]
+
+
+def test_a_gpus_pool_and_a_tpus_whole():
+    assert fit.usable_of(CHIPS["h100"]) == int(0.95 * 84_942_979_072 * 0.92)
+    assert fit.usable_of(CHIPS["v5e"]) == int(0.95 * 16 * 2**30)
+
+
+def test_what_is_not_known_limits_nothing():
+    assert fit.usable_of(CHIPS["h100-nvl"]) is None
+    assert fit.usable_of(None) is None

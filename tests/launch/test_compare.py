@@ -1,6 +1,7 @@
 """Runs over seeds: means, differences to the best, and what is not counted."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -132,9 +133,28 @@ def test_a_run_counts_once(folder, tmp_path):
     write(tmp_path / "copy", 4.0, optimizer__rate__peak=3e-3)
     found = compare([*folder.glob("0.003-*"), tmp_path], ["peak"])
     assert found["lines"][0]["n"] == 3 and found["lines"][0]["left_out"] == {"repeated": 1}
+    write(tmp_path / "rounded", 4.0001, optimizer__rate__peak=3e-3)  # trained on another number of cores
+    assert compare([tmp_path], ["peak"])["lines"][0]["n"] == 1
     write(tmp_path / "other", 4.2, optimizer__rate__peak=3e-3)
     with pytest.raises(UsageError, match=r"equal settings, run\.seed=0 too, and 4 and 4\.2"):
         compare([tmp_path], ["peak"])
+
+
+@pytest.mark.parametrize(
+    "losses, said",
+    [
+        ({3e-3: [3.0, 3.5], 1e-3: [3.1, 3.6]}, "no spread: cannot be tested"),  # in pairs, exactly 0.1 apart
+        ({3e-3: [3.0, 3.5], 1e-3: [3.0, 3.5]}, "cannot be told apart"),
+        ({3e-3: [math.nan, math.nan], 1e-3: [math.nan]}, "No run has finished with a value"),
+        ({3e-3: [3.0, 3.5]}, "nothing to compare it with"),
+    ],
+)
+def test_where_nothing_can_be_said_it_is_said(tmp_path, lineage, losses, said):
+    for peak, ends in losses.items():
+        for seed, loss in enumerate(ends):
+            write(tmp_path / f"{peak}-{seed}", loss, optimizer__rate__peak=peak, run__seed=seed)
+    status, out, _ = lineage("compare", tmp_path, "--by", "peak")
+    assert status == 0 and said in out and "differs" not in out and "One seed" not in out
 
 
 def test_steps_tokens_and_seconds_to_a_target(folder, tmp_path, lineage):

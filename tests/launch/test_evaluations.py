@@ -10,7 +10,7 @@ from research.errors import UsageError
 from research.reporting.comparison import Metric, outcome
 from research.reporting.evaluations import ending
 from research.reporting.facts import facts
-from research.reporting.figures.curves import curves
+from research.reporting.figures.figure import Options, curves
 from research.reporting.groups.compare import compare
 from research.reporting.groups.counted import left_out
 from research.reporting.laws.points import points
@@ -69,7 +69,7 @@ def test_runs_that_diverged_are_counted_beside_the_mean_and_drawn_nowhere(folder
     for score_by in ("last", "best"):
         lines = compare([folder], ["width"], score_by=score_by)["lines"]
         assert (lines[-1]["n"], lines[-1]["left_out"]) == (0, {"diverged": 2})
-    (curve,) = curves(runs_in([folder]), "loss", ["validation"], "width", 0.0)
+    (curve,) = curves(runs_in([folder]), Options(over="width"))
     assert list(curve.x_P) == [16, 32, 64]
     with pytest.raises(UsageError, match="3 different width among the finished of 8 runs"):
         points(runs_in([folder]), "power", ["width"])
@@ -115,7 +115,7 @@ def test_a_copy_of_a_run_is_no_second_seed(folder, tmp_path):
     assert len(narrow.losses) == 2
     assert left_out(runs, "loss")["repeated"] == 1
     for over in ("steps", "width"):
-        counts = [curve.runs for curve in curves(runs, "loss", ["validation"], over, 0.0)]
+        counts = [curve.runs for curve in curves(runs, Options(over=over))]
         assert sum(counts) == {"steps": 9, "width": 7}[over]
 
 

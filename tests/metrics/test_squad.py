@@ -6,7 +6,15 @@ import pytest
 
 from launch.__main__ import run
 from research.errors import UsageError
-from research.metrics.squad import exact_match, normalized, read_answers, read_predictions, score, word_f1
+from research.metrics.squad import (
+    exact_match,
+    leave_one_out,
+    normalized,
+    read_answers,
+    read_predictions,
+    score,
+    word_f1,
+)
 
 
 def test_official_figures(shared_data, capsys):
@@ -44,3 +52,30 @@ def test_files_of_another_form(tmp_path, text, message):
         read_answers(tmp_path / "file.json")
     with pytest.raises(UsageError, match="JSON"):
         read_predictions(tmp_path / "file.json")
+
+
+@pytest.mark.parametrize(
+    "prediction, references, exact_match, f1",
+    [
+        ("The red cat", ["the cat", "a red cat", "red cats", "cat"], 0.75, 0.9166666666666666),
+        ("", ["unknown", "", "no"], 0.6666666666666666, 0.6666666666666666),
+        ("yes", ["Yes.", "yes it did", "yes", "no"], 1.0, 1.0),
+        ("42", ["42"], 1.0, 1.0),
+        ("the", ["a", "red"], 0.5, 0.5),
+        (
+            "dog's tail ran",
+            ["a dogs tail", "the tail of the dog", "dog's tail, ran!"],
+            0.6666666666666666,
+            0.9333333333333332,
+        ),
+    ],
+)
+def test_coqa_s_scores_are_those_of_its_official_script(prediction, references, exact_match, f1):
+    """evaluate-v1.0.py."""
+    found = leave_one_out([references], [prediction])
+    assert found == pytest.approx({"exact_match": 100 * exact_match, "f1": 100 * f1}, abs=1e-9)
+
+
+def test_coqa_s_questions_weigh_alike():
+    found = leave_one_out([["yes"], ["no", "no way"]], ["yes", "maybe"])
+    assert found == {"exact_match": 50.0, "f1": 50.0}

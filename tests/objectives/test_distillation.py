@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from research.config import Model, Objective
 from research.models.parameters import by_path
@@ -44,8 +43,9 @@ def batch_of(kind: str, teacher=None) -> dict:
     return batch | ({} if teacher is None else {"teacher": teacher})
 
 
-def scores(kind: str, model) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The model's logits at the targets, the weights of these, and the final states there."""
+def scores(kind: str, model):
+    """The model's logits at the targets, the weights of these, and the final states there, as PyTorch's tensors."""
+    torch = pytest.importorskip("torch", reason="needs the extra parity")
     batch = batch_of(kind)
     if kind == "next_token":
         states = model.features(batch["tokens"])

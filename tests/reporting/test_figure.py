@@ -9,8 +9,8 @@ import pytest
 
 from research.errors import EnvironmentFault, UsageError
 from research.reporting.facts import facts
-from research.reporting.figures.curves import curves, smooth
-from research.reporting.figures.figure import Options, write_figure
+from research.reporting.figures.curves import smooth
+from research.reporting.figures.figure import Options, curves, write_figure
 from research.reporting.runs import runs_in
 from tests.reporting import made
 
@@ -31,7 +31,7 @@ def seeds(tmp_path_factory):
 
 @pytest.mark.parametrize("over, key", [("steps", "step"), ("tokens", "tokens"), ("seconds", "seconds")])
 def test_runs_that_differ_only_in_the_seed_are_a_mean_with_its_error(seeds, over, key):
-    narrow, wide = curves(runs_in([seeds]), "loss", ["validation"], over, 0.9)  # which smooths no validation
+    narrow, wide = curves(runs_in([seeds]), Options(over=over, smoothing=0.9))  # which smooths no validation
     measured = {run["name"]: run["validation"] for run in facts([seeds])["runs"]}
     assert (narrow.label, narrow.runs, wide.label, wide.runs) == ("width 16", 1, "width 64", 3)
     assert narrow.error_P is None
@@ -49,7 +49,7 @@ def test_over_a_setting_a_point_is_the_mean_of_runs_that_end_there(tmp_path):
         )
     made.train(made.experiment(model__width=64, optimizer__rate__peak=0.1), tmp_path / "cut", until=30)
     ends = {run["name"]: run["validation"]["loss"][-1] for run in facts([tmp_path])["runs"]}
-    found = curves(runs_in([tmp_path]), "loss", ["validation"], "peak", 0.0)
+    found = curves(runs_in([tmp_path]), Options(over="peak"))
     assert [curve.label for curve in found] == ["width 16", "width 64"]
     for width, curve in zip((16, 64), found, strict=True):
         np.testing.assert_allclose(curve.x_P, [3e-3, 1e-2])  # what was cut short does not count
@@ -57,6 +57,13 @@ def test_over_a_setting_a_point_is_the_mean_of_runs_that_end_there(tmp_path):
         np.testing.assert_allclose(curve.mean_P, np.mean(pairs, axis=1))
         np.testing.assert_allclose(curve.error_P, np.std(pairs, axis=1, ddof=1) / np.sqrt(2))
     write_figure([tmp_path], tmp_path / "rates.svg", Options(over="optimizer.rate.peak", log="x"))
+    for run in ("64-0.003-0", "16-0.01-0"):  # cut short: nothing is left to draw
+        rows = (tmp_path / run / "metrics.jsonl").read_text().splitlines()
+        (tmp_path / run / "metrics.jsonl").write_text("\n".join(rows[:20]))
+    with pytest.raises(UsageError, match="no run has finished: 2 stopped"):
+        write_figure(
+            [tmp_path / "64-0.003-0", tmp_path / "16-0.01-0"], tmp_path / "b.svg", Options(over="peak")
+        )
 
 
 def test_settings_that_were_drawn_at_random_are_not_joined_to_a_line(tmp_path):
@@ -66,7 +73,7 @@ def test_settings_that_were_drawn_at_random_are_not_joined_to_a_line(tmp_path):
         changes = {"optimizer__rate__peak": peak, "optimizer__name": name, "optimizer__decay": decay}
         for seed in (0, 1):  # which support nothing
             made.train(made.experiment(**changes, run__seed=seed), tmp_path / f"{number}-{seed}")
-    found = curves(runs_in([tmp_path]), "loss", ["validation"], "peak", 0.0)
+    found = curves(runs_in([tmp_path]), Options(over="peak"))
     assert [curve.label for curve in found] == ["optimizer adamw", "optimizer lion"]
     assert all(not curve.joined and curve.also == ("decay",) and len(curve.x_P) == 2 for curve in found)
     write_figure([tmp_path], tmp_path / "points.svg", Options(over="peak"))
@@ -77,7 +84,7 @@ def test_a_setting_that_follows_from_another_needs_no_label(tmp_path):
     for width, name in itertools.product((16, 32, 64), ("adamw", "lion")):
         changes = {"model__width": width, "model__heads": width // 8, "optimizer__name": name}
         made.train(made.experiment(**changes), tmp_path / f"{width}-{name}")
-    found = curves(runs_in([tmp_path]), "loss", ["validation"], "width", 0.0)
+    found = curves(runs_in([tmp_path]), Options(over="width"))
     assert [(curve.label, curve.joined, len(curve.x_P)) for curve in found] == [
         ("optimizer adamw", True, 3),
         ("optimizer lion", True, 3),
@@ -85,7 +92,7 @@ def test_a_setting_that_follows_from_another_needs_no_label(tmp_path):
 
 
 def test_what_a_sweep_samples_is_drawn_as_points(swept):
-    found = curves(runs_in([swept]), "loss", ["validation"], "peak", 0.0)
+    found = curves(runs_in([swept]), Options(over="peak"))
     assert not any(curve.joined for curve in found)
     labels = {curve.label for curve in found}
     assert all("width" in label and "optimizer" in label for label in labels)

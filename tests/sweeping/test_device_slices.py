@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -52,9 +53,12 @@ def test_a_worker_keeps_to_its_slice():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_device_belongs_to_one_worker(tmp_path, monkeypatch):
-    """Also of another sweep; and a job without cores of its own takes those that are free."""
-    monkeypatch.setenv("LINEAGE_HOME", str(tmp_path / "home"))
+@pytest.mark.parametrize("home", ["home", "file/home"])
+def test_a_device_belongs_to_one_worker(tmp_path, monkeypatch, home):
+    """Also of another sweep, and if $LINEAGE_HOME is read-only; a job without cores takes free ones."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("LINEAGE_HOME", str(tmp_path / home))
     one = DeviceSlice(cores=(1,))
     with reserve_devices(one, tmp_path / "a") as slice:
         assert slice == one

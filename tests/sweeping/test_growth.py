@@ -11,6 +11,7 @@ from research.sweeping.directory import trial_lock
 from research.sweeping.record import open_sweep, read
 from research.sweeping.status import sweep_status
 from research.sweeping.study import growth
+from research.sweeping.study.storage import load_study
 from tests.sweeping.pretended import Killed, declared, run, steps, training, trials
 
 pytestmark = pytest.mark.usefixtures("nothing_to_free")
@@ -59,6 +60,36 @@ def test_old_trials_stay_and_new_ones_are_added(tmp_path, storage, seeds):
     assert len(facts([directory])["sweep"]["parameters"]) == 2
     open_sweep(directory, grown, None)  # the same command continues it
     assert len(read(directory).studies) == 1
+
+
+@pytest.mark.parametrize("make", [space.zip, lambda one, other: space.chain(space.zip(one, other), one)])
+def test_points_of_a_zip_or_a_chain_are_added(tmp_path, make):
+    """In front, so that all places move; a worker died in trial 1, another before trial 2 had its point."""
+
+    def spaces(rates, decays):
+        return make(space.grid(PEAK, *rates), space.grid("optimizer.decay", *decays))
+
+    few = spaces([0.3, 0.1, 0.01], [0.0, 0.1, 0.2])
+    many = spaces([0.03, 0.3, 0.1, 0.01], [0.05, 0.0, 0.1, 0.2])
+    directory = tmp_path / "sweep"
+    open_sweep(directory, declared(tmp_path, few), "journal")
+
+    def dies(experiment, step):
+        if experiment.optimizer.rate.peak == 0.1 and step == 5:
+            raise Killed
+
+    assert not run(directory, training(dies))
+    load_study(read(directory), directory).ask()
+    before = trials(directory)
+    open_sweep(directory, declared(tmp_path, many), None)
+    assert run(directory, training())
+    settings = [trial.user_attrs["settings"] for trial in trials(directory)]
+    expected = space.points(many)
+    assert len(settings) == len(expected) and all(settings.count(point) == 1 for point in expected)
+    assert settings[:2] == [trial.user_attrs["settings"] for trial in before[:2]]
+    assert steps(directory, 0) == steps(directory, 1) == list(range(1, 10))
+    with pytest.raises(UsageError, match="holds another sweep: space was"):
+        open_sweep(directory, declared(tmp_path, few), None)
 
 
 def test_killed_at_any_time_it_ends_as_if_undisturbed(tmp_path, monkeypatch):

@@ -1,46 +1,38 @@
 """Curves of runs for a figure; over steps, runs that differ only in their seed are averaged."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from research.errors import UsageError, did_you_mean
 from research.reporting.comparison import differing, format_labelled, labels
-from research.reporting.figures.curve import OVER, Curve, enough
-from research.reporting.figures.over_setting import across, setting_named
-from research.reporting.groups.same_settings import distinct, free
+from research.reporting.groups.counted import free
 from research.reporting.runs import Run
-from research.reporting.series import columns
+from research.reporting.series import AXES, columns
 
 
-def curves(
-    runs: Sequence[Run], metric: str, splits: Sequence[str], over: str, smoothing: float
-) -> list[Curve]:
-    """The curves of `metric`, smoothed in training rows; splits in which no run measures it are left out.
+class Curve(NamedTuple):
+    """Points P of a group of runs; the error is the standard error of the mean, None for one run."""
 
-    `over` is one of OVER, or a setting; then a point is the final value of finished runs with one value of
-    it. Copies of a run are drawn once. Raises UsageError for a metric that no run measures and for a setting
-    in which runs do not differ.
-    """
-    runs = distinct(runs)
-    measured = [columns(run, len(run.rows) + 1) for run in runs]
-    found = [split for split in splits if any(metric in one[split] for one in measured)]
-    if not found:
-        known = {name for one in measured for split in splits for name in one[split]} - set(OVER.values())
-        raise UsageError(
-            f"--metric {metric}: not measured in {' or '.join(splits)}{did_you_mean(metric, known)}"
-        )
-    if over not in OVER:
-        setting = setting_named(over, runs)
-        return [curve for split in found for curve in across(runs, metric, split, setting)]
-    groups = _groups(runs)
+    label: str
+    split: str
+    runs: int
+    seeds: int  # the fewest at a point
+    x_P: np.ndarray
+    mean_P: np.ndarray
+    error_P: np.ndarray | None
+    joined: bool = True  # whether a line joins the points
+    also: tuple[str, ...] = ()  # other settings in which the points differ
+
+
+def over_steps(runs: Sequence[Run], metric: str, split: str, axis: str, smoothing: float) -> list[Curve]:
+    """Curves over an axis of AXES; training rows are smoothed."""
+    measured = [columns(run, len(run.rows) + 1)[split] for run in runs]
     return [
-        _curve(label, split, [measured[at][split] for at in members], metric, OVER[over], smoothing)
-        for split in found
-        for label, members in groups
-        if any(metric in measured[at][split] for at in members)
+        _curve(label, split, some, metric, AXES[axis], smoothing)
+        for label, members in _groups(runs)
+        if (some := [measured[at] for at in members if metric in measured[at]])
     ]
 
 
@@ -70,13 +62,26 @@ def _curve(
     """The mean of a group at the steps that all its runs have; tokens and seconds are averaged too."""
     by_step = []
     for one in measured:
-        if metric in one:
-            values = np.array([math.nan if value is None else value for value in one[metric]], float)
-            values = smooth(values, smoothing) if split == "train" and smoothing else values
-            by_step.append(dict(zip(one["step"], zip(one[axis], values, strict=True), strict=True)))
+        values = np.array([math.nan if value is None else value for value in one[metric]], float)
+        values = smooth(values, smoothing) if split == "train" and smoothing else values
+        by_step.append(dict(zip(one["step"], zip(one[axis], values, strict=True), strict=True)))
     steps = sorted(set.intersection(*map(set, by_step)))
     pairs = np.array([[one[step] for step in steps] for one in by_step], float).reshape(len(by_step), -1, 2)
     x_P, values = pairs[:, :, 0].mean(0), pairs[:, :, 1]
     count = len(values)
     error_P = values.std(0, ddof=1) / math.sqrt(count) if count > 1 else None
     return Curve(label, split, count, count, x_P, values.mean(0), error_P)
+
+
+def enough(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """A few of `names` that tell the settings apart: a legend has no room for more."""
+    kept: list[str] = []
+    for name in names:
+        if different(settings, [*kept, name]) > different(settings, kept):
+            kept.append(name)
+    return kept
+
+
+def different(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
+    """The number of different settings, compared by `names` alone."""
+    return len({tuple(str(one.get(name)) for name in names) for one in settings})

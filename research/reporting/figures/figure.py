@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from research.errors import EnvironmentFault, UsageError
+from research.errors import EnvironmentFault, UsageError, did_you_mean
 from research.io.files import write_atomic
-from research.reporting.figures.curve import Curve
-from research.reporting.figures.curves import curves
-from research.reporting.figures.over_setting import setting_named
-from research.reporting.groups.counted import left_out
-from research.reporting.groups.same_settings import distinct
-from research.reporting.runs import runs_in
+from research.reporting.figures.curves import Curve, over_steps
+from research.reporting.figures.over_setting import across, setting_named
+from research.reporting.groups.counted import distinct, left_out, listed
+from research.reporting.runs import Run, runs_in
+from research.reporting.series import AXES, finite
 
 WIDTHS = {1: 3.25, 2: 6.75}  # inches, for one and two columns of a page
 KINDS = {
@@ -22,7 +21,7 @@ KINDS = {
     ".pdf": {"CreationDate": None, "Creator": "Lineage"},
     ".png": {"Software": "Lineage"},
 }
-AXES = {"steps": "Steps", "tokens": "Tokens", "seconds": "Training time (s)"}
+TITLES = {"steps": "Steps", "tokens": "Tokens", "seconds": "Training time (s)"}
 LOOK: dict[Any, Any] = {
     "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "lines.linewidth": 1.1,
@@ -43,6 +42,10 @@ class Options(NamedTuple):
     smoothing: float = 0.0  # weight of the past in the moving average of training rows
     columns: int = 1
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("train", "validation") if self.split == "both" else (self.split,)
+
 
 def write_figure(
     directories: Sequence[Path], path: Path, options: Options
@@ -52,15 +55,41 @@ def write_figure(
     Raises UsageError as `check` does.
     """
     check(path, options)
-    splits = ("train", "validation") if options.split == "both" else (options.split,)
     runs = runs_in(directories)
-    found = curves(runs, options.metric, splits, options.over, options.smoothing)
+    found = curves(runs, options)
     reasons = {"repeated": again} if (again := len(runs) - len(distinct(runs))) else {}
     if options.over not in AXES:
         options = options._replace(over=setting_named(options.over, runs))
-        reasons = left_out(runs, options.metric, splits[-1])
+        reasons = left_out(runs, options.metric, options.splits[-1])
     write_atomic(path, _drawn(found, options, path.suffix))
     return found, reasons
+
+
+def curves(runs: Sequence[Run], options: Options) -> list[Curve]:
+    """The curves of a figure; splits in which no run measures the metric are left out.
+
+    Over a setting, a point is the final value of finished runs with one value of it. Copies of a run count
+    once. Raises UsageError for a metric that no run measures and for a setting in which runs do not differ.
+    """
+    runs, metric, over = distinct(runs), options.metric, options.over
+    known = {
+        split: {name for run in runs for row in run.split(split) for name in row if finite(row[name])}
+        for split in options.splits
+    }
+    found = [split for split in options.splits if metric in known[split]]
+    if not found:
+        names = set().union(*known.values()) - {*AXES.values()}
+        splits = " or ".join(options.splits)
+        raise UsageError(f"--metric {metric}: not measured in {splits}{did_you_mean(metric, names)}")
+    if over in AXES:
+        drawn = [over_steps(runs, metric, split, over, options.smoothing) for split in found]
+    else:
+        setting = setting_named(over, runs)
+        drawn = [across(runs, metric, split, setting) for split in found]
+    if not any(drawn):
+        reasons = listed(left_out(runs, metric, found[-1]))
+        raise UsageError(f"--over {over}: no run has finished: {reasons}; expected one, or --over steps")
+    return [curve for some in drawn for curve in some]
 
 
 def check(path: Path, options: Options) -> None:
@@ -121,7 +150,7 @@ def _draw(axes: Any, found: Sequence[Curve], options: Options) -> None:
         elif curve.error_P is not None:
             low, high = curve.mean_P - curve.error_P, curve.mean_P + curve.error_P
             axes.fill_between(curve.x_P, low, high, color=look["color"], alpha=0.2, linewidth=0)
-    axes.set_xlabel(AXES.get(options.over, options.over))
+    axes.set_xlabel(TITLES.get(options.over, options.over))
     axes.set_ylabel(_title(found, options.metric))
     axes.set_title("\n".join(_notes(found, options.smoothing)), fontsize=7)
     for letter in "xy":

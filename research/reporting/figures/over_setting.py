@@ -8,11 +8,10 @@ import numpy as np
 from research.config import space
 from research.errors import UsageError, did_you_mean
 from research.reporting.comparison import differing, format_labelled, labels, settings_named
-from research.reporting.figures.curve import OVER, Curve, different, enough
-from research.reporting.groups.counted import counted
-from research.reporting.groups.same_settings import SEED, free
+from research.reporting.figures.curves import Curve, different, enough
+from research.reporting.groups.counted import SEED, counted, free
 from research.reporting.runs import Run
-from research.reporting.series import number
+from research.reporting.series import AXES, number
 from research.sweeping.directory import is_sweep
 
 
@@ -30,8 +29,8 @@ def setting_named(typed: str, runs: Sequence[Run]) -> str:
     known = [name for name in differing(settings) if _numeric(settings, name)]
     matching = settings_named(typed, known)
     if len(matching) != 1:
-        rest = f"; expected {' or '.join(matching)}" if matching else did_you_mean(typed, [*OVER, *known])
-        raise UsageError(f"--over {typed}: expected {', '.join(OVER)} or a number in which runs differ{rest}")
+        rest = f"; expected {' or '.join(matching)}" if matching else did_you_mean(typed, [*AXES, *known])
+        raise UsageError(f"--over {typed}: expected {', '.join(AXES)} or a number in which runs differ{rest}")
     return matching[0]
 
 

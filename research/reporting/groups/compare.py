@@ -1,17 +1,20 @@
 """Groups any runs by settings, for `lineage compare`. Imports no JAX."""
 
 from collections.abc import Sequence
+from math import isclose
 from pathlib import Path
 from typing import Any, Literal
 
 from research.config.target import Direction, direction_of
 from research.errors import UsageError, did_you_mean
 from research.reporting.comparison import ABSENT, Metric, format_value, settings_named
-from research.reporting.groups.entries import TO_TARGET, Entry, entries_of
-from research.reporting.groups.same_settings import SEED, free
+from research.reporting.groups.counted import SEED, free
+from research.reporting.groups.entries import Entry, entries_of
 from research.reporting.groups.summary import Group, grouped, summary
+from research.reporting.series import AXES
 
 LISTED = 3  # settings in a refusal
+ROUNDING = 1e-4  # relative difference of results that another number of cores explains
 
 
 def compare(
@@ -30,7 +33,7 @@ def compare(
     result also has "also": other settings that differ between groups. Raises UsageError for other
     differences inside a group, for repeated runs with different results, and for unknown names.
     """
-    measured = metric in TO_TARGET
+    measured = metric in AXES
     way = _direction(metric, direction)
     shown = Metric(metric, way or "minimize", "target" if measured else score_by)
     entries = entries_of(directories, shown, target)
@@ -57,7 +60,7 @@ def _direction(metric: str, typed: str | None) -> Direction | None:
         case "minimize" | "maximize":
             return typed
         case None:
-            return "minimize" if metric in TO_TARGET else direction_of(metric)
+            return "minimize" if metric in AXES else direction_of(metric)
     raise UsageError(f"--direction {typed}: expected minimize or maximize")
 
 
@@ -73,8 +76,8 @@ def _full(name: str, known: set[str]) -> str:
 def _check_metric(entries: Sequence[Entry], metric: str) -> None:
     rows = [row for entry in entries if entry.run for row in entry.run.split("validation")]
     names = {name for row in rows for name, value in row.items() if isinstance(value, float)}
-    if metric not in TO_TARGET and rows and metric not in names:
-        raise UsageError(f"--metric {metric}: no run has it{did_you_mean(metric, {*names, *TO_TARGET})}")
+    if metric not in AXES and rows and metric not in names:
+        raise UsageError(f"--metric {metric}: no run has it{did_you_mean(metric, {*names, *AXES})}")
 
 
 def _check_inside(group: Group, names: Sequence[str]) -> None:
@@ -94,22 +97,22 @@ def _check_inside(group: Group, names: Sequence[str]) -> None:
 
 
 def _check_repeated(group: Group, paired_by: Sequence[str]) -> None:
-    """Raises UsageError if runs with equal settings have different results.
+    """Raises UsageError if runs with equal settings have results that differ by more than rounding.
 
-    Settings that change rounding, such as those of devices, may explain a difference; then the first counts.
+    Settings that change rounding, such as those of devices, may explain more; then the first counts too.
     """
-    seen: dict[tuple, Entry] = {}
+    seen: dict[tuple, tuple[Entry, float]] = {}
     for entry in group.entries:
-        if entry.state != "finished":
+        if entry.state != "finished" or entry.value is None:
             continue
         key = tuple(entry.settings.get(name, ABSENT) for name in (SEED, *paired_by))
-        first = seen.setdefault(key, entry)
+        first, value = seen.setdefault(key, (entry, entry.value))
         rounding = [name for name in {**first.settings, **entry.settings} if _rounds(name)]
         alike = all(first.settings.get(name) == entry.settings.get(name) for name in rounding)
-        if first.value != entry.value and alike:
+        if alike and not isclose(value, entry.value, rel_tol=ROUNDING):
             raise UsageError(
                 f"{_called(group)}: {first.name} and {entry.name} have equal settings, run.seed={key[0]} "
-                f"too, and {first.value:.6g} and {entry.value:.6g}; expected one of them"
+                f"too, and {value:.6g} and {entry.value:.6g}; expected one of them"
             )
 
 

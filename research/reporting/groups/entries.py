@@ -9,11 +9,10 @@ from research.config.target import parse
 from research.errors import UsageError
 from research.reporting.comparison import Metric, outcome
 from research.reporting.runs import Run, begun_in, runs_in, settings_of
-from research.runs.target import Reached, reached
-from research.runs.wording import NAMES, Named, alike
+from research.reporting.series import AXES
+from research.runs.target import reached
+from research.runs.wording import Named, alike
 from research.sweeping.directory import is_sweep
-
-TO_TARGET = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}  # {metric: field of Reached}
 
 
 class Entry(NamedTuple):
@@ -26,54 +25,50 @@ class Entry(NamedTuple):
     reached: Mapping[str, Any] | None = None  # fields of research.runs.target.Reached
     run: Run | None = None
     index: int | None = None  # of the run in a page
-    files: Named = Named({}, {}, ())
 
 
 def entries_of(directories: Sequence[Path], metric: Metric, target: str | None) -> list[Entry]:
     """The runs and trials in `directories`, with one wording for shared files."""
-    found = [entry for directory in directories for entry in _entries(directory, metric, target)]
-    worded = alike([entry.files for entry in found])
+    found = [one for directory in directories for one in _runs(directory)]
+    worded = alike([run.files for run, _ in found])
     return [
-        entry._replace(settings={**entry.settings, **{name: one[name] for name in NAMES if name in one}})
-        for entry, one in zip(found, worded, strict=True)
+        _entry(run._replace(settings=settings), state, metric, target)
+        for (run, state), settings in zip(found, worded, strict=True)
     ]
 
 
-def _entries(directory: Path, metric: Metric, target: str | None) -> list[Entry]:
+def _runs(directory: Path) -> list[tuple[Run, str]]:
+    """The runs in a directory, with their states; a trial that failed before it became one has no rows."""
     if not is_sweep(directory):
-        return [_entry(run, run.state, metric, target) for run in runs_in([directory])]
-    from research.sweeping.directory import run_directory
+        return [(run, run.state) for run in runs_in([directory])]
     from research.sweeping.status import sweep_status  # Optuna is slow to import
 
-    status = sweep_status(directory)
-    runs, found = {run.directory: run for run in begun_in(directory)}, []
+    status, begun, found = (
+        sweep_status(directory),
+        {run.directory.name: run for run in begun_in(directory)},
+        [],
+    )
+    base = settings_of(to_json(status.record.sweep.base))
     for trial in status.trials:
-        run = runs.get(run_directory(directory, trial.number).resolve())
-        if run is not None:
-            found.append(_entry(run, trial.state, metric, target))
-        elif trial.state != "queued":  # failed before its first row, perhaps because its settings do not fit
-            settings = settings_of(to_json(status.record.sweep.base)) | trial.settings
-            files = Named(settings, status.record.paths, ())
-            found.append(Entry(f"{trial.number:04d}", settings, trial.state, None, files=files))
-    return [entry._replace(name=f"{directory.name}/{entry.name}") for entry in found]
+        if trial.state != "queued":
+            files = Named(base | trial.settings, status.record.paths, ())
+            run = begun.get(trial.name) or Run(trial.name, directory, base | trial.settings, {}, [], files)
+            found.append((run._replace(name=f"{directory.name}/{run.name}"), trial.state))
+    return found
 
 
 def _entry(run: Run, state: str, metric: Metric, target: str | None) -> Entry:
     goal = run.target if target is None else parse(target, "--target")
+    settings = run.settings | {"run.stop_at": str(goal)} if target else run.settings
     met = reached(run.rows, goal)
-    settings = run.settings | {"run.stop_at": None if goal is None else str(goal)} if target else run.settings
-    if metric.name not in TO_TARGET:
+    if metric.name not in AXES:
         result = outcome(run, metric, state)
-        return _made(run, settings, result.state, getattr(result, metric.score_by), met)
-    if goal is None:
+        state, value = result.state, getattr(result, metric.score_by)
+    elif goal is None:
         raise UsageError(
             f"--metric {metric.name}: {run.name} has no run.stop_at; expected --target 'loss<3.28'"
         )
-    ended = "finished" if met else "not reached" if state == "finished" else state
-    return _made(run, settings, ended, getattr(met, TO_TARGET[metric.name]) if met else None, met)
-
-
-def _made(
-    run: Run, settings: Mapping[str, Any], state: str, value: float | None, met: Reached | None
-) -> Entry:
-    return Entry(run.name, settings, state, value, met and met._asdict(), run, files=run.files)
+    else:
+        state = "finished" if met else "not reached" if state == "finished" else state
+        value = getattr(met, AXES[metric.name]) if met else None
+    return Entry(run.name, settings, state, value, met and met._asdict(), run)

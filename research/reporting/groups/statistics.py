@@ -1,7 +1,7 @@
 """Means of a few runs, and differences between them: standard errors, Student's t, Holm."""
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
+from math import isclose, sqrt
 from statistics import fmean, variance
 from typing import NamedTuple
 
@@ -27,6 +27,11 @@ class Difference(NamedTuple):
     @property
     def holds_zero(self) -> bool | None:
         return None if self.low is None or self.high is None else self.low <= 0 <= self.high
+
+    @property
+    def certain(self) -> bool:
+        """Whether the interval has no width, up to rounding: a t-test assumes that values scatter."""
+        return self.low is not None and self.high is not None and isclose(self.low, self.high, rel_tol=1e-9)
 
 
 def mean(values: Sequence[float]) -> Mean:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from research.reporting.comparison import ABSENT, Metric, Outcome, differing, format_labelled, labels
+from research.reporting.groups.counted import SEED, distinct, free
 from research.reporting.groups.entries import Entry
-from research.reporting.groups.same_settings import SEED, distinct, free
 from research.reporting.groups.statistics import Difference, Mean, difference, holm, mean
 from research.reporting.runs import Run
 from research.reporting.series import finite
@@ -124,6 +124,8 @@ def verdict(apart: Difference | None, p: float | None) -> str:
         return "one seed: no interval"
     if apart.holds_zero:
         return "cannot be told apart"
+    if apart.certain:
+        return "no spread: cannot be tested"
     return "differs" if p < LEVEL else f"differs alone, not with all (Holm's p {p:.2f})"
 
 

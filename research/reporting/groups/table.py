@@ -22,12 +22,19 @@ def cells(found: Mapping[str, Any]) -> list[list[str]]:
 
 def notes(found: Mapping[str, Any]) -> list[str]:
     """Notes that explain the numbers."""
-    if not any(line["n"] > 1 for line in found["lines"]):
+    most = max((line["n"] for line in found["lines"]), default=0)
+    if most == 0:
+        return ["No run has finished with a value, so there is nothing to compare."]
+    if most == 1:
         return ["One seed each: a difference may be chance. To find out: lineage sweep … --seeds 5"]
-    lines = ["±: standard error of the mean over n seeds. [low, high]: 95% interval of the difference,"]
+    lines = ["±: standard error of the mean over n runs."]
     pairs, paired = found["paired"], sum(found["paired"])
     how = {0: "by Welch's t-test, since no seeds match", len(pairs): "by Student's t-test, paired by seed"}
-    lines[0] += f" {how.get(paired, 'by t-tests, paired where seeds match')}." if pairs else " none yet."
+    if pairs:
+        way = how.get(paired, "by t-tests, paired where seeds match")
+        lines[0] += f" [low, high]: 95% interval of the difference, {way}."
+    if len(found["lines"]) == 1:
+        lines.append("All runs are in one group, so there is nothing to compare it with.")
     if found["comparisons"] > 1:
         lines.append(f"differs: also with all {found['comparisons']} comparisons together, at 5% (Holm).")
     return lines

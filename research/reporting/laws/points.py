@@ -1,15 +1,17 @@
-"""The points of a law: the finished runs of a sweep, seeds together, the best settings of each size."""
+"""The points of a law: the finished runs of a sweep, seeds together, the best settings of each size.
 
-from collections.abc import Sequence
+Only parameters and operations, counted from the model's shapes, import JAX.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from research.errors import UsageError
-from research.reporting.groups.counted import counted
-from research.reporting.groups.same_settings import key_of
-from research.reporting.laws.sizes import SIZES
+from research.reporting.groups.counted import counted, key_of
 from research.reporting.runs import Run
+from research.runs import record
 
 LAWS = {"power": 1, "chinchilla": 2}  # sizes of each
 LEAST = {"power": 4, "chinchilla": 7}  # points; one or two more than a law has parameters
@@ -64,3 +66,31 @@ def _check(found: Sequence[Point], runs: int, law: str, over: Sequence[str], hel
             raise UsageError(
                 f"--law {law}: {different} different {name}; expected at least 3 to find an exponent{other}"
             )
+
+
+def tokens(run: Run) -> float:
+    """Tokens of all batches so far, padding included."""
+    rows = [row["tokens"] for row in run.split("train") if "tokens" in row]
+    return rows[-1] if rows else run.step * run.settings["data.batch"] * run.settings["data.length"]
+
+
+def parameters(run: Run) -> float:
+    """All parameters, embeddings included."""
+    from research.models.parameters import components
+
+    return sum(part.count for part in components(record.experiment_of(run.directory, warn=False).model))
+
+
+def flops(run: Run) -> float:
+    """Forward and backward, by the formula of `lineage bench`."""
+    from research.bench.cost import flops_a_token
+
+    return flops_a_token(record.experiment_of(run.directory, warn=False)) * tokens(run)
+
+
+SIZES: dict[str, Callable[[Run], float]] = {
+    "parameters": parameters,
+    "tokens": tokens,
+    "flops": flops,
+    "width": lambda run: run.settings["model.width"],
+}

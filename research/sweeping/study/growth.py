@@ -1,4 +1,4 @@
-"""Add values to a grid: Optuna fixes a list of choices, so the trials move to a new study.
+"""Add points to a grid: Optuna fixes a list of choices, so the trials move to a new study.
 
 They keep their numbers, and thus their runs. The old study stays unchanged.
 """
@@ -9,9 +9,9 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from research.config.space import Point
+from research.config.space import Space, names, points
 from research.sweeping.record import Record
-from research.sweeping.study.suggest import grid_parameters, suggest
+from research.sweeping.study.suggest import Parameters, grid_parameters, point_of, suggest
 
 
 def newest_study(record: Record, storage: BaseStorage) -> optuna.Study:
@@ -35,30 +35,33 @@ def carry_over(study: optuna.Study, record: Record, storage: BaseStorage) -> Non
         return
     trials = old.get_trials(deepcopy=False)
     begun = max((trial.number + 1 for trial in trials if trial.state != TrialState.WAITING), default=0)
-    places = _places(record)
+    places, parameters = _places(trials[:begun], record.sweep.space), grid_parameters(record.sweep.space)
     for trial in trials[len(study.get_trials(deepcopy=False)) : begun]:
-        study.add_trial(_moved(trial, places))
+        place = places[point_of(trial)]
+        study.add_trial(_moved(trial, place, parameters[place], record.sweep.space))
 
 
-def _places(record: Record) -> list[tuple[Point, FixedTrial]]:
-    """Each point of the grid, with a trial that has its parameters and their distributions."""
-    found = []
-    for parameters in grid_parameters(record.sweep.space):
-        fixed = FixedTrial(parameters)
-        found.append((suggest(fixed, record.sweep.space), fixed))  # pyright: ignore[reportArgumentType]
-    return found
+def _places(trials: list[FrozenTrial], grid: Space) -> dict[int, int]:
+    """The index in the new grid of each point that has trials; a point that has not begun gets a free one."""
+    new, known = points(grid), names(grid)
+    places = {
+        point_of(trial): new.index({name: value for name, value in settings.items() if name in known})
+        for trial in trials
+        if (settings := trial.user_attrs.get("settings"))
+    }
+    free = iter(sorted(set(range(len(new))) - set(places.values())))
+    for trial in trials:
+        if point_of(trial) not in places:
+            places[point_of(trial)] = next(free)
+    return places
 
 
-def _moved(trial: FrozenTrial, places: list[tuple[Point, FixedTrial]]) -> FrozenTrial:
-    """A copy of `trial` with the index of its point in the new grid."""
-    known = trial.user_attrs.get("settings") or trial.system_attrs.get("fixed_params", {})
-    at = next(n for n, (point, _) in enumerate(places) if _agree(point, known))
-    moved, fixed = copy.deepcopy(trial), places[at][1]
-    moved.user_attrs = trial.user_attrs | {"point": at}
+def _moved(trial: FrozenTrial, place: int, parameters: Parameters, grid: Space) -> FrozenTrial:
+    """A copy of `trial` at a place of the new grid."""
+    moved, fixed = copy.deepcopy(trial), FixedTrial(parameters)
+    suggest(fixed, grid)
+    moved.user_attrs = trial.user_attrs | {"point": place}
+    moved.system_attrs = trial.system_attrs | {"fixed_params": parameters}
     if "settings" in trial.user_attrs:  # otherwise, it has no parameters yet
-        moved.params, moved.distributions = dict(fixed.params), dict(fixed.distributions)
+        moved.params, moved.distributions = fixed.params, fixed.distributions
     return moved
-
-
-def _agree(point: Point, known: Point) -> bool:
-    return all(known[name] == value for name, value in point.items() if name in known)

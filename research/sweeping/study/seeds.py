@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from research.config import Sweep
 from research.sweeping.record import Record
-from research.sweeping.study.storage import open_points, point_of, seed_of
-from research.sweeping.study.suggest import Parameters, suggest
+from research.sweeping.study.storage import open_points
+from research.sweeping.study.suggest import Parameters, point_of, seed_of, suggest
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -70,14 +70,16 @@ def is_left_out(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
 
 def best_point(trials: Sequence[FrozenTrial], sweep: Sweep) -> int | None:
     """The point with the best mean among those with the most finished seeds; None before any has finished."""
-    values = {
-        number: [trial.value for trial in seeds.values() if trial.state == TrialState.COMPLETE]
-        for number, seeds in by_point(trials).items()
-    }
+    values = {number: _results(seeds) for number, seeds in by_point(trials).items()}
     most = max(map(len, values.values()), default=0)
     means = {number: fmean(some) for number, some in values.items() if most and len(some) == most}
     choose = min if sweep.chosen_direction == "minimize" else max
-    return choose(means, key=means.get) if means else None
+    return choose(means, key=means.__getitem__) if means else None
+
+
+def _results(seeds: Seeds) -> list[float]:
+    """The values of the finished seeds."""
+    return [one.value for one in seeds.values() if one.state == TrialState.COMPLETE and one.value is not None]
 
 
 def _parameters(trial: FrozenTrial) -> Parameters:
@@ -99,4 +101,4 @@ def _tell(chosen: optuna.Study, points: dict[int, Seeds], sweep: Sweep) -> None:
                 chosen._storage.set_trial_intermediate_value(trial._trial_id, step, value)
             chosen.tell(trial.number, state=TrialState.PRUNED)
         else:
-            chosen.tell(trial.number, fmean(one.value for one in seeds.values()))
+            chosen.tell(trial.number, fmean(_results(seeds)))

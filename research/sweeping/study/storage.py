@@ -10,7 +10,6 @@ from pathlib import Path
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.trial import FrozenTrial
 
 from research.config import Sweep
 from research.errors import EnvironmentFault
@@ -20,7 +19,7 @@ from research.sweeping.record import Record
 from research.sweeping.study.database import first_line, hide_password, open_database
 from research.sweeping.study.files import Journal, may_write, open_sqlite
 from research.sweeping.study.growth import carry_over, newest_study
-from research.sweeping.study.suggest import grid_parameters
+from research.sweeping.study.suggest import grid_parameters, point_of, seed_of
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -51,16 +50,6 @@ def open_study(record: Record, directory: Path) -> optuna.Study:
             if (point, seed) not in known:
                 study.enqueue_trial(parameters, user_attrs={"point": point, "seed": seed})
     return study
-
-
-def point_of(trial: FrozenTrial | optuna.Trial) -> int:
-    """The number of a trial's point; with one seed, the trial's number."""
-    return trial.user_attrs.get("point", trial.number)
-
-
-def seed_of(trial: FrozenTrial | optuna.Trial) -> int:
-    """0 for the base's `run.seed`, 1 for the next number …"""
-    return trial.user_attrs.get("seed", 0)
 
 
 def open_points(record: Record, directory: Path, known: int) -> optuna.Study:
@@ -106,7 +95,7 @@ def sampler(sweep: Sweep, trials: int) -> optuna.samplers.BaseSampler:
     So no two workers draw the same numbers, and a single worker's sweep is reproducible across kills.
     """
     seed = sweep.seed * 1_000_003 + trials
-    with _experimental():
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         match sweep.chosen_sampler:
             case "tpe":
                 return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
@@ -121,7 +110,7 @@ def sampler(sweep: Sweep, trials: int) -> optuna.samplers.BaseSampler:
 def pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
     """The rule that stops trials early, in steps; the first rung is the first evaluation."""
     first, last = sweep.base.run.evaluate_every, sweep.base.run.steps
-    with _experimental():
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         match sweep.pruner:
             case "median" if sweep.seeds > 1:  # the first seeds alone report
                 return optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=first, n_min_trials=5)
@@ -135,12 +124,3 @@ def pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
                 )
             case _:
                 return optuna.pruners.NopPruner()
-
-
-class _experimental(warnings.catch_warnings):
-    """Silences Optuna's warning that samplers and pruners it has shipped for years are experimental."""
-
-    def __enter__(self):
-        entered = super().__enter__()
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return entered

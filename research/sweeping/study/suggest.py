@@ -8,24 +8,24 @@ have another range in another branch.
 import itertools
 from typing import Any
 
-from optuna import Trial
+from optuna.trial import BaseTrial
 
 from research.config.space import Chain, Point, Points, Product, Range, Space, Zip, names, points
 
 Parameters = dict[str, Any]  # Optuna's names and values
 
 
-def suggest(trial: Trial, space: Space, branch: str = "") -> Point:
+def suggest(trial: BaseTrial, space: Space, branch: str = "") -> Point:
     """The point of `space` that the study's sampler chooses for `trial`: {setting: value}."""
     match space:
         case Points(name, (value,)):
             return {name: value}
         case Points(name, values):
             return {name: trial.suggest_categorical(name + branch, values)}
-        case Range(name, low, high, log, None):
-            return {name: trial.suggest_float(name + branch, low, high, log=log)}
-        case Range(name, low, high, log, step):
+        case Range(name, low, high, log, int(step)):
             return {name: trial.suggest_int(name + branch, int(low), int(high), log=log, step=step)}
+        case Range(name, low, high, log):
+            return {name: trial.suggest_float(name + branch, low, high, log=log)}
         case Product(parts):
             return {name: value for part in parts for name, value in suggest(trial, part, branch).items()}
         case Zip():
@@ -57,6 +57,16 @@ def grid_parameters(space: Space, branch: str = "") -> list[Parameters]:
                 for number, part in enumerate(parts)
                 for some in grid_parameters(part, f"{branch}[{number}]")
             ]
+
+
+def point_of(trial: BaseTrial) -> int:
+    """The number of a trial's point; with one seed, the trial's number."""
+    return trial.user_attrs.get("point", trial.number)
+
+
+def seed_of(trial: BaseTrial) -> int:
+    """0 for the base's `run.seed`, 1 for the next number …"""
+    return trial.user_attrs.get("seed", 0)
 
 
 def _label(space: Zip | Chain, branch: str) -> str:

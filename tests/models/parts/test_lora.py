@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from transformers import BertModel
 
 from research import models, weights
 from research.config import Model
@@ -70,6 +68,7 @@ def test_it_starts_as_the_plain_model_and_ends_as_the_merged_one(family, kernels
 @pytest.mark.parametrize("root, scale", [(False, 16 / 4), (True, 16 / 4**0.5)])
 def test_factors_are_those_of_the_papers(kernel, root, scale):
     """h = W x + α/r · B A x (Hu et al., 2021, equation 3); α/√r in rsLoRA. In PyTorch, with gradients."""
+    torch = pytest.importorskip("torch", reason="needs the extra parity")
     config = adapted(Model(family="gpt2", **SIZES), kernels=(kernel,), rank=4, root=root)
     linear = jax.tree.map(lambda x: x[0], trained(models.build(config, key=jax.random.key(0)))).blocks
     linear, x = linear.attention.qkv, np.random.default_rng(1).normal(size=(2, 5, 24)).astype(np.float32)
@@ -103,11 +102,13 @@ def test_decoding_with_a_cache_has_the_factors():
 
 @pytest.mark.slow
 def test_a_merged_bert_is_read_by_transformers(tmp_path):
+    torch = pytest.importorskip("torch", reason="needs the extra parity")
+    transformers = pytest.importorskip("transformers", reason="needs the extra parity")
     config = adapted(Model(family="bert", norm="post", **SIZES), kernels=ALL)
     model = trained(models.build(config, key=jax.random.key(0)))
     weights.save(tmp_path / "one", weights.layout.Weights(config, by_path(model), {}, None))
     weights.export(tmp_path / "one", tmp_path / "merged")
-    theirs = BertModel.from_pretrained(tmp_path / "merged", add_pooling_layer=False).eval()
+    theirs = transformers.BertModel.from_pretrained(tmp_path / "merged", add_pooling_layer=False).eval()
     states = theirs(torch.tensor(np.array(TOKENS))).last_hidden_state.detach()
     np.testing.assert_allclose(model.features(TOKENS), states, atol=2e-5)
 

@@ -100,7 +100,7 @@ def test_a_bias_that_hides_keys_hides_them():
     last = model.features(tokens)[0, -1]
     assert (model.features(tokens.at[0, 2].set(7))[0, -1] == last).all()
     assert abs(model.features(tokens.at[0, 3].set(7))[0, -1] - last).max() > 0
-    _, probabilities = observed(model.features, ["*/probabilities"])(tokens)
+    _, probabilities = observed(model.features, ["**/probabilities"])(tokens)
     found = np.stack(list(probabilities.values()))
     seen = np.tri(10, dtype=bool) & ~np.tri(10, k=-4, dtype=bool)
     assert (found[..., ~seen] == 0).all() and (found[..., seen] > 0).all()

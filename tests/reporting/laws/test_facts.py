@@ -10,8 +10,7 @@ from research.errors import UsageError
 from research.models.parameters import components
 from research.reporting.laws.facts import law_facts, laws_of, sizes_of, target
 from research.reporting.laws.lines import law_lines
-from research.reporting.laws.points import Point, points
-from research.reporting.laws.sizes import SIZES
+from research.reporting.laws.points import SIZES, Point, points
 from research.reporting.runs import runs_in
 from tests.reporting import made
 

@@ -1,8 +1,6 @@
 // Charts: each has a title, an element of the page, and a function that Plotly draws from.
 
 const AXES = { step: "Step", tokens: "Tokens", seconds: "Time" };
-// No button may upload a chart, as Plotly's own does.
-const BUTTONS = { displaylogo: false, plotlyServerURL: "", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendChartToCloud"] };
 
 // `build` returns {data, layout}, or null for no figure.
 function chart(place, title, build, { unit = "", id = null, wide = false, note = null } = {}) {
@@ -13,28 +11,10 @@ function chart(place, title, build, { unit = "", id = null, wide = false, note =
   );
   draws(() => {
     const { data, layout } = build();
-    Plotly.react(plot, data, { ...look(), ...layout }, BUTTONS);
+    Plotly.react(plot, data, { ...look(), uirevision: view.axis, ...layout }, BUTTONS);
   });
   new ResizeObserver(() => plot.data && Plotly.Plots.resize(plot)).observe(plot);
   return plot;
-}
-
-function look() {
-  return {
-    paper_bgcolor: css("--card"),
-    plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", size: 12, color: css("--soft") },
-    margin: { l: 54, r: 10, t: 34, b: 40 }, // the toolbar lies in the upper one
-    showlegend: false,
-    hovermode: "closest",
-    hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--ink") }, align: "left" },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--accent") },
-    uirevision: view.axis,
-  };
-}
-
-function scale(more = {}) {
-  return { gridcolor: css("--grid"), linecolor: css("--line"), zerolinecolor: css("--grid"), automargin: true, ...more };
 }
 
 // Exponential moving average with bias correction; missing values stay missing.

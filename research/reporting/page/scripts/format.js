@@ -12,6 +12,11 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+function fill(table, titles, rows) {
+  const line = (tag, texts) => element("tr", {}, ...texts.map((text) => element(tag, tag === "th" ? { scope: "col" } : {}, String(text))));
+  table.append(element("thead", {}, line("th", titles)), element("tbody", {}, ...rows.map((texts) => line("td", texts))));
+}
+
 const find = (id) => document.getElementById(id);
 const present = (value) => value !== null && value !== undefined;
 

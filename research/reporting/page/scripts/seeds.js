@@ -3,7 +3,8 @@
 function seeds() {
   if (!report.groups) return;
   find("seeds").hidden = false;
-  groupTable();
+  fill(find("groups"), report.groups.header, report.groups.cells);
+  find("groups-note").textContent = report.groups.notes.join(" ");
   forest();
   bands();
 }
@@ -11,40 +12,11 @@ function seeds() {
 const lines = () => report.groups.lines;
 const groupName = (line) => line.note || "all runs";
 const plusMinus = (mean, error, digits = 4) => (present(mean) ? `${mean.toFixed(digits)}${present(error) ? ` ± ${error.toFixed(digits)}` : ""}` : "–");
-const signed = (value, digits = 4) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
-const interval = ({ mean, low, high }) => `${signed(mean)}${present(low) ? ` [${signed(low)}, ${signed(high)}]` : ""}`;
-const fewer = ({ paired, n }, line) => (paired && n < Math.max(line.n, lines()[0].n) ? ` of ${n} pairs` : "");
 
 // One colour for a group: that of its place.
 function groupColour(at) {
   const few = FEW[mode()];
   return lines().length <= few.length ? few[at] : `hsl(${Math.round((at * 360) / lines().length)}, 68%, ${dark.matches ? 70 : 45}%)`;
-}
-
-function groupTable() {
-  const { metric, score_by, by, comparisons, paired } = report.groups;
-  const target = lines().some((line) => line.target);
-  const titles = ["#", ...by.map(({ label }) => label), `${words(score_by)} ${words(metric).toLowerCase()}, mean`, "n", "Difference to the best", "", ...(target ? ["Reached", "Steps", "Tokens", "Time"] : []), "Not counted"];
-  const goal = (found) => {
-    if (!found) return ["–", "–", "–", "–"];
-    const { step, tokens, seconds } = found;
-    const mean = (one, digits) => (one ? plusMinus(one.mean, one.error, digits) : "–");
-    return [`${found.reached} of ${found.of}`, mean(step, 0), mean(tokens, 0), seconds ? `${mean(seconds, 1)} s` : "–"];
-  };
-  const rows = lines().map((line, at) => {
-    const left = Object.entries(line.left_out).map(([state, count]) => `${count} ${state}`).join(", ");
-    const texts = [at + 1, ...by.map(({ name }) => formatValue(line.settings[name])), plusMinus(line.mean, line.error), line.n, line.difference ? interval(line.difference) + fewer(line.difference, line) : "", line.verdict, ...(target ? goal(line.target) : []), left];
-    return element("tr", { "data-group": groupName(line) }, ...texts.map((text) => element("td", {}, String(text))));
-  });
-  find("groups").append(element("thead", {}, element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title)))), element("tbody", {}, ...rows));
-  const pairs = paired.filter(Boolean).length;
-  const how = pairs === paired.length ? "Student's t-test, paired by seed" : pairs ? "t-tests, paired where seeds match" : "Welch's t-test, since no seeds match";
-  const notes = [
-    "±: standard error of the mean over n seeds; one seed has none.",
-    comparisons ? `Brackets: 95% interval of the difference, by ${how}.` : null,
-    comparisons > 1 ? `“differs” also holds for all ${comparisons} comparisons together, at 5% (Holm).` : null,
-  ];
-  find("groups-note").textContent = notes.filter(Boolean).join(" ");
 }
 
 function forest() {

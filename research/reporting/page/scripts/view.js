@@ -1,8 +1,6 @@
 // The state of the page: shown runs, axis, smoothing and colours. Parts that draw subscribe to its changes.
 
-const report = JSON.parse(find("report").textContent);
 const runs = report.runs;
-const dark = matchMedia("(prefers-color-scheme: dark)");
 
 const view = { axis: "step", smoothing: 0.6, logarithmic: false, logarithmicAxis: false, colour: report.sweep ? "result" : "run", hidden: new Set() };
 const drawn = [];
@@ -47,7 +45,6 @@ const SCALE = {
 };
 
 const mode = () => (dark.matches ? "dark" : "light");
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function colour(index) {
   if (view.colour === "run") {
