@@ -44,7 +44,7 @@ def batch_of(kind: str, teacher=None) -> dict:
 
 
 def scores(kind: str, model):
-    """The model's logits at the targets, the weights of these, and the final states there, as PyTorch's tensors."""
+    """For PyTorch: the model's logits at the targets, the weights of these, and the final states there."""
     torch = pytest.importorskip("torch", reason="needs the extra parity")
     batch = batch_of(kind)
     if kind == "next_token":
@@ -66,6 +66,7 @@ def scores(kind: str, model):
 @pytest.mark.parametrize("kind", mostly_slow(KINDS))
 @pytest.mark.parametrize("at_once", [1, 2**25])
 def test_the_loss_is_pytorchs(kind, at_once, monkeypatch):
+    torch = pytest.importorskip("torch", reason="needs the extra parity")
     monkeypatch.setattr(vocabulary_loss, "LOGITS_AT_ONCE", at_once)  # or a few tokens at a time
     config, hidden = KINDS[kind][0], 0.0 if kind == "classification" else 0.7
     student, teacher = drawn(config), drawn(replace(config, depth=2), seed=2)

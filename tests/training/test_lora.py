@@ -3,8 +3,6 @@
 import jax
 import numpy as np
 import pytest
-import torch
-from transformers import GPT2LMHeadModel
 
 from research import weights
 from research.config.settings import override
@@ -66,6 +64,8 @@ def two_steps(experiment):
 
 
 def test_weights_go_in_and_merged_ones_come_out(tmp_path):
+    torch = pytest.importorskip("torch", reason="needs the extra parity")
+    transformers = pytest.importorskip("transformers", reason="needs the extra parity")
     base = quickstart(tmp_path / "text.txt", run__steps=2, run__evaluate_every=0)
     train(base, tmp_path / "base", print)
     experiment, lines = tuning(tmp_path, start__weights=str(tmp_path / "base")), []
@@ -80,7 +80,7 @@ def test_weights_go_in_and_merged_ones_come_out(tmp_path):
 
     weights.export(tmp_path / "tuned", tmp_path / "merged")
     np.testing.assert_allclose(loss(tmp_path / "merged"), loss(tmp_path / "tuned"), atol=2e-5)
-    theirs = GPT2LMHeadModel.from_pretrained(tmp_path / "merged").eval()
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "merged").eval()
     ids = np.arange(32)[None] * 7 % 300
     np.testing.assert_allclose(
         theirs(torch.tensor(ids)).logits.detach(), loss(tmp_path / "tuned")[..., :300], atol=2e-5
