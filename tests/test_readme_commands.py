@@ -201,6 +201,7 @@ def test_the_first_page_runs(tmp_path, monkeypatch, capsys):
     (tmp_path / "corpus.txt").write_text(
         "".join(f"{n} bottles stood by {n * 7} others.\n" for n in range(800))
     )
+    (tmp_path / "items.tsv").write_text("item\ttext\n1\t7 bottles stood by 49 others.\n")
     typed = [command for command in printed(ROOT / "README.md") if command.startswith("lineage ")]
     names = [command.split()[1] for command in typed]
     assert {"train", "generate", "list", "explain", "resume", "status", "report"} <= set(names)

@@ -5,7 +5,7 @@ As a program it is one of several processes: COORDINATOR COUNT INDEX TARGET, whi
 
 import sys
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from research.config import Experiment, Parallel
 from research.config.settings import override
 from research.devices import compilers, startup
 from research.models.parameters import by_path
-from research.runs.state import State
+from research.runs.state import State, initial_state
 from research.training.first_state import drawn
 from research.training.placement import compile_for
 from tests.training.tiny import SMALL
@@ -74,7 +74,8 @@ def first(experiment: Experiment, layout) -> State:
 
 @cache
 def drawn_once(experiment: Experiment) -> State:
-    return drawn(experiment, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return drawn(experiment, jax.tree.map(lambda _: one, jax.eval_shape(partial(initial_state, experiment))))
 
 
 def ten_steps(name: str, optimizer: str | None = None, dropout: float = 0.0, **mesh) -> dict[str, np.ndarray]:

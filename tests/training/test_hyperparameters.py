@@ -10,7 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from research.config.hyperparameters import INPUT, NUMBERS, SHARES, split
+from research.config import Model
+from research.config.hyperparameters import INPUT, NUMBERS, SHARES, comparable, split
 from research.config.names import OPTIMIZERS, POSITIONS, SCHEDULES
 from research.config.settings import flatten, override
 from research.devices import xla
@@ -269,3 +270,13 @@ def test_rates_and_seeds_compile_once(tmp_path, caplog):
     for program in ("step", "initial_state", "evaluate"):
         finished = f"Finished XLA compilation of jit({program}) "
         assert sum(message.startswith(finished) for message in messages) == 1, program
+
+
+def test_declarations_are_compared_where_their_numbers_are_not():
+    """JAX looks programs up by declarations, which a run with constants may have left there."""
+    one = Model(family="gpt2", vocabulary=11, context=8, width=8, depth=1, heads=2, dropout=0.1)
+    same, traced = replace(one), replace(one, dropout=INPUT)
+    with comparable.being(False):
+        assert traced != one == same
+        with pytest.raises(TypeError, match=r"an input of the program is compared with 0\.1"):
+            bool(INPUT == 0.1)
