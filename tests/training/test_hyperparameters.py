@@ -10,7 +10,6 @@ import numpy as np
 import optax
 import pytest
 
-from research.config import Model
 from research.config.hyperparameters import INPUT, NUMBERS, SHARES, comparable, split
 from research.config.names import OPTIMIZERS, POSITIONS, SCHEDULES
 from research.config.settings import flatten, override
@@ -272,11 +271,12 @@ def test_rates_and_seeds_compile_once(tmp_path, caplog):
         assert sum(message.startswith(finished) for message in messages) == 1, program
 
 
-def test_declarations_are_compared_where_their_numbers_are_not():
+def test_declarations_are_compared_where_their_numbers_are_not(tmp_path):
     """JAX looks programs up by declarations, which a run with constants may have left there."""
-    one = Model(family="gpt2", vocabulary=11, context=8, width=8, depth=1, heads=2, dropout=0.1)
-    same, traced = replace(one), replace(one, dropout=INPUT)
+    one = quickstart(tmp_path / "text.txt", model__dropout=0.1).model
+    traced = split(quickstart(tmp_path / "text.txt", model__dropout=0.1))[0].model
+    assert traced.dropout is INPUT
     with comparable.being(False):
-        assert traced != one == same
+        assert traced != one == replace(one)
         with pytest.raises(TypeError, match=r"an input of the program is compared with 0\.1"):
             bool(INPUT == 0.1)
