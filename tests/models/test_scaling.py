@@ -53,7 +53,7 @@ def loss_of(model) -> jax.Array:
 
 def seen(model) -> dict[str, jax.Array]:
     states = model.states(TOKENS)
-    _, found = observed(model.features, ["*/attention/scores"])(TOKENS)
+    _, found = observed(model.features, ["**/attention/scores"])(TOKENS)
     scores = jnp.stack([jnp.where(x > NEGATIVE, x, 0) for x in found.values()])
     return {"embeddings": states[0], "final": states[-1], "logits": logits_of(model), "scores": scores}
 
