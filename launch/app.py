@@ -6,6 +6,7 @@ import typer
 
 from launch import data, declarations, evaluate, generate, machine, results, status, sweep, train, weights
 from launch.executors import stopping, worker
+from launch.options import flag, spread
 from launch.shell.help import NAMES, Command, Group
 
 GROUPS = {
@@ -53,7 +54,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def lineage(
     ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    version: Annotated[bool, flag("--version", "Show the version and exit.")] = False,
 ) -> None:
     """GPT-1, GPT-2 and BERT in JAX: train, resume, sweep, fine-tune and evaluate.
 
@@ -76,4 +77,4 @@ def lineage(
 
 for title, commands in GROUPS.items():
     for name, command in commands.items():
-        app.command(name, cls=Command, rich_help_panel=title)(command)
+        app.command(name, cls=Command, rich_help_panel=title)(spread(command))

@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 import experiments
 from launch.declarations import resolve
-from launch.options import Json, Name, Overrides, TrainFile, ValidationFile, with_files
+from launch.options import Json, Name, Settings, argument, flag, option
 from launch.shell import completion
 from launch.shell.as_json import print_json
 from launch.shell.starting import starting
@@ -24,9 +22,8 @@ LISTED_TOGETHER = ("compiled", "contents", "parameters")  # kinds with hundreds 
 
 def prepare(
     name: Name,
-    overrides: Overrides = None,
-    train_file: TrainFile = None,
-    validation_file: ValidationFile = None,
+    settings: Settings,
+    *,
     json: Json = False,
 ) -> None:
     """Read, tokenize and store an experiment's data."""
@@ -34,8 +31,7 @@ def prepare(
         from research.data.batches import train_batches, validation_batches
         from research.objectives import check, objective_of
 
-    overrides = with_files(overrides, source=train_file, validation=validation_file)
-    experiment = resolve(name, overrides)
+    experiment = resolve(name, settings.typed())
     check(experiment)
     objective = objective_of(experiment.objective)
     examples = objective.examples(experiment)
@@ -75,19 +71,11 @@ def _describe_labelled(store: Any) -> dict[str, Any]:
 
 def batch(
     name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|DIR",
-            help="An experiment, or a run's directory.",
-            autocompletion=completion.runs_and_experiments,
-        ),
+        str, argument("NAME|DIR", "An experiment, or a run's directory.", completion.runs_and_experiments)
     ],
-    step: Annotated[
-        int, typer.Option(metavar="N", help="Step, from 0: the batch of the update from step N to N + 1.")
-    ],
-    overrides: Overrides = None,
-    train_file: TrainFile = None,
-    validation_file: ValidationFile = None,
+    step: Annotated[int, option("N", "Step, from 0: the batch of the update from step N to N + 1.")],
+    settings: Settings,
+    *,
     json: Json = False,
 ) -> None:
     """Decode the exact batch of any step, past or future."""
@@ -95,8 +83,7 @@ def batch(
         from research.data.batches import train_batches
         from research.objectives import objective_of
 
-    overrides = with_files(overrides, source=train_file, validation=validation_file)
-    experiment = _resolve_run_or_name(name, overrides)
+    experiment = _resolve_run_or_name(name, settings.typed())
     if not 0 <= step < experiment.run.steps:
         raise UsageError(f"--step {step}: expected from 0 to run.steps - 1 = {experiment.run.steps - 1}")
     examples = objective_of(experiment.objective).examples(experiment)
@@ -132,24 +119,19 @@ def _ignore(line: str) -> None:
 def cache(
     kinds: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="KIND",
-            help="Kinds to list or clear, such as stores. Default: all.",
-            autocompletion=completion.one_of(*KINDS, *KEPT),
+        argument(
+            "KIND", "Kinds to list or clear, such as stores. Default: all.", completion.one_of(*KINDS, *KEPT)
         ),
     ] = None,
     clear: Annotated[
-        bool, typer.Option("--clear", help="Remove the entries that KIND, --name and --older select.")
+        bool, flag("--clear", "Remove the entries that KIND, --name and --older select.")
     ] = False,
     name: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="Only entries with TEXT in their name, source or tokenizer."),
+        str | None, option("TEXT", "Only entries with TEXT in their name, source or tokenizer.")
     ] = None,
-    older: Annotated[
-        float | None, typer.Option(metavar="DAYS", help="Only entries unused for DAYS days.")
-    ] = None,
+    older: Annotated[float | None, option("DAYS", "Only entries unused for DAYS days.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --clear: print what would be removed; remove nothing.")
+        bool, flag("--dry-run", "With --clear: print what would be removed; remove nothing.")
     ] = False,
     json: Json = False,
 ) -> int:

@@ -7,10 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 import experiments
-from launch.options import Json, Name, Overrides, TrainFile, ValidationFile, with_files
+from launch.options import Json, Name, Overrides, Settings, argument, flag
 from launch.shell import completion, meanings
 from launch.shell.as_json import print_json
 from launch.shell.notes import note
@@ -76,31 +74,30 @@ def list_(json: Json = False) -> None:
 def show(
     name: Annotated[
         str,
-        typer.Argument(
-            metavar="NAME",
-            help="Name of an experiment or a sweep, see lineage list; or a run's directory.",
-            autocompletion=completion.sweeps,
+        argument(
+            "NAME",
+            "Name of an experiment or a sweep, see lineage list; or a run's directory.",
+            completion.sweeps,
         ),
     ],
-    overrides: Overrides = None,
-    train_file: TrainFile = None,
-    validation_file: ValidationFile = None,
+    settings: Settings,
+    *,
     describe: Annotated[
-        bool, typer.Option("--describe", help="Say what each setting means, and which values it takes.")
+        bool, flag("--describe", "Say what each setting means, and which values it takes.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Show every setting of an experiment, a sweep or a run."""
-    overrides = with_files(overrides, source=train_file, validation=validation_file)
+    overrides = settings.typed()
     if name in experiments.sweep_names():
         from research.sweeping.declare import declare_sweep
 
-        changes = parse_assignments(overrides or [])
+        changes = parse_assignments(overrides)
         sweep = declare_sweep(experiments.get_sweep(name), [], changes, {}, note)
         _show_sweep(name, sweep, describe, json)
         return
     known = name not in experiments.names() and _kept(Path(name))
-    experiment = override(known, parse_assignments(overrides or [])) if known else resolve(name, overrides)
+    experiment = override(known, parse_assignments(overrides)) if known else resolve(name, overrides)
     if json:
         print_json(to_json(experiment))
         return
@@ -118,10 +115,10 @@ def _kept(directory: Path) -> Experiment | None:
 def explain(
     setting: Annotated[
         str | None,
-        typer.Argument(
-            metavar="SETTING",
-            help="A setting, such as run.keep, or a section, such as optimizer. Default: a list of all.",
-            autocompletion=completion.setting_names,
+        argument(
+            "SETTING",
+            "A setting, such as run.keep, or a section, such as optimizer. Default: a list of all.",
+            completion.setting_names,
         ),
     ] = None,
     json: Json = False,
@@ -191,10 +188,7 @@ def _print_settings(experiment: Experiment, declared: Experiment, describe: bool
 def params(
     name: Name,
     overrides: Overrides = None,
-    paths: Annotated[
-        bool,
-        typer.Option("--paths", help="List parameters by path, and which are frozen."),
-    ] = False,
+    paths: Annotated[bool, flag("--paths", "List parameters by path, and which are frozen.")] = False,
     json: Json = False,
 ) -> None:
     """Count parameters by component, with shapes."""

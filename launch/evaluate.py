@@ -5,9 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from launch.options import MODEL, Json, Tokenizer, at_least_one
+from launch.options import MODEL, Json, Tokenizer, argument, at_least_one, flag, option
 from launch.shell import completion
 from launch.shell.as_json import print_json
 from launch.shell.starting import starting
@@ -17,47 +15,32 @@ from research.io.activity import activity
 
 
 def evaluate(
-    target: Annotated[
-        str | None, typer.Argument(metavar="DIR", help=MODEL, autocompletion=completion.directories)
-    ] = None,
+    target: Annotated[str | None, argument("DIR", MODEL, completion.directories)] = None,
     task: Annotated[
         str,
-        typer.Option(
-            metavar="NAMES",
-            help="Tasks, separated by commas; harness:NAME; list shows all of them.",
-            autocompletion=completion.tasks,
+        option(
+            "NAMES", "Tasks, separated by commas; harness:NAME; list shows all of them.", completion.tasks
         ),
     ] = "list",
-    data: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="A task's file, or a folder with files of tasks.")
-    ] = None,
+    data: Annotated[Path | None, option("PATH", "A task's file, or a folder with files of tasks.")] = None,
     predictions: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Score a file of SQuAD predictions, without a model."),
+        Path | None, option("FILE", "Score a file of SQuAD predictions, without a model.")
     ] = None,
     null_odds: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="No-answer odds for --predictions, to find SQuAD 2.0's best threshold."
-        ),
+        Path | None, option("FILE", "No-answer odds for --predictions, to find SQuAD 2.0's best threshold.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", help="Evaluate the first N examples only.")
-    ] = None,
+    limit: Annotated[int | None, option("N", "Evaluate the first N examples only.")] = None,
     stride: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Tokens between sliding windows. Default: half of the context."),
+        int | None, option("N", "Tokens between sliding windows. Default: half of the context.")
     ] = None,
-    batch: Annotated[int, typer.Option(metavar="N", help="Number of sequences processed together.")] = 8,
-    raw: Annotated[bool, typer.Option("--raw", help="Evaluate the raw text, without detokenizers.")] = False,
+    batch: Annotated[int, option("N", "Number of sequences processed together.")] = 8,
+    raw: Annotated[bool, flag("--raw", "Evaluate the raw text, without detokenizers.")] = False,
     field: Annotated[
-        str,
-        typer.Option(metavar="NAMES", help="answers of weights: column of the text, or two of a pair: a,b."),
+        str, option("NAMES", "answers of weights: column of the text, or two of a pair: a,b.")
     ] = "",
-    label: Annotated[str, typer.Option(metavar="NAME", help="answers of weights: column of the label.")] = "",
+    label: Annotated[str, option("NAME", "answers of weights: column of the label.")] = "",
     labels: Annotated[
-        str,
-        typer.Option(metavar="NAMES", help="answers of weights: names of their classes, in order: a,b,c."),
+        str, option("NAMES", "answers of weights: names of their classes, in order: a,b,c.")
     ] = "",
     tokenizer: Tokenizer = None,
     json: Json = False,
@@ -65,9 +48,9 @@ def evaluate(
     """Evaluate a model on the papers' tasks, or list the tasks."""
     at_least_one(limit=limit, stride=stride, batch=batch)
     names = [name.strip() for name in task.split(",") if name.strip()]
-    for option, given in (("--field", field), ("--label", label), ("--labels", labels)):
+    for named, given in (("--field", field), ("--label", label), ("--labels", labels)):
         if given and "answers" not in names:
-            raise UsageError(f"{option} {given}: only with --task answers")
+            raise UsageError(f"{named} {given}: only with --task answers")
     if names == ["list"]:
         _list_tasks(target, json)
     elif predictions is not None:

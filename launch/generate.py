@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from launch.options import MODEL, Json, Tokenizer, at_least_one
+from launch.options import MODEL, Json, Tokenizer, argument, at_least_one, flag, option
 from launch.shell import completion
 from launch.shell.as_json import print_json
 from launch.shell.starting import starting
@@ -23,7 +23,7 @@ Listen = Callable[[int, str], None]  # (row, its next text)
 
 
 def generate(
-    target: Annotated[str, typer.Argument(metavar="DIR", help=MODEL, autocompletion=completion.directories)],
+    target: Annotated[str, argument("DIR", MODEL, completion.directories)],
     prompt: Annotated[
         list[str] | None,
         typer.Option(
@@ -32,42 +32,29 @@ def generate(
             show_default=False,
         ),
     ] = None,
-    file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read prompts from a file, one per line.")
-    ] = None,
-    tokens: Annotated[int, typer.Option(metavar="N", help="Maximum number of new tokens.")] = 200,
+    file: Annotated[Path | None, option("FILE", "Read prompts from a file, one per line.")] = None,
+    tokens: Annotated[int, option("N", "Maximum number of new tokens.")] = 200,
     temperature: Annotated[
-        float | None,
-        typer.Option(metavar="T", help="Softmax temperature; 0 takes the most likely token. Default: 1."),
+        float | None, option("T", "Softmax temperature; 0 takes the most likely token. Default: 1.")
     ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(metavar="K", help="Sample from the K most likely tokens.")
-    ] = None,
+    top_k: Annotated[int | None, option("K", "Sample from the K most likely tokens.")] = None,
     top_p: Annotated[
-        float | None,
-        typer.Option(metavar="P", help="Sample from the fewest tokens with total probability P."),
+        float | None, option("P", "Sample from the fewest tokens with total probability P.")
     ] = None,
     repetition_penalty: Annotated[
-        float | None, typer.Option(metavar="X", help="Penalize tokens that occurred already; 1 is off.")
+        float | None, option("X", "Penalize tokens that occurred already; 1 is off.")
     ] = None,
-    beams: Annotated[
-        int | None, typer.Option(metavar="N", help="Use beam search with N beams instead of sampling.")
-    ] = None,
+    beams: Annotated[int | None, option("N", "Use beam search with N beams instead of sampling.")] = None,
     length_penalty: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="Beam search: divide scores by length to the power X. Default: 1."),
+        float | None, option("X", "Beam search: divide scores by length to the power X. Default: 1.")
     ] = None,
     early_stopping: Annotated[
-        bool, typer.Option("--early-stopping", help="Beam search: stop at N finished beams.")
+        bool, flag("--early-stopping", "Beam search: stop at N finished beams.")
     ] = False,
-    stop: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="End generation at this text. Repeatable.")
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of sampling.")] = 0,
-    batch: Annotated[int, typer.Option(metavar="N", help="Number of prompts processed together.")] = 8,
-    top: Annotated[
-        int, typer.Option(metavar="N", help="BERT: number of candidates shown for each [MASK].")
-    ] = 5,
+    stop: Annotated[list[str] | None, option("TEXT", "End generation at this text. Repeatable.")] = None,
+    seed: Annotated[int, option("N", "Random seed of sampling.")] = 0,
+    batch: Annotated[int, option("N", "Number of prompts processed together.")] = 8,
+    top: Annotated[int, option("N", "BERT: number of candidates shown for each [MASK].")] = 5,
     tokenizer: Tokenizer = None,
     json: Json = False,
 ) -> None:
@@ -136,8 +123,8 @@ def _method(
             raise UsageError("--length-penalty and --early-stopping: need --beams")
         return Sampling(**options)
     if options:
-        option = next(iter(options)).replace("_", "-")
-        raise UsageError(f"--{option}: not with --beams, which does not sample")
+        named = next(iter(options)).replace("_", "-")
+        raise UsageError(f"--{named}: not with --beams, which does not sample")
     at_least_one(beams=beams)
     return BeamSearch(beams, 1.0 if length_penalty is None else length_penalty, early_stopping)
 

@@ -5,10 +5,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from launch.declarations import resolve
-from launch.options import Json, Name, Overrides, at_least_one
+from launch.options import Json, Name, Overrides, at_least_one, flag, option
 from launch.shell.as_json import print_json
 from launch.shell.plans import format_seconds, print_comparison, print_plan
 from launch.shell.starting import starting
@@ -41,19 +39,12 @@ def plan(
     name: Name,
     overrides: Overrides = None,
     on: Annotated[
-        str,
-        typer.Option(
-            metavar="TARGET", help="Devices to compile for, such as h100:8 or v5e-16; here: this machine."
-        ),
+        str, option("TARGET", "Devices to compile for, such as h100:8 or v5e-16; here: this machine.")
     ] = "here",
-    devices: Annotated[
-        int, typer.Option(metavar="N", help="Number of simulated devices, with --on here.")
-    ] = 1,
-    together: Annotated[
-        int, typer.Option(metavar="K", help="Number of runs in one program, as in sweep --together.")
-    ] = 1,
+    devices: Annotated[int, option("N", "Number of simulated devices, with --on here.")] = 1,
+    together: Annotated[int, option("K", "Number of runs in one program, as in sweep --together.")] = 1,
     fit: Annotated[
-        bool, typer.Option("--fit", help="Search for overrides with which the step fits and is fastest.")
+        bool, flag("--fit", "Search for overrides with which the step fits and is fastest.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -131,11 +122,8 @@ def _devices(on: str, count: int, compile: str) -> tuple[list, Any]:
 def bench(
     name: Name,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(metavar="N", help="Number of steps to time.")] = 20,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Tokens, as .npy or .bin. Default: random tokens."),
-    ] = None,
+    steps: Annotated[int, option("N", "Number of steps to time.")] = 20,
+    data: Annotated[Path | None, option("FILE", "Tokens, as .npy or .bin. Default: random tokens.")] = None,
     json: Json = False,
 ) -> None:
     """Measure speed, MFU, memory and compile time of a step."""

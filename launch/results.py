@@ -4,23 +4,18 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from launch.options import Json
+from launch.options import Json, argument, flag, option
 from launch.shell.as_json import print_json
 from launch.shell.tables import lines_of, ordered, print_groups, print_table
 from research.errors import EnvironmentFault
 
-Directories = Annotated[
-    list[Path], typer.Argument(metavar="DIR", help="Runs, a sweep, or folders that hold runs.")
-]
+Directories = Annotated[list[Path], argument("DIR", "Runs, a sweep, or folders that hold runs.")]
 
 
 def report(
     directories: Directories,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Page to write. Default: report.html, in DIR if there is one DIR."),
+        Path | None, option("FILE", "Page to write. Default: report.html, in DIR if there is one DIR.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -42,8 +37,7 @@ def report(
 def table(
     directories: Directories,
     sort: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="Column to sort by: best, step, a setting. Default: rank."),
+        str | None, option("COLUMN", "Column to sort by: best, step, a setting. Default: rank.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -60,32 +54,19 @@ def table(
 
 def compare(
     directories: Directories,
-    by: Annotated[
-        str, typer.Option(metavar="SETTING,…", help="Settings that define the groups: optimizer.name.")
-    ],
+    by: Annotated[str, option("SETTING,…", "Settings that define the groups: optimizer.name.")],
     average_over: Annotated[
-        str | None,
-        typer.Option(metavar="SETTING,…", help="Settings that may differ inside a group, as seeds may."),
+        str | None, option("SETTING,…", "Settings that may differ inside a group, as seeds may.")
     ] = None,
     metric: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Validation metric, or steps, tokens or seconds to the target. Default: loss.",
-        ),
+        str, option("NAME", "Validation metric, or steps, tokens or seconds to the target. Default: loss.")
     ] = "loss",
-    best: Annotated[
-        bool, typer.Option("--best", help="Take the best evaluation of each run. Default: the last.")
-    ] = False,
+    best: Annotated[bool, flag("--best", "Take the best evaluation of each run. Default: the last.")] = False,
     target: Annotated[
-        str | None,
-        typer.Option(metavar="TARGET", help="Target, in the form of run.stop_at. Default: run.stop_at."),
+        str | None, option("TARGET", "Target, in the form of run.stop_at. Default: run.stop_at.")
     ] = None,
     direction: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="minimize or maximize. Default: by the metric's name, if it is known."
-        ),
+        str | None, option("NAME", "minimize or maximize. Default: by the metric's name, if it is known.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -105,23 +86,18 @@ def compare(
 
 def fit(
     directories: Directories,
-    law: Annotated[str, typer.Option(metavar="NAME", help="power or chinchilla.")] = "power",
+    law: Annotated[str, option("NAME", "power or chinchilla.")] = "power",
     over: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="With power: parameters (default), tokens, flops or width."),
+        str | None, option("SIZE", "With power: parameters (default), tokens, flops or width.")
     ] = None,
     predict: Annotated[
-        list[str] | None,
-        typer.Option(metavar="X", help="Size to predict the loss at; N,D with chinchilla. Repeatable."),
+        list[str] | None, option("X", "Size to predict the loss at; N,D with chinchilla. Repeatable.")
     ] = None,
-    metric: Annotated[str, typer.Option(metavar="NAME", help="Validation metric to fit.")] = "loss",
-    hold_out: Annotated[
-        int, typer.Option(metavar="K", help="Number of largest sizes to predict instead of fit.")
-    ] = 0,
-    resamples: Annotated[int, typer.Option(metavar="N", help="Number of bootstrap resamples.")] = 200,
+    metric: Annotated[str, option("NAME", "Validation metric to fit.")] = "loss",
+    hold_out: Annotated[int, option("K", "Number of largest sizes to predict instead of fit.")] = 0,
+    resamples: Annotated[int, option("N", "Number of bootstrap resamples.")] = 200,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Page to write. Default: law.html, in DIR if there is one DIR."),
+        Path | None, option("FILE", "Page to write. Default: law.html, in DIR if there is one DIR.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -141,17 +117,13 @@ def fit(
 
 def figure(
     directories: Directories,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Figure to write: .svg, .pdf or .png.")],
-    metric: Annotated[str, typer.Option(metavar="NAME", help="Metric to draw.")] = "loss",
-    split: Annotated[str, typer.Option(metavar="NAME", help="train, validation or both.")] = "validation",
-    over: Annotated[
-        str, typer.Option(metavar="AXIS", help="steps, tokens, seconds, or a setting.")
-    ] = "steps",
-    log: Annotated[str, typer.Option(metavar="AXES", help="Logarithmic axes: x, y or xy.")] = "",
-    smoothing: Annotated[
-        float, typer.Option(metavar="SHARE", help="Weight of the past in the average of training rows.")
-    ] = 0.0,
-    columns: Annotated[int, typer.Option(metavar="N", help="Width in page columns: 1 or 2.")] = 1,
+    out: Annotated[Path, option("FILE", "Figure to write: .svg, .pdf or .png.")],
+    metric: Annotated[str, option("NAME", "Metric to draw.")] = "loss",
+    split: Annotated[str, option("NAME", "train, validation or both.")] = "validation",
+    over: Annotated[str, option("AXIS", "steps, tokens, seconds, or a setting.")] = "steps",
+    log: Annotated[str, option("AXES", "Logarithmic axes: x, y or xy.")] = "",
+    smoothing: Annotated[float, option("SHARE", "Weight of the past in the average of training rows.")] = 0.0,
+    columns: Annotated[int, option("N", "Width in page columns: 1 or 2.")] = 1,
     json: Json = False,
 ) -> None:
     """Draw runs as a figure for a paper, averaged over seeds."""

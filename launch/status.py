@@ -4,10 +4,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from launch.executors import slurm
-from launch.options import Json
+from launch.options import Json, argument
 from launch.shell.as_json import print_json
 from launch.shell.tables import print_groups
 from research.errors import UsageError
@@ -22,10 +20,7 @@ DEPTH = 3  # levels of folders in which status looks for runs
 
 def status(
     directory: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR", help="Directory of a run or a sweep, or a folder of these. Default: runs."
-        ),
+        Path, argument("DIR", "Directory of a run or a sweep, or a folder of these. Default: runs.")
     ] = Path("runs"),
     json: Json = False,
 ) -> None:

@@ -3,24 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 import experiments
 from launch.declarations import print_sweep
 from launch.options import (
-    Cpus,
     DryRun,
     Executor,
-    Gpus,
-    Overrides,
-    Partition,
-    Sbatch,
-    Time,
-    TrainFile,
-    ValidationFile,
+    Settings,
+    SlurmResources,
+    argument,
     at_least_one,
-    slurm_resources,
-    with_files,
+    on_slurm,
+    option,
 )
 from launch.shell import completion
 from launch.shell.notes import note
@@ -34,96 +27,56 @@ from research.sweeping.directory import is_sweep
 
 
 def sweep(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="A sweep, or an experiment with --over.",
-            autocompletion=completion.sweeps,
-        ),
-    ],
-    overrides: Overrides = None,
-    train_file: TrainFile = None,
-    validation_file: ValidationFile = None,
+    name: Annotated[str, argument("NAME", "A sweep, or an experiment with --over.", completion.sweeps)],
+    settings: Settings,
+    *,
     dir: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Directory of the sweep. An existing sweep is continued. Default: runs/NAME.",
-        ),
+        option("DIR", "Directory of the sweep. An existing sweep is continued. Default: runs/NAME."),
     ] = None,
     over: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="SETTING=SPEC",
-            help="Values to try: a,b,c or LOW..HIGH, log:LOW..HIGH, int:LOW..HIGH[:STEP]. Repeatable.",
-            autocompletion=completion.swept,
+        option(
+            "SETTING=SPEC",
+            "Values to try: a,b,c or LOW..HIGH, log:LOW..HIGH, int:LOW..HIGH[:STEP]. Repeatable.",
+            completion.swept,
         ),
     ] = None,
     trials: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Number of points to try. Default: every point of a grid."),
+        int | None, option("N", "Number of points to try. Default: every point of a grid.")
     ] = None,
     seeds: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Seeds of each point: run.seed, run.seed + 1 … Each is a trial. Default: 1."
-        ),
+        int | None, option("N", "Seeds of each point: run.seed, run.seed + 1 … Each is a trial. Default: 1.")
     ] = None,
     together: Annotated[
-        int | None,
-        typer.Option(
-            metavar="K", help="Trials that a worker trains in one program, if they differ only in numbers."
-        ),
+        int | None, option("K", "Trials that a worker trains in one program, if they differ only in numbers.")
     ] = None,
-    hours: Annotated[
-        float | None, typer.Option(metavar="H", help="Start no trial after H hours of training in total.")
-    ] = None,
+    hours: Annotated[float | None, option("H", "Start no trial after H hours of training in total.")] = None,
     sampler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="auto, grid, random, tpe, cmaes or qmc.",
-            autocompletion=completion.of_sweep("sampler"),
-        ),
+        str | None, option("NAME", "auto, grid, random, tpe, cmaes or qmc.", completion.of_sweep("sampler"))
     ] = None,
     pruner: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="none, median, asha or hyperband.",
-            autocompletion=completion.of_sweep("pruner"),
-        ),
+        str | None, option("NAME", "none, median, asha or hyperband.", completion.of_sweep("pruner"))
     ] = None,
-    metric: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Validation metric to optimize. Default: loss.")
-    ] = None,
+    metric: Annotated[str | None, option("NAME", "Validation metric to optimize. Default: loss.")] = None,
     direction: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="minimize or maximize. Default: as the metric's name says.",
-            autocompletion=completion.of_sweep("direction"),
+        option(
+            "NAME",
+            "minimize or maximize. Default: as the metric's name says.",
+            completion.of_sweep("direction"),
         ),
     ] = None,
     storage: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="sqlite or journal (both in DIR), journal:PATH, or a database URL."),
+        str | None, option("URL", "sqlite or journal (both in DIR), journal:PATH, or a database URL.")
     ] = None,
-    workers: Annotated[
-        int, typer.Option(metavar="N", help="Number of workers, each with its own devices.")
-    ] = 1,
+    workers: Annotated[int, option("N", "Number of workers, each with its own devices.")] = 1,
     executor: Executor = "local",
-    partition: Partition = None,
-    time: Time = None,
-    gpus: Gpus = None,
-    cpus: Cpus = None,
-    sbatch: Sbatch = None,
+    resources: SlurmResources,
     dry_run: DryRun = False,
 ) -> int:
     """Start a sweep in DIR, or continue the one there."""
     dir = dir or Path("runs") / name
-    overrides = with_files(overrides, source=train_file, validation=validation_file)
     options = {
         "trials": trials,
         "seeds": seeds,
@@ -134,9 +87,9 @@ def sweep(
         "metric": metric,
         "direction": direction,
     }
-    declaration, changes = _declaration(name), parse_assignments(overrides)
-    resources = slurm_resources(executor, partition, time, gpus, cpus, sbatch)
-    if resources is None and not dry_run:  # of a Slurm job the first line is its number
+    declaration, changes = _declaration(name), parse_assignments(settings.typed())
+    slurm = on_slurm(executor, resources)
+    if not slurm and not dry_run:  # of a Slurm job the first line is its number
         say(f"{name}: a sweep in {dir}")  # before JAX is imported
     decided: list[str] = []
     with activity("checking the sweep") as show:
@@ -154,9 +107,9 @@ def sweep(
         _ = declared.chosen_direction  # raises for a metric of unknown direction
     for line in decided:
         (note if dry_run else say)(line)
-    if resources is None:
-        return _start_local(dir, declared, storage, workers, dry_run)
-    return _start_slurm(dir, declared, storage, workers, resources, dry_run)
+    if slurm:
+        return _start_slurm(dir, declared, storage, workers, resources, dry_run)
+    return _start_local(dir, declared, storage, workers, dry_run)
 
 
 def _declaration(name: str) -> Experiment | Sweep:
@@ -195,7 +148,7 @@ def _start_local(directory: Path, sweep: Sweep, storage: str | None, workers: in
 
 
 def _start_slurm(
-    directory: Path, sweep: Sweep, storage: str | None, workers: int, resources, dry_run: bool
+    directory: Path, sweep: Sweep, storage: str | None, workers: int, resources: SlurmResources, dry_run: bool
 ) -> int:
     from launch.executors.slurm import submit, workers_script
     from research.sweeping.record import open_sweep

@@ -1,32 +1,23 @@
 """`lineage train` and `lineage resume`."""
 
-import time as time_
+import time
 from pathlib import Path
 from typing import Annotated
-
-import typer
 
 from launch.declarations import declared, resolve
 from launch.options import (
     AllowChange,
-    Coordinator,
-    Cpus,
-    Distributed,
     DryRun,
     Executor,
-    Gpus,
     Name,
     Overrides,
-    Partition,
-    Process,
     Processes,
-    Sbatch,
-    Time,
-    TrainFile,
-    ValidationFile,
+    Settings,
+    SlurmResources,
+    argument,
     at_least_one,
-    slurm_resources,
-    with_files,
+    on_slurm,
+    option,
 )
 from launch.shell import completion
 from launch.shell.finished import print_next, print_result
@@ -37,50 +28,32 @@ from research.config import Experiment
 from research.config.settings import override, parse_assignments
 from research.errors import UsageError
 from research.io.activity import say
-from research.training.stopping import first_failure
 
 
 def train(
     name: Name,
-    overrides: Overrides = None,
-    train_file: TrainFile = None,
-    validation_file: ValidationFile = None,
+    settings: Settings,
+    *,
     dir: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Directory of the run. An existing run is continued. Default: runs/NAME.",
-        ),
+        Path | None, option("DIR", "Directory of the run. An existing run is continued. Default: runs/NAME.")
     ] = None,
     allow_change: AllowChange = False,
-    distributed: Distributed = False,
-    coordinator: Coordinator = None,
-    processes: Processes = None,
-    process: Process = None,
+    processes: Processes,
     executor: Executor = "local",
-    nodes: Annotated[int, typer.Option(metavar="N", help="Slurm: number of nodes.")] = 1,
-    tasks: Annotated[
-        int | None, typer.Option(metavar="N", help="Slurm: processes per node. Default: one per GPU.")
-    ] = None,
-    partition: Partition = None,
-    time: Time = None,
-    gpus: Gpus = None,
-    cpus: Cpus = None,
-    sbatch: Sbatch = None,
+    nodes: Annotated[int, option("N", "Slurm: number of nodes.")] = 1,
+    tasks: Annotated[int | None, option("N", "Slurm: processes per node. Default: one per GPU.")] = None,
+    resources: SlurmResources,
     dry_run: DryRun = False,
 ) -> int:
     """Train an experiment in DIR, or continue the run there."""
     at_least_one(nodes=nodes, tasks=tasks)
-    overrides = with_files(overrides, source=train_file, validation=validation_file)
+    overrides = settings.typed()
     dir = dir or Path("runs") / name
-    if executor == "local" and not distributed and not process:
+    if executor == "local" and processes.first:
         _announce(declared(name, overrides), dir)
     experiment = resolve(name, overrides, _kept(dir), note if dry_run else say)
-    resources = slurm_resources(
-        executor, partition, time, gpus, cpus, sbatch, nodes=nodes, tasks=tasks, dry_run=dry_run
-    )
-    if resources is None:
-        _join_processes(distributed, coordinator, processes, process)
+    if not on_slurm(executor, resources, nodes=nodes, tasks=tasks, dry_run=dry_run):
+        processes.join()
         typed = [text for text in overrides if not text.startswith("run.seed=")]
         again = ["lineage", "train", name, *typed, f"run.seed={experiment.run.seed + 1}", "--dir", f"{dir}-2"]
         return _train(experiment, dir, allow_change, (again, "the same with another seed"))
@@ -113,58 +86,39 @@ def _kept(directory: Path) -> Experiment | None:
 
 def resume(
     run: Annotated[
-        str,
-        typer.Argument(
-            metavar="DIR",
-            help="Directory of a run; with --dir also DIR:STEP.",
-            autocompletion=completion.directories,
-        ),
+        str, argument("DIR", "Directory of a run; with --dir also DIR:STEP.", completion.directories)
     ],
     overrides: Overrides = None,
+    *,
     dir: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Directory of a new run, which branches off. Default: the run itself continues.",
-        ),
+        option("DIR", "Directory of a new run, which branches off. Default: the run itself continues."),
     ] = None,
     allow_change: AllowChange = False,
-    distributed: Distributed = False,
-    coordinator: Coordinator = None,
-    processes: Processes = None,
-    process: Process = None,
+    processes: Processes,
 ) -> int:
     """Continue a run, or a branch of it, with its recorded settings."""
     from research.runs.branch import branched
     from research.runs.status import split_step
 
     directory, step = split_step(run)
-    several = distributed, coordinator, processes, process
     if dir is None:
         if step is not None:
             raise UsageError(f"{run}: a run continues from its newest checkpoint; --dir DIR makes a branch")
-        return _resume(directory, overrides, allow_change, *several)
-    if any(several):
+        return _resume(directory, overrides, allow_change, processes)
+    if any(processes):
         raise UsageError(f"--dir {dir}: one process makes a branch; then lineage resume {dir} continues it")
     with branched(directory, step, dir) as fresh:
-        return _resume(dir, overrides, allow_change or fresh, *several)
+        return _resume(dir, overrides, allow_change or fresh, processes)
 
 
-def _resume(
-    directory: Path,
-    overrides: list[str] | None,
-    allow_change: bool,
-    distributed: bool,
-    coordinator: str | None,
-    processes: int | None,
-    process: int | None,
-) -> int:
+def _resume(directory: Path, overrides: list[str] | None, allow_change: bool, processes: Processes) -> int:
     from research.runs.record import experiment_of
 
     experiment = override(experiment_of(directory, warn=False), parse_assignments(overrides or []))
-    if not distributed and not process:
+    if processes.first:
         _announce(experiment, directory)
-    _join_processes(distributed, coordinator, processes, process)
+    processes.join()
     longer = ["lineage", "resume", str(directory), f"run.steps={2 * experiment.run.steps}"]
     return _train(experiment, directory, allow_change, (longer, "train for more steps"))
 
@@ -174,25 +128,9 @@ def _announce(experiment: Experiment, directory: Path) -> None:
     say(f"{experiment.name}: {experiment.run.steps:,} steps in {directory}")
 
 
-def _join_processes(
-    distributed: bool, coordinator: str | None, processes: int | None, process: int | None
-) -> None:
-    """Joins the other processes, if the options ask for it. Call it before JAX initialises a device."""
-    by_hand = (coordinator, processes, process)
-    if any(value is not None for value in by_hand):
-        if any(value is None for value in by_hand):
-            raise UsageError("--coordinator, --processes and --process: expected all three or none")
-    elif not distributed:
-        return
-    from research.devices.startup import join_processes
-
-    join_processes(*by_hand)
-    first_failure.watch()
-
-
 def _train(experiment: Experiment, directory: Path, allow_change: bool, third: tuple[list[str], str]) -> int:
     """Trains and prints the result. `third` is the last command suggested at the end, with its purpose."""
-    began = time_.perf_counter()
+    began = time.perf_counter()
     with starting():
         import jax
 
@@ -213,7 +151,7 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool, third: t
             print(f"target            {format_reached(result.reached)}")
         elif experiment.run.target:
             print(f"target            {experiment.run.target} not reached")
-        print(f"run               {directory}  ({time_.perf_counter() - began:.0f} s)")
+        print(f"run               {directory}  ({time.perf_counter() - began:.0f} s)")
         command, purpose = third
         if result.reached and command[1] == "resume":  # another resume would end at once
             command = [*command, "run.stop_at=none"]

@@ -5,9 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from launch.options import MODEL, Json, RunDirectory, Tokenizer, at_least_one
+from launch.options import MODEL, Json, RunDirectory, Tokenizer, argument, at_least_one, flag, option
 from launch.shell import completion
 from launch.shell.as_json import print_json
 from launch.shell.starting import starting
@@ -20,19 +18,16 @@ WORDS = ("none", "first", "mean")
 def import_(
     format: Annotated[
         str,
-        typer.Argument(
-            metavar="FORMAT",
-            help="huggingface, openai (GPT-1), nanogpt, llmc or tensorflow (GPT-2, BERT).",
-            autocompletion=completion.one_of("huggingface", "openai", "nanogpt", "llmc", "tensorflow"),
+        argument(
+            "FORMAT",
+            "huggingface, openai (GPT-1), nanogpt, llmc or tensorflow (GPT-2, BERT).",
+            completion.one_of("huggingface", "openai", "nanogpt", "llmc", "tensorflow"),
         ),
     ],
     source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SOURCE", help="Directory of published weights, hub:OWNER/NAME, or llm.c's file."
-        ),
+        Path, argument("SOURCE", "Directory of published weights, hub:OWNER/NAME, or llm.c's file.")
     ],
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to create.")],
+    directory: Annotated[Path, argument("DIR", "Directory to create.")],
 ) -> None:
     """Convert published weights to the format used here."""
     with starting():
@@ -45,14 +40,14 @@ def import_(
 
 
 def export(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run or of weights.")],
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Directory to create, or llm.c's file.")],
+    directory: Annotated[Path, argument("DIR", "Directory of a run or of weights.")],
+    target: Annotated[Path, argument("TARGET", "Directory to create, or llm.c's file.")],
     format: Annotated[
         str,
-        typer.Option(
-            metavar="FORMAT",
-            help="huggingface, or llm.c's model file: llmc (float32), llmc_bf16 (bfloat16).",
-            autocompletion=completion.one_of("huggingface", "llmc", "llmc_bf16"),
+        option(
+            "FORMAT",
+            "huggingface, or llm.c's model file: llmc (float32), llmc_bf16 (bfloat16).",
+            completion.one_of("huggingface", "llmc", "llmc_bf16"),
         ),
     ] = "huggingface",
 ) -> None:
@@ -68,12 +63,8 @@ def export(
 
 def average(
     directory: RunDirectory,
-    last: Annotated[
-        int | None, typer.Option(metavar="N", help="Average the last N checkpoints. Default: all.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory to create. Default: DIR/average.")
-    ] = None,
+    last: Annotated[int | None, option("N", "Average the last N checkpoints. Default: all.")] = None,
+    out: Annotated[Path | None, option("DIR", "Directory to create. Default: DIR/average.")] = None,
     json: Json = False,
 ) -> None:
     """Average the weights of a run's last checkpoints.
@@ -94,39 +85,25 @@ def average(
 
 
 def features(
-    target: Annotated[str, typer.Argument(metavar="DIR", help=MODEL)],
+    target: Annotated[str, argument("DIR", MODEL)],
     data: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE", help="Texts, one per line of .txt, or one per row of .jsonl, .tsv or .parquet."
-        ),
+        Path, option("FILE", "Texts, one per line of .txt, or one per row of .jsonl, .tsv or .parquet.")
     ],
     layers: Annotated[
         str,
-        typer.Option(
-            metavar="LIST",
-            help="Layers: 0 is the embeddings, -1 the last block, -2 the one before; or names of sites.",
+        option(
+            "LIST", "Layers: 0 is the embeddings, -1 the last block, -2 the one before; or names of sites."
         ),
     ] = "-1",
     out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="File to create, .npz or .jsonl. Default: JSON lines on the terminal."
-        ),
+        Path | None, option("FILE", "File to create, .npz or .jsonl. Default: JSON lines on the terminal.")
     ] = None,
     words: Annotated[
-        str,
-        typer.Option(
-            metavar="none|first|mean", help="One row per word: its first piece, or the mean of its pieces."
-        ),
+        str, option("none|first|mean", "One row per word: its first piece, or the mean of its pieces.")
     ] = "none",
-    field: Annotated[
-        str, typer.Option(metavar="NAMES", help="Field of the text, or two fields of a pair: a,b.")
-    ] = "text",
-    length: Annotated[
-        int | None, typer.Option(metavar="N", help="Maximum number of tokens. Default: the context.")
-    ] = None,
-    batch: Annotated[int, typer.Option(metavar="N", help="Number of texts processed together.")] = 8,
+    field: Annotated[str, option("NAMES", "Field of the text, or two fields of a pair: a,b.")] = "text",
+    length: Annotated[int | None, option("N", "Maximum number of tokens. Default: the context.")] = None,
+    batch: Annotated[int, option("N", "Number of texts processed together.")] = 8,
     tokenizer: Tokenizer = None,
 ) -> None:
     """Write hidden states of texts, for every token or word."""
@@ -173,39 +150,30 @@ def _write(target, tokenizer, texts, layers, words, length, batch, out: Path | N
 
 
 def surprisals(
-    target: Annotated[str, typer.Argument(metavar="DIR", help=MODEL)],
+    target: Annotated[str, argument("DIR", MODEL)],
     data: Annotated[
         Path,
-        typer.Option(
-            metavar="FILE",
-            help="Texts, one per line of .txt, or one per row of .jsonl, .tsv, .csv or .parquet, whose other "
+        option(
+            "FILE",
+            "Texts, one per line of .txt, or one per row of .jsonl, .tsv, .csv or .parquet, whose other "
             "columns are kept.",
         ),
     ],
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="File to create, .tsv, .csv or .jsonl. Default: the terminal."),
+        Path | None, option("FILE", "File to create, .tsv, .csv or .jsonl. Default: the terminal.")
     ] = None,
-    tokens: Annotated[bool, typer.Option("--tokens", help="One row per token, not per word.")] = False,
-    unit: Annotated[
-        str, typer.Option(metavar="nats|bits", help="Unit of surprisals and entropies.")
-    ] = "nats",
+    tokens: Annotated[bool, flag("--tokens", "One row per token, not per word.")] = False,
+    unit: Annotated[str, option("nats|bits", "Unit of surprisals and entropies.")] = "nats",
     no_start: Annotated[
-        bool,
-        typer.Option(
-            "--no-start", help="GPT: no end-of-text token before texts; their first token has no value."
-        ),
+        bool, flag("--no-start", "GPT: no end-of-text token before texts; their first token has no value.")
     ] = False,
     corrected: Annotated[
-        bool,
-        typer.Option(
-            "--corrected", help="GPT: count a space with the word before it, so that words sum to one."
-        ),
+        bool, flag("--corrected", "GPT: count a space with the word before it, so that words sum to one.")
     ] = False,
     within_word: Annotated[
-        bool, typer.Option("--within-word", help="BERT: mask the later tokens of a word, too.")
+        bool, flag("--within-word", "BERT: mask the later tokens of a word, too.")
     ] = False,
-    field: Annotated[str, typer.Option(metavar="NAME", help="Column of the text.")] = "text",
+    field: Annotated[str, option("NAME", "Column of the text.")] = "text",
     tokenizer: Tokenizer = None,
     json: Json = False,
 ) -> None:

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
-from research.errors import EnvironmentFault, UsageError
+from launch.options import SlurmResources
+from research.errors import EnvironmentFault
 
 WARNING = 120  # seconds before the time limit at which a job is signalled; a run saves in less
 
@@ -37,28 +37,6 @@ done
 [ -z "$requeue" ] || exec scontrol requeue "$SLURM_JOB_ID"
 exit "$status"
 """
-
-
-class SlurmResources(NamedTuple):
-    """The resources that a job requests; None leaves the choice to the cluster."""
-
-    partition: str | None = None
-    time: str | None = None
-    gpus: int | None = None  # per worker of a sweep, or per node of a run
-    cpus: int | None = None  # per task
-    more: tuple[str, ...] = ()  # other options of sbatch, such as --account=lm
-
-    def directives(self) -> list[str]:
-        requested = {
-            "--partition": self.partition,
-            "--time": self.time,
-            "--gpus-per-node": self.gpus,
-            "--cpus-per-task": self.cpus,
-        }
-        for option in self.more:
-            if not option.startswith("-"):
-                raise UsageError(f"--sbatch {option}: expected an option of sbatch's, such as --account=lm")
-        return [f"{name}={value}" for name, value in requested.items() if value is not None] + list(self.more)
 
 
 def workers_script(directory: Path, name: str, workers: int, slurm_resources: SlurmResources) -> str:

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from launch.executors import slurm
+from launch.options import argument
 
 
 def stop(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run or a sweep.")],
+    directory: Annotated[Path, argument("DIR", "Directory of a run or a sweep.")],
 ) -> int:
     """Ask all processes of a run or a sweep to save and stop."""
     from research.sweeping.directory import is_sweep

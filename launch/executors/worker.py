@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from launch.options import argument, option
 from launch.shell.starting import starting
 from research.config.values import convert
 from research.io.activity import say
@@ -18,13 +19,9 @@ from research.training.stopping import interrupts
 
 
 def work(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the sweep.")],
-    gpus: Annotated[
-        str | None, typer.Option(metavar="LIST", help="GPUs to use, such as 0,1. Default: all.")
-    ] = None,
-    cores: Annotated[
-        str | None, typer.Option(metavar="LIST", help="CPU cores to use instead of GPUs, such as 0,1.")
-    ] = None,
+    directory: Annotated[Path, argument("DIR", "Directory of the sweep.")],
+    gpus: Annotated[str | None, option("LIST", "GPUs to use, such as 0,1. Default: all.")] = None,
+    cores: Annotated[str | None, option("LIST", "CPU cores to use instead of GPUs, such as 0,1.")] = None,
     attached: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> int:
     """Add a worker to the sweep in DIR, from any machine."""
