@@ -1,5 +1,6 @@
 """`lineage` and `python -m launch`: run a command, and turn a fault into one line and an exit status."""
 
+import io
 import os
 import sys
 import traceback
@@ -112,6 +113,7 @@ def _write_utf8() -> None:
     Messages escape other characters, like Python's, so that printing cannot fail.
     """
     for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        assert isinstance(stream, io.TextIOWrapper)  # as Python opens them
         if not stream.isatty():
             stream.reconfigure(encoding="utf-8", errors=errors)
         elif stream is sys.stdout:

@@ -90,6 +90,7 @@ def batch(
     with activity("reading the data"):
         corpus = examples.prepare(_ignore)
     batch = train_batches(examples, experiment.data, experiment.run.seed, corpus.train)[step]
+    assert batch is not None  # as Grain returns for filtered ones
     if json:
         print_json({"step": step} | {name: array.tolist() for name, array in batch.items()}, indent=None)
         return

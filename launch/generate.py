@@ -16,8 +16,10 @@ from research.errors import UsageError
 from research.io.activity import activity
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Tokenizer_
+
     from research.generation import BeamSearch, Completion, Sampling
-    from research.weights import Loaded
+    from research.models import BERT
 
 Listen = Callable[[int, str], None]  # (row, its next text)
 
@@ -72,27 +74,28 @@ def generate(
     method = _method(sampling, beams, length_penalty, early_stopping)
     with starting():
         from research.devices.startup import use_compilation_cache
+        from research.models import BERT
         from research.weights.with_tokenizer import load_with_tokenizer
 
     use_compilation_cache()
     with activity(f"loading {target}"):
         loaded = load_with_tokenizer(target, tokenizer)
-    if loaded.model.bidirectional:
+    model, found = loaded.model, loaded.tokenizer
+    assert found is not None  # it is required
+    if isinstance(model, BERT):
         if any(path.startswith("masked/") for path in loaded.report.missing):
             raise UsageError(f"{target}: the weights have no masked-token head")
-        _fill_masks(loaded, prompts, top, json)
+        _fill_masks(model, found, prompts, top, json)
         return
     from research.generation import complete
     from research.generation.text import encode_prompt
 
     for text in prompts:
-        encode_prompt(loaded.tokenizer, text)  # refuses before anything is printed
+        encode_prompt(found, text)  # refuses before anything is printed
     printer = None if json else _Printer(prompts)
     listen = printer and printer.listen
     with generating(listen) as shown:
-        done = complete(
-            loaded.model, loaded.tokenizer, prompts, tokens, method, seed, stop or (), batch, shown
-        )
+        done = complete(model, found, prompts, tokens, method, seed, stop or (), batch, shown)
     if printer is None:
         print_json([one._asdict() for one in done], ensure_ascii=False)
     else:
@@ -167,11 +170,11 @@ class _Printer:
         sys.stdout.flush()
 
 
-def _fill_masks(loaded: "Loaded", prompts: list[str], top: int, json: bool) -> None:
+def _fill_masks(model: "BERT", tokenizer: "Tokenizer_", prompts: list[str], top: int, json: bool) -> None:
     from research.generation import fill_masks
 
     with activity("filling in"):
-        found = fill_masks(loaded.model, loaded.tokenizer, prompts, top)
+        found = fill_masks(model, tokenizer, prompts, top)
     if json:
         facts = [
             {

@@ -145,7 +145,11 @@ def bench(
         print_json({"experiment": name} | found._asdict() | {"formula": FORMULA})
         return
     middle = " to ".join(map(format_seconds, found.step_spread))
-    mfu = "unknown" if found.mfu is None else f"{found.mfu:.1%} of {found.peak_flops / 1e12:.2f} TFLOP/s"
+    mfu = (
+        "unknown"
+        if found.mfu is None or found.peak_flops is None
+        else f"{found.mfu:.1%} of {found.peak_flops / 1e12:.2f} TFLOP/s"
+    )
     scope = ", whole process" if found.device == "cpu" else " per device"
     print(f"{name} on {found.devices} × {found.device}, {found.tokens_a_step:,} tokens per step\n")
     for label, text in (

@@ -162,9 +162,9 @@ def spread(command: Callable) -> Callable:
     parameters = []
     for name, parameter in inspect.signature(command).parameters.items():
         if group := groups.get(name):
-            shown = get_type_hints(group, include_extras=True)
+            fields = get_type_hints(group, include_extras=True)
             parameters += [
-                parameter.replace(name=field, annotation=shown[field], default=default)
+                parameter.replace(name=field, annotation=fields[field], default=default)
                 for field, default in group._field_defaults.items()
             ]
         else:
@@ -176,6 +176,7 @@ def spread(command: Callable) -> Callable:
             given[name] = group(**{field: given.pop(field) for field in group._fields})
         return command(**given)
 
-    run.__signature__ = inspect.Signature([one.replace(kind=one.KEYWORD_ONLY) for one in parameters])
+    shown = inspect.Signature([one.replace(kind=one.KEYWORD_ONLY) for one in parameters])
+    run.__dict__["__signature__"] = shown
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     return run

@@ -37,7 +37,8 @@ def status(
         from research.sweeping.status import sweep_status
 
         sweep = sweep_status(directory)
-        facts = _sweep_facts(sweep) | {"groups": _groups(sweep)}
+        groups = _groups(sweep)
+        facts = _sweep_facts(sweep) | {"groups": groups}
     else:
         run = _run_status(directory, jobs)
         facts = {"run": str(directory), "state": "queued"} if run is None else _run_facts(run)
@@ -47,9 +48,9 @@ def status(
     if is_sweep(directory):
         _print_trials(sweep)
         print_best(directory, sweep)
-        if facts["groups"]:
+        if groups:
             print("\nover seeds")
-            print_groups(facts["groups"])
+            print_groups(groups)
     else:
         _print_run(directory, run)
     for job, state in jobs.items():

@@ -142,10 +142,10 @@ def _train(experiment: Experiment, directory: Path, allow_change: bool, third: t
     reuse_step_memory()
     first = jax.process_index() == 0
     result = train(experiment, directory, say if first else lambda line: None, allow_change)
-    status = 0 if result.finished else 128 + result.signal
+    status = 0 if result.finished or result.signal is None else 128 + result.signal
     if not first:
         return status
-    if result.finished:
+    if result.finished and result.validation:
         print_result(experiment, result.validation, result.baseline_loss)
         if result.reached:
             print(f"target            {format_reached(result.reached)}")

@@ -47,12 +47,14 @@ class Worker:
         self._reader.start()
 
     def _relay(self, report: Callable[[str], None]) -> None:
+        assert self.process.stdout is not None  # a pipe
         with self.process.stdout as lines:
             for line in lines:
                 report(line.rstrip("\n"))
 
     def close(self) -> None:
         self._reader.join(timeout=5)
+        assert self.process.stdin is not None  # a pipe
         self.process.stdin.close()
 
 

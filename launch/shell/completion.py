@@ -97,7 +97,7 @@ def _values(ctx: typer.Context, name: str) -> Iterator[tuple[str, str]]:
     declared = _declared(str(ctx.params.get("name") or ""))
     value = None if declared is None else format_value(flatten(declared).get(name))
     listed = choices(hint_of(name))
-    for text in dict.fromkeys([*listed, *([value] if value and not listed else [])]):
+    for text in dict.fromkeys(listed or filter(None, [value])):
         yield text, "as declared" if text == value else ""
 
 

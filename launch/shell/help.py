@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from research.io.files import expanded
 
@@ -19,20 +19,20 @@ class Command(TyperCommand):
         return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
-        arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
-        return ["[OPTIONS]", *map(_typed, arguments)]
+        return [
+            "[OPTIONS]",
+            *(_typed(param) for param in self.get_params(ctx) if isinstance(param, TyperArgument)),
+        ]
 
     def format_options(self, ctx: typer.Context, formatter) -> None:
         params = self.get_params(ctx)
         arguments = [
-            (param.metavar, param.help)
-            for param in params
-            if param.param_type_name == "argument" and not param.hidden
+            (param.metavar or "", param.help or "") for param in params if isinstance(param, TyperArgument)
         ]
         options = [
             record
             for param in params
-            if param.param_type_name == "option" and (record := param.get_help_record(ctx))
+            if not isinstance(param, TyperArgument) and (record := param.get_help_record(ctx))
         ]
         for title, rows in (("Arguments", arguments), ("Options", options)):
             if rows:
@@ -49,8 +49,8 @@ class Group(TyperGroup):
     def format_commands(self, ctx: typer.Context, formatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
-            if not command.hidden:
-                groups.setdefault(command.rich_help_panel, []).append((name, command.help))
+            if isinstance(command, Command):
+                groups.setdefault(str(command.rich_help_panel), []).append((name, command.help or ""))
         width = max(len(name) for rows in groups.values() for name, _ in rows)
         for title, rows in groups.items():
             with formatter.section(title):

@@ -11,9 +11,7 @@ import numpy as np
 from research.config import Data
 from research.data.examples import Batch, Examples, Numbered
 from research.data.order import order, rows_of
-from research.data.workers import read_ahead
-
-Batches = grain.MapDataset[Batch]
+from research.data.workers import Batches, read_ahead
 
 
 def train_batches(
@@ -36,9 +34,13 @@ def train_batches(
     if not change:
         return early
     later = begin(change)
-    return grain.MapDataset.range(sys.maxsize).map(
-        lambda step: early[step] if step < change else later[step - change]
-    )
+
+    def read(step: int) -> Batch:
+        batch = early[step] if step < change else later[step - change]
+        assert batch is not None  # as Grain returns for filtered ones
+        return batch
+
+    return grain.MapDataset.range(sys.maxsize).map(read)
 
 
 def validation_batches(

@@ -47,14 +47,14 @@ def describe_labelled(
 def _pieces(ids: np.ndarray, tokenizer: Tokenizer, vocabulary: int) -> list[str]:
     """Tokens in the vocabulary's spelling."""
     return [
-        tokenizer.id_to_token(index) if index < vocabulary else SPECIAL_NAMES[index - vocabulary]
+        str(tokenizer.id_to_token(index)) if index < vocabulary else SPECIAL_NAMES[index - vocabulary]
         for index in ids.tolist()
     ]
 
 
 def _pair(row: Batch, tokenizer: Tokenizer) -> tuple[str, str]:
     length = int(row["lengths"])
-    pieces = [tokenizer.id_to_token(index) for index in row["tokens"][:length].tolist()]
+    pieces = [str(tokenizer.id_to_token(index)) for index in row["tokens"][:length].tolist()]
     title = f"{length} of {len(row['tokens'])} tokens"
     if "positions" in row:
         real = row["weights"] > 0

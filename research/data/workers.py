@@ -9,19 +9,20 @@ import pickle
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 
-import numpy as np
+import grain
 
 from research.config.imports import import_plugin, imported
+from research.data.examples import Batch
 from research.errors import EnvironmentFault
 
-Batch = dict[str, np.ndarray]
-Opened = Callable[[], Sequence[Batch]]  # sent to the workers, so it must be picklable
+Batches = grain.MapDataset[Batch]  # by step
+Opened = Callable[[], Batches]  # sent to the workers, so it must be picklable
 
 # A terminal or a scheduler signals all of a job's processes; only the training process reacts.
 NOT_OURS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
@@ -75,9 +76,12 @@ def _begin(plugins: list[str], opened: bytes) -> None:
 
 
 def _follow() -> None:
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os._exit(1)
 
 
 def _read(step: int) -> Batch:
-    return _batches[step]
+    batch = _batches[step]
+    assert batch is not None  # as Grain returns for filtered ones
+    return batch

@@ -57,7 +57,7 @@ def _prepare(
     open_tokenizer: OpenTokenizer,
     read: Read,
     separators: bool,
-    sources: dict[str, str],
+    sources: dict[str, str | None],
     report: Report,
 ) -> Corpus:
     """Reads and tokenizes both splits.
@@ -76,6 +76,7 @@ def _prepare(
         report(unlike)
     splits = []
     for split, source in sources.items():
+        assert source is not None  # objectives.check refuses a task without data.validation
         with activity(f"reading {source}"):
             found, summary = read(source, split, tokenizer)
         report(f"{split}: {summary} of {source}")

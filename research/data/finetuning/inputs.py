@@ -79,8 +79,8 @@ def assemble(
         [sequence(split.special_tokens, *texts, length) for texts in readings(task, split, index)]
         for index in indices.tolist()
     ]
-    bidirectional = sequence is _bert
-    batch = dataset.padded(sequences, length, split.special_tokens.pad if bidirectional else 0)
+    bidirectional, special = sequence is _bert, split.special_tokens
+    batch = dataset.padded(sequences, length, special.pad if bidirectional and special else 0)
     batch |= {"labels": split.labels[indices], "label_weights": np.ones(len(indices), np.float32)}
     if not bidirectional:
         del batch["segments"]
@@ -120,7 +120,7 @@ def readings(task: Task, split: Split, example: int) -> Iterator[tuple[Texts, np
 
 
 def _gpt(
-    vocabulary: int, _: None, context: Texts, last: np.ndarray | None, length: int
+    vocabulary: int, _: SpecialTokens | None, context: Texts, last: np.ndarray | None, length: int
 ) -> tuple[np.ndarray, int]:
     """start, text, classify; or start, text, delimiter, text, classify, each text cut to almost half.
 
@@ -137,7 +137,9 @@ def _gpt(
     return np.concatenate([start, first, others, delimiter, last, classify]), length
 
 
-def _plain(_: None, context: Texts, last: np.ndarray | None, length: int) -> tuple[np.ndarray, int]:
+def _plain(
+    _: SpecialTokens | None, context: Texts, last: np.ndarray | None, length: int
+) -> tuple[np.ndarray, int]:
     """The texts one after another; of a pair the longer one is cut, as by Transformers' tokenizers."""
     if last is None:
         return context[0][:length], length
@@ -162,12 +164,13 @@ def _read_plain(
 
 
 def _bert(
-    special: SpecialTokens, context: Texts, last: np.ndarray | None, length: int
+    special: SpecialTokens | None, context: Texts, last: np.ndarray | None, length: int
 ) -> tuple[np.ndarray, int]:
     """[CLS] A [SEP], or [CLS] A [SEP] B [SEP].
 
     In a pair the longer text is cut, as in run_classifier; with several texts the first one is A.
     """
+    assert special is not None  # `dataset` refuses a tokenizer without them
     cls, sep = [special.cls], [special.sep]
     if last is None:
         return np.concatenate([cls, context[0][: length - 2], sep]), length

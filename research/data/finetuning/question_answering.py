@@ -105,6 +105,8 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
         questions.append(Question(one.name, ids, paragraph, tuple(text for text, _ in one.answers)))
     if not windows:
         raise UsageError(f"{source}: no question {'' if split == TEST else 'with an answer '}in it")
+    special = special_tokens(tokenizer)
+    assert special is not None  # `dataset` refuses a tokenizer without them
     places = np.array(labels, np.int32)
     digest = hashlib.sha256(places.tobytes() + np.array(windows, np.int32).tobytes())
     for question in questions:
@@ -115,7 +117,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
         labels=places,
         sha256=digest.hexdigest(),
         baseline_loss=(entropy(places[:, 0]) + entropy(places[:, 1])) / 2,
-        special_tokens=special_tokens(tokenizer),
+        special_tokens=special,
         known=np.array(known),
     )
     without = f", {left_out:,} without an answer in the text left out" if left_out else ""

@@ -13,7 +13,7 @@ GAMMA = np.uint64(0x9E3779B97F4A7C15)
 def bits(*address: ArrayLike) -> np.ndarray:
     """Random uint64, one for each element of the broadcast address (most significant part first)."""
     with np.errstate(over="ignore"):
-        state = np.uint64(0)
+        state = np.zeros((), np.uint64)
         for part in address:
             state = _mix(state + (np.asarray(part).astype(np.uint64) + np.uint64(1)) * GAMMA)
     return state

@@ -18,6 +18,7 @@ from research.data.pretraining.sentence_pairs import open_pairs
 from research.data.sources.documents import parts
 from research.data.store import token_store
 from research.data.store.token_store import TokenStore
+from research.data.tokenizers.tokenizer import SpecialTokens
 from research.errors import UsageError
 
 STATIC, DYNAMIC = range(2)  # random numbers of masks depend on the pair, or on seed and position in the order
@@ -70,7 +71,7 @@ def validation(make_batch: MakeBatch, data: Data, store: TokenStore) -> Numbered
 
 def masked_batch(store: TokenStore, data: Data, pairs: np.ndarray, names: np.ndarray) -> Batch:
     tokens, segments, lengths = assemble(store, pairs, data.length)
-    masked = mask(tokens, lengths, names, data.masking, store.special_tokens)
+    masked = mask(tokens, lengths, names, data.masking, _special(store))
     return {
         **masked._asdict(),
         "segments": segments,
@@ -98,12 +99,16 @@ def assemble(store: TokenStore, pairs: np.ndarray, length: int) -> tuple[np.ndar
     places_BL = np.where(
         in_a_BL, pairs["a"][:, None] + lane_L - 1, pairs["b"][:, None] + lane_L - middle_B1 - 1
     )
-    special_BL = np.where(
-        (lane_L == middle_B1) | (lane_L == last_B1), store.special_tokens.sep, store.special_tokens.pad
-    )
-    special_BL[:, 0] = store.special_tokens.cls
+    special = _special(store)
+    special_BL = np.where((lane_L == middle_B1) | (lane_L == last_B1), special.sep, special.pad)
+    special_BL[:, 0] = special.cls
     inside_BL = in_a_BL | in_b_BL
     tokens_BL = special_BL.astype(np.int32)
     tokens_BL[inside_BL] = store.tokens[places_BL[inside_BL]]
     segments_BL = ((lane_L > middle_B1) & (lane_L <= last_B1)).astype(np.int32)
     return tokens_BL, segments_BL, (last_B1[:, 0] + 1).astype(np.int32)
+
+
+def _special(store: TokenStore) -> SpecialTokens:
+    assert store.special_tokens is not None  # `open_pairs` refuses a store without them
+    return store.special_tokens

@@ -45,7 +45,7 @@ def open_pairs(store: TokenStore, data: Data) -> tuple[np.ndarray, list[int]]:
     Makes the file beside the store if it does not exist. Raises UsageError for a store without sentences, and
     for a length too short for a pair.
     """
-    if store.sentences is None or store.special_tokens is None:
+    if store.folder is None or store.sentences is None or store.special_tokens is None:
         raise UsageError(
             f"data.tokenizer={data.tokenizer}: BERT's pre-training needs a tokenizer of BERT's, with"
             " [CLS], [SEP], [MASK] and [PAD], such as bert-base-uncased or wordpiece:SIZE"
@@ -83,6 +83,7 @@ def _write(folder: Path, store: TokenStore, data: Data) -> None:
 
 def sentences_of(store: TokenStore) -> Sentences:
     """The offsets of a store's sentences; documents without a sentence are left out."""
+    assert store.sentences is not None  # `open_pairs` refuses a store without them
     begins = np.append(store.sentences, len(store.tokens))
     firsts = np.unique(np.searchsorted(store.sentences, store.starts))
     return Sentences(begins, np.append(firsts[firsts < len(begins) - 1], len(begins) - 1))

@@ -68,7 +68,7 @@ def csv(path: Path) -> Iterator[Row]:
     """Rows of cells between commas or semicolons. Raises UsageError, with its line, for an unclosed quote."""
     csv_.field_size_limit(sys.maxsize)
     whole = text.read_exact(path)
-    first = re.match(r"[^\r\n]*", whole)[0]
+    first = re.split(r"[\r\n]", whole, maxsplit=1)[0]
     # In some locales, spreadsheets write semicolons.
     separator = ";" if ";" in first and "," not in first else ","
     end = "" if not whole or whole.endswith(("\n", "\r")) else "\n"

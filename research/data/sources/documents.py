@@ -56,7 +56,7 @@ def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Ite
                 empty = False
                 yield Document(part, split, cleaned)
     if empty:
-        missing = "is in it" if len(splits) > 1 else {"train": "trains", "validation": "validates"}[splits[0]]
+        missing = "is in it" if len(splits) == 2 else "trains" if "train" in splits else "validates"
         where, share = f"data.source={data.source}", ""
         if data.validation is not None:
             where = where if "train" in splits else f"data.validation={data.validation}"
@@ -73,8 +73,8 @@ def parts(data: Data) -> list[tuple[float, Data]]:
     terms = PLUS.split(data.source)
     if len(terms) == 1 and not WEIGHTED.fullmatch(data.source):
         return [(1.0, data)]
-    matches = [WEIGHTED.fullmatch(term) for term in terms]
-    if not all(match and float(match[1]) for match in matches):
+    matches = [match for term in terms if (match := WEIGHTED.fullmatch(term)) and float(match[1])]
+    if len(matches) < len(terms):
         raise UsageError(f"data.source={data.source}: expected a mixture 0.7*SOURCE+0.3*SOURCE")
     if data.split == "head" and data.splits_tokens:
         raise UsageError(
@@ -156,13 +156,15 @@ def _readings(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[int, Spli
     """
     for part, (_, one) in enumerate(parts(data)):
         if data.validation is None and data.split == "published":
-            yield from ((part, split, one, split) for split in splits)
+            for split in splits:
+                yield part, split, one, split
         elif data.validation is None and data.split == "documents":
             yield part, None, one, ""
         elif "train" in splits:
             yield part, "train", one, ""
     if "validation" in splits:
-        yield from ((0, "validation", one, "validation") for one in _validation(data))
+        for one in _validation(data):
+            yield 0, "validation", one, "validation"
 
 
 def _validation(data: Data) -> list[Data]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
+from tensorflow_datasets.core import constants
 
 from research.data.sources.file_records import Records
 from research.data.sources.python_docs import PythonDocs
@@ -39,9 +40,11 @@ def records(name: str, split: str) -> Records:
     not exist; EnvironmentFault for a data set that cannot be prepared or read on this machine.
     """
     builder = prepared(name)
+    features = builder.info.features
+    assert isinstance(features, tfds.features.FeaturesDict)
     classes = {
         field: feature.names
-        for field, feature in builder.info.features.items()
+        for field, feature in features.items()
         if isinstance(feature, tfds.features.ClassLabel)
     }
     for number, record in enumerate(_open(builder, name, split)):
@@ -54,8 +57,9 @@ def records(name: str, split: str) -> Records:
 def _open(builder: tfds.core.DatasetBuilder, name: str, split: str) -> Iterator[dict]:
     try:
         with quiet():
-            source = builder.as_data_source(split=split)
+            source = builder.as_data_source(split=split)  # pyright: ignore[reportCallIssue] (TFDS's decorator)
     except NotImplementedError as fault:
+        assert builder.info.file_format is not None
         raise EnvironmentFault(
             f"tfds:{name}: prepared as {builder.info.file_format.value}, read as array_record; convert it: "
             f"tfds convert_format --dataset_version_dir={builder.data_dir} --out_file_format=array_record"
@@ -104,7 +108,7 @@ def prepared(name: str) -> tfds.core.DatasetBuilder:
     try:
         builder = build()
     except ParseError as fault:
-        folder = home() / "tfds" if own else Path(tfds.core.constants.DATA_DIR)
+        folder = home() / "tfds" if own else Path(constants.DATA_DIR)
         raise _damaged(name, folder / name, fault) from fault
     except ValueError as fault:
         raise _unknown(name) from fault
@@ -185,7 +189,7 @@ def _line(text: str) -> str:
 
 
 def _elsewhere(name: str) -> str:
-    folder = tfds.core.constants.DATA_DIR
+    folder = constants.DATA_DIR
     return f"or prepare it elsewhere (tfds build {name} --file_format=array_record) and copy it to {folder}"
 
 

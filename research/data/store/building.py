@@ -93,7 +93,7 @@ def _measure(
     for begin in range(0, len(tokens), CHUNK):
         chunk = tokens[begin : begin + CHUNK]
         counts += np.bincount(chunk, minlength=entries)
-        digest.update(chunk)
+        digest.update(chunk.data)
     shares = counts[counts > 0] / len(tokens)
     facts = {
         "dtype": dtype.str,

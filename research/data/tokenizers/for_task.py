@@ -49,7 +49,9 @@ def check_vocabulary(
 
     Their embeddings belong to its tokens, whatever else may change. `trained` names them in the message.
     """
-    theirs = None if weights is None else beside(located(weights))
+    if weights is None:
+        return
+    theirs = beside(located(weights))
     if theirs is not None and theirs.get_vocab() != tokenizer.get_vocab():
         raise UsageError(
             f"data.tokenizer={data.tokenizer}: not the vocabulary that {trained} trained with; "

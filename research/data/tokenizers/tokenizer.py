@@ -98,9 +98,9 @@ def entry_bytes(tokenizer: Tokenizer) -> np.ndarray:
 
 def special_tokens(tokenizer: Tokenizer) -> SpecialTokens | None:
     """The special tokens of a BERT tokenizer; None for other tokenizers."""
-    ids = [tokenizer.token_to_id(f"[{name}]") for name in ("PAD", "CLS", "SEP", "MASK")]
-    if None in ids:
+    pad, cls, sep, mask = (tokenizer.token_to_id(f"[{name}]") for name in ("PAD", "CLS", "SEP", "MASK"))
+    if pad is None or cls is None or sep is None or mask is None:
         return None
     continues = np.zeros(entries(tokenizer), bool)
     continues[[index for piece, index in tokenizer.get_vocab().items() if piece.startswith("##")]] = True
-    return SpecialTokens(len(continues), *ids, continues)
+    return SpecialTokens(len(continues), pad, cls, sep, mask, continues)

@@ -21,8 +21,10 @@ def load(path: Path) -> Arrays:
     except Exception as error:  # of many classes, msgpack's and NumPy's among them
         message = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {message:.200}") from None
+    found: Arrays = {}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             kind = type(array).__name__
             raise UsageError(f"{path}: {name} is of type {kind}; expected arrays, a model's parameters")
-    return arrays
+        found[name] = array
+    return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, Literal, NamedTuple, get_type_hints
 
 from tokenizers import Tokenizer
 
@@ -29,7 +29,7 @@ class Dialect(NamedTuple):
     architecture: str  # the class that holds all our parameters
     headless: str  # the class without the output heads
     prefix: str  # of the names of parameters inside it
-    norm: str
+    norm: Literal["pre", "post"]
     fields: dict[str, str]  # ours → theirs
     dropouts: tuple[str, ...]  # besides the one among the fields
     activations: dict[str, str]  # theirs → ours; exported as the first of several
@@ -134,7 +134,7 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
     if kind not in FAMILIES:
         raise UsageError(f"{source}: model_type={kind}: not known{did_you_mean(str(kind), FAMILIES)}")
     dialect = DIALECTS[FAMILIES[kind]]
-    config = dialect.defaults | config
+    config = {**dialect.defaults, **config}
     for key, value in dialect.fixed.items():
         if key in config and config[key] != value:
             raise UsageError(f"{source}: {key}={config[key]}: only {value} is supported")
@@ -143,7 +143,7 @@ def to_model(config: Mapping[str, Any], source: Path) -> Model:
         if key not in config:
             raise UsageError(f"{source}: has no {key}")
         values[field] = convert(config[key], hints[field], f"{source}: {key}")
-    if config.get(dialect.inner) is not None:
+    if dialect.inner is not None and config.get(dialect.inner) is not None:
         hidden = convert(config[dialect.inner], int, f"{source}: {dialect.inner}")
         values["hidden"] = None if hidden == 4 * values["width"] else hidden
     activation = config[dialect.activation]
@@ -180,7 +180,9 @@ def to_config(
     _check_exportable(model, dialect, list(theirs))
     played = roles(tokenizer, pads)
     ids = {
-        f"{role}_id": tokenizer.token_to_id(played[role]) if role in played else None
+        f"{role}_id": tokenizer.token_to_id(played[role])
+        if tokenizer is not None and role in played
+        else None
         for role in ("bos_token", "eos_token", "pad_token")
     }
     return (

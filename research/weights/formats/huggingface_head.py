@@ -67,7 +67,7 @@ def read_head(config: Mapping[str, Any], heads: Mapping[str, Head]) -> TaskHead 
     Transformers leaves the number of choices to the data, so the head of `choice` has no labels.
     """
     named = config.get("architectures")
-    name = str(named[0]) if isinstance(named, list) and named else None
+    name = str(named[0] if isinstance(named, list) and named else None)
     found = [objective for objective, head in heads.items() if head.architecture == name]
     if not found:
         return f"architectures={name}: {UNSUPPORTED.get(name, 'has no head of a task')}"

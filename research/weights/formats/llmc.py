@@ -71,7 +71,7 @@ def write(path: Path, config: Model, arrays: Mapping[str, NDArray], version: int
         raise UsageError(f"{path}: exists and is not overwritten; choose another")
     config, arrays = folded(config, arrays)
     _check_exportable(config)
-    ours = shapes(_described(**{field: getattr(config, field) for field in FIELDS}))
+    ours = shapes(_described(*(getattr(config, field) for field in FIELDS)))
     arrays = {name: np.zeros(shape, np.float32) for name, shape in ours.items()} | dict(arrays)
     rows = -(-config.vocabulary // PADDED) * PADDED
     header = np.zeros(HEADER, "<i4")
@@ -99,7 +99,7 @@ def _header(path: Path) -> Header:
         )
     if min(sizes[:5]) < 1 or sizes[4] % sizes[3]:
         raise UsageError(f"{path}: its header has sizes {', '.join(map(str, sizes[:5]))}; it may be damaged")
-    config = _described(**dict(zip(FIELDS, sizes, strict=False)))
+    config = _described(*sizes[: len(FIELDS)])
     rows = config.vocabulary if version == 1 else sizes[5]
     if rows < config.vocabulary:
         raise UsageError(
@@ -108,13 +108,21 @@ def _header(path: Path) -> Header:
     return Header(version, config, rows)
 
 
-def _described(**sizes: int) -> Model:
-    return Model(family="gpt2", dropout=0.0, **sizes)
+def _described(context: int, vocabulary: int, depth: int, heads: int, width: int) -> Model:
+    return Model(
+        family="gpt2",
+        vocabulary=vocabulary,
+        context=context,
+        width=width,
+        depth=depth,
+        heads=heads,
+        dropout=0.0,
+    )
 
 
 def _tensors(config: Model, rows: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     """(name, shape) in the file's order; a name with {n} has all blocks, depth first."""
-    ours = shapes(_described(**{field: getattr(config, field) for field in FIELDS}))
+    ours = shapes(_described(*(getattr(config, field) for field in FIELDS)))
     for row in LLMC:
         shape = ours[row.path]
         inside = row.path.startswith("blocks/")

@@ -127,7 +127,9 @@ class _Unpickler(pickle.Unpickler):
         return self._read, key, dtype
 
 
-def _tensor(storage: tuple, offset: int, shape: tuple, strides: tuple, *_: Any) -> Tensor:
+def _tensor(
+    storage: tuple[Read, str, np.dtype], offset: int, shape: tuple, strides: tuple, *_: Any
+) -> Tensor:
     return Tensor(*storage, offset, tuple(shape), tuple(strides))
 
 
