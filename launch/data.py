@@ -20,12 +20,7 @@ from research.io.home import home
 LISTED_TOGETHER = ("compiled", "contents", "parameters")  # kinds with hundreds of entries
 
 
-def prepare(
-    name: Name,
-    settings: Settings,
-    *,
-    json: Json = False,
-) -> None:
+def prepare(name: Name, settings: Settings, *, json: Json = False) -> None:
     """Read, tokenize and store an experiment's data."""
     with starting():
         from research.data.batches import train_batches, validation_batches

@@ -21,10 +21,7 @@ EXTRAS = {  # name: (a distribution of it, or one that serves as well; what it i
     "plan-tpu": ("libtpu", "lineage plan --on v5e, without a TPU"),
     "parquet": ("pyarrow", "Parquet files"),
     "gpt1": ("spacy", "GPT-1's word splitting as published"),
-    "tf": (
-        "tensorflow-cpu|tensorflow",
-        "TensorFlow checkpoints, data sets whose builders need it",
-    ),
+    "tf": ("tensorflow-cpu|tensorflow", "TensorFlow checkpoints, data sets whose builders need it"),
     "evaluation": ("rouge-score", "summaries and translation: ROUGE, BLEU"),
     "harness": ("lm-eval", "tasks of EleutherAI's evaluation harness"),
     "wandb": ("wandb", "logging to Weights & Biases"),

@@ -121,8 +121,7 @@ class SlurmResources(NamedTuple):
     )
     cpus: Annotated[int | None, option("N", "Slurm: CPU cores per process.")] = None
     sbatch: Annotated[
-        list[str] | None,
-        option("OPTION", "Slurm: another sbatch option: --sbatch=--account=lm. Repeatable."),
+        list[str] | None, option("OPTION", "Slurm: another sbatch option: --sbatch=--account=lm. Repeatable.")
     ] = None
 
     def directives(self) -> list[str]:

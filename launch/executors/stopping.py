@@ -7,9 +7,7 @@ from launch.executors import slurm
 from launch.options import argument
 
 
-def stop(
-    directory: Annotated[Path, argument("DIR", "Directory of a run or a sweep.")],
-) -> int:
+def stop(directory: Annotated[Path, argument("DIR", "Directory of a run or a sweep.")]) -> int:
     """Ask all processes of a run or a sweep to save and stop."""
     from research.sweeping.directory import is_sweep
     from research.sweeping.stop import ask_to_stop, processes_to_stop

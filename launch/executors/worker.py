@@ -33,8 +33,7 @@ def work(
     if interrupts.is_prompt():
         interrupts.end_promptly(signal.SIGTERM)  # as the parent passes on an interrupt
     wanted = DeviceSlice(
-        gpus=_listed(gpus),
-        cores=tuple(convert(core, int, "--cores") for core in _listed(cores)),
+        gpus=_listed(gpus), cores=tuple(convert(core, int, "--cores") for core in _listed(cores))
     )
     with reserve_devices(wanted, directory) as reserved:
         slice = confine(reserved)

@@ -4,13 +4,7 @@ from typing import Any
 
 from research.errors import UsageError, did_you_mean
 
-SHOWN = {
-    "step": "step",
-    "best": "best",
-    "last": "last",
-    "tokens_per_second": "tokens/s",
-    "state": "state",
-}
+SHOWN = {"step": "step", "best": "best", "last": "last", "tokens_per_second": "tokens/s", "state": "state"}
 STYLES = {"finished": "green", "failed": "red", "diverged": "red", "running": "cyan"}
 
 

@@ -14,13 +14,7 @@ Edges = list[int]  # n + 1 numbers: the examples of source k are from edges[k] t
 
 
 def order(
-    data: Data,
-    seed: int,
-    edges: Edges,
-    shares: tuple[float, ...],
-    *,
-    process_index: int,
-    process_count: int,
+    data: Data, seed: int, edges: Edges, shares: tuple[float, ...], *, process_index: int, process_count: int
 ) -> grain.MapDataset[np.ndarray]:
     """The examples by step, `[step]`: int64 (rows,), this process's slice of the global batch.
 

@@ -9,25 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from research.config import Data, Experiment, Model
-from research.config.imports import (
-    as_recorded,
-    changed_imports,
-    import_recorded,
-    where_names_come_from,
-)
+from research.config.imports import as_recorded, changed_imports, import_recorded, where_names_come_from
 from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, to_json
 from research.errors import LineageWarning, UsageError
 from research.io.files import catch_write_errors, read_record, write_atomic
 from research.runs import paths
-from research.runs.changes import (
-    PLACES,
-    between,
-    describe_schedule,
-    format_changes,
-    may_change,
-    surroundings,
-)
+from research.runs.changes import PLACES, between, describe_schedule, format_changes, may_change, surroundings
 from research.runs.environment import environment
 from research.runs.lock import FILE as LOCK
 from research.runs.lock import locked

@@ -39,8 +39,7 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(
-            name=f"{sys.implementation.name}-{platform.python_version()}",
-            description="Of this interpreter.",
+            name=f"{sys.implementation.name}-{platform.python_version()}", description="Of this interpreter."
         )
     ]
 

@@ -74,12 +74,7 @@ def _text_size(folder: Path, tokenizer: Tokenizer, dtype: np.dtype) -> int:
 
 
 def _measure(
-    folder: Path,
-    size: int | np.ndarray,
-    parts: list[int],
-    entries: int,
-    dtype: np.dtype,
-    skipped: int,
+    folder: Path, size: int | np.ndarray, parts: list[int], entries: int, dtype: np.dtype, skipped: int
 ) -> None:
     """Write store.json beside the tokens: type, sizes, unigram entropy and hash, without `skipped` ones.
 

@@ -10,13 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from research.config import Data
-from research.data.sources.documents import (
-    check_unchanged,
-    documents,
-    fingerprint,
-    folder_name,
-    note_maker,
-)
+from research.data.sources.documents import check_unchanged, documents, fingerprint, folder_name, note_maker
 from research.data.tokenizers.published import (
     END_OF_TEXT,
     SPECIAL,

@@ -50,14 +50,12 @@ BERT_HEADS = _sequences("BertForSequenceClassification", "classifier") | {
 }
 GPT1_HEADS = _sequences("OpenAIGPTForSequenceClassification", "score", bias=False)
 GPT2_HEADS = _sequences("GPT2ForSequenceClassification", "score", bias=False) | {
-    "tags": Head("GPT2ForTokenClassification", "classifier", shape="tokens"),
+    "tags": Head("GPT2ForTokenClassification", "classifier", shape="tokens")
 }
 NAMES = ("classifier.", "qa_outputs.", "score.")  # beginnings of the names of heads' parameters
 
 # Classes with heads that no objective here has.
-UNSUPPORTED = {
-    "GPT2ForQuestionAnswering": "objective.name=spans needs model.family=bert",
-}
+UNSUPPORTED = {"GPT2ForQuestionAnswering": "objective.name=spans needs model.family=bert"}
 LABELED = ("classification", "tags")  # objectives whose labels config.json names
 
 
