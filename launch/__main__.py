@@ -7,7 +7,8 @@ import traceback
 import warnings
 
 from launch.shell import notes
-from research.config.imports import OPTION, import_all, own_line
+from research.config.imports.loading import OPTION, import_all
+from research.config.imports.own_code import own_line
 from research.devices.environment import prepare_jax
 from research.errors import LineageError, LineageWarning, UsageError
 from research.io import activity

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import experiments
 from launch.options import Json, Name, Overrides, Settings, argument, flag
 from launch.shell import completion, meanings
-from launch.shell.as_json import print_json
+from launch.shell.as_json import print_json, print_lines
 from launch.shell.notes import note
 from launch.shell.parameter_tables import parameter_table, print_paths
 from launch.shell.starting import starting
@@ -63,12 +63,7 @@ def list_(json: Json = False) -> None:
     """List all experiments and sweeps, one per line."""
     listed = experiments.names() + experiments.sweep_names()
     lines = {name: experiments.describe(name).partition("\n")[0] for name in listed}
-    if json:
-        print_json(lines)
-        return
-    width = max(map(len, lines))
-    for name, line in lines.items():
-        print(f"{name:<{width}}  {line}")
+    print_lines(lines, json)
 
 
 def show(
@@ -129,9 +124,7 @@ def explain(
         print_json([meaning._asdict() for meaning in found], ensure_ascii=False)
         return
     if setting is None:
-        width = max(len(meaning.name) for meaning in found)
-        for meaning in found:
-            print(f"{meaning.name:<{width}}  {meaning.meaning}")
+        print_lines({meaning.name: meaning.meaning for meaning in found}, json=False)
         return
     print("\n\n".join(f"{meaning.name}\n{_described(meaning)}" for meaning in found))
 

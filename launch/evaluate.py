@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from launch.options import MODEL, Json, Tokenizer, argument, at_least_one, flag, option
 from launch.shell import completion
-from launch.shell.as_json import print_json
+from launch.shell.as_json import print_json, print_lines
 from launch.shell.starting import starting
 from research.config.names import SCHEMES
 from research.errors import UsageError
@@ -76,12 +76,7 @@ def _list_tasks(target: str | None, json: bool) -> None:
         "squad": "exact match and F1 of --predictions for the questions of --data",
         "harness:NAME": "any task of EleutherAI's lm-evaluation-harness (extra harness)",
     }
-    if json:
-        print_json(lines, ensure_ascii=False)
-        return
-    width = max(map(len, lines))
-    for name, line in lines.items():
-        print(f"{name:<{width}}  {line}")
+    print_lines(lines, json)
 
 
 def _evaluate(

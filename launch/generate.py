@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -24,6 +24,44 @@ if TYPE_CHECKING:
 Listen = Callable[[int, str], None]  # (row, its next text)
 
 
+class Method(NamedTuple):
+    """Sampling, or beam search."""
+
+    temperature: Annotated[
+        float | None, option("T", "Softmax temperature; 0 takes the most likely token. Default: 1.")
+    ] = None
+    top_k: Annotated[int | None, option("K", "Sample from the K most likely tokens.")] = None
+    top_p: Annotated[float | None, option("P", "Sample from the fewest tokens with total probability P.")] = (
+        None
+    )
+    repetition_penalty: Annotated[
+        float | None, option("X", "Penalize tokens that occurred already; 1 is off.")
+    ] = None
+    beams: Annotated[int | None, option("N", "Use beam search with N beams instead of sampling.")] = None
+    length_penalty: Annotated[
+        float | None, option("X", "Beam search: divide scores by length to the power X. Default: 1.")
+    ] = None
+    early_stopping: Annotated[bool, flag("--early-stopping", "Beam search: stop at N finished beams.")] = (
+        False
+    )
+
+    def chosen(self) -> "Sampling | BeamSearch":
+        with starting():
+            from research.generation import BeamSearch, Sampling
+        sampling = [name for name in self._fields[:4] if getattr(self, name) is not None]
+        if self.beams is None:
+            if self.early_stopping or self.length_penalty is not None:
+                raise UsageError("--length-penalty and --early-stopping: need --beams")
+            return Sampling(**{name: getattr(self, name) for name in sampling})
+        if sampling:
+            name = sampling[0]
+            raise UsageError(f"--{name.replace('_', '-')}: not with --beams, which does not sample")
+        at_least_one(beams=self.beams)
+        return BeamSearch(
+            self.beams, 1.0 if self.length_penalty is None else self.length_penalty, self.early_stopping
+        )
+
+
 def generate(
     target: Annotated[str, argument("DIR", MODEL, completion.directories)],
     prompt: Annotated[
@@ -34,25 +72,10 @@ def generate(
             show_default=False,
         ),
     ] = None,
+    *,
     file: Annotated[Path | None, option("FILE", "Read prompts from a file, one per line.")] = None,
     tokens: Annotated[int, option("N", "Maximum number of new tokens.")] = 200,
-    temperature: Annotated[
-        float | None, option("T", "Softmax temperature; 0 takes the most likely token. Default: 1.")
-    ] = None,
-    top_k: Annotated[int | None, option("K", "Sample from the K most likely tokens.")] = None,
-    top_p: Annotated[
-        float | None, option("P", "Sample from the fewest tokens with total probability P.")
-    ] = None,
-    repetition_penalty: Annotated[
-        float | None, option("X", "Penalize tokens that occurred already; 1 is off.")
-    ] = None,
-    beams: Annotated[int | None, option("N", "Use beam search with N beams instead of sampling.")] = None,
-    length_penalty: Annotated[
-        float | None, option("X", "Beam search: divide scores by length to the power X. Default: 1.")
-    ] = None,
-    early_stopping: Annotated[
-        bool, flag("--early-stopping", "Beam search: stop at N finished beams.")
-    ] = False,
+    method: Method,
     stop: Annotated[list[str] | None, option("TEXT", "End generation at this text. Repeatable.")] = None,
     seed: Annotated[int, option("N", "Random seed of sampling.")] = 0,
     batch: Annotated[int, option("N", "Number of prompts processed together.")] = 8,
@@ -65,13 +88,7 @@ def generate(
     at_least_one(tokens=tokens, batch=batch, top=top)
     if any(not text for text in stop or ()):
         raise UsageError("--stop '': expected a text")
-    sampling = {
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "repetition_penalty": repetition_penalty,
-    }
-    method = _method(sampling, beams, length_penalty, early_stopping)
+    chosen = method.chosen()
     with starting():
         from research.devices.startup import use_compilation_cache
         from research.models import BERT
@@ -95,7 +112,7 @@ def generate(
     printer = None if json else _Printer(prompts)
     listen = printer and printer.listen
     with generating(listen) as shown:
-        done = complete(model, found, prompts, tokens, method, seed, stop or (), batch, shown)
+        done = complete(model, found, prompts, tokens, chosen, seed, stop or (), batch, shown)
     if printer is None:
         print_json([one._asdict() for one in done], ensure_ascii=False)
     else:
@@ -113,23 +130,6 @@ def _prompts(prompts: list[str] | None, file: Path | None) -> list[str]:
     if not texts:
         raise UsageError(f"--file {file}: has no prompts; expected one per line")
     return texts
-
-
-def _method(
-    sampling: dict, beams: int | None, length_penalty: float | None, early_stopping: bool
-) -> "Sampling | BeamSearch":
-    with starting():
-        from research.generation import BeamSearch, Sampling
-    options = {name: value for name, value in sampling.items() if value is not None}
-    if beams is None:
-        if early_stopping or length_penalty is not None:
-            raise UsageError("--length-penalty and --early-stopping: need --beams")
-        return Sampling(**options)
-    if options:
-        named = next(iter(options)).replace("_", "-")
-        raise UsageError(f"--{named}: not with --beams, which does not sample")
-    at_least_one(beams=beams)
-    return BeamSearch(beams, 1.0 if length_penalty is None else length_penalty, early_stopping)
 
 
 @contextmanager

@@ -164,7 +164,7 @@ def bench(
 
 def doctor(json: Json = False) -> None:
     """Show devices, versions, caches, missing packages and imports."""
-    from research.config.imports import failed, imported
+    from research.config.imports.loading import failed, imported
     from research.io.cache import size_of
     from research.io.home import home
     from research.runs.environment import environment

@@ -1,7 +1,7 @@
 """`lineage sweep`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import experiments
 from launch.declarations import print_sweep
@@ -26,6 +26,36 @@ from research.io.activity import activity, say
 from research.sweeping.directory import is_sweep
 
 
+class SweepOptions(NamedTuple):
+    """Settings of the sweep itself; None: as declared."""
+
+    trials: Annotated[int | None, option("N", "Number of points to try. Default: every point of a grid.")] = (
+        None
+    )
+    seeds: Annotated[
+        int | None, option("N", "Seeds of each point: run.seed, run.seed + 1 … Each is a trial. Default: 1.")
+    ] = None
+    together: Annotated[
+        int | None, option("K", "Trials that a worker trains in one program, if they differ only in numbers.")
+    ] = None
+    hours: Annotated[float | None, option("H", "Start no trial after H hours of training in total.")] = None
+    sampler: Annotated[
+        str | None, option("NAME", "auto, grid, random, tpe, cmaes or qmc.", completion.of_sweep("sampler"))
+    ] = None
+    pruner: Annotated[
+        str | None, option("NAME", "none, median, asha or hyperband.", completion.of_sweep("pruner"))
+    ] = None
+    metric: Annotated[str | None, option("NAME", "Validation metric to optimize. Default: loss.")] = None
+    direction: Annotated[
+        str | None,
+        option(
+            "NAME",
+            "minimize or maximize. Default: as the metric's name says.",
+            completion.of_sweep("direction"),
+        ),
+    ] = None
+
+
 def sweep(
     name: Annotated[str, argument("NAME", "A sweep, or an experiment with --over.", completion.sweeps)],
     settings: Settings,
@@ -42,31 +72,7 @@ def sweep(
             completion.swept,
         ),
     ] = None,
-    trials: Annotated[
-        int | None, option("N", "Number of points to try. Default: every point of a grid.")
-    ] = None,
-    seeds: Annotated[
-        int | None, option("N", "Seeds of each point: run.seed, run.seed + 1 … Each is a trial. Default: 1.")
-    ] = None,
-    together: Annotated[
-        int | None, option("K", "Trials that a worker trains in one program, if they differ only in numbers.")
-    ] = None,
-    hours: Annotated[float | None, option("H", "Start no trial after H hours of training in total.")] = None,
-    sampler: Annotated[
-        str | None, option("NAME", "auto, grid, random, tpe, cmaes or qmc.", completion.of_sweep("sampler"))
-    ] = None,
-    pruner: Annotated[
-        str | None, option("NAME", "none, median, asha or hyperband.", completion.of_sweep("pruner"))
-    ] = None,
-    metric: Annotated[str | None, option("NAME", "Validation metric to optimize. Default: loss.")] = None,
-    direction: Annotated[
-        str | None,
-        option(
-            "NAME",
-            "minimize or maximize. Default: as the metric's name says.",
-            completion.of_sweep("direction"),
-        ),
-    ] = None,
+    options: SweepOptions,
     storage: Annotated[
         str | None, option("URL", "sqlite or journal (both in DIR), journal:PATH, or a database URL.")
     ] = None,
@@ -77,16 +83,6 @@ def sweep(
 ) -> int:
     """Start a sweep in DIR, or continue the one there."""
     dir = dir or Path("runs") / name
-    options = {
-        "trials": trials,
-        "seeds": seeds,
-        "hours": hours,
-        "together": together,
-        "sampler": sampler,
-        "pruner": pruner,
-        "metric": metric,
-        "direction": direction,
-    }
     declaration, changes = _declaration(name), parse_assignments(settings.typed())
     slurm = on_slurm(executor, resources)
     if not slurm and not dry_run:  # of a Slurm job the first line is its number
@@ -95,7 +91,7 @@ def sweep(
     with activity("checking the sweep") as show:
         with starting():
             from research.sweeping.declare import check_metric, check_weights, declare_sweep
-        declared = declare_sweep(declaration, over or [], changes, options, decided.append)
+        declared = declare_sweep(declaration, over or [], changes, options._asdict(), decided.append)
         show(f"0 of {declared.budget} trials")
         if not is_sweep(dir):  # trials of one that goes on may no longer need them
             check_weights(declared)

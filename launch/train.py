@@ -58,7 +58,7 @@ def train(
         again = ["lineage", "train", name, *typed, f"run.seed={experiment.run.seed + 1}", "--dir", f"{dir}-2"]
         return _train(experiment, dir, allow_change, (again, "the same with another seed"))
     from launch.executors.slurm import run_script, submit
-    from research.config.imports import options
+    from research.config.imports.loading import options
     from research.runs.record import examine
 
     count = nodes * (tasks or resources.gpus or 1)

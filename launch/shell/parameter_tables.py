@@ -9,7 +9,7 @@ from typing import Any
 
 import research
 from research.config import Experiment
-from research.config.imports import imported
+from research.config.imports.loading import imported
 from research.config.settings import to_json
 from research.errors import EnvironmentFault
 from research.io.files import write_atomic

@@ -9,7 +9,8 @@ import jax
 
 import experiments
 from research.config import Experiment
-from research.config.imports import import_all, import_edited
+from research.config.imports.editing import import_edited
+from research.config.imports.loading import import_all
 from research.config.settings import parse_assignments
 from research.devices.startup import use_compilation_cache
 from research.errors import UsageError

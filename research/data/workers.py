@@ -17,7 +17,7 @@ from itertools import islice
 
 import grain
 
-from research.config.imports import import_plugin, imported
+from research.config.imports.loading import import_plugin, imported
 from research.data.examples import Batch
 from research.errors import EnvironmentFault
 

@@ -48,8 +48,13 @@ def snapshot(name: str, patterns: tuple[str, ...], otherwise: str) -> Path:
             f"{name}: not on the Hub, or not public; expected hub:OWNER/NAME or "
             "hub:OWNER/NAME@REVISION, and a token in HF_TOKEN for private repositories"
         ) from fault
-    except Exception as fault:  # of many classes, some of the transport's own
-        reason = str(fault).strip().partition("\n")[0][:120]
-        raise EnvironmentFault(
-            f"{name}: cannot be fetched from the Hub ({type(fault).__name__}: {reason}); {otherwise}"
-        ) from fault
+    except Exception as fault:
+        raise unreachable(name, fault, otherwise) from fault
+
+
+def unreachable(name: str, fault: Exception, otherwise: str) -> EnvironmentFault:
+    """For an exception of the Hub's library, of many classes, some of the transport's own."""
+    reason = str(fault).strip().partition("\n")[0][:120]
+    return EnvironmentFault(
+        f"{name}: cannot be fetched from the Hub ({type(fault).__name__}: {reason}); {otherwise}"
+    )

@@ -131,8 +131,6 @@ def _flock(file: IO[str], how: int) -> bool:
     """Whether the file system has locks; raises BlockingIOError if another process holds this one."""
     try:
         fcntl.flock(file, how)
-    except BlockingIOError:
-        raise
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.config import target
-from research.config.imports import OPTION
+from research.config.imports.loading import OPTION
 from research.config.settings import flatten, from_json
 from research.errors import UsageError
 from research.runs import record

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from research.config.imports import OPTION
+from research.config.imports.loading import OPTION
 
 PLACES = {"data.source", "data.validation", "objective.teacher"}  # fingerprints identify these
 

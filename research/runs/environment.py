@@ -8,7 +8,8 @@ from typing import Any
 
 import research
 from research.config import Experiment
-from research.config.imports import OPTION, as_recorded
+from research.config.imports.loading import OPTION
+from research.config.imports.recorded import as_recorded
 from research.config.settings import flatten, to_json
 from research.runs.changes import PLACES
 

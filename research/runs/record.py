@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from research.config import Data, Experiment, Model
-from research.config.imports import as_recorded, changed_imports, import_recorded, where_names_come_from
+from research.config.imports.recorded import (
+    as_recorded,
+    changed_imports,
+    import_recorded,
+    where_names_come_from,
+)
 from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, to_json
 from research.errors import LineageWarning, UsageError

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.config import Experiment, Sweep, space
-from research.config.imports import as_recorded, changed_imports, import_recorded, where_names_come_from
+from research.config.imports.recorded import (
+    as_recorded,
+    changed_imports,
+    import_recorded,
+    where_names_come_from,
+)
 from research.config.registry import UnknownName
 from research.config.settings import differences, from_json, override, to_json
 from research.config.sweep import SETTINGS

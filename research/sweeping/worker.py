@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import TrialState
 
 from research.config import Experiment, Sweep
-from research.config.imports import own_line
+from research.config.imports.own_code import own_line
 from research.errors import Diverged, EnvironmentFault, LineageError
 from research.io.files import catch_write_errors
 from research.runs import record as runs

@@ -9,7 +9,10 @@ import sys
 import pytest
 
 import experiments
-from research.config.imports import as_recorded, import_plugin, import_recorded, loading, own_line
+from research.config.imports import loading
+from research.config.imports.loading import import_plugin
+from research.config.imports.own_code import own_line
+from research.config.imports.recorded import as_recorded, import_recorded
 from research.config.settings import override, to_json
 from research.errors import UsageError
 
@@ -74,7 +77,7 @@ class Lab:
 
     def changes(self, record):
         """As another process finds them."""
-        code = "import json, sys; from research.config.imports import *; "
+        code = "import json, sys; from research.config.imports.recorded import import_recorded; "
         code += "print(json.dumps(import_recorded(json.loads(sys.argv[1]))))"
         done = subprocess.run(
             [sys.executable, "-B", "-c", code, json.dumps(record)], capture_output=True, text=True

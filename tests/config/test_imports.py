@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from research.config import imports
-from research.config.imports import import_all, import_plugin, import_recorded, imported, loading, options
+from research.config.imports import loading
+from research.config.imports.loading import import_all, import_plugin, imported, options
+from research.config.imports.recorded import import_recorded, where_names_come_from
 from research.errors import LineageWarning, UsageError
 
 BODY = "LOADED = []\nclass Idea: pass\nfrom sibling_{n} import VALUE\n"
@@ -22,7 +23,7 @@ def nothing_imported(monkeypatch):
     """A process of its own for each test, but for the modules that Python keeps."""
     monkeypatch.setattr(loading, "_imported", {})
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delenv(imports.VARIABLE, raising=False)
+    monkeypatch.delenv(loading.VARIABLE, raising=False)
 
 
 @pytest.fixture
@@ -55,7 +56,8 @@ def test_a_file_is_loaded_once_under_a_name_that_can_be_pickled(plugin, monkeypa
 def test_another_process_loads_it_under_the_same_name(plugin):
     import_plugin(str(plugin))
     code = (
-        "import pickle, sys; from research.config.imports import import_plugin; import_plugin(sys.argv[1]);"
+        "import pickle, sys; from research.config.imports.loading import import_plugin;"
+        "import_plugin(sys.argv[1]);"
         "print(pickle.loads(bytes.fromhex(sys.argv[2])).__name__)"
     )
     sent = pickle.dumps(module_of(plugin).Idea).hex()
@@ -73,7 +75,7 @@ def test_a_module_of_the_working_directory_is_found_from_elsewhere(tmp_path, mon
     kept = json.loads(json.dumps(imported()))
     assert kept["lab_in_folder.ideas"]["folder"] == str(tmp_path)
     code = (
-        "import json, sys; from research.config.imports import import_recorded;"
+        "import json, sys; from research.config.imports.recorded import import_recorded;"
         "print(import_recorded({'imports': json.loads(sys.argv[1])}), 'lab_in_folder.ideas' in sys.modules)"
     )
     done = subprocess.run(
@@ -81,7 +83,7 @@ def test_a_module_of_the_working_directory_is_found_from_elsewhere(tmp_path, mon
         capture_output=True,
         text=True,
         cwd="/",
-        env=os.environ | {"PYTHONPATH": str(Path(imports.__file__).parents[3])},
+        env=os.environ | {"PYTHONPATH": str(Path(loading.__file__).parents[3])},
     )
     assert done.stdout == "{} True\n", done.stderr
 
@@ -90,14 +92,14 @@ def test_options_the_variable_and_entry_points_are_all_imported(tmp_path, monkey
     for name in ("one", "two", "three", "four"):
         (tmp_path / f"imported_{name}.py").write_text("")
     one, two, three = (str(tmp_path / f"imported_{name}.py") for name in ("one", "two", "three"))
-    monkeypatch.setenv(imports.VARIABLE, f"{one},{two}")
+    monkeypatch.setenv(loading.VARIABLE, f"{one},{two}")
     monkeypatch.syspath_prepend(tmp_path)
-    point = EntryPoint("mine", "imported_four:anything", imports.GROUP)
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point] * (group == imports.GROUP))
+    point = EntryPoint("mine", "imported_four:anything", loading.GROUP)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point] * (group == loading.GROUP))
     import_all([three])
     assert list(imported()) == ["imported_four", one, two, three]
     loading._imported.clear()
-    monkeypatch.setenv(imports.VARIABLE, f"{one}:{two}")
+    monkeypatch.setenv(loading.VARIABLE, f"{one}:{two}")
     import_all()
     assert list(imported()) == ["imported_four", one, two]
 
@@ -106,13 +108,13 @@ def test_an_entry_point_that_does_not_load_is_a_warning_once(tmp_path, monkeypat
     """It is installed, and this command may need none of its names."""
     (tmp_path / "broken_plugin.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
-    point = EntryPoint("mine", "broken_plugin", imports.GROUP)
+    point = EntryPoint("mine", "broken_plugin", loading.GROUP)
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point])
     with pytest.warns(LineageWarning, match=r"entry point mine: broken_plugin: ZeroDivision.*are not known"):
         import_all()
     import_all()
-    assert imported() == {} and list(imports.failed()) == ["broken_plugin"]
-    assert "made with broken_plugin (ZeroDivisionError" in imports.where_names_come_from({})
+    assert imported() == {} and list(loading.failed()) == ["broken_plugin"]
+    assert "made with broken_plugin (ZeroDivisionError" in where_names_come_from({})
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ import jax
 import pytest
 
 from launch.__main__ import _show_our_warnings_in_a_line, run
-from research.config import imports
 from research.config.imports import code, loading
 from research.devices import startup
 from research.errors import LineageWarning
@@ -27,7 +26,7 @@ from tests.mostly_slow import mostly_slow
 from tests.outside import forgotten_afterwards
 from tests.training.tiny import final_arrays, timeless
 
-OURS = Path(imports.__file__).parents[3]
+OURS = Path(loading.__file__).parents[3]
 OUTSIDE = Path(__file__).parent / "outside"
 IDEAS = OUTSIDE / "ideas.py"
 
@@ -156,7 +155,7 @@ def test_an_idea_is_one_short_file(name, lines, registrations):
             (["--import", "ideas.py", "show", "ideas_tiny", "--json"], {}),
             (["show", "ideas_tiny", "--json", "--import=ideas.py"], {}),
             (["show", "--import", "ideas", "ideas_tiny", "--json"], {}),
-            (["show", "ideas_tiny", "--json"], {imports.VARIABLE: "ideas.py"}),
+            (["show", "ideas_tiny", "--json"], {loading.VARIABLE: "ideas.py"}),
         ]
     ),
 )
@@ -216,7 +215,7 @@ def test_killed_and_resumed_it_is_the_same_run(lab, trained, registries):
 @pytest.mark.slow
 def test_processes_that_make_batches_import_it(lab, trained):
     typed = ["train", "ideas_tiny", f"data.source=files:{lab.folder}/corpus.txt", "data.workers=2"]
-    lab.lineage(*typed, "--dir", "workers", **{imports.VARIABLE: "ideas"})
+    lab.lineage(*typed, "--dir", "workers", **{loading.VARIABLE: "ideas"})
     assert timeless(lab.folder / "workers") == timeless(trained)
 
 
@@ -287,7 +286,7 @@ def test_a_changed_file_warns_who_reads_and_refuses_who_continues(lost):
 @pytest.mark.slow
 def test_parts_of_all_kinds_serve_together(lab):
     """Positions, activation, block, objective, data scheme, optimizer, evaluation task, from their files."""
-    files = {imports.VARIABLE: ",".join(str(path) for path in sorted(OUTSIDE.glob("*.py")))}
+    files = {loading.VARIABLE: ",".join(str(path) for path in sorted(OUTSIDE.glob("*.py")))}
     parts = ["model.positions=rope", "model.activation=softsign_gelu", "objective.name=late_tokens"]
     parts += ["model.block=experts", "model.own.block.number=3"]
     more = ["optimizer.name=sign_momentum", "data.source=squares:900", "data.holdout=0.1", "run.steps=4"]

@@ -6,7 +6,6 @@ import warnings
 import pytest
 
 import experiments
-from research.config import imports
 from research.config.imports import loading
 from research.config.settings import differences, flatten, override
 from research.errors import LineageWarning, UsageError
@@ -132,7 +131,7 @@ def plugin(tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "_imported", {})
     path = tmp_path / "ideas.py"
     path.write_text("")
-    imports.import_plugin(str(path))
+    loading.import_plugin(str(path))
     return path
 
 
@@ -144,7 +143,7 @@ def restart():
 def test_a_record_keeps_its_imports_and_imports_them_again(plugin, run):
     (kept,) = record.read(run)["imports"].items()
     restart()
-    assert record.experiment_of(run) == FIRST and list(imports.imported()) == [kept[0]]
+    assert record.experiment_of(run) == FIRST and list(loading.imported()) == [kept[0]]
     restart()
     assert record.examine(run, FIRST, FACTS)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,25 +150,11 @@ def _tokens_documents(source: Source, data: Data, split: str) -> Iterator[str]:
     )
 
 
-# The import of TFDS takes seconds, and other sources do not need it.
-
-
-def _tfds_identity(source: Source) -> Any:
+def _tfds() -> ModuleType:
+    """Its import takes seconds, and other sources do not need it."""
     from research.data.sources import tfds_source
 
-    return tfds_source.identity(source.name)
-
-
-def _tfds_documents(source: Source, data: Data, split: str) -> Iterator[str]:
-    from research.data.sources import tfds_source
-
-    return tfds_source.read(source.name, split or source.split or "train", data.field)
-
-
-def _tfds_records(source: Source, names: Collection[str], split: str) -> Records:
-    from research.data.sources import tfds_source
-
-    return tfds_source.records(source.name, source.split or split)
+    return tfds_source
 
 
 def _drawn_records(source: Source, names: Collection[str], split: str, drawn: bool) -> Records:
@@ -233,9 +220,11 @@ SCHEMES.register("hf")(
 SCHEMES.register("tfds")(
     Scheme(
         "tfds:NAME[/CONFIG][:SPLIT]",
-        _tfds_identity,
-        documents=_tfds_documents,
-        records=_tfds_records,
+        identity=lambda source: _tfds().identity(source.name),
+        documents=lambda source, data, split: _tfds().read(
+            source.name, split or source.split or "train", data.field
+        ),
+        records=lambda source, names, split: _tfds().records(source.name, source.split or split),
         splits=True,
     )
 )

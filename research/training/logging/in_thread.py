@@ -8,8 +8,8 @@ from queue import SimpleQueue
 from typing import NamedTuple
 from urllib.parse import quote
 
-from research.config.imports import own_line
 from research.config.imports.code import is_installed
+from research.config.imports.own_code import own_line
 from research.errors import LineageError, LineageWarning
 from research.io.files import catch_write_errors, write_atomic
 from research.runs.metrics_log import Row

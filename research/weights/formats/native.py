@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from research.config import Model
-from research.config.imports import as_recorded, import_recorded, where_names_come_from
+from research.config.imports.recorded import as_recorded, import_recorded, where_names_come_from
 from research.config.registry import UnknownName
 from research.config.settings import model_from_json, model_to_json
 from research.data.tokenizers import published

@@ -17,6 +17,7 @@ from research.errors import EnvironmentFault, LineageError, UsageError, did_you_
 from research.io.activity import activity
 from research.io.files import write_atomic
 from research.io.home import home, use
+from research.io.hub import unreachable
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CARD = "README.md"
@@ -131,12 +132,8 @@ def _faults(name: str, revision: str) -> Iterator[None]:
             f"hf:{name}: no such data set on the Hub, or not public{_near_names(name)}; expected {FORM}, "
             "and a token in HF_TOKEN for private ones"
         ) from fault
-    except Exception as fault:  # of many classes, some of the transport's own
-        reason = str(fault).strip().partition("\n")[0][:120]
-        raise EnvironmentFault(
-            f"hf:{name}: cannot be fetched from the Hub ({type(fault).__name__}: {reason}); files:GLOB reads "
-            "local Parquet files"
-        ) from fault
+    except Exception as fault:
+        raise unreachable(f"hf:{name}", fault, "files:GLOB reads local Parquet files") from fault
 
 
 def _near_names(name: str) -> str:
