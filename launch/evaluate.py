@@ -119,8 +119,7 @@ def _score_predictions(
     if all(answers.values()):
         if null_odds is not None:
             raise UsageError(f"--null-odds {null_odds}: every question of {data} has an answer")
-        found = score(answers, given)
-        result = {"exact_match": found.exact_match, "f1": found.f1}
+        result = score(answers, given)
     else:
         odds = {} if null_odds is None else read_odds(null_odds)
         if null_odds is not None and (without := [name for name in answers if name not in odds]):

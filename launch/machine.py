@@ -164,7 +164,7 @@ def bench(
 
 def doctor(json: Json = False) -> None:
     """Show devices, versions, caches, missing packages and imports."""
-    from research.config.imports.loading import failed, imported
+    from research.config.imports.loading import FAILED, imported
     from research.io.cache import size_of
     from research.io.home import home
     from research.runs.environment import environment
@@ -175,7 +175,7 @@ def doctor(json: Json = False) -> None:
     facts["caches"] = {path.name: size_of(path) for path in sorted(home().glob("*")) if path.is_dir()}
     facts["free"] = shutil.disk_usage(_nearest_existing(home())).free
     facts["extras"] = {extra: _installed(either) for extra, (either, _) in EXTRAS.items()}
-    facts["imports"] = dict.fromkeys(imported()) | failed()  # {name: why it does not load}
+    facts["imports"] = dict.fromkeys(imported()) | FAILED  # {name: why it does not load}
     if json:
         print_json(facts)
         return

@@ -18,8 +18,8 @@ def forgotten_afterwards() -> Iterator[None]:
     every += [registry.EXPERIMENTS, registry.SWEEPS]
     before = [set(one._entries) for one in every]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "_imported", dict(loading._imported))
-        patch.setattr(loading, "_failed", {})
+        patch.setattr(loading, "IMPORTED", dict(loading.IMPORTED))
+        patch.setattr(loading, "FAILED", {})
         yield
     for one, known in zip(every, before, strict=True):
         for name in set(one._entries) - known - set(one._builtin):

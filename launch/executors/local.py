@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 from research.sweeping.device_slices import DeviceSlice
@@ -75,34 +74,32 @@ def run_workers(
     before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in SIGNALS}
     workers = [Worker(directory, slice, report) for slice in slices]
     handled, failed, young, due = 0, 0, 0, 0.0
-    kept = ExitStack()
     try:
-        kept.enter_context(graceful("stopping: each worker saves and ends; a second interrupt kills them"))
-        while workers:
-            if len(received) > handled:
-                handled = len(received)
-                _pass_on(workers, handled, report)
-            for worker in [worker for worker in workers if worker.process.poll() is not None]:
-                workers.remove(worker)
-                worker.close()
-                status = worker.process.returncode
-                if received or status == 0:
-                    continue
-                end = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-                young = young + 1 if time.monotonic() - worker.began < SHORT else 0
-                if (status < 0 or status == HUNG) and young < TIMES:
-                    end += "; another takes its place"
-                    workers.append(Worker(directory, worker.slice, report))
-                else:
-                    failed += 1
-                report(f"the worker on {', '.join(worker.slice.names)} {end}")
-            if time.monotonic() >= due:
-                began = time.monotonic()
-                tick()
-                due = began + max(TICK, 20 * (time.monotonic() - began))
-            time.sleep(0.05)
+        with graceful("stopping: each worker saves and ends; a second interrupt kills them"):
+            while workers:
+                if len(received) > handled:
+                    handled = len(received)
+                    _pass_on(workers, handled, report)
+                for worker in [worker for worker in workers if worker.process.poll() is not None]:
+                    workers.remove(worker)
+                    worker.close()
+                    status = worker.process.returncode
+                    if received or status == 0:
+                        continue
+                    end = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+                    young = young + 1 if time.monotonic() - worker.began < SHORT else 0
+                    if (status < 0 or status == HUNG) and young < TIMES:
+                        end += "; another takes its place"
+                        workers.append(Worker(directory, worker.slice, report))
+                    else:
+                        failed += 1
+                    report(f"the worker on {', '.join(worker.slice.names)} {end}")
+                if time.monotonic() >= due:
+                    began = time.monotonic()
+                    tick()
+                    due = began + max(TICK, 20 * (time.monotonic() - began))
+                time.sleep(0.05)
     finally:
-        kept.close()
         for worker in workers:
             worker.process.kill()
         for number, handler in before.items():

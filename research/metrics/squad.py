@@ -10,7 +10,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from research.errors import UsageError
 
@@ -18,23 +18,14 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-class SquadScore(NamedTuple):
-    exact_match: float
-    f1: float
-    questions: int
-    missing: int  # questions without a prediction, which count as wrong
-
-
-def score(answers: Mapping[str, Sequence[str]], predictions: Mapping[str, str]) -> SquadScore:
-    """Scores `predictions` against reference `answers`, both by question id."""
+def score(answers: Mapping[str, Sequence[str]], predictions: Mapping[str, str]) -> dict[str, float]:
+    """`exact_match` and `f1` of `predictions`, by question id as `answers`; missing ones are wrong."""
     exact = f1 = 0.0
     for question, references in answers.items():
         if question in predictions:
             exact += max(exact_match(predictions[question], reference) for reference in references)
             f1 += max(word_f1(predictions[question], reference) for reference in references)
-    count = len(answers)
-    missing = sum(question not in predictions for question in answers)
-    return SquadScore(100 * exact / count, 100 * f1 / count, count, missing)
+    return {"exact_match": 100 * exact / len(answers), "f1": 100 * f1 / len(answers)}
 
 
 def exact_match(prediction: str, reference: str) -> bool:

@@ -77,7 +77,7 @@ def predict(task: Task, split: Any, outputs_WL2: np.ndarray) -> tuple[dict[str, 
     if not known:
         return answers, dict.fromkeys(task.metrics, math.nan)
     found = score(known, answers)
-    return answers, {metric: getattr(found, metric) for metric in task.metrics}
+    return answers, {metric: found[metric] for metric in task.metrics}
 
 
 evaluate = task_evaluation(each_token_without_dropout, span_loss)

@@ -1,7 +1,6 @@
 """A branch: another run that continues from a checkpoint of a run, which stays as it is."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any
 from research.config import own
 from research.config.settings import flatten, from_json, override, to_json
 from research.errors import EnvironmentFault, UsageError
-from research.io.files import catch_write_errors
+from research.io.files import new_directory
 from research.runs import record
 from research.runs.checkpoints.integrity import steps
 from research.runs.lock import trainer
@@ -44,20 +43,16 @@ def _create(run: Path, checkpoint: Path, directory: Path) -> int:
     step = int(checkpoint.name)
     written = json.dumps(_record_at(run, step), indent=2) + "\n"
     rows = "".join(json.dumps(row) + "\n" for row in read(run) if row["step"] <= step)
-    partial = directory.with_name(f".{directory.name}.{os.getpid()}")
-    with catch_write_errors(directory):
+    with new_directory(directory) as folder:
         try:
-            shutil.copytree(checkpoint, partial / "checkpoints" / str(step))
-            (partial / record.FILE).write_text(written, encoding="utf-8")
-            (partial / "metrics.jsonl").write_text(rows, encoding="utf-8")
-            if (run / COPIED).exists():
-                shutil.copyfile(run / COPIED, partial / COPIED)
-            partial.rename(directory)
+            shutil.copytree(checkpoint, folder / "checkpoints" / str(step))
         except shutil.Error as error:  # of several files: (source, target, reason)
             reason = error.args[0][0][2]
             raise EnvironmentFault(f"{directory}: cannot be written: {reason}") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        (folder / record.FILE).write_text(written, encoding="utf-8")
+        (folder / "metrics.jsonl").write_text(rows, encoding="utf-8")
+        if (run / COPIED).exists():
+            shutil.copyfile(run / COPIED, folder / COPIED)
     return step
 
 

@@ -41,7 +41,7 @@ def {lab}_one(): ...
 
 @pytest.fixture(autouse=True)
 def nothing_imported(monkeypatch):
-    monkeypatch.setattr(loading, "_imported", {})
+    monkeypatch.setattr(loading, "IMPORTED", {})
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv(loading.VARIABLE, raising=False)
 
@@ -134,8 +134,8 @@ def test_what_is_gone_counts_where_the_run_used_it(lab):
 
 
 def test_an_entry_point_is_in_the_record_of_a_run_that_uses_it(lab):
-    kept = loading._imported[lab.name]
-    loading._imported[lab.name] = kept._replace(asked=False)
+    kept = loading.IMPORTED[lab.name]
+    loading.IMPORTED[lab.name] = kept._replace(asked=False)
     assert lab.record()["imports"] == {}
     assert lab.record(optimizer=f"{lab.name}_rule")["imports"].keys() == {lab.name}
 
@@ -144,7 +144,7 @@ def test_a_file_has_the_siblings_that_it_imports(lab, tmp_path):
     """Also where they register its names."""
     single = tmp_path / f"single_{lab.name}.py"
     single.write_text(f"import {lab.name}\n")
-    loading._imported.clear()
+    loading.IMPORTED.clear()
     for name in [name for name in sys.modules if name.startswith(lab.name)]:
         del sys.modules[name]
     import_plugin(str(single))

@@ -21,7 +21,7 @@ BODY = "LOADED = []\nclass Idea: pass\nfrom sibling_{n} import VALUE\n"
 @pytest.fixture(autouse=True)
 def nothing_imported(monkeypatch):
     """A process of its own for each test, but for the modules that Python keeps."""
-    monkeypatch.setattr(loading, "_imported", {})
+    monkeypatch.setattr(loading, "IMPORTED", {})
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv(loading.VARIABLE, raising=False)
 
@@ -98,7 +98,7 @@ def test_options_the_variable_and_entry_points_are_all_imported(tmp_path, monkey
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point] * (group == loading.GROUP))
     import_all([three])
     assert list(imported()) == ["imported_four", one, two, three]
-    loading._imported.clear()
+    loading.IMPORTED.clear()
     monkeypatch.setenv(loading.VARIABLE, f"{one}:{two}")
     import_all()
     assert list(imported()) == ["imported_four", one, two]
@@ -113,7 +113,7 @@ def test_an_entry_point_that_does_not_load_is_a_warning_once(tmp_path, monkeypat
     with pytest.warns(LineageWarning, match=r"entry point mine: broken_plugin: ZeroDivision.*are not known"):
         import_all()
     import_all()
-    assert imported() == {} and list(loading.failed()) == ["broken_plugin"]
+    assert imported() == {} and list(loading.FAILED) == ["broken_plugin"]
     assert "made with broken_plugin (ZeroDivisionError" in where_names_come_from({})
 
 
@@ -155,7 +155,7 @@ def test_a_fault_is_one_line_that_names_it(tmp_path, name, body, message):
 def recorded(path):
     import_plugin(str(path))
     record = {"imports": json.loads(json.dumps(imported()))}
-    loading._imported.clear()
+    loading.IMPORTED.clear()
     return record
 
 
@@ -178,7 +178,7 @@ def test_as_quick_and_as_long_an_edit_is_seen(tmp_path):
     path = tmp_path / "quick.py"
     for value in (1, 2):
         path.write_text(f"VALUE = {value}\n")
-        loading._imported.clear()
+        loading.IMPORTED.clear()
         import_plugin(str(path))
         assert module_of(path).VALUE is value
 
@@ -189,7 +189,7 @@ def test_a_missing_file_is_known_again_where_it_was_moved(plugin, tmp_path_facto
     assert import_recorded(record)[str(plugin)][1] == "no such file"
     import_plugin(str(elsewhere))
     assert import_recorded(record) == {}  # the same bytes
-    loading._imported.clear()
+    loading.IMPORTED.clear()
     edited = elsewhere.with_name(plugin.name)
     edited.write_text(elsewhere.read_text() + "# edited\n")
     import_plugin(str(edited))

@@ -164,7 +164,7 @@ def test_doctor_tells_the_devices(lineage):
 
 def test_doctor_lists_imports(lineage, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text("")
-    monkeypatch.setitem(loading._failed, "bad_lab", "ImportError: no")
+    monkeypatch.setitem(loading.FAILED, "bad_lab", "ImportError: no")
     out = lineage("doctor", "--import", tmp_path / "mine.py")[1]
     assert f"import    {tmp_path}/mine.py: loaded\nimport    bad_lab: does not load: ImportError: no\n" in out
 

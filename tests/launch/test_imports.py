@@ -88,7 +88,7 @@ standard = partial(jax.numpy_dtype_promotion, "standard")  # as users have it
 def as_a_process_begins() -> Iterator[None]:
     """With no import from outside, and our warnings in a line."""
     with pytest.MonkeyPatch.context() as patch, forgotten_afterwards(), catch_warnings():
-        patch.setattr(loading, "_imported", {})
+        patch.setattr(loading, "IMPORTED", {})
         patch.setattr(code, "_loaded", {})
         patch.setattr(sys, "path", [*sys.path])
         simplefilter("default", LineageWarning)

@@ -128,7 +128,7 @@ def test_a_record_from_a_later_version_is_refused(run):
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
     """A file that this process has imported."""
-    monkeypatch.setattr(loading, "_imported", {})
+    monkeypatch.setattr(loading, "IMPORTED", {})
     path = tmp_path / "ideas.py"
     path.write_text("")
     loading.import_plugin(str(path))
@@ -137,7 +137,7 @@ def plugin(tmp_path, monkeypatch):
 
 def restart():
     """As in another process, where nothing is imported yet."""
-    loading._imported.clear()
+    loading.IMPORTED.clear()
 
 
 def test_a_record_keeps_its_imports_and_imports_them_again(plugin, run):
@@ -149,7 +149,7 @@ def test_a_record_keeps_its_imports_and_imports_them_again(plugin, run):
 
 
 def test_without_imports_a_record_is_as_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(loading, "_imported", {})
+    monkeypatch.setattr(loading, "IMPORTED", {})
     record.claim(tmp_path / "run", FIRST, FACTS)
     assert "imports" not in record.read(tmp_path / "run")
 

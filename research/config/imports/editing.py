@@ -14,18 +14,18 @@ def import_edited(name: str, source: str) -> None:
     Python keeps modules: a LineageWarning names those beside the import that were edited. Raises UsageError.
     """
     import_plugin(name, source)
-    key = named(name) if named(name) in loading.imports() else same_file(name)
+    key = named(name) if named(name) in loading.IMPORTED else same_file(name)
     assert key is not None  # it is imported
-    kept = loading.imports()[key]
+    kept = loading.IMPORTED[key]
     if is_file(key) and _is_edited(kept):
-        loading.replace(key, None)
+        del loading.IMPORTED[key]
         try:
             import_plugin(name, source)
         except UsageError:
-            loading.replace(key, kept)  # the next call tries again
+            loading.IMPORTED[key] = kept  # the next call tries again
             raise
-        again = loading.imports()[key]
-        loading.replace(key, again._replace(names=kept.names | again.names))
+        again = loading.IMPORTED[key]
+        loading.IMPORTED[key] = again._replace(names=kept.names | again.names)
     for file in code.edited():
         if kept.root in file.parents:
             text = f"{file}: edited since it was imported; restart Python to use it"

@@ -40,34 +40,16 @@ class Import(NamedTuple):
         return self.root / self.file.relative_to(self.root).parts[0] in file.parents
 
 
-_imported: dict[str, Import] = {}  # by a module's dotted name or a file's absolute path, in order
-_failed: dict[str, str] = {}  # entry points that do not load, with the reason
+IMPORTED: dict[str, Import] = {}  # by a module's dotted name or a file's absolute path, in order
+FAILED: dict[str, str] = {}  # entry points that do not load, with the reason
 
 
 def imported() -> dict[str, dict[str, str]]:
     """All imports of this process: {name: {"sha256": …}}."""
     return {
         name: {"sha256": kept.sha256} | ({"folder": kept.folder} if kept.folder else {})
-        for name, kept in _imported.items()
+        for name, kept in IMPORTED.items()
     }
-
-
-def imports() -> dict[str, Import]:
-    """The imports of this process, in their order."""
-    return dict(_imported)
-
-
-def replace(name: str, kept: Import | None) -> None:
-    """Keep another import by a name, or none."""
-    if kept is None:
-        del _imported[name]
-    else:
-        _imported[name] = kept
-
-
-def failed() -> dict[str, str]:
-    """Installed plugins that do not load: {name: reason}."""
-    return dict(_failed)
 
 
 def import_all(options: Iterable[str] = ()) -> None:
@@ -79,12 +61,12 @@ def import_all(options: Iterable[str] = ()) -> None:
     from importlib.metadata import entry_points
 
     for point in entry_points(group=GROUP):
-        if point.module in _failed:
+        if point.module in FAILED:
             continue
         try:
             import_plugin(point.module, f"{GROUP} entry point {point.name}:", asked=False)
         except UsageError as error:
-            _failed[point.module] = str(error.__cause__)
+            FAILED[point.module] = str(error.__cause__)
             warnings.warn(f"{error}; its names are not known", LineageWarning, stacklevel=2)
     separated = os.environ.get(VARIABLE, "").replace(os.pathsep, ",").split(",")
     for name in filter(None, map(str.strip, separated)):
@@ -106,7 +88,7 @@ def import_plugin(name: str, source: str = OPTION, asked: bool = True) -> None:
 
 def options() -> list[str]:
     """The imports of this process as options of a command, for a process that is started elsewhere."""
-    return [part for name in _imported for part in (OPTION, name)]
+    return [part for name in IMPORTED for part in (OPTION, name)]
 
 
 def is_file(name: str) -> bool:
@@ -117,17 +99,17 @@ def is_file(name: str) -> bool:
 def import_once(name: str, asked: bool = True) -> Import:
     """Import `name`, unless it is imported. Raises UsageError with the reason, without the name."""
     name, known = named(name), set(sys.modules)
-    same = name if name in _imported else same_file(name)
+    same = name if name in IMPORTED else same_file(name)
     if same is not None:
-        _imported[same] = _imported[same]._replace(asked=asked or _imported[same].asked)
-        return _imported[same]
+        IMPORTED[same] = IMPORTED[same]._replace(asked=asked or IMPORTED[same].asked)
+        return IMPORTED[same]
     before = _registered()
     try:
         kept = _import_file(Path(name)) if is_file(name) else _import_module(name)
     finally:
         code.remember_modules(set(sys.modules) - known)
-    _imported[name] = kept._replace(names=frozenset(_registered() - before), asked=asked)
-    return _imported[name]
+    IMPORTED[name] = kept._replace(names=frozenset(_registered() - before), asked=asked)
+    return IMPORTED[name]
 
 
 def named(name: str) -> str:
@@ -162,7 +144,7 @@ def same_file(name: str) -> str | None:
         if spec is None or not spec.has_location or spec.origin is None:
             return None
         path = Path(spec.origin)
-    return next((other for other, kept in _imported.items() if kept.file == path.absolute()), None)
+    return next((other for other, kept in IMPORTED.items() if kept.file == path.absolute()), None)
 
 
 def _registered() -> set[tuple[str, str]]:

@@ -4,8 +4,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from research.config.imports import code
-from research.config.imports.loading import file_of, imports
+from research.config.imports import code, loading
+from research.config.imports.loading import file_of
 
 
 def own_line(error: BaseException) -> str | None:
@@ -22,8 +22,8 @@ def own_line(error: BaseException) -> str | None:
 
 
 def _is_own(file: Path) -> bool:
-    if any(kept.holds(file) for kept in imports().values()):
+    if any(kept.holds(file) for kept in loading.IMPORTED.values()):
         return True
-    beside = any(kept.root in file.parents for kept in imports().values())
+    beside = any(kept.root in file.parents for kept in loading.IMPORTED.values())
     top = next((name for name, module in list(sys.modules.items()) if file_of(module) == file), "research")
     return beside and code.is_outside(top) and not code.is_installed(file)

@@ -30,7 +30,7 @@ def as_recorded(declared: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """
     kept = {}
     for name, facts in loading.imported().items():
-        now = loading.imports()[name]
+        now = loading.IMPORTED[name]
         if now.asked or any(_names(now, declared)):
             kept[name] = facts | {"files": _code(now, declared)}
     return kept
@@ -52,7 +52,7 @@ def changed_imports(record: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 def where_names_come_from(record: Mapping[str, Any]) -> str:
     """Advice for a record with a name that nobody registers now."""
-    reasons = {found.name: found.now for found in _differences(record)} | loading.failed()
+    reasons = {found.name: found.now for found in _differences(record)} | loading.FAILED
     if reasons:
         lost = ", ".join(f"{name} ({reason})" for name, reason in reasons.items())
         return f"it was made with {lost}; pass its new location with {OPTION}"
@@ -123,7 +123,7 @@ def _names(now: Import, declared: Any) -> Iterator[tuple[str, str, Path]]:
 
 def _registrations(now: Import) -> Iterator[tuple[str, str, Path]]:
     """(setting, name, file) of names that the import's own files, or files that it imported, register."""
-    every = loading.imports().values()
+    every = loading.IMPORTED.values()
     for registry in Registry.every:
         for name, file in registry.files().items():
             holder = next((kept for kept in every if kept.holds(file)), None)
@@ -144,7 +144,7 @@ def _texts(declared: Any) -> Iterator[str]:
 
 def _stand_in(name: str, sha256: str) -> Import | None:
     """The import for a recorded name: the one of that name, or of a copied or moved file."""
-    every = loading.imports()
+    every = loading.IMPORTED
     if name in every or not is_file(name):
         return every.get(name)
     files = {Path(other): kept for other, kept in every.items() if is_file(other)}

@@ -138,8 +138,8 @@ def test_right_starts_and_ends_give_squads_own_answers(shared_data, tmp_path):
         if begin:
             logits[window, begin, 0] = logits[window, end, 1] = 10
     answers = {name: best[0].text for name, best in best_answers(store, logits, experiment.task).items()}
-    found = score(read_answers(tmp_path / "x.json"), answers)
-    assert found.missing == 0 and found.exact_match > 98 and found.f1 > 98
+    known = read_answers(tmp_path / "x.json")
+    assert known.keys() <= answers.keys() and min(score(known, answers).values()) > 98
 
 
 @pytest.mark.slow
