@@ -91,7 +91,7 @@ def show(
         sweep = declare_sweep(experiments.get_sweep(name), [], changes, {}, note)
         _show_sweep(name, sweep, describe, json)
         return
-    known = name not in experiments.names() and _kept(Path(name))
+    known = name not in experiments.names() and kept(Path(name))
     experiment = override(known, parse_assignments(overrides)) if known else resolve(name, overrides)
     if json:
         print_json(to_json(experiment))
@@ -100,11 +100,11 @@ def show(
     _print_settings(experiment, known or experiments.get(name), describe)
 
 
-def _kept(directory: Path) -> Experiment | None:
+def kept(directory: Path, warn: bool = True) -> Experiment | None:
     """The experiment of the run in `directory`, if there is one."""
     from research.runs.record import FILE, experiment_of
 
-    return experiment_of(directory) if (directory / FILE).exists() else None
+    return experiment_of(directory, warn) if (directory / FILE).exists() else None
 
 
 def explain(

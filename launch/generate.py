@@ -177,11 +177,7 @@ def _fill_masks(model: "BERT", tokenizer: "Tokenizer_", prompts: list[str], top:
         found = fill_masks(model, tokenizer, prompts, top)
     if json:
         facts = [
-            {
-                "prompt": one.prompt,
-                "text": one.text,
-                "masks": [[candidate._asdict() for candidate in mask] for mask in one.masks],
-            }
+            one._asdict() | {"masks": [[candidate._asdict() for candidate in mask] for mask in one.masks]}
             for one in found
         ]
         print_json(facts, ensure_ascii=False)

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-from launch.declarations import declared, resolve
+from launch.declarations import declared, kept, resolve
 from launch.options import (
     AllowChange,
     DryRun,
@@ -51,7 +51,10 @@ def train(
     dir = dir or Path("runs") / name
     if executor == "local" and processes.first:
         _announce(declared(name, overrides), dir)
-    experiment = resolve(name, overrides, _kept(dir), note if dry_run else say)
+    from research.runs.status import has_begun
+
+    known = kept(dir, warn=False) if has_begun(dir) else None
+    experiment = resolve(name, overrides, known, note if dry_run else say)
     if not on_slurm(executor, resources, nodes=nodes, tasks=tasks, dry_run=dry_run):
         processes.join()
         typed = [text for text in overrides if not text.startswith("run.seed=")]
@@ -73,15 +76,6 @@ def train(
     examine(dir, experiment, allow_change=allow_change)  # refuses before the job waits in a queue
     print(f"job {submit(script)} is queued; lineage status {dir} shows its progress")
     return 0
-
-
-def _kept(directory: Path) -> Experiment | None:
-    """The experiment of the run in `directory`, if there is one."""
-    from research.runs import record
-    from research.runs.status import has_begun
-
-    known = (directory / record.FILE).exists() and has_begun(directory)
-    return record.experiment_of(directory, warn=False) if known else None
 
 
 def resume(

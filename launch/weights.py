@@ -118,34 +118,29 @@ def features(
     from research.data.sources.files import texts as read
 
     texts = list(read(data, fields))  # refuses a file before a model is loaded
+    from research.api.feature_files import check_new, json_line, write
+
     if out is not None:
-        from research.api.feature_files import check_new
-
         check_new(out)
-    _write(target, tokenizer, texts, chosen, words, length, batch, out)
-
-
-def _write(target, tokenizer, texts, layers, words, length, batch, out: Path | None) -> None:
     from research.api import load
-    from research.api.feature_files import json_line, write
     from research.api.features import encode, features, layers_of
 
     model = load(target, tokenizer)
-    layers, width = layers_of(model, layers)
+    numbered, width = layers_of(model, chosen)
     context = model.config.context
     if length is not None and length > context:
         raise UsageError(f"--length {length}: expected at most {context}, the context")
     rows = [encode(model, text, length or context) for text in texts]
     if cut := sum(row.cut for row in rows):
         print(f"lineage: {cut:,} of {len(rows):,} texts cut to {length or context} tokens", file=sys.stderr)
-    stream = features(model, rows, layers, words, batch)
+    stream = features(model, rows, numbered, words, batch)
     if out is None:
         for index, found in enumerate(stream):
-            print(json_line(index, found, layers), flush=True)
+            print(json_line(index, found, numbered), flush=True)
         return
-    count, found = write(out, stream, layers, width)
+    count, found = write(out, stream, numbered, width)
     unit = "tokens" if words == "none" else "words"
-    print(f"features  {count:,} texts, {found:,} {unit}, {len(layers)} × {width} numbers each")
+    print(f"features  {count:,} texts, {found:,} {unit}, {len(numbered)} × {width} numbers each")
     print(f"file      {out}")
 
 

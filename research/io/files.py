@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from research.errors import EnvironmentFault, UsageError
+from research.errors import EnvironmentFault, LineageError, UsageError
 
 
 def expanded(path: Path | str) -> Path:
@@ -93,3 +93,17 @@ def catch_write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise EnvironmentFault(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def catch_damage(path: Path | str) -> Iterator[None]:
+    """Turns what a library raises for a missing or damaged file into a UsageError of one line."""
+    try:
+        yield
+    except LineageError:
+        raise
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except Exception as fault:  # of many classes
+        reason = " ".join(str(fault).split()) or type(fault).__name__
+        raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {reason:.200}") from None

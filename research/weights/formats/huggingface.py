@@ -24,7 +24,7 @@ from research.config import Model
 from research.data.tokenizers import published
 from research.data.tokenizers.published import spaced
 from research.errors import EnvironmentFault, LineageWarning, UsageError
-from research.io.files import new_directory, read_json
+from research.io.files import catch_damage, new_directory, read_json
 from research.weights import tokenizer_files
 from research.weights.folding import folded
 from research.weights.formats import flax_msgpack, torch_pickle
@@ -211,12 +211,8 @@ def _unpickled(path: Path) -> Arrays:
 
 
 def _load(path: Path) -> Arrays:
-    try:
+    with catch_damage(path):
         return load_file(path)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {error}") from None
 
 
 # The whole file of each form → how it and its shards are read.

@@ -19,7 +19,7 @@ from research.config.registry import UnknownName
 from research.config.settings import model_from_json, model_to_json
 from research.data.tokenizers import published
 from research.errors import EnvironmentFault, UsageError, did_you_mean
-from research.io.files import new_directory, read_json
+from research.io.files import catch_damage, new_directory, read_json
 from research.weights.layout import TaskHead, Weights, shapes
 
 RECORD, ARRAYS = "weights.json", "weights.safetensors"
@@ -29,12 +29,8 @@ FORMAT = 1  # of weights.json
 def read(directory: Path) -> Weights:
     """Read a directory. Raises UsageError for files that are missing, damaged or do not fit each other."""
     config, path = model(directory), directory / ARRAYS
-    try:
+    with catch_damage(path):
         arrays = load_file(path)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {error}") from None
     check(arrays, shapes(config), str(path))
     return Weights(config, arrays, {}, published.beside(directory), task_head(directory))
 

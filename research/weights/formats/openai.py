@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from research.config import Model
 from research.data.tokenizers import published
 from research.errors import UsageError
-from research.io.files import read_json
+from research.io.files import catch_damage, read_json
 from research.weights.formats.names import OPENAI_BLOCK, OPENAI_GPT1
 from research.weights.layout import Weights, to_ours, unused_tensors
 
@@ -103,8 +103,6 @@ def _numbers(directory: Path) -> NDArray:
             raise UsageError(f"{directory / f'params_{number}.npy'}: no such file")
     parts = []
     for _, path in sorted(numbered.items()):
-        try:
+        with catch_damage(path):  # NumPy parses the header as Python
             parts.append(np.load(path, allow_pickle=False).ravel())
-        except Exception as error:  # NumPy parses the header as Python
-            raise UsageError(f"{path}: cannot be read, it may be cut off or damaged: {error}") from None
     return np.concatenate(parts)

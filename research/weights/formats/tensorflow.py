@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from research.config import Model
 from research.data.tokenizers import published
 from research.errors import EnvironmentFault, UsageError
-from research.io.files import read_json
+from research.io.files import catch_damage, read_json
 from research.weights.formats.huggingface_config import to_model
 from research.weights.formats.names import GOOGLE_BERT, OPENAI_GPT2
 from research.weights.layout import Arrays, Table, Weights, to_ours, unused_tensors
@@ -95,9 +95,6 @@ def variables(directory: Path) -> Arrays:
     )
     if prefix is None:
         raise UsageError(f"{directory}: expected one *.ckpt.index, found {len(indexes)}")
-    try:
+    with catch_damage(prefix):
         reader = tf.train.load_checkpoint(prefix)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except Exception as error:  # TensorFlow raises many classes of its own
-        message = " ".join(str(error).split())
-        raise UsageError(f"{prefix}: cannot be read, it may be cut off or damaged: {message}") from None

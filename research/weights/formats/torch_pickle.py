@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from research.errors import UsageError
+from research.io.files import catch_damage
 from research.io.text import reading
 
 ARCHIVE = b"PK"  # first bytes
@@ -83,27 +83,14 @@ def load(path: Path) -> Any:
 
     Raises UsageError for a file that cannot be read, is damaged, or is not PyTorch's.
     """
-    with reading(path):
-        content = path.read_bytes() if not _is_archive(path) else b""
-        try:
-            return _archived(path) if not content else _in_a_row(content)
-        except OSError:
-            raise
-        except Exception as fault:  # a damaged pickle may raise anything
-            raise _damaged(path, fault) from None
+    with catch_damage(path), reading(path):  # a damaged pickle may raise anything
+        return _archived(path) if _is_archive(path) else _in_a_row(path.read_bytes())
 
 
 def arrays(path: Path, tensors: dict[Any, Any]) -> dict[str, NDArray]:
     """The arrays of a state dict. Raises UsageError if it is not one, or if the file is damaged."""
-    try:
+    with catch_damage(path):
         return {name: tensor.array() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
-    except Exception as fault:  # of zipfile, zlib and NumPy
-        raise _damaged(path, fault) from None
-
-
-def _damaged(path: Path, fault: Exception) -> UsageError:
-    reason = " ".join(str(fault).split())[:120]
-    return UsageError(f"{path}: cannot be read, it may be cut off or damaged: {reason}")
 
 
 class _Unpickler(pickle.Unpickler):
