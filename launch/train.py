@@ -51,9 +51,10 @@ def train(
     dir = dir or Path("runs") / name
     if executor == "local" and processes.first:
         _announce(declared(name, overrides), dir)
+    from research.runs.record import FILE
     from research.runs.status import has_begun
 
-    known = kept(dir, warn=False) if has_begun(dir) else None
+    known = kept(dir, warn=False) if (dir / FILE).exists() and has_begun(dir) else None
     experiment = resolve(name, overrides, known, note if dry_run else say)
     if not on_slurm(executor, resources, nodes=nodes, tasks=tasks, dry_run=dry_run):
         processes.join()
