@@ -81,11 +81,10 @@ def examples(data: Data, task: Task, kind: Labels, source: str, split: str) -> t
     None of the split `TEST` is left out. Raises UsageError for a record without the task's fields, or with a
     label that the task does not have.
     """
-    fields = (*task.fields, task.label, task.options) if task.options else (*task.fields, task.label)
-    names = {name for field in fields for name in field.split("|")}
+    names = records.alternatives(*task.fields, task.label, task.options or task.label)
     clean = STANDARDS[data.standardize]
     found, left_out = [], 0
-    for where, record in schemes.records(source, names | {ENDINGS[0]}, split):
+    for where, record in schemes.records(source, {*names, ENDINGS[0]}, split):
         for one in unfolded(record, where):
             label = _label(one, task, kind, where, split)
             if label is None:

@@ -10,7 +10,7 @@ from research.config import Task
 from research.config.names import SCHEMES
 from research.data.finetuning.classification import ENDINGS, unfolded
 from research.data.finetuning.labels import are_numbers, is_class, listed
-from research.data.finetuning.own_columns import LABELS, TEXTS, one_of, pair_of
+from research.data.finetuning.own_columns import LABELS, has, one_of, pair_of, text_of
 from research.data.finetuning.own_labels import count_labels
 from research.data.sources import records, schemes
 from research.data.sources.schemes import TEST, Source
@@ -41,7 +41,7 @@ def found_task(source: str, objective: str, labels: tuple[str, ...], named: Name
     columns = _columns(schemes.joined(source, "--data")[0], named)
     tags = objective == "tags"
     label = named.label or _label(columns, objective)
-    if columns and named.label and not label.isdecimal() and not set(label.split("|")) & set(columns):
+    if columns and named.label and not label.isdecimal() and not has(columns, label):
         raise UsageError(f"{source}: no column {label} (--label){did_you_mean(label, columns)}")
     if objective == "choice":
         return _choice(source, named, label)
@@ -60,7 +60,7 @@ def match_labels(source: str, task: Task, tags: bool) -> list[str]:
 
     Raises UsageError, with both lists, if a label is no name of a class: metrics would be of another order.
     """
-    names = {name for field in (*task.fields, task.label) for name in field.split("|")}
+    names = records.alternatives(*task.fields, task.label)
     found = list(count_labels(schemes.records(source, names, TEST), task.label, tags, hides=True).names)
     if not all(is_class(name, task) for name in found):
         raise UsageError(
@@ -96,7 +96,7 @@ def _fields(columns: Sequence[str], tags: bool) -> tuple[str, ...]:
         return ("0",)
     if not tags and (pair := pair_of(columns)):
         return pair
-    text = one_of((*TEXTS, *(columns if len(columns) == 1 else ())), columns)
+    text = text_of(columns)
     return (text,) if text else ()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from research.config import Task
 from research.config.names import SCHEMES
 from research.data.sources import file_records, files
+from research.data.sources.records import alternatives
 from research.data.sources.schemes import Source
 from research.errors import UsageError
 
@@ -28,7 +29,7 @@ def column_settings(source: Source, task: Task, typed: Collection[str], tags: bo
     if source.scheme == "files":
         path = str(files.match(source.name, file_records.SUFFIXES)[0])
     numbered = path.endswith(file_records.TABLES)
-    declared = {name for field in (*task.fields, task.label) for name in field.split("|")}
+    declared = alternatives(*task.fields, task.label)
     known = set(columns)
     if numbered and not known & {name for name in declared if not name.isdecimal()}:
         known |= set(map(str, range(len(columns))))  # a table without a header
@@ -36,13 +37,13 @@ def column_settings(source: Source, task: Task, typed: Collection[str], tags: bo
             columns = [str(column) for column in range(len(columns))]
     followed: dict[str, Any] = {}
     label = task.label
-    if "task.label" not in typed and not _has(known, label):
+    if "task.label" not in typed and not has(known, label):
         found = _label(columns, tags)
         if found is None:
             raise UsageError(_unknown(path, "task.label", label, columns, "COLUMN"))
         followed["task.label"] = label = found
-    if "task.fields" not in typed and not all(_has(known, field) for field in task.fields):
-        others = [name for name in columns if name not in label.split("|")]
+    if "task.fields" not in typed and not all(has(known, field) for field in task.fields):
+        others = [name for name in columns if name not in alternatives(label)]
         followed["task.fields"] = _fields(path, task, others, columns)
     return followed
 
@@ -61,7 +62,7 @@ def _fields(path: str, task: Task, others: Sequence[str], columns: Sequence[str]
         if pair is None and len(others) != 1:
             raise UsageError(_unknown(path, "task.fields", wanted, columns, "COLUMN,COLUMN"))
         return pair or tuple(others)
-    text = one_of((*TEXTS, *(others if len(others) == 1 else ())), others)
+    text = text_of(others)
     if text is None:
         form = ",".join(pair) if pair else "COLUMN"
         raise UsageError(_unknown(path, "task.fields", wanted, columns, form))
@@ -74,8 +75,13 @@ def pair_of(columns: Sequence[str]) -> tuple[str, ...] | None:
     return next(((first, second) for first, second in found if first and second), None)
 
 
-def _has(columns: Collection[str], field: str) -> bool:
-    return any(name in columns for name in field.split("|"))
+def text_of(columns: Sequence[str]) -> str | None:
+    """The column of the text: one with a usual name, or the only one."""
+    return one_of((*TEXTS, *(columns if len(columns) == 1 else ())), columns)
+
+
+def has(columns: Collection[str], field: str) -> bool:
+    return any(name in columns for name in alternatives(field))
 
 
 def one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:

@@ -46,7 +46,7 @@ def label_settings(
         return {}, 0
     followed = column_settings(sources[0], task, typed, tags)
     task = replace(task, **{name.removeprefix("task."): value for name, value in followed.items()})
-    names = {name for field in (*task.fields, task.label) for name in field.split("|")}
+    names = records.alternatives(*task.fields, task.label)
     hides = classes and any(source.scheme != "files" for source in sources)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LineageWarning)  # training reads them again and warns
@@ -106,7 +106,9 @@ def count_labels(found: Records, field: str, tags: bool, hides: bool) -> Counted
 
 
 def _values(record: Record, field: str, tags: bool) -> list[Any]:
-    value = next((records.plain(record[name]) for name in field.split("|") if name in record), None)
+    value = next(
+        (records.plain(record[name]) for name in records.alternatives(field) if name in record), None
+    )
     return value if tags and isinstance(value, list) else [value]
 
 

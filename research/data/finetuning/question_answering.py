@@ -127,7 +127,7 @@ def read(task: Task, length: int, source: str, split: str, tokenizer: Tokenizer)
 def _records(task: Task, source: str, split: str) -> Iterator[RawQuestion]:
     for number, (where, record) in enumerate(schemes.records(source, {*task.fields, task.label}, split)):
         question, context = (records.text(record, field, where, "task.fields") for field in task.fields)
-        given = [record[name] for name in task.label.split("|") if name in record]
+        given = [record[name] for name in records.alternatives(task.label) if name in record]
         known = split != TEST or any(answers is not None for answers in given)
         answers = _answers(records.value(record, task.label, where, "task.label"), where) if known else []
         name = records.plain(record.get("id"))

@@ -104,7 +104,7 @@ def _word(word: Any, where: str) -> str:
 
 def _tags(record: Record, task: Task, where: str, split: str) -> list | None:
     """The tags of a sentence's words; None if a record of the split `TEST` lacks or hides them."""
-    if split == TEST and not any(name in record for name in task.label.split("|")):
+    if split == TEST and not any(name in record for name in records.alternatives(task.label)):
         return None
     tags = records.value(record, task.label, where, "task.label")
     if split == TEST and tags is None:

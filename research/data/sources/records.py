@@ -9,12 +9,17 @@ from research.data.sources.file_records import Record
 from research.errors import UsageError, did_you_mean
 
 
+def alternatives(*fields: str) -> list[str]:
+    """The names that `fields` list: a|b|… is the first of these columns that a record has."""
+    return [name for field in fields for name in field.split("|")]
+
+
 def value(record: Record, field: str, where: str, setting: str) -> Any:
-    """The value of `field`, which may list alternatives a|b|…, with bytes decoded.
+    """The value of `field`, with bytes decoded.
 
     Raises UsageError, with the location `where` and the name of the `setting`, for a field that is missing.
     """
-    for name in field.split("|"):
+    for name in alternatives(field):
         if name in record:
             return plain(record[name])
     # The first row of a table that lacks the field, and so is taken for one without a header.
