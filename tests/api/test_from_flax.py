@@ -1,4 +1,4 @@
-"""The table "Coming from Transformers' Flax classes" of research/weights/README.md: a row computes what theirs did.
+"""The table "Coming from Transformers' Flax classes" of research/weights: a row computes what theirs did.
 
 PyTorch's classes of the same weights stand for theirs, which Transformers 5 lacks.
 """
