@@ -16,10 +16,10 @@ from research.config import Experiment, Sweep
 from research.config.settings import names, override, parse_assignments
 from research.evaluation.tasks import tasks
 from research.sweeping.notation import parse_space
-from tests.test_readmes import run_blocks_of_own_package
+from tests.test_readmes import READMES, run_blocks_of_own_package
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), ROOT / ".github" / "CONTRIBUTING.md"]
+PAGES = [*READMES, ROOT / ".github" / "CONTRIBUTING.md"]
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 COMMENT = re.compile(r"\s{3,}.*|\s+#.*|\s+>\s*\S+$")  # beside a command; where its output goes

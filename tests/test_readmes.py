@@ -15,8 +15,8 @@ from experiments import registry
 from research.config import names
 
 ROOT = Path(__file__).parents[1]
-READMES = [ROOT / "README.md", *(ROOT / room / "README.md" for room in ("research", "experiments", "launch"))]
-READMES.append(ROOT / "tests" / "README.md")
+TOP = ("research", "experiments", "launch", "tests")
+READMES = [ROOT / "README.md", *(page for top in TOP for page in sorted((ROOT / top).rglob("README.md")))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -36,6 +36,19 @@ def test_links_lead_somewhere(readme):
             page = found if found.is_file() else found / "README.md"
             headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
             assert heading in map(slug, headings), target
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
+def test_a_page_is_short_and_linked(readme):
+    """It begins with links to its sections; research/README.md links the pages below it."""
+    text = re.sub(r"^```.*?^```", "", readme.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    before, *sections = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    linked = re.findall(r"^- \[.+\]\(#(.+)\)$", before, re.MULTILINE)
+    assert linked == [*map(slug, sections[::2])] or len(sections) == 2
+    assert len(readme.read_text(encoding="utf-8").splitlines()) <= 360
+    if ROOT / "research" in readme.parents and readme.parent != ROOT / "research":
+        place = readme.relative_to(ROOT / "research").as_posix()
+        assert f"({place})" in (ROOT / "research" / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_file_in_the_table_of_places_exists():
@@ -69,8 +82,9 @@ def test_every_room_is_in_the_table():
 
 
 def run_blocks_of_own_package() -> list[str]:
-    """Runs the examples of `research/README.md`, which register names."""
-    text = (ROOT / "research" / "README.md").read_text(encoding="utf-8").partition("## Your own package")[2]
+    """Runs the examples of one's own package and parts, which register names."""
+    pages = ("config/imports", "models")
+    text = "".join((ROOT / "research" / page / "README.md").read_text(encoding="utf-8") for page in pages)
     blocks = BLOCK.findall(text)
     for number, block in enumerate(blocks):
         exec(compile(block, f"block {number}", "exec"), {"__name__": f"readme_{number}"})
@@ -152,10 +166,10 @@ def test_analyses_inside_a_model_are_those_of_the_readme(monkeypatch):
     import research
     from tests.api.test_activations import of_gpt2
 
-    text = (ROOT / "research" / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "research" / "api" / "README.md").read_text(encoding="utf-8")
     monkeypatch.setattr(research, "load", lambda path: of_gpt2())
     found: dict = {"__name__": "inside"}
-    for block in BLOCK.findall(text.partition("### Inside a model")[2].partition("\n### ")[0]):
+    for block in BLOCK.findall(text.partition("## Inside a model")[2].partition("\n## ")[0]):
         exec(compile(block, "inside", "exec"), found)
     model, p, here, there = (found[name] for name in ("model", "p", "here", "there"))
     logits, direction = model.logits(found["clean"])[0, -1], found["direction"]
@@ -185,8 +199,8 @@ def test_a_loop_of_ones_own_is_that_of_the_readme(tmp_path, monkeypatch):
     import research
     from tests.training.tiny import quickstart
 
-    text = (ROOT / "research" / "README.md").read_text(encoding="utf-8")
-    (block,) = BLOCK.findall(text.partition("### A loop of your own")[2].partition("\n### ")[0])
+    text = (ROOT / "research" / "api" / "README.md").read_text(encoding="utf-8")
+    (block,) = BLOCK.findall(text.partition("## A loop of your own")[2].partition("\n## ")[0])
     small = quickstart(tmp_path / "text.txt", run__steps=100, run__sample=0)
     monkeypatch.setattr(research, "resolve", lambda name, changes: small, raising=False)
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,7 @@ from research.runs.state import State
 ROOT = Path(__file__).parents[1]
 ROOMS = ("research", "experiments", "launch", "tests")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-READMES = [ROOT / "README.md", *(ROOT / room / "README.md" for room in ROOMS)]
+READMES = [ROOT / "README.md", *(page for room in ROOMS for page in (ROOT / room).rglob("README.md"))]
 
 WORDS = {  # in no sentence and no name
     "told": "reported, printed, the message",  # but for "told apart"

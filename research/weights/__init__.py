@@ -173,6 +173,8 @@ def _found(path: Path) -> tuple[Format, Path, int | None]:
     for name in huggingface.TENSORS:
         if (path / name).exists():
             raise UsageError(f"{path}: has {name}, but no {huggingface.CONFIG}, which describes its model")
+    if (path / "trials").is_dir():
+        raise UsageError(f"{path}: a sweep; expected one of its runs, such as {path / 'trials' / '0000'}")
     known = "; ".join(f"{name}: {' or '.join(format.files)}" for name, format in FORMATS.items())
     raise UsageError(f"{path}: holds no weights in a known format ({known})")
 

@@ -1,4 +1,4 @@
-"""The table "Coming from Transformers' Flax classes" of research/README.md: a row computes what theirs did.
+"""The table "Coming from Transformers' Flax classes" of research/weights: a row computes what theirs did.
 
 PyTorch's classes of the same weights stand for theirs, which Transformers 5 lacks.
 """
@@ -23,8 +23,8 @@ transformers = pytest.importorskip("transformers", reason="needs the extra parit
 # The warnings are theirs.
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("compiled_in_haste")]
 
-TEXT = (Path(__file__).parents[2] / "research/README.md").read_text(encoding="utf-8")
-SECTION = TEXT.partition("### Coming from Transformers' Flax classes")[2].partition("\n## ")[0]
+TEXT = (Path(__file__).parents[2] / "research/weights/README.md").read_text(encoding="utf-8")
+SECTION = TEXT.partition("## Coming from Transformers' Flax classes")[2].partition("\n## ")[0]
 ROWS = dict(re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| .*\|$", SECTION, re.MULTILINE))
 LENGTHS = (6, 3)
 

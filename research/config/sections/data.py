@@ -121,7 +121,9 @@ class Task:
     # Lowest and highest score to print, such as 0,5 for STS-B
     bounds: tuple[float, ...] = ()
     orders: Literal["given", "both"] = "given"  # both: also in reverse order; states are added
-    metrics: tuple[str, ...] = ()  # metrics over the whole validation split; the first ranks runs
+    # Metrics over the whole validation split; the first ranks runs: accuracy, f1 (of more than two classes,
+    # their mean), matthews, pearson, spearman
+    metrics: tuple[str, ...] = ()
     stride: int = 128  # question answering: stride between windows over a long text [tokens; any]
     question: int = 64  # question answering: maximum length of the question [tokens; any]
     answer: int = 30  # question answering: maximum length of the answer [tokens; any]

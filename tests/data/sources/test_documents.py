@@ -120,6 +120,7 @@ def test_bad_files_are_named_by_line(tmp_path, name, content, message):
         ("files:{}/*.jsonl", r"\*\.jsonl: no such file$"),
         ("files:{}/none/*.txt", r"there is no folder .*/none"),
         ("files:{}", r"a folder; expected files, such as files:.*/\*\.txt"),
+        ("files:{}/a.txt+files:b.txt", r"no such file; a mixture of texts has shares, such as 0\.5\*files:A"),
         ("{}/input.txt", r"expected tfds:NAME.* or files:GLOB.*; did you mean files:.*/input\.txt\?"),
         ("tfds:", r"data\.source=tfds:: expected tfds:NAME.* or files:GLOB"),
         ("tfds:pyton_docs", r"tfds:pyton_docs: no such data set; did you mean python_docs.*"),
