@@ -120,11 +120,14 @@ def _by_splash(attention_mask: AttentionMask, queries: int, keys: int, interpret
 
 
 def _by_flash(attention_mask: AttentionMask, queries: int, keys: int, interpret: bool) -> Compute:
-    from research.models.ops.flash import gpu, tpu
     from research.models.ops.flash.pair import Options
 
+    if platform() == "tpu":
+        from research.models.ops.flash.tpu import flash
+    else:
+        from research.models.ops.flash.gpu import flash
+
     segments = attention_mask.segments(queries, keys)
-    flash = tpu.flash if platform() == "tpu" else gpu.flash
 
     def on_each(rows, place, qkv, segments, seed=None):
         row, head, heads = jnp.uint32(place[0]), jnp.uint32(place[1]), place[2]

@@ -1,5 +1,6 @@
 """Which implementation computes attention: `model.attention`."""
 
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -76,6 +77,8 @@ def _obstacle(implementation: str, config: Model, trains: bool, documents: bool,
     if implementation == "flash":
         if drops and chosen_generator(config.dropout_generator) != "hash":
             return f"it needs model.dropout_generator=hash, not {config.dropout_generator}"
+        if platform() == "gpu" and not _has_triton():
+            return "this version of jax has no Pallas for Triton"
         if size not in FLASH_SIZES:
             return f"head size {size} is not one of {', '.join(map(str, FLASH_SIZES))}"
         if platform() == "tpu" and length > TPU_LENGTH:
@@ -88,6 +91,11 @@ def _obstacle(implementation: str, config: Model, trains: bool, documents: bool,
     if size % 8 or size > 128:
         return f"head size {size} is not a multiple of 8 up to 128"
     return "it cannot restrict attention to documents" if documents else None
+
+
+def _has_triton() -> bool:
+    """JAX 0.12 announces that this part of it will go."""
+    return find_spec("jax.experimental.pallas.triton") is not None
 
 
 def _old_gpu() -> str | None:

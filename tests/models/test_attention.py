@@ -1,5 +1,7 @@
 """Who sees whom, and which implementation is chosen, for what reason."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,6 +80,19 @@ def test_choice(backend, changes, trains, used, why):
     with tracing_for(backend, HOPPER if backend == "gpu" else None):
         choice = choose(model(**changes), trains)
     assert choice.used == used and why in choice.why
+
+
+def test_without_pallas_for_triton_attention_is_xlas(monkeypatch):
+    """JAX 0.12 announces that it will go."""
+    monkeypatch.setitem(sys.modules, "jax.experimental.pallas.triton", None)
+    dropping = model(dropout=0.1, context=256)
+    with tracing_for("gpu", HOPPER):
+        assert choose(dropping, trains=True).used == "xla"
+        assert "no Pallas for Triton" in choose(dropping, trains=True).why
+        with pytest.raises(UsageError, match="no Pallas for Triton"):
+            choose(model(attention="flash", context=256), trains=True)
+    with tracing_for("tpu"):
+        assert choose(dropping, trains=True).used == "flash"
 
 
 def test_documents_are_for_flash_and_splash():
