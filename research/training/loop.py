@@ -1,7 +1,7 @@
-"""Training from declaration to result: the one file that uses all rooms below."""
+"""The loop of training: steps, logs, evaluations, checkpoints, and the reasons to stop."""
 
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,44 +10,30 @@ import jax
 
 from research.config import Experiment, Run
 from research.config.settings import flatten
-from research.data.batches import train_batches, train_stream
-from research.data.store.token_store import Corpus
-from research.data.tokenizers.for_task import check_vocabulary
-from research.devices.compilers import Compiled, check_rows
-from research.devices.memory import usable_memory
-from research.devices.processes import Minutes, agreed, refuse_differences
+from research.data.batches import train_stream
+from research.devices.processes import Minutes, agreed
 from research.io.activity import activity
-from research.io.files import write_atomic
-from research.models import precision
-from research.objectives import check, objective_of
+from research.objectives import objective_of
 from research.optimizers.schedules import schedule
 from research.runs import record, target
 from research.runs.checkpoints import best
-from research.runs.checkpoints.integrity import latest_intact_step, move_damaged
-from research.runs.checkpoints.store import Checkpoints, check_disk_space, compare
-from research.runs.environment import shared
+from research.runs.checkpoints.store import Checkpoints
 from research.runs.metrics_log import Metrics, Row
 from research.runs.state import State
 from research.training.driving import Begun, Outer, Running, alone
-from research.training.evaluating import evaluators
-from research.training.evaluating.validation import processes, validation, validation_numbers
-from research.training.first_state import (
-    advice_on_freezing,
-    describe_trained,
-    first_state,
-    load_start_weights,
-)
+from research.training.evaluating.validation import processes, validation
+from research.training.first_state import describe_trained
 from research.training.logging import trackers
 from research.training.logging.log import Log
 from research.training.logging.profile import profiled
 from research.training.logging.progress import progress
-from research.training.multi_step import call_ranges, step_sums
-from research.training.placement import choices, compile_for, settled, trace, within_memory
+from research.training.multi_step import step_sums
+from research.training.placement import within_memory
 from research.training.prefetch import prefetch_to_device
+from research.training.preparation import Prepared, check_declared, prepare
 from research.training.stopping.nan_check import NanCheck
 from research.training.stopping.signals import stop_on_signals
 from research.training.stopping.watchdog import watchdog
-from research.training.teacher import load_teacher
 
 
 class Result(NamedTuple):
@@ -90,93 +76,36 @@ def running(
     A run requests its steps, and a driver executes them, for one run or several at once. With `outer` the
     driver watches for signals and hangs, otherwise the run does.
     """
-    check(experiment)
-    trackers.check(experiment.run)
-    evaluators.names_of(experiment)
-    refuse_differences(shared(experiment))
-    kept = directory / "checkpoints"
-    with record.open_run(directory, experiment, report, allow_change), ExitStack() as preparing:
-        preparing.enter_context(activity("preparing the run"))
-        examples = objective_of(experiment.objective).examples(experiment)
-        with record.advice_on_moved_data(directory, experiment):
-            corpus = examples.prepare(report)
-        # Raises UsageError if the data are too short for a batch.
-        batches = train_batches(examples, experiment.data, experiment.run.seed, corpus.train, **processes())
-        trained_on, held_out = corpus.train.sha256, corpus.validation.sha256
-        teacher, taught_by = load_teacher(experiment, corpus.tokenizer, report)
-        now = {"data.source": trained_on, "data.validation": held_out, "objective.teacher": taught_by}
-        refuse_differences({name: text and text[:12] for name, text in now.items()})
-        facts, devices = {"data": [trained_on, held_out], "teacher": taught_by}, jax.devices()
-        chosen = settled(experiment, devices, usable_memory(devices))
-        if (note := precision.advice(experiment.model.precision)) is not None:
-            report(note)
-        abstract, program = compile_for(chosen, devices)
-        check_rows(experiment.data.batch, program.parts)
-        run = experiment.run
-        if run.keep_best is not None or run.target is not None or run.evaluators:
-            numbers = validation_numbers(experiment, abstract)
-            best.check(run.keep_best, numbers)
-            target.check(run.target, numbers)
-
-        # A refused command must change nothing, so all checks come before any write.
-        def look() -> int:
-            with activity("verifying the checkpoint"):
-                step = latest_intact_step(kept)
-            record.check(directory, experiment, facts, step, allow_change)
-            if step:
-                with advice_on_freezing(directory, experiment):
-                    compare(kept / str(step), abstract.saved())
-                check_vocabulary(experiment.data, corpus.tokenizer, str(directory), "the run was")
-                if record.differs(directory, experiment, "start.weights"):
-                    # Unused, but the record must name weights that load.
-                    load_start_weights(experiment, report)
-            else:
-                weights = experiment.start.weights
-                named = f"start.weights={weights} were"
-                check_vocabulary(experiment.data, corpus.tokenizer, weights, named)
-            check_disk_space(directory, abstract.saved())
-            return step
-
-        def claim() -> int:
-            record.claim(directory, experiment, facts, start, report, allow_change, choices(chosen))
-            write_atomic(directory / "tokenizer.json", corpus.tokenizer.to_str())
-            move_damaged(kept, start, report)
-            return start
-
-        start = agreed(look)
-        if calls := next(call_ranges(experiment.run, start), None):
-            with activity("tracing the training step"):  # a plugin may fail here
-                trace(chosen, abstract, program, [batches[step - 1] for step in calls])
-        checkpoint = kept / str(start) if start else None
-        with activity("restoring the checkpoint" if checkpoint else "initialising the model"):
-            state = first_state(chosen, abstract, program.layout, checkpoint, teacher, report)
-        agreed(claim)
-        preparing.close()
-        with within_memory(chosen), Checkpoints(kept, run.keep, run.keep_every, run.keep_at) as checkpoints:
+    check_declared(experiment)
+    with record.open_run(directory, experiment, report, allow_change):
+        with activity("preparing the run"):
+            prepared, state = prepare(experiment, directory, report, allow_change)
+        run, start, kept = experiment.run, prepared.start, directory / "checkpoints"
+        with (
+            within_memory(prepared.settled),
+            Checkpoints(kept, run.keep, run.keep_every, run.keep_at) as checkpoints,
+        ):
             if start:
                 report(f"continuing from step {start} of {run.steps}")
             if experiment.optimizer.freeze is not None:
-                report(describe_trained(experiment, abstract.model))
-            current = yield Begun(chosen, program, state)
+                report(describe_trained(experiment, prepared.abstract.model))
+            current = yield Begun(prepared.settled, prepared.program, state)
             del state
-            from_here = corpus, program, current, start, checkpoints
-            return (yield from _steps(experiment, directory, *from_here, report, should_stop, outer))
+            return (yield from _steps(prepared, directory, current, checkpoints, report, should_stop, outer))
 
 
 def _steps(
-    experiment: Experiment,
+    prepared: Prepared,
     directory: Path,
-    corpus: Corpus,
-    program: Compiled,
     current: Callable[[], State],
-    start: int,
     checkpoints: Checkpoints,
     report: Callable[[str], None],
     should_stop: Callable[[Row], bool],
     outer: Outer | None,
 ) -> Running[Result]:
-    """Trains from `start` to the last step, the target or a signal; writes rows and checkpoints."""
-    run, first, step = experiment.run, jax.process_index() == 0, start
+    """Trains from the start to the last step, the target or a signal; writes rows and checkpoints."""
+    experiment, corpus, start = prepared.experiment, prepared.corpus, prepared.start
+    run, program, first, step = experiment.run, prepared.program, jax.process_index() == 0, start
     objective = objective_of(experiment.objective)
     examples = objective.examples(experiment)
     validate = validation(experiment, corpus, directory)

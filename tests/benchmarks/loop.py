@@ -19,7 +19,7 @@ from research.bench.measure import start
 from research.config import Experiment
 from research.config.settings import override
 from research.devices.xla import reuse_step_memory
-from research.training import loop
+from research.training import loop, preparation
 from tests.benchmarks.sizes import SIZES, declared
 
 STEPS = 5  # a turn
@@ -61,7 +61,7 @@ def experiment(size: str, turns: int) -> Experiment:
 def measure(experiment: Experiment) -> dict:
     """Seconds a step of every turn; the first steps, which compile, are in none."""
     turns = {"bare": [], "trained": [], "saving": []}
-    compile_for, prefetch_to_device, last = loop.compile_for, loop.prefetch_to_device, None
+    compile_for, prefetch_to_device, last = preparation.compile_for, loop.prefetch_to_device, None
 
     def seen(experiment, devices):
         """The step, whose last sums are looked at to know when the device has done all that it was given."""
@@ -91,12 +91,12 @@ def measure(experiment: Experiment) -> dict:
                 began = time.perf_counter()
             yield steps, batch
 
-    loop.compile_for, loop.prefetch_to_device = seen, interrupted
+    preparation.compile_for, loop.prefetch_to_device = seen, interrupted
     try:
         with TemporaryDirectory() as folder:
             loop.train(experiment, Path(folder) / "run", print)
     finally:
-        loop.compile_for, loop.prefetch_to_device = compile_for, prefetch_to_device
+        preparation.compile_for, loop.prefetch_to_device = compile_for, prefetch_to_device
     bare, trained, saving = (statistics.median(turns[name]) for name in ("bare", "trained", "saving"))
     saves = (saving - trained) * STEPS / (60 * MINUTES)
     return turns | {"added": trained / bare - 1, "added_by_saves": saves}

@@ -70,7 +70,7 @@ def fill_with_zeros(checkpoint):
 
 
 def continued(checkpoints, report):
-    """The step from which a run goes on, as in research/training/loop.py."""
+    """The step from which a run goes on, as in research/training/preparation.py."""
     step = integrity.latest_intact_step(checkpoints)
     integrity.move_damaged(checkpoints, step, report)
     return step

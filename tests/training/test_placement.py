@@ -12,7 +12,7 @@ from research.config.settings import override
 from research.devices.compilers import with_compiler
 from research.devices.memory import Need, fewest_parts
 from research.errors import UsageError
-from research.training import loop, placement
+from research.training import loop, placement, preparation
 from research.training.placement import DoesNotFit, settled
 from tests.training.tiny import quickstart
 
@@ -91,7 +91,7 @@ def test_a_device_without_memory_says_which_overrides_to_try(tmp_path, monkeypat
         abstract, program = compile_for(*arguments)
         return abstract, program._replace(step=exhausted)
 
-    monkeypatch.setattr(loop, "compile_for", without_memory)
+    monkeypatch.setattr(preparation, "compile_for", without_memory)
     with pytest.raises(UsageError, match=r"expected parallel\.accumulate=2, or model\.remat=block") as caught:
         loop.train(experiment, tmp_path / "run", print)
     assert "\n" not in str(caught.value)
