@@ -30,7 +30,7 @@ class Command(TyperCommand):
             one.action = "append"
         given, _, _ = parser.parse_args(args=list(args))
         for one in single:
-            if len(values := given.get(one.dest, [])) > 1:
+            if len(values := given.get(str(one.dest), [])) > 1:
                 typed = " and ".join(f"{one.obj.opts[0]} {value}" for value in values)
                 raise UsageError(f"{typed}: expected this option once")
 
