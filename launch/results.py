@@ -6,7 +6,7 @@ from typing import Annotated
 
 from launch.options import Json, argument, flag, option
 from launch.shell.as_json import print_json
-from launch.shell.tables import lines_of, ordered, print_groups, print_table
+from launch.shell.tables import lines_of, ordered, print_failures, print_groups, print_table
 from research.errors import EnvironmentFault
 
 Directories = Annotated[list[Path], argument("DIR", "Runs, a sweep, or folders that hold runs.")]
@@ -80,6 +80,7 @@ def compare(
         print_json(found)
         return
     print_groups(found)
+    print_failures(found["failed"].items())
     if found["also"]:
         print(f"Groups also differ in {', '.join(found['also'])}.")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from launch.executors import slurm
 from launch.options import Json, argument
 from launch.shell.as_json import print_json
-from launch.shell.tables import print_groups
+from launch.shell.tables import print_failures, print_groups
 from research.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def status(
     if is_sweep(directory):
         _print_trials(sweep)
         print_best(directory, sweep)
+        _print_failures(sweep)
         if groups:
             print("\nover seeds")
             print_groups(groups)
@@ -181,10 +182,17 @@ def _print_trial(metric: str, trial: "Trial") -> None:
         left = format_duration(trial.seconds_left)
         line += f"  {trial.tokens_per_second:,.0f} tokens/s  {left} left  {trial.worker}"
     print(f"{line}  {format_settings(trial.settings)}")
-    if trial.reason:
-        print(f"      {trial.reason}")
-        for text in trial.log[-3:]:
-            print(f"      | {text}")
+
+
+def _print_failures(sweep: "SweepStatus") -> None:
+    """The reasons of failures. The log of a LineageError, whose class its reason lacks, adds nothing."""
+    failed = [trial for trial in sweep.trials if trial.state == "failed"]
+    logs = {
+        trial.name: trial.log[-3:]
+        for trial in failed
+        if trial.log and not trial.log[-1].endswith(f": {trial.reason}")
+    }
+    print_failures([(trial.name, trial.reason) for trial in failed], logs)
 
 
 def print_best(directory: Path, sweep: "SweepStatus") -> None:

@@ -135,6 +135,12 @@ def _start_local(directory: Path, sweep: Sweep, storage: str | None, workers: in
     now = sweep_status(directory)
     print()
     print_best(directory, now)
+    if now.common_failure:
+        print(
+            f"failed     all trials, before their first step: {now.common_failure}; change what this names, "
+            f"and begin the sweep again with another --dir or without {directory}"
+        )
+        return status or 1
     if failed := [trial for trial in now.trials if trial.state == "failed"]:
         print(f"failed     trial {failed[0].number}: {failed[0].reason}; its log: lineage status {directory}")
         status = status or 1

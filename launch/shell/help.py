@@ -6,13 +6,33 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from research.errors import UsageError
 from research.io.files import expanded
 
 NAMES = {"help_option_names": ["-h", "--help"]}  # settings of every command
 
 
 class Command(TyperCommand):
-    """A command whose help shows arguments as they are typed, and whose paths may begin with ~."""
+    """A command whose help shows arguments as they are typed, and whose paths may begin with ~.
+
+    Raises UsageError for an option with one value that is given twice; Typer would keep the last one.
+    """
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:  # as it is while a shell completes the line
+            self._refuse_repeated(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _refuse_repeated(self, ctx: typer.Context, args: list[str]) -> None:
+        parser = self.make_parser(ctx)
+        single = [one for one in parser._long_opt.values() if one.action == "store"]
+        for one in single:
+            one.action = "append"
+        given, _, _ = parser.parse_args(args=list(args))
+        for one in single:
+            if len(values := given.get(str(one.dest), [])) > 1:
+                typed = " and ".join(f"{one.obj.opts[0]} {value}" for value in values)
+                raise UsageError(f"{typed}: expected this option once")
 
     def invoke(self, ctx: typer.Context) -> Any:
         ctx.params.update({name: _expanded(value) for name, value in ctx.params.items()})

@@ -1,5 +1,6 @@
 """Tables for a terminal: runs or trials, and groups of seeds."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from research.errors import UsageError, did_you_mean
@@ -87,15 +88,21 @@ def print_table(lines: list[dict[str, Any]], found: dict[str, Any]) -> None:
         rank = "–" if line["rank"] is None else str(line["rank"])
         table.add_row(*map(Text, (rank, line["name"], *settings, *cells)), state, *map(Text, met))
     _console().print(table if lines else "no trial has started")
-    reasons: dict[str, list[str]] = {}
-    for line in lines:
-        if line["state"] == "failed":
-            reasons.setdefault(line["reason"] or "no reason was recorded", []).append(line["name"])
-    for reason, names in reasons.items():
-        print(f"failed     {', '.join(names)}: {reason}")
+    print_failures([(line["name"], line["reason"]) for line in lines if line["state"] == "failed"])
     if found["groups"]:
         print("\nover seeds")
         print_groups(found["groups"])
+
+
+def print_failures(failed: Iterable[tuple[str, str | None]], logs: Mapping[str, Sequence[str]] = {}) -> None:
+    """Prints each reason once, with the names of the trials that failed for it and the first one's log."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in failed:
+        reasons.setdefault(reason or "no reason was recorded", []).append(name)
+    for reason, names in reasons.items():
+        print(f"failed     {', '.join(names)}: {reason}")
+        for line in logs.get(names[0], ()):
+            print(f"      | {line}")
 
 
 def print_groups(found: dict[str, Any]) -> None:

@@ -119,6 +119,8 @@ def examine(
     if refused and not allow_change:
         changes = format_changes(refused)
         choices = "choose another --dir, or --allow-change"
+        if "run.steps" in refused:  # `check` refuses fewer
+            choices += ", with no fewer steps than the run has made; more steps need no flag"
         raise UsageError(f"{directory}: holds another run: {changes}; {choices}")
     return True
 

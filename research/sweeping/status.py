@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from research.config.settings import override
 from research.runs.status import progress
 from research.sweeping.claim import hours_used_up, trial_worker
+from research.sweeping.common_failure import common_failure
 from research.sweeping.directory import log_path, run_directory
 from research.sweeping.record import Record, read
 from research.sweeping.study.database import storage_faults
@@ -48,6 +49,7 @@ class SweepStatus(NamedTuple):
     trials: list[Trial]
     best: int | None  # number of the study's best trial; with several seeds, the first trial of the best mean
     hours_used_up: bool = False  # then no other trial begins
+    common_failure: str | None = None  # reason why all trials fail, whatever their values
 
     @property
     def counts(self) -> dict[str, int]:
@@ -88,7 +90,9 @@ def sweep_status(directory: Path) -> SweepStatus:
             return SweepStatus(record, [], None)
         known = study.get_trials(deepcopy=False)
         trials = [_trial(record, directory, trial) for trial in known]
-        return SweepStatus(record, trials, _best(record, known), hours_used_up(record, directory, known))
+        used_up = hours_used_up(record, directory, known)
+        failure = common_failure(record.sweep.space, directory, known)
+        return SweepStatus(record, trials, _best(record, known), used_up, failure)
 
 
 def _best(record: Record, trials: list[FrozenTrial]) -> int | None:

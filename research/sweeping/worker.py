@@ -19,8 +19,9 @@ from research.config.imports.own_code import own_line
 from research.errors import Diverged, EnvironmentFault, LineageError
 from research.io.files import catch_write_errors
 from research.runs import record as runs
-from research.runs.status import newest_checkpoint
+from research.runs.status import has_begun, newest_checkpoint
 from research.sweeping.claim import ATTEMPTS, SUSPECT, Claim, claim_trial, deaths_in_a_row, end_attempt
+from research.sweeping.common_failure import BEFORE_A_STEP, common_failure
 from research.sweeping.notation import format_settings
 from research.sweeping.pruning import pruning, value_of
 from research.sweeping.record import Record, base_of, read, refuse_changed_imports
@@ -47,6 +48,7 @@ class Outcome(NamedTuple):
     value: float | None = None
     reason: str | None = None
     signal: int | None = None  # that asked the worker to stop
+    before_a_step: bool = False  # it failed before its first step
 
 
 def work(
@@ -59,9 +61,9 @@ def work(
     """Trains trials of the sweep in `directory` until none is left; returns the signal that stopped it.
 
     A trial that fails because of its settings (an invalid value, a non-finite loss, too little memory)
-    records the reason, and the next one begins. A fault of the environment (a full disk, no storage, a
-    changed import) is raised, and the trial can be resumed. With `running` (see `research.training.loop`),
-    trials of one shape are trained together if the sweep says so.
+    records the reason, and the next one begins, unless it is a `common_failure`. A fault of the environment
+    (a full disk, no storage, a changed import) is raised, and the trial can be resumed. With `running` (see
+    `research.training.loop`), trials of one shape are trained together if the sweep says so.
     """
     with storage_faults(str(directory)):
         record = read(directory)
@@ -85,8 +87,10 @@ def _trials(
 ) -> Callable[[], Running[None] | None]:
     """A function that returns the next trial as a run; None if none is left or a signal arrived."""
     failures: set[int] = set()  # points
+    alike = False  # all trials fail, whatever their values
 
     def trial(record: Record, claimed: Claim) -> Running[None]:
+        nonlocal alike
         report(f"trial {claimed.number}  {_describe_start(claimed)}")
         began = time.perf_counter()
         try:
@@ -99,6 +103,8 @@ def _trials(
                 return
             if outcome.reason:
                 claimed.trial.set_user_attr("reason", outcome.reason)
+            if outcome.before_a_step:
+                claimed.trial.set_user_attr(BEFORE_A_STEP, True)
             claimed.trial.study.tell(claimed.trial, outcome.value, outcome.state)
         finally:
             claimed.lock.release()
@@ -108,13 +114,18 @@ def _trials(
             failures.clear()
             return
         failures.add(point_of(claimed.trial))
+        known = claimed.trial.study.get_trials(deepcopy=False)
+        if outcome.before_a_step and common_failure(record.sweep.space, directory, known):
+            alike = True
+            report("no further trial begins: all failed before their first step, for one reason")
+            return
         if len(failures) == FAILURES and not outcome.signal:  # all seeds of one point may fail
             raise EnvironmentFault(
                 f"{directory}: {FAILURES} trials in a row failed, the last: {outcome.reason}"
             )
 
     def following() -> Running[None] | None:
-        if stop.signal is not None:
+        if stop.signal is not None or alike:
             return None
         claimed = claim_trial(record := read(directory), directory, facts)
         return None if claimed is None else trial(record, claimed)
@@ -166,7 +177,8 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
             if fault or isinstance(error, optuna.exceptions.StorageInternalError):
                 end_attempt(claimed)
                 raise
-            return Outcome(TrialState.FAIL, reason=_describe_error(error))
+            early = not isinstance(error, Diverged) and not has_begun(claimed.directory)
+            return Outcome(TrialState.FAIL, reason=_describe_error(error), before_a_step=early)
         except (KeyboardInterrupt, GeneratorExit):  # not a death that counts against the trial
             end_attempt(claimed)
             raise

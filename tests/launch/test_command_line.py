@@ -68,6 +68,10 @@ def test_params_add_up(lineage):
         (["train", "..", "--dir", "D"], "..: a directory, not an experiment; lineage show .., status .."),
         (["show", "quickstart", "parallel.compile=jit", "parallel.data=3"], "parallel.compile=jit uses one"),
         (["show", "quickstart", "--jsn"], "--jsn"),
+        (
+            ["train", "quickstart", "--train-file", "A", "--dir", "D", "--train-file=B"],
+            "--train-file A and --train-file B: expected this option once",
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(lineage, tmp_path, monkeypatch, arguments, message):

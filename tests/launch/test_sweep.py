@@ -48,7 +48,7 @@ def test_the_status_tells_of_failed_trials(lineage, typed, tmp_path, monkeypatch
     status, out, _ = lineage(*typed)
     assert status == expected
     assert sweep_status(tmp_path / "sweep").counts["failed"] == len(failing)
-    assert ("failed     trial " in out) == bool(failing) and (not failing or "no memory" in out)
+    assert ("failed     " in out) == bool(failing) and (not failing or "no memory" in out)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,9 @@ def test_trials_whose_settings_do_not_fit_are_counted_everywhere(failing, lineag
     assert len(lines) == 6 and {line["settings"]["model.width"] for line in lines} == {33, 64}
     status, out, err = lineage("compare", failing, "--by", "width")
     assert status == 0 and f"{len(failed)} failed" in out, err
+    assert out.count("model.heads=2: expected a divisor") == 1
+    status, out, _ = lineage("status", failing)
+    assert out.count("model.heads=2: expected a divisor") == 1 and "UsageError" not in out
 
 
 def test_a_sweep_and_plain_runs_are_compared_and_a_seed_counts_once(failing, tmp_path):

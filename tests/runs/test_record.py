@@ -51,6 +51,7 @@ def test_refuses_another_run_without_allow_change(run, settings):
     with pytest.raises(UsageError) as fault:
         record.examine(run, other, FACTS)
     assert f"{name} was {old}, now {new}" in str(fault.value) and "--allow-change" in str(fault.value)
+    assert ("more steps need no flag" in str(fault.value)) == (name == "run.steps")
     assert record.examine(run, other, FACTS, allow_change=True)
 
 

@@ -100,11 +100,37 @@ def test_a_sweep_of_which_everything_fails_stops_early(tmp_path):
     open_sweep(tmp_path / "sweep", declared(tmp_path, trials=50), None)
 
     def interfere(experiment, step):
-        raise ValueError("no such thing")
+        if step == 3:
+            raise ValueError("no such thing")
 
     with pytest.raises(EnvironmentFault, match="5 trials in a row failed, the last: ValueError: no such"):
         run(tmp_path / "sweep", training(interfere))
     assert len(trials(tmp_path / "sweep")) == FAILURES
+
+
+RATES = space.grid("optimizer.rate.peak", 0.01, 0.1, 1.0)
+B2 = space.grid("optimizer.b2", 0.8, 0.9, 0.95)
+
+
+@pytest.mark.parametrize(
+    "swept, fails, message, begun",
+    [
+        (space.product(B2, RATES), lambda one: True, "data.source: too short", 4),  # two values of each
+        (space.product(B2, RATES), lambda one: one.optimizer.b2 == 0.8, "data.source: too short", 9),
+        (RATES, lambda one: True, "optimizer.rate.peak: expected less", 3),  # stops at the end of the grid
+    ],
+)
+def test_a_failure_that_no_value_explains_ends_the_sweep(tmp_path, swept, fails, message, begun):
+    open_sweep(tmp_path / "sweep", declared(tmp_path, swept), None)
+
+    def interfere(experiment, step):
+        if fails(experiment):
+            raise UsageError(message)
+
+    assert run(tmp_path / "sweep", training(interfere))
+    now = sweep_status(tmp_path / "sweep")
+    assert now.total - now.counts["queued"] == begun
+    assert now.common_failure == (message if begun == 4 else None)
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(tmp_path):

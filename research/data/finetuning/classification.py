@@ -1,6 +1,7 @@
 """Classification, regression and multiple choice: examples with one label each, tokenized."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -8,17 +9,18 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from research.config import Data, Task
-from research.data.finetuning.labels import Labels, is_number
+from research.data.finetuning.labels import CLASSES, Labels, is_number, listed
 from research.data.sources import records, schemes
 from research.data.sources.file_records import Record
 from research.data.sources.schemes import TEST
 from research.data.sources.standardize import STANDARDS
 from research.data.tokenizers.fast_bert import encoder
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
-from research.errors import UsageError
+from research.errors import LineageWarning, UsageError
 
 STORY = tuple(f"InputSentence{n}" for n in range(1, 5))
 SWAG = tuple(f"ending{n}" for n in range(4))
+RARE, MANY = 5, 100  # training examples of a rare class, and of a file in which that is a surprise
 ENDINGS = "RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2"
 
 
@@ -52,8 +54,23 @@ def read(
 ) -> tuple[Split, str]:
     """Reads and tokenizes a split; returns it and a summary. Raises as `examples` does."""
     found, left_out = examples(data, task, kind, source, split)
+    if split == "train" and kind is CLASSES and not task.options:
+        _warn_of_rare(source, [task.labels[int(example.label)] for example in found], task)
     without = f", {left_out:,} without a label left out" if left_out else ""
     return _tokenized(found, kind, tokenizer, data.standardize), f"{len(found):,} examples{without}"
+
+
+def _warn_of_rare(source: str, labels: list[str], task: Task) -> None:
+    """Warns of classes with hardly an example: often a mark of a missing label, such as R's NA, or a typo."""
+    counts = {name: labels.count(name) for name in task.labels}
+    rare = [f"{name} ({count})" for name, count in counts.items() if count < RARE]
+    if rare and len(labels) >= MANY:
+        warnings.warn(
+            f"{source}: classes with fewer than {RARE} of the {len(labels):,} training examples: "
+            f"{listed(rare)}; if one is a typo or means no label, correct these rows or leave them out",
+            LineageWarning,
+            stacklevel=3,
+        )
 
 
 def _tokenized(found: list[Example], kind: Labels, tokenizer: Tokenizer, standardize: str) -> Split:

@@ -29,8 +29,8 @@ def compare(
     """A `summary` of the runs in `directories`, grouped by settings.
 
     `metric` is a validation metric, or steps, tokens or seconds to `target` (default: run.stop_at). Runs of a
-    group may differ in their seed and in `average_over`; pairs agree in both. The
-    result also has "also": other settings that differ between groups. Raises UsageError for other
+    group may differ in their seed and in `average_over`; pairs agree in both. The result also has "also",
+    other settings that differ between groups, and "failed", {trial: reason}. Raises UsageError for other
     differences inside a group, for repeated runs with different results, and for unknown names.
     """
     measured = metric in AXES
@@ -52,7 +52,10 @@ def compare(
         _check_repeated(group, paired_by)
     first = [group.entries[0].settings for group in groups]
     also = [name for name in others if len({str(one.get(name, ABSENT)) for one in first}) > 1]
-    return summary(groups, shown) | {"also": [name for name in also if name not in average_over]}
+    return summary(groups, shown) | {
+        "also": [name for name in also if name not in average_over],
+        "failed": {entry.name: entry.reason for entry in entries if entry.state == "failed"},
+    }
 
 
 def _direction(metric: str, typed: str | None) -> Direction | None:

@@ -25,22 +25,26 @@ class Entry(NamedTuple):
     reached: Mapping[str, Any] | None = None  # fields of research.runs.target.Reached
     run: Run | None = None
     index: int | None = None  # of the run in a page
+    reason: str | None = None  # of a trial's failure
 
 
 def entries_of(directories: Sequence[Path], metric: Metric, target: str | None) -> list[Entry]:
     """The runs and trials in `directories`, with one wording for shared files."""
     found = [one for directory in directories for one in _runs(directory)]
-    worded = alike([run.files for run, _ in found])
+    worded = alike([run.files for run, *_ in found])
     return [
-        _entry(run._replace(settings=settings), state, metric, target)
-        for (run, state), settings in zip(found, worded, strict=True)
+        _entry(run._replace(settings=settings), state, metric, target)._replace(reason=reason)
+        for (run, state, reason), settings in zip(found, worded, strict=True)
     ]
 
 
-def _runs(directory: Path) -> list[tuple[Run, str]]:
-    """The runs in a directory, with their states; a trial that failed before it became one has no rows."""
+def _runs(directory: Path) -> list[tuple[Run, str, str | None]]:
+    """The runs in a directory, with their states and the reasons of failures.
+
+    A trial that failed before it became a run has no rows.
+    """
     if not is_sweep(directory):
-        return [(run, run.state) for run in runs_in([directory])]
+        return [(run, run.state, None) for run in runs_in([directory])]
     from research.sweeping.status import sweep_status  # Optuna is slow to import
 
     status, begun, found = (
@@ -53,7 +57,7 @@ def _runs(directory: Path) -> list[tuple[Run, str]]:
         if trial.state != "queued":
             files = Named(base | trial.settings, status.record.paths, ())
             run = begun.get(trial.name) or Run(trial.name, directory, base | trial.settings, {}, [], files)
-            found.append((run._replace(name=f"{directory.name}/{run.name}"), trial.state))
+            found.append((run._replace(name=f"{directory.name}/{run.name}"), trial.state, trial.reason))
     return found
 
 

@@ -1,17 +1,21 @@
 """Records with labels: GLUE's layouts, JSON, TensorFlow Datasets; which label is which class."""
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tokenizers import Tokenizer
 
 import experiments
 from research.config.settings import override
+from research.data.finetuning import classification
 from research.data.finetuning.classification import Example, examples
 from research.data.finetuning.labels import CLASSES, SCORES
 from research.data.sources import records, schemes, tfds_source
-from research.errors import UsageError
+from research.errors import LineageWarning, UsageError
+from tests.data.finetuning.labelled import vocabulary
 
 # A file of each layout that GLUE publishes, cut down; the examples that are in it.
 MNLI = (
@@ -126,6 +130,19 @@ def test_story_cloze_and_race_as_published(tmp_path):
         Example(("A long one.", "Who?", "me", "you", "he", "she"), 3),
         Example(("A long one.", "Why?", "so", "no", "yes", "ah"), 0),
     ]
+
+
+@pytest.mark.parametrize("rows, rare, warned", [(120, 1, True), (120, 5, False), (60, 1, False)])
+def test_a_class_with_hardly_an_example_is_named(tmp_path, rows, rare, warned):
+    """R writes NA where pandas writes nothing."""
+    names = ["good", "bad"] * (rows // 2) + ["NA"] * rare
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps({"text": "a b", "label": name}) + "\n" for name in names))
+    experiment = experiments.get("bert_tiny_sst2")
+    task = override(experiment, {"task.fields": ("text",), "task.labels": ("NA", "bad", "good")}).task
+    tokenizer = Tokenizer.from_file(str(vocabulary(tmp_path / "words") / "tokenizer.json"))
+    with pytest.warns(LineageWarning, match=r"121 training .*: NA \(1\)") if warned else nullcontext():
+        classification.read(experiment.data, task, CLASSES, f"files:{path}", "train", tokenizer)
 
 
 @pytest.fixture
