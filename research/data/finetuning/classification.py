@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -62,8 +63,8 @@ def read(
 
 def _warn_of_rare(source: str, labels: list[str], task: Task) -> None:
     """Warns of classes with hardly an example: often a mark of a missing label, such as R's NA, or a typo."""
-    counts = {name: labels.count(name) for name in task.labels}
-    rare = [f"{name} ({count})" for name, count in counts.items() if count < RARE]
+    counts = Counter(labels)
+    rare = [f"{name} ({counts[name]})" for name in task.labels if counts[name] < RARE]
     if rare and len(labels) >= MANY:
         warnings.warn(
             f"{source}: classes with fewer than {RARE} of the {len(labels):,} training examples: "
