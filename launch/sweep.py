@@ -138,7 +138,7 @@ def _start_local(directory: Path, sweep: Sweep, storage: str | None, workers: in
     if now.common_failure:
         print(
             f"failed     all trials, before their first step: {now.common_failure}; change what this names, "
-            f"and begin the sweep again with another --dir or without {directory}"
+            f"and sweep again with another --dir, or delete {directory}"
         )
         return status or 1
     if failed := [trial for trial in now.trials if trial.state == "failed"]:

@@ -100,7 +100,7 @@ def catch_damage(path: Path | str) -> Iterator[None]:
     """Turns what a library raises for a missing or damaged file into a UsageError of one line."""
     try:
         yield
-    except LineageError:
+    except (LineageError, MemoryError):
         raise
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None

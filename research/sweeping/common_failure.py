@@ -9,7 +9,7 @@ from research.runs.status import has_begun
 from research.sweeping.directory import run_directory
 
 ENOUGH = 3  # failed trials
-BEFORE_A_STEP = "failed_before_a_step"  # attribute of such a trial
+BEFORE_A_STEP = "refused_before_a_step"  # attribute of such a trial
 
 
 def common_failure(space: Space, directory: Path, trials: list[FrozenTrial]) -> str | None:

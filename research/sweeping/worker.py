@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from research.config import Experiment, Sweep
 from research.config.imports.own_code import own_line
-from research.errors import Diverged, EnvironmentFault, LineageError
+from research.errors import Diverged, EnvironmentFault, LineageError, UsageError
 from research.io.files import catch_write_errors
 from research.runs import record as runs
 from research.runs.status import has_begun, newest_checkpoint
@@ -28,6 +28,7 @@ from research.sweeping.record import Record, base_of, read, refuse_changed_impor
 from research.sweeping.study.database import storage_faults
 from research.sweeping.study.suggest import point_of
 from research.training.driving import Outer, Running, alone, printing_to
+from research.training.placement import DoesNotFit
 from research.training.resolving import resolve
 from research.training.shared_program import NeedsConstants
 from research.training.stopping.interrupts import on_leave
@@ -48,7 +49,7 @@ class Outcome(NamedTuple):
     value: float | None = None
     reason: str | None = None
     signal: int | None = None  # that asked the worker to stop
-    before_a_step: bool = False  # it failed before its first step
+    before_a_step: bool = False  # it was refused before its first step
 
 
 def work(
@@ -177,7 +178,9 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
             if fault or isinstance(error, optuna.exceptions.StorageInternalError):
                 end_attempt(claimed)
                 raise
-            early = not isinstance(error, Diverged) and not has_begun(claimed.directory)
+            # Too little memory, and a fault of one's own code, may depend on values without naming them.
+            refused = isinstance(error, UsageError) and not isinstance(error, DoesNotFit)
+            early = refused and not has_begun(claimed.directory)
             return Outcome(TrialState.FAIL, reason=_describe_error(error), before_a_step=early)
         except (KeyboardInterrupt, GeneratorExit):  # not a death that counts against the trial
             end_attempt(claimed)

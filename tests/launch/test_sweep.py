@@ -48,7 +48,7 @@ def test_the_status_tells_of_failed_trials(lineage, typed, tmp_path, monkeypatch
     status, out, _ = lineage(*typed)
     assert status == expected
     assert sweep_status(tmp_path / "sweep").counts["failed"] == len(failing)
-    assert ("failed     " in out) == bool(failing) and (not failing or "no memory" in out)
+    assert ("failed     trial " in out) == bool(failing) and (not failing or "no memory" in out)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from research.sweeping.directory import log_path
 from research.sweeping.record import open_sweep
 from research.sweeping.status import sweep_status
 from research.sweeping.worker import FAILURES
+from research.training.placement import DoesNotFit
 from research.training.shared_program import NeedsConstants
 from tests.sweeping.pretended import Killed, declared, run, steps, training, trials
 from tests.training.tiny import quickstart
@@ -110,27 +111,34 @@ def test_a_sweep_of_which_everything_fails_stops_early(tmp_path):
 
 RATES = space.grid("optimizer.rate.peak", 0.01, 0.1, 1.0)
 B2 = space.grid("optimizer.b2", 0.8, 0.9, 0.95)
+SHORT = UsageError("data.source: too short")
 
 
 @pytest.mark.parametrize(
-    "swept, fails, message, begun",
+    "swept, fails, fault, begun",
     [
-        (space.product(B2, RATES), lambda one: True, "data.source: too short", 4),  # two values of each
-        (space.product(B2, RATES), lambda one: one.optimizer.b2 == 0.8, "data.source: too short", 9),
-        (RATES, lambda one: True, "optimizer.rate.peak: expected less", 3),  # stops at the end of the grid
+        (space.product(B2, RATES), lambda b2, rate: True, SHORT, 4),  # two values of each
+        (space.product(B2, RATES), lambda b2, rate: b2 == 0.8, SHORT, 9),
+        (
+            space.product(B2, RATES),
+            lambda b2, rate: b2 < 0.9 or (b2, rate) == (0.9, 0.01),
+            DoesNotFit("no"),
+            9,
+        ),
+        (RATES, lambda b2, rate: True, UsageError("optimizer.rate.peak: expected less"), 3),  # the whole grid
     ],
 )
-def test_a_failure_that_no_value_explains_ends_the_sweep(tmp_path, swept, fails, message, begun):
+def test_a_failure_that_no_value_explains_ends_the_sweep(tmp_path, swept, fails, fault, begun):
     open_sweep(tmp_path / "sweep", declared(tmp_path, swept), None)
 
     def interfere(experiment, step):
-        if fails(experiment):
-            raise UsageError(message)
+        if fails(experiment.optimizer.b2, experiment.optimizer.rate.peak):
+            raise fault
 
     assert run(tmp_path / "sweep", training(interfere))
     now = sweep_status(tmp_path / "sweep")
     assert now.total - now.counts["queued"] == begun
-    assert now.common_failure == (message if begun == 4 else None)
+    assert now.common_failure == (str(fault) if begun == 4 else None)
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(tmp_path):
