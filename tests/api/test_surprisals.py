@@ -126,7 +126,8 @@ def test_characters_have_no_start_and_sum_to_words(tmp_path):
 def test_mistakes_are_one_line(gpt, content, options, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("x.tsv").write_text(content)
-    assert run(["surprisals", str(gpt), "--data", "x.tsv", "--out", "o.tsv", *options]) == 2
+    options = options if "--out" in options else [*options, "--out", "o.tsv"]
+    assert run(["surprisals", str(gpt), "--data", "x.tsv", *options]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.tsv"]
