@@ -21,28 +21,23 @@ def start(
 ) -> list[subprocess.Popen]:
     """`lineage train` by `processes` processes, each with its part of the devices.
 
-    The last process also gets the arguments `differently`.
+    The last process also gets the arguments `differently`, which may have another directory.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices // processes)}
     command = [sys.executable, "-m", "launch", "train", experiment.name, *assignments(experiment)]
-    command += ["--dir", str(directory)]
     if processes > 1:
         command += ["--coordinator", coordinator, "--processes", str(processes)]
-    return [
-        subprocess.Popen(
-            command
-            if processes == 1
-            else [*command, "--process", str(index), *(differently if index == processes - 1 else ())],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for index in range(processes)
-    ]
+    started = []
+    for index in range(processes):
+        more = differently if index == processes - 1 else ()
+        more += () if "--dir" in more else ("--dir", str(directory))
+        more += ("--process", str(index)) if processes > 1 else ()
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        started.append(subprocess.Popen([*command, *more], env=environment, **pipes))
+    return started
 
 
 def launch(experiment, directory, processes: int, devices: int = DEVICES) -> None:
