@@ -63,3 +63,27 @@ first_failure._watch(failed._replace(index=0))
 def test_a_process_that_hangs_ends_like_the_one_that_failed():
     ended = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stderr) == (2, "lineage: process 1: row 7 is broken\n")
+
+
+ENDS = """
+import atexit, threading
+from jax._src.distributed import global_state
+from tests.training.test_first_failure import KeyValues
+from research.training.stopping import first_failure
+
+class Client(KeyValues):
+    def shutdown(self):
+        del self.kept  # every look fails from now on
+
+first_failure.LOOK = 0.05
+atexit.register(lambda: print(*(thread.name for thread in threading.enumerate())))
+global_state.client = Client()
+first_failure.watch()
+print(*(thread.name for thread in threading.enumerate()))
+"""
+
+
+def test_the_watching_thread_ends_before_python_does():
+    """In native code it would abort the process, whose run has ended well."""
+    ended = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, timeout=120)
+    assert ended.stdout.splitlines() == ["MainThread first failure", "MainThread"], ended.stderr

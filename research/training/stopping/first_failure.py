@@ -5,6 +5,7 @@ meet at their exit; JAX then aborts them all. The failure goes through the key-v
 coordination service, which lives in process 0.
 """
 
+import atexit
 import json
 import sys
 import threading
@@ -39,7 +40,20 @@ def watch() -> None:
 
     global _peers
     _peers = Peers(global_state.client, global_state.process_id, global_state.num_processes)
-    threading.Thread(target=_watch, args=(_peers,), name="first failure", daemon=True).start()
+    thread = threading.Thread(target=_watch, args=(_peers,), name="first failure", daemon=True)
+    thread.start()
+    atexit.register(_meet, thread)
+
+
+def _meet(thread: threading.Thread) -> None:
+    """Waits for the other processes, watching them still, and then for the thread that watches.
+
+    A thread that returns from native code once Python has ended aborts the process.
+    """
+    import jax
+
+    jax.distributed.shutdown()  # JAX's own handler, which runs later, would meet the others
+    thread.join(PATIENCE)
 
 
 def several() -> bool:
