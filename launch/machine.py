@@ -22,6 +22,8 @@ EXTRAS = {  # name: (a distribution of it, or one that serves as well; what it i
     "parquet": ("pyarrow", "Parquet files"),
     "gpt1": ("spacy", "GPT-1's word splitting as published"),
     "tf": ("tensorflow-cpu|tensorflow", "TensorFlow checkpoints, data sets whose builders need it"),
+    "gs": ("gcsfs", "run.mirror on Google Cloud Storage"),
+    "s3": ("s3fs", "run.mirror on S3"),
     "evaluation": ("rouge-score", "summaries and translation: ROUGE, BLEU"),
     "harness": ("lm-eval", "tasks of EleutherAI's evaluation harness"),
     "wandb": ("wandb", "logging to Weights & Biases"),

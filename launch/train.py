@@ -58,7 +58,7 @@ def train(
     experiment = resolve(name, overrides, known, note if dry_run else say)
     if not on_slurm(executor, resources, nodes=nodes, tasks=tasks, dry_run=dry_run):
         processes.join()
-        typed = [text for text in overrides if not text.startswith("run.seed=")]
+        typed = [text for text in overrides if not text.startswith(("run.seed=", "run.mirror="))]
         again = ["lineage", "train", name, *typed, f"run.seed={experiment.run.seed + 1}", "--dir", f"{dir}-2"]
         return _train(experiment, dir, allow_change, (again, "the same with another seed"))
     from launch.executors.slurm import run_script, submit

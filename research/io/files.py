@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,19 @@ from typing import IO, Any
 
 from research.errors import EnvironmentFault, LineageError, UsageError
 
+URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)")  # a Path has one of its two slashes
+
 
 def expanded(path: Path | str) -> Path:
-    """With the home directory for ~. `Path.expanduser` raises RuntimeError for ~x of an unknown user."""
+    """With the home directory for ~. `Path.expanduser` raises RuntimeError for ~x of an unknown user.
+
+    Raises UsageError for a URL, which would become a folder of that name.
+    """
+    if (match := URL.fullmatch(os.fspath(path))) and not os.path.exists(f"{match[1]}:"):
+        raise UsageError(
+            f"{match[1]}://{match[2]}: expected a path on this machine; run.mirror={match[1]}://{match[2]} "
+            "keeps a copy of a run there, and fetches it into a new --dir"
+        )
     return Path(os.path.expanduser(path))
 
 

@@ -62,6 +62,7 @@ def _record_at(run: Path, step: int) -> dict[str, Any]:
     experiment, changes = from_json(written["experiment"]), written.get("changes", [])
     for change in reversed([change for change in changes if change["step"] > step]):
         experiment = override(experiment, _settings(change["from"], flatten(experiment)))
+    experiment = override(experiment, {"run.mirror": None})  # it has a copy of the run, not of the branch
     kept = [change for change in changes if change["step"] <= step]
     origin = {"run": str(run.absolute()), "step": step}
     return written | {"experiment": to_json(experiment), "changes": kept, "branch": origin}

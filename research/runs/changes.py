@@ -24,6 +24,7 @@ FREE = {
     "run.evaluators",
     "run.sample",
     "run.stop_on_nan",
+    "run.mirror",
     "run.steps_per_call",
     "run.profile",
     "run.trackers",

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from research.errors import LineageWarning
 from research.io.files import catch_write_errors, write_atomic
 
+FILE = "metrics.jsonl"
 Row = dict[str, Any]  # {"step", "split": "train" | "validation", "loss", …}
 
 
@@ -38,7 +39,7 @@ class Metrics:
         report: Callable[[str], None] = print,
     ):
         """Without `writes`, as in all processes but the first, rows stay in memory."""
-        self._path = directory / "metrics.jsonl"
+        self._path = directory / FILE
         if step and not self._path.exists():
             report(f"{self._path} is gone: it begins again after step {step}")
         self.rows = [row for row in read(directory) if row["step"] <= step] if step else []
@@ -85,7 +86,7 @@ def read(directory: Path) -> list[Row]:
     Lines damaged otherwise, for example by a power cut, are skipped with a LineageWarning. A complete row
     appended to damage is kept.
     """
-    path = directory / "metrics.jsonl"
+    path = directory / FILE
     if not path.exists():
         return []
     *lines, last = path.read_bytes().split(b"\n")

@@ -55,16 +55,16 @@ def experiment_of(directory: Path, warn: bool = True) -> Experiment:
     return experiment
 
 
-def _declared(directory: Path, record: Mapping[str, Any]) -> Experiment:
+def _declared(place: Path | str, record: Mapping[str, Any]) -> Experiment:
     """The experiment of a record, with paths relative to the folder where the run was started."""
     try:
         return paths.located(from_json(record["experiment"]), record.get("paths", {}))
     except UnknownName as error:
-        raise UsageError(f"{directory}: {error}; {where_names_come_from(record)}") from None
+        raise UsageError(f"{place}: {error}; {where_names_come_from(record)}") from None
     except UsageError as error:
-        raise UsageError(f"{directory / FILE}: {error}") from None
+        raise UsageError(f"{place}/{FILE}: {error}") from None
     except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{directory / FILE}: not a run's record: {error!r}") from None
+        raise UsageError(f"{place}/{FILE}: not a run's record: {error!r}") from None
 
 
 @contextmanager
@@ -112,17 +112,28 @@ def examine(
         return False
     if not has_begun(directory):
         return False
-    changed = _changed(directory, experiment, facts or {})
+    refuse_changes(directory, read(directory), experiment, facts or {}, allow_change, "choose another --dir")
+    return True
+
+
+def refuse_changes(
+    place: Path | str,
+    kept: Mapping[str, Any],
+    experiment: Experiment,
+    facts: Mapping[str, Any],
+    allow_change: bool,
+    choice: str,
+) -> None:
+    """Raises UsageError if the run of the record `kept`, in `place`, may not continue as `experiment`."""
+    changed = _changed(place, kept, experiment, facts)
     refused = {name: pair for name, pair in changed.items() if not may_change(name, *pair)}
     if "data" not in changed:
         refused = {name: pair for name, pair in refused.items() if name not in PLACES}
     if refused and not allow_change:
-        changes = format_changes(refused)
-        choices = "choose another --dir, or --allow-change"
+        choices = f"{choice}, or --allow-change"
         if "run.steps" in refused:  # `check` refuses fewer
             choices += ", with no fewer steps than the run has made; more steps need no flag"
-        raise UsageError(f"{directory}: holds another run: {changes}; {choices}")
-    return True
+        raise UsageError(f"{place}: holds another run: {format_changes(refused)}; {choices}")
 
 
 @contextmanager
@@ -155,7 +166,7 @@ def check(
 
 def differs(directory: Path, experiment: Experiment, name: str) -> bool:
     """Whether the run in `directory` was declared with another value of the setting `name`."""
-    return name in _changed(directory, experiment, {})
+    return name in _changed(directory, read(directory), experiment, {})
 
 
 def claim(
@@ -188,7 +199,7 @@ def claim(
         return
     before = read(directory)
     now |= {"branch": before["branch"]} if "branch" in before else {}
-    changed = _changed(directory, experiment, facts)
+    changed = _changed(directory, before, experiment, facts)
     around = between(surroundings(before), surroundings(now, chosen="chosen" in before))
     now["experiment"] = to_json(_as_typed(before, experiment))
     if not changed | around:
@@ -203,10 +214,11 @@ def claim(
     write_atomic(directory / FILE, json.dumps(now | {"changes": changes}, indent=2) + "\n")
 
 
-def _changed(directory: Path, experiment: Experiment, facts: Mapping[str, Any]) -> dict[str, tuple]:
+def _changed(
+    place: Path | str, record: Mapping[str, Any], experiment: Experiment, facts: Mapping[str, Any]
+) -> dict[str, tuple]:
     """{name: (as recorded, now)} for settings, facts and imports."""
-    record = read(directory)
-    _declared(directory, record)  # raises for names that are not registered
+    _declared(place, record)  # raises for names that are not registered
     settings = differences(from_json(record["experiment"]), _as_typed(record, experiment))
     weights = paths.other_weights(experiment, record.get("paths", {}))
     recorded = {name: record.get(name) for name in facts}

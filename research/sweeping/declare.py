@@ -56,6 +56,10 @@ def validate_sweep(sweep: Sweep) -> Sweep:
     from research.training.resolving import DECISIVE, resolve
 
     sweep = replace(sweep, space=_typed(sweep.space, sweep.base))
+    if sweep.base.run.mirror or "run.mirror" in space.names(sweep.space):
+        raise UsageError(
+            "run.mirror: copies one run, not a sweep's trials; expected none, and a --dir that workers share"
+        )
     if sweep.chosen_sampler == "grid":
         for point in space.points(sweep.space):
             check(resolve(sweep.base, point, lambda line: None))

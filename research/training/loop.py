@@ -15,7 +15,7 @@ from research.devices.processes import Minutes, agreed
 from research.io.activity import activity
 from research.objectives import objective_of
 from research.optimizers.schedules import schedule
-from research.runs import record, target
+from research.runs import mirror, record, target
 from research.runs.checkpoints import best
 from research.runs.checkpoints.store import Checkpoints
 from research.runs.metrics_log import Metrics, Row
@@ -77,12 +77,15 @@ def running(
     driver watches for signals and hangs, otherwise the run does.
     """
     check_declared(experiment)
+    if url := experiment.run.mirror:
+        agreed(partial(mirror.bring, url, directory, experiment, report, allow_change))
     with record.open_run(directory, experiment, report, allow_change):
         with activity("preparing the run"):
             prepared, state = prepare(experiment, directory, report, allow_change)
         run, start, kept = experiment.run, prepared.start, directory / "checkpoints"
         with (
             within_memory(prepared.settled),
+            mirror.mirrored(run.mirror, directory, report),
             Checkpoints(kept, run.keep, run.keep_every, run.keep_at) as checkpoints,
         ):
             if start:

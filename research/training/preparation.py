@@ -17,7 +17,7 @@ from research.io.activity import activity
 from research.io.files import write_atomic
 from research.models import precision
 from research.objectives import check, objective_of
-from research.runs import record, target
+from research.runs import mirror, record, target
 from research.runs.checkpoints import best
 from research.runs.checkpoints.integrity import latest_intact_step, move_damaged
 from research.runs.checkpoints.store import check_disk_space, compare
@@ -124,6 +124,8 @@ def _checked_start(
     with activity("verifying the checkpoint"):
         step = latest_intact_step(kept)
     record.check(directory, experiment, facts, step, allow_change)
+    if url := experiment.run.mirror:
+        mirror.check(url, directory, step, experiment, allow_change)
     if step:
         with advice_on_freezing(directory, experiment):
             compare(kept / str(step), abstract.saved())

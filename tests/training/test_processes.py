@@ -1,6 +1,7 @@
 """Several real processes, talking through gloo, end like one."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -86,12 +87,17 @@ def test_four_processes_end_like_one(tmp_path, declared):
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["pmap", "sharded"])
 def test_two_processes_then_one_then_two_go_one_way(tmp_path, compiler):
-    """A run goes on under another number of processes, each time for more steps, as one would alone."""
+    """A run goes on under another number of processes, each time for more steps, as one would alone.
+
+    Each time its directory is lost, and fetched from its copy.
+    """
     settings = {"model__dropout": 0.0, "optimizer__rate__peak": 1e-3, "optimizer__rate__name": "constant"}
     cadence = {"run__evaluate_every": 4, "run__checkpoint_every": 4, "run__sample": 0}
     experiment = quickstart(tmp_path / "corpus.txt", parallel__compile=compiler, **settings, **cadence)
     launch(experiment, tmp_path / "straight", 1)
+    experiment = override(experiment, {"run.mirror": str(tmp_path / "copy")})
     for last, processes in ((4, 2), (8, 1), (12, 2)):
+        shutil.rmtree(tmp_path / "way", ignore_errors=True)
         launch(override(experiment, {"run.steps": last}), tmp_path / "way", processes)
     assert_alike(experiment, tmp_path / "straight", tmp_path / "way")
 

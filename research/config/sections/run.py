@@ -49,6 +49,9 @@ class Run:
     stop_on_nan: bool = False  # end at the first non-finite step instead of skipping its update
     # Where metrics go beside metrics.jsonl; run.trackers= for nowhere
     trackers: tuple[Annotated[str, TRACKERS], ...] = ("tensorboard",)
+    # Keep a copy of the run under this URL, gs://BUCKET/RUN or s3://BUCKET/RUN, or an absolute path; a new
+    # directory continues from it. none: no copy
+    mirror: str | None = None
     wandb: bool = False  # also track in Weights & Biases; WANDB_MODE, WANDB_PROJECT … apply
 
     def __post_init__(self):

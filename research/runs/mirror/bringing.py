@@ -1,0 +1,95 @@
+"""A run's directory made again from its copy, and whether the copy is of this run."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from research.config import Experiment
+from research.config.imports.recorded import import_recorded
+from research.errors import EnvironmentFault, UsageError
+from research.io import remote
+from research.io.activity import activity
+from research.io.files import catch_write_errors
+from research.io.remote import Remote
+from research.runs import metrics_log, record
+from research.runs.lock import locked
+from research.runs.mirror.contents import CHECKPOINTS, step_of, whole
+from research.runs.status import has_begun
+
+
+def bring(
+    url: str, directory: Path, experiment: Experiment, report: Callable[[str], None], allow_change: bool
+) -> int:
+    """Fetches the run behind `url`, unless `directory` has begun one; returns its newest step, 0 for none.
+
+    Raises UsageError if it is not a run of `experiment` or `directory` holds something else.
+    """
+    source = remote.connect(url)
+    if (path := remote.local_path(source)) and _overlap(path, directory):
+        raise UsageError(f"run.mirror={url}: expected a place apart from {directory}")
+    if has_begun(directory):
+        return 0
+    there = remote.sizes(source)
+    step = _newest(source, there, experiment, allow_change)
+    if not step:
+        return 0
+    names = [name for name in there if step_of(name) is None or step_of(name) in whole(there)]
+    total = sum(there[name] for name in names)
+    record.examine(directory, experiment, allow_change=allow_change)
+    with locked(directory, report), catch_write_errors(directory):
+        if (free := shutil.disk_usage(directory).free) < total:
+            sizes = f"{url} takes {total / 1e6:.1f} MB, {free / 1e6:.1f} MB are free"
+            raise EnvironmentFault(f"{directory}: the disk is full: {sizes}")
+        beside = directory.absolute().parent
+        with (
+            tempfile.TemporaryDirectory(dir=beside, prefix=f".{directory.name}.") as folder,
+            activity(f"fetching the run from {url} ({total / 1e6:.0f} MB)"),
+        ):
+            remote.download(source, names, Path(folder))
+            _move(Path(folder), directory)
+    report(f"{url}: fetched into {directory}, up to step {step}")
+    return step
+
+
+def check(url: str, directory: Path, step: int, experiment: Experiment, allow_change: bool) -> None:
+    """Raises UsageError if a run at `step` must not be copied to `url`: it would replace what is there."""
+    target = remote.connect(url)
+    newest = _newest(target, remote.sizes(target), experiment, allow_change)
+    if newest > step:
+        raise UsageError(
+            f"run.mirror={url}: is at step {newest} of this run, and {directory} at step {step}; "
+            "a new --dir continues from there"
+        )
+
+
+def _newest(source: Remote, there: Mapping[str, int], experiment: Experiment, allow_change: bool) -> int:
+    """The newest step of the run there; 0 if there is nothing. Raises UsageError for anything else."""
+    if there and record.FILE not in there:
+        raise UsageError(f"run.mirror={source.url}: exists and is not a run; choose another")
+    if not whole(there):
+        return 0
+    try:
+        kept = json.loads(remote.read(source, record.FILE))
+    except ValueError:
+        raise UsageError(f"run.mirror={source.url}: {record.FILE}: not JSON that can be read") from None
+    import_recorded(kept)
+    record.refuse_changes(source.url, kept, experiment, {}, allow_change, "choose another run.mirror")
+    return max(whole(there))
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    one, other = one.resolve(), other.resolve()
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def _move(fetched: Path, directory: Path) -> None:
+    """Moves a run's files into its directory; until the last has moved, the run there has not begun."""
+    last = {metrics_log.FILE: 1, CHECKPOINTS: 2}
+    found = sorted(fetched.iterdir(), key=lambda path: (path.name != record.FILE, last.get(path.name, 0)))
+    for path in found:
+        target = directory / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        path.rename(target)
