@@ -23,7 +23,7 @@ Axes = tuple[Axis, ...]
 ROWS = ("data", "fsdp")  # split a batch's rows
 BOTH = ("fsdp", "tensor")  # split an axis that is not contracted: a table's width
 
-_row_axes = Scoped("mesh axes of the rows", ROWS)
+_row_axes = Scoped[tuple[str, ...]]("mesh axes of the rows", ROWS)
 
 
 def parameter(value: Array, *axes: Axis, heads: int | None = None) -> nnx.Param:
