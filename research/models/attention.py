@@ -118,7 +118,7 @@ def _by_splash(attention_mask: AttentionMask, queries: int, keys: int, interpret
 
     segments = attention_mask.segments(queries, keys)
 
-    def on_each(place, qkv, segments):
+    def on_each(place, qkv, segments, whole):
         attend = splash(qkv[0].shape[2], queries, keys, attention_mask.causal, segments, interpret)
         return attend(*qkv)
 
@@ -135,7 +135,7 @@ def _by_flash(attention_mask: AttentionMask, queries: int, keys: int, interpret:
 
     segments = attention_mask.segments(queries, keys)
 
-    def on_each(rows, place, qkv, segments, seed=None):
+    def on_each(rows, place, qkv, segments, seed):
         row, head, heads = jnp.uint32(place[0]), jnp.uint32(place[1]), place[2]
         if seed is not None and seed.shard is not None:
             row = row + seed.shard * jnp.uint32(rows)
