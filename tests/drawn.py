@@ -8,7 +8,7 @@ import numpy as np
 
 from research.config import Model
 from research.models import build
-from research.models.parameters import name
+from research.models.parameters import path_name
 
 
 def drawn(config: Model, seed: int = 1, deviation: float = 0.3):
@@ -16,7 +16,7 @@ def drawn(config: Model, seed: int = 1, deviation: float = 0.3):
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
-        mean = 1.0 if name(path).endswith("scale") else 0.0
+        mean = 1.0 if path_name(path).endswith("scale") else 0.0
         return jnp.asarray(rng.normal(mean, deviation, leaf.shape), jnp.float32)
 
     abstract = jax.eval_shape(partial(build, config), key=jax.random.key(0))

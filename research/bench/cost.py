@@ -79,9 +79,10 @@ def applied_parameters(experiment: Experiment, factor: Callable[[str], float] = 
         "masked": predicted,
         "positions": 0,
         "segments": 0,
+        "pooler": once,
+        "next_sentence": once,
+        "task_head": 1 if experiment.model.head == "tokens" else once,
     }
-    share |= {"pooler": once, "next_sentence": once}
-    share |= {"task_head": 1 if experiment.model.head == "tokens" else once}
     return sum(
         part.count * share.get(part.name.split("/")[0], 1) * factor(part.name)
         for part in components(experiment.model)

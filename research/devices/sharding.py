@@ -15,7 +15,7 @@ from jax.tree_util import tree_map_with_path
 
 from research.errors import UsageError
 from research.models.axes import Axes, Axis, declared_axes, declared_heads
-from research.models.parameters import name
+from research.models.parameters import path_name
 
 LARGE = 2**16  # elements; arrays of this size must declare how they are split
 
@@ -30,12 +30,12 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
 
     def of(path, node) -> Any:
         if not isinstance(node, nnx.Variable):
-            return _sharding(mesh, name(path), node.shape, None)
+            return _sharding(mesh, path_name(path), node.shape, None)
         axes = declared_axes(node)
         if axes is not None and (declared_heads(node) or 0) % mesh.shape["tensor"]:
             axes = tuple(tuple(part for part in _parts(axis) if part != "tensor") or None for axis in axes)
         # An optimizer's copy may hold no array, several arrays, or one with fewer axes.
-        return jax.tree.map(lambda leaf: _sharding(mesh, name(path), leaf.shape, axes), node)
+        return jax.tree.map(lambda leaf: _sharding(mesh, path_name(path), leaf.shape, axes), node)
 
     return tree_map_with_path(of, tree, is_leaf=lambda node: isinstance(node, nnx.Variable))
 

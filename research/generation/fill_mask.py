@@ -52,7 +52,7 @@ def fill_masks(model: BERT, tokenizer: Tokenizer, prompts: Sequence[str], top: i
         if len(row.ids) > model.config.context:
             raise UsageError(f"{len(row.ids)} tokens: expected at most {model.config.context}, the context")
     lengths_B = np.asarray([len(row.ids) for row in encoded], np.int32)
-    length, most_likely = lengths_B.max(), _most_likely
+    length, most_likely = int(lengths_B.max()), _most_likely
     if not is_changed(model):
         length, most_likely = min(round_up(length), model.config.context), _compiled_most_likely
     tokens_BL = np.full((len(encoded), length), special.pad, np.int32)

@@ -5,7 +5,7 @@ Shapes: B batch, L queries, S keys, H heads, K head size.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,11 +32,16 @@ class AttentionMask(NamedTuple):
     documents_BL: Array | None = None  # keys of the query's own document, by number
     bias: Array | None = None  # added to the scores, broadcasts to (B, H, L, S)
 
+    @property
+    def first(self) -> Array | int:
+        """The first query's position."""
+        return 0 if self.start is None else self.start
+
     def mask(self, queries: int, keys: int) -> Array | None:
         """The boolean mask, True where to attend, broadcasting to (B, H, L, S); None: attend everywhere."""
         masks = []
         if self.causal:
-            positions_L = jnp.arange(queries) + (0 if self.start is None else self.start)
+            positions_L = jnp.arange(queries) + self.first
             masks.append((positions_L[:, None] >= jnp.arange(keys)[None, :])[None, None])
         if self.lengths_B is not None:
             masks.append((jnp.arange(keys) < self.lengths_B[:, None])[:, None, None])
@@ -56,10 +61,11 @@ class AttentionMask(NamedTuple):
 
         None: allowed everywhere, apart from `causal`.
         """
+        padding_B = self.lengths_B if self.padding_B is None else self.padding_B
         if self.documents_BL is not None:
             queries_BL = keys_BS = self.documents_BL
-        elif self.lengths_B is not None or self.padding_B is not None:
-            rows = len(self.lengths_B if self.padding_B is None else self.padding_B)
+        elif padding_B is not None:
+            rows = len(padding_B)
             queries_BL, keys_BS = jnp.zeros((rows, queries), jnp.int32), jnp.zeros((rows, keys), jnp.int32)
         else:
             return None
@@ -112,7 +118,7 @@ def _by_splash(attention_mask: AttentionMask, queries: int, keys: int, interpret
 
     segments = attention_mask.segments(queries, keys)
 
-    def on_each(place, qkv, segments):
+    def on_each(place, qkv, segments, whole):
         attend = splash(qkv[0].shape[2], queries, keys, attention_mask.causal, segments, interpret)
         return attend(*qkv)
 
@@ -129,7 +135,7 @@ def _by_flash(attention_mask: AttentionMask, queries: int, keys: int, interpret:
 
     segments = attention_mask.segments(queries, keys)
 
-    def on_each(rows, place, qkv, segments, seed=None):
+    def on_each(rows, place, qkv, segments, seed):
         row, head, heads = jnp.uint32(place[0]), jnp.uint32(place[1]), place[2]
         if seed is not None and seed.shard is not None:
             row = row + seed.shard * jnp.uint32(rows)
@@ -143,7 +149,7 @@ def _by_flash(attention_mask: AttentionMask, queries: int, keys: int, interpret:
     return attend
 
 
-def by_library(attention_mask: AttentionMask, implementation: str) -> Compute:
+def by_library(attention_mask: AttentionMask, implementation: Literal["xla", "cudnn"]) -> Compute:
     """JAX's own attention, without dropout of probabilities and without a cache."""
     return lambda q, k, v, dropout_mask: jax.nn.dot_product_attention(
         q,

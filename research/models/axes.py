@@ -23,7 +23,7 @@ Axes = tuple[Axis, ...]
 ROWS = ("data", "fsdp")  # split a batch's rows
 BOTH = ("fsdp", "tensor")  # split an axis that is not contracted: a table's width
 
-_row_axes = Scoped("mesh axes of the rows", ROWS)
+_row_axes = Scoped[tuple[str, ...]]("mesh axes of the rows", ROWS)
 
 
 def parameter(value: Array, *axes: Axis, heads: int | None = None) -> nnx.Param:
@@ -99,32 +99,30 @@ def over_shards(function: Callable, *arguments: Any) -> Any:
 
 
 def on_each_device(function: Callable, heads: Any, rows: Any = None, whole: Any = None) -> Array:
-    """Runs `function(place, heads, rows, …)` on each device, on its part of the arrays; for custom kernels.
+    """Runs `function(place, heads, rows, whole)` on each device, on its part of the arrays.
 
-    The compiler cannot split custom kernels. `heads` are trees of arrays (B, …, H, K), like the result, split
-    over rows and heads; `rows` are (B, …), split over rows; `whole` are not split. `place` holds the indices
-    of the device's first row and first head, and the total number of heads.
+    For custom kernels, which the compiler cannot split. `heads` are trees of arrays (B, …, H, K), like the
+    result, split over rows and heads; `rows` are (B, …), split over rows; `whole` are not split. `place`
+    holds the indices of the device's first row and first head, and the total number of heads.
     """
-    others = () if whole is None else (whole,)
     first = jax.tree.leaves(heads)[0]
     mesh, (total_rows, *_, total_heads, _) = current_mesh(), first.shape
     if mesh is None:
-        return function((0, 0, total_heads), heads, rows, *others)
+        return function((0, 0, total_heads), heads, rows, whole)
     by_rows = rows_split_over(total_rows)
     by_heads = _dividing(mesh, ("tensor",), total_heads)
 
     def split(x: Array) -> PartitionSpec:
         return PartitionSpec(by_rows, *[None] * (x.ndim - 3), by_heads, None)
 
-    def mine(heads, rows, *others):
+    def mine(heads, rows, whole):
         own = jax.tree.leaves(heads)[0].shape
         place = _index(mesh, by_rows) * own[0], _index(mesh, by_heads) * own[-2], total_heads
-        return function(place, heads, rows, *others)
+        return function(place, heads, rows, whole)
 
-    specs = jax.tree.map(split, heads), jax.tree.map(lambda _: PartitionSpec(by_rows), rows)
-    specs += tuple(jax.tree.map(lambda _: PartitionSpec(), other) for other in others)
+    specs = jax.tree.map(split, heads), PartitionSpec(by_rows), PartitionSpec()
     out = PartitionSpec(by_rows, None, by_heads, None)
-    return jax.shard_map(mine, in_specs=specs, out_specs=out, check_vma=False)(heads, rows, *others)
+    return jax.shard_map(mine, in_specs=specs, out_specs=out, check_vma=False)(heads, rows, whole)
 
 
 def _dividing(mesh: jax.sharding.AbstractMesh, axes: tuple[str, ...], size: int) -> tuple[str, ...]:

@@ -95,6 +95,7 @@ class BERT(nnx.Module):
 
     def token_logits(self, x_BLD: Array) -> Array:
         """Maps final states to logits of the tokens at their positions (B, L, V), float32."""
+        assert self.masked is not None  # model.head is pretraining
         y_BLD = self.masked(x_BLD)
         table_VD = self.output_table().astype(y_BLD.dtype)
         logits_BLV = jnp.einsum("BLD,VD->BLV", y_BLD, table_VD, preferred_element_type=jnp.float32)
@@ -119,6 +120,7 @@ class BERT(nnx.Module):
 
     def pooled(self, x_BLD: Array) -> Array:
         """The first position's state, transformed: the summary of a sequence (B, D)."""
+        assert self.pooler is not None  # model.head is not tokens
         return jnp.tanh(self.pooler(x_BLD[:, 0]))
 
     def summary(self, x_BLD: Array, lengths_B: Array) -> Array:
@@ -129,6 +131,7 @@ class BERT(nnx.Module):
         return self.pooled(jnp.take_along_axis(x_BLD, last_B11, axis=1))
 
     def next_logits(self, x_BLD: Array) -> Array:
+        assert self.next_sentence is not None  # model.head is pretraining
         return self.next_sentence(self.pooled(x_BLD)).astype(jnp.float32)
 
     def output_table(self) -> Array:

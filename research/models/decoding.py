@@ -18,7 +18,7 @@ from research.config import Model
 from research.config.names import BLOCKS
 from research.models.attention import AttentionMask
 from research.models.gpt import GPT
-from research.models.parameters import name
+from research.models.parameters import path_name
 from research.models.parts.blocks import Block
 from research.models.precision import compute_dtype
 from research.models.transformer import unstack
@@ -57,7 +57,7 @@ def _converted(blocks: Block, depth: int, dtype: jnp.dtype) -> tuple[Block, ...]
     """Unstacked blocks with matrices of `dtype`."""
 
     def convert(path, leaf):
-        return leaf if "norm" in name(path) else leaf.astype(dtype)
+        return leaf if "norm" in path_name(path) else leaf.astype(dtype)
 
     return unstack(jax.tree_util.tree_map_with_path(convert, blocks), depth)
 

@@ -119,7 +119,8 @@ def _in_a_loop(
 
     def step(x, layer):
         block, key, n = layer
-        with auxiliary_losses.being([]) as added:
+        added: list[Array] = []
+        with auxiliary_losses.being(added):
             x, _ = _called(block, config, split_rows(x), attend._replace(layer=n), rotate, key)
         return split_rows(x), (x, added)
 

@@ -10,16 +10,18 @@ from jax import Array
 from research.config import Experiment, Task
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
+from research.data.finetuning import labels
 from research.metrics.glue import scores
 from research.objectives.objective import Batch, Objective, Shapes, Sums, bidirectional
-from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes, task_tokenizer
-from research.objectives.task_head import (
-    classification_loss,
-    each_sequence,
-    task_evaluation,
-    training_sums,
-    whole_example,
+from research.objectives.task import (
+    ONE_OR_PAIR,
+    check_task,
+    predicts_tokens,
+    synthetic_task,
+    task_shapes,
+    task_tokenizer,
 )
+from research.objectives.task_head import classification_loss, each_sequence, task_losses, whole_example
 
 
 def squared_error(outputs_B1: Array, batch: Batch) -> tuple[Array, Sums]:
@@ -33,22 +35,10 @@ def choice_loss(outputs_BS1: Array, batch: Batch) -> tuple[Array, Sums]:
 
 
 def score_shapes(experiment: Experiment) -> Shapes:
-    return task_shapes(experiment, dtype=np.float32)
+    return task_shapes(experiment) | {"labels": ((experiment.data.batch,), np.float32)}
 
 
-def class_examples(experiment: Experiment) -> Examples:
-    from research.data.finetuning.labels import CLASSES
-
-    return labelled_examples(experiment, CLASSES)
-
-
-def score_examples(experiment: Experiment) -> Examples:
-    from research.data.finetuning.labels import SCORES
-
-    return labelled_examples(experiment, SCORES)
-
-
-def labelled_examples(experiment: Experiment, labels: Any) -> Examples:
+def labelled_examples(experiment: Experiment, kind: labels.Labels) -> Examples:
     """The example builder; if several steps share a call, all batches are padded to data.length."""
     from research.data.finetuning import inputs
 
@@ -57,7 +47,7 @@ def labelled_examples(experiment: Experiment, labels: Any) -> Examples:
         experiment.task,
         task_tokenizer(experiment),
         experiment.model.vocabulary,
-        labels=labels,
+        labels=kind,
         bidirectional=bidirectional(experiment.model),
         special_tokens=experiment.model.special_tokens,
         auxiliary=experiment.objective.auxiliary > 0,
@@ -80,22 +70,17 @@ def _scores(task: Task, split: Any, predictions: np.ndarray) -> dict[str, float]
     """The task's metrics over the labelled examples; empty if there are none."""
     if not split.known.any():
         return {}
-    labels, given = split.labels[split.known].tolist(), predictions[split.known].tolist()
-    return scores(task.metrics, labels, given, classes=len(task.labels))
+    expected, given = split.labels[split.known].tolist(), predictions[split.known].tolist()
+    return scores(task.metrics, expected, given, classes=len(task.labels))
 
-
-evaluate_classes = task_evaluation(whole_example, classification_loss)
-evaluate_scores = task_evaluation(whole_example, squared_error)
-evaluate_choices = task_evaluation(each_sequence, choice_loss)
 
 CLASSIFICATION = OBJECTIVES.register("classification")(
     Objective(
-        loss=training_sums(evaluate_classes),
-        evaluate=evaluate_classes,
-        check=partial(check_task, fields=(1, 2), both_orders=True),
+        **task_losses(whole_example, classification_loss),
+        check=partial(check_task, fields=ONE_OR_PAIR),
         batch_shapes=task_shapes,
-        synthetic=synthetic_task(classes=lambda experiment: experiment.model.outputs),
-        examples=class_examples,
+        synthetic=partial(synthetic_task, classes=lambda experiment: experiment.model.outputs),
+        examples=partial(labelled_examples, kind=labels.CLASSES),
         predicted=predicts_tokens,
         columns=("accuracy", "matthews", "f1"),
         head="sequence",
@@ -108,11 +93,10 @@ CLASSIFICATION = OBJECTIVES.register("classification")(
 
 REGRESSION = OBJECTIVES.register("regression")(
     CLASSIFICATION._replace(
-        loss=training_sums(evaluate_scores),
-        evaluate=evaluate_scores,
-        check=partial(check_task, fields=(1, 2), both_orders=True, labels=False),
+        **task_losses(whole_example, squared_error),
+        check=partial(check_task, fields=ONE_OR_PAIR, labels=False),
         batch_shapes=score_shapes,
-        examples=score_examples,
+        examples=partial(labelled_examples, kind=labels.SCORES),
         columns=("pearson", "spearman"),
         unit="squared error",
         reads_teacher=False,
@@ -124,11 +108,10 @@ REGRESSION = OBJECTIVES.register("regression")(
 
 CHOICE = OBJECTIVES.register("choice")(
     CLASSIFICATION._replace(
-        loss=training_sums(evaluate_choices),
-        evaluate=evaluate_choices,
+        **task_losses(each_sequence, choice_loss),
         check=partial(check_task, options=True),
         reads_teacher=False,
-        synthetic=synthetic_task(classes=lambda experiment: experiment.task.sequences),
+        synthetic=partial(synthetic_task, classes=lambda experiment: experiment.task.sequences),
         columns=("accuracy",),
         outputs=lambda task: 1,
         metrics=("accuracy",),

@@ -12,17 +12,9 @@ from research.config import Experiment
 from research.config.names import OBJECTIVES
 from research.data.examples import Examples
 from research.errors import UsageError
+from research.objectives import next_token
 from research.objectives.masked_token import MASKED_TOKEN
-from research.objectives.objective import (
-    DEFAULTS,
-    Batch,
-    Rows,
-    Shapes,
-    Sums,
-    check_pretraining,
-    halves,
-    refuse_attention_in_documents,
-)
+from research.objectives.objective import DEFAULTS, Batch, Rows, Shapes, Sums, check_pretraining, halves
 from research.objectives.vocabulary_loss import targets_loss
 
 
@@ -34,31 +26,18 @@ def loss(model, batch: Batch, key: Array | None = None, settings: config.Objecti
 
 
 def batch_shapes(experiment: Experiment) -> Shapes:
-    """`targets` are the tokens shifted by one; weights are 0 from the row's last token on."""
+    """Those of `next_token`, with segments and lengths; weights are 0 from the row's last token on."""
     B, L = experiment.data.batch, experiment.data.length
-    return {
-        "tokens": ((B, L), np.int32),
-        "segments": ((B, L), np.int32),
-        "lengths": ((B,), np.int32),
-        "targets": ((B, L), np.int32),
-        "weights": ((B, L), np.float32),
-    }
+    return next_token.batch_shapes(experiment) | {"segments": ((B, L), np.int32), "lengths": ((B,), np.int32)}
 
 
 def synthetic(experiment: Experiment, random: np.random.Generator, rows: Rows) -> dict[str, np.ndarray]:
     B, L = experiment.data.batch, experiment.data.length
-    tokens = rows(B, L + 1)
-    return {
-        "tokens": tokens[:, :-1],
-        "segments": halves(B, L),
-        "lengths": np.full(B, L, np.int32),
-        "targets": tokens[:, 1:],
-        "weights": np.ones((B, L), np.float32),
-    }
+    added = {"segments": halves(B, L), "lengths": np.full(B, L, np.int32)}
+    return next_token.synthetic(experiment, random, rows) | added
 
 
 def check(experiment: Experiment) -> None:
-    refuse_attention_in_documents(experiment)
     check_pretraining(experiment, both_ways=True)
     if not experiment.model.left_only:
         raise UsageError(

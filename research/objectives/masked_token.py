@@ -20,7 +20,6 @@ from research.objectives.objective import (
     Sums,
     check_pretraining,
     halves,
-    refuse_attention_in_documents,
 )
 from research.objectives.vocabulary_loss import targets_loss
 
@@ -90,7 +89,6 @@ def synthetic(experiment: Experiment, random: np.random.Generator, rows: Rows) -
 
 
 def check(experiment: Experiment) -> None:
-    refuse_attention_in_documents(experiment)
     check_pretraining(experiment, both_ways=True)
     if experiment.model.left_only:
         raise UsageError(

@@ -107,7 +107,10 @@ def training_loss(settings: config.Objective) -> Callable[[Any, Batch, Array | N
 
     def loss(model: Any, batch: Batch, key: Array | None = None) -> Sums:
         with auxiliary_losses.being([]) as added:
-            sums = _checked(settings, declared(model, batch, key, settings))
+            sums = declared(model, batch, key, settings)
+        if "loss" not in sums:
+            named = ", ".join(sums) or "none"
+            raise UsageError(f"objective.name={settings.name}: its loss has the sums {named}; expected loss")
         if not added:
             return sums
         # Means over the tokens of this part of a batch. Each kind of weights sums to 1 over the whole batch.
@@ -132,13 +135,6 @@ def evaluation_loss(settings: config.Objective) -> Callable[[Any, Batch], Sums]:
     return sums_and_outputs
 
 
-def _checked(settings: config.Objective, sums: Sums) -> Sums:
-    if "loss" not in sums:
-        named = ", ".join(sums) or "none"
-        raise UsageError(f"objective.name={settings.name}: its loss has the sums {named}; expected loss")
-    return sums
-
-
 def weights_in(batch: Mapping[str, Any]) -> list[str]:
     """The names of a batch's weights, one array per kind of target."""
     return [name for name in batch if name.endswith("weights")]
@@ -152,6 +148,8 @@ def bidirectional(model: config.Model) -> bool:
 def check_pretraining(experiment: Experiment, both_ways: bool) -> None:
     """Raises UsageError unless the family's direction is `both_ways`, and for settings of fine-tuning."""
     name, model = experiment.objective.name, experiment.model
+    if both_ways:
+        refuse_attention_in_documents(experiment.data)
     refuse_gpts_settings(model)
     if bidirectional(model) != both_ways:
         fitting = " or ".join(family for family in FAMILIES if FAMILIES[family].bidirectional == both_ways)
@@ -170,9 +168,9 @@ def refuse_gpts_settings(model: config.Model) -> None:
             )
 
 
-def refuse_attention_in_documents(experiment: Experiment) -> None:
+def refuse_attention_in_documents(data: config.Data) -> None:
     """Raises UsageError for data.attend=document, which the objective's batches do not support."""
-    if experiment.data.attend == "document":
+    if data.attend == "document":
         raise UsageError("data.attend=document: only for objective.name=next_token; expected window")
 
 

@@ -1,6 +1,7 @@
 """Answers that are spans of a paragraph (Devlin et al., 2018, section 4.2), as in Google's run_squad."""
 
 import math
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,9 +15,9 @@ from research.data.examples import Examples
 from research.errors import UsageError
 from research.metrics.squad import score
 from research.metrics.squad2 import Prediction, final_text, measure
-from research.objectives.objective import Batch, Objective, Shapes, Sums
+from research.objectives.objective import Batch, Objective, Shapes, Sums, bidirectional
 from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes, task_tokenizer
-from research.objectives.task_head import each_token_without_dropout, task_evaluation, training_sums
+from research.objectives.task_head import each_token_without_dropout, task_losses
 
 
 def span_loss(outputs_BL2: Array, batch: Batch) -> tuple[Array, Sums]:
@@ -39,7 +40,10 @@ SQUAD2 = (  # metrics with task.unanswerable, beside those of SQuAD 1.1
 
 
 def check(experiment: Experiment) -> None:
-    check_task(experiment, fields=(2,), labels=False, causal=False)
+    check_task(experiment, fields=(2,), labels=False)
+    if not bidirectional(experiment.model):
+        name = experiment.objective.name
+        raise UsageError(f"objective.name={name}: needs model.family=bert, which reads in both directions")
     for metric in () if experiment.task.unanswerable else experiment.task.metrics:
         if metric in SQUAD2:
             raise UsageError(f"task.metrics={metric}: expected task.unanswerable=true, as in SQuAD 2.0")
@@ -47,7 +51,7 @@ def check(experiment: Experiment) -> None:
 
 def batch_shapes(experiment: Experiment) -> Shapes:
     """`labels` are the positions of an answer's first and last token, 0 if the window has no answer."""
-    return task_shapes(experiment, labels=(experiment.data.batch, 2))
+    return task_shapes(experiment) | {"labels": ((experiment.data.batch, 2), np.int32)}
 
 
 def examples(experiment: Experiment) -> Examples:
@@ -80,15 +84,12 @@ def predict(task: Task, split: Any, outputs_WL2: np.ndarray) -> tuple[dict[str, 
     return answers, {metric: found[metric] for metric in task.metrics}
 
 
-evaluate = task_evaluation(each_token_without_dropout, span_loss)
-
 SPANS = OBJECTIVES.register("spans")(
     Objective(
-        loss=training_sums(evaluate),
-        evaluate=evaluate,
+        **task_losses(each_token_without_dropout, span_loss),
         check=check,
         batch_shapes=batch_shapes,
-        synthetic=synthetic_task(classes=lambda experiment: experiment.data.length),
+        synthetic=partial(synthetic_task, classes=lambda experiment: experiment.data.length),
         examples=examples,
         predicted=predicts_tokens,
         columns=("accuracy", "f1", "exact_match"),

@@ -3,6 +3,7 @@
 openai/finetune-transformer-lm, utils.py: stsb_label_encoding. Shapes: B rows, K whole scores from 0.
 """
 
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,12 +13,12 @@ from jax import Array
 
 from research.config import Experiment, Task
 from research.config.names import OBJECTIVES
-from research.data.examples import Examples
+from research.data.finetuning import labels
 from research.errors import UsageError
 from research.objectives.classification import REGRESSION, labelled_examples, predict_score
 from research.objectives.objective import Batch, Sums
-from research.objectives.task import check_task, synthetic_task
-from research.objectives.task_head import task_evaluation, training_sums, whole_example
+from research.objectives.task import ONE_OR_PAIR, check_task, synthetic_task
+from research.objectives.task_head import task_losses, whole_example
 
 
 def soft_targets(scores_B: Array, K: int) -> Array:
@@ -39,28 +40,19 @@ def predict(task: Task, split: Any, outputs_BK: np.ndarray) -> tuple[list[float]
 
 
 def check(experiment: Experiment) -> None:
-    check_task(experiment, fields=(1, 2), both_orders=True)
-    labels = experiment.task.labels
-    whole = tuple(str(score) for score in range(len(labels)))
-    if labels != whole:
-        raise UsageError(f"task.labels={','.join(labels)}: expected the whole scores, {','.join(whole)}")
+    check_task(experiment, fields=ONE_OR_PAIR)
+    given = experiment.task.labels
+    whole = tuple(str(score) for score in range(len(given)))
+    if given != whole:
+        raise UsageError(f"task.labels={','.join(given)}: expected the whole scores, {','.join(whole)}")
 
-
-def examples(experiment: Experiment) -> Examples:
-    from research.data.finetuning.labels import SOFT_SCORES
-
-    return labelled_examples(experiment, SOFT_SCORES)
-
-
-evaluate = task_evaluation(whole_example, soft_score_loss)
 
 SOFT_SCORES = OBJECTIVES.register("soft_scores")(
     REGRESSION._replace(
-        loss=training_sums(evaluate),
-        evaluate=evaluate,
+        **task_losses(whole_example, soft_score_loss),
         check=check,
-        synthetic=synthetic_task(classes=lambda experiment: experiment.model.outputs - 1),
-        examples=examples,
+        synthetic=partial(synthetic_task, classes=lambda experiment: experiment.model.outputs - 1),
+        examples=partial(labelled_examples, kind=labels.SOFT_SCORES),
         unit="nats",
         outputs=lambda task: len(task.labels),
         predict=predict,

@@ -19,26 +19,24 @@ from research.objectives.objective import (
 )
 
 COUNTS = ("none", "one", "two")
+ONE_OR_PAIR = (1, 2)  # texts of an example; a pair may be read in both orders
 
 
 def check_task(
     experiment: Experiment,
     *,
     fields: tuple[int, ...] = (),
-    both_orders: bool = False,
     labels: bool = True,
     options: bool = False,
-    causal: bool = True,
 ) -> None:
     """Raises UsageError if the sections of a fine-tuning experiment do not fit.
 
-    `fields`: allowed numbers of texts per example (empty: any); `both_orders`: whether pairs may be read in
-    both orders; `labels`: whether classes are named; `options`: whether examples list choices; `causal`:
-    whether a GPT can learn it.
+    `fields`: allowed numbers of texts per example (empty: any); `labels`: whether classes are named;
+    `options`: whether examples list choices.
     """
-    refuse_attention_in_documents(experiment)
+    refuse_attention_in_documents(experiment.data)
     refuse_gpts_settings(experiment.model)
-    name, task, model = experiment.objective.name, experiment.task, experiment.model
+    name, task = experiment.objective.name, experiment.task
     if not task.fields:
         raise UsageError(f"task.fields: objective.name={name} needs the fields of its texts")
     if labels and len(task.labels) < 2:
@@ -48,12 +46,10 @@ def check_task(
     if fields and len(task.fields) not in fields:
         expected = " or ".join(COUNTS[count] for count in fields)
         raise UsageError(f"task.fields={','.join(task.fields)}: expected {expected}")
-    if task.orders == "both" and not (both_orders and len(task.fields) == 2):
+    if task.orders == "both" and not (fields == ONE_OR_PAIR and len(task.fields) == 2):
         raise UsageError("task.orders=both: expected two fields to classify or to score")
     _check_record(experiment)
-    if not causal and not bidirectional(model):
-        raise UsageError(f"objective.name={name}: needs model.family=bert, which reads in both directions")
-    _check_auxiliary(experiment.objective, model)
+    _check_auxiliary(experiment.objective, experiment.model)
     if experiment.data.validation is None:
         raise UsageError("data.validation: expected a source, as data.source is one")
     if experiment.data.later.step:
@@ -85,13 +81,8 @@ def _check_auxiliary(settings: Objective, model: Model) -> None:
         raise UsageError(f"objective.auxiliary_positions=true: model.positions={model.positions} has no rows")
 
 
-def task_shapes(
-    experiment: Experiment,
-    labels: tuple[int, ...] | None = None,
-    dtype: type = np.int32,
-    weights: tuple[int, ...] | None = None,
-) -> Shapes:
-    """Shapes of a batch with `labels` and `label_weights` of these shapes, by default (B,).
+def task_shapes(experiment: Experiment) -> Shapes:
+    """Shapes of a batch with a class for every example.
 
     `lengths` exclude padding. Bidirectional families have `segments`. `auxiliary_weights` weigh the
     prediction of each next token and sum to 1 per sequence. Batches of shorter sequences may have a smaller
@@ -103,7 +94,7 @@ def task_shapes(
         shapes["segments"] = ((B, S, L), np.int32)
     elif experiment.objective.auxiliary:
         shapes["auxiliary_weights"] = ((B, S, L), np.float32)
-    return shapes | {"labels": (labels or (B,), dtype), "label_weights": (weights or (B,), np.float32)}
+    return shapes | {"labels": ((B,), np.int32), "label_weights": ((B,), np.float32)}
 
 
 def task_tokenizer(experiment: Experiment) -> Callable[[], Any]:
@@ -113,15 +104,10 @@ def task_tokenizer(experiment: Experiment) -> Callable[[], Any]:
     return partial(tokenizer_of, experiment.data, experiment.start, experiment.model.vocabulary)
 
 
-def synthetic_task(classes: Callable[[Experiment], int]) -> Callable[..., dict[str, np.ndarray]]:
-    """The field `synthetic` of a record; labels are below `classes`."""
-    return partial(_synthetic, classes=classes)
-
-
-def _synthetic(
+def synthetic_task(
     experiment: Experiment, random: np.random.Generator, rows: Rows, classes: Callable[[Experiment], int]
 ) -> dict[str, np.ndarray]:
-    """Full sequences with all weights 1: the most expensive batch."""
+    """Full sequences with all weights 1, the most expensive batch; labels are below `classes`."""
     shapes = objective_of(experiment.objective).batch_shapes(experiment)
     batch = {name: np.ones(shape, dtype) for name, (shape, dtype) in shapes.items()}
     B, S, L = batch["tokens"].shape

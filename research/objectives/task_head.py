@@ -5,6 +5,7 @@ Shapes: B rows, S sequences per row, T = B × S, L length, D width, K outputs.
 """
 
 from collections.abc import Callable
+from typing import TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,13 @@ HeadInput = Callable[..., Array]  # (model, x_TLD, batch, key) → the head's in
 TaskLoss = Callable[[Array, Batch], tuple[Array, Sums]]  # (outputs, batch) → (loss, other sums)
 
 
-def task_evaluation(head_input: HeadInput, task_loss: TaskLoss) -> Outputs:
-    """The field `evaluate` of a record: sums, and the head's outputs (B, …, K), float32.
+class Losses(TypedDict):
+    loss: Loss
+    evaluate: Outputs
+
+
+def task_losses(head_input: HeadInput, task_loss: TaskLoss) -> Losses:
+    """The fields `loss` and `evaluate` of a record; the head's outputs (B, …, K) are float32.
 
     With a teacher, which needs a `task_loss` of classes (…, K), its divergence is part of the task's loss. A
     GPT's loss is L3 = L2 + λ·L1 (Radford et al., 2018, section 3.2); λ is `settings.auxiliary`.
@@ -54,16 +60,10 @@ def task_evaluation(head_input: HeadInput, task_loss: TaskLoss) -> Outputs:
         states_TLD = _states(teacher, batch, key)
         return teacher.task_head(head_input(teacher, states_TLD, batch, key)).astype(jnp.float32)
 
-    return evaluate
-
-
-def training_sums(evaluate: Outputs) -> Loss:
-    """The field `loss` of a record: the sums of `evaluate`."""
-
     def loss(model, batch: Batch, key: Array | None = None, settings: config.Objective = DEFAULTS) -> Sums:
         return evaluate(model, batch, key, settings)[0]
 
-    return loss
+    return {"loss": loss, "evaluate": evaluate}
 
 
 def whole_example(model, x_TLD: Array, batch: Batch, key: Array | None) -> Array:

@@ -13,9 +13,10 @@ from research.data.examples import Examples
 from research.errors import UsageError
 from research.metrics.entities import check_tags
 from research.metrics.glue import scores
-from research.objectives.objective import Objective, Shapes, bidirectional
-from research.objectives.task import check_task, predicts_tokens, synthetic_task, task_shapes, task_tokenizer
-from research.objectives.task_head import classification_loss, each_token, task_evaluation, training_sums
+from research.objectives.classification import CLASSIFICATION
+from research.objectives.objective import Shapes, bidirectional
+from research.objectives.task import check_task, task_shapes, task_tokenizer
+from research.objectives.task_head import classification_loss, each_token, task_losses
 
 
 def check(experiment: Experiment) -> None:
@@ -32,7 +33,7 @@ def check(experiment: Experiment) -> None:
 def batch_shapes(experiment: Experiment) -> Shapes:
     """`labels` have weight 1 at a word's first piece and 0 elsewhere."""
     shape = experiment.data.batch, experiment.data.length
-    return task_shapes(experiment, labels=shape, weights=shape)
+    return task_shapes(experiment) | {"labels": (shape, np.int32), "label_weights": (shape, np.float32)}
 
 
 def examples(experiment: Experiment) -> Examples:
@@ -64,22 +65,15 @@ def predict(task: Task, split: Any, outputs_BLK: np.ndarray) -> tuple[list[list[
     return predictions, scores(task.metrics, expected, given) if expected else {}
 
 
-evaluate = task_evaluation(each_token, classification_loss)
-
 TAGS = OBJECTIVES.register("tags")(
-    Objective(
-        loss=training_sums(evaluate),
-        evaluate=evaluate,
+    CLASSIFICATION._replace(
+        **task_losses(each_token, classification_loss),
         check=check,
         batch_shapes=batch_shapes,
-        synthetic=synthetic_task(classes=lambda experiment: experiment.model.outputs),
         examples=examples,
-        predicted=predicts_tokens,
         columns=("accuracy", "f1"),
         head="tokens",
-        outputs=lambda task: len(task.labels),
         metrics=("accuracy", "f1"),
         predict=predict,
-        reads_teacher=True,
     )
 )

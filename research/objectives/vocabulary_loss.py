@@ -28,16 +28,7 @@ TINY = 1e-30  # below every weight but 0
 LOGITS_AT_ONCE_ELSEWHERE = 2**29  # each piece adds to the table's whole gradient, in float32
 
 
-def _vocabulary_loss(
-    x_BLD: Array,
-    table_VD: Array,
-    bias_V: Array | None,
-    targets_BL: Array,
-    weights_BL: Array,
-    z_loss: ArrayLike | None,
-    operand_dtype: DTypeLike | None,
-    kept: DTypeLike,
-) -> tuple[Array, Array]:
+def _vocabulary_loss(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, operand_dtype, kept):
     table, bias = _operands(x_BLD, table_VD, bias_V, operand_dtype)
 
     def of_rows(words, rows, table, bias):
@@ -122,14 +113,8 @@ def _forward(x_BLD, table_VD, bias_V, targets_BL, weights_BL, z_loss, operand_dt
 def _backward(operand_dtype, kept, saved, above):
     dx, dtable, dbias, x = saved
     g = above[0]  # the hits have no derivative
-    return (
-        (dx * g.astype(dx.dtype)).astype(x.dtype),
-        dtable * g,
-        None if dbias is None else dbias * g,
-        None,
-        None,
-        None,
-    )
+    dx = (dx * g.astype(dx.dtype)).astype(x.dtype)
+    return dx, dtable * g, None if dbias is None else dbias * g, None, None, None
 
 
 _loss.defvjp(_forward, _backward)

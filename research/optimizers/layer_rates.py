@@ -16,7 +16,7 @@ from jax.tree_util import tree_map_with_path
 
 from research.config import Model
 from research.config.sections.freezing import BLOCKS, is_embedding, trained_blocks
-from research.optimizers.masks import path_name
+from research.models.parameters import path_name
 
 
 def powers(tree: Any, freeze: str | None, model: Model) -> Any:

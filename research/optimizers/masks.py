@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from jax.tree_util import keystr, tree_map_with_path
+from jax.tree_util import tree_map_with_path
 from optax import contrib
 
 from research.config import Model, scaling
+from research.models.parameters import path_name
 
 
 def decays(model: Any) -> Any:
@@ -44,11 +45,6 @@ def are_hidden_matrices(model: Any, experts: bool = True) -> Any:
         return {"blocks", "kernel"} <= _names(path) and (experts or matrix_axis(path) == 1)
 
     return tree_map_with_path(hidden, model)
-
-
-def path_name(path: Any) -> str:
-    """blocks/mlp/expand/kernel: as parameters are named on disk."""
-    return keystr(path, simple=True, separator="/").removesuffix("/value")
 
 
 def _names(path: Any) -> set[str]:

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.tree_util import tree_leaves_with_path, tree_map_with_path
+from jax.tree_util import tree_map_with_path
 
 from research.config import Model
 from research.config.sections.freezing import BLOCKS, trained_blocks, trains
-from research.optimizers.masks import path_name
+from research.models.parameters import by_path, path_name
 
 
 class Trained(NamedTuple):
@@ -59,7 +59,7 @@ def _select(tree: Any, *, freeze: str, model: Model) -> Any:
 
 
 def _merge(tree: Any, part: Any, *, join: Callable[..., Array], freeze: str, model: Model) -> Any:
-    parts = {path_name(path): leaf for path, leaf in tree_leaves_with_path(part)}
+    parts = by_path(part)
 
     def merge(path, leaf: Array) -> Array:
         name = path_name(path)
@@ -94,8 +94,7 @@ def _rows(part: Array, runs: list[range]) -> list[Array]:
 
 
 def _frozen_blocks(tree: Any, *, freeze: str, model: Model) -> int:
-    names = [path_name(path) for path, _ in tree_leaves_with_path(tree)]
-    runs = [trained_blocks(freeze, name, model) for name in names if name.startswith(BLOCKS)]
+    runs = [trained_blocks(freeze, name, model) for name in by_path(tree) if name.startswith(BLOCKS)]
     return min((run[0].start for run in runs if run), default=model.depth if runs else 0)
 
 

@@ -24,7 +24,7 @@ from research.config import Experiment
 from research.config.settings import override
 from research.models.attention import AttentionMask, attend_by, by_library
 from research.models.ops.dropout import Seed
-from research.models.parameters import name
+from research.models.parameters import path_name
 
 SMALL = {
     "model.depth": 2,
@@ -187,7 +187,7 @@ def run(folder: Path) -> None:
             continue
         state, _ = program.step(state, program.feed(batch))
         leaves = jax.tree_util.tree_leaves_with_path(state)
-        np.savez(folder / f".{step}.npz", **{name(path): _bits(leaf) for path, leaf in leaves})
+        np.savez(folder / f".{step}.npz", **{path_name(path): _bits(leaf) for path, leaf in leaves})
         (folder / f".{step}.npz").rename(folder / f"{step}.npz")
 
 
@@ -201,7 +201,7 @@ def _process(folder: Path) -> subprocess.Popen:
 
 
 def _refilled(kept, path, leaf):
-    array = jnp.asarray(kept[name(path)])
+    array = jnp.asarray(kept[path_name(path)])
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         array = jax.random.wrap_key_data(array)
     return jax.device_put(array, leaf.sharding)

@@ -12,7 +12,7 @@ import pytest
 from research.config import Model
 from research.models import build
 from research.models.bert import BERT
-from research.models.parameters import name
+from research.models.parameters import path_name
 from research.objectives import masked_token, next_token
 from tests.drawn import drawn
 from tests.mostly_slow import mostly_slow
@@ -173,7 +173,7 @@ def test_initial_losses_are_those_of_guessing():
 def test_initial_deviations(config):
     """BERT's normal is cut at two deviations and not widened; GPT-1's is whole and everywhere the same."""
     model = jax.jit(partial(build, replace(config, width=192, vocabulary=500)))(key=KEY)
-    leaves = {name(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(model)}
+    leaves = {path_name(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(model)}
     spread = 0.02 * 0.87962566 if config.family == "bert" else 0.02
     for path, leaf in leaves.items():
         if path.endswith("bias"):

@@ -12,7 +12,7 @@ from research.errors import UsageError
 from research.generation import GREEDY, Sampling, sample
 from research.models import build
 from research.models.decoding import decode, decoder, empty
-from research.models.parameters import by_path, name
+from research.models.parameters import by_path, path_name, refill
 from tests.mostly_slow import mostly_slow
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
@@ -35,7 +35,7 @@ TOKENS = jax.random.randint(KEY, (2, 11), 0, TINY["vocabulary"])
 
 def numpy_gpt(model, tokens):
     """Radford et al. (2019), section 2.3, and its variants, for one sequence at a time in float64."""
-    p = {name(path): np.asarray(x, np.float64) for path, x in jax.tree_util.tree_leaves_with_path(model)}
+    p = {path_name(path): np.asarray(x, np.float64) for path, x in jax.tree_util.tree_leaves_with_path(model)}
     c = model.config
 
     def norm(x, prefix, n=...):
@@ -138,7 +138,7 @@ def test_causality():
     L = TOKENS.shape[1]
 
     def logits_of(table):
-        moved = jax.tree_util.tree_map_with_path(lambda p, x: table if name(p) == "positions" else x, model)
+        moved = refill(model, by_path(model) | {"positions": table})
         return moved(TOKENS[:1])[0].sum(-1)
 
     jacobian = jax.jacobian(jax.jit(logits_of))(model.positions[...])  # (L, context, D)

@@ -6,7 +6,7 @@ import pytest
 import experiments
 from research.config import Optimizer, Schedule
 from research.models import build
-from research.models.parameters import name
+from research.models.parameters import path_name
 from research.optimizers.masks import decays
 from research.optimizers.optimizer import optimizer
 
@@ -32,7 +32,7 @@ KERNELS = {
 def test_decay_falls_on_matrices_and_tables(experiment, expected):
     config = experiments.get(experiment).model
     model = jax.eval_shape(lambda key: build(config, key=key), jax.random.key(0))
-    decayed = {name(path) for path, yes in jax.tree_util.tree_leaves_with_path(decays(model)) if yes}
+    decayed = {path_name(path) for path, yes in jax.tree_util.tree_leaves_with_path(decays(model)) if yes}
     assert decayed == expected
 
 
@@ -40,7 +40,7 @@ def test_muon_takes_hidden_matrices_alone():
     model = build(experiments.get("gpt2_shakespeare_char_cpu").model, key=jax.random.key(0))
     update = optimizer(Optimizer(name="muon", rate=Schedule(name="constant", peak=1e-3)), 10)
     opt_state = jax.eval_shape(update.init, model)
-    second = {name(path) for path, _ in jax.tree_util.tree_leaves_with_path(opt_state)}
+    second = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(opt_state)}
     with_two = {n.split("/nu/")[1] for n in second if "/nu/" in n}
     assert "tokens" in with_two and "blocks/attention_norm/scale" in with_two
     assert not any("kernel" in n for n in with_two)

@@ -68,7 +68,7 @@ def _attention_backward(causal, saved, do):
     # which are smaller than the scores. CPUs do not keep the output.
     shared = None if y is None else _heads_first(jnp.sum(y * do, -1, keepdims=True, dtype=jnp.float32))
     do = _heads_first(do)
-    dq, dk, dv = [], None, None
+    dq, dk, dv = [], [], []  # of queries, by piece; of all keys, as one
     for piece, saved_p in zip(_pieces(q, k, causal), probabilities, strict=True):
         q_piece, do_piece = q[:, :, piece.queries], do[:, :, piece.queries]
         dropped = saved_p if factors_BHLS is None else saved_p * piece.of(factors_BHLS)
@@ -83,7 +83,7 @@ def _attention_backward(causal, saved, do):
         dq.append(_by_head(dscores, k[:, :, piece.keys], 3, 2, q.dtype))
         dk = _added(dk, _by_rows(dscores, q_piece, k.dtype), k.shape)
         dv = _added(dv, _by_rows(dropped, do_piece, v.dtype), v.shape)
-    return *map(_heads_first, (_joined(dq), dk, dv)), None, None
+    return *map(_heads_first, (_joined(dq), *dk, *dv)), None, None
 
 
 attention.defvjp(_attention_forward, _attention_backward)
@@ -168,8 +168,8 @@ def _joined(pieces: list[Array]) -> Array:
     return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces, axis=2)
 
 
-def _added(total: Array | None, part: Array, shape: tuple[int, ...]) -> Array:
-    """`total`, or zero before the first piece, plus the gradient of the first keys."""
+def _added(total: list[Array], part: Array, shape: tuple[int, ...]) -> list[Array]:
+    """`total`, empty before the first piece, plus the gradient of the first keys."""
     missing = shape[2] - part.shape[2]
     part = jnp.pad(part, ((0, 0), (0, 0), (0, missing), (0, 0))) if missing else part
-    return part if total is None else total + part
+    return [total[0] + part if total else part]

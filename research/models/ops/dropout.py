@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from research.config.hyperparameters import INPUT, Input
+from research.config.hyperparameters import Input
 from research.models.platform import platform
 from research.scoped import Scoped
 
@@ -52,10 +52,10 @@ def dropout_mask(
     """
     if key is None or rate == 0:
         return None
-    rate = input_rate.get() if rate is INPUT else rate
+    share = input_rate.get() if isinstance(rate, Input) else rate
     if chosen_generator(generator) == "hash":
-        return Seed(jax.random.bits(key, (2,)), jnp.float32(rate), part_of_rows.get())
-    return jax.random.bernoulli(key, 1 - rate, shape).astype(dtype) * jnp.asarray(1 / (1 - rate), dtype)
+        return Seed(jax.random.bits(key, (2,)), jnp.float32(share), part_of_rows.get())
+    return jax.random.bernoulli(key, 1 - share, shape).astype(dtype) * jnp.asarray(1 / (1 - share), dtype)
 
 
 def chosen_generator(generator: str) -> str:

@@ -7,8 +7,6 @@ those of the plain formulas; `tests/models/ops/test_norms.py` compares both with
 Shapes: D features.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -31,8 +29,7 @@ def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _layer_norm(x, scale_D, bias_D, epsilon):
+def _layer_norm_of_rows(x, scale_D, bias_D, epsilon) -> Array:
     return _layer_norm_forward(x, scale_D, bias_D, epsilon)[0]
 
 
@@ -82,11 +79,11 @@ def _layer_norm_backward(epsilon, saved, dy):
     return dx.astype(x.dtype), (dy32 * normed).sum(0), dy32.sum(0) if has_bias else None
 
 
+_layer_norm = jax.custom_vjp(_layer_norm_of_rows, nondiff_argnums=(3,))
 _layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _rms_norm(x, scale_D, epsilon):
+def _rms_norm_of_rows(x, scale_D, epsilon) -> Array:
     return _rms_norm_forward(x, scale_D, epsilon)[0]
 
 
@@ -105,4 +102,5 @@ def _rms_norm_backward(epsilon, saved, dy):
     return dx.astype(x.dtype), (dy32 * normed).sum(0)
 
 
+_rms_norm = jax.custom_vjp(_rms_norm_of_rows, nondiff_argnums=(2,))
 _rms_norm.defvjp(_rms_norm_forward, _rms_norm_backward)

@@ -42,6 +42,7 @@ def splash(
         heads_first = (x.swapaxes(1, 2) for x in (q.astype(k.dtype), k, v))
         with jax.named_scope("causal" if causal else "full"):
             y = jax.vmap(kernel)(*heads_first, segment_ids=numbers)
+        assert isinstance(y, Array)  # a kernel made to save residuals returns them too
         return y.swapaxes(1, 2)
 
     return attend

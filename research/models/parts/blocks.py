@@ -50,7 +50,7 @@ class BlockCache(NamedTuple):
     keys_BSHK: Array
     values_BSHK: Array
 
-    def extended(self, k: Array, v: Array, start: Array) -> "BlockCache":
+    def extended(self, k: Array, v: Array, start: Array | int) -> "BlockCache":
         """With the keys and values of L more positions, from `start` on."""
         pairs = zip(self, (k, v), strict=True)
         return BlockCache(*(lax.dynamic_update_slice_in_dim(old, new, start, axis=1) for old, new in pairs))
@@ -75,14 +75,14 @@ class Attention(nnx.Module):
         B, L, D = x_BLD.shape
         qkv = self.qkv(x_BLD).reshape(B, L, 3, self.heads, D // self.heads)
         q, k, v = (part.squeeze(2) for part in jnp.split(qkv, 3, axis=2))
-        if self.query_norm is not None:
+        if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         if self.query_multiplier != 1:
             q = self.query_multiplier * q
         q, k = rotate(q, k)
         q, k, v = site("attention/query", q), site("attention/key", k), site("attention/value", v)
         if cache is not None:
-            k, v = cache = cache.extended(k, v, attend.mask.start)
+            k, v = cache = cache.extended(k, v, attend.mask.first)
         mask = dropout_mask((B, self.heads, L, k.shape[1]), self.dropout, key, x_BLD.dtype, self.generator)
         y = site("attention/heads", self.mix(q, k, v, attend, mask))
         return self.output(y.reshape(B, L, D)), cache
@@ -99,8 +99,7 @@ class MLP(nnx.Module):
         linear = partial(Linear, bias=config.bias, precision=config.precision)
         self.expand = linear(width, (hidden,), init, key=key_expand)
         gated = is_gated(ACTIVATIONS[config.activation])
-        key_gate = jax.random.fold_in(key, GATE) if gated else None
-        self.gate = linear(width, (hidden,), init, key=key_gate) if gated else None
+        self.gate = linear(width, (hidden,), init, key=jax.random.fold_in(key, GATE)) if gated else None
         self.output = linear(hidden, (width,), init_output, key=key_output, axes=("tensor", "fsdp"))
         self.activation, self.own = config.activation, config.own.activation
 

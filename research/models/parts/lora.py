@@ -61,7 +61,8 @@ class Adapted(Linear):
         self.kernel, self.bias = plain.kernel, plain.bias
         self.precision, self.multiplier = plain.precision, plain.multiplier
         inputs, *outputs = plain.kernel.shape
-        axes, heads = declared_axes(plain.kernel) or (), declared_heads(plain.kernel)
+        axes, heads = declared_axes(plain.kernel), declared_heads(plain.kernel)
+        assert axes is not None  # `Linear` declares them
         for n, kernel in enumerate(kernels):
             drop = 1 if kernel in PARTS else 0  # the axis of three
             factors = Factors(

@@ -3,16 +3,22 @@
 All sequences of a step, and a tied output layer, then miss the same features of a token.
 """
 
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import jax
 from jax import Array
 from jax.tree_util import tree_map_with_path
 
+from research.config import Model
 from research.models.ops.dropout import dropout
-from research.models.parameters import name
+from research.models.parameters import path_name
 
-M = TypeVar("M")
+
+class Configured(Protocol):
+    config: Model
+
+
+M = TypeVar("M", bound=Configured)
 
 KEYS = {"tokens": 2, "special_embeddings": 3, "positions": 4}  # folded into the key; 0 and 1 are in use
 
@@ -24,7 +30,7 @@ def drop_tables(model: M, key: Array | None) -> M:
         return model
 
     def drop(path, table: Array) -> Array:
-        which = KEYS.get(name(path))
+        which = KEYS.get(path_name(path))
         return table if which is None else dropout(table, config.dropout, jax.random.fold_in(key, which))
 
     return tree_map_with_path(drop, model)

@@ -69,7 +69,7 @@ class Pair(NamedTuple):
 
 
 def dropped(x: Array, kept: Array | None, drops: Drops | None) -> Array:
-    return x if drops is None else jnp.where(kept, x * drops.scale[0], 0.0)
+    return x if kept is None or drops is None else jnp.where(kept, x * drops.scale[0], 0.0)
 
 
 def scope(seed: Seed | None, options: Options):

@@ -39,8 +39,7 @@ def flash(qkv: Array, segments: Segments | None, seed: Seed | None, first: First
     return _flash(*heads_first, segments, seed, first, options).swapaxes(1, 2)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(6,))
-def _flash(q, k, v, segments, seed, first, options):
+def _flash_of_heads(q, k, v, segments, seed, first, options) -> Array:
     return _flash_forward(q, k, v, segments, seed, first, options)[0]
 
 
@@ -69,7 +68,7 @@ def _flash_backward(options, saved, dy):
     split, drops = _split(q.shape), drops_of(seed, first)
     # The term that the softmax's derivative subtracts equals the product of the output and its gradient.
     shared = jnp.sum(y.astype(jnp.float32) * dy.astype(jnp.float32), -1)[:, :, None]
-    heads, length, size = split.whole.block_shape[1:]
+    heads, length, size = split.shape
     backward = pl.pallas_call(
         partial(_backward_kernel, options),
         grid=split.grid,
@@ -89,6 +88,7 @@ def _flash_backward(options, saved, dy):
     return dq, dk, dv, None, None, None
 
 
+_flash = jax.custom_vjp(_flash_of_heads, nondiff_argnums=(6,))
 _flash.defvjp(_flash_forward, _flash_backward)
 
 
@@ -96,15 +96,15 @@ class _Split(NamedTuple):
     """How arrays are split over programs: by rows, heads and blocks of positions."""
 
     grid: tuple[int, int, int]
-    whole: pl.BlockSpec  # (G, L, K) of (B, H, L, K)
+    shape: tuple[int, int, int]  # (G, L, K), of a program's heads
+    whole: pl.BlockSpec  # `shape` of (B, H, L, K)
     part: pl.BlockSpec  # (G, block, K)
     row: pl.BlockSpec  # (G, 1, L) of (B, H, 1, L)
     part_row: pl.BlockSpec  # (G, 1, block)
 
     def given(self, segments, drops):
         """Specifications of segments, as rows (B, 1, L), and of the seed of a dropout mask."""
-        length = self.whole.block_shape[2]
-        row = pl.BlockSpec((None, 1, length), lambda b, h, i: (b, 0, 0))
+        row = pl.BlockSpec((None, 1, self.shape[1]), lambda b, h, i: (b, 0, 0))
         scalars = pl.BlockSpec(memory_space=tpu.SMEM)
         return jax.tree.map(lambda _: row, segments), jax.tree.map(lambda _: scalars, drops)
 
@@ -115,6 +115,7 @@ def _split(shape: tuple[int, ...]) -> _Split:
     G = max(n for n in range(1, H + 1) if H % n == 0 and (n == 1 or n * L <= PLACES))
     return _Split(
         grid=(B, H // G, L // block),
+        shape=(G, L, K),
         whole=pl.BlockSpec((None, G, L, K), lambda b, h, i: (b, h, 0, 0)),
         part=pl.BlockSpec((None, G, block, K), lambda b, h, i: (b, h, i, 0)),
         row=pl.BlockSpec((None, G, 1, L), lambda b, h, i: (b, h, 0, 0)),
