@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal
 
-from research.config import Data
+from research.config import Data, Task
 from research.config.names import SCHEMES
 from research.data.sources import file_records, files
 from research.data.sources.documents import documents, parts
@@ -76,13 +76,13 @@ def short_text_tokenizer(data: Data) -> str:
     return data.tokenizer
 
 
-def vocabulary(data: Data) -> int | None:
+def vocabulary(data: Data, task: Task | None = None) -> int | None:
     """The number of entries of the declared tokenizer; None if it is not available yet."""
     scheme, _, size = data.tokenizer.partition(":")
     if scheme in trained.SCHEMES and size.isdecimal():
         return int(size)
     try:
-        found = trained.load(data) if scheme in trained.SCHEMES else published.load(data.tokenizer)
+        found = trained.load(data, task) if scheme in trained.SCHEMES else published.load(data.tokenizer)
     except (UsageError, EnvironmentFault):
         return None
     return tokenizer.entries(found)

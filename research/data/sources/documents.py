@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
 
 from research.config import Data
 from research.config.names import SCHEMES
 from research.data.sources import standardize
-from research.data.sources.schemes import Source, parse, unpinned
+from research.data.sources.schemes import Source, identity, parse, unpinned
 from research.data.tokenizers import published
 from research.errors import UsageError
 from research.io.cache import MADE
@@ -22,6 +22,7 @@ Split = Literal["train", "validation"]
 
 WEIGHTED = re.compile(r"(\d*\.?\d+)\*(.+)", re.DOTALL)
 PLUS = re.compile(r"\s*\+\s*(?=\d*\.?\d+\*)")  # before a weight: TFDS splits and file names may contain +
+PATHS = re.compile(r"(?<![\w-])(files|tokens):")  # a source of these is a path
 
 
 class Document(NamedTuple):
@@ -122,7 +123,7 @@ def folder_name(data: Data, key: str) -> str:
     another path are the same corpus.
     """
     words = f"{unpinned(data.source)}-{data.tokenizer}"
-    if any(source.source.startswith(("files:", "tokens:")) for _, source in parts(data)):
+    if PATHS.search(data.source):
         words = "files" if published.is_path(data.tokenizer) else f"files-{data.tokenizer}"
     readable = re.sub(r"\W+", "-", words)[-60:].strip("-")
     return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -139,14 +140,15 @@ def note_maker(folder: Path, data: Data) -> None:
 def check_unchanged(data: Data, before: str) -> None:
     """Raise UsageError if the fingerprint, part of a cache's name, is no longer `before`."""
     if fingerprint(data) != before:
-        raise UsageError(f"data.source={data.source}: changed while it was read; run the command again")
+        refuse_changed(data)
+
+
+def refuse_changed(data: Data) -> NoReturn:
+    raise UsageError(f"data.source={data.source}: changed while it was read; run the command again")
 
 
 def _identity(data: Data) -> list:
-    source = _source(data)
-    # The names of existing stores depend on the form of these facts.
-    own = [source.split] if SCHEMES[source.scheme].splits else []
-    return [source.scheme, SCHEMES[source.scheme].identity(source), *own]
+    return identity(_source(data))
 
 
 def _readings(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[int, Split | None, Data, str]]:

@@ -135,12 +135,12 @@ def test_a_short_text_gets_as_many_entries_as_it_gives(novel):
 def test_of_a_long_text_no_more_is_read_than_tells_that_it_is_long(monkeypatch):
     read = []
 
-    def texts(data, split):
+    def texts(data, split, task):
         for number in range(20_000):
             read.append(number)
             yield f"A paragraph of some length, and number {number}."
 
-    monkeypatch.setattr(trained, "documents", texts)
+    monkeypatch.setattr(trained, "texts", texts)
     monkeypatch.setattr(trained, "load", lambda data: pytest.fail("it is trained before it is needed"))
     data = replace(experiments.get("quickstart").data, tokenizer="bpe:300", split="documents")
     assert trained.fitted(data) == "bpe:300"
