@@ -169,7 +169,7 @@ def _predict(
     json: bool,
 ) -> None:
     """Prints predictions as GLUE's server takes them, or writes `out`; prints metrics to standard error."""
-    from research.io import tables
+    from research.data import tables
 
     if names != ["answers"] or target is None or data is None:
         raise UsageError(f"--task {','.join(names)}: expected a fine-tuned model, no other task, --data")

@@ -173,8 +173,8 @@ def surprisals(
     json: Json = False,
 ) -> None:
     """Write surprisals of texts, for every word or token."""
+    from research.data import tables
     from research.data.sources.files import with_columns
-    from research.io import tables
 
     texts = list(with_columns(data, field))  # refuses a file before a model is loaded
     with starting():

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple, Protocol, overload
 
 from tokenizers import Tokenizer
 
+from research.data import tables
 from research.data.tokenizers.tokenizer import end_of_text
 from research.errors import UsageError
 from research.evaluation.surprisal.surprisals import Options, Surprisals, Token, Word
 from research.evaluation.surprisal.surprisals import surprisals as surprisals_of
-from research.io import tables
 from research.models import BERT, GPT
 
 

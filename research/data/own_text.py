@@ -122,8 +122,7 @@ def _fields(source: Source) -> list[str]:
     """The fields of the first file that has any."""
     if source.scheme != "files":
         return SCHEMES[source.scheme].columns(source)
-    suffixes = tuple(suffix for suffix in files.SUFFIXES if suffix not in files.TEXTS)
-    path = next((path for path in files.match(source.name) if path.name.endswith(suffixes)), None)
+    path = next((path for path in files.match(source.name) if not files.is_text(path)), None)
     return file_records.columns(path) if path else []
 
 
@@ -158,7 +157,7 @@ def _is_one_text(data: Data, source: Source) -> bool:
     if source.scheme != "files" or data.documents != "files":
         return False
     paths = files.match(source.name)
-    return len(paths) == 1 and paths[0].name.endswith(files.TEXTS)
+    return len(paths) == 1 and files.is_text(paths[0])
 
 
 def _has_paragraphs(data: Data) -> bool:

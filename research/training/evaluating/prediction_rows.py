@@ -5,7 +5,7 @@ from typing import Any
 from research.config import Experiment, Task
 from research.data.sources import records, schemes
 from research.data.sources.schemes import TEST
-from research.io.tables import DIGITS, check_columns
+from research.data.tables import DIGITS, check_columns
 from research.objectives import objective_of
 from research.training.evaluating.evaluate_run import Predicted, clipped
 

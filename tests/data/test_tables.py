@@ -7,8 +7,8 @@ from datetime import date
 
 import pytest
 
+from research.data import tables
 from research.errors import UsageError
-from research.io import tables
 
 ROWS = [
     {"id": "a\tb", "text": 'Sie sagte "ja".\r\nZwei', "made": date(2020, 2, 1), "score": math.nan},
