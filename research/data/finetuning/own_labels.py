@@ -75,8 +75,8 @@ def _labels(source: str, task: Task, counted: Counted, typed: Collection[str], t
         )
     labels = tuple(sorted(counts, key=lambda name: (name != "O", as_number(name) or 0.0, name)))
     followed: dict[str, Any] = {"task.labels": labels}
-    if "task.metrics" not in typed:
-        entities = tags and all(TAG.fullmatch(name) for name in labels)
+    if tags and "task.metrics" not in typed:  # the others' metrics suit any classes
+        entities = all(TAG.fullmatch(name) for name in labels)
         followed["task.metrics"] = ("f1", "accuracy") if entities else ("accuracy",)
     if task.numbered and "task.numbered" not in typed:
         followed["task.numbered"] = False

@@ -100,6 +100,14 @@ def report_fields(declared: Experiment, changes: Settings, report: Callable[[str
         )
 
 
+def report_f1(declared: Experiment, changes: Settings, report: Callable[[str], None]) -> None:
+    """Reports which of two classes the F1 is of, since the data decided their order."""
+    task = override(declared, {n: v for n, v in changes.items() if n.startswith("task.")}).task
+    if len(task.labels) == 2 and "f1" in task.metrics:
+        first, second = task.labels
+        report(f"f1 is that of {second}; with task.labels={second},{first} it is that of {first}")
+
+
 def _refuse_smaller_vocabulary(typed: int, data: Data, task: Task | None) -> None:
     """Raises UsageError for a typed vocabulary smaller than the typed tokenizer."""
     entries = vocabulary(data, task)

@@ -60,6 +60,21 @@ def test_minus_one_is_hidden_beside_names_and_on_its_own(tmp_path):
     assert [one.label for one in read] == [-1] * 3
 
 
+@pytest.mark.parametrize("classes", [("anders", "gleich"), ("anders", "gleich", "unklar")])
+def test_the_metrics_stay_and_it_is_said_whose_f1_it_is(tmp_path, classes):
+    rows = [{"sentence1": "a", "sentence2": "b", "label": name} for name in classes * 3]
+    source = lines(tmp_path / "own.jsonl", rows)
+    found, said = followed("bert_mrpc", data__source=source, data__validation=source)
+    assert found["task.labels"] == classes and "task.metrics" not in found
+    named_class = "f1 is that of gleich; with task.labels=gleich,anders it is that of anders"
+    assert (named_class in said) == (len(classes) == 2)
+    named = {"task__labels": ("gleich", "anders"), "task__metrics": ("accuracy",)}
+    assert not any("f1" in line for line in followed("bert_mrpc", data__source=source, **named)[1])
+    assert "task.metrics" not in decided(
+        "bert_cola", lines(tmp_path / "one.jsonl", [{"sentence": "a", "label": name} for name in classes * 3])
+    )
+
+
 def test_a_nan_is_no_class(tmp_path):
     rows = [{"sentence": "a", "label": label} for label in ("bad", "good", float("nan"), None)]
     source = lines(tmp_path / "own.jsonl", rows)
