@@ -154,8 +154,9 @@ def _explain_no_match(pattern: Path, found: list[Path], scheme: str, suffixes: t
         return "a pipe or a device; expected a file, which is read more than once"
     if found:
         return "a link to a file that does not exist"
-    if f"+{scheme}:" in str(pattern):
-        return f"no such file; a mixture of texts has shares, such as 0.5*{scheme}:A+0.5*{scheme}:B"
+    joined = str(pattern).split("+")
+    if len(joined) > 1 and all(format_of(one) in suffixes for one in joined):
+        return f"no such file; did you mean {'+'.join(map(as_source, joined))}?"
     parent = pattern.parent
     if not parent.is_dir():
         return "no such file" if glob.has_magic(str(parent)) else f"there is no folder {parent}"

@@ -88,17 +88,19 @@ def identity(source: Source) -> list[Any]:
     return [source.scheme, SCHEMES[source.scheme].identity(source), *own]
 
 
-def joined(text: str, setting: str) -> list[Source]:
-    """Parse sources of labelled records that are joined by +: 'tfds:glue/rte:train+files:x.tsv'."""
-    separator = re.compile(rf"\+(?=(?:{'|'.join(map(re.escape, SCHEMES))}):)")
-    return [parse(one, setting, "records") for one in separator.split(text)]
+def terms(text: str) -> list[str]:
+    """The sources, perhaps with shares, that + joins; TFDS splits and names of files may have a + too."""
+    names = "|".join(map(re.escape, SCHEMES))
+    return re.split(rf"\s*\+\s*(?=(?:\d*\.?\d+\*)?(?:{names}):)", text)
+
+
+def joined(text: str, setting: str, content: str = "records") -> list[Source]:
+    """Parse sources to be read one after another, joined by +: 'tfds:glue/rte:train+files:x.tsv'."""
+    return [parse(one, setting, content) for one in terms(text)]
 
 
 def records(declared: str, names: Collection[str], split: str) -> Records:
-    """The records of one source, or of several joined by +, with the fields `names`.
-
-    `split` applies to sources that name no split.
-    """
+    """The records of `joined` sources, with the fields `names`; `split` is of those that name none."""
     for source in joined(declared, "data.source, data.validation"):
         yield from SCHEMES[source.scheme].records(source, names, split)
 

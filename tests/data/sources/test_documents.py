@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from research.config import Data
 from research.data.sources import files, tfds_source
-from research.data.sources.documents import documents, fingerprint, parts, read
+from research.data.sources.documents import documents, fingerprint, holds_tokens, parts, read
 from research.errors import EnvironmentFault, LineageWarning, UsageError
 
 
@@ -126,7 +126,7 @@ def test_bad_files_are_named_by_line(tmp_path, name, content, message):
         ("files:{}/*.jsonl", r"\*\.jsonl: no such file$"),
         ("files:{}/none/*.txt", r"there is no folder .*/none"),
         ("files:{}", r"a folder; expected files, such as files:.*/\*\.txt"),
-        ("files:{}/a.txt+files:b.txt", r"no such file; a mixture of texts has shares, such as 0\.5\*files:A"),
+        ("files:{}/a.txt+b.txt", r"no such file; did you mean files:.*/a\.txt\+files:b\.txt\?"),
         ("{}/input.txt", r"expected tfds:NAME.* or files:GLOB.*; did you mean files:.*/input\.txt\?"),
         ("tfds:", r"data\.source=tfds:: expected tfds:NAME.* or files:GLOB"),
         ("tfds:pyton_docs", r"tfds:pyton_docs: no such data set; did you mean python_docs.*"),
@@ -334,6 +334,23 @@ def test_a_mixture_is_all_of_its_sources(corpus):
     assert fingerprint(mixture) == fingerprint(other)  # weights choose among examples, not documents
     plus = parts(data("tfds:tiny_shakespeare:train+validation"))
     assert [source.source for _, source in plus] == ["tfds:tiny_shakespeare:train+validation"]
+
+
+def test_sources_without_shares_are_read_one_after_another(tmp_path):
+    """As one pattern that names all of their files does; + joins labelled files so, too."""
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text(f"{name} {name}")
+    lines(tmp_path / "c.jsonl", {"text": "c"})
+    joined = data(f"files:{tmp_path}/b.txt + files:{tmp_path}/a.txt+files:{tmp_path}/c.jsonl", split="tail")
+    assert list(documents(joined, "all")) == ["b b", "a a", "c"]
+    assert len(parts(joined)) == 1
+    mixture = data(f"1*files:{tmp_path}/b.txt+1*files:{tmp_path}/a.txt", split="tail")
+    two = data(f"files:{tmp_path}/b.txt+files:{tmp_path}/a.txt", split="tail")
+    assert fingerprint(two) != fingerprint(mixture)
+    with pytest.raises(UsageError, match=r"did you mean files:.*/a\.txt\+files:b\.txt\?"):
+        list(documents(data(f"files:{tmp_path}/a.txt+b.txt"), "all"))
+    with pytest.raises(UsageError, match=r"holds tokens and files:.* text; expected only one kind"):
+        holds_tokens(data(f"tokens:{tmp_path}/x.bin+files:{tmp_path}/a.txt", split="tail"))
 
 
 @pytest.mark.parametrize("source", ["0.5*files:a+files:b", "0*files:a+1*files:b", "files:a+0.5*files:b"])
