@@ -54,7 +54,16 @@ def read(
     if split == "train" and kind is CLASSES and not task.options:
         _warn_of_rare(source, [task.labels[int(example.label)] for example in found], task)
     without = f", {left_out:,} without a label left out" if left_out else ""
-    return _tokenized(found, kind, tokenizer, data.standardize), f"{len(found):,} examples{without}"
+    tokenized = _tokenized(found, kind, tokenizer, data.standardize)
+    return tokenized, f"{len(found):,} examples{without}{_empty(tokenized, task)}"
+
+
+def _empty(split: Split, task: Task) -> str:
+    """For the summary: how many examples have a text without a token, by field."""
+    empty = np.diff(split.ends).reshape(len(split), split.texts) == 0
+    counts = {name.partition("|")[0]: int(empty[:, n].sum()) for n, name in enumerate(task.fields)}
+    counts[task.options] = int(empty[:, len(task.fields) :].any(axis=1).sum())
+    return "".join(f", {count:,} with an empty {name}" for name, count in counts.items() if count)
 
 
 def _warn_of_rare(source: str, labels: list[str], task: Task) -> None:

@@ -179,6 +179,23 @@ def test_a_typed_vocabulary_is_kept_or_refused_in_a_sweep_too(novel):
         followed("quickstart", data__tokenizer="bpe:300", model__vocabulary=290)
 
 
+@pytest.mark.parametrize("more", [[], ["optimizer.rate.peak=1e-4..1e-3"]])
+def test_a_sweep_refuses_a_vocabulary_that_preparing_would_refuse(more):
+    def declared(*overs, **typed):
+        options = {"trials": 2 if more else None}
+        return declare_sweep(
+            experiments.get("quickstart"), [*overs, *more], typed, options, lambda line: None
+        )
+
+    small = r"model\.vocabulary=512: data\.tokenizer=bpe:4096 has 4096 entries; expected at least that"
+    with pytest.raises(UsageError, match=small):
+        declared("run.seed=0,1", **{"model.vocabulary": 512})
+    with pytest.raises(UsageError, match=small):
+        declared("model.vocabulary=8192,512")
+    declared("model.vocabulary=8192,4096")
+    declared("data.tokenizer=bpe:300,bpe:400", **{"model.vocabulary": 512})
+
+
 def test_what_is_decided_is_said_once_nothing_is_wrong(novel, capsys):
     typed = [f"data.source={novel}", "data.tokenizer=char"]
     assert run(["show", "quickstart", *typed]) == 0

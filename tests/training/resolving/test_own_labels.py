@@ -10,6 +10,7 @@ import experiments
 from research.config import Task
 from research.data.finetuning.classification import examples
 from research.data.finetuning.labels import CLASSES
+from research.data.sources import schemes
 from research.errors import UsageError
 from research.training import resolving
 from tests.training.resolving.test_from_data import followed
@@ -73,6 +74,15 @@ def test_the_metrics_stay_and_it_is_said_whose_f1_it_is(tmp_path, classes):
     assert "task.metrics" not in decided(
         "bert_cola", lines(tmp_path / "one.jsonl", [{"sentence": "a", "label": name} for name in classes * 3])
     )
+
+
+def test_a_tenth_of_each_of_joined_files_is_held_out(tmp_path):
+    rows = [{"sentence": "a", "label": name} for name in ("gut", "schlecht") * 20]
+    first, second = lines(tmp_path / "a.jsonl", rows), lines(tmp_path / "b.jsonl", rows[:20])
+    found, _ = followed("bert_sst2", data__source=f"{first}+{second}")
+    assert found["data.source"] == f"rest:4:0:{first}+rest:2:0:{second}"
+    assert found["data.validation"] == f"drawn:4:0:{first}+drawn:2:0:{second}"
+    assert len(list(schemes.records(found["data.source"], {"sentence"}, "train"))) == 54
 
 
 def test_a_nan_is_no_class(tmp_path):
