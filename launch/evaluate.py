@@ -42,13 +42,26 @@ def evaluate(
     labels: Annotated[
         str, option("NAMES", "answers of weights: names of their classes, in order: a,b,c.")
     ] = "",
+    out: Annotated[
+        Path | None,
+        option(
+            "FILE",
+            "answers: file to create, .tsv, .csv or .jsonl, with all columns of --data, the predictions and "
+            "the probability of each class.",
+        ),
+    ] = None,
     tokenizer: Tokenizer = None,
     json: Json = False,
 ) -> None:
     """Evaluate a model on the papers' tasks, or list the tasks."""
     at_least_one(limit=limit, stride=stride, batch=batch)
     names = [name.strip() for name in task.split(",") if name.strip()]
-    for named, given in (("--field", field), ("--label", label), ("--labels", labels)):
+    for named, given in (
+        ("--field", field),
+        ("--label", label),
+        ("--labels", labels),
+        ("--out", out),
+    ):
         if given and "answers" not in names:
             raise UsageError(f"{named} {given}: only with --task answers")
     if names == ["list"]:
@@ -56,7 +69,7 @@ def evaluate(
     elif predictions is not None:
         _score_predictions(names, data, predictions, null_odds, json)
     elif "answers" in names:
-        _predict(names, target, data, (field, label, labels), tokenizer, json)
+        _predict(names, target, data, (field, label, labels), tokenizer, out, json)
     else:
         _evaluate(names, target, data, (limit, stride, batch, raw), tokenizer, json)
 
@@ -152,11 +165,16 @@ def _predict(
     data: Path | None,
     given: tuple[str, str, str],
     tokenizer: str | None,
+    out: Path | None,
     json: bool,
 ) -> None:
-    """Prints predictions as GLUE's server takes them, and metrics to standard error."""
+    """Prints predictions as GLUE's server takes them, or writes `out`; prints metrics to standard error."""
+    from research.data import tables
+
     if names != ["answers"] or target is None or data is None:
         raise UsageError(f"--task {','.join(names)}: expected a fine-tuned model, no other task, --data")
+    if out is not None:
+        tables.check_new(out)
     with starting():
         from research.api.answers import answers
         from research.data.finetuning.found_task import Named
@@ -167,13 +185,20 @@ def _predict(
     named = Named(tuple(field.split(",")) if field else (), label, tuple(labels.split(",")) if labels else ())
     notes: list[str] = []
     with activity(f"loading {target}"):
-        found = answers(target, source, notes.append, named, tokenizer)
+        found = answers(target, source, notes.append, named, tokenizer, with_rows=out is not None)
     for note in notes:
         print(f"lineage: {note}", file=sys.stderr)
+    if out is not None:
+        tables.write(out, found.columns, found.rows)
+        facts = {"file": str(out), "examples": len(found.rows)}
+        lines = [f"answers  {len(found.rows):,} examples", f"file     {out}"]
+    else:
+        facts = {"answers": found.predictions}
+        lines = answer_lines(found.task, found.predictions)
     if json:
-        print_json({"answers": found.predictions, "metrics": found.metrics}, ensure_ascii=False)
+        print_json(facts | {"metrics": found.metrics}, ensure_ascii=False)
         return
-    for line in answer_lines(found.task, found.predictions):
+    for line in lines:
         print(line)
     for metric, value in found.metrics.items():
         print(f"{metric} {value:.4f}", file=sys.stderr)

@@ -173,6 +173,7 @@ def surprisals(
     json: Json = False,
 ) -> None:
     """Write surprisals of texts, for every word or token."""
+    from research.data import tables
     from research.data.sources.files import with_columns
 
     texts = list(with_columns(data, field))  # refuses a file before a model is loaded
@@ -184,7 +185,7 @@ def surprisals(
     items = [made.Item(*one) for one in texts]
     names = made.columns({name: None for item in items for name in item.columns}, tokens)
     if out is not None:
-        made.check_new(out)
+        tables.check_new(out)
     options = Options(not no_start, corrected, within_word, unit)
     with activity(f"loading {target}"):
         model = load(target, tokenizer)
@@ -195,7 +196,7 @@ def surprisals(
         )
     rows = made.rows(items, made.stream(model, (item.text for item in items), options), tokens)
     if out is None:
-        for line in made.lines(names, rows, ".jsonl" if json else ".tsv"):
+        for line in tables.lines(names, rows, ".jsonl" if json else ".tsv"):
             print(line, end="")
         return
     count, mean = made.write(out, names, rows)

@@ -20,6 +20,7 @@ from research.runs import record
 from research.runs.state import State
 from research.runs.status import split_step
 from research.training.evaluating import evaluate_run
+from research.training.evaluating.prediction_rows import given_columns, with_columns
 from research.training.first_state import drawn
 from research.weights.formats.huggingface_head import LABELED
 from research.weights.layout import TaskHead
@@ -32,6 +33,8 @@ class Predictions(NamedTuple):
     task: Task
     predictions: Any  # in the order of the examples, or by question
     metrics: dict[str, float]  # empty without labels
+    columns: list[str]  # of `rows`
+    rows: list[dict[str, Any]]  # each example's columns, its prediction and its classes' probabilities
 
 
 def answers(
@@ -40,21 +43,25 @@ def answers(
     report: Callable[[str], None],
     named: Named = Named(),  # noqa: B008  (it is immutable)
     tokenizer: str | None = None,
+    with_rows: bool = False,
 ) -> Predictions:
     """Predict the examples of `source` with a run ("runs/sst2", "runs/sst2:300") or with weights.
 
     A run has its task; for weights, the columns of the source are found or `named`, and the tokenizer is
-    that beside them or the given one. Raises UsageError for a target without a task's head, and for examples
-    or labels that do not fit it.
+    that beside them or the given one. `rows` are empty unless `with_rows`. Raises UsageError for a target
+    without a task's head, and for examples or labels that do not fit it.
     """
     directory, step = split_step(target)
     if step is not None or (directory / record.FILE).exists():
         if named != Named() or tokenizer is not None:
             raise UsageError(f"{target}: a run has its own columns and tokenizer; expected weights")
-        predictions, metrics = evaluate_run.predict(directory, step, source, report)
-        return Predictions(record.experiment_of(directory, warn=False).task, predictions, metrics)
+        experiment = record.experiment_of(directory, warn=False)
+        records = given_columns(source, experiment) if with_rows else None
+        found = evaluate_run.predict(directory, step, source, report)
+        return _predictions(experiment.task, found, records)
     head = _named_head(target, named)
     experiment = _experiment(target, head, source, named, tokenizer)
+    records = given_columns(source, experiment) if with_rows else None
     if head.objective in LABELED:
         for note in match_labels(source, experiment.task, head.objective == "tags"):
             report(note)
@@ -68,10 +75,15 @@ def answers(
         )
     if not corpus.validation.known.any():
         report(f"no labels in a column {experiment.task.label} (--label), so no metrics")
-    predictions, metrics = evaluate_run.predicted(
-        experiment, corpus, partial(_loaded, target, experiment), report
-    )
-    return Predictions(experiment.task, predictions, metrics)
+    found = evaluate_run.predicted(experiment, corpus, partial(_loaded, target, experiment), report)
+    return _predictions(experiment.task, found, records)
+
+
+def _predictions(
+    task: Task, found: evaluate_run.Predicted, records: list[dict[str, Any]] | None
+) -> Predictions:
+    columns, rows = with_columns(task, found, records) if records is not None else ([], [])
+    return Predictions(task, found.predictions, found.metrics, columns, rows)
 
 
 def _named_head(target: str, named: Named) -> TaskHead:

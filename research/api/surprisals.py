@@ -1,24 +1,18 @@
 """Surprisals of texts: a method of LanguageModel, and rows for the table of an experiment."""
 
-import csv
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, overload
 
 from tokenizers import Tokenizer
 
+from research.data import tables
 from research.data.tokenizers.tokenizer import end_of_text
 from research.errors import UsageError
 from research.evaluation.surprisal.surprisals import Options, Surprisals, Token, Word
 from research.evaluation.surprisal.surprisals import surprisals as surprisals_of
-from research.io.files import check_absent, new_file
 from research.models import BERT, GPT
-
-SUFFIXES = (".tsv", ".csv", ".jsonl")
-DIGITS = 6  # after the point
 
 
 class _Model(Protocol):
@@ -95,13 +89,12 @@ class Item(NamedTuple):
 def columns(kept: Iterable[str], by_token: bool) -> list[str]:
     """Names of the columns of `rows`. Raises UsageError for kept ones with a name of ours."""
     ours = ["text_id", "word_id", *(Token._fields[:-1] if by_token else Word._fields)]
-    if both := [name for name in kept if name in ours]:
-        raise UsageError(f"column {both[0]}: also a name of a column of the output; rename it")
+    tables.check_columns(kept, ours)
     return [*kept, *ours]
 
 
 def rows(items: Sequence[Item], found: Iterable[Surprisals], by_token: bool) -> Iterator[dict[str, Any]]:
-    """A row for each word or token, by column: those of its item, and its own, rounded to `DIGITS`.
+    """A row for each word or token, by column: those of its item, and its own, rounded to six digits.
 
     `text_id` is the number of a text in its file and `word_id` that of a word in its text, both from 1.
     """
@@ -116,38 +109,11 @@ def rows(items: Sequence[Item], found: Iterable[Surprisals], by_token: bool) -> 
                 yield shared | {"word_id": index} | _rounded(word._asdict())
 
 
-def check_new(path: Path) -> None:
-    """Raises UsageError for a path that exists or has another suffix."""
-    check_absent(path)
-    if path.suffix not in SUFFIXES:
-        raise UsageError(f"--out {path}: expected a file that ends in {', '.join(SUFFIXES)}")
-
-
-def lines(names: Sequence[str], rows: Iterable[Mapping[str, Any]], suffix: str) -> Iterator[str]:
-    """Lines of a table, with a header, or of JSON. A missing number is an empty cell, or null.
-
-    Cells with a separator or a quote are quoted, as R and pandas read them.
-    """
-    if suffix == ".jsonl":
-        yield from (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-        return
-    cells = StringIO()
-    writer = csv.writer(cells, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([_cell(row.get(name)) for name in names])
-        yield cells.getvalue()
-        cells.seek(0)
-        cells.truncate()
-    yield cells.getvalue()
-
-
 def write(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> tuple[int, float | None]:
     """Write `rows`, whole or not at all; returns their number and the mean of their surprisals.
 
     Raises UsageError where the file exists, EnvironmentFault if it cannot be written.
     """
-    check_new(path)
     found: list[float] = []
     count = 0
 
@@ -159,18 +125,14 @@ def write(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -
                 found.append(row["surprisal"])
             yield row
 
-    with new_file(path) as file:
-        for line in lines(names, counted(), path.suffix):
-            file.write(line.encode())
+    tables.write(path, names, counted())
     return count, math.fsum(found) / len(found) if found else None
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: (round(value, DIGITS) if math.isfinite(value) else None) if isinstance(value, float) else value
+        name: (round(value, tables.DIGITS) if math.isfinite(value) else None)
+        if isinstance(value, float)
+        else value
         for name, value in values.items()
     }
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else value

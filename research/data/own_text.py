@@ -5,11 +5,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal
 
-from research.config import Data
+from research.config import Data, Task
 from research.config.names import SCHEMES
 from research.data.sources import file_records, files
 from research.data.sources.documents import documents, parts
-from research.data.sources.schemes import Source, parse
+from research.data.sources.schemes import Source, joined
 from research.data.tokenizers import published, tokenizer, trained
 from research.errors import EnvironmentFault, UsageError
 
@@ -35,14 +35,14 @@ def text_settings(
     parsed: list[Source] = []
     split_given, one_sided = "data.split" in typed or data.validation is not None, False
     try:
-        parsed = [parse(one.source, "data.source", "documents") for one in _sources(data)]
-        if "data.field" not in typed and len(parsed) == 1 and SCHEMES[parsed[0].scheme].columns:
+        parsed = [source for one in _parts(data) for source in joined(one.source, "data.source", "documents")]
+        if "data.field" not in typed and len(_parts(data)) == 1 and SCHEMES[parsed[0].scheme].columns:
             followed = _field(data.field, parsed[0])
             data = replace(data, field=followed.get("data.field", data.field))
         if not split_given:
             followed |= _split(data, typed, parsed, in_pairs)
         elif data.split == "documents" and data.validation is None and _are_read(parsed) and not required:
-            one_sided = len(parsed) > 1 and not _both_sides(data)
+            one_sided = len(_parts(data)) > 1 and not _both_sides(data)
     except (UsageError, EnvironmentFault):
         if required:
             raise
@@ -68,7 +68,7 @@ def short_text_tokenizer(data: Data) -> str:
     Unreadable sources decide nothing.
     """
     try:
-        sources = [parse(source.source, "data.source", "documents") for _, source in parts(data)]
+        sources = [one for _, part in parts(data) for one in joined(part.source, "data.source", "documents")]
         if all(source.scheme == "files" for source in sources):
             return trained.fitted(data)
     except (UsageError, EnvironmentFault):
@@ -76,19 +76,19 @@ def short_text_tokenizer(data: Data) -> str:
     return data.tokenizer
 
 
-def vocabulary(data: Data) -> int | None:
+def vocabulary(data: Data, task: Task | None = None) -> int | None:
     """The number of entries of the declared tokenizer; None if it is not available yet."""
     scheme, _, size = data.tokenizer.partition(":")
     if scheme in trained.SCHEMES and size.isdecimal():
         return int(size)
     try:
-        found = trained.load(data) if scheme in trained.SCHEMES else published.load(data.tokenizer)
+        found = trained.load(data, task) if scheme in trained.SCHEMES else published.load(data.tokenizer)
     except (UsageError, EnvironmentFault):
         return None
     return tokenizer.entries(found)
 
 
-def _sources(data: Data) -> list[Data]:
+def _parts(data: Data) -> list[Data]:
     return [one for _, one in parts(replace(data, split="documents"))]
 
 
@@ -122,8 +122,7 @@ def _fields(source: Source) -> list[str]:
     """The fields of the first file that has any."""
     if source.scheme != "files":
         return SCHEMES[source.scheme].columns(source)
-    suffixes = tuple(suffix for suffix in files.SUFFIXES if suffix not in files.TEXTS)
-    path = next((path for path in files.match(source.name) if path.name.endswith(suffixes)), None)
+    path = next((path for path in files.match(source.name) if not files.is_text(path)), None)
     return file_records.columns(path) if path else []
 
 
@@ -132,13 +131,13 @@ def _split(data: Data, typed: Collection[str], parsed: list[Source], in_pairs: b
         return {} if data.split in ("tail", "head") else {"data.split": "tail"}
     if _are_published(parsed, data.split):
         return {"data.split": "published"}
-    if data.split in ("tail", "head") and len(parsed) == 1:
+    if data.split in ("tail", "head") and len(_parts(data)) == 1:
         return {}
     decided = {"data.split": "documents"}
     if not _are_read(parsed):
         return decided
     data = replace(data, split="documents")
-    if any(_is_one_text(data, source) for source in parsed):
+    if any(_is_one_text(one) for one in _parts(data)):
         paragraphs = replace(data, documents="paragraphs")
         if not in_pairs or "data.documents" in typed or not _has_paragraphs(paragraphs):
             return _tail(data, typed)
@@ -154,20 +153,21 @@ def _tail(data: Data, typed: Collection[str]) -> dict[str, Any]:
     return {"data.split": "tail", "data.holdout": holdout}
 
 
-def _is_one_text(data: Data, source: Source) -> bool:
-    if source.scheme != "files" or data.documents != "files":
+def _is_one_text(part: Data) -> bool:
+    source, *more = joined(part.source, "data.source", "documents")
+    if more or source.scheme != "files" or part.documents != "files":
         return False
     paths = files.match(source.name)
-    return len(paths) == 1 and paths[0].name.endswith(files.TEXTS)
+    return len(paths) == 1 and files.is_text(paths[0])
 
 
 def _has_paragraphs(data: Data) -> bool:
-    return all(_count(one, "all", 2) == 2 for one in _sources(data))
+    return all(_count(one, "all", 2) == 2 for one in _parts(data))
 
 
 def _both_sides(data: Data) -> bool:
     """Whether both splits have a document from each source."""
-    return all(_count(one, split, 1) for one in _sources(data) for split in SPLITS)
+    return all(_count(one, split, 1) for one in _parts(data) for split in SPLITS)
 
 
 def _count(data: Data, split: Literal["train", "validation", "all"], most: int) -> int:

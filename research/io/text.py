@@ -4,20 +4,18 @@ Lines end at \\n, \\r\\n or \\r, and nowhere else: texts contain U+2028, U+0085 
 str.splitlines would split.
 """
 
-import gzip
 import io
 import json
 import re
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from research.errors import EnvironmentFault, UsageError
+from research.errors import UsageError
+from research.io import compression
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 LINE_END = re.compile(r"\r\n|\n|\r")
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 
@@ -26,7 +24,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, text without its end) of each line.
 
     Raises UsageError for a file that cannot be read, is damaged, or, with the line, is not UTF-8;
-    EnvironmentFault for a .zst file without pyarrow.
+    EnvironmentFault for a .zst file where no package reads it.
     """
     number = 0
     with opened(path) as file:
@@ -90,29 +88,16 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """The bytes of a file, decompressed. Raises UsageError if it cannot be read or is damaged."""
-    with reading(path), _decompressed(path) as file:
-        if path.suffix not in COMPRESSED:
-            yield file
+    """The bytes of a file, decompressed. Raises UsageError if it cannot be read or is damaged, and
+    EnvironmentFault for a .zst file where no package reads it.
+    """
+    with reading(path):
+        if path.suffix not in compression.KINDS:
+            with open(path, "rb") as file:
+                yield file
             return
-        try:
-            if not path.stat().st_size:
-                raise EOFError("it is empty")
+        with compression.opened(path) as file:
             yield file
-        except (EOFError, zlib.error, OSError) as fault:
-            raise UsageError(f"{path}: damaged {COMPRESSED[path.suffix]} file: {fault}") from fault
-
-
-def _decompressed(path: Path) -> io.BufferedIOBase:
-    if path.suffix == ".gz":
-        return gzip.open(path)
-    if path.suffix != ".zst":
-        return open(path, "rb")
-    try:
-        from pyarrow import input_stream
-    except ImportError as fault:
-        raise EnvironmentFault(f"{path}: it needs pyarrow: pip install 'lineage-lm[parquet]'") from fault
-    return io.BufferedReader(input_stream(path, compression="zstd"))
 
 
 def _decoded(line: bytes, where: str) -> str:

@@ -61,6 +61,13 @@ def predict_class(task: Task, split: Any, outputs: np.ndarray) -> tuple[list[str
     return [task.labels[one] for one in chosen.tolist()], _scores(task, split, chosen)
 
 
+def probabilities(outputs: np.ndarray) -> np.ndarray:
+    """Softmax of outputs (B, K), or (B, S, 1) of choices."""
+    logits_BK = outputs.reshape(len(outputs), -1).astype(np.float64)
+    weights_BK = np.exp(logits_BK - logits_BK.max(-1, keepdims=True))
+    return weights_BK / weights_BK.sum(-1, keepdims=True)
+
+
 def predict_score(task: Task, split: Any, outputs_B1: np.ndarray) -> tuple[list[float], dict[str, float]]:
     predictions = outputs_B1[:, 0].astype(float)
     return predictions.tolist(), _scores(task, split, predictions)
@@ -87,6 +94,7 @@ CLASSIFICATION = OBJECTIVES.register("classification")(
         outputs=lambda task: len(task.labels),
         metrics=("accuracy", "matthews", "f1"),
         predict=predict_class,
+        probabilities=probabilities,
         reads_teacher=True,
     )
 )
@@ -103,6 +111,7 @@ REGRESSION = OBJECTIVES.register("regression")(
         outputs=lambda task: 1,
         metrics=("pearson", "spearman"),
         predict=predict_score,
+        probabilities=None,
     )
 )
 

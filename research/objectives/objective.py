@@ -61,6 +61,8 @@ class Objective(NamedTuple):
     evaluate: Outputs | None = None  # as `loss`, plus the head's outputs of every row
     # (task, split, outputs of its rows) → predictions as JSON, task.metrics; none without labels
     predict: Predict | None = None
+    # outputs of rows → float64 (rows, len(task.labels)): the probability of each class or choice
+    probabilities: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def supervised(self) -> bool:

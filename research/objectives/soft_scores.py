@@ -15,7 +15,7 @@ from research.config import Experiment, Task
 from research.config.names import OBJECTIVES
 from research.data.finetuning import labels
 from research.errors import UsageError
-from research.objectives.classification import REGRESSION, labelled_examples, predict_score
+from research.objectives.classification import REGRESSION, labelled_examples, predict_score, probabilities
 from research.objectives.objective import Batch, Sums
 from research.objectives.task import ONE_OR_PAIR, check_task, synthetic_task
 from research.objectives.task_head import task_losses, whole_example
@@ -34,8 +34,7 @@ def soft_score_loss(outputs_BK: Array, batch: Batch) -> tuple[Array, Sums]:
 
 def predict(task: Task, split: Any, outputs_BK: np.ndarray) -> tuple[list[float], dict[str, float]]:
     """Predicts the mean of the distribution."""
-    weights_BK = np.exp(outputs_BK.astype(np.float64) - outputs_BK.max(-1, keepdims=True))
-    means_B = weights_BK @ np.arange(weights_BK.shape[-1]) / weights_BK.sum(-1)
+    means_B = probabilities(outputs_BK) @ np.arange(outputs_BK.shape[-1])
     return predict_score(task, split, means_B[:, None])
 
 

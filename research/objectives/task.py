@@ -101,7 +101,8 @@ def task_tokenizer(experiment: Experiment) -> Callable[[], Any]:
     """A function that opens the tokenizer of labelled examples."""
     from research.data.tokenizers.for_task import tokenizer_of
 
-    return partial(tokenizer_of, experiment.data, experiment.start, experiment.model.vocabulary)
+    e = experiment
+    return partial(tokenizer_of, e.data, e.task, e.start, e.model.vocabulary)
 
 
 def synthetic_task(

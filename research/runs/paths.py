@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 
 from research.config import Data, Experiment
-from research.config.names import SCHEMES
 from research.config.settings import flatten, override
 from research.data.sources import files
+from research.data.sources.schemes import terms
 from research.data.tokenizers import published, trained
 from research.data.tokenizers.spacy_words import split_name
 from research.io.files import expanded
@@ -22,7 +22,7 @@ def absolute(experiment: Experiment) -> dict[str, str]:
     """{setting: its absolute form} for settings that name files or folders."""
     data = experiment.data
     forms = {
-        name: "+".join(map(_term, _terms(source)))
+        name: "+".join(map(_term, terms(source)))
         for name, source in (("data.source", data.source), ("data.validation", data.validation))
         if source is not None and _patterns(source)
     }
@@ -89,14 +89,8 @@ def _term(term: str) -> str:
     return f"{match[1]}{folder}{pattern}"
 
 
-def _terms(source: str) -> list[str]:
-    """The terms of a mixture or of a chain of sources."""
-    schemes = "|".join(map(re.escape, SCHEMES))
-    return re.split(rf"\s*\+\s*(?=(?:\d*\.?\d+\*)?(?:{schemes}):)", source)
-
-
 def _patterns(source: str) -> list[str]:
-    return [match[2] for match in map(TERM.fullmatch, _terms(source)) if match]
+    return [match[2] for match in map(TERM.fullmatch, terms(source)) if match]
 
 
 def _path(typed: str) -> str:

@@ -53,7 +53,7 @@ def validate_sweep(sweep: Sweep) -> Sweep:
     """
     # These import JAX, which a worker must not do before `confine`.
     from research.objectives import check
-    from research.training.resolving import DECISIVE, resolve
+    from research.training.resolving import DECISIVE, VOCABULARY, resolve
 
     sweep = replace(sweep, space=_typed(sweep.space, sweep.base))
     if sweep.base.run.mirror or "run.mirror" in space.names(sweep.space):
@@ -62,15 +62,36 @@ def validate_sweep(sweep: Sweep) -> Sweep:
         )
     if sweep.chosen_sampler == "grid":
         for point in space.points(sweep.space):
-            check(resolve(sweep.base, point, lambda line: None))
+            resolved = resolve(sweep.base, point, lambda line: None)
+            check(resolved)
+            _check_vocabulary(resolved)
         return sweep
     check(sweep.base)
     axes = [axis for axis in space.axes(sweep.space) if isinstance(axis, space.Points)]
     same = {axis.name: axis.values[0] for axis in axes if len(axis.values) == 1}
-    for axis in axes:
-        for value in axis.values if axis.name in DECISIVE else ():
-            resolve(sweep.base, same | {axis.name: value}, lambda line: None)
+    decisive = [axis for axis in axes if axis.name in (*DECISIVE, VOCABULARY)]
+    for axis in decisive:
+        for value in axis.values:
+            resolved = resolve(sweep.base, same | {axis.name: value}, lambda line: None)
+            if len(decisive) == 1:
+                _check_vocabulary(resolved)
+    if not decisive:
+        _check_vocabulary(sweep.base)
     return sweep
+
+
+def _check_vocabulary(experiment: Experiment) -> None:
+    """Raises UsageError for a tokenizer to train that declares more entries than the model has, as preparing
+    the data does; a published one is read then.
+    """
+    scheme, _, size = experiment.data.tokenizer.partition(":")
+    vocabulary = experiment.model.vocabulary
+    trains = scheme in ("bpe", "wordpiece") and size.isdecimal() and experiment.start.weights is None
+    if trains and int(size) > vocabulary:
+        raise UsageError(
+            f"model.vocabulary={vocabulary}: data.tokenizer={experiment.data.tokenizer} has {size} entries; "
+            "expected at least that, or no model.vocabulary, which then follows a typed tokenizer"
+        )
 
 
 def _kept(base: Experiment, parts: Sequence[space.Space], overrides: Mapping[str, Any]) -> list[space.Space]:

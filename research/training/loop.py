@@ -21,6 +21,7 @@ from research.runs.checkpoints.store import Checkpoints
 from research.runs.metrics_log import Metrics, Row
 from research.runs.state import State
 from research.training.driving import Begun, Outer, Running, alone
+from research.training.evaluating.evaluation import write_predictions
 from research.training.evaluating.validation import processes, validation
 from research.training.first_state import describe_trained
 from research.training.logging import trackers
@@ -111,7 +112,7 @@ def _steps(
     run, program, first, step = experiment.run, prepared.program, jax.process_index() == 0, start
     objective = objective_of(experiment.objective)
     examples = objective.examples(experiment)
-    validate = validation(experiment, corpus, directory)
+    validate = validation(experiment, corpus, partial(write_predictions, directory))
     nan_check = NanCheck(directory, run.stop_on_nan)
     minutes = Minutes(run.checkpoint_minutes, run.log_every)
     with activity("opening the logs"):

@@ -99,7 +99,9 @@ def test_a_run_of_each_kind(name, file, metrics, tmp_path):
         weights.export(tmp_path / "run", tmp_path / "out")
         described = json.loads((tmp_path / "out/config.json").read_text())
         assert described["architectures"] == [BERT_HEADS[declared.objective.name].architecture]
-    again, found = evaluate_run.predict(tmp_path / "run", None, f"files:{tmp_path / file}", lambda line: None)
+    again, found, _ = evaluate_run.predict(
+        tmp_path / "run", None, f"files:{tmp_path / file}", lambda line: None
+    )
     assert again == answers and found == {metric: validations[-1][metric] for metric in declared.task.metrics}
     if name == "bert_cola":
         assert list(described["label2id"]) == list(declared.task.labels)
@@ -193,7 +195,9 @@ def test_examples_without_labels_are_answered(name, file, column, tmp_path, caps
     for used in tmp_path.glob("*.*"):
         used.unlink()
     (tmp_path / file).write_text("".join(comma.join(row) + "\n" for row in rows))
-    given, metrics = evaluate_run.predict(tmp_path / "run", 4, f"files:{tmp_path / file}", lambda line: None)
+    given, metrics, _ = evaluate_run.predict(
+        tmp_path / "run", 4, f"files:{tmp_path / file}", lambda line: None
+    )
     assert given == wanted and metrics == {}
     capsys.readouterr()
     assert run(["evaluate", str(tmp_path / "run"), "--task", "answers", "--data", str(tmp_path / file)]) == 0

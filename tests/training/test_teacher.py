@@ -227,6 +227,6 @@ def test_a_task_is_distilled_and_predicts_without_its_teacher(tmp_path):
     quiet(itself, tmp_path / "itself")
     assert abs(timeless(tmp_path / "itself")[0]["soft_loss"]) < 1e-6
     shutil.rmtree(tmp_path / "teacher")
-    answers, found = evaluate_run.predict(tmp_path / "one", None, declared.data.source, lambda line: None)
+    answers, found, _ = evaluate_run.predict(tmp_path / "one", None, declared.data.source, lambda line: None)
     assert len(answers) == 18 and found["matthews"] == timeless(tmp_path / "one")[-1]["matthews"]
     weights.export(tmp_path / "one", tmp_path / "out")

@@ -55,10 +55,10 @@ class Data:
     """The source, the tokenizer and the shape of a batch."""
 
     # Texts: tfds:NAME[/CONFIG][:SPLIT], files:GLOB, hf:OWNER/NAME[:CONFIG[:SPLIT]]; tokens made elsewhere:
-    # tokens:GLOB; or a mixture: 0.7*SOURCE+0.3*SOURCE
+    # tokens:GLOB; several, one after another: SOURCE+SOURCE; or a mixture: 0.7*SOURCE+0.3*SOURCE
     source: str
     # Published tokenizer by name, path or hub:OWNER/NAME; or trained on the source: char, bpe:SIZE,
-    # wordpiece:SIZE; in fine-tuning also start: the tokenizer of start.weights.
+    # wordpiece:SIZE; in fine-tuning on its examples, and also start: the tokenizer of start.weights.
     tokenizer: str
     batch: int  # sequences per step, over all devices [sequences; above 0]
     length: int  # sequence length, at most model.context [tokens; above 0]

@@ -3,7 +3,6 @@
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +18,7 @@ from research.data.tokenizers.fast_bert import encoder
 from research.data.tokenizers.tokenizer import SpecialTokens, special_tokens
 from research.errors import LineageWarning, UsageError
 
-STORY = tuple(f"InputSentence{n}" for n in range(1, 5))
-SWAG = tuple(f"ending{n}" for n in range(4))
 RARE, MANY = 5, 100  # training examples of a rare class, and of a file in which that is a surprise
-ENDINGS = "RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2"
 
 
 class Example(NamedTuple):
@@ -58,7 +54,16 @@ def read(
     if split == "train" and kind is CLASSES and not task.options:
         _warn_of_rare(source, [task.labels[int(example.label)] for example in found], task)
     without = f", {left_out:,} without a label left out" if left_out else ""
-    return _tokenized(found, kind, tokenizer, data.standardize), f"{len(found):,} examples{without}"
+    tokenized = _tokenized(found, kind, tokenizer, data.standardize)
+    return tokenized, f"{len(found):,} examples{without}{_empty(tokenized, task)}"
+
+
+def _empty(split: Split, task: Task) -> str:
+    """For the summary: how many examples have a text without a token, by field."""
+    empty = np.diff(split.ends).reshape(len(split), split.texts) == 0
+    counts = {name.partition("|")[0]: int(empty[:, n].sum()) for n, name in enumerate(task.fields)}
+    counts[task.options] = int(empty[:, len(task.fields) :].any(axis=1).sum())
+    return "".join(f", {count:,} with an empty {name}" for name, count in counts.items() if count)
 
 
 def _warn_of_rare(source: str, labels: list[str], task: Task) -> None:
@@ -102,8 +107,8 @@ def examples(data: Data, task: Task, kind: Labels, source: str, split: str) -> t
     names = records.alternatives(*task.fields, task.label, task.options or task.label)
     clean = STANDARDS[data.standardize]
     found, left_out = [], 0
-    for where, record in schemes.records(source, {*names, ENDINGS[0]}, split):
-        for one in unfolded(record, where):
+    for where, record in schemes.records(source, {*names, records.ENDINGS[0]}, split):
+        for one in records.unfolded(record, where):
             label = _label(one, task, kind, where, split)
             if label is None:
                 left_out += 1
@@ -128,35 +133,6 @@ def _label(record: Record, task: Task, kind: Labels, where: str, split: str) -> 
     if kind.is_missing(label, task):
         return kind.unknown if split == TEST else None
     return kind.parse(label, task, where)
-
-
-def unfolded(record: Record, where: str) -> Iterator[Record]:
-    """RACE asks several questions of an article; StoryCloze and SWAG keep sentences and endings apart.
-
-    The label is None in test sets, which have no answers.
-    """
-    if {"article", "questions", "options"} <= record.keys() and not isinstance(record["questions"], str):
-        yield from _questions(record, where)
-    elif ENDINGS[0] in record:
-        yield {
-            "context": " ".join(records.text(record, name, where, "task.fields") for name in STORY),
-            "endings": [records.text(record, name, where, "task.options") for name in ENDINGS],
-            "label": record.get("AnswerRightEnding"),
-        }
-    elif SWAG[0] in record and "endings" not in record:
-        yield {**record, "endings": [records.text(record, name, where, "task.options") for name in SWAG]}
-    else:
-        yield record
-
-
-def _questions(record: Record, where: str) -> Iterator[Record]:
-    questions, options = (records.plain(record[name]) for name in ("questions", "options"))
-    answers = records.plain(record.get("answers")) or [None] * len(questions)
-    if not len(questions) == len(options) == len(answers):
-        counts = f"{len(questions)} questions, {len(options)} lists of options, {len(answers)} answers"
-        raise UsageError(f"{where}: {counts}; expected as many of each")
-    for question, choices, answer in zip(questions, options, answers, strict=True):
-        yield {"article": record["article"], "question": question, "options": choices, "label": answer}
 
 
 def _options(record: Record, task: Task, where: str) -> list[str]:

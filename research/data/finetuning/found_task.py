@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from research.config import Task
 from research.config.names import SCHEMES
-from research.data.finetuning.classification import ENDINGS, unfolded
 from research.data.finetuning.labels import are_numbers, is_class, listed
 from research.data.finetuning.own_columns import LABELS, has, one_of, pair_of, text_of
 from research.data.finetuning.own_labels import count_labels
@@ -104,7 +103,7 @@ def _choice(source: str, named: Named, label: str) -> Task:
     """A task with as many choices as the first example has."""
     names = {*OPTIONS, *(name for names in CONTEXTS for name in names), *named.fields}
     where, row = next(schemes.records(source, names, TEST), (source, {}))
-    first = next(unfolded(row, where), {})
+    first = next(records.unfolded(row, where), {})
     options = one_of(OPTIONS, tuple(first))
     fields = named.fields or next((names for names in CONTEXTS if set(names) <= first.keys()), ())
     listed = records.plain(first[options]) if options else None
@@ -117,7 +116,7 @@ def _choice(source: str, named: Named, label: str) -> Task:
     if isinstance(given, str) and given.isalpha():  # RACE's A, B, …
         labels = tuple(chr(ord("A") + n) for n in range(len(listed)))
     else:  # StoryCloze counts from 1
-        labels = tuple(str(n + (ENDINGS[0] in row)) for n in range(len(listed)))
+        labels = tuple(str(n + (records.ENDINGS[0] in row)) for n in range(len(listed)))
     return Task(fields=fields, options=str(options), label=label, labels=labels)
 
 

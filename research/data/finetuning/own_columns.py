@@ -9,6 +9,7 @@ from research.data.sources import file_records, files
 from research.data.sources.records import alternatives
 from research.data.sources.schemes import Source
 from research.errors import UsageError
+from research.io.compression import format_of
 
 TEXTS = ("text", "sentence", "review", "content", "body", "comment", "tweet", "message", "title", "words")
 TEXTS += ("tokens",)
@@ -28,7 +29,7 @@ def column_settings(source: Source, task: Task, typed: Collection[str], tags: bo
     path = f"{source.scheme}:{source.name}"
     if source.scheme == "files":
         path = str(files.match(source.name, file_records.SUFFIXES)[0])
-    numbered = path.endswith(file_records.TABLES)
+    numbered = format_of(path) in file_records.TABLES
     declared = alternatives(*task.fields, task.label)
     known = set(columns)
     if numbered and not known & {name for name in declared if not name.isdecimal()}:
@@ -92,7 +93,7 @@ def one_of(names: Iterable[str], columns: Sequence[str]) -> str | None:
 
 def _unknown(path: str, setting: str, declared: str, columns: Sequence[str], form: str) -> str:
     shown = ", ".join(column[:30] for column in columns)
-    named = path.endswith((".parquet", ".json", *files.JSON_LINES))
+    named = format_of(path) in (".parquet", *file_records.JSON)
     number = ", or their numbers from 0" if "," in form else ", or its number from 0"
     more = "" if named or "COLUMN" not in form else number
     return f"{path}: no column {declared} ({setting}); it has {shown}; type {setting}={form}{more}"

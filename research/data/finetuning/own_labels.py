@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -59,6 +59,10 @@ def label_settings(
         followed["task.bounds"] = ()  # the declared bounds would clip predictions
     if "data.validation" not in typed and len(sources) == 1 and counted.examples > 1:
         followed |= _validation(data.source, sources[0], counted.examples)
+    elif "data.validation" not in typed and all(source.scheme == "files" for source in sources):
+        counts = [sum(1 for _ in schemes.records(one, names, "train")) for one in schemes.terms(data.source)]
+        if min(counts) > 1:
+            followed |= _drawn(dict(zip(schemes.terms(data.source), counts, strict=True)))
     return followed, counted.examples
 
 
@@ -75,8 +79,8 @@ def _labels(source: str, task: Task, counted: Counted, typed: Collection[str], t
         )
     labels = tuple(sorted(counts, key=lambda name: (name != "O", as_number(name) or 0.0, name)))
     followed: dict[str, Any] = {"task.labels": labels}
-    if "task.metrics" not in typed:
-        entities = tags and all(TAG.fullmatch(name) for name in labels)
+    if tags and "task.metrics" not in typed:  # the others' metrics suit any classes
+        entities = all(TAG.fullmatch(name) for name in labels)
         followed["task.metrics"] = ("f1", "accuracy") if entities else ("accuracy",)
     if task.numbered and "task.numbered" not in typed:
         followed["task.numbered"] = False
@@ -124,5 +128,14 @@ def _validation(text: str, source: Source, examples: int) -> dict[str, str]:
     if source.split in ("", "train") and "validation" in published:
         return {"data.validation": published["validation"]}
     whole = text if source.split else published.get("train", text)
-    count = max(1, round(HELD_OUT * examples))
-    return {"data.source": f"rest:{count}:0:{whole}", "data.validation": f"drawn:{count}:0:{whole}"}
+    return _drawn({whole: examples})
+
+
+def _drawn(examples: Mapping[str, int]) -> dict[str, str]:
+    """A random tenth of each source, whose `examples` are counted, and the rest."""
+    held = {source: max(1, round(HELD_OUT * count)) for source, count in examples.items()}
+    splits = {"data.source": "rest", "data.validation": "drawn"}
+    return {
+        name: "+".join(f"{scheme}:{count}:0:{source}" for source, count in held.items())
+        for name, scheme in splits.items()
+    }

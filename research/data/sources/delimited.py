@@ -11,6 +11,7 @@ from typing import Any
 
 from research.errors import LineageWarning, UsageError
 from research.io import text
+from research.io.compression import format_of
 
 Row = tuple[int, list[str]]  # the number of its last line, its cells
 
@@ -25,14 +26,14 @@ def records(path: Path, names: Collection[str], every_row: bool) -> Iterator[tup
     `names` twice.
     """
     header, named, width, broken = None, -1, None, []
-    for row, (line, cells) in enumerate(READERS[path.suffix](path)):
+    for row, (line, cells) in enumerate(READERS[format_of(path)](path)):
         if row == 0 and (found := {name for name in names if not name.isdecimal()} & set(cells)):
             refuse_doubled(path, line, cells, found)
             header, named, width = cells, max(map(cells.index, found)), len(cells)
         elif len(cells) <= named:
             broken.append(line)
         else:
-            if width is None and path.suffix == ".csv":
+            if width is None and format_of(path) == ".csv":
                 width = len(cells)  # without a header, the first row's
             if width is not None:
                 refuse_longer(path, line, cells, width)
@@ -40,7 +41,7 @@ def records(path: Path, names: Collection[str], every_row: bool) -> Iterator[tup
             yield f"{path}:{line}", dict(zip(columns, cells, strict=False))
     if broken:
         problem = f"{path}:{broken[0]}: fewer cells than the header has"
-        if every_row or path.suffix == ".csv":
+        if every_row or format_of(path) == ".csv":
             raise UsageError(f"{problem}; expected a cell in each of its named columns")
         warnings.warn(f"{problem}; rows like this left out: {len(broken):,}", LineageWarning, stacklevel=2)
 
@@ -55,7 +56,7 @@ def refuse_doubled(path: Path, line: int, header: list[str], names: Collection[s
 def refuse_longer(path: Path, line: int, cells: list[str], width: int) -> None:
     """Raises UsageError for a row with more cells than `width`, unless the extra cells are empty."""
     if any(cells[width:]):
-        hint = "; a text with a separator in it needs quotes" if path.suffix == ".csv" else ""
+        hint = "; a text with a separator in it needs quotes" if format_of(path) == ".csv" else ""
         raise UsageError(f"{path}:{line}: {len(cells)} cells; expected {width}, as above it{hint}")
 
 

@@ -5,15 +5,16 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
 
 from research.config import Data
 from research.config.names import SCHEMES
-from research.data.sources import standardize
-from research.data.sources.schemes import Source, parse, unpinned
+from research.data.sources import schemes, standardize
+from research.data.sources.schemes import Source, identity, unpinned
 from research.data.tokenizers import published
 from research.errors import UsageError
 from research.io.cache import MADE
@@ -21,7 +22,7 @@ from research.io.cache import MADE
 Split = Literal["train", "validation"]
 
 WEIGHTED = re.compile(r"(\d*\.?\d+)\*(.+)", re.DOTALL)
-PLUS = re.compile(r"\s*\+\s*(?=\d*\.?\d+\*)")  # before a weight: TFDS splits and file names may contain +
+PATHS = re.compile(r"(?<![\w-])(files|tokens):")  # a source of these is a path
 
 
 class Document(NamedTuple):
@@ -66,16 +67,20 @@ def read(data: Data, splits: tuple[Split, ...] = ("train", "validation")) -> Ite
 
 
 def parts(data: Data) -> list[tuple[float, Data]]:
-    """The sources of a mixture with their shares, which add up to 1; a plain source has the share 1.
+    """The sources of a mixture with their shares, which add up to 1. A plain source, and sources that + joins
+    without shares, to be read one after another, are one with the share 1.
 
     Raises UsageError for a mixture that is not W*SOURCE+W*SOURCE…, where W is a positive number.
     """
-    terms = PLUS.split(data.source)
-    if len(terms) == 1 and not WEIGHTED.fullmatch(data.source):
+    terms = schemes.terms(data.source)
+    if not any(WEIGHTED.fullmatch(term) for term in terms):
         return [(1.0, data)]
     matches = [match for term in terms if (match := WEIGHTED.fullmatch(term)) and float(match[1])]
     if len(matches) < len(terms):
-        raise UsageError(f"data.source={data.source}: expected a mixture 0.7*SOURCE+0.3*SOURCE")
+        raise UsageError(
+            f"data.source={data.source}: expected a mixture 0.7*SOURCE+0.3*SOURCE, or SOURCE+SOURCE without "
+            "shares, one after another"
+        )
     if data.split == "head" and data.splits_tokens:
         raise UsageError(
             "data.split=head: a mixture has no head; "
@@ -88,7 +93,8 @@ def parts(data: Data) -> list[tuple[float, Data]]:
 def holds_tokens(data: Data) -> bool:
     """Whether the sources hold tokens instead of texts. Raises UsageError if some do and others do not."""
     found = [one for _, one in parts(data)] + _validation(data)
-    kinds = {bool(SCHEMES[_source(one).scheme].tokens): one.source for one in found}
+    each = [source for one in found for source in sources(one)]
+    kinds = {bool(SCHEMES[one.scheme].tokens): f"{one.scheme}:{one.name}" for one in each}
     if len(kinds) == 2:
         raise UsageError(f"{kinds[True]} holds tokens and {kinds[False]} text; expected only one kind")
     return True in kinds
@@ -100,8 +106,8 @@ def token_files(data: Data, split: Split) -> Iterator[Iterator[tuple[Path, np.nd
     With `data.split=tail` or `head` all of them belong to "train".
     """
     found = _validation(data) if split == "validation" else [one for _, one in parts(data)]
-    for source in map(_source, found):
-        yield SCHEMES[source.scheme].tokens(source)
+    for one in found:
+        yield chain.from_iterable(SCHEMES[source.scheme].tokens(source) for source in sources(one))
 
 
 def fingerprint(data: Data) -> str:
@@ -122,7 +128,7 @@ def folder_name(data: Data, key: str) -> str:
     another path are the same corpus.
     """
     words = f"{unpinned(data.source)}-{data.tokenizer}"
-    if any(source.source.startswith(("files:", "tokens:")) for _, source in parts(data)):
+    if PATHS.search(data.source):
         words = "files" if published.is_path(data.tokenizer) else f"files-{data.tokenizer}"
     readable = re.sub(r"\W+", "-", words)[-60:].strip("-")
     return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -139,14 +145,16 @@ def note_maker(folder: Path, data: Data) -> None:
 def check_unchanged(data: Data, before: str) -> None:
     """Raise UsageError if the fingerprint, part of a cache's name, is no longer `before`."""
     if fingerprint(data) != before:
-        raise UsageError(f"data.source={data.source}: changed while it was read; run the command again")
+        refuse_changed(data)
+
+
+def refuse_changed(data: Data) -> NoReturn:
+    raise UsageError(f"data.source={data.source}: changed while it was read; run the command again")
 
 
 def _identity(data: Data) -> list:
-    source = _source(data)
-    # The names of existing stores depend on the form of these facts.
-    own = [source.split] if SCHEMES[source.scheme].splits else []
-    return [source.scheme, SCHEMES[source.scheme].identity(source), *own]
+    found = [identity(source) for source in sources(data)]
+    return found[0] if len(found) == 1 else found
 
 
 def _readings(data: Data, splits: tuple[Split, ...]) -> Iterator[tuple[int, Split | None, Data, str]]:
@@ -181,19 +189,25 @@ def _held_out(text: str, holdout: float) -> bool:
 
 def _read(data: Data, split: str = "") -> Iterator[str]:
     """The texts of one source, from the published `split` if the source names none."""
-    source = _source(data)
-    return SCHEMES[source.scheme].documents(source, data, "" if source.split else split)
+    for source in sources(data):
+        yield from SCHEMES[source.scheme].documents(source, data, "" if source.split else split)
 
 
-def _source(data: Data) -> Source:
-    """Parse the source. Raises UsageError if `data.split` does not fit it."""
+def sources(data: Data) -> list[Source]:
+    """The source, or the sources that + joins. Raises UsageError if `data.split` does not fit one."""
     setting = "data.validation" if data.source == data.validation else "data.source"
-    source = parse(data.source, setting, "documents")
+    found = schemes.joined(data.source, setting, "documents")
+    for source in found:
+        _check_split(data, source)
+    return found
+
+
+def _check_split(data: Data, source: Source) -> None:
     if data.validation is not None:
-        return source
+        return
     if SCHEMES[source.scheme].tokens and not data.splits_tokens:
         raise UsageError(
-            f"data.split={data.split}: {data.source} is not read as documents; "
+            f"data.split={data.split}: {source.scheme}:{source.name} is not read as documents; "
             "use data.split=tail or head, or data.validation=SOURCE"
         )
     if data.split == "published" and (source.split or not SCHEMES[source.scheme].splits):
@@ -203,4 +217,3 @@ def _source(data: Data) -> Source:
             else f"{source.scheme} have no splits of their own"
         )
         raise UsageError(f"data.split=published: {hint}; or use data.split=documents or tail")
-    return source

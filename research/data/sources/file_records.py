@@ -6,21 +6,22 @@ A record maps field names to values. In a table without a header, names are colu
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from research.data.sources import delimited, parquet
 from research.errors import UsageError
 from research.io import text
+from research.io.compression import format_of
 
 Record = Mapping[str, Any]  # field → value
 Records = Iterator[tuple[str, Record]]  # each with its file and place
 
 COLUMN_ENDS = re.compile(r"[ \t]+")  # other spaces may stand within a word
 TABLES = tuple(delimited.READERS)
-JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".json.gz", ".json.zst")
-SUFFIXES = (*TABLES, *JSON_LINES, ".json", ".txt", ".conll", ".parquet")
+JSON = (".jsonl", ".ndjson", ".json")
+SUFFIXES = (*TABLES, *JSON, ".txt", ".conll", ".parquet")
 
 
 def records(path: Path, names: Collection[str], every_row: bool = False) -> Records:
@@ -30,17 +31,17 @@ def records(path: Path, names: Collection[str], every_row: bool = False) -> Reco
     column of `names`, such as QQP's rows broken by a line end, are skipped, and a LineageWarning gives their
     number. They are an error with `every_row`, since answers would shift, and in a .csv file.
     """
-    if path.suffix in TABLES:
+    if format_of(path) in TABLES:
         return delimited.records(path, names, every_row)
-    return READERS.get(path.suffix, text.json_lines)(path)
+    return READERS.get(format_of(path), text.json_lines)(path)
 
 
 def columns(path: Path) -> list[str]:
     """Names of the first record's fields; for a table, the cells of its first row, which may be a header."""
     if path.suffix == ".parquet":
         found = parquet.columns(path)
-    elif path.suffix in TABLES:
-        found = next((cells for _, cells in delimited.READERS[path.suffix](path)), [])
+    elif format_of(path) in TABLES:
+        found = next((cells for _, cells in delimited.READERS[format_of(path)](path)), [])
     else:
         found = next((list(record) for _, record in records(path, ())), [])
     if not found:
@@ -72,14 +73,13 @@ def _words_or_json_lines(path: Path) -> Records:
 
 def _json(path: Path) -> Records:
     """SQuAD's articles, a list of objects, or one object per line."""
-    content = text.read_text(path)
-    try:
-        found = json.loads(content)
-    except ValueError as fault:
-        if not _has_lines(content):
-            raise UsageError(f"{path}: not JSON: {fault}") from fault
+    if _has_lines(path):
         yield from text.json_lines(path)
         return
+    try:
+        found = json.loads(text.read_text(path))
+    except ValueError as fault:
+        raise UsageError(f"{path}: not JSON: {fault}") from fault
     listed = found.get("data", [found]) if isinstance(found, dict) else found
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise UsageError(f"{path}: expected SQuAD's data, a list of objects, or an object in each line")
@@ -90,10 +90,11 @@ def _json(path: Path) -> Records:
             yield f"{path}: object {number}", one
 
 
-def _has_lines(content: str) -> bool:
-    """Whether the first line is an object; an error then names the first line that is not."""
+def _has_lines(path: Path) -> bool:
+    """Whether the first of several lines is an object; reads no further, since the file may be large."""
+    first = list(islice((line for _, line in text.lines(path) if line.strip()), 2))
     try:
-        return isinstance(json.loads(content.lstrip().partition("\n")[0]), dict)
+        return len(first) == 2 and isinstance(json.loads(first[0]), dict)
     except ValueError:
         return False
 

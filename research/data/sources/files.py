@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from research.data.sources import file_records, parquet, records
-from research.data.sources.file_records import JSON_LINES, TABLES
+from research.data.sources.file_records import JSON, TABLES
 from research.errors import LineageWarning, UsageError, did_you_mean
 from research.io import content, text
+from research.io.compression import KINDS, format_of
 
-TEXTS = (".txt", ".md", ".txt.gz")  # one document, or one per paragraph
-SUFFIXES = (*TEXTS, *JSON_LINES, *TABLES, ".parquet")
+TEXTS = (".txt", ".md")  # one document, or one per paragraph
+SUFFIXES = (*TEXTS, *JSON, *TABLES, ".parquet")  # all but the last also compressed
 TOKENS = (".bin", ".npy")  # of the scheme tokens
 PAIR = re.compile(r"(.*) \|\|\| (.*)")  # of a line of a .txt file, as in Google's extract_features.py
 BLANK_LINE = re.compile(r"(?:\r\n|\n|\r(?!\n))\s*(?:\n|\r(?!\n))")
@@ -30,14 +31,19 @@ def match(pattern: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     matches = expand(pattern)
     paths = [path for path in matches if path.is_file()]
     for path in paths:
-        if not path.name.endswith(suffixes):
+        if format_of(path) not in suffixes:
             hint = f"; did you mean {as_source(pattern)}?" if path.name.endswith(TOKENS) else ""
-            raise UsageError(f"{path}: expected a file that ends in {', '.join(suffixes)}{hint}")
+            raise UsageError(f"{path}: expected a file that ends in {_listed(suffixes)}{hint}")
     if not paths:
         scheme = "tokens" if suffixes == TOKENS else "files"
         reason = _explain_no_match(Path(pattern), matches, scheme, suffixes)
         raise UsageError(f"{scheme}:{pattern}: {reason}")
     return paths
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file is one text, or one per paragraph or line."""
+    return format_of(path) in TEXTS
 
 
 def as_source(path: str) -> str:
@@ -69,7 +75,7 @@ def _is_in_loop(folder: str) -> bool:
 def read(paths: list[Path], field: str, unit: str) -> Iterator[str]:
     """Every document, in order. `unit` "paragraphs" splits text files at blank lines; "files" does not."""
     for path in paths:
-        if path.name.endswith(TEXTS):
+        if is_text(path):
             whole = text.read_exact(path)
             yield from BLANK_LINE.split(whole.strip()) if unit == "paragraphs" else [whole]
         else:
@@ -96,7 +102,7 @@ def texts(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
     `fields` name the one or two columns of files that have any.
     """
     _check(path)
-    if path.name.endswith(TEXTS):
+    if is_text(path):
         for _, line in text.lines(path):
             match = PAIR.fullmatch(line.strip())
             yield match.groups() if match else (line.strip(),)
@@ -108,7 +114,7 @@ def texts(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
 def with_columns(path: Path, field: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each line of a text file, as it is; each row's text, in the column `field`, with its other columns."""
     _check(path)
-    if path.name.endswith(TEXTS):
+    if is_text(path):
         yield from ((line, {}) for _, line in text.lines(path))
         return
     for where, record in file_records.records(path, [field], every_row=True):
@@ -119,15 +125,25 @@ def with_columns(path: Path, field: str) -> Iterator[tuple[str, dict[str, Any]]]
 def _check(path: Path) -> None:
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    if not path.name.endswith(SUFFIXES):
-        raise UsageError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
+    if format_of(path) not in SUFFIXES:
+        raise UsageError(f"{path}: expected a file that ends in {_listed(SUFFIXES)}")
+
+
+def _listed(suffixes: Sequence[str]) -> str:
+    """For a message: the suffixes, and those that compression adds."""
+    compressed = "" if suffixes == TOKENS else f"; texts and tables also with {', '.join(KINDS)} after it"
+    return f"{', '.join(suffixes)}{compressed}"
 
 
 def identity(paths: list[Path]) -> list:
     """Hash and suffix of each file: its content and its format, but neither its name nor its time."""
-    # Cache names contain the suffix; .jsonl.gz has always been .gz there.
-    suffixes = [".txt.gz" if path.name.endswith(".txt.gz") else path.suffix for path in paths]
-    return list(zip(suffixes, content.hashes(paths), strict=True))
+    return list(zip(map(_suffix, paths), content.hashes(paths), strict=True))
+
+
+def _suffix(path: Path) -> str:
+    """The format and the compression, in the names of caches, where .jsonl.gz has always been .gz."""
+    plain = format_of(path)
+    return path.suffix if plain in JSON or path.suffix not in KINDS else f"{plain}{path.suffix}"
 
 
 def _explain_no_match(pattern: Path, found: list[Path], scheme: str, suffixes: tuple[str, ...]) -> str:
@@ -138,10 +154,11 @@ def _explain_no_match(pattern: Path, found: list[Path], scheme: str, suffixes: t
         return "a pipe or a device; expected a file, which is read more than once"
     if found:
         return "a link to a file that does not exist"
-    if f"+{scheme}:" in str(pattern):
-        return f"no such file; a mixture of texts has shares, such as 0.5*{scheme}:A+0.5*{scheme}:B"
+    joined = str(pattern).split("+")
+    if len(joined) > 1 and all(format_of(one) in suffixes for one in joined):
+        return f"no such file; did you mean {'+'.join(map(as_source, joined))}?"
     parent = pattern.parent
     if not parent.is_dir():
         return "no such file" if glob.has_magic(str(parent)) else f"there is no folder {parent}"
-    names = [path.name for path in parent.iterdir() if path.name.endswith(suffixes)]
+    names = [path.name for path in parent.iterdir() if format_of(path) in suffixes]
     return "no such file" + did_you_mean(pattern.name, difflib.get_close_matches(pattern.name, names))

@@ -1,12 +1,16 @@
-"""The values of a record's fields."""
+"""The values of a record's fields, and the examples of a record that has several."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from research.data.sources.file_records import Record
 from research.errors import UsageError, did_you_mean
+
+STORY = tuple(f"InputSentence{n}" for n in range(1, 5))
+SWAG = tuple(f"ending{n}" for n in range(4))
+ENDINGS = "RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2"
 
 
 def alternatives(*fields: str) -> list[str]:
@@ -49,3 +53,32 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | list | tuple):
         return [plain(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def unfolded(record: Record, where: str) -> Iterator[Record]:
+    """RACE asks several questions of an article; StoryCloze and SWAG keep sentences and endings apart.
+
+    The label is None in test sets, which have no answers.
+    """
+    if {"article", "questions", "options"} <= record.keys() and not isinstance(record["questions"], str):
+        yield from _questions(record, where)
+    elif ENDINGS[0] in record:
+        yield {
+            "context": " ".join(text(record, name, where, "task.fields") for name in STORY),
+            "endings": [text(record, name, where, "task.options") for name in ENDINGS],
+            "label": record.get("AnswerRightEnding"),
+        }
+    elif SWAG[0] in record and "endings" not in record:
+        yield {**record, "endings": [text(record, name, where, "task.options") for name in SWAG]}
+    else:
+        yield record
+
+
+def _questions(record: Record, where: str) -> Iterator[Record]:
+    questions, options = (plain(record[name]) for name in ("questions", "options"))
+    answers = plain(record.get("answers")) or [None] * len(questions)
+    if not len(questions) == len(options) == len(answers):
+        counts = f"{len(questions)} questions, {len(options)} lists of options, {len(answers)} answers"
+        raise UsageError(f"{where}: {counts}; expected as many of each")
+    for question, choices, answer in zip(questions, options, answers, strict=True):
+        yield {"article": record["article"], "question": question, "options": choices, "label": answer}

@@ -81,17 +81,26 @@ def parse(text: str, setting: str, content: str) -> Source:
     return Source(scheme, name.removesuffix(":"), "".join(others))
 
 
-def joined(text: str, setting: str) -> list[Source]:
-    """Parse sources of labelled records that are joined by +: 'tfds:glue/rte:train+files:x.tsv'."""
-    separator = re.compile(rf"\+(?=(?:{'|'.join(map(re.escape, SCHEMES))}):)")
-    return [parse(one, setting, "records") for one in separator.split(text)]
+def identity(source: Source) -> list[Any]:
+    """JSON that changes with the content of a source."""
+    # The names of existing stores depend on the form of these facts.
+    own = [source.split] if SCHEMES[source.scheme].splits else []
+    return [source.scheme, SCHEMES[source.scheme].identity(source), *own]
+
+
+def terms(text: str) -> list[str]:
+    """The sources, perhaps with shares, that + joins; TFDS splits and names of files may have a + too."""
+    names = "|".join(map(re.escape, SCHEMES))
+    return re.split(rf"\s*\+\s*(?=(?:\d*\.?\d+\*)?(?:{names}):)", text)
+
+
+def joined(text: str, setting: str, content: str = "records") -> list[Source]:
+    """Parse sources to be read one after another, joined by +: 'tfds:glue/rte:train+files:x.tsv'."""
+    return [parse(one, setting, content) for one in terms(text)]
 
 
 def records(declared: str, names: Collection[str], split: str) -> Records:
-    """The records of one source, or of several joined by +, with the fields `names`.
-
-    `split` applies to sources that name no split.
-    """
+    """The records of `joined` sources, with the fields `names`; `split` is of those that name none."""
     for source in joined(declared, "data.source, data.validation"):
         yield from SCHEMES[source.scheme].records(source, names, split)
 
@@ -161,24 +170,34 @@ def _drawn_records(source: Source, names: Collection[str], split: str, drawn: bo
     """COUNT records drawn like scikit-learn's train_test_split with SEED, or the rest."""
     from sklearn.model_selection import train_test_split
 
+    count, seed, of = _drawn_of(source)
+    records = list(SCHEMES[of.scheme].records(of, names, split))
+    if not 0 < count < len(records):
+        given = f"{source.scheme}:{source.name}"
+        raise UsageError(f"{given}: expected fewer than all {len(records)} records, from 1")
+    others, chosen = train_test_split(records, test_size=count, random_state=seed)
+    yield from chosen if drawn else others
+
+
+def _drawn_of(source: Source) -> tuple[int, int, Source]:
+    """The count, the seed and the source of COUNT:SEED:SOURCE."""
     form = SCHEMES[source.scheme].form
     count, seed, inner = [*source.name.split(":", 2), "", ""][:3]
     if not (count.isdecimal() and seed.isdecimal() and int(seed) < 1 << 32):
         raise UsageError(f"{source.scheme}:{source.name}: expected {form} with a SEED below 2^32")
-    of = parse(inner, f"{source.scheme}:{count}:{seed}", "records")
-    records = list(SCHEMES[of.scheme].records(of, names, split))
-    if not 0 < int(count) < len(records):
-        given = f"{source.scheme}:{source.name}"
-        raise UsageError(f"{given}: expected fewer than all {len(records)} records, from 1")
-    others, chosen = train_test_split(records, test_size=int(count), random_state=int(seed))
-    yield from chosen if drawn else others
+    return int(count), int(seed), parse(inner, f"{source.scheme}:{count}:{seed}", "records")
+
+
+def _drawn_identity(source: Source) -> list[Any]:
+    count, seed, of = _drawn_of(source)
+    return [count, seed, identity(of)]
 
 
 for name, drawn in (("drawn", True), ("rest", False)):
     SCHEMES.register(name)(
         Scheme(
             f"{name}:COUNT:SEED:SOURCE",
-            identity=lambda source: source.name,
+            identity=_drawn_identity,
             records=partial(_drawn_records, drawn=drawn),
         )
     )

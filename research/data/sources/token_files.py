@@ -1,5 +1,6 @@
 """Existing token files: .bin of nanoGPT and llm.c, and NumPy's .npy."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,10 @@ def read(path: Path) -> np.ndarray:
 
 
 def characters_beside(source: str) -> Path | None:
-    """nanoGPT's table of characters, meta.pkl, in the folder of `tokens:GLOB`; None where there is none."""
-    scheme, _, name = source.partition(":")
+    """nanoGPT's table of characters, meta.pkl, in the folder of `tokens:GLOB`, the first of several that +
+    joins; None where there is none.
+    """
+    scheme, _, name = re.split(r"\s*\+\s*tokens:", source)[0].partition(":")
     table = match(name, TOKENS)[0].with_name("meta.pkl") if scheme == "tokens" else None
     return table if table is not None and table.exists() else None
 

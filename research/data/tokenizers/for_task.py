@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from research.config import Data, Start
+from research.config import Data, Start, Task
 from research.data.tokenizers import published, spacy_words
 from research.data.tokenizers.tokenizer import entries, load
 from research.errors import UsageError
@@ -14,7 +14,7 @@ from research.io.hub import PREFIX, located
 START = "start"  # data.tokenizer: the one beside start.weights
 
 
-def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
+def tokenizer_of(data: Data, task: Task, start: Start, limit: int) -> Tokenizer:
     """The tokenizer `data.tokenizer`, which must be the one that `start.weights` were trained with.
 
     Raises UsageError if it is not, or if it has more entries than `limit`, the model's vocabulary.
@@ -32,7 +32,7 @@ def tokenizer_of(data: Data, start: Start, limit: int) -> Tokenizer:
             raise UsageError(f"start.weights={weights}: has no tokenizer; set data.tokenizer")
         tokenizer = spacy_words.with_spacy(tokenizer, name) if words else tokenizer
     else:
-        tokenizer = load(data)
+        tokenizer = load(data, task)
         check_vocabulary(data, tokenizer, weights, f"start.weights={weights} were", expected=START)
     size = entries(tokenizer)
     if size > limit and name != START:  # with start, the check of the weights reports all changes

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Encoding, Tokenizer, decoders
 
-from research.config import Data
+from research.config import Data, Task
 from research.data.sources import token_files
 from research.data.tokenizers import published, spacy_words, trained
 from research.data.tokenizers.published import END_OF_TEXT
@@ -25,15 +25,16 @@ class SpecialTokens(NamedTuple):
     continues: np.ndarray  # bool (entries,): pieces that continue a word (##…)
 
 
-def load(data: Data) -> Tokenizer:
-    """The tokenizer that `data.tokenizer` names, trained on the source (`trained.load`) or `published.load`.
+def load(data: Data, task: Task | None = None) -> Tokenizer:
+    """The tokenizer that `data.tokenizer` names: trained on the source, or on the examples of a `task` of it
+    (`trained.load`), or `published.load`.
 
     `char` with nanoGPT's tokens reads the table beside them.
     """
     scheme = data.tokenizer.partition(":")[0]
     if scheme == "char" and (table := token_files.characters_beside(data.source)) is not None:
         return published.read(table)
-    return trained.load(data) if scheme in trained.SCHEMES else published.load(data.tokenizer)
+    return trained.load(data, task) if scheme in trained.SCHEMES else published.load(data.tokenizer)
 
 
 def encode(

@@ -17,6 +17,7 @@ from research.errors import UsageError
 from research.evaluation.data_files import TaskData, as_text, json_objects
 from research.evaluation.eval_model import EvalModel, Result, Settings
 from research.evaluation.surprisal.surprisals import Options, measured
+from research.io.compression import format_of
 
 GOOD, BAD = "sentence_good", "sentence_bad"
 GROUPS = ("phenomenon", "linguistics_term", "condition", "UID")  # columns of a pair's group; the first counts
@@ -60,7 +61,7 @@ def interval(right: int, n: int) -> tuple[float, float]:
 
 
 def _rows(data: TaskData, limit: int | None) -> list[dict[str, Any]]:
-    if data.path is None or data.path.suffix not in file_records.TABLES:
+    if data.path is None or format_of(data.path) not in file_records.TABLES:
         return json_objects(data.text, {GOOD: as_text, BAD: as_text}, limit)
     rows = []
     for where, record in file_records.records(data.path, [GOOD, BAD], every_row=True):

@@ -1,12 +1,10 @@
 """Evaluates a run's checkpoint, on its own validation split or on other examples."""
 
-import json
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from research.config import Experiment, Start, Task
 from research.data.store.token_store import Corpus
@@ -17,8 +15,7 @@ from research.runs import record
 from research.runs.metrics_log import Row
 from research.runs.state import State
 from research.runs.status import intact_checkpoint
-from research.training.evaluating.evaluation import PREDICTIONS
-from research.training.evaluating.validation import validation
+from research.training.evaluating.validation import Keep, validation
 from research.training.first_state import restored
 from research.training.placement import compile_for
 from research.training.teacher import load_teacher, with_teacher
@@ -38,16 +35,22 @@ def evaluate_run(directory: Path, step: int | None, report: Callable[[str], None
     now, then = [corpus.train.sha256, corpus.validation.sha256], record.read(directory).get("data")
     if now != then:
         raise UsageError(f"{directory}: {experiment.data.source} now gives other data than the run's")
-    with tempfile.TemporaryDirectory() as folder:  # for predictions, which the run already has
-        return _row(experiment, corpus, partial(_restored, experiment, checkpoint), Path(folder))
+    load = partial(_restored, experiment, checkpoint)
+    return _row(experiment, corpus, load, lambda *_: None)  # the run already has its predictions
 
 
-def predict(
-    directory: Path, step: int | None, source: str, report: Callable[[str], None]
-) -> tuple[Any, dict[str, float]]:
-    """Predicts the examples of `source` with a fine-tuned run; returns predictions, and metrics given labels.
+class Predicted(NamedTuple):
+    """What a model of a task makes of examples."""
 
-    Predictions are in the order of the examples, or by question. Reports how many examples the metrics cover,
+    predictions: Any  # as JSON, in the order of the examples, or by question
+    metrics: dict[str, float]  # empty without labels
+    probabilities: list[list[float]] | None  # of each example's classes or choices; None of other tasks
+
+
+def predict(directory: Path, step: int | None, source: str, report: Callable[[str], None]) -> Predicted:
+    """Predicts the examples of `source` with a fine-tuned run.
+
+    Reports how many examples the metrics cover,
     if some have no label. Raises UsageError as `evaluate_run` does, and for a run that was not fine-tuned.
     """
     experiment = record.experiment_of(directory)
@@ -63,17 +66,17 @@ def predict(
     return predicted(experiment, corpus, partial(_restored, experiment, checkpoint), report)
 
 
-def predicted(
-    experiment: Experiment, corpus: Corpus, load: Load, report: Callable[[str], None]
-) -> tuple[Any, dict[str, float]]:
-    """Predictions, and metrics given labels, of the state that `load` makes; see `predict`."""
-    with tempfile.TemporaryDirectory() as folder:
-        row = _row(experiment, corpus, load, Path(folder))
-        predictions = json.loads((Path(folder) / PREDICTIONS).read_text(encoding="utf-8"))
+def predicted(experiment: Experiment, corpus: Corpus, load: Load, report: Callable[[str], None]) -> Predicted:
+    """What the state that `load` makes predicts; see `predict`."""
+    kept: list[Any] = []
+    row = _row(experiment, corpus, load, lambda *given: kept.extend(given))
+    predictions, outputs = kept
     known, rows = int(corpus.validation.known.sum()), len(corpus.validation.known)
     if 0 < known < rows:
         report(f"metrics of {known:,} of {rows:,} rows: the others have no label")
-    return predictions, {name: row[name] for name in experiment.task.metrics if known}
+    metrics = {name: row[name] for name in experiment.task.metrics if known}
+    probabilities = objective_of(experiment.objective).probabilities
+    return Predicted(predictions, metrics, probabilities and probabilities(outputs).tolist())
 
 
 def answer_lines(task: Task, predictions: list | dict[str, str]) -> Iterator[str]:
@@ -93,14 +96,18 @@ def _answer(task: Task, answer: str | float | list[str]) -> str:
         return str(task.labels.index(answer)) if task.numbered else answer
     if isinstance(answer, list):
         return " ".join(answer)
-    return str(min(max(answer, task.bounds[0]), task.bounds[1]) if task.bounds else answer)
+    return str(clipped(task, answer))
 
 
-def _row(experiment: Experiment, corpus: Corpus, load: Load, folder: Path) -> Row:
-    """Evaluates, and writes predictions to `folder`."""
+def clipped(task: Task, score: float) -> float:
+    """A score within `task.bounds`, if there are any."""
+    return min(max(score, task.bounds[0]), task.bounds[1]) if task.bounds else score
+
+
+def _row(experiment: Experiment, corpus: Corpus, load: Load, keep: Keep) -> Row:
     check(experiment)
     abstract, program = compile_for(experiment)
-    return validation(experiment, corpus, folder)(load(abstract, program), program)
+    return validation(experiment, corpus, keep)(load(abstract, program), program)
 
 
 def _restored(experiment: Experiment, checkpoint: Path, abstract: State, program: Compiled) -> State:

@@ -57,6 +57,6 @@ def sample_text(model, tokenizer: Tokenizer, tokens: int, key: Array) -> str:
     return tokenizer.decode(ids, skip_special_tokens=False)
 
 
-def write_predictions(directory: Path, predictions: Any) -> None:
+def write_predictions(directory: Path, predictions: Any, outputs: np.ndarray) -> None:
     """Writes the predictions of an evaluation, in the order of the split or by question."""
     write_atomic(directory / PREDICTIONS, json.dumps(predictions, ensure_ascii=False) + "\n")

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import cache, partial
-from pathlib import Path
+from typing import Any
 
 import grain
 import jax
+import numpy as np
 
 from research.config import Data, Experiment
 from research.data.batches import stream, validation_batches
@@ -26,7 +27,6 @@ from research.training.evaluating.evaluation import (
     sample_text,
     shared,
     totals,
-    write_predictions,
 )
 from research.training.step import read_by_loss
 
@@ -49,11 +49,14 @@ def validation_numbers(experiment: Experiment, abstract: State) -> set[str]:
     return known | further.keys()
 
 
-def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Callable[[State, Compiled], Row]:
+Keep = Callable[[Any, np.ndarray], None]  # (predictions as JSON, outputs of the split's rows)
+
+
+def validation(experiment: Experiment, corpus: Corpus, keep: Keep) -> Callable[[State, Compiled], Row]:
     """Returns the function that evaluates a state on the whole validation split.
 
     Its row has the means of the objective's sums and, depending on the objective, task metrics, bits per byte
-    and sampled text. Predictions are written to `directory`.
+    and sampled text. The first process gives a task's predictions and outputs to `keep`.
     """
     objective, first = objective_of(experiment.objective), jax.process_index() == 0
     examples = objective.examples(experiment)
@@ -80,7 +83,7 @@ def validation(experiment: Experiment, corpus: Corpus, directory: Path) -> Calla
             predictions, metrics = objective.predict(experiment.task, corpus.validation, outputs)
             row |= metrics
             if first:
-                write_predictions(directory, predictions)
+                keep(predictions, outputs)
         if objective.per_byte:
             loss = means.get("hard_loss", means["loss"])  # without a teacher's part
             row["bits_per_byte"] = bits_per_byte(loss, sums["weights"], corpus.validation.bytes)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from research.config import Data, Experiment
+from research.config import Data, Experiment, Task
 from research.config.settings import flatten, override
 from research.config.values import format_value
 from research.data.finetuning.own_labels import label_settings
@@ -59,11 +59,12 @@ def from_data(declared: Experiment, changes: Settings, required: bool) -> tuple[
         if source and not objective.supervised and TOKENIZER not in changes:
             followed[TOKENIZER] = short_text_tokenizer(data)
             data = replace(data, tokenizer=followed[TOKENIZER])
+        task = override(seen, followed).task if objective.supervised else None
         if VOCABULARY in changes and TOKENIZER in changes:
-            _refuse_smaller_vocabulary(changes[VOCABULARY], data)
+            _refuse_smaller_vocabulary(changes[VOCABULARY], data, task)
         other = data.tokenizer != declared.data.tokenizer or data.tokenizer == "char"
         if VOCABULARY not in changes and other:
-            followed[VOCABULARY] = vocabulary(data)
+            followed[VOCABULARY] = vocabulary(data, task)
     before = flatten(seen)
     return {n: v for n, v in followed.items() if v is not None and before[n] != v}, examples
 
@@ -99,9 +100,17 @@ def report_fields(declared: Experiment, changes: Settings, report: Callable[[str
         )
 
 
-def _refuse_smaller_vocabulary(typed: int, data: Data) -> None:
+def report_f1(declared: Experiment, changes: Settings, report: Callable[[str], None]) -> None:
+    """Reports which of two classes the F1 is of, since the data decided their order."""
+    task = override(declared, {n: v for n, v in changes.items() if n.startswith("task.")}).task
+    if len(task.labels) == 2 and "f1" in task.metrics:
+        first, second = task.labels
+        report(f"f1 is that of {second}; with task.labels={second},{first} it is that of {first}")
+
+
+def _refuse_smaller_vocabulary(typed: int, data: Data, task: Task | None) -> None:
     """Raises UsageError for a typed vocabulary smaller than the typed tokenizer."""
-    entries = vocabulary(data)
+    entries = vocabulary(data, task)
     if entries is not None and entries > typed:
         raise UsageError(
             f"{VOCABULARY}={typed}: data.tokenizer={data.tokenizer} has {entries} entries; expected at least "

@@ -15,7 +15,7 @@ from research.io.files import expanded
 from research.io.hub import PREFIX
 from research.runs.status import split_step
 from research.training.resolving import from_weights
-from research.training.resolving.from_data import from_data, report_epochs, report_fields
+from research.training.resolving.from_data import from_data, report_epochs, report_f1, report_fields
 from research.training.resolving.names import (
     DECISIVE,
     SOURCES,
@@ -60,6 +60,8 @@ def _with_data(
         decisive = " ".join(f"{name}={format_value(changes[name])}" for name in DECISIVE if name in changes)
         report(f"{decisive} decides {_listed(followed, before)}")
         changes = changes | followed
+        if "task.labels" in followed:
+            report_f1(declared, changes, report)
     report_fields(declared, changes, report)
     if examples:
         report_epochs(declared, changes, examples, report)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import experiments
 from research.config.names import OBJECTIVES
 from research.data.finetuning.classification import examples
 from research.data.finetuning.labels import CLASSES
@@ -83,6 +84,30 @@ def test_metrics_are_those_of_the_rows_with_a_label(tmp_path):
     outputs = np.array([[0, 1]] * 4)
     answers, metrics = OBJECTIVES["classification"].predict(declared.task, split, outputs)
     assert answers == ["positive"] * 4 and metrics == {"accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "summary"),
+    [
+        ("bert_sst2", [["a"], [""], ["  "], ["b"]], "4 examples, 2 with an empty sentence of"),
+        (
+            "bert_rte",
+            [["a", "b"], ["", "a"], ["a", " "], ["", ""]],
+            "4 examples, 2 with an empty sentence1, 2 with an empty sentence2 of",
+        ),
+        ("bert_rte", [["a", "b"], ["b", "a"]], "2 examples of"),
+    ],
+)
+def test_empty_texts_are_counted_by_field(name, rows, summary, tmp_path):
+    fields = [field.partition("|")[0] for field in experiments.get(name).task.fields]
+    records = [dict(zip(fields, row, strict=True)) | {"label": n % 2} for n, row in enumerate(rows)]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    reports: list[str] = []
+    examples_of(tuned(name, tmp_path, "x.jsonl")).prepare(reports.append)
+    assert [line.partition(" files:")[0] for line in reports] == [
+        f"train: {summary}",
+        f"validation: {summary}",
+    ]
 
 
 def tagged(folder, *rows: dict):

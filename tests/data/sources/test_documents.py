@@ -1,13 +1,15 @@
+import bz2
 import gzip
 import json
+import lzma
 import os
 
 import pytest
 import tensorflow_datasets as tfds
 
 from research.config import Data
-from research.data.sources import tfds_source
-from research.data.sources.documents import documents, fingerprint, parts, read
+from research.data.sources import files, tfds_source
+from research.data.sources.documents import documents, fingerprint, holds_tokens, parts, read
 from research.errors import EnvironmentFault, LineageWarning, UsageError
 
 
@@ -86,7 +88,11 @@ def test_the_fingerprint_changes_with_the_documents(corpus):
         ("a.txt", b"", r"data\.source=files:.*: no document is in it"),
         ("a.jsonl.gz", b"no gzip", r"a\.jsonl\.gz: damaged gzip file: .*"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 9999)[:-9], r"a\.jsonl\.gz: damaged gzip .*"),
-        ("a.doc", b"x", r"a\.doc: expected a file that ends in \.txt, \.md, \.txt\.gz, \.jsonl"),
+        (
+            "a.doc",
+            b"x",
+            r"a\.doc: expected a file that ends in \.txt, \.md, \.jsonl, .*\.parquet; .* also with \.gz, ",
+        ),
         ("a.csv", b"label\n1\n", r"a\.csv:1: no field text \(data\.field\); expected one of label"),
         ("a.csv", b"text,id\na, and b,1\n", r"a\.csv:2: 3 cells; expected 2, as above it; a text with"),
         ("a.csv", b'id,text\n1,"open\n2,b\n', r"a\.csv:2: a quote opens and does not close"),
@@ -120,7 +126,7 @@ def test_bad_files_are_named_by_line(tmp_path, name, content, message):
         ("files:{}/*.jsonl", r"\*\.jsonl: no such file$"),
         ("files:{}/none/*.txt", r"there is no folder .*/none"),
         ("files:{}", r"a folder; expected files, such as files:.*/\*\.txt"),
-        ("files:{}/a.txt+files:b.txt", r"no such file; a mixture of texts has shares, such as 0\.5\*files:A"),
+        ("files:{}/a.txt+b.txt", r"no such file; did you mean files:.*/a\.txt\+files:b\.txt\?"),
         ("{}/input.txt", r"expected tfds:NAME.* or files:GLOB.*; did you mean files:.*/input\.txt\?"),
         ("tfds:", r"data\.source=tfds:: expected tfds:NAME.* or files:GLOB"),
         ("tfds:pyton_docs", r"tfds:pyton_docs: no such data set; did you mean python_docs.*"),
@@ -330,6 +336,23 @@ def test_a_mixture_is_all_of_its_sources(corpus):
     assert [source.source for _, source in plus] == ["tfds:tiny_shakespeare:train+validation"]
 
 
+def test_sources_without_shares_are_read_one_after_another(tmp_path):
+    """As one pattern that names all of their files does; + joins labelled files so, too."""
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text(f"{name} {name}")
+    lines(tmp_path / "c.jsonl", {"text": "c"})
+    joined = data(f"files:{tmp_path}/b.txt + files:{tmp_path}/a.txt+files:{tmp_path}/c.jsonl", split="tail")
+    assert list(documents(joined, "all")) == ["b b", "a a", "c"]
+    assert len(parts(joined)) == 1
+    mixture = data(f"1*files:{tmp_path}/b.txt+1*files:{tmp_path}/a.txt", split="tail")
+    two = data(f"files:{tmp_path}/b.txt+files:{tmp_path}/a.txt", split="tail")
+    assert fingerprint(two) != fingerprint(mixture)
+    with pytest.raises(UsageError, match=r"did you mean files:.*/a\.txt\+files:b\.txt\?"):
+        list(documents(data(f"files:{tmp_path}/a.txt+b.txt"), "all"))
+    with pytest.raises(UsageError, match=r"holds tokens and files:.* text; expected only one kind"):
+        holds_tokens(data(f"tokens:{tmp_path}/x.bin+files:{tmp_path}/a.txt", split="tail"))
+
+
 @pytest.mark.parametrize("source", ["0.5*files:a+files:b", "0*files:a+1*files:b", "files:a+0.5*files:b"])
 def test_a_mixture_needs_weights(source):
     with pytest.raises(
@@ -355,6 +378,35 @@ def test_texts_in_other_files(tmp_path):
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(whole.encode())[:-9])
     with pytest.raises(UsageError, match=r"a\.txt\.gz: damaged gzip file"):
         list(documents(data(f"files:{tmp_path}/a.txt.gz"), "all"))
+
+
+def test_every_format_is_read_compressed(tmp_path):
+    contents = {
+        "a.txt": "One.\n",
+        "b.md": "One.\n",
+        "c.csv": '\ufeffid,text\r\n1,"Zwei,\r\nüber"\r\n',
+        "d.tsv": "id\ttext\n1\tZwei\n",
+        "e.ndjson": '{"text": "One."}\n',
+        "f.json": '[{"text": "One."},\n {"text": "Two."}]\n',
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content, newline="")
+        plain = list(documents(data(f"files:{tmp_path}/{name}"), "all"))
+        for suffix, pack in {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}.items():
+            (tmp_path / f"{name}{suffix}").write_bytes(pack(content.encode()))
+            assert list(documents(data(f"files:{tmp_path}/{name}{suffix}"), "all")) == plain
+    for name in ("a.parquet.gz", "a.bin.gz", "a.gz", "gz"):
+        (tmp_path / name).write_bytes(gzip.compress(b"x"))
+        with pytest.raises(UsageError, match=rf"{name}: expected a file that ends in"):
+            list(documents(data(f"files:{tmp_path}/{name}"), "all"))
+
+
+def test_cache_names_tell_formats_apart_and_have_not_changed(tmp_path):
+    names = ["a.csv.gz", "a.tsv.gz", "a.csv.xz", "a.csv", "a.jsonl.gz", "a.json.zst", "a.txt.gz", "a.md"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    suffixes = [suffix for suffix, _ in files.identity([tmp_path / name for name in names])]
+    assert suffixes == [".csv.gz", ".tsv.gz", ".csv.xz", ".csv", ".gz", ".zst", ".txt.gz", ".md"]
 
 
 def test_a_compressed_text_is_not_mistaken_for_the_same_bytes_as_json_lines(tmp_path):

@@ -166,9 +166,9 @@ def test_weights_tokenizer_with_words(folder):
     tuned = override(
         experiments.get("gpt1_sst2"), {"start.weights": str(folder), "data.tokenizer": "spacy:start"}
     )
-    assert spacy_words.reads_words(tokenizer_of(tuned.data, tuned.start, tuned.model.vocabulary))
+    assert spacy_words.reads_words(tokenizer_of(tuned.data, tuned.task, tuned.start, tuned.model.vocabulary))
     plain = override(tuned, {"data.tokenizer": "start"})
-    assert spacy_words.ends_words(tokenizer_of(plain.data, plain.start, plain.model.vocabulary))
+    assert spacy_words.ends_words(tokenizer_of(plain.data, plain.task, plain.start, plain.model.vocabulary))
 
 
 @needs_spacy

@@ -135,12 +135,12 @@ def test_a_short_text_gets_as_many_entries_as_it_gives(novel):
 def test_of_a_long_text_no_more_is_read_than_tells_that_it_is_long(monkeypatch):
     read = []
 
-    def texts(data, split):
+    def texts(data, split, task):
         for number in range(20_000):
             read.append(number)
             yield f"A paragraph of some length, and number {number}."
 
-    monkeypatch.setattr(trained, "documents", texts)
+    monkeypatch.setattr(trained, "texts", texts)
     monkeypatch.setattr(trained, "load", lambda data: pytest.fail("it is trained before it is needed"))
     data = replace(experiments.get("quickstart").data, tokenizer="bpe:300", split="documents")
     assert trained.fitted(data) == "bpe:300"
@@ -177,6 +177,23 @@ def test_a_typed_vocabulary_is_kept_or_refused_in_a_sweep_too(novel):
         space_of(both, "optimizer.rate.peak=1e-4..1e-3", model__vocabulary=290)
     with pytest.raises(UsageError, match=small):
         followed("quickstart", data__tokenizer="bpe:300", model__vocabulary=290)
+
+
+@pytest.mark.parametrize("more", [[], ["optimizer.rate.peak=1e-4..1e-3"]])
+def test_a_sweep_refuses_a_vocabulary_that_preparing_would_refuse(more):
+    def declared(*overs, **typed):
+        options = {"trials": 2 if more else None}
+        return declare_sweep(
+            experiments.get("quickstart"), [*overs, *more], typed, options, lambda line: None
+        )
+
+    small = r"model\.vocabulary=512: data\.tokenizer=bpe:4096 has 4096 entries; expected at least that"
+    with pytest.raises(UsageError, match=small):
+        declared("run.seed=0,1", **{"model.vocabulary": 512})
+    with pytest.raises(UsageError, match=small):
+        declared("model.vocabulary=8192,512")
+    declared("model.vocabulary=8192,4096")
+    declared("data.tokenizer=bpe:300,bpe:400", **{"model.vocabulary": 512})
 
 
 def test_what_is_decided_is_said_once_nothing_is_wrong(novel, capsys):

@@ -10,6 +10,7 @@ import experiments
 from research.config import Task
 from research.data.finetuning.classification import examples
 from research.data.finetuning.labels import CLASSES
+from research.data.sources import schemes
 from research.errors import UsageError
 from research.training import resolving
 from tests.training.resolving.test_from_data import followed
@@ -58,6 +59,30 @@ def test_minus_one_is_hidden_beside_names_and_on_its_own(tmp_path):
     task = experiments.get("bert_tiny_sst2").task
     read, _ = examples(DATA, task, CLASSES, hidden, "test")
     assert [one.label for one in read] == [-1] * 3
+
+
+@pytest.mark.parametrize("classes", [("anders", "gleich"), ("anders", "gleich", "unklar")])
+def test_the_metrics_stay_and_it_is_said_whose_f1_it_is(tmp_path, classes):
+    rows = [{"sentence1": "a", "sentence2": "b", "label": name} for name in classes * 3]
+    source = lines(tmp_path / "own.jsonl", rows)
+    found, said = followed("bert_mrpc", data__source=source, data__validation=source)
+    assert found["task.labels"] == classes and "task.metrics" not in found
+    named_class = "f1 is that of gleich; with task.labels=gleich,anders it is that of anders"
+    assert (named_class in said) == (len(classes) == 2)
+    named = {"task__labels": ("gleich", "anders"), "task__metrics": ("accuracy",)}
+    assert not any("f1" in line for line in followed("bert_mrpc", data__source=source, **named)[1])
+    assert "task.metrics" not in decided(
+        "bert_cola", lines(tmp_path / "one.jsonl", [{"sentence": "a", "label": name} for name in classes * 3])
+    )
+
+
+def test_a_tenth_of_each_of_joined_files_is_held_out(tmp_path):
+    rows = [{"sentence": "a", "label": name} for name in ("gut", "schlecht") * 20]
+    first, second = lines(tmp_path / "a.jsonl", rows), lines(tmp_path / "b.jsonl", rows[:20])
+    found, _ = followed("bert_sst2", data__source=f"{first}+{second}")
+    assert found["data.source"] == f"rest:4:0:{first}+rest:2:0:{second}"
+    assert found["data.validation"] == f"drawn:4:0:{first}+drawn:2:0:{second}"
+    assert len(list(schemes.records(found["data.source"], {"sentence"}, "train"))) == 54
 
 
 def test_a_nan_is_no_class(tmp_path):
