@@ -92,7 +92,7 @@ class Adapted(Linear):
                 precision=plain.precision,
                 key=jax.random.fold_in(key, n),
             )
-            setattr(self, _attribute(kernel), factors)
+            setattr(self, attribute(kernel), factors)
         self.kernels = kernels
 
     def __call__(self, x: Array | tuple[Array, ...], activation: Callable[..., Array] | None = None) -> Array:
@@ -100,7 +100,7 @@ class Adapted(Linear):
         if activation is not None:
             x = activation(*x) if isinstance(x, tuple) else activation(x)
         for kernel in self.kernels:
-            change = getattr(self, _attribute(kernel))(x)
+            change = getattr(self, attribute(kernel))(x)
             y = y.at[..., PARTS.index(kernel), :].add(change) if kernel in PARTS else y + change
         return y
 
@@ -139,7 +139,7 @@ class LoraBlock(Block):
         own, merged = config.own.block, dict(arrays)
         for kernel in own.kernels:
             layer = "/".join(("blocks", *LAYERS[kernel]))
-            a, b = (merged.pop(f"{layer}/{_attribute(kernel)}/{part}/kernel") for part in "ab")
+            a, b = (merged.pop(f"{layer}/{attribute(kernel)}/{part}/kernel") for part in "ab")
             whole = merged[f"{layer}/kernel"].copy()
             rows = whole[..., PARTS.index(kernel), :] if kernel in PARTS else whole
             rows += np.float32(own.scale) * np.einsum("NDR,NR...->ND...", a, b)
@@ -147,5 +147,5 @@ class LoraBlock(Block):
         return replace(config, block="transformer", own=replace(config.own, block=NONE)), merged
 
 
-def _attribute(kernel: str) -> str:
+def attribute(kernel: str) -> str:
     return f"lora_{kernel}" if kernel in PARTS else "lora"

@@ -11,14 +11,30 @@ from research.errors import EnvironmentFault, UsageError
 from research.io import hub
 from research.objectives import objective_of
 from research.training.resolving.names import TOKENIZER, Settings
-from research.weights.architecture import choose_blocks, others
+from research.weights.architecture import DROPOUT, choose_blocks, others
 
 
 def architecture(
-    path: str, declared: Experiment, changes: Settings, theirs: Model, blocks: tuple[int, ...] = ()
+    path: str,
+    declared: Experiment,
+    changes: Settings,
+    theirs: Model,
+    blocks: tuple[int, ...] = (),
+    adapter: bool = False,
 ) -> Settings:
-    """The weights' values of settings not in `changes`. Raises UsageError for a conflict with `changes`."""
-    block = {name: changes[name] for name in changes if name.startswith(("model.block", "model.own.block."))}
+    """The weights' values of settings not in `changes`. Raises UsageError for a conflict with `changes`.
+
+    The block of an `adapter` and its dropout are taken over, too; factors of other weights are merged into a
+    plain model.
+    """
+    own: Settings = {}
+    if adapter and "model.block" not in changes:
+        own["model.block"] = theirs.block
+    if adapter and changes.get("model.block", theirs.block) == theirs.block and DROPOUT not in changes:
+        own[DROPOUT] = theirs.own.block.dropout
+    block = own | {
+        name: changes[name] for name in changes if name.startswith(("model.block", "model.own.block."))
+    }
     try:
         theirs = choose_blocks(theirs, blocks)
         wrong = others(theirs, changes)
@@ -31,7 +47,9 @@ def architecture(
         raise UsageError(
             f"{given}: start.weights={path} differ; expected {expected}, or leave these settings out"
         )
-    return different | _head(declared, changes, theirs)
+    same = flatten(declared)
+    taken = {name: value for name, value in own.items() if same.get(name) != value}
+    return taken | different | _head(declared, changes, theirs)
 
 
 def _head(declared: Experiment, changes: Settings, theirs: Model) -> Settings:

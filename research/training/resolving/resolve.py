@@ -74,14 +74,16 @@ def _with_weights(
     kept: Experiment | None,
 ) -> Experiment:
     if kept is not None and _same(path, kept.start.weights):
-        taken = from_weights.architecture(path, declared, changes, kept.model)
+        adopted = kept.model.block == "lora" and _was_adapter(path)
+        taken = from_weights.architecture(path, declared, changes, kept.model, adapter=adopted)
         if TOKENIZER not in changes and kept.data.tokenizer in (START, as_tokenizer(path)):
             taken[TOKENIZER] = kept.data.tokenizer
         return override(declared, taken | changes)
     if not path.startswith(PREFIX) and not _folder(path).is_dir():
         return override(declared, changes)
     blocks = changes.get("start.blocks", declared.start.blocks)
-    taken = from_weights.architecture(path, declared, changes, weights.model_of(path), blocks)
+    theirs, adapter = weights.model_of(path), weights.is_adapter(path)
+    taken = from_weights.architecture(path, declared, changes, theirs, blocks, adapter)
     taken |= from_weights.tokenizer(path, declared, changes, resized=VOCABULARY in taken)
     try:
         experiment = override(declared, taken | changes)
@@ -89,6 +91,11 @@ def _with_weights(
         raise UsageError(f"{error}, with the model of start.weights={path}") from None
     if taken:
         report(f"start.weights={path} decides {_listed(taken, flatten(declared))}")
+    if adapter and experiment.model.block == theirs.block and experiment.optimizer.freeze is None:
+        head = "" if experiment.model.head == "pretraining" else "+!task_head"
+        report(
+            f"all parameters train; optimizer.freeze='!*/lora*{head}' trains the adapter only, as PEFT does"
+        )
     return experiment
 
 
@@ -114,6 +121,13 @@ def _listed(taken: Settings, before: Settings) -> str:
         f"{name}={format_value(value)} (declared {format_value(before.get(name))})"
         for name, value in taken.items()
     )
+
+
+def _was_adapter(path: str) -> bool:
+    """Whether a run's `start.weights` are an adapter, or are gone and may have been one."""
+    if not path.startswith(PREFIX) and not _folder(path).is_dir():
+        return True
+    return weights.is_adapter(path)
 
 
 def _folder(path: str) -> Path:
