@@ -22,6 +22,7 @@ from research.io.hub import located
 from research.models.bert import BERT
 from research.models.gpt import GPT
 from research.weights import architecture, run
+from research.weights.adapters import writing as adapter
 from research.weights.fit import Report, compare, fill
 from research.weights.fit_head import fit_head
 from research.weights.folding import with_plain_blocks
@@ -32,6 +33,7 @@ from research.weights.sources import (
     FORMATS,
     LLMC,
     PEFT,
+    base_of,
     check_present,
     is_adapter,
     model_of,
@@ -143,17 +145,37 @@ def average(directory: Path | str, target: Path | str, last: int | None = None) 
     return steps
 
 
-def export(source: Path | str, directory: Path | str, format: str = "huggingface") -> Report:
+def export(
+    source: Path | str, directory: Path | str, format: str = "huggingface", base: str | None = None
+) -> Report:
     """Write the newest weights of a run, or any other weights, in one of EXPORTS, whole or not at all.
 
-    A Hugging Face directory, or a file for llm.c. Raises UsageError if it exists, and for a model that the
-    other software does not compute.
+    A Hugging Face directory, a file for llm.c, or the factors of `model.block=lora` as an adapter of PEFT,
+    whose `base` is by default the model from which the run started. Raises UsageError if it exists, and for
+    model that the other software does not compute.
     """
     if format not in EXPORTS:
         raise UsageError(f"{format}: no such format{did_you_mean(format, EXPORTS)}")
     directory = expanded(directory)
     check_absent(directory)
+    if format == PEFT:
+        return _export_adapter(source, directory, base)
+    if base is not None:
+        raise UsageError(f"--base {base}: only with --format {PEFT}")
     return _export(read(source), directory, format)
+
+
+def _export_adapter(source: Path | str, directory: Path, base: str | None) -> Report:
+    weights, name = read(source), base or base_of(source)
+    if name is None:
+        raise UsageError(f"{source}: does not tell the model that its factors are for; expected --base DIR")
+    if model_of(name).block == "lora":
+        raise UsageError(f"--base {name}: has factors itself; expected a whole model")
+    try:
+        adapter.write(directory, weights, read(name), name)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
+    return compare(shapes(weights.config), weights.arrays)
 
 
 def _export(weights: Weights, directory: Path, format: str) -> Report:

@@ -9,6 +9,7 @@ from research.config import Model
 from research.errors import EnvironmentFault, LineageWarning, UsageError
 from research.io import adapter
 from research.io.hub import ADAPTER, DESCRIBED, PREFIX, located
+from research.runs.record import experiment_of
 from research.runs.status import find_checkpoint, split_step
 from research.weights import run
 from research.weights.adapters import reading
@@ -91,6 +92,17 @@ def check_present(path: Path | str) -> None:
 def is_adapter(path: Path | str) -> bool:
     """Whether `path` is a directory of PEFT's adapter, or its name on the Hub."""
     return _found(located(path, DESCRIBED))[0] is FORMATS[PEFT]
+
+
+def base_of(path: Path | str) -> str | None:
+    """The plain model that the factors of a run or an adapter are for, as `start.weights` names one."""
+    format, folder, _ = _found(located(path, DESCRIBED))
+    if format is FORMATS[PEFT]:
+        return adapter.base_of(folder)
+    if format is not FORMATS["run"]:
+        return None
+    name = experiment_of(folder).start.weights
+    return base_of(name) if name is not None and model_of(name).block == "lora" else name
 
 
 def _read_adapter(folder: Path) -> Weights:

@@ -8,9 +8,8 @@ from research.config import Data, Start
 from research.data.tokenizers import published, spacy_words
 from research.data.tokenizers.tokenizer import entries, load
 from research.errors import UsageError
-from research.io.adapter import base_of, is_adapter
 from research.io.files import expanded
-from research.io.hub import PREFIX, TOKENIZER, located
+from research.io.hub import PREFIX, located
 
 START = "start"  # data.tokenizer: the one beside start.weights
 
@@ -61,12 +60,7 @@ def check_vocabulary(
 
 
 def as_tokenizer(weights: str) -> str:
-    """The weights' folder as `data.tokenizer`: with a slash, without a checkpoint number.
-
-    That of an adapter without a tokenizer is its base's.
-    """
-    if (base := _base(located(weights, TOKENIZER))) is not None:
-        return as_tokenizer(base)
+    """The weights' folder as `data.tokenizer`: with a slash, without a checkpoint number."""
     if weights.startswith(PREFIX):
         return weights
     folder = str(_folder(expanded(weights)))
@@ -81,18 +75,8 @@ def _folder(weights: Path) -> Path:
 
 
 def beside(weights: Path) -> Tokenizer | None:
-    """The tokenizer in a folder of weights, of a run as DIR:STEP, or of an adapter's base model."""
+    """The tokenizer in a folder of weights, or of a run as DIR:STEP."""
     weights = _folder(weights)
     if not weights.is_dir():
         raise UsageError(f"start.weights={weights}: no such directory")
-    if (base := _base(weights)) is not None:
-        return beside(located(base, TOKENIZER))
     return published.beside(weights)
-
-
-def _base(weights: Path) -> str | None:
-    """The base model of an adapter that has no tokenizer; None for other weights."""
-    if not is_adapter(weights) or published.beside(weights) is not None:
-        return None
-    base = base_of(weights)
-    return None if base == str(weights) else base
