@@ -151,7 +151,7 @@ def export(
     """Write the newest weights of a run, or any other weights, in one of EXPORTS, whole or not at all.
 
     A Hugging Face directory, a file for llm.c, or the factors of `model.block=lora` as an adapter of PEFT,
-    whose `base` is by default the model from which the run started. Raises UsageError if it exists, and for
+    whose `base` is by default the model from which the run started. Raises UsageError if it exists, and for a
     model that the other software does not compute.
     """
     if format not in EXPORTS:
@@ -166,16 +166,18 @@ def export(
 
 
 def _export_adapter(source: Path | str, directory: Path, base: str | None) -> Report:
-    weights, name = read(source), base or base_of(source)
-    if name is None:
-        raise UsageError(f"{source}: does not tell the model that its factors are for; expected --base DIR")
-    if model_of(name).block == "lora":
-        raise UsageError(f"--base {name}: has factors itself; expected a whole model")
     try:
-        adapter.write(directory, weights, read(name), name)
+        adapter.check(model_of(source))
+        name = base or base_of(source)
+        if name is None:
+            raise UsageError("does not tell the model that its factors are for; expected --base DIR")
+        if model_of(name).block == "lora":
+            raise UsageError(f"--base {name}: has factors itself; expected a whole model")
+        weights = read(source)
+        written = adapter.write(directory, weights, read(name), name)
     except UsageError as error:
-        raise UsageError(f"{source}: {error}") from None
-    return compare(shapes(weights.config), weights.arrays)
+        raise UsageError(f"{source}: {str(error).removeprefix(f'{source}: ')}") from None
+    return Report({path: weights.arrays[path].shape for path in written}, {}, {})
 
 
 def _export(weights: Weights, directory: Path, format: str) -> Report:

@@ -151,7 +151,10 @@ def _with_base(folder: Path, function: Callable[[_Base], T]) -> T:
         raise UsageError(f"{where}: its base model: {error}; or name a directory there") from None
     if format is FORMATS[PEFT]:
         raise UsageError(f"{where}: its base model is an adapter, too; expected a whole model")
-    return function(_Base(format, name, found, step))
+    try:
+        return function(_Base(format, name, found, step))
+    except reading.OtherBase as error:
+        raise UsageError(f"{error}; {adapter.BASE}={name.removeprefix(PREFIX)} names that") from None
 
 
 def _found(path: Path) -> tuple[Format, Path, int | None]:

@@ -38,6 +38,10 @@ from research.weights.layout import (
 Pairs = dict[str, tuple[NDArray, NDArray]]  # by layer: A (rank, inputs), B (outputs, rank)
 
 
+class OtherBase(UsageError):
+    """An adapter that does not fit its base model."""
+
+
 class Adapter(NamedTuple):
     """An adapter's contents, for a base model that is known."""
 
@@ -61,7 +65,13 @@ def read(folder: Path, base: Weights) -> Weights:
     adapter = parse(folder, base.config, base.task_head)
     config, factors = adapter.config, dict(adapter.factors)
     own: LoRA = config.own.block
-    arrays = to_ours(names.factor_rows(config.family, own.kernels), factors, config, folder)
+    needed, table = shapes(config), names.factor_rows(config.family, own.kernels)
+    for row in table:
+        like = row.layout.theirs(np.broadcast_to(np.float32(0), needed[row.path][1:]))[0].shape
+        for name in (row.names(n)[0] for n in range(config.depth)):
+            if factors[name].shape != like:
+                raise OtherBase(f"{folder}: {name} is {factors[name].shape}, its base model needs {like}")
+    arrays = to_ours(table, factors, config, folder)
     changed = {*adapter.replaced, *(f"{layer}{names.WEIGHT}" for layer in adapter.merged)}
     rows = [
         row
@@ -72,13 +82,12 @@ def read(folder: Path, base: Weights) -> Weights:
     for layer, change in adapter.merged.items():
         name = f"{layer}{names.WEIGHT}"
         if name not in tensors:
-            raise UsageError(f"{folder}: has factors for {layer}, which its base model lacks")
+            raise OtherBase(f"{folder}: has factors for {layer}, which its base model lacks")
         if change.shape != tensors[name].shape:
             expected = f"{name} of its base model is {tensors[name].shape}"
-            raise UsageError(f"{folder}: factors for {layer} make {change.shape}, but {expected}")
+            raise OtherBase(f"{folder}: factors for {layer} make {change.shape}, but {expected}")
         tensors[name] = tensors[name] + change
     arrays |= to_ours(rows, tensors, config, folder)
-    needed = shapes(config)
     inherited = {path: array for path, array in base.arrays.items() if path in needed}
     unused = base.unused | unused_tensors(tensors) | unused_tensors(factors)
     tokenizer = published.beside(folder) or base.tokenizer
@@ -148,14 +157,14 @@ def _places(folder: Path, config: Model, layers: Iterable[str]) -> tuple[list[st
             continue
         if len(found) < config.depth:
             lacking = next(n for n in range(config.depth) if n not in found)
-            raise UsageError(
+            raise OtherBase(
                 f"{folder}: has factors for {name.format(n=found[0])}, none for {name.format(n=lacking)}; "
                 f"expected all {config.depth} blocks of its base model, or none"
             )
         kernels.append(kernel)
         here += [name.format(n=n) for n in found]
     if not kernels:
-        raise UsageError(
+        raise OtherBase(
             f"{folder}: has no factors of layers in the blocks of its base model, a {config.family} with "
             f"model.depth={config.depth}"
         )
@@ -178,7 +187,7 @@ def _merged(
     merged = {}
     for layer in pairs.keys() - {*here}:
         if layer not in known:
-            raise UsageError(
+            raise OtherBase(
                 f"{folder}: has factors for {layer}, which its base model lacks, or which is an embedding; "
                 "expected layers of the blocks, a pooler or a head"
             )

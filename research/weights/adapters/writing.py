@@ -34,14 +34,15 @@ CLOSE = 1e-6  # relative: an average of equal numbers is equal but for rounding
 MERGED = "without --format peft, lineage export writes merged weights"
 
 
-def write(directory: Path, weights: Weights, base: Weights, name: str) -> None:
+def write(directory: Path, weights: Weights, base: Weights, name: str) -> list[str]:
     """Write `directory`, whole or not at all: the factors, and whole layers that are not those of the base.
 
+    Returns the paths of what it wrote.
     `name` is the base's, as `start.weights` names weights. Raises UsageError if the directory exists, for a
     model that PEFT or Transformers does not compute, and for one of another base.
     """
     config, own = weights.config, weights.config.own.block
-    _check(config)
+    check(config)
     plain, arrays = with_plain_blocks(config, weights.arrays)
     dialect = DIALECTS[plain.family]
     to_config(plain, None, complete=True)  # refuses what Transformers lacks
@@ -56,8 +57,10 @@ def write(directory: Path, weights: Weights, base: Weights, name: str) -> None:
         _described(own, plain, name) | {"modules_to_save": layers or None} | _task(weights, dialect.headless)
     )
     whole = [row for row in rows if any(row.names(0)[0].startswith(f"{x}.") for x in layers) or row in saved]
-    tensors = to_theirs(names.factor_rows(plain.family, own.kernels), weights.arrays)
+    factors = names.factor_rows(plain.family, own.kernels)
+    tensors = to_theirs(factors, weights.arrays)
     tensors |= to_theirs(whole, arrays)
+    written = [row.path for row in (*factors, *whole) if row.path in weights.arrays]
     inside = names.PREFIX + ("" if described.pop("bare") else dialect.prefix)
     named = {
         (names.PREFIX if key.startswith(OUTSIDE) else inside) + key: np.ascontiguousarray(tensor, np.float32)
@@ -75,9 +78,10 @@ def write(directory: Path, weights: Weights, base: Weights, name: str) -> None:
         except SafetensorError as error:
             raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error
         (folder / ARRAYS).chmod((folder / ADAPTER).stat().st_mode)  # the library's files are private
+    return written
 
 
-def _check(config: Model) -> None:
+def check(config: Model) -> None:
     """Raises UsageError for a model without factors, and for factors that PEFT has no name for."""
     if not isinstance(config.own.block, LoRA):
         raise UsageError(f"model.block={config.block}: has no factors; expected model.block=lora; {MERGED}")
