@@ -9,6 +9,7 @@ from research.config import Experiment
 from research.config.settings import flatten, override, typed
 from research.config.values import format_value
 from research.data.sources.schemes import pinned
+from research.data.tokenizers import published
 from research.data.tokenizers.for_task import START, as_tokenizer
 from research.errors import UsageError
 from research.io.files import expanded
@@ -76,7 +77,7 @@ def _with_weights(
     if kept is not None and _same(path, kept.start.weights):
         adopted = kept.model.block == "lora" and _was_adapter(path)
         taken = from_weights.architecture(path, declared, changes, kept.model, adapter=adopted)
-        if TOKENIZER not in changes and kept.data.tokenizer in (START, as_tokenizer(path)):
+        if TOKENIZER not in changes and _is_of(path, kept.data.tokenizer):
             taken[TOKENIZER] = kept.data.tokenizer
         return override(declared, taken | changes)
     if not path.startswith(PREFIX) and not _folder(path).is_dir():
@@ -132,6 +133,13 @@ def _was_adapter(path: str) -> bool:
 
 def _folder(path: str) -> Path:
     return split_step(str(expanded(path)))[0]
+
+
+def _is_of(weights: str, tokenizer: str) -> bool:
+    """Whether a run's `data.tokenizer`, perhaps an absolute path by now, is the one beside its weights."""
+    if tokenizer == START or not published.is_path(tokenizer):
+        return tokenizer in (START, as_tokenizer(weights))
+    return _same(as_tokenizer(weights), tokenizer)
 
 
 def _same(path: str, kept: str | None) -> bool:

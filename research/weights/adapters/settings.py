@@ -91,9 +91,10 @@ def _check(described: dict[str, Any], path: Path) -> None:
     known = {*SETTINGS, *UNSUPPORTED, *OTHERS}
     for key, value in described.items():
         if key not in known and value:
-            near = did_you_mean(key, SETTINGS)
             warnings.warn(
-                f"{path}: {key}={_shown(value)}: not known, ignored{near}", LineageWarning, stacklevel=2
+                f"{path}: {key}={_shown(value)}: not known, ignored{did_you_mean(key, SETTINGS)}",
+                LineageWarning,
+                stacklevel=2,
             )
 
 
