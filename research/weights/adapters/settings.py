@@ -91,11 +91,8 @@ def _check(described: dict[str, Any], path: Path) -> None:
     known = {*SETTINGS, *UNSUPPORTED, *OTHERS}
     for key, value in described.items():
         if key not in known and value:
-            warnings.warn(
-                f"{path}: {key}={_shown(value)}: not known, ignored{did_you_mean(key, SETTINGS)}",
-                LineageWarning,
-                stacklevel=2,
-            )
+            line = f"{path}: {key}={_shown(value)}: not known, ignored{did_you_mean(key, SETTINGS)}"
+            warnings.warn(line, LineageWarning, stacklevel=2)
 
 
 def _shown(value: Any) -> str:
