@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +151,7 @@ def _described(own: LoRA, plain: Model, name: str) -> dict[str, Any]:
     }
 
 
-def _task(weights: Weights, headless: str) -> Mapping[str, Any]:
+def _task(weights: Weights, headless: str) -> dict[str, Any]:
     """The keys that tell PEFT the class of the base model; `bare`, of ours, if it is one without heads."""
     family, head = weights.config.family, weights.task_head
     if head is None and family != "bert":
