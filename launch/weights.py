@@ -20,8 +20,8 @@ def import_(
         str,
         argument(
             "FORMAT",
-            "huggingface, openai (GPT-1), nanogpt, llmc or tensorflow (GPT-2, BERT).",
-            completion.one_of("huggingface", "openai", "nanogpt", "llmc", "tensorflow"),
+            "huggingface, openai (GPT-1), nanogpt, llmc, tensorflow (GPT-2, BERT) or peft (merged).",
+            completion.one_of("huggingface", "openai", "nanogpt", "llmc", "tensorflow", "peft"),
         ),
     ],
     source: Annotated[

@@ -146,9 +146,9 @@ def _with_base(folder: Path, function: Callable[[_Base], T]) -> T:
     try:
         format, found, step = _found(located(name, DESCRIBED))
     except EnvironmentFault as fault:
-        raise EnvironmentFault(f"{where}: {fault}, named there") from fault
+        raise EnvironmentFault(f"{where}: its base model: {fault}, if {adapter.BASE} names it") from fault
     except UsageError as error:
-        raise UsageError(f"{where}: its base model: {error}; or name a directory there") from None
+        raise UsageError(f"{where}: its base model: {error}; expected a directory or OWNER/NAME") from None
     if format is FORMATS[PEFT]:
         raise UsageError(f"{where}: its base model is an adapter, too; expected a whole model")
     try:
