@@ -24,17 +24,9 @@ def architecture(
 ) -> Settings:
     """The weights' values of settings not in `changes`. Raises UsageError for a conflict with `changes`.
 
-    The block of an `adapter` and its dropout are taken over, too; factors of other weights are merged into a
-    plain model.
+    The dropout of an `adapter` is taken over, too.
     """
-    own: Settings = {}
-    if adapter and "model.block" not in changes:
-        own["model.block"] = theirs.block
-    if adapter and changes.get("model.block", theirs.block) == theirs.block and DROPOUT not in changes:
-        own[DROPOUT] = theirs.own.block.dropout
-    block = own | {
-        name: changes[name] for name in changes if name.startswith(("model.block", "model.own.block."))
-    }
+    block = {name: changes[name] for name in changes if name.startswith(("model.block", "model.own.block."))}
     try:
         theirs = choose_blocks(theirs, blocks)
         wrong = others(theirs, changes)
@@ -47,9 +39,9 @@ def architecture(
         raise UsageError(
             f"{given}: start.weights={path} differ; expected {expected}, or leave these settings out"
         )
-    same = flatten(declared)
-    taken = {name: value for name, value in own.items() if same.get(name) != value}
-    return taken | different | _head(declared, changes, theirs)
+    if adapter and changes.get("model.block") == theirs.block and DROPOUT not in changes:
+        different |= {DROPOUT: theirs.own.block.dropout}
+    return different | _head(declared, changes, theirs)
 
 
 def _head(declared: Experiment, changes: Settings, theirs: Model) -> Settings:

@@ -44,6 +44,8 @@ def test_typed_settings_win_or_conflict(made):
     declared, start = experiments.get("gpt2_tiny"), {"start.weights": str(made.path), "data.length": 16}
     frozen = {"optimizer.freeze": "!*/lora*", "model.own.block.dropout": 0.5}
     lines = []
+    (made.path / "text.txt").write_text("word1 word2\n" * 900)
+    frozen |= {"data.source": f"files:{made.path / 'text.txt'}"}  # data are resolved before weights
     assert resolve(declared, start | frozen, lines.append).model.own.block.dropout == 0.5
     assert not any("trains the adapter only" in line for line in lines)
     assert resolve(declared, start | {"model.block": "transformer"}, print).model.block == "transformer"
