@@ -13,7 +13,6 @@ from research.config.sections.lora import LoRA
 from research.config.sections.model import Parts
 from research.models.parameters import by_path
 from research.weights.layout import shapes
-from tests.mostly_slow import mostly_slow
 from tests.weights.directory import GOLDEN
 
 IDS = np.arange(15)[None] * 7 % 50
@@ -31,7 +30,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", mostly_slow(CASES, fast=0))
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.slow
 def test_logits_are_those_of_peft(case, tmp_path):
     torch, peft, transformers = (

@@ -131,14 +131,15 @@ def _listed(taken: Settings, before: Settings) -> str:
 
 
 def _is_adapter(path: str, kept: Experiment | None) -> bool:
-    """Whether weights are an adapter of PEFT. Those of a run to continue may be gone by now."""
+    """Whether weights are an adapter of PEFT. Those of a run to continue may be gone by now.
+
+    Training refuses other weights that are not there.
+    """
     run = kept if kept is not None and _same(path, kept.start.weights) else None
     on_hub = path.startswith(PREFIX)
     if run is not None and (on_hub or not _folder(path).is_dir()):
         return run.model.block == LORA
-    return (on_hub or _folder(path).is_dir()) and weights.is_adapter(
-        path
-    )  # training refuses what is not there
+    return (on_hub or _folder(path).is_dir()) and weights.is_adapter(path)
 
 
 def _folder(path: str) -> Path:
