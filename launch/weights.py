@@ -20,8 +20,8 @@ def import_(
         str,
         argument(
             "FORMAT",
-            "huggingface, openai (GPT-1), nanogpt, llmc or tensorflow (GPT-2, BERT).",
-            completion.one_of("huggingface", "openai", "nanogpt", "llmc", "tensorflow"),
+            "huggingface, openai (GPT-1), nanogpt, llmc, tensorflow (GPT-2, BERT) or peft (merged).",
+            completion.one_of("huggingface", "openai", "nanogpt", "llmc", "tensorflow", "peft"),
         ),
     ],
     source: Annotated[
@@ -46,17 +46,22 @@ def export(
         str,
         option(
             "FORMAT",
-            "huggingface, or llm.c's model file: llmc (float32), llmc_bf16 (bfloat16).",
-            completion.one_of("huggingface", "llmc", "llmc_bf16"),
+            "huggingface; peft: the factors of model.block=lora; or llm.c's model file: llmc (float32), "
+            "llmc_bf16 (bfloat16).",
+            completion.one_of("huggingface", "peft", "llmc", "llmc_bf16"),
         ),
     ] = "huggingface",
+    base: Annotated[
+        str | None,
+        option("DIR", "With --format peft: the model of the factors. Default: that of start.weights."),
+    ] = None,
 ) -> None:
-    """Write weights for Transformers or llm.c."""
+    """Write weights for Transformers, PEFT or llm.c."""
     with starting():
         from research.weights import export
 
     with activity(f"writing {target}"):
-        report = export(directory, target, format)
+        report = export(directory, target, format, base)
     print(report)
     print(f"weights   {target}")
 

@@ -8,13 +8,17 @@ from research.errors import EnvironmentFault, UsageError
 from research.io.files import expanded
 
 PREFIX = "hub:"
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt")
-WEIGHTS = ("config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
+ADAPTER = "adapter_config.json"  # of PEFT: its base model has what is not here, such as a tokenizer
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt", ADAPTER)
+DESCRIBED = ("config.json", ADAPTER, "adapter_model.safetensors", "adapter_model.bin")
+NEWEST = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
+WEIGHTS = ("config.json", ADAPTER, "adapter_model.safetensors", *NEWEST)
 # Fetched in this order, each only if there are none of those before it: a repository may have all.
 OLDER = (
-    ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"),
+    ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json", "adapter_model.bin"),
     ("flax_model.msgpack", "flax_model-*.msgpack", "flax_model.msgpack.index.json"),
 )
+WHOLE = (*NEWEST, *OLDER[0][:-1], *OLDER[1])  # files of a whole model's parameters
 
 
 def located(path: Path | str, files: tuple[str, ...] = (*WEIGHTS, *TOKENIZER)) -> Path:
@@ -22,7 +26,7 @@ def located(path: Path | str, files: tuple[str, ...] = (*WEIGHTS, *TOKENIZER)) -
     if not str(path).startswith(PREFIX):
         return expanded(path)
     folder = snapshot(str(path), files, "a directory works too")
-    wanted = [WEIGHTS[1:], *OLDER] if "model.safetensors" in files else []
+    wanted = [WEIGHTS[2:], *OLDER] if "model.safetensors" in files else []
     for before, older in itertools.pairwise(wanted):
         if any(list(folder.glob(pattern)) for pattern in before):
             break

@@ -11,6 +11,7 @@ from jax import Array, lax
 
 from research.config import Experiment, Model
 from research.config.names import OPTIMIZERS, SCHEDULES
+from research.config.sections.lora import LoRA
 from research.models.axes import data_shards, over_shards
 from research.models.ops.dropout import chosen_generator, input_rate, part_of_rows
 from research.models.platform import differentiated_again, platform
@@ -68,7 +69,8 @@ def drops_by_row(model: Model) -> bool:
     The hash numbers rows; JAX's generator, which task heads also use, and dropout of tables do not.
     """
     numbered = chosen_generator(model.dropout_generator) == "hash" and model.head == "pretraining"
-    return model.dropout == 0 or (numbered and not model.table_dropout)
+    factors = model.own.block.dropout if isinstance(model.own.block, LoRA) else 0
+    return (model.dropout == 0 and factors == 0) or (numbered and not model.table_dropout)
 
 
 def read_by_loss(state: State, reads_step: bool) -> dict[str, Any]:

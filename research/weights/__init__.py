@@ -5,7 +5,6 @@ exported weights, and weights published in this form need no import. `save` writ
 any model.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,14 +21,26 @@ from research.io.files import check_absent, expanded
 from research.io.hub import located
 from research.models.bert import BERT
 from research.models.gpt import GPT
-from research.runs.status import find_checkpoint, split_step
 from research.weights import architecture, run
+from research.weights.adapters import writing as adapter
 from research.weights.fit import Report, compare, fill
 from research.weights.fit_head import fit_head
 from research.weights.folding import with_plain_blocks
-from research.weights.formats import huggingface, llmc, nanogpt, native, openai, tensorflow
+from research.weights.formats import huggingface, llmc, native
 from research.weights.formats.huggingface_head import NoClass
 from research.weights.layout import TaskHead, Weights, shapes
+from research.weights.sources import (
+    FORMATS,
+    LLMC,
+    PEFT,
+    base_of,
+    check_present,
+    is_adapter,
+    model_of,
+    read,
+    refuse_file,
+    task_head_of,
+)
 
 __all__ = [
     "EXPORTS",
@@ -42,6 +53,7 @@ __all__ = [
     "export",
     "fill",
     "import_",
+    "is_adapter",
     "load",
     "model_of",
     "read",
@@ -51,24 +63,7 @@ __all__ = [
 ]
 
 
-class Format(NamedTuple):
-    files: tuple[str, ...]  # a directory with any of these files has this format
-    read: Callable[[Path], Weights]
-    model: Callable[[Path], Model]  # the configuration alone, without reading arrays
-
-
-FORMATS = {
-    "run": Format(("experiment.json",), run.read, run.model),
-    "huggingface": Format(("config.json",), huggingface.read, huggingface.model),
-    "openai": Format((openai.SHAPES,), openai.read, openai.model),
-    "nanogpt": Format((nanogpt.FILE,), nanogpt.read, nanogpt.model),
-    "tensorflow": Format(tuple(tensorflow.RELEASES), tensorflow.read, tensorflow.model),
-    "native": Format((native.RECORD,), native.read, native.model),
-}
-
-
-LLMC = "llmc"  # the format of a file, not of a directory
-EXPORTS = ("huggingface", *llmc.VERSIONS)  # formats that `export` writes
+EXPORTS = ("huggingface", PEFT, *llmc.VERSIONS)  # formats that `export` writes
 
 
 class Loaded(NamedTuple):
@@ -122,70 +117,6 @@ def start(
     return model, report._replace(unused=weights.unused | skipped | report.unused)
 
 
-def read(path: Path | str) -> Weights:
-    """Read weights, under our names, without building a model.
-
-    `path` is a directory, DIR:STEP for one checkpoint of a run, or hub:OWNER/NAME[@REVISION], which is
-    downloaded. Raises the same errors as `load`.
-    """
-    format, path, step = _found(located(path))
-    return run.read(path, step) if step is not None else format.read(path)
-
-
-def model_of(path: Path | str) -> Model:
-    """The configuration of the weights at `path` (as in `read`), without reading arrays."""
-    format, path, _ = _found(located(path, (huggingface.CONFIG,)))
-    return format.model(path)
-
-
-def task_head_of(path: Path | str) -> TaskHead:
-    """The task head of the weights at `path`. Raises UsageError, with the reason, if they have none."""
-    format, folder, _ = _found(located(path, (huggingface.CONFIG,)))
-    if format is FORMATS["huggingface"]:
-        head = huggingface.task_head(folder)
-        if isinstance(head, str):
-            raise UsageError(f"{path}: {head}; expected a fine-tuned model")
-        return head
-    head = native.task_head(folder) if format is FORMATS["native"] else read(path).task_head
-    if head is None:
-        raise UsageError(f"{path}: has no head of a task; expected a fine-tuned model")
-    return head
-
-
-def check_present(path: Path | str) -> None:
-    """Raises UsageError if there are no weights to read at `path`. Reads no array."""
-    format, folder, step = _found(located(path, (huggingface.CONFIG,)))
-    if format is FORMATS["run"]:
-        find_checkpoint(folder, step)
-
-
-def _found(path: Path) -> tuple[Format, Path, int | None]:
-    """The format of a directory, the directory, and the step if given."""
-    path, step = split_step(str(path))
-    if step is not None and path.is_dir():
-        return FORMATS["run"], path, step
-    if not path.is_dir():
-        _refuse_file(path)
-        raise UsageError(f"{path}: no such directory")
-    for format in FORMATS.values():
-        if any((path / name).exists() for name in format.files):
-            return format, path, None
-    for name in huggingface.TENSORS:
-        if (path / name).exists():
-            raise UsageError(f"{path}: has {name}, but no {huggingface.CONFIG}, which describes its model")
-    if (path / "trials").is_dir():
-        raise UsageError(f"{path}: a sweep; expected one of its runs, such as {path / 'trials' / '0000'}")
-    known = "; ".join(f"{name}: {' or '.join(format.files)}" for name, format in FORMATS.items())
-    raise UsageError(f"{path}: holds no weights in a known format ({known})")
-
-
-def _refuse_file(path: Path) -> None:
-    if path.is_file() and llmc.is_model(path):
-        raise UsageError(f"{path}: a model file of llm.c; lineage import {LLMC} {path} DIR converts it")
-    if path.is_file():
-        raise UsageError(f"{path}: a file; expected its directory, {path.parent}")
-
-
 def import_(format: str, source: Path | str, directory: Path | str) -> Report:
     """Convert weights of a named format to a Hugging Face directory; raises as `load` and `export` do."""
     if format not in (*FORMATS, LLMC):
@@ -193,7 +124,7 @@ def import_(format: str, source: Path | str, directory: Path | str) -> Report:
     source = located(source)
     if format == LLMC:
         return _export(llmc.read(source), expanded(directory), "huggingface")
-    _refuse_file(source)
+    refuse_file(source)
     if not any((source / name).exists() for name in FORMATS[format].files):
         raise UsageError(f"{source}: not {format}: has no {' or '.join(FORMATS[format].files)}")
     return export(source, directory)
@@ -214,17 +145,39 @@ def average(directory: Path | str, target: Path | str, last: int | None = None) 
     return steps
 
 
-def export(source: Path | str, directory: Path | str, format: str = "huggingface") -> Report:
+def export(
+    source: Path | str, directory: Path | str, format: str = "huggingface", base: str | None = None
+) -> Report:
     """Write the newest weights of a run, or any other weights, in one of EXPORTS, whole or not at all.
 
-    A Hugging Face directory, or a file for llm.c. Raises UsageError if it exists, and for a model that the
-    other software does not compute.
+    A Hugging Face directory, a file for llm.c, or the factors of `model.block=lora` as an adapter of PEFT,
+    whose `base` is by default the model from which the run started. Raises UsageError if it exists, and for a
+    model that the other software does not compute.
     """
     if format not in EXPORTS:
         raise UsageError(f"{format}: no such format{did_you_mean(format, EXPORTS)}")
     directory = expanded(directory)
     check_absent(directory)
+    if format == PEFT:
+        return _export_adapter(source, directory, base)
+    if base is not None:
+        raise UsageError(f"--base {base}: only with --format {PEFT}")
     return _export(read(source), directory, format)
+
+
+def _export_adapter(source: Path | str, directory: Path, base: str | None) -> Report:
+    try:
+        adapter.check(model_of(source))
+        name = base or base_of(source)
+        if name is None:
+            raise UsageError("does not tell the model that its factors are for; expected --base DIR")
+        if model_of(name).block == "lora":
+            raise UsageError(f"--base {name}: has factors itself; expected a whole model")
+        weights = read(source)
+        written = adapter.write(directory, weights, read(name), name)
+    except UsageError as error:
+        raise UsageError(f"{source}: {str(error).removeprefix(f'{source}: ')}") from None
+    return Report({path: weights.arrays[path].shape for path in written}, {}, {})
 
 
 def _export(weights: Weights, directory: Path, format: str) -> Report:

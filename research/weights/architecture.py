@@ -30,6 +30,8 @@ FIELDS = (
     ),
 )
 
+DROPOUT = "model.own.block.dropout"
+
 
 def choose_blocks(theirs: Model, blocks: tuple[int, ...]) -> Model:
     """The model of some blocks of another, `start.blocks`; none: all. Raises UsageError for a missing one."""
@@ -66,6 +68,8 @@ def others(theirs: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
         if name in settings and not _equal(theirs, field, settings[name])
     }
     for name, value in flatten(theirs.own, "model.own.").items():
+        if name == DROPOUT and theirs.block == "lora":  # the experiment decides it, like model.dropout
+            continue
         of = f"model.{name.split('.')[2]}"  # the part that declares it
         if of in found or settings.get(name, value) != value:
             found[name] = value

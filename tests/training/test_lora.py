@@ -98,7 +98,7 @@ def test_weights_go_in_and_merged_ones_come_out(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_stopped_and_resumed_is_one_that_was_not(tmp_path):
-    experiment = tuning(tmp_path, model__dropout=0.1, optimizer__ema=0.9)
+    experiment = tuning(tmp_path, model__dropout=0.1, model__own__block__dropout=0.2, optimizer__ema=0.9)
     train(experiment, tmp_path / "one", print)
     train(experiment, tmp_path / "other", print, should_stop=lambda row: row["step"] == 3)
     train(experiment, tmp_path / "other", print)
@@ -107,6 +107,7 @@ def test_a_run_stopped_and_resumed_is_one_that_was_not(tmp_path):
 
 def test_settings_that_make_no_sense(tmp_path):
     for own, message in (
+        ({"dropout": 1.0}, r"model\.own\.block\.dropout=1\.0: expected a dropout from 0 to below 1"),
         ({"rank": 0}, r"model\.own\.block\.rank=0: expected a rank above 0"),
         ({"kernels": ("query", "query")}, "expected some kernels, each once"),
         ({"kernels": ("quary",)}, r"model\.own\.block\.kernels=quary: .*did you mean query"),

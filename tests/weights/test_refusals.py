@@ -92,7 +92,7 @@ def test_without_weights(directory):
 
 
 def test_not_a_directory_of_weights(tmp_path):
-    assert "holds no weights in a known format (run: experiment.json; hugg" in refused(tmp_path)
+    assert "holds no weights in a known format (run: experiment.json; peft: adapt" in refused(tmp_path)
     assert "no such directory" in refused(tmp_path / "nowhere")
     (tmp_path / "trials").mkdir()
     assert "a sweep; expected one of its runs, such as" in refused(tmp_path)

@@ -9,9 +9,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from research.data.tokenizers import spacy_words
 from research.errors import UsageError, did_you_mean
+from research.io.adapter import base_of, is_adapter
 from research.io.files import expanded
 from research.io.home import home
-from research.io.hub import PREFIX, TOKENIZER, snapshot
+from research.io.hub import PREFIX, TOKENIZER, located, snapshot
 
 END_OF_TEXT = "<|endoftext|>"
 LONGEST = 200  # maximum characters of a word, as in Google's code; the library's default is 100
@@ -87,10 +88,12 @@ def beside(folder: Path) -> Tokenizer | None:
 
 
 def _form(folder: Path) -> tuple[Callable[..., Tokenizer], list[Path]] | None:
-    """The reader of the tokenizer in a folder, and its files."""
+    """The reader of the tokenizer in a folder, or with an adapter's base model, and its files."""
     for names, build in FORMS.items():
         if all((folder / name).exists() for name in names):
             return build, [folder / name for name in names]
+    if is_adapter(folder) and (base := base_of(folder)) != str(folder):
+        return _form(located(base, TOKENIZER))
     return None
 
 

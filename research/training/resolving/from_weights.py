@@ -11,13 +11,21 @@ from research.errors import EnvironmentFault, UsageError
 from research.io import hub
 from research.objectives import objective_of
 from research.training.resolving.names import TOKENIZER, Settings
-from research.weights.architecture import choose_blocks, others
+from research.weights.architecture import DROPOUT, choose_blocks, others
 
 
 def architecture(
-    path: str, declared: Experiment, changes: Settings, theirs: Model, blocks: tuple[int, ...] = ()
+    path: str,
+    declared: Experiment,
+    changes: Settings,
+    theirs: Model,
+    blocks: tuple[int, ...] = (),
+    adapter: bool = False,
 ) -> Settings:
-    """The weights' values of settings not in `changes`. Raises UsageError for a conflict with `changes`."""
+    """The weights' values of settings not in `changes`. Raises UsageError for a conflict with `changes`.
+
+    The dropout of an `adapter` is taken over, too.
+    """
     block = {name: changes[name] for name in changes if name.startswith(("model.block", "model.own.block."))}
     try:
         theirs = choose_blocks(theirs, blocks)
@@ -31,6 +39,8 @@ def architecture(
         raise UsageError(
             f"{given}: start.weights={path} differ; expected {expected}, or leave these settings out"
         )
+    if adapter and changes.get("model.block") == theirs.block and DROPOUT not in changes:
+        different |= {DROPOUT: theirs.own.block.dropout}
     return different | _head(declared, changes, theirs)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+BLOCK, LORA = "model.block", "lora"  # of adapters
 WEIGHTS, TOKENIZER, SOURCE, VALIDATION = "start.weights", "data.tokenizer", "data.source", "data.validation"
 SOURCES = (SOURCE, VALIDATION)
 VOCABULARY = "model.vocabulary"

@@ -9,6 +9,7 @@ from research.config import Experiment
 from research.config.settings import flatten, override, typed
 from research.config.values import format_value
 from research.data.sources.schemes import pinned
+from research.data.tokenizers import published
 from research.data.tokenizers.for_task import START, as_tokenizer
 from research.errors import UsageError
 from research.io.files import expanded
@@ -17,7 +18,9 @@ from research.runs.status import split_step
 from research.training.resolving import from_weights
 from research.training.resolving.from_data import from_data, report_epochs, report_f1, report_fields
 from research.training.resolving.names import (
+    BLOCK,
     DECISIVE,
+    LORA,
     SOURCES,
     TOKENIZER,
     VOCABULARY,
@@ -42,12 +45,14 @@ def resolve(
     text of the run to continue.
     """
     changes = {name: typed(declared, name, value) for name, value in changes.items()}
-    declared, changes = _with_revisions(declared, changes, kept)
-    changes = _with_data(declared, changes, report, required=kept is not None)
     path = changes.get(WEIGHTS, declared.start.weights)
+    adapter = path is not None and _is_adapter(path, kept)
+    block = {BLOCK: LORA} if adapter and BLOCK not in changes else {}
+    declared, changes = _with_revisions(declared, block | changes, kept)
+    changes = _with_data(declared, changes, report, required=kept is not None)
     if path is None:
         return override(declared, changes)
-    return _with_weights(path, declared, changes, report, kept)
+    return _with_weights(path, declared, changes, report, kept, block, adapter)
 
 
 def _with_data(
@@ -74,23 +79,32 @@ def _with_weights(
     changes: Settings,
     report: Callable[[str], None],
     kept: Experiment | None,
+    block: Settings,
+    adapter: bool,
 ) -> Experiment:
+    """`block` is what an `adapter` has decided already."""
     if kept is not None and _same(path, kept.start.weights):
-        taken = from_weights.architecture(path, declared, changes, kept.model)
-        if TOKENIZER not in changes and kept.data.tokenizer in (START, as_tokenizer(path)):
+        taken = from_weights.architecture(path, declared, changes, kept.model, adapter=adapter)
+        if TOKENIZER not in changes and _is_of(path, kept.data.tokenizer):
             taken[TOKENIZER] = kept.data.tokenizer
         return override(declared, taken | changes)
     if not path.startswith(PREFIX) and not _folder(path).is_dir():
         return override(declared, changes)
     blocks = changes.get("start.blocks", declared.start.blocks)
-    taken = from_weights.architecture(path, declared, changes, weights.model_of(path), blocks)
+    theirs = weights.model_of(path)
+    taken = from_weights.architecture(path, declared, changes, theirs, blocks, adapter)
     taken |= from_weights.tokenizer(path, declared, changes, resized=VOCABULARY in taken)
     try:
         experiment = override(declared, taken | changes)
     except UsageError as error:
         raise UsageError(f"{error}, with the model of start.weights={path}") from None
-    if taken:
+    if taken := block | taken:
         report(f"start.weights={path} decides {_listed(taken, flatten(declared))}")
+    if adapter and experiment.model.block == theirs.block and experiment.optimizer.freeze is None:
+        head = "" if experiment.model.head == "pretraining" else "+!task_head"
+        report(
+            f"all parameters train; optimizer.freeze='!*/lora*{head}' trains the adapter only, as PEFT does"
+        )
     return experiment
 
 
@@ -118,8 +132,27 @@ def _listed(taken: Settings, before: Settings) -> str:
     )
 
 
+def _is_adapter(path: str, kept: Experiment | None) -> bool:
+    """Whether weights are an adapter of PEFT. Those of a run to continue may be gone by now.
+
+    Training refuses other weights that are not there.
+    """
+    run = kept if kept is not None and _same(path, kept.start.weights) else None
+    on_hub = path.startswith(PREFIX)
+    if run is not None and (on_hub or not _folder(path).is_dir()):
+        return run.model.block == LORA
+    return (on_hub or _folder(path).is_dir()) and weights.is_adapter(path)
+
+
 def _folder(path: str) -> Path:
     return split_step(str(expanded(path)))[0]
+
+
+def _is_of(weights: str, tokenizer: str) -> bool:
+    """Whether a run's `data.tokenizer`, perhaps an absolute path by now, is the one beside its weights."""
+    if tokenizer == START or not published.is_path(tokenizer):
+        return tokenizer in (START, as_tokenizer(weights))
+    return _same(as_tokenizer(weights), tokenizer)
 
 
 def _same(path: str, kept: str | None) -> bool:

@@ -13,7 +13,9 @@ from research.config.sections.lora import LoRA
 from research.config.sections.model import Parts
 from research.errors import UsageError
 from research.models.decoding import decode, decoder, empty
+from research.models.ops.dropout import dropout_mask
 from research.models.parameters import by_path, refill
+from research.models.parts.lora import dropout_key
 from research.weights.folding import with_plain_blocks
 from tests.mostly_slow import mostly_slow
 
@@ -89,6 +91,34 @@ def test_factors_are_those_of_the_papers(kernel, root, scale):
     np.testing.assert_allclose(loss, theirs.item(), rtol=1e-5)
     for path, leaf in by_path(gradient).items():
         np.testing.assert_allclose(leaf, values[path].grad, rtol=1e-4, atol=1e-4, err_msg=path)
+
+
+def test_dropout_is_on_the_input_of_each_pair_of_factors_and_only_in_training():
+    """lora_B(lora_A(lora_dropout(x))) · scaling, as peft's Linear has it."""
+    plain, dropping = (
+        jax.tree.map(lambda x: x[0], trained(models.build(config, key=jax.random.key(0)))).blocks
+        for config in (adapted(Model(family="gpt2", **SIZES), dropout=rate) for rate in (0.0, 0.25))
+    )
+    x, key = jax.random.normal(jax.random.key(1), (2, 5, 24)), jax.random.key(2)
+    full = plain.attention.qkv(x)
+    np.testing.assert_array_equal(dropping.attention.qkv(x), full)
+    with dropout_key.being(key):
+        np.testing.assert_array_equal(plain.attention.qkv(x), full)
+        dropped = dropping.attention.qkv(x)
+    for number, (name, part) in enumerate({"lora_query": 0, "lora_value": 2}.items()):
+        mask = dropout_mask(x.shape, 0.25, jax.random.fold_in(key, number), jnp.float32)
+        factors = getattr(plain.attention.qkv, name)
+        expected = full[..., part, :] + factors(x * mask) - factors(x)
+        np.testing.assert_allclose(dropped[..., part, :], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("remat", ["none", "block"])
+def test_a_model_drops_by_its_key(remat):
+    config = adapted(Model(family="gpt2", remat=remat, **SIZES), kernels=("qkv", "mlp_output"), dropout=0.5)
+    model = trained(models.build(config, key=jax.random.key(0)))
+    states = jax.jit(lambda seed: model.features(TOKENS, key=jax.random.key(seed)))
+    assert np.array_equal(states(0), states(0))
+    assert abs(states(0) - states(1)).max() > 0.01 < abs(states(0) - model.features(TOKENS)).max()
 
 
 def test_decoding_with_a_cache_has_the_factors():
