@@ -82,8 +82,13 @@ def test_the_copy_has_the_runs_files_and_follows_them(run, monkeypatch):
     assert mirror.update() == 30
     assert copied() == here(run) and whole(copied()) == {20, 30}
 
+    for name in ("experiment.json", "checkpoints/30/default/d/array", "checkpoints/30/manifest.json"):
+        remote.remove(connect(URL), name)
+    mirror.update()  # what has gone there is copied again
+    assert copied() == here(run)
+
     monkeypatch.setattr(remote, "sizes", None)  # nothing is new: nothing is asked
-    assert mirror.update() == 30
+    assert mirror.update(look=False) == 30
 
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
@@ -166,7 +171,7 @@ def test_failures_are_said_once_and_so_is_their_end(run, monkeypatch):
     over, lines = threading.Event(), []
 
     class Flaky(Mirror):
-        def update(self):
+        def update(self, look=True):
             if (outcome := next(outcomes, over)) is over:
                 over.set()
             elif outcome:
@@ -184,7 +189,7 @@ from pathlib import Path
 from research.runs.mirror import copying
 
 class Behind(copying.Mirror):
-    def update(self):
+    def update(self, look):
         raise copying.Overtaken("URL: another process has copied step 70 of this run")
 
 copying.EVERY = 0.01

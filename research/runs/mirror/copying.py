@@ -82,10 +82,11 @@ class Mirror:
         self._target, self._directory, self.url = target, directory, target.url
         self._copied = Copied(set(), {})
 
-    def update(self) -> int:
+    def update(self, look: bool = True) -> int:
         """Copies what is new and removes checkpoints that are gone; returns the newest step there.
 
-        Metrics go before the checkpoints they lead to. Raises Overtaken and EnvironmentFault.
+        Metrics go before the checkpoints they lead to. With `look`, what has gone there is copied again, too;
+        without, nothing is asked if nothing is new here. Raises Overtaken and EnvironmentFault.
         """
         kept = self._directory / CHECKPOINTS
         steps = frozenset(
@@ -95,13 +96,13 @@ class Mirror:
             name: state for name, path in small_files(self._directory).items() if (state := _state(path))
         }
         newest = max(steps, default=0)
-        if (steps, small) == self._copied:
+        if not look and (steps, small) == self._copied:
             return newest
         there = remote.sizes(self._target)
         if max(whole(there), default=0) > newest:
             raise Overtaken(f"{self.url}: another process has copied step {max(whole(there))} of this run")
         for name, state in small.items():
-            if self._copied.small.get(name) != state:
+            if self._copied.small.get(name) != state or there.get(name) != state[0]:
                 self._copy_small(name, state[0])
         copied = {step for step in sorted(steps, reverse=True) if step in whole(there) or self._copy(step)}
         for step in {step_of(name) for name in there} - steps - {None}:
@@ -144,7 +145,7 @@ def _follow(mirror: Mirror, over: threading.Event, report: Callable[[str], None]
     failing = False
     while not over.wait(EVERY):
         try:
-            mirror.update()
+            mirror.update(look=False)
         except Overtaken as fault:
             print(f"lineage: {fault}; this one ends", file=sys.stderr, flush=True)
             os._exit(LOST)
