@@ -20,6 +20,7 @@ EXTRAS = {  # name: (a distribution of it, or one that serves as well; what it i
     "plan-gpu": ("jax-cuda13-pjrt", "lineage plan --on h100, without a GPU"),
     "plan-tpu": ("libtpu", "lineage plan --on v5e, without a TPU"),
     "parquet": ("pyarrow", "Parquet files"),
+    "zstd": ("zstandard|pyarrow", "files compressed by zstd, before Python 3.14"),
     "gpt1": ("spacy", "GPT-1's word splitting as published"),
     "tf": ("tensorflow-cpu|tensorflow", "TensorFlow checkpoints, data sets whose builders need it"),
     "gs": ("gcsfs", "run.mirror on Google Cloud Storage"),

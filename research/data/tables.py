@@ -16,8 +16,10 @@ DIGITS = 6  # of a number after the point
 
 
 def check_new(path: Path) -> None:
-    """Raises UsageError for a path that exists or has another suffix."""
+    """Raises UsageError for a path that exists, has another suffix, or is in no folder."""
     check_absent(path)
+    if not path.parent.is_dir():
+        raise UsageError(f"--out {path}: there is no folder {path.parent}")
     if path.suffix not in SUFFIXES:
         raise UsageError(f"--out {path}: expected a file that ends in {', '.join(SUFFIXES)}")
 

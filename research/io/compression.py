@@ -51,7 +51,7 @@ def _zstd(path: Path) -> tuple[Open, tuple[type[Exception], ...]]:
         except ImportError:
             continue
         return find(module)
-    raise EnvironmentFault(f"{path}: it needs zstandard: pip install zstandard")
+    raise EnvironmentFault(f"{path}: it needs zstandard: pip install 'lineage-lm[zstd]'")
 
 
 class _Frames(io.RawIOBase):

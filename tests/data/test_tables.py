@@ -37,6 +37,7 @@ def test_mistakes_are_one_line(tmp_path):
     for path, message in (
         ("t.csv", "exists and is not overwritten"),
         ("t.xlsx", "expected a file that ends in"),
+        ("none/t.csv", "there is no folder .*none"),
     ):
         with pytest.raises(UsageError, match=message):
             tables.write(tmp_path / path, NAMES, ROWS)
