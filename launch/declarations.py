@@ -56,7 +56,10 @@ def _asks_files(named: Experiment, changes: Mapping[str, str]) -> bool:
 
 def declared(name: str, overrides: list[str] | None) -> Experiment:
     """As `resolve`, but without weights and cross-section rules, which need JAX."""
-    return override(experiments.get(name), parse_assignments(overrides or []))
+    named, changes = experiments.get(name), parse_assignments(overrides or [])
+    if "model.block" not in changes and _asks_files(named, changes):  # an adapter may decide the block
+        changes = {name: value for name, value in changes.items() if not name.startswith("model.own.block.")}
+    return override(named, changes)
 
 
 def list_(json: Json = False) -> None:

@@ -5,6 +5,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 import experiments
+from launch.__main__ import run
 from research.config.settings import override
 from research.errors import UsageError
 from research.models.parameters import by_path
@@ -40,7 +41,7 @@ def test_the_adapters_settings_are_adopted(made):
         np.testing.assert_array_equal(leaf, arrays[path])
 
 
-def test_typed_settings_win_or_conflict(made):
+def test_typed_settings_win_or_conflict(made, capsys):
     declared, start = experiments.get("gpt2_tiny"), {"start.weights": str(made.path), "data.length": 16}
     frozen = {"optimizer.freeze": "!*/lora*", "model.own.block.dropout": 0.5}
     lines = []
@@ -51,6 +52,9 @@ def test_typed_settings_win_or_conflict(made):
     assert resolve(declared, start | {"model.block": "transformer"}, print).model.block == "transformer"
     with pytest.raises(UsageError, match=r"rank=4: .*expected model\.own\.block\.rank=3"):
         resolve(declared, start | {"model.own.block.rank": 4}, print)
+    typed = [f"{name}={value}" for name, value in start.items()] + ["model.own.block.rank=4"]
+    assert run(["train", "gpt2_tiny", *typed, "--dir", str(made.path / "run")]) == 2
+    assert "expected model.own.block.rank=3" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"width=64: .*expected model\.width=20"):
         resolve(declared, start | {"model.width": 64}, print)
 
