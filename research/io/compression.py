@@ -26,7 +26,7 @@ def format_of(path: Path | str) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """The decompressed bytes. Raises UsageError for a damaged file, EnvironmentFault for .zst without pyarrow."""
+    """The decompressed bytes. Raises UsageError for damage, EnvironmentFault for .zst without pyarrow."""
     with OPENERS[path.suffix](path) as file:
         try:
             if not path.stat().st_size:

@@ -88,13 +88,9 @@ class Mirror:
         Metrics go before the checkpoints they lead to. With `look`, what has gone there is copied again, too;
         without, nothing is asked if nothing is new here. Raises Overtaken and EnvironmentFault.
         """
-        kept = self._directory / CHECKPOINTS
-        steps = frozenset(
-            step for step in integrity.steps(kept) if (kept / str(step) / integrity.FILE).exists()
-        )
-        small = {
-            name: state for name, path in small_files(self._directory).items() if (state := _state(path))
-        }
+        kept, found = self._directory / CHECKPOINTS, small_files(self._directory)
+        steps = {step for step in integrity.steps(kept) if (kept / str(step) / integrity.FILE).exists()}
+        small = {name: state for name, path in found.items() if (state := _state(path))}
         newest = max(steps, default=0)
         if not look and (steps, small) == self._copied:
             return newest
