@@ -6,6 +6,7 @@ clipping, dropout or a z-loss the program differs. So does a layer decay of 1. S
 """
 
 import copy
+import dis
 import operator
 import sys
 from collections.abc import Iterable, Mapping
@@ -44,12 +45,18 @@ LARGEST = 2**31  # integer input of a program
 Values = dict[str, Any]  # by name: a number, or for SHARES a pair of it and its distance from 1
 
 
-def _of_declarations() -> bool:
-    """Whether a dataclass's comparison is what calls `Input.__eq__`."""
-    return sys._getframe(2).f_code.co_name == "__eq__"
-
+COMPARISONS = {dis.opmap[name] for name in ("COMPARE_OP", "CONTAINS_OP")}
 
 comparable = Scoped("whether inputs may be compared", True)
+
+
+def _compared_by_code() -> bool:
+    """Whether an operator in Python code calls `Input.__eq__`, and not that of a whole declaration.
+
+    JAX compares arguments of earlier calls as well, from native code, whenever their hashes happen to agree.
+    """
+    frame = sys._getframe(2)
+    return frame.f_code.co_name != "__eq__" and frame.f_code.co_code[frame.f_lasti] in COMPARISONS
 
 
 class Input(Enum):
@@ -65,7 +72,7 @@ class Input(Enum):
         return "INPUT"
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, int | float) and other != 0 and not comparable.get() and not _of_declarations():
+        if isinstance(other, int | float) and other != 0 and not comparable.get() and _compared_by_code():
             raise TypeError(f"an input of the program is compared with {other!r}")
         return self is other
 

@@ -75,5 +75,6 @@ TAGS = OBJECTIVES.register("tags")(
         head="tokens",
         metrics=("accuracy", "f1"),
         predict=predict,
+        probabilities=None,  # of words, not of examples
     )
 )
