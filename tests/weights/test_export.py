@@ -106,7 +106,7 @@ def test_a_fault_while_writing_leaves_nothing(tmp_path, directory, monkeypatch, 
         raise fault
 
     monkeypatch.setattr(tensor_files, "save_file", full)
-    with pytest.raises(EnvironmentFault, match="out: cannot be written: No space left$"):
+    with pytest.raises(EnvironmentFault, match=r"out: cannot be written: No space left$"):
         weights.export(source, tmp_path / "deep/out")
     assert not list((tmp_path / "deep").iterdir())
 
