@@ -19,7 +19,7 @@ from research.data.tokenizers import published
 from research.errors import LineageWarning, UsageError
 from research.io.hub import ADAPTER
 from research.weights.adapters import names, settings, task
-from research.weights.adapters.files import tensors_of
+from research.weights.formats import tensor_files
 from research.weights.formats.huggingface import TIED
 from research.weights.formats.huggingface_config import DIALECTS
 from research.weights.formats.names import HUGGING_FACE
@@ -34,6 +34,8 @@ from research.weights.layout import (
     to_theirs,
     unused_tensors,
 )
+
+ARRAYS, PICKLED = "adapter_model.safetensors", "adapter_model.bin"  # the latter of older versions
 
 Pairs = dict[str, tuple[NDArray, NDArray]]  # by layer: A (rank, inputs), B (outputs, rank)
 
@@ -119,12 +121,21 @@ def parse(folder: Path, base: Model, base_head: TaskHead | None) -> Adapter:
 def _named(folder: Path, prefix: str) -> Arrays:
     """Tensors by names as in the tables."""
     found: Arrays = {}
-    for name, tensor in tensors_of(folder).items():
+    for name, tensor in _tensors(folder).items():
         name = name.removeprefix(names.PREFIX).removeprefix(prefix)
         for inner in (".modules_to_save.default.", ".modules_to_save.", ".default."):  # of older versions
             name = name.replace(inner, ".")
         found[name] = tensor
     return found
+
+
+def _tensors(folder: Path) -> Arrays:
+    """Tensors by the file's names."""
+    if (path := folder / ARRAYS).exists():
+        return tensor_files.read(path)
+    if (path := folder / PICKLED).exists():
+        return tensor_files.read_pickle(path)
+    raise UsageError(f"{folder}: has no {ARRAYS} and no {PICKLED}")
 
 
 def _pairs(folder: Path, tensors: Arrays) -> tuple[Pairs, Arrays]:

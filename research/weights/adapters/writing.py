@@ -17,7 +17,7 @@ from research.io.adapter import BASE
 from research.io.files import expanded, new_directory
 from research.io.hub import ADAPTER, PREFIX
 from research.weights.adapters import names
-from research.weights.adapters.files import ARRAYS
+from research.weights.adapters.reading import ARRAYS
 from research.weights.adapters.task import TASKS
 from research.weights.architecture import others
 from research.weights.folding import with_plain_blocks
