@@ -40,7 +40,7 @@ EVERYBODYS = ("research.errors", "research.scoped")
 USES = {
     "research.config": (),
     "research.io": (),
-    "research.metrics": (),
+    "research.metrics": ("research.io",),
     "research.models": ("research.config",),
     "research.optimizers": ("research.config", "research.models"),
     "research.data": ("research.config", "research.io", "research.metrics"),

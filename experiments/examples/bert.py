@@ -32,6 +32,7 @@ def main() -> None:
     )
 
     print(model)
+    assert model.tokenizer is not None  # a run has one
     ids = model.encode(TEXT).rows[0].tolist()
     print(
         f"{len(ids)} tokens, from {model.tokenizer.id_to_token(ids[0])}"

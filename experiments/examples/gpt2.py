@@ -33,6 +33,7 @@ def main() -> None:
         print(f"validation loss at step {step}: {loss:.3f}")
 
     print(model)
+    assert model.tokenizer is not None  # a run has one
     ids = model.encode(TEXT).rows[0]
     print(f"{len(ids)} tokens: {[model.tokenizer.decode([token]) for token in ids.tolist()]}")
     print(f"loss: {model.loss(TEXT):.3f} nats per token")

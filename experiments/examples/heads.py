@@ -71,7 +71,7 @@ def main() -> None:
     silenced = jax.jit(jax.vmap(without, (None, 0, 0)))
     losses = np.asarray(silenced(model.module, *jnp.divmod(jnp.arange(depth * heads), heads)))
     losses = losses.reshape(depth, heads)
-    whole = float(loss_of(model.module(tokens_BL)))
+    whole = float(loss_of(jnp.asarray(model.logits(texts))))
     print(f"loss of the second half: {whole:.2f} nats; more without one head:\n{(losses - whole).round(2)}")
     block, head = map(int, np.unravel_index(losses.argmax(), losses.shape))
     print(f"the head needed most is {head} of block {block}, with {shares[block, head]:.2f} of its attention")

@@ -21,8 +21,8 @@ class Examples(NamedTuple):
     head: str = "sequence"  # on a sequence's summary, or "tokens": on every token
 
 
-def _pair(first: str, second: str, *labels: str, **more) -> Task:
-    return Task(fields=(first, second), labels=labels, **({"metrics": ("accuracy",)} | more))
+def _pair(first: str, second: str, *labels: str, metrics: tuple[str, ...] = ("accuracy",), **more) -> Task:
+    return Task(fields=(first, second), labels=labels, metrics=metrics, **more)
 
 
 SENTENCES = ("sentence1", "sentence2")

@@ -49,12 +49,12 @@ def _train_trials(directory: Path, devices: Sequence[str]) -> int | None:
         from research.devices.startup import use_compilation_cache
         from research.devices.xla import reuse_step_memory
         from research.sweeping.worker import work
-        from research.training.loop import running, train
+        from research.training.loop import running
 
     use_compilation_cache()
     reuse_step_memory()
     facts = {"devices": devices, "host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID")}
-    return work(directory, facts, say, train, running)
+    return work(directory, facts, say, running)
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

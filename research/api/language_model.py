@@ -8,7 +8,7 @@ ids is a batch of one. Rows are padded at their end; values at padded positions 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import jax
 import numpy as np
@@ -207,6 +207,10 @@ class LanguageModel:
         done = complete(gpt, tokenizer, prompts, tokens, decoding, seed, stops, BATCH)
         return done[0].text if isinstance(prompt, str) else [one.text for one in done]
 
+    @overload
+    def fill_mask(self, text: str, top: int = 5) -> Filled: ...
+    @overload
+    def fill_mask(self, text: Sequence[str], top: int = 5) -> list[Filled]: ...
     def fill_mask(self, text: str | Sequence[str], top: int = 5) -> Filled | list[Filled]:
         """A BERT's `top` most likely pieces at each [MASK] of a text, or of each in a list.
 

@@ -47,7 +47,9 @@ def connect(url: str) -> Remote:
 
 def local_path(remote: Remote) -> Path | None:
     """The folder's path, if it is on a file system of this machine."""
-    return Path(remote.root) if "file" in _protocols(remote) else None
+    from fsspec.implementations.local import LocalFileSystem
+
+    return Path(remote.root) if isinstance(remote.system, LocalFileSystem) else None
 
 
 def sizes(remote: Remote) -> dict[str, int]:
@@ -114,11 +116,6 @@ def faults(url: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise EnvironmentFault(f"{url}: cannot be reached ({type(error).__name__}: {reason})") from error
-
-
-def _protocols(remote: Remote) -> tuple[str, ...]:
-    protocol = remote.system.protocol
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
 
 
 def _inside(remote: Remote, name: str) -> str:

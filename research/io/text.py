@@ -70,6 +70,14 @@ def read_exact(path: Path) -> str:
         return _decoded(content, f"{path}:{line}")
 
 
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds. Raises UsageError as `lines` does, and for another file."""
+    try:
+        return json.loads(read_text(path))
+    except ValueError as fault:
+        raise UsageError(f"{path}: not JSON: {fault}") from fault
+
+
 def split_lines(text: str, keep_ends: bool = False) -> list[str]:
     """The lines of `text`; a final line end does not begin another line."""
     found = LINE.findall(text)

@@ -4,15 +4,14 @@ Answers are compared in lower case, without punctuation, articles and extra whit
 reference answers counts.
 """
 
-import json
 import re
 import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from research.errors import UsageError
+from research.io.text import read_json
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -97,13 +96,3 @@ def read_predictions(path: Path) -> dict[str, str]:
     if not isinstance(predictions, dict) or not all(isinstance(text, str) for text in predictions.values()):
         raise UsageError(f"{path}: expected a JSON object of texts, question → answer")
     return predictions
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises UsageError if it cannot be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: not JSON: {error}") from None

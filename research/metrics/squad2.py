@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from research.errors import UsageError
-from research.metrics.squad import answer_f1, exact_match, normalized, read_json
+from research.io.text import read_json
+from research.metrics.squad import answer_f1, exact_match, normalized
 
 Scores = dict[str, float]  # question → 0 to 1
 

@@ -13,8 +13,7 @@ FIRST = 2.0**16
 LARGEST = 2.0**40  # of a loss that is a mean over up to 2^24 targets
 
 
-@struct.dataclass
-class LossScale:
+class LossScale(struct.PyTreeNode):
     scale: Array  # float32
     steps: Array  # since the last change
 

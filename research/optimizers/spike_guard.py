@@ -11,8 +11,7 @@ from research.config.hyperparameters import is_zero
 WINDOW = 128  # finite steps to compare a new step with
 
 
-@struct.dataclass
-class Guard:
+class Guard(struct.PyTreeNode):
     """The last W = WINDOW finite losses and gradient norms, and counts."""
 
     losses_W: Array

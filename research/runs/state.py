@@ -20,8 +20,7 @@ from research.optimizers.trained import trained
 from research.runs.traced_numbers import fill
 
 
-@struct.dataclass
-class State:
+class State(struct.PyTreeNode):
     step: Array  # updates done
     model: Any  # the parameters, as the module that applies them
     opt_state: Any  # the optimizer's state

@@ -38,8 +38,7 @@ from research.training.together import together
 
 FAILURES = 5  # points in a row with failed trials, after which the sweep ends
 
-Train = Callable[..., Any]  # research.training.loop.train, or a test's substitute
-Begin = Callable[..., Running[Any]]  # as research.training.loop.running
+Begin = Callable[..., Running[Any]]  # research.training.loop.running, or a test's substitute
 
 
 class Outcome(NamedTuple):
@@ -53,31 +52,27 @@ class Outcome(NamedTuple):
 
 
 def work(
-    directory: Path,
-    facts: Mapping[str, Any],
-    report: Callable[[str], None],
-    train: Train,
-    running: Callable[..., Running[Any]] | None = None,
+    directory: Path, facts: Mapping[str, Any], report: Callable[[str], None], begin: Begin
 ) -> int | None:
     """Trains trials of the sweep in `directory` until none is left; returns the signal that stopped it.
 
     A trial that fails because of its settings (an invalid value, a non-finite loss, too little memory)
     records the reason, and the next one begins, unless it is a `common_failure`. A fault of the environment
-    (a full disk, no storage, a changed import) is raised, and the trial can be resumed. With `running` (see
-    `research.training.loop`), trials of one shape are trained together if the sweep says so.
+    (a full disk, no storage, a changed import) is raised, and the trial can be resumed. Trials of one shape
+    are trained together if the sweep says so.
     """
     with storage_faults(str(directory)):
         record = read(directory)
         refuse_changed_imports(directory, record)
         run, lanes = record.sweep.base.run, record.sweep.together
-        if running is not None and lanes > 1:
+        if lanes > 1:
             watching = watchdog(directory, run.watchdog, run.watchdog_minutes, lanes)
             with stop_on_signals(0) as stop, watching as watch:
-                begin = partial(running, outer=Outer(stop, watch))
+                begin = partial(begin, outer=Outer(stop, watch))
                 together(_trials(directory, facts, report, begin, stop), lanes, watch.rest)
             return stop.signal
         stop = Stop()
-        following = _trials(directory, facts, report, _at_once(train), stop)
+        following = _trials(directory, facts, report, begin, stop)
         while (trial := following()) is not None:
             alone(trial)
         return stop.signal
@@ -134,16 +129,6 @@ def _trials(
     return following
 
 
-def _at_once(train: Train) -> Begin:
-    """`train` as a run that requests no steps."""
-
-    def begin(*arguments: Any, **named: Any) -> Running[Any]:
-        return train(*arguments, **named)
-        yield
-
-    return begin
-
-
 def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
     """Starts, or continues, a trial's run."""
     trial, experiment = claimed.trial, None
@@ -154,9 +139,14 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
         return Outcome(TrialState.FAIL, reason=reason)
     if newest_checkpoint(claimed.directory) == trial.user_attrs.get("pruned", math.inf):
         return Outcome(TrialState.PRUNED)  # the worker was killed between saving and reporting
-    if deaths >= SUSPECT:  # it trains alone, while the worker's other trials wait
-        others = begin
-        begin = _at_once(lambda *arguments, **named: alone(others(*arguments, **named)))
+
+    def train(experiment: Experiment) -> Running[Any]:
+        run = begin(experiment, claimed.directory, print, should_stop=stops)
+        if sweep.together > 1 and deaths < SUSPECT:
+            return (yield from printing_to(log, run))
+        with redirect_stdout(log):
+            return alone(run)  # the worker's other trials wait
+
     with catch_write_errors(claimed.log):
         claimed.log.parent.mkdir(parents=True, exist_ok=True)
         log = claimed.log.open("a", buffering=1, encoding="utf-8", errors="replace")
@@ -165,13 +155,12 @@ def attempt(sweep: Sweep, claimed: Claim, begin: Begin) -> Running[Outcome]:
             with redirect_stdout(log):
                 experiment = declared(sweep.base, claimed)
             stops = pruning(sweep, trial, experiment.run, claimed.directory)
-            at = claimed.directory, print
             try:
-                result = yield from printing_to(log, begin(experiment, *at, should_stop=stops))
+                result = yield from train(experiment)
             except NeedsConstants as reason:
                 print(f"{reason}; so has this trial", file=log)
                 experiment = with_constants(experiment)
-                result = yield from printing_to(log, begin(experiment, *at, should_stop=stops))
+                result = yield from train(experiment)
         except Exception as error:
             log.write(traceback.format_exc())
             fault = isinstance(error, EnvironmentFault) and not isinstance(error, Diverged)

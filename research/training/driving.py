@@ -5,8 +5,9 @@ the batch of each call of the step and receives the call's sums. So the code of 
 stopping) is the same for one run and for several.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import redirect_stdout
+from functools import partial
 from typing import Any, NamedTuple, NoReturn, TextIO, TypeVar
 
 from research.config import Experiment
@@ -36,40 +37,27 @@ class Outer(NamedTuple):
     watch: Watchdog
 
 
-def alone(run: Running[R]) -> R:
-    """Executes a run by itself; returns its result."""
+def alone(run: Running[R], begun: Begun | None = None) -> R:
+    """Executes a run by itself, from its start or after `begun`, to its end; returns its result."""
     try:
-        _steps(run, next(run))
+        _steps(run, begun or next(run))
     except StopIteration as ended:
         return ended.value
 
 
-def stepped(run: Running[Any], begun: Begun) -> None:
-    """Executes the steps of a run that has begun, to its end."""
-    resumed(lambda: _steps(run, begun))
-
-
-def resumed(go_on: Callable[[], Any]) -> Any:
-    """Continues a run; returns its next request, or None once it has ended."""
-    try:
-        return go_on()
-    except StopIteration:
-        return None
-
-
 def printing_to(log: TextIO, run: Running[R]) -> Running[R]:
     """`run` with its output redirected to `log`, also while runs take turns."""
-    answer, error = None, None
+    go_on = partial(next, run)
     while True:
         with redirect_stdout(log):
             try:
-                asked = run.send(answer) if error is None else run.throw(error)
+                asked = go_on()
             except StopIteration as ended:
                 return ended.value
         try:
-            answer, error = (yield asked), None
-        except BaseException as thrown:  # also GeneratorExit: the run cleans up
-            answer, error = None, thrown
+            go_on = partial(run.send, (yield asked))
+        except BaseException as error:  # also GeneratorExit: the run cleans up
+            go_on = partial(run.throw, error)
 
 
 def _steps(run: Running[Any], begun: Begun) -> NoReturn:

@@ -20,7 +20,7 @@ from research.devices.compilers import Compiled
 from research.errors import UsageError
 from research.io.activity import activity
 from research.runs.state import State
-from research.training.driving import Begun, Running, resumed, stepped
+from research.training.driving import Begun, Running, alone
 from research.training.shared_program import shared_program
 
 Waiting = tuple[Running[None], Begun] | None  # a run without a lane yet
@@ -49,7 +49,7 @@ def together(
         if lanes > 1 and shares(begun.experiment):
             waiting = _Group(begun, lanes).train(waiting, rested)
         else:
-            stepped(run, begun)
+            alone(run, begun)
             waiting = _next(rested)
 
 
@@ -64,10 +64,18 @@ def shares(experiment: Experiment) -> bool:
 def _next(begin: Callable[[], Running[None] | None]) -> Waiting:
     """The next run that needs steps, and its first request."""
     while (run := begin()) is not None:
-        begun = resumed(partial(next, run))
+        begun = _request(partial(next, run))
         if begun is not None:
             return run, begun
     return None
+
+
+def _request(go_on: Callable[[], Any]) -> Any:
+    """The next request of a run that goes on; None once it has ended."""
+    try:
+        return go_on()
+    except StopIteration:
+        return None
 
 
 class _Group:
@@ -113,7 +121,7 @@ class _Group:
                 self._states, sums = self._step(self._states, batches)
             except Exception as error:  # out of memory, for example: the lanes' arrays are lost
                 for lane in running:
-                    resumed(partial(lane.run.throw, error))
+                    _request(partial(lane.run.throw, error))
                 return waiting
             for number, lane in enumerate(self._lanes):
                 if lane is not None:
@@ -128,7 +136,7 @@ class _Group:
         self._go_on(number, run, lambda: _take(self._states, number).replace(hyperparameters=values))
 
     def _go_on(self, number: int, run: Running[None], answer: Any) -> None:
-        batch = resumed(partial(run.send, answer))
+        batch = _request(partial(run.send, answer))
         self._lanes[number] = None if batch is None else Lane(run, batch)
 
 

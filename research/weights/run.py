@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from research.config import Model
+from research.config import Experiment, Model
 from research.data.tokenizers import published
 from research.errors import UsageError
 from research.models.parameters import by_path, refill
@@ -32,15 +32,19 @@ def read(directory: Path, step: int | None = None) -> Weights:
     shapes = jax.eval_shape(partial(initial_state, experiment))
     model = evaluation_params(experiment, _restore(shapes, directory, step))
     arrays = {path: np.asarray(array) for path, array in by_path(model).items()}
-    task_head = None
-    if objective_of(experiment.objective).supervised:
-        task_head = TaskHead(experiment.objective.name, experiment.task.labels)
-    return Weights(experiment.model, arrays, {}, published.beside(directory), task_head)
+    return Weights(experiment.model, arrays, {}, published.beside(directory), _task_head(experiment))
 
 
 def model(directory: Path) -> Model:
     """The model that a run declares."""
     return experiment_of(directory).model
+
+
+def task_head(directory: Path, step: int | None = None) -> TaskHead | None:
+    """The task head; None for a pre-training run. Raises as `read`, without reading arrays."""
+    experiment = experiment_of(directory)
+    intact_checkpoint(directory, step)
+    return _task_head(experiment)
 
 
 def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:
@@ -65,6 +69,11 @@ def average(directory: Path, last: int | None) -> tuple[Weights, list[int]]:
             sums[name] += array
     means = {name: (total / len(kept)).astype(newest.arrays[name].dtype) for name, total in sums.items()}
     return newest._replace(arrays=means), kept
+
+
+def _task_head(experiment: Experiment) -> TaskHead | None:
+    supervised = objective_of(experiment.objective).supervised
+    return TaskHead(experiment.objective.name, experiment.task.labels) if supervised else None
 
 
 def _counted(kept: list[int]) -> str:

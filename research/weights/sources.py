@@ -19,7 +19,6 @@ from research.weights.layout import TaskHead, Weights
 PEFT = "peft"
 LLMC = "llmc"  # the format of a file, not of a directory
 
-
 T = TypeVar("T")
 
 
@@ -27,19 +26,34 @@ class Format(NamedTuple):
     files: tuple[str, ...]  # a directory with any of these files has this format
     read: Callable[[Path], Weights]
     model: Callable[[Path], Model]  # the configuration alone, without reading arrays
+    task_head: Callable[[Path], TaskHead | str | None] | None = None  # or why there is none; None: ask `read`
 
 
-FORMATS = {
-    "run": Format(("experiment.json",), run.read, run.model),
-    PEFT: Format(
-        (ADAPTER,), lambda folder: _read_adapter(folder), lambda folder: _model_with_adapter(folder)
-    ),
-    "huggingface": Format(("config.json",), huggingface.read, huggingface.model),
-    "openai": Format((openai.SHAPES,), openai.read, openai.model),
-    "nanogpt": Format((nanogpt.FILE,), nanogpt.read, nanogpt.model),
-    "tensorflow": Format(tuple(tensorflow.RELEASES), tensorflow.read, tensorflow.model),
-    "native": Format((native.RECORD,), native.read, native.model),
-}
+class Source(NamedTuple):
+    """A directory of weights."""
+
+    format: Format
+    folder: Path
+    step: int | None = None  # of a run
+    hub: str | None = None  # its name on the Hub, if `folder` has only what describes the model
+
+    def read(self) -> Weights:
+        if self.step is not None:
+            return run.read(self.folder, self.step)
+        return self.format.read(self.folder if self.hub is None else located(self.hub))
+
+    def model(self) -> Model:
+        return self.format.model(self.folder)
+
+    def task_head(self) -> TaskHead | str:
+        """The task head, or why there is none."""
+        if self.step is not None:
+            head = run.task_head(self.folder, self.step)
+        elif self.format.task_head is not None:
+            head = self.format.task_head(self.folder)
+        else:
+            head = self.format.read(self.folder).task_head
+        return "has no head of a task" if head is None else head
 
 
 def read(path: Path | str) -> Weights:
@@ -48,60 +62,44 @@ def read(path: Path | str) -> Weights:
     `path` is a directory, DIR:STEP for one checkpoint of a run, or hub:OWNER/NAME[@REVISION], which is
     downloaded. Raises the same errors as `load`.
     """
-    format, path, step = _found(located(path))
-    return run.read(path, step) if step is not None else format.read(path)
+    return _source(located(path)).read()
 
 
 def model_of(path: Path | str) -> Model:
     """The configuration of the weights at `path` (as in `read`), without reading arrays."""
-    format, path, _ = _found(located(path, DESCRIBED))
-    return format.model(path)
+    return _described(path).model()
 
 
 def task_head_of(path: Path | str) -> TaskHead:
     """The task head of the weights at `path`. Raises UsageError, with the reason, if they have none."""
-    format, folder, step = _found(located(path, DESCRIBED))
-    head = _head(format, folder, step)
+    head = _described(path).task_head()
     if isinstance(head, str):
         raise UsageError(f"{path}: {head}; expected a fine-tuned model")
     return head
 
 
-def _head(format: Format, folder: Path, step: int | None = None) -> TaskHead | str:
-    """The task head, or why there is none."""
-    if format is FORMATS["huggingface"]:
-        return huggingface.task_head(folder)
-    if format is FORMATS[PEFT]:
-        head = _with_base(folder, lambda base: reading.parse(folder, *_described(base)).task_head)
-    elif format is FORMATS["native"]:
-        head = native.task_head(folder)
-    else:
-        head = (run.read(folder, step) if step is not None else format.read(folder)).task_head
-    return "has no head of a task" if head is None else head
-
-
 def check_present(path: Path | str) -> None:
     """Raises UsageError if there are no weights to read at `path`. Reads no array."""
-    format, folder, step = _found(located(path, DESCRIBED))
-    if format is FORMATS["run"]:
-        find_checkpoint(folder, step)
-    if format is FORMATS[PEFT]:
-        format.model(folder)
+    source = _described(path)
+    if source.format is FORMATS["run"]:
+        find_checkpoint(source.folder, source.step)
+    if source.format is FORMATS[PEFT]:
+        source.model()
 
 
 def is_adapter(path: Path | str) -> bool:
     """Whether `path` is a directory of PEFT's adapter, or its name on the Hub."""
-    return _found(located(path, DESCRIBED))[0] is FORMATS[PEFT]
+    return _described(path).format is FORMATS[PEFT]
 
 
 def base_of(path: Path | str) -> str | None:
     """The plain model that the factors of a run or an adapter are for, as `start.weights` names one."""
-    format, folder, _ = _found(located(path, DESCRIBED))
-    if format is FORMATS[PEFT]:
-        return adapter.base_of(folder)
-    if format is not FORMATS["run"]:
+    source = _described(path)
+    if source.format is FORMATS[PEFT]:
+        return adapter.base_of(source.folder)
+    if source.format is not FORMATS["run"]:
         return None
-    name = experiment_of(folder).start.weights
+    name = experiment_of(source.folder).start.weights
     return base_of(name) if name is not None and model_of(name).block == "lora" else name
 
 
@@ -117,57 +115,55 @@ def _read_adapter(folder: Path) -> Weights:
 
 
 def _model_with_adapter(folder: Path) -> Model:
-    return _with_base(folder, lambda base: reading.parse(folder, *_described(base)).config)
+    return _with_base(folder, lambda base: _parsed(folder, base).config)
 
 
-class _Base(NamedTuple):
-    format: Format
-    name: str
-    folder: Path
-    step: int | None
-
-    def read(self) -> Weights:
-        return self.format.read(self.folder) if self.folder == Path(self.name) else read(self.name)
+def _head_with_adapter(folder: Path) -> TaskHead | None:
+    return _with_base(folder, lambda base: _parsed(folder, base).task_head)
 
 
-def _described(base: _Base) -> tuple[Model, TaskHead | None]:
-    """The base's model and its task head, if it has one; of a run only the model, whose head needs arrays."""
-    model = base.format.model(base.folder)
-    head = None if model.head == "pretraining" else _head(base.format, base.folder, base.step)
-    return model, None if isinstance(head, str) else head
+def _parsed(folder: Path, base: Source) -> reading.Adapter:
+    model = base.model()
+    head = None if model.head == "pretraining" else base.task_head()
+    return reading.parse(folder, model, None if isinstance(head, str) else head)
 
 
-def _with_base(folder: Path, function: Callable[[_Base], T]) -> T:
+def _with_base(folder: Path, function: Callable[[Source], T]) -> T:
     """`function` of an adapter's base model. Errors about the base name the adapter, too."""
     if adapter.has_model(folder):
-        return function(_Base(FORMATS["huggingface"], str(folder), folder, None))
+        return function(Source(FORMATS["huggingface"], folder))
     name = adapter.base_of(folder)
     where = f"{folder / ADAPTER}: {adapter.BASE}={name.removeprefix(PREFIX)}"
     try:
-        format, found, step = _found(located(name, DESCRIBED))
+        base = _described(name)
     except EnvironmentFault as fault:
         raise EnvironmentFault(f"{where}: its base model: {fault}, if {adapter.BASE} names it") from fault
     except UsageError as error:
         raise UsageError(f"{where}: its base model: {error}; expected a directory or OWNER/NAME") from None
-    if format is FORMATS[PEFT]:
+    if base.format is FORMATS[PEFT]:
         raise UsageError(f"{where}: its base model is an adapter, too; expected a whole model")
     try:
-        return function(_Base(format, name, found, step))
+        return function(base)
     except reading.OtherBase as error:
         raise UsageError(f"{error}; {adapter.BASE}={name.removeprefix(PREFIX)} names that") from None
 
 
-def _found(path: Path) -> tuple[Format, Path, int | None]:
-    """The format of a directory, the directory, and the step if given."""
+def _described(path: Path | str) -> Source:
+    """Weights at `path`; of those on the Hub, only what describes the model is fetched."""
+    source = _source(located(path, DESCRIBED))
+    return source._replace(hub=str(path)) if str(path).startswith(PREFIX) else source
+
+
+def _source(path: Path) -> Source:
     path, step = split_step(str(path))
     if step is not None and path.is_dir():
-        return FORMATS["run"], path, step
+        return Source(FORMATS["run"], path, step)
     if not path.is_dir():
         refuse_file(path)
         raise UsageError(f"{path}: no such directory")
     for format in FORMATS.values():
         if any((path / name).exists() for name in format.files):
-            return format, path, None
+            return Source(format, path)
     for name in huggingface.TENSORS:
         if (path / name).exists():
             raise UsageError(f"{path}: has {name}, but no {huggingface.CONFIG}, which describes its model")
@@ -186,3 +182,14 @@ def refuse_file(path: Path) -> None:
         raise UsageError(f"{path}: a model file of llm.c; lineage import {LLMC} {path} DIR converts it")
     if path.is_file():
         raise UsageError(f"{path}: a file; expected its directory, {path.parent}")
+
+
+FORMATS = {
+    "run": Format(("experiment.json",), run.read, run.model, run.task_head),
+    PEFT: Format((ADAPTER,), _read_adapter, _model_with_adapter, _head_with_adapter),
+    "huggingface": Format((huggingface.CONFIG,), huggingface.read, huggingface.model, huggingface.task_head),
+    "openai": Format((openai.SHAPES,), openai.read, openai.model),
+    "nanogpt": Format((nanogpt.FILE,), nanogpt.read, nanogpt.model),
+    "tensorflow": Format(tuple(tensorflow.RELEASES), tensorflow.read, tensorflow.model),
+    "native": Format((native.RECORD,), native.read, native.model, native.task_head),
+}

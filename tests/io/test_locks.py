@@ -13,6 +13,7 @@ import time
 import pytest
 
 from research.io import locks
+from research.io.locks import holders
 
 HERE = {"host": socket.gethostname(), "pid": os.getpid()}
 
@@ -29,7 +30,7 @@ def no_flock(monkeypatch):
     def refuse(file, how):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
 
 
 def held_elsewhere(path, host="elsewhere", pid=1):
@@ -105,7 +106,7 @@ def test_a_holder_elsewhere_lives_as_long_as_its_heart_beats(path):
     """Where locks stay on one machine, the last touch is all that is known."""
     held_elsewhere(path)
     assert locks.holder(path)["host"] == "elsewhere" and locks.acquire(path) is None
-    long_ago = time.time() - locks.GRACE - 1
+    long_ago = time.time() - holders.GRACE - 1
     os.utime(path, (long_ago, long_ago))
     assert locks.holder(path) is None
     locks.acquire(path).release()
@@ -113,8 +114,8 @@ def test_a_holder_elsewhere_lives_as_long_as_its_heart_beats(path):
 
 @pytest.mark.parametrize("alive", [True, False])
 def test_watching_tells_a_dead_holder_elsewhere(path, monkeypatch, alive):
-    monkeypatch.setattr(locks, "BEAT", 0.2)
-    monkeypatch.setattr(locks, "POLL", 0.01)
+    monkeypatch.setattr(holders, "BEAT", 0.2)
+    monkeypatch.setattr(holders, "POLL", 0.01)
     held_elsewhere(path)
     beat = threading.Timer(0.1, os.utime, (path, (time.time() - 5, time.time() - 5)))
     if alive:
@@ -126,7 +127,7 @@ def test_watching_tells_a_dead_holder_elsewhere(path, monkeypatch, alive):
 
 
 def test_a_heart_beats(path, monkeypatch):
-    monkeypatch.setattr(locks, "BEAT", 0.01)
+    monkeypatch.setattr(holders, "BEAT", 0.01)
     lock = locks.acquire(path)
     os.utime(path, (1, 1))
     deadline = time.monotonic() + 10
@@ -149,14 +150,14 @@ def test_a_clock_that_is_wrong_kills_no_holder_elsewhere(path, monkeypatch):
     """Machines that share a file system may disagree about the time; its clock sets the times of files."""
     held_elsewhere(path)
     right = time.time()
-    monkeypatch.setattr(locks.time, "time", lambda: right + 3_600)
+    monkeypatch.setattr("time.time", lambda: right + 3_600)
     assert locks.holder(path)["host"] == "elsewhere" and locks.acquire(path) is None
 
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_holder_learns_that_it_has_lost_the_lock(path, monkeypatch, ended):
     """It was suspended for so long that a process of another machine took it, and may have ended since."""
-    monkeypatch.setattr(locks, "BEAT", 0.05)
+    monkeypatch.setattr(holders, "BEAT", 0.05)
     lock, lost = locks.acquire(path), queue.Queue()
     lock.when_lost = lost.put
     time.sleep(0.2)

@@ -18,6 +18,7 @@ from research.runs.metrics_log import Metrics, read
 from research.sweeping.record import open_sweep
 from research.sweeping.worker import work
 from tests.reporting import made
+from tests.sweeping.pretended import at_once
 
 PEAK = "optimizer.rate.peak"
 # Two rates whose difference is small beside the spread of seeds, in pairs large beside its own; a third of
@@ -188,7 +189,7 @@ def test_a_sweep_counts_its_failed_seeds(tmp_path, monkeypatch, lineage):
         rows = [row for row in read(run) if row["split"] == "validation"]
         return made.Result(True, None, rows[-1])
 
-    work(tmp_path / "sweep", {}, lambda line: None, train)
+    work(tmp_path / "sweep", {}, lambda line: None, at_once(train))
     found = facts([tmp_path / "sweep"])
     lines = found["groups"]["lines"]
     assert [(line["settings"][PEAK], line["n"], line["left_out"]) for line in lines] == [

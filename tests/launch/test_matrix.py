@@ -13,7 +13,7 @@ from research.config.space import grid
 from research.devices import startup
 from research.sweeping.record import open_sweep
 from research.sweeping.worker import work
-from research.training.loop import train
+from research.training.loop import running, train
 from tests.data.finetuning.labelled import tuned
 from tests.training.test_finetune import files
 from tests.training.tiny import quickstart, shrunk
@@ -98,7 +98,7 @@ def lab(tmp_path_factory) -> Path:
         patch.chdir(lab)
         base = quickstart(lab / "corpus.txt", **TINY)
         open_sweep(lab / "sweep", Sweep(name="tiny", base=base, space=grid("run.seed", 0)), None)
-        work(lab / "sweep", {"devices": (), "host": "here", "job": None}, print, train)
+        work(lab / "sweep", {"devices": (), "host": "here", "job": None}, print, running)
         shutil.copytree(lab / "sweep/trials/0000", lab / "trial")
         masked = {"data__length": 16, "data__masking__predictions": 4}
         train(shrunk("bert_tiny", lab / "bert.txt", **masked, **TINY), lab / "bert", print)

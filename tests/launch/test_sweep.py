@@ -13,7 +13,7 @@ from research.sweeping import worker
 from research.sweeping.record import open_sweep
 from research.sweeping.status import sweep_status
 from tests.reporting import made
-from tests.sweeping.pretended import training
+from tests.sweeping.pretended import at_once, training
 from tests.training.tiny import assignments, quickstart
 
 
@@ -59,7 +59,7 @@ def failing(tmp_path_factory):
     base = made.experiment(model__heads=2, run__hyperparameters="inputs")
     declared = Sweep(name="made_up", base=base, space=widths, trials=6, sampler="random")
     open_sweep(folder / "sweep", declared, "journal")
-    worker.work(folder / "sweep", {}, lambda line: None, made.train)
+    worker.work(folder / "sweep", {}, lambda line: None, at_once(made.train))
     return folder / "sweep"
 
 

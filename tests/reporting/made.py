@@ -12,6 +12,7 @@ from research.runs import record
 from research.runs.metrics_log import Metrics, Row
 from research.sweeping import record as sweeps
 from research.sweeping.worker import work
+from tests.sweeping.pretended import at_once
 
 STEPS = 60
 TRIALS = 12  # of which one fails and some are pruned
@@ -95,5 +96,5 @@ def sweep(directory: Path, trials: int = TRIALS, failing: bool = True) -> Path:
             raise ValueError("no <b>such</b> luck")
         return train(experiment, run, *arguments, **named)
 
-    work(directory, {}, lambda line: None, sometimes)
+    work(directory, {}, lambda line: None, at_once(sometimes))
     return directory

@@ -1,5 +1,6 @@
 """Two processes never train into one directory; one that is dead does not keep others out."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,7 +8,6 @@ import sys
 import pytest
 
 from research.errors import UsageError
-from research.io import locks
 from research.runs import lock
 
 HOLD = """
@@ -55,9 +55,9 @@ def test_nothing_is_left_where_nothing_came(tmp_path):
 
 def test_without_locks_it_says_so_and_goes_on(tmp_path, monkeypatch):
     def refuse(file, how):
-        raise OSError(locks.errno.ENOLCK, "No locks available")
+        raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     reported = []
     with lock.locked(tmp_path, reported.append):
         assert "no locks" in reported[0]

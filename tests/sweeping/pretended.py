@@ -40,15 +40,18 @@ def loss(experiment: Experiment, step: int) -> float:
 
 
 def training(interfere: Callable[[Experiment, int], None] = lambda experiment, step: None) -> Callable:
-    """As `research.training.loop.train`; `interfere` sees each step before it is made, and may raise.
+    """`turns` without requests of steps."""
+    return at_once(lambda *arguments, **named: drained(turns(interfere)(*arguments, **named)))
 
-    Every step made is a line of `steps.txt`, every checkpoint a directory, so a test can count them.
-    """
 
-    def train(*arguments, **named) -> Result:
-        return drained(turns(interfere)(*arguments, **named))
+def at_once(train: Callable) -> Callable:
+    """A substitute for `research.training.loop.train`, as a run that requests no steps."""
 
-    return train
+    def running(*arguments, **named) -> Running:
+        return train(*arguments, **named)
+        yield
+
+    return running
 
 
 def drained(run: Running[Result]) -> Result:
@@ -61,7 +64,10 @@ def drained(run: Running[Result]) -> Result:
 
 
 def turns(interfere: Callable[[Experiment, int], None] = lambda experiment, step: None) -> Callable:
-    """As `research.training.loop.running`: a run that asks for each of its steps."""
+    """As `research.training.loop.running`; `interfere` sees each step before it is made, and may raise.
+
+    Every step made is a line of `steps.txt`, every checkpoint a directory, so a test can count them.
+    """
 
     def running(experiment: Experiment, directory: Path, report, should_stop, outer=None) -> Running[Result]:
         checkpoints = directory / "checkpoints"
@@ -117,10 +123,10 @@ def steps(directory: Path, number: int) -> list[int]:
     return [json.loads(line)["step"] for line in path.read_text().splitlines()]
 
 
-def run(directory: Path, train: Callable) -> bool:
+def run(directory: Path, running: Callable) -> bool:
     """Whether a worker came to the end, rather than being killed."""
     try:
-        assert work(directory, FACTS, lambda line: None, train) is None
+        assert work(directory, FACTS, lambda line: None, running) is None
     except Killed:
         return False
     return True

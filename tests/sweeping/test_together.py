@@ -28,7 +28,6 @@ from tests.sweeping.pretended import (
     loss,
     steps,
     taking_turns,
-    training,
     trials,
     turns,
 )
@@ -55,7 +54,7 @@ def test_killed_anywhere_no_trial_is_run_twice_and_none_is_lost(tmp_path, monkey
     deaths = 0
     for _ in range(100):
         try:
-            work(tmp_path / "sweep", FACTS, lambda line: None, training(), turns(interfere))
+            work(tmp_path / "sweep", FACTS, lambda line: None, turns(interfere))
             break
         except Killed:
             deaths += 1
@@ -82,7 +81,7 @@ def _work(directory):
     worker._free_memory, worker.together = lambda: None, taking_turns(random.Random(1))
     worker.alone = drained
     here = FACTS | {"host": socket.gethostname()}
-    worker.work(directory, here, lambda line: None, training(), turns(_die_of_the_highest_rate))
+    worker.work(directory, here, lambda line: None, turns(_die_of_the_highest_rate))
 
 
 @pytest.mark.slow
@@ -112,7 +111,7 @@ def test_an_interrupt_stops_all_and_begins_none(tmp_path, monkeypatch):
         outer.stop.signal = 2
         return result._replace(signal=2)
 
-    assert work(tmp_path / "sweep", FACTS, lambda line: None, training(), stopped) == 2
+    assert work(tmp_path / "sweep", FACTS, lambda line: None, stopped) == 2
     states = [trial.state for trial in trials(tmp_path / "sweep")]
     assert states == [TrialState.COMPLETE] * 2
 
@@ -132,7 +131,7 @@ def test_trials_of_one_program_are_runs_of_their_own(tmp_path):
     swept = space.product(space.grid("optimizer.rate.peak", 1e-3, 1e30, 2e-3), space.grid("run.seed", 0, 1))
     directory = tmp_path / "sweep"
     open_sweep(directory, Sweep(name="lanes", base=base, space=swept, together=3), None)
-    assert work(directory, FACTS, lambda line: None, train, running) is None
+    assert work(directory, FACTS, lambda line: None, running) is None
     known = trials(directory)
     for trial in known:
         run = directory / "trials" / f"{trial.number:04d}"

@@ -22,7 +22,6 @@ from tests.sweeping.pretended import (
     drained,
     steps,
     taking_turns,
-    training,
     trials,
     turns,
 )
@@ -46,7 +45,7 @@ def _train(directory: Path, chance: random.Random) -> None:
     worker.together = taking_turns(chance)
     worker.ATTEMPTS = KILLS + 1  # on a busy machine many kills meet one trial between two steps
     here = FACTS | {"host": socket.gethostname()}  # a dead one elsewhere counts as alive for a while
-    worker.work(directory, here, lambda line: None, training(_slow_steps), turns(_slow_steps))
+    worker.work(directory, here, lambda line: None, turns(_slow_steps))
 
 
 @pytest.mark.slow

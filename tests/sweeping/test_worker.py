@@ -158,7 +158,8 @@ def test_a_signal_in_the_last_step_stops_the_worker_after_the_trial(tmp_path):
     train = training()
 
     def asked_at_the_end(*arguments, **more):
-        return train(*arguments, **more)._replace(signal=signal.SIGTERM)
+        result = yield from train(*arguments, **more)
+        return result._replace(signal=signal.SIGTERM)
 
     assert work(tmp_path / "sweep", FACTS, print, asked_at_the_end) == signal.SIGTERM
     (trial,) = trials(tmp_path / "sweep")

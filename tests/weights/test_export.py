@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
@@ -12,7 +13,7 @@ from research import weights
 from research.config import Model
 from research.errors import EnvironmentFault, UsageError
 from research.models.parameters import by_path
-from research.weights.formats import huggingface
+from research.weights.formats import huggingface, tensor_files
 from research.weights.layout import TaskHead
 from tests.drawn import drawn
 
@@ -97,14 +98,15 @@ def test_nothing_is_written_over(tmp_path, directory):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_fault_while_writing_leaves_nothing(tmp_path, directory, monkeypatch):
+@pytest.mark.parametrize("fault", [OSError(28, "No space left"), SafetensorError("No space left")])
+def test_a_fault_while_writing_leaves_nothing(tmp_path, directory, monkeypatch, fault):
     source = directory("gpt2").path
 
     def full(*_, **__):
-        raise OSError(28, "No space left on device")
+        raise fault
 
-    monkeypatch.setattr(huggingface, "save_file", full)
-    with pytest.raises(EnvironmentFault, match="out: cannot be written: No space left"):
+    monkeypatch.setattr(tensor_files, "save_file", full)
+    with pytest.raises(EnvironmentFault, match=r"out: cannot be written: No space left$"):
         weights.export(source, tmp_path / "deep/out")
     assert not list((tmp_path / "deep").iterdir())
 

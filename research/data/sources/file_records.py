@@ -76,10 +76,7 @@ def _json(path: Path) -> Records:
     if _has_lines(path):
         yield from text.json_lines(path)
         return
-    try:
-        found = json.loads(text.read_text(path))
-    except ValueError as fault:
-        raise UsageError(f"{path}: not JSON: {fault}") from fault
+    found = text.read_json(path)
     listed = found.get("data", [found]) if isinstance(found, dict) else found
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise UsageError(f"{path}: expected SQuAD's data, a list of objects, or an object in each line")

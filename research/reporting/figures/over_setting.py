@@ -56,19 +56,25 @@ def across(runs: Sequence[Run], metric: str, split: str, setting: str) -> list[C
 
 
 def _roles(settings: Sequence[Mapping[str, Any]], setting: str, axes: Mapping[str, space.Axis]) -> _Roles:
-    """Settings of a sweep's space and settings that are not numbers never count as functions of `setting`."""
-    apart, sampled = [], []
-    for name in differing(settings):
-        if free(name) or name == setting:
-            continue
-        if name in axes or not _numeric(settings, name):
-            (sampled if isinstance(axes.get(name), space.Range) else apart).append(name)
-        elif not _is_function(settings, name, setting):
-            (apart if _repeats(settings, name) else sampled).append(name)
-        elif not _is_supported(settings, name, setting):
-            sampled.append(name)
+    names = [name for name in differing(settings) if not free(name) and name != setting]
+    roles = {name: _role(settings, name, setting, axes) for name in names}
+    apart, sampled = ([name for name in names if roles[name] == role] for role in ("apart", "sampled"))
     joined = not sampled and not isinstance(axes.get(setting), space.Range)
     return _Roles(enough(settings, apart), sampled, joined)
+
+
+def _role(
+    settings: Sequence[Mapping[str, Any]], name: str, setting: str, axes: Mapping[str, space.Axis]
+) -> str:
+    """The role of a setting that differs: apart, sampled, or following `setting` as a function of it.
+
+    Settings of a sweep's space and settings that are not numbers follow no other.
+    """
+    if name in axes or not _numeric(settings, name):
+        return "sampled" if isinstance(axes.get(name), space.Range) else "apart"
+    if _is_function(settings, name, setting):
+        return "following" if _is_supported(settings, name, setting) else "sampled"
+    return "apart" if _repeats(settings, name) else "sampled"
 
 
 def _is_function(settings: Sequence[Mapping[str, Any]], name: str, setting: str) -> bool:

@@ -35,7 +35,8 @@ def bring(
     step = _newest(source, there, experiment, allow_change)
     if not step:
         return 0
-    names = [name for name in there if step_of(name) is None or step_of(name) in whole(there)]
+    kept = {None, *whole(there)}
+    names = [name for name in there if step_of(name) in kept]
     total = sum(there[name] for name in names)
     record.examine(directory, experiment, allow_change=allow_change)
     with locked(directory, report), catch_write_errors(directory):
@@ -68,7 +69,8 @@ def _newest(source: Remote, there: Mapping[str, int], experiment: Experiment, al
     """The newest step of the run there; 0 if there is nothing. Raises UsageError for anything else."""
     if there and record.FILE not in there:
         raise UsageError(f"run.mirror={source.url}: exists and is not a run; choose another")
-    if not whole(there):
+    steps = whole(there)
+    if not steps:
         return 0
     try:
         kept = json.loads(remote.read(source, record.FILE))
@@ -76,7 +78,7 @@ def _newest(source: Remote, there: Mapping[str, int], experiment: Experiment, al
         raise UsageError(f"run.mirror={source.url}: {record.FILE}: not JSON that can be read") from None
     import_recorded(kept)
     record.refuse_changes(source.url, kept, experiment, {}, allow_change, "choose another run.mirror")
-    return max(whole(there))
+    return max(steps)
 
 
 def _overlap(one: Path, other: Path) -> bool:

@@ -95,12 +95,13 @@ class Mirror:
         if not look and (steps, small) == self._copied:
             return newest
         there = remote.sizes(self._target)
-        if max(whole(there), default=0) > newest:
-            raise Overtaken(f"{self.url}: another process has copied step {max(whole(there))} of this run")
+        already = whole(there)
+        if (ahead := max(already, default=0)) > newest:
+            raise Overtaken(f"{self.url}: another process has copied step {ahead} of this run")
         for name, state in small.items():
             if self._copied.small.get(name) != state or there.get(name) != state[0]:
                 self._copy_small(name, state[0])
-        copied = {step for step in sorted(steps, reverse=True) if step in whole(there) or self._copy(step)}
+        copied = {step for step in sorted(steps, reverse=True) if step in already or self._copy(step)}
         for step in {step_of(name) for name in there} - steps - {None}:
             self._remove(f"{CHECKPOINTS}/{step}", there)
         self._copied = Copied(copied, small)

@@ -19,7 +19,7 @@ from research.data.tokenizers import published
 from research.errors import LineageWarning, UsageError
 from research.io.hub import ADAPTER
 from research.weights.adapters import names, settings, task
-from research.weights.adapters.files import tensors_of
+from research.weights.formats import tensor_files
 from research.weights.formats.huggingface import TIED
 from research.weights.formats.huggingface_config import DIALECTS
 from research.weights.formats.names import HUGGING_FACE
@@ -34,6 +34,8 @@ from research.weights.layout import (
     to_theirs,
     unused_tensors,
 )
+
+ARRAYS, PICKLED = "adapter_model.safetensors", "adapter_model.bin"  # the latter of older versions
 
 Pairs = dict[str, tuple[NDArray, NDArray]]  # by layer: A (rank, inputs), B (outputs, rank)
 
@@ -102,26 +104,38 @@ def parse(folder: Path, base: Model, base_head: TaskHead | None) -> Adapter:
     declared, family = settings.read(folder), base.family
     tensors = _named(folder, DIALECTS[family].prefix)
     pairs, replaced = _pairs(folder, tensors)
-    rows = task.rows(family, replaced)
+    table = (*HUGGING_FACE[family], *task.rows(family, replaced))
     config, head = task.with_head(folder, base, base_head, declared, replaced)
-    where, here = _places(folder, config, pairs)
-    own = replace(declared.lora, kernels=tuple(where))
+    kernels, inside = _places(folder, config, pairs)
+    own = replace(declared.lora, kernels=tuple(kernels))
     config = replace(config, block="lora", own=replace(config.own, block=own))
-    merged = _merged(folder, own, pairs, here, (*HUGGING_FACE[family], *rows))
-    factors = {name: tensors[name] for layer in here for name in (f"{layer}.{names.A}", f"{layer}.{names.B}")}
+    outside = {layer: pair for layer, pair in pairs.items() if layer not in inside}
+    merged = _merged(folder, own.scale, outside, table)
+    factors = {
+        f"{layer}.{name}": tensors[f"{layer}.{name}"] for layer in inside for name in (names.A, names.B)
+    }
     config, replaced = _tables(folder, config, replaced)
-    return Adapter(config, head, factors, merged, replaced, (*HUGGING_FACE[family], *rows))
+    return Adapter(config, head, factors, merged, replaced, table)
 
 
 def _named(folder: Path, prefix: str) -> Arrays:
     """Tensors by names as in the tables."""
     found: Arrays = {}
-    for name, tensor in tensors_of(folder).items():
+    for name, tensor in _tensors(folder).items():
         name = name.removeprefix(names.PREFIX).removeprefix(prefix)
         for inner in (".modules_to_save.default.", ".modules_to_save.", ".default."):  # of older versions
             name = name.replace(inner, ".")
         found[name] = tensor
     return found
+
+
+def _tensors(folder: Path) -> Arrays:
+    """Tensors by the file's names."""
+    if (path := folder / ARRAYS).exists():
+        return tensor_files.read(path)
+    if (path := folder / PICKLED).exists():
+        return tensor_files.read_pickle(path)
+    raise UsageError(f"{folder}: has no {ARRAYS} and no {PICKLED}")
 
 
 def _pairs(folder: Path, tensors: Arrays) -> tuple[Pairs, Arrays]:
@@ -150,7 +164,7 @@ def _pairs(folder: Path, tensors: Arrays) -> tuple[Pairs, Arrays]:
 
 def _places(folder: Path, config: Model, layers: Iterable[str]) -> tuple[list[str], list[str]]:
     """The kernels of the blocks with factors, and their layers. Raises UsageError for some blocks only."""
-    kernels, here = [], []
+    kernels, inside = [], []
     for kernel, name in names.layers(config.family).items():
         found = [n for n in range(config.depth) if name.format(n=n) in layers]
         if not found:
@@ -162,37 +176,31 @@ def _places(folder: Path, config: Model, layers: Iterable[str]) -> tuple[list[st
                 f"expected all {config.depth} blocks of its base model, or none"
             )
         kernels.append(kernel)
-        here += [name.format(n=n) for n in found]
+        inside += [name.format(n=n) for n in found]
     if not kernels:
         raise OtherBase(
             f"{folder}: has no factors of layers in the blocks of its base model, a {config.family} with "
             f"model.depth={config.depth}"
         )
-    return kernels, here
+    return kernels, inside
 
 
-def _merged(
-    folder: Path,
-    own: LoRA,
-    pairs: Pairs,
-    here: list[str],
-    table: Iterable[Row],
-) -> dict[str, NDArray]:
-    """{layer: s · B A} of the layers outside of the blocks, all of which are (outputs, inputs)."""
+def _merged(folder: Path, scale: float, pairs: Pairs, table: Iterable[Row]) -> dict[str, NDArray]:
+    """{layer: scale · B A} of layers outside of the blocks, all of which are (outputs, inputs)."""
     known = {
         row.name.removesuffix(names.WEIGHT)
         for row in table
         if row.path.endswith("/kernel") and not row.path.startswith("blocks/")
     }
     merged = {}
-    for layer in pairs.keys() - {*here}:
+    for layer, pair in pairs.items():
         if layer not in known:
             raise OtherBase(
                 f"{folder}: has factors for {layer}, which its base model lacks, or which is an embedding; "
                 "expected layers of the blocks, a pooler or a head"
             )
-        a, b = (np.asarray(factor, np.float32) for factor in pairs[layer])
-        merged[layer] = np.float32(own.scale) * (b @ a)
+        a, b = (np.asarray(factor, np.float32) for factor in pair)
+        merged[layer] = np.float32(scale) * (b @ a)
         warnings.warn(
             f"{folder}: the factors for {layer} are merged into it: model.block=lora has none there",
             LineageWarning,

@@ -7,23 +7,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from research.config import Model
 from research.config.sections.lora import LoRA
 from research.config.settings import flatten
 from research.config.values import format_value
-from research.errors import EnvironmentFault, LineageWarning, UsageError
+from research.errors import LineageWarning, UsageError
 from research.io.adapter import BASE
 from research.io.files import expanded, new_directory
 from research.io.hub import ADAPTER, PREFIX
 from research.weights.adapters import names
-from research.weights.adapters.files import ARRAYS
+from research.weights.adapters.reading import ARRAYS
 from research.weights.adapters.task import TASKS
 from research.weights.architecture import others
 from research.weights.folding import with_plain_blocks
-from research.weights.formats.huggingface import CONFIG, OUTSIDE
+from research.weights.formats import tensor_files
+from research.weights.formats.huggingface import CONFIG, OUTSIDE, PYTORCH
 from research.weights.formats.huggingface_config import DIALECTS, to_config
 from research.weights.formats.huggingface_head import NoClass, find_head
 from research.weights.formats.names import HUGGING_FACE
@@ -72,11 +71,7 @@ def write(directory: Path, weights: Weights, base: Weights, name: str) -> list[s
         warnings.warn(f"{line}--base DIR then names it", LineageWarning, stacklevel=3)
     with new_directory(directory) as folder:
         (folder / ADAPTER).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-        try:
-            save_file(named, folder / ARRAYS, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error
-        (folder / ARRAYS).chmod((folder / ADAPTER).stat().st_mode)  # the library's files are private
+        tensor_files.write(folder / ARRAYS, named, like=folder / ADAPTER, metadata=PYTORCH)
     return written
 
 

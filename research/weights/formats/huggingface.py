@@ -13,21 +13,18 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import ml_dtypes  # noqa: F401  (NumPy then knows bfloat16, in which many are published)
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from research.config import Model
 from research.data.tokenizers import published
 from research.data.tokenizers.published import spaced
-from research.errors import EnvironmentFault, LineageWarning, UsageError
-from research.io.files import catch_damage, new_directory, read_json
+from research.errors import LineageWarning, UsageError
+from research.io.files import new_directory, read_json
 from research.weights import tokenizer_files
 from research.weights.folding import folded
-from research.weights.formats import flax_msgpack, torch_pickle
+from research.weights.formats import flax_msgpack, tensor_files
 from research.weights.formats.huggingface_config import DIALECTS, task_head_of, to_config, to_model
 from research.weights.formats.huggingface_head import NAMES, NoClass, find_head, head_config
 from research.weights.formats.names import HUGGING_FACE
@@ -44,6 +41,7 @@ from research.weights.layout import (
 
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLED, FLAX = "pytorch_model.bin", "flax_model.msgpack"
+PYTORCH = {"format": "pt"}  # metadata of safetensors, which Transformers asks for
 # Masks and positions in older files, which models now compute.
 BUFFERS = re.compile(r"(^|\.)(attn\.(bias|masked_bias)|position_ids)$")
 OUTSIDE = ("cls.", "lm_head.", *NAMES)  # parameters that are not the inner model's
@@ -130,11 +128,7 @@ def write(
     }
     with new_directory(directory) as folder:
         (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-        try:
-            save_file(tensors, folder / WHOLE, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error
-        (folder / WHOLE).chmod((folder / CONFIG).stat().st_mode)  # the library's files are private
+        tensor_files.write(folder / WHOLE, tensors, like=folder / CONFIG, metadata=PYTORCH)
         if tokenizer is not None:
             words = head is not None and head.shape == "tokens" and config.family != "bert"
             tokenizer = spaced(tokenizer) if words else tokenizer
@@ -206,15 +200,6 @@ def _tensorflow(directory: Path) -> str:
     )
 
 
-def _unpickled(path: Path) -> Arrays:
-    return torch_pickle.arrays(path, torch_pickle.load(path))
-
-
-def _load(path: Path) -> Arrays:
-    with catch_damage(path):
-        return load_file(path)
-
-
 # The whole file of each form → how it and its shards are read.
-FORMS = {WHOLE: _load, PICKLED: _unpickled, FLAX: flax_msgpack.load}
+FORMS = {WHOLE: tensor_files.read, PICKLED: tensor_files.read_pickle, FLAX: flax_msgpack.load}
 TENSORS = tuple(name for form in FORMS for name in _files(form))

@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from research.config import Model
 from research.config.imports.recorded import as_recorded, import_recorded, where_names_come_from
 from research.config.registry import UnknownName
 from research.config.settings import model_from_json, model_to_json
 from research.data.tokenizers import published
-from research.errors import EnvironmentFault, UsageError, did_you_mean
-from research.io.files import catch_damage, new_directory, read_json
+from research.errors import UsageError, did_you_mean
+from research.io.files import new_directory, read_json
+from research.weights.formats import tensor_files
 from research.weights.layout import TaskHead, Weights, shapes
 
 RECORD, ARRAYS = "weights.json", "weights.safetensors"
@@ -29,8 +28,7 @@ FORMAT = 1  # of weights.json
 def read(directory: Path) -> Weights:
     """Read a directory. Raises UsageError for files that are missing, damaged or do not fit each other."""
     config, path = model(directory), directory / ARRAYS
-    with catch_damage(path):
-        arrays = load_file(path)
+    arrays = tensor_files.read(path)
     check(arrays, shapes(config), str(path))
     return Weights(config, arrays, {}, published.beside(directory), task_head(directory))
 
@@ -67,11 +65,7 @@ def write(directory: Path, weights: Weights) -> None:
         record["imports"] = plugins
     with new_directory(directory) as folder:
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        try:
-            save_file(arrays, folder / ARRAYS)
-        except SafetensorError as error:
-            raise EnvironmentFault(f"{directory}: cannot be written: {error}") from error
-        (folder / ARRAYS).chmod((folder / RECORD).stat().st_mode)  # the library's files are private
+        tensor_files.write(folder / ARRAYS, arrays, like=folder / RECORD)
         if weights.tokenizer is not None:
             (folder / "tokenizer.json").write_text(weights.tokenizer.to_str(), encoding="utf-8")
 

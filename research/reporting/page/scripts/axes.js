@@ -10,8 +10,8 @@ function logarithmic(values, range, suffix = "") {
   return { type: "log", tickmode: "array", tickvals, ticktext: tickvals.map((value) => compact(value) + suffix), ticksuffix: "" };
 }
 
-// About 3 to 8 round numbers: powers of ten, or 1, 2, 5, 10 …, or multiples of one step where the axis is short.
-function roundNumbers(low, high) {
+// About 3 to 8 round numbers: powers of ten, or `digits` of each, or multiples of one step where the axis is short.
+function roundNumbers(low, high, digits = [1, 2, 5]) {
   const decades = Math.log10(high / low);
   if (!(decades > 0)) return [low];
   if (decades < 1.2) return multiples(low, high);
@@ -19,7 +19,7 @@ function roundNumbers(low, high) {
   const found = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
     if (decades > 3 && power % every) continue;
-    for (const digit of decades > 3 ? [1] : [1, 2, 5]) found.push(Number(`${digit}e${power}`));
+    for (const digit of decades > 3 ? [1] : digits) found.push(Number(`${digit}e${power}`));
   }
   return found.filter((value) => value >= low && value <= high);
 }

@@ -77,13 +77,8 @@ function dimension({ label, values, logarithmic }, indices) {
 // Ticks of a logarithmic axis: the values themselves if they are few and round, else 1, 3, 10, 30 …
 function ticks(values) {
   const marks = [...new Set(values)].sort((a, b) => a - b);
-  const [low, high] = [marks[0], marks[marks.length - 1]];
-  const round = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
-    for (const digit of [1, 3]) round.push(Number(`${digit}e${power}`));
-  }
   const few = marks.length <= 6 && marks.every((mark) => Number(mark.toPrecision(2)) === mark);
-  const tickvals = few ? marks : round.filter((tick) => tick >= low && tick <= high);
+  const tickvals = few ? marks : roundNumbers(marks[0], marks[marks.length - 1], [1, 3]);
   return { tickvals, ticktext: tickvals.map(formatValue) };
 }
 
