@@ -49,14 +49,17 @@ def experiment_of(directory: Path, warn: bool = True) -> Experiment:
     import is a LineageWarning, if `warn`, since it may still work; `open_run` refuses to continue such a run.
     """
     record = read(directory)
-    experiment = _declared(directory, record)
+    experiment = declared(directory, record)
     if warn and (changed := changed_imports(record)):
         warnings.warn(f"{directory}: {format_changes(changed)}", LineageWarning, stacklevel=2)
     return experiment
 
 
-def _declared(place: Path | str, record: Mapping[str, Any]) -> Experiment:
-    """The experiment of a record, with paths relative to the folder where the run was started."""
+def declared(place: Path | str, record: Mapping[str, Any]) -> Experiment:
+    """The experiment of a record, with paths relative to the folder where the run was started.
+
+    Raises UsageError if it has a name that is not registered, or is no run's.
+    """
     try:
         return paths.located(from_json(record["experiment"]), record.get("paths", {}))
     except UnknownName as error:
@@ -218,7 +221,7 @@ def _changed(
     place: Path | str, record: Mapping[str, Any], experiment: Experiment, facts: Mapping[str, Any]
 ) -> dict[str, tuple]:
     """{name: (as recorded, now)} for settings, facts and imports."""
-    _declared(place, record)  # raises for names that are not registered
+    declared(place, record)  # raises for names that are not registered
     settings = differences(from_json(record["experiment"]), _as_typed(record, experiment))
     weights = paths.other_weights(experiment, record.get("paths", {}))
     recorded = {name: record.get(name) for name in facts}
