@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from research.models.attention_choice import Choice
 
 FILE = "experiment.json"
+FETCHED = ".fetched"  # has a run's files while its copy is fetched
 
 
 def read(directory: Path) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def examine(
     """
     _try_writing(directory)
     if not (directory / FILE).exists():
-        if directory.exists() and any(path.name != LOCK for path in directory.iterdir()):
+        if directory.exists() and any(path.name not in (LOCK, FETCHED) for path in directory.iterdir()):
             raise UsageError(f"{directory}: exists and is not a run; choose another --dir")
         return False
     if not has_begun(directory):

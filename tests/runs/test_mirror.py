@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -159,11 +160,20 @@ def test_another_process_that_is_further_is_not_undone(run):
     mirror.update()
     remote.write(connect(URL), "checkpoints/70/manifest.json", b"{}")
     (run / "metrics.jsonl").write_text("{}\n")
-    with pytest.raises(
-        Overtaken, match=r"memory://bucket/run: another process has copied step 70 of this run"
-    ):
+    line = r"memory://bucket/run: another process has copied step 70 of this run"
+    with pytest.raises(Overtaken, match=line) as raised:
         mirror.update()
+    assert raised.value.status == 75
     assert copied()["metrics.jsonl"] == b'{"step": 20}\n'
+
+
+def test_an_interrupted_last_copy_is_said(run, monkeypatch):
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt), copying.mirrored(URL, run, lines.append):
+        checkpoint(run, 30)
+        monkeypatch.setattr(remote, "upload", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert lines == [f"{URL}: the copy is not complete; the same command completes it"]
+    assert whole(copied()) == {10, 20}
 
 
 def test_failures_are_said_once_and_so_is_their_end(run, monkeypatch):

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +41,16 @@ def bring(
     total = sum(there[name] for name in names)
     record.examine(directory, experiment, allow_change=allow_change)
     with locked(directory, report), catch_write_errors(directory):
-        if (free := shutil.disk_usage(directory).free) < total:
-            sizes = f"{url} takes {total / 1e6:.1f} MB, {free / 1e6:.1f} MB are free"
-            raise EnvironmentFault(f"{directory}: the disk is full: {sizes}")
-        beside = directory.absolute().parent
         with (
-            tempfile.TemporaryDirectory(dir=beside, prefix=f".{directory.name}.") as folder,
+            _emptied(directory / record.FETCHED) as folder,
             activity(f"fetching the run from {url} ({total / 1e6:.0f} MB)"),
         ):
-            remote.download(source, names, Path(folder))
-            damaged = _damaged(source, names, Path(folder))
-            _move(Path(folder), directory)
+            if (free := shutil.disk_usage(folder).free) < total:
+                sizes = f"{url} takes {total / 1e6:.1f} MB, {free / 1e6:.1f} MB are free"
+                raise EnvironmentFault(f"{directory}: the disk is full: {sizes}")
+            remote.download(source, names, folder)
+            damaged = _damaged(source, names, folder)
+            _move(folder, directory)
         for step_there, wrong in damaged.items():
             remote.remove(source, f"{CHECKPOINTS}/{step_there}/{integrity.FILE}")
             report(f"{url}: checkpoint {step_there} is damaged: {wrong}; it is removed there")
@@ -130,6 +129,17 @@ def _damaged(source: Remote, names: Sequence[str], folder: Path) -> dict[int, st
             break
         found[step] = wrong
     return found
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """An empty folder, without what a killed process has left in it; removed at the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _overlap(one: Path, other: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 
 from research.devices.processes import agreed
-from research.errors import EnvironmentFault, LineageError, UsageError
+from research.errors import EnvironmentFault, LineageError
 from research.io import remote
 from research.io.activity import activity
 from research.io.remote import Remote
@@ -23,8 +23,10 @@ EVERY = 15.0  # seconds between looks for new files
 LARGE = 2**24  # bytes above which a file is not read into memory
 
 
-class Overtaken(UsageError):
+class Overtaken(LineageError):
     """Another process has copied a later step of the run."""
+
+    status = LOST
 
 
 class Copied(NamedTuple):
@@ -73,6 +75,9 @@ def mirrored(url: str | None, directory: Path, report: Callable[[str], None]) ->
         agreed(last)
     except EnvironmentFault as fault:
         raise EnvironmentFault(f"{fault}; the run is in {directory}, the same command copies it") from fault
+    except KeyboardInterrupt:
+        report(f"{url}: the copy is not complete; the same command completes it")
+        raise
 
 
 class Mirror:
