@@ -167,6 +167,20 @@ def test_another_process_that_is_further_is_not_undone(run):
     assert copied()["metrics.jsonl"] == b'{"step": 20}\n'
 
 
+def test_two_runs_that_begin_at_once_do_not_mix(run):
+    """Before the first checkpoint the copy is nobody's; then the run whose record was replaced ends."""
+    first = Mirror(connect(URL), run)
+    (run / "experiment.json").write_text('{"experiment": {"seed": 0}, "host": "a"}')
+    first.update()
+    remote.write(connect(URL), "experiment.json", b'{"experiment": {"seed": 0}, "host": "b"}')
+    first.update()  # the same run on another machine: the later step decides
+    remote.write(connect(URL), "experiment.json", b'{"experiment": {"seed": 1}, "host": "a"}')
+    checkpoint(run, 30)
+    with pytest.raises(Overtaken, match="run: another process has begun to copy another run to it"):
+        first.update(look=False)
+    assert whole(copied()) == {10, 20}
+
+
 def test_an_interrupted_last_copy_is_said(run, monkeypatch):
     lines: list[str] = []
     with pytest.raises(KeyboardInterrupt), copying.mirrored(URL, run, lines.append):

@@ -108,6 +108,10 @@ def test_another_runs_copy_is_neither_fetched_nor_replaced(copied, tmp_path):
     before = record.read(tmp_path / "other")
     with pytest.raises(UsageError, match="holds another run"):
         train(other, tmp_path / "other", print)
+    (copy / "checkpoints").rename(tmp_path / "kept")  # as before its first checkpoint
+    with pytest.raises(UsageError, match="holds another run"):
+        train(other, tmp_path / "new", print)
+    (tmp_path / "kept").rename(copy / "checkpoints")
     assert not (tmp_path / "new").exists() and record.read(tmp_path / "other") == before
     assert (copy / "checkpoints/6").exists() and not (copy / "checkpoints/12").exists()
 

@@ -20,6 +20,8 @@ from research.runs.lock import locked
 from research.runs.mirror.contents import CHECKPOINTS, step_of, whole
 from research.runs.status import has_begun
 
+TRAINED = b'"split": "train"'  # in a row of training
+
 
 def bring(
     url: str, directory: Path, experiment: Experiment, report: Callable[[str], None], allow_change: bool
@@ -83,11 +85,13 @@ def check(url: str, directory: Path, step: int, experiment: Experiment, allow_ch
 def _newest(source: Remote, there: Mapping[str, int], experiment: Experiment, allow_change: bool) -> int:
     """The newest step of the run there; 0 if there is nothing. Raises UsageError for anything else."""
     _refuse_other_files(source, there)
-    if not whole(there):
-        return 0
+    if not whole(there) and not (
+        metrics_log.FILE in there and TRAINED in remote.read(source, metrics_log.FILE)
+    ):
+        return 0  # it has not begun
     kept = _record(source)
     record.refuse_changes(source.url, kept, experiment, {}, allow_change, "choose another run.mirror")
-    return max(whole(there))
+    return max(whole(there), default=0)
 
 
 def _connect(url: str) -> Remote:
