@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 
 from research.errors import EnvironmentFault, UsageError
 from research.io import remote
@@ -70,5 +71,6 @@ def test_a_place_that_cannot_be(url, fault, expected):
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(_registry, "s3", raising=False)  # loaded by an earlier test
     with pytest.raises(EnvironmentFault, match="s3://bucket/run: Install s3fs to access S3"):
         connect("s3://bucket/run")
