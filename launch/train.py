@@ -28,6 +28,7 @@ from research.config import Experiment
 from research.config.settings import override, parse_assignments
 from research.errors import UsageError
 from research.io.activity import say
+from research.io.files import expanded
 
 
 def train(
@@ -97,6 +98,7 @@ def resume(
     from research.runs.status import split_step
 
     directory, step = split_step(run)
+    directory = expanded(directory)
     if dir is None:
         if step is not None:
             raise UsageError(f"{run}: a run continues from its newest checkpoint; --dir DIR makes a branch")
@@ -108,9 +110,16 @@ def resume(
 
 
 def _resume(directory: Path, overrides: list[str] | None, allow_change: bool, processes: Processes) -> int:
-    from research.runs.record import experiment_of
+    from research.runs.record import FILE, experiment_of
 
-    experiment = override(experiment_of(directory, warn=False), parse_assignments(overrides or []))
+    changes = parse_assignments(overrides or [])
+    if (url := changes.get("run.mirror", "none")) != "none" and not (directory / FILE).exists():
+        from research.runs import mirror
+
+        recorded = mirror.experiment_of(url)
+    else:
+        recorded = experiment_of(directory, warn=False)
+    experiment = override(recorded, changes)
     if processes.first:
         _announce(experiment, directory)
     processes.join()

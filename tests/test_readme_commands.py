@@ -206,7 +206,7 @@ def test_the_first_page_runs(tmp_path, monkeypatch, capsys):
     names = [command.split()[1] for command in typed]
     assert {"train", "generate", "list", "explain", "resume", "status", "report"} <= set(names)
     for command, name in zip(typed, names, strict=True):
-        arguments = shlex.split(command)[1:]
+        arguments = shlex.split(command.replace("s3://BUCKET", f"{tmp_path}/bucket"))[1:]
         if name in ("train", "sweep"):
             arguments += [*SHRUNK, "run.steps=4", "optimizer.rate.warmup=1"]
         elif name == "resume":
@@ -217,4 +217,4 @@ def test_the_first_page_runs(tmp_path, monkeypatch, capsys):
             assert "compiler is not installed: pip install" in error or "cuDNN" in error
         else:
             assert status == 0, (command, error)
-    assert (tmp_path / "compare.html").exists()
+    assert (tmp_path / "compare.html").exists() and (tmp_path / "bucket/RUN/experiment.json").exists()

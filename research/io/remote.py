@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from glob import has_magic
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,17 +29,25 @@ def is_place(url: str) -> bool:
 def connect(url: str) -> Remote:
     """The folder, which need not exist.
 
-    Raises UsageError for a scheme that fsspec does not know, EnvironmentFault if its package is missing or
-    its settings are wrong.
+    Raises UsageError for a scheme that fsspec does not know or a URL without a folder, EnvironmentFault if
+    its package is missing or its settings are wrong.
     """
     if not is_place(url):
-        raise UsageError(f"{url}: {EXPECTED}")
+        meant = os.path.abspath(os.path.expanduser(url))
+        raise UsageError(f"{url}: {EXPECTED}{f' such as {meant}' * bool(url)}")
     from fsspec.core import url_to_fs
+    from fsspec.implementations.local import LocalFileSystem
     from fsspec.registry import known_implementations
 
-    scheme = url.partition("://")[0] if "://" in url else "file"
+    if "://" not in url:  # to url_to_fs, :: in a path is the start of another URL
+        return Remote(url, LocalFileSystem(), os.path.normpath(url))
+    scheme, _, rest = url.partition("://")
     if scheme not in known_implementations:
         raise UsageError(f"{url}: {scheme}: no such kind of storage; {EXPECTED}")
+    if not rest.strip("/"):
+        raise UsageError(f"{url}: {EXPECTED}")
+    if "::" in rest:
+        raise UsageError(f"{url}: expected a URL without ::, by which fsspec joins URLs")
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs what it raises, with a traceback
     with faults(url):
         system, root = url_to_fs(url)
@@ -100,8 +109,13 @@ def download(remote: Remote, names: Sequence[str], folder: Path) -> None:
 
 def remove(remote: Remote, name: str) -> None:
     """Removes a file, or a folder with what is in it."""
+    path = _inside(remote, name)
     with faults(remote.url):
-        remote.system.rm(_inside(remote, name), recursive=True)
+        if local_path(remote) or not has_magic(path):
+            remote.system.rm(path, recursive=True)
+            return
+        for inside in remote.system.find(path):  # rm takes the path as a pattern, which may match other runs
+            remote.system.rm_file(inside)
 
 
 @contextmanager
@@ -115,7 +129,10 @@ def faults(url: str) -> Iterator[None]:
         raise EnvironmentFault(f"{url}: {error}") from error
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise EnvironmentFault(f"{url}: cannot be reached ({type(error).__name__}: {reason})") from error
+        fault = f"cannot be reached ({type(error).__name__}: {reason})"
+        if isinstance(error, OSError) and os.path.isabs(url):
+            fault = f"cannot be read or written: {error.strerror or reason}"
+        raise EnvironmentFault(f"{url}: {fault}") from error
 
 
 def _inside(remote: Remote, name: str) -> str:

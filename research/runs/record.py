@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from research.models.attention_choice import Choice
 
 FILE = "experiment.json"
+FETCHED = ".fetched"  # has a run's files while its copy is fetched
 
 
 def read(directory: Path) -> dict[str, Any]:
@@ -49,14 +50,14 @@ def experiment_of(directory: Path, warn: bool = True) -> Experiment:
     import is a LineageWarning, if `warn`, since it may still work; `open_run` refuses to continue such a run.
     """
     record = read(directory)
-    experiment = _declared(directory, record)
+    experiment = declared(directory, record)
     if warn and (changed := changed_imports(record)):
         warnings.warn(f"{directory}: {format_changes(changed)}", LineageWarning, stacklevel=2)
     return experiment
 
 
-def _declared(place: Path | str, record: Mapping[str, Any]) -> Experiment:
-    """The experiment of a record, with paths relative to the folder where the run was started."""
+def declared(place: Path | str, record: Mapping[str, Any]) -> Experiment:
+    """The experiment of a record. Raises UsageError for unregistered names, and if it is not a run's."""
     try:
         return paths.located(from_json(record["experiment"]), record.get("paths", {}))
     except UnknownName as error:
@@ -107,7 +108,7 @@ def examine(
     """
     _try_writing(directory)
     if not (directory / FILE).exists():
-        if directory.exists() and any(path.name != LOCK for path in directory.iterdir()):
+        if directory.exists() and any(path.name not in (LOCK, FETCHED) for path in directory.iterdir()):
             raise UsageError(f"{directory}: exists and is not a run; choose another --dir")
         return False
     if not has_begun(directory):
@@ -218,7 +219,7 @@ def _changed(
     place: Path | str, record: Mapping[str, Any], experiment: Experiment, facts: Mapping[str, Any]
 ) -> dict[str, tuple]:
     """{name: (as recorded, now)} for settings, facts and imports."""
-    _declared(place, record)  # raises for names that are not registered
+    declared(place, record)  # raises for names that are not registered
     settings = differences(from_json(record["experiment"]), _as_typed(record, experiment))
     weights = paths.other_weights(experiment, record.get("paths", {}))
     recorded = {name: record.get(name) for name in facts}

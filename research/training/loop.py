@@ -78,7 +78,7 @@ def running(
     driver watches for signals and hangs, otherwise the run does.
     """
     check_declared(experiment)
-    if url := experiment.run.mirror:
+    if (url := experiment.run.mirror) is not None:
         agreed(partial(mirror.bring, url, directory, experiment, report, allow_change))
     with record.open_run(directory, experiment, report, allow_change):
         with activity("preparing the run"):

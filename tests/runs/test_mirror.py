@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -159,11 +160,34 @@ def test_another_process_that_is_further_is_not_undone(run):
     mirror.update()
     remote.write(connect(URL), "checkpoints/70/manifest.json", b"{}")
     (run / "metrics.jsonl").write_text("{}\n")
-    with pytest.raises(
-        Overtaken, match=r"memory://bucket/run: another process has copied step 70 of this run"
-    ):
+    line = r"memory://bucket/run: another process has copied step 70 of this run"
+    with pytest.raises(Overtaken, match=line) as raised:
         mirror.update()
+    assert raised.value.status == 75
     assert copied()["metrics.jsonl"] == b'{"step": 20}\n'
+
+
+def test_two_runs_that_begin_at_once_do_not_mix(run):
+    """Before the first checkpoint the copy is nobody's; then the run whose record was replaced ends."""
+    first = Mirror(connect(URL), run)
+    (run / "experiment.json").write_text('{"experiment": {"seed": 0}, "host": "a"}')
+    first.update()
+    remote.write(connect(URL), "experiment.json", b'{"experiment": {"seed": 0}, "host": "b"}')
+    first.update()  # the same run on another machine: the later step decides
+    remote.write(connect(URL), "experiment.json", b'{"experiment": {"seed": 1}, "host": "a"}')
+    checkpoint(run, 30)
+    with pytest.raises(Overtaken, match="run: another process has begun to copy another run to it"):
+        first.update(look=False)
+    assert whole(copied()) == {10, 20}
+
+
+def test_an_interrupted_last_copy_is_said(run, monkeypatch):
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt), copying.mirrored(URL, run, lines.append):
+        checkpoint(run, 30)
+        monkeypatch.setattr(remote, "upload", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert lines == [f"{URL}: the copy is not complete; the same command completes it"]
+    assert whole(copied()) == {10, 20}
 
 
 def test_failures_are_said_once_and_so_is_their_end(run, monkeypatch):
@@ -203,25 +227,6 @@ def test_a_process_that_was_overtaken_ends():
     assert (ended.returncode, ended.stderr) == (75, line)
 
 
-@pytest.mark.parametrize(
-    ("url", "fault", "expected"),
-    [
-        ("runs/copy", UsageError, "runs/copy: expected a URL such as gs://BUCKET/RUN"),
-        ("s4://bucket/run", UsageError, "s4://bucket/run: s4: no such kind of storage; expected a URL"),
-        ("ftp://localhost:1/run", EnvironmentFault, r"localhost:1/run: cannot be reached \(ConnectionRef"),
-    ],
-)  # fmt: skip
-def test_a_place_that_cannot_be(url, fault, expected):
-    with pytest.raises(fault, match=expected):
-        connect(url)
-
-
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(EnvironmentFault, match="s3://bucket/run: Install s3fs to access S3"):
-        connect("s3://bucket/run")
-
-
 def test_a_url_is_no_path(tmp_path, monkeypatch, capsys):
     """It would become a folder of that name, which goes with the machine."""
     monkeypatch.chdir(tmp_path)
@@ -231,7 +236,8 @@ def test_a_url_is_no_path(tmp_path, monkeypatch, capsys):
             expanded(path)
     assert lineage(["train", "gpt2_tiny", "--dir", "gs://bucket/run"]) == 2
     assert lineage(["status", "gs://bucket/run"]) == 2
-    assert capsys.readouterr().err.count(line) == 2
+    assert lineage(["resume", "gs://bucket/run"]) == 2
+    assert capsys.readouterr().err.count(line) == 3
     assert not list(tmp_path.iterdir())
     (tmp_path / "gs:").mkdir()
     assert expanded("gs:/bucket") == Path("gs:/bucket")  # it exists: a path after all
@@ -242,6 +248,15 @@ def test_what_is_there_and_no_run_stays(tmp_path, run):
     with pytest.raises(UsageError, match=f"run.mirror={URL}: exists and is not a run"):
         bringing.bring(URL, tmp_path / "new", None, print, False)
     assert copied() == {"photo.jpg": b"1"} and not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("a text")
+    with pytest.raises(UsageError, match="file: exists and is not a run; choose another"):
+        bringing.bring(str(tmp_path / "file"), tmp_path / "new", None, print, False)
+    with pytest.raises(UsageError, match=r"run.mirror=: expected a URL such as"):
+        bringing.bring("", tmp_path / "new", None, print, False)
+    remote.write(connect("memory://bucket/other"), "experiment.json", b"[]")
+    remote.write(connect("memory://bucket/other"), "checkpoints/3/manifest.json", b"{}")
+    with pytest.raises(UsageError, match=r"other: experiment.json: not a JSON object that can be read"):
+        bringing.bring("memory://bucket/other", tmp_path / "new", None, print, False)
     for place in (run, run / "copy", run.parent):
         with pytest.raises(UsageError, match="expected a place apart from"):
             bringing.bring(str(place), run, None, print, False)

@@ -48,12 +48,55 @@ def copied(straight, tmp_path, monkeypatch):
 def test_it_goes_on_in_a_new_directory(straight, copied, tmp_path):
     experiment, copy = copied
     lines = []
+    (tmp_path / "new/.fetched/profile").mkdir(parents=True)  # a process was killed while it fetched
     train(experiment, tmp_path / "new", lines.append)
+    assert not {"profile", ".fetched"} & {path.name for path in (tmp_path / "new").iterdir()}
     assert f"{copy}: fetched into {tmp_path / 'new'}, up to step 6" in lines
     assert "continuing from step 6 of 12" in lines
     assert_same_run(experiment, straight[1], tmp_path / "new")
     assert_same_run(experiment, straight[1], copy)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.slow
+def test_resume_fetches_the_copy_too(straight, copied, tmp_path, capsys):
+    """With no name or setting of the experiment: the record has them."""
+    experiment, copy = copied
+    resume = ["resume", str(tmp_path / "new"), f"run.mirror={copy}"]
+    assert lineage(resume) == 0 and f"{copy}: fetched into {tmp_path / 'new'}" in capsys.readouterr().out
+    assert_same_run(experiment, straight[1], tmp_path / "new")
+    shutil.rmtree(tmp_path / "new")
+    assert lineage([*resume[:2], f"run.mirror={tmp_path / 'nothing'}"]) == 2
+    assert "nothing: no run to continue, it has no whole checkpoint" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_of_the_copy_is_left(straight, copied, tmp_path, monkeypatch):
+    """The one before is used; one that only the network damaged is fetched again."""
+    experiment, copy = copied
+    array = next(path for path in (copy / "checkpoints/6/default/d").iterdir() if path.is_file())
+    download, damaged = remote.download, []
+
+    def damaging(source, names, folder):
+        download(source, names, folder)
+        if not damaged:
+            damaged.append((folder / array.relative_to(copy)).write_bytes(b"damaged"))
+
+    shutil.copytree(copy, tmp_path / "kept")
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "download", damaging)
+        lines: list[str] = []
+        train(experiment, tmp_path / "new", lines.append)
+        assert "continuing from step 6 of 12" in lines and damaged
+    shutil.rmtree(copy)
+    (tmp_path / "kept").rename(copy)
+    array.write_bytes(array.read_bytes() + b"1")
+    lines.clear()
+    train(experiment, tmp_path / "newer", lines.append)
+    assert any(line.startswith(f"{copy}: checkpoint 6 is damaged: ") for line in lines)
+    assert "continuing from step 4 of 12" in lines and (tmp_path / "newer/damaged/6").exists()
+    assert_same_run(experiment, straight[1], tmp_path / "newer")
+    assert_same_run(experiment, straight[1], copy)
 
 
 def test_another_runs_copy_is_neither_fetched_nor_replaced(copied, tmp_path):
@@ -65,6 +108,10 @@ def test_another_runs_copy_is_neither_fetched_nor_replaced(copied, tmp_path):
     before = record.read(tmp_path / "other")
     with pytest.raises(UsageError, match="holds another run"):
         train(other, tmp_path / "other", print)
+    (copy / "checkpoints").rename(tmp_path / "kept")  # as before its first checkpoint
+    with pytest.raises(UsageError, match="holds another run"):
+        train(other, tmp_path / "new", print)
+    (tmp_path / "kept").rename(copy / "checkpoints")
     assert not (tmp_path / "new").exists() and record.read(tmp_path / "other") == before
     assert (copy / "checkpoints/6").exists() and not (copy / "checkpoints/12").exists()
 

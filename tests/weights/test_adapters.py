@@ -192,6 +192,9 @@ def test_tensors_that_do_not_fit(adapter):
         with pytest.raises(UsageError, match=message) as error:
             weights.read(made.write())
         assert "\n" not in str(error.value), name
+    made.config["r"], made.tensors = 7, whole
+    with pytest.raises(UsageError, match=r"is \(3, 20\), r=7 and its base model need \(7, 20\)"):
+        weights.read(made.write())
 
 
 def test_missing_and_damaged_files_are_one_line(adapter, tmp_path, capsys):

@@ -4,7 +4,7 @@ The copy has the files of the run's directory, so any tool can fetch it. A check
 last and removed first: a checkpoint with a manifest is whole.
 """
 
-from research.runs.mirror.bringing import bring, check
+from research.runs.mirror.bringing import bring, check, experiment_of
 from research.runs.mirror.copying import mirrored
 
-__all__ = ["bring", "check", "mirrored"]
+__all__ = ["bring", "check", "experiment_of", "mirrored"]

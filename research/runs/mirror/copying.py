@@ -1,20 +1,22 @@
 """A run's files copied to its mirror while it trains."""
 
+import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from research.devices.processes import agreed
-from research.errors import EnvironmentFault, LineageError, UsageError
+from research.errors import EnvironmentFault, LineageError
 from research.io import remote
 from research.io.activity import activity
 from research.io.remote import Remote
+from research.runs import record
 from research.runs.checkpoints import integrity
 from research.runs.lock import LOST
 from research.runs.mirror.contents import CHECKPOINTS, files, small_files, step_of, whole
@@ -23,8 +25,10 @@ EVERY = 15.0  # seconds between looks for new files
 LARGE = 2**24  # bytes above which a file is not read into memory
 
 
-class Overtaken(UsageError):
-    """Another process has copied a later step of the run."""
+class Overtaken(LineageError):
+    """Another process has copied a later step of the run, or another run."""
+
+    status = LOST
 
 
 class Copied(NamedTuple):
@@ -73,6 +77,9 @@ def mirrored(url: str | None, directory: Path, report: Callable[[str], None]) ->
         agreed(last)
     except EnvironmentFault as fault:
         raise EnvironmentFault(f"{fault}; the run is in {directory}, the same command copies it") from fault
+    except KeyboardInterrupt:
+        report(f"{url}: the copy is not complete; the same command completes it")
+        raise
 
 
 class Mirror:
@@ -81,6 +88,7 @@ class Mirror:
     def __init__(self, target: Remote, directory: Path):
         self._target, self._directory, self.url = target, directory, target.url
         self._copied = Copied(set(), {})
+        self._record = b""  # as last copied
 
     def update(self, look: bool = True) -> int:
         """Copies what is new and removes checkpoints that are gone; returns the newest step there.
@@ -95,6 +103,7 @@ class Mirror:
         if not look and (steps, small) == self._copied:
             return newest
         there = remote.sizes(self._target)
+        self._refuse_another_run(there)
         already = whole(there)
         if (ahead := max(already, default=0)) > newest:
             raise Overtaken(f"{self.url}: another process has copied step {ahead} of this run")
@@ -113,7 +122,16 @@ class Mirror:
             remote.upload(self._target, {name: path})
             return
         with suppress(FileNotFoundError):  # temporary
-            remote.write(self._target, name, path.read_bytes())
+            remote.write(self._target, name, content := path.read_bytes())
+            if name == record.FILE:
+                self._record = content
+
+    def _refuse_another_run(self, there: Collection[str]) -> None:
+        """Raises Overtaken if the record there is now another run's, which began as this one did."""
+        if self._record and record.FILE in there:
+            found = remote.read(self._target, record.FILE)
+            if found != self._record and _declared(found) != _declared(self._record):
+                raise Overtaken(f"{self.url}: another process has begun to copy another run to it")
 
     def _copy(self, step: int) -> bool:
         """Whether the checkpoint could be copied; not if it has been removed meanwhile."""
@@ -154,6 +172,13 @@ def _follow(mirror: Mirror, over: threading.Event, report: Callable[[str], None]
             if failing:
                 report(f"{mirror.url}: up to date again")
             failing = False
+
+
+def _declared(content: bytes) -> Any:
+    """The declaration in a record, which also names the machine; None if it cannot be read."""
+    with suppress(ValueError, TypeError, KeyError):
+        return json.loads(content)["experiment"]
+    return None
 
 
 def _state(path: Path) -> tuple[int, int] | None:

@@ -72,7 +72,8 @@ def read(folder: Path, base: Weights) -> Weights:
         like = row.layout.theirs(np.broadcast_to(np.float32(0), needed[row.path][1:]))[0].shape
         for name in (row.names(n)[0] for n in range(config.depth)):
             if factors[name].shape != like:
-                raise OtherBase(f"{folder}: {name} is {factors[name].shape}, its base model needs {like}")
+                shape = factors[name].shape
+                raise OtherBase(f"{folder}: {name} is {shape}, r={own.rank} and its base model need {like}")
     arrays = to_ours(table, factors, config, folder)
     changed = {*adapter.replaced, *(f"{layer}{names.WEIGHT}" for layer in adapter.merged)}
     rows = [
