@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from research.config.imports.loading import OPTION
+from research.config.values import format_value
 
 PLACES = {"data.source", "data.validation", "objective.teacher"}  # fingerprints identify these
 
@@ -58,7 +59,9 @@ def surroundings(record: Mapping[str, Any], chosen: bool = True) -> dict[str, An
 
 
 def format_changes(changed: Mapping[str, tuple]) -> str:
-    return ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
+    return ", ".join(
+        f"{name} was {format_value(old)}, now {format_value(new)}" for name, (old, new) in changed.items()
+    )
 
 
 def describe_schedule(name: str, steps: int, changed: Mapping[str, tuple]) -> str:

@@ -22,6 +22,7 @@ from research.errors import LineageWarning, UsageError
 from research.io.files import catch_write_errors, expanded, read_record, write_atomic
 from research.io.locks import describe_holder, exclusive, holder
 from research.runs import paths
+from research.runs.changes import format_changes
 from research.sweeping.directory import LOCKS, SWEEP, is_sweep, study_lock, trial_locks
 from research.sweeping.notation import format_space
 
@@ -75,7 +76,7 @@ def refuse_changed_imports(directory: Path, record: Record) -> None:
     """Raises UsageError if the next trial would run other code than the trials before it."""
     changed = changed_imports({"imports": record.imports, "sweep": sweep_to_json(record.sweep)})
     if changed:
-        pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
+        pairs = format_changes(changed)
         raise UsageError(f"{directory}: began with other code: {pairs}; choose another --dir")
 
 
@@ -126,7 +127,7 @@ def _continue(directory: Path, sweep: Sweep, storage: str | None) -> Record:
     fewer = {"seeds"} if sweep.seeds < before.seeds else set()
     allowed = {*MAY_GROW, "space"} if grows else set(MAY_GROW)
     if refused := {name: values for name, values in changed.items() if name not in allowed - fewer}:
-        pairs = ", ".join(f"{name} was {old}, now {new}" for name, (old, new) in refused.items())
+        pairs = format_changes(refused)
         raise UsageError(f"{directory}: holds another sweep: {pairs}; choose another --dir")
     refuse_changed_imports(directory, record)
     if grows and (who := next(filter(None, map(holder, trial_locks(directory))), None)):

@@ -52,7 +52,7 @@ RESUMED = {
     ),
     "tokenizer of another source, allowed": (["data.source=files:other.txt", ALLOWED], "not the vocabulary"),
     "tokenizer gone, allowed": (["data.tokenizer=./nowhere", ALLOWED], "nowhere"),
-    "weights": (["start.weights=taken"], "start.weights was None"),
+    "weights": (["start.weights=taken"], "start.weights was none"),
     "weights gone, allowed": (["start.weights=nowhere", ALLOWED], "nowhere: no such directory"),
     "weights of nothing, allowed": (["start.weights=taken", ALLOWED], "holds no weights"),
     "batch of uneven parts": (["parallel.accumulate=3"], "data.batch=8: expected a multiple of 3"),

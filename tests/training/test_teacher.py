@@ -119,7 +119,7 @@ def test_another_teacher_is_another_run(teacher, tmp_path):
     moved = override(more, {"objective.teacher": str(tmp_path / "moved")})
     quiet(override(moved, {"run.steps": 3}), tmp_path / "run")  # the same parameters elsewhere
     without = override(more, {"objective.teacher": None, "run.steps": 4})
-    with pytest.raises(UsageError, match=r"holds another run: .*teacher was \w+, now None"):
+    with pytest.raises(UsageError, match=r"holds another run: .*teacher was \w+, now none"):
         quiet(without, tmp_path / "run")
     changed = weights.load(teacher)
     leaves = by_path(changed.model)
