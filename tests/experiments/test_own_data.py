@@ -1,5 +1,6 @@
 """The worked examples of own data in experiments/README.md, as printed and in their order, on small files."""
 
+import csv
 import pickle
 import random
 import re
@@ -102,8 +103,13 @@ def test_every_command_of_the_worked_examples_runs(files, capsys):
     reviews = record.experiment_of(files / "runs/reviews")
     assert (reviews.model.width, reviews.model.outputs) == (16, 3)  # of the weights, and of the file
     assert reviews.task.labels == ("bad", "good", "middling")
-    answers = outputs["evaluate runs/reviews"].splitlines()
-    assert len(answers) == 3 and {line.split("\t")[1] for line in answers[1:]} <= {"bad", "middling", "good"}
+    answers = list(csv.DictReader((files / "answers.csv").read_text().splitlines()))
+    assert [row["text"] for row in answers] == ["A splendid book.", "A poor one."]
+    for row in answers:
+        shares = {name: float(row[f"probability_{name}"]) for name in ("bad", "good", "middling")}
+        assert (
+            row["prediction"] == max(shares, key=shares.__getitem__) and abs(sum(shares.values()) - 1) < 1e-5
+        )
     assert record.experiment_of(files / "runs/tags").task.labels == ("O", "B-NAME", "B-PLACE")
     assert record.experiment_of(files / "runs/sequel").data.validation.endswith("/sequel.txt")
     assert (files / "runs/reviews/report.html").exists()

@@ -3,11 +3,11 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -185,7 +185,7 @@ def test_an_interrupted_last_copy_is_said(run, monkeypatch):
     lines: list[str] = []
     with pytest.raises(KeyboardInterrupt), copying.mirrored(URL, run, lines.append):
         checkpoint(run, 30)
-        monkeypatch.setattr(remote, "upload", lambda *_: signal.raise_signal(signal.SIGINT))
+        monkeypatch.setattr(remote, "upload", Mock(side_effect=KeyboardInterrupt))
     assert lines == [f"{URL}: the copy is not complete; the same command completes it"]
     assert whole(copied()) == {10, 20}
 

@@ -174,11 +174,11 @@ def test_kills_and_lost_directories_change_nothing(straight, tmp_path, monkeypat
     command = [sys.executable, "-c", OFTEN, "train", "quickstart", *assignments(experiment), "--dir"]
     subprocess.run([*command, tmp_path / "undisturbed"], check=True)
     command += [str(run), f"run.mirror={tmp_path / 'copy'}"]
-    for turn in range(8):
+    for turn in range(6):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         while not list(run.glob("checkpoints/*/manifest.json")) and process.poll() is None:
             time.sleep(0.01)
-        time.sleep(0.1 * turn)
+        time.sleep(0.15 * turn)
         process.send_signal(signal.SIGKILL)
         output = process.communicate()[0]
         assert process.returncode in (0, -signal.SIGKILL), output

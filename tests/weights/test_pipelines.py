@@ -98,7 +98,7 @@ def test_text_classification_of_pairs(tmp_path):
     declared = tuned("bert_rte", tmp_path, file.name, task__fields="0,1", task__label="2", **RUN | LONGER)
     run, out = exported(declared, tmp_path)
     pipe = transformers.pipeline("text-classification", model=str(out), device="cpu", top_k=None)
-    logits, (answers, _) = outputs(declared, run, file), predict(run, None, f"files:{file}", ignore)
+    logits, (answers, *_) = outputs(declared, run, file), predict(run, None, f"files:{file}", ignore)
     found = pipe([{"text": one, "text_pair": other} for one, other in PAIRS], batch_size=4)
     for scores, row, answer in zip(found, logits, answers, strict=True):
         assert scores[0]["label"] == answer
@@ -118,7 +118,7 @@ def test_token_classification(tmp_path):
     declared = tuned("bert_ner", tmp_path, file.name, **RUN)
     run, out = exported(declared, tmp_path)
     pipe = transformers.pipeline("token-classification", model=str(out), device="cpu", ignore_labels=[])
-    logits, (answers, _) = outputs(declared, run, file), predict(run, None, f"files:{file}", ignore)
+    logits, (answers, *_) = outputs(declared, run, file), predict(run, None, f"files:{file}", ignore)
     for words, rows, answer in zip(sentences, logits, answers, strict=True):
         (found,) = pipe([words], is_split_into_words=True)
         whole = [one for one in found if not one["word"].startswith("##")]
@@ -144,7 +144,7 @@ def test_question_answering(tmp_path):
     run, out = exported(declared, tmp_path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     model = transformers.AutoModelForQuestionAnswering.from_pretrained(out)
-    logits, (answers, _) = outputs(declared, run, file), predict(run, None, f"files:{file}", ignore)
+    logits, (answers, *_) = outputs(declared, run, file), predict(run, None, f"files:{file}", ignore)
     assert len(logits) == len(questions) == len(answers)  # one window each
     for question, rows in zip(questions, logits, strict=True):
         encoded = tokenizer(question["question"], context, return_tensors="pt", return_offsets_mapping=True)
