@@ -33,8 +33,8 @@ def connect(url: str) -> Remote:
     its package is missing or its settings are wrong.
     """
     if not is_place(url):
-        near = f" such as {os.path.abspath(os.path.expanduser(url))}" if url else ""
-        raise UsageError(f"{url}: {EXPECTED}{near}")
+        example = f" such as {os.path.abspath(os.path.expanduser(url))}" if url else ""
+        raise UsageError(f"{url}: {EXPECTED}{example}")
     from fsspec.core import url_to_fs
     from fsspec.implementations.local import LocalFileSystem
     from fsspec.registry import known_implementations
